@@ -1,0 +1,19 @@
+"""The methods: one paper, one file. A name here is what `models_run` may list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """Where a method lives, and whether it has a pretraining (known without importing torch)."""
+
+    module: str
+    class_name: str
+    pretrains: bool = False
+
+
+METHODS = {
+    "misr": MethodEntry("models.misr", "MISR"),
+}

@@ -1,0 +1,1 @@
+"""From raw video clips to tracked, comparable metrics in multimodal sentiment analysis."""

@@ -1,0 +1,69 @@
+"""The one exception family. A message names the thing, its value, what was expected and the way out.
+
+The command line prints the message alone (no traceback) and leaves with `exit_code`:
+0 every input gave something, 1 an input gave nothing or too many failed, 2 usage, params or label file.
+"""
+
+from __future__ import annotations
+
+
+class MsaError(Exception):
+    """Anything that a user can mend."""
+
+    exit_code = 2
+
+
+class ParamsError(MsaError):
+    """params.yaml or `--set` holds an unknown key or a wrong value."""
+
+
+class LabelFileError(MsaError):
+    """A label file that cannot be used; all its problems are listed at once.
+
+    Parameters
+    ----------
+    problems : the lines to show, each naming row, value and way out
+    """
+
+    def __init__(self, source: str, problems: list[str]):
+        self.problems = problems
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(f"{source}: {len(problems)} problem(s)\n{lines}")
+
+
+class FormatError(MsaError):
+    """A file is not what its place says: not ours, of another format version, or of other shape."""
+
+
+class MissingDependencyError(MsaError):
+    """An optional package is not installed; the message names the extra."""
+
+
+class MissingModelError(MsaError):
+    """Pretrained weights are not on this machine; the message names the file and how to get it."""
+
+
+class ClipError(MsaError):
+    """One clip gave no features for a modality: a `failed` row with this message as its reason.
+
+    `transient` errors (timeout, crash, out of memory) are tried again at the next run.
+    """
+
+    exit_code = 1
+    transient = False
+
+
+class ClipTimeoutError(ClipError):
+    """A clip took longer than the limit."""
+
+    transient = True
+
+
+class AbsentError(ClipError):
+    """The source does not have the modality (no audio track, no transcript): an `absent` row."""
+
+
+class TooManyFailedError(MsaError):
+    """More clips failed than `max_failed_fraction` allows; everything that worked was written."""
+
+    exit_code = 1

