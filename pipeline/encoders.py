@@ -134,7 +134,7 @@ class Encoder(ABC):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Everything that decides the numbers, for the footer and the fingerprint."""
+        """Where the numbers come from, for the footer and the fingerprint."""
         return {
             "modality": self.modality,
             "encoder": self.name,
@@ -148,8 +148,8 @@ class Encoder(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the provenance without the encoder's given name."""
-        known = {key: value for key, value in self.provenance.items() if key != "encoder"}
+        """SHA-256 (hex) of what decides the numbers; neither the given name nor the device does."""
+        known = {key: value for key, value in self.provenance.items() if key not in ("encoder", "device")}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 

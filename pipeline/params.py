@@ -261,6 +261,8 @@ def load_params(file: Path | str | None = None, overrides: list[str] | None = No
             tree = yaml.load(path.read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError, YAMLError) as error:
             raise ParamsError(f"{path}: cannot be read as YAML: {error}") from error
+        if not isinstance(tree, dict):
+            raise ParamsError(f"{path}: holds a {type(tree).__name__}, expected a mapping with sections")
     tree = _merge(Params().model_dump(mode="json"), tree)  # the default encoders are always there by name
     for override in overrides or []:
         key, equals, value = override.partition("=")
@@ -278,11 +280,11 @@ def check_params(tree: dict[str, Any], source: str) -> Params:
         raise ParamsError(f"{source}: {explain(error, Params)}") from error
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """A validation error in words that name keys, values and valid names."""
+def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> str:
+    """A validation error in words that name keys (below the key `under`), values and valid names."""
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "params"
+        key = ".".join(str(part) for part in (under, *item["loc"]) if part != "") or "params"
         if item["type"] == "extra_forbidden":
             names = _fields_at(model, item["loc"][:-1])
             lines.append(_unknown(f"key {key!r}: name", str(item["loc"][-1]), names))

@@ -1,0 +1,34 @@
+# Everything from nothing: `make demo` and `make test` build their own environment in .venv from the lock.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.installed
+export DVC_NO_ANALYTICS = 1
+
+.PHONY: demo test bench lint sample clean
+
+demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@cat reports/report.md
+
+test: $(SETUP) lint
+	$(BIN)/python -m pytest -m "not benchmark"
+
+bench: $(SETUP)  ## speed, as ratios measured side by side
+	$(BIN)/python -m pytest -m benchmark -s
+
+lint: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sample: $(SETUP)  ## rebuild data/sample (needs espeak-ng)
+	$(BIN)/python data/make_sample.py
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:  ## remove the environment and caches; features, runs and results stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info

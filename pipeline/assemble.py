@@ -1,0 +1,319 @@
+"""Clip table, transcripts and features of a dataset joined into one training set.
+
+`data/assembled/<dataset>/`: `train.parquet`, `valid.parquet`, `test.parquet`, `unlabeled.parquet` (all four
+are always written) and `stats.json`. A row is a clip, rows are sorted by clip id:
+
+==================  =======================================  ============================================
+clip table columns  as there, without `text`                 split, label, path, duration_s, ...
+transcript          string                                   the transcript, null where there is none
+<m>                 list<fixed_size_list<float32>[D]>        m = text, audio, visual; null where not present
+<m>_present         bool
+==================  =======================================  ============================================
+
+The transcript cannot be called `text`, because that column holds the sequences of the text modality. What
+happens to the sequences is said in sequences.py; padding happens only in batches.py.
+
+Symbols: D columns of a modality, N steps of all clips, C clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.clips import SPLITS, UNLABELED, facts_of
+from pipeline.encoders import MODALITIES
+from pipeline.errors import FormatError, MsaError, ParamsError
+from pipeline.params import NONE, AssembleParams
+from pipeline.sequences import UNSCALED, choose_columns, fit, scale, shorten
+from pipeline.shards import OK, Features
+
+FORMAT = 1
+ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
+
+
+@dataclass
+class AssembleReport:
+    """What became of a dataset's clips; printed, it is a summary.
+
+    Attributes
+    ----------
+    feature_set : SHA-256 (hex) of how the features were made; runs with equal ones are comparable
+    counts : as in stats.json. Per split the clips, and how many have each modality; `left_out`: reason ->
+        clips; `without`: modality -> status -> kept clips; `ignored`: modality -> feature rows whose clip is
+        not in the clip table
+    left_out : clip id -> why it is in no split
+    """
+
+    dataset: str
+    feature_set: str
+    counts: dict[str, Any]
+    left_out: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"{self.dataset}: feature set {self.feature_set[:12]}"]
+        for split in SPLITS:
+            clips, *modalities = self.counts[split].items()
+            lines.append(f"  {split}: {clips[1]} clips ({', '.join(f'{n} with {m}' for m, n in modalities)})")
+        lines += [f"  left out: {clip_id}: {reason}" for clip_id, reason in self.left_out.items()]
+        lines += [f"  {n} {m} rows of unknown clips ignored" for m, n in self.counts["ignored"].items() if n]
+        return "\n".join(lines)
+
+
+@dataclass
+class _Joined:
+    """One modality of all kept clips, end to end.
+
+    Attributes
+    ----------
+    values : (N, D) float32
+    real : (N,) bool, False for a frame without success
+    offsets : (C + 1,) int64, the steps of clip i are offsets[i] to offsets[i + 1]
+    present : (C,) bool
+    """
+
+    values: np.ndarray
+    real: np.ndarray
+    offsets: np.ndarray
+    present: np.ndarray
+
+
+def assemble(
+    clips: pa.Table,
+    transcripts: pa.Table,
+    features: dict[str, Features],
+    params: AssembleParams,
+    out: Path,
+    dataset: str,
+) -> AssembleReport:
+    """Write the training set of a dataset; equal input gives equal bytes.
+
+    A clip is left out only when it has no label (outside the unlabeled split) or none of the modalities.
+
+    Parameters
+    ----------
+    clips : the clip table, as `read_clips` gives it
+    transcripts : the transcript table
+    features : the store of each modality that `params` chooses; others are not looked at
+    out : the folder to write; it is replaced as a whole
+
+    Raises
+    ------
+    ParamsError : no modality is chosen, or a pattern of `columns` matches nothing
+    FormatError : features that are missing, of another dataset, or not finite
+    MsaError : no clip to train with, or a modality that no train clip has
+    """
+    where = f"assemble.{dataset}"
+    modalities = [modality for modality in MODALITIES if getattr(params, modality) != NONE]
+    if not modalities:
+        raise ParamsError(f"{where}: text, audio and visual are all `none`; name features for at least one")
+    known = set(clips["clip_id"].to_pylist())
+    for modality in modalities:
+        _check_store(features.get(modality), known, f"{where}.{modality}", getattr(params, modality))
+    chosen = {modality: features[modality] for modality in modalities}
+
+    kept, left_out = _keep(clips, chosen)
+    table = clips.take(pa.array(kept, pa.int64()))
+    clip_ids, splits = table["clip_id"].to_pylist(), table["split"].to_pylist()
+    counts = _count(splits, clip_ids, left_out, chosen)
+    counts["ignored"] = {modality: len(store.rows.keys() - known) for modality, store in chosen.items()}
+    train_clips = counts["train"]["clips"]
+    if train_clips == 0:
+        raise MsaError(
+            f"{dataset}: no clip to train with; clips of {_listed(Counter(splits)) or 'all splits 0'}; left out: "
+            f"{_listed(counts['left_out']) or 'none'}. Check the splits and labels of the label file"
+        )
+    entries: dict[str, dict[str, Any]] = {}
+    joined: dict[str, _Joined] = {}
+    for modality, store in chosen.items():
+        entry = entries[modality] = _entry(modality, store.meta, params, where)
+        part = joined[modality] = _join(clip_ids, store, entry, f"{where}.{modality}")
+        steps = int(part.offsets[train_clips])  # the train split comes first
+        if not part.real[:steps].any():
+            raise MsaError(
+                f"{where}.{modality}: none of {train_clips} train clips has a usable step of it; set it to `none`"
+            )
+        entry["mean"], entry["sd"] = fit(part.values[:steps], part.real[:steps], entry)
+        scale(part.values, part.real, entry)
+
+    facts, feature_set = facts_of(clips), _fingerprint(entries)
+    stats = {
+        "format": FORMAT,
+        "dataset": dataset,
+        "task": facts.task,
+        "label_range": facts.label_range,
+        "feature_set": feature_set,
+        "counts": counts,
+        "left_out": left_out,
+        "modalities": entries,
+    }
+    texts = dict(zip(transcripts["clip_id"].to_pylist(), transcripts["text"].to_pylist(), strict=True))
+    spoken = pa.array([texts.get(clip_id) for clip_id in clip_ids], pa.string())
+    _write(table.drop_columns(["text"]).append_column("transcript", spoken), splits, joined, stats, out)
+    return AssembleReport(dataset, feature_set, counts, left_out)
+
+
+# ------------------------------------------------------------------------------------------------ joining
+def _check_store(store: Features | None, known: set[str], key: str, value: str) -> None:
+    if store is None or not store.rows:
+        raise FormatError(
+            f"{key} is {value!r}, but there are no features; run that stage, or set it to `none`"
+        )
+    if known.isdisjoint(store.rows):
+        raise FormatError(
+            f"{key} is {value!r}: none of its {len(store.rows)} clips is in the clip table (there: "
+            f"{min(store.rows)!r}, here: {min(known, default=None)!r}); are they of another dataset?"
+        )
+
+
+def _keep(clips: pa.Table, chosen: dict[str, Features]) -> tuple[list[int], dict[str, str]]:
+    """Row numbers of the kept clips, ordered by split and clip id; and the reasons of the others."""
+    kept, left_out = [], {}
+    columns = (clips[name].to_pylist() for name in ("clip_id", "split", "label"))
+    for i, (clip_id, split, label) in enumerate(zip(*columns, strict=True)):
+        missing = {modality: _missing(store, clip_id) for modality, store in chosen.items()}
+        if label is None and split != UNLABELED:
+            left_out[clip_id] = "no label"
+        elif all(missing.values()):
+            details = "; ".join(f"{modality} {reason}" for modality, reason in missing.items())
+            left_out[clip_id] = f"no modality: {details}"
+        else:
+            kept.append((SPLITS.index(split), clip_id, i))
+    return [i for _, _, i in sorted(kept)], dict(sorted(left_out.items()))
+
+
+def _missing(store: Features, clip_id: str) -> str:
+    """Empty where the clip has this modality, else `status: reason`."""
+    row = store.rows.get(clip_id)
+    if row is None:
+        return "not extracted"
+    return "" if row.status == OK else f"{row.status}: {row.error}"
+
+
+def _count(
+    splits: list[str], clip_ids: list[str], left_out: dict[str, str], chosen: dict[str, Features]
+) -> dict[str, Any]:
+    status = {
+        modality: [_missing(store, clip_id).partition(":")[0] for clip_id in clip_ids]
+        for modality, store in chosen.items()
+    }
+    having = {
+        modality: Counter(split for split, missing in zip(splits, found, strict=True) if not missing)
+        for modality, found in status.items()
+    }
+    counts: dict[str, Any] = {
+        split: {"clips": splits.count(split), **{modality: having[modality][split] for modality in chosen}}
+        for split in SPLITS
+    }
+    counts["left_out"] = _sorted_counts(reason.partition(":")[0] for reason in left_out.values())
+    counts["without"] = {modality: _sorted_counts(filter(None, found)) for modality, found in status.items()}
+    return counts
+
+
+def _sorted_counts(items: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(items).items()))
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: str) -> dict[str, Any]:
+    """The modality's part of stats.json, without its statistics."""
+    names = list(meta["column_names"])
+    if len(names) != meta["dim"]:
+        raise FormatError(f"{where}.{modality}: {len(names)} column names for {meta['dim']} columns")
+    patterns = params.columns.get(modality)  # type: ignore[call-overload]
+    columns = choose_columns(names, patterns, f"{where}.columns.{modality}") if patterns else names
+    scaled = modality in params.normalize
+    return {
+        "encoder": meta["encoder"],
+        "fingerprint": meta["fingerprint"],
+        "provenance": {key: value for key, value in meta.items() if key != "column_names"},
+        "dim": len(columns),
+        "columns": columns,
+        "max_steps": getattr(params.max_steps, modality),
+        "shorten": getattr(params.shorten, modality),
+        "normalized": [name for name in columns if scaled and name not in UNSCALED],
+    }
+
+
+def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str) -> _Joined:
+    """The shortened, not yet scaled sequences of the clips."""
+    rows = [store.rows.get(clip_id) for clip_id in clip_ids]
+    blocks = [row.features if row is not None and row.status == OK else None for row in rows]
+    counts = [0 if block is None else min(len(block), entry["max_steps"]) for block in blocks]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    values = np.empty((offsets[-1], entry["dim"]), np.float32)
+    real = np.empty(offsets[-1], np.bool_)
+    for i, block in enumerate(blocks):
+        if block is None:
+            continue
+        steps = slice(offsets[i], offsets[i + 1])
+        values[steps], real[steps] = shorten(block, store.meta["column_names"], entry)
+        if not np.isfinite(values[steps][real[steps]]).all():
+            raise FormatError(f"{key}: features of clip {clip_ids[i]!r} are not finite; extract it again")
+    return _Joined(values, real, offsets, np.array([block is not None for block in blocks], np.bool_))
+
+
+def _fingerprint(entries: dict[str, dict[str, Any]]) -> str:
+    keys = ("fingerprint", "columns", "max_steps", "shorten", "normalized")
+    identity = {modality: {key: entry[key] for key in keys} for modality, entry in entries.items()}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ writing
+def _write(
+    table: pa.Table, splits: list[str], joined: dict[str, _Joined], stats: dict[str, Any], out: Path
+) -> None:
+    """All files under a temporary name, then one rename, so that `out` is never half a set."""
+    partial, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("partial", "old"))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    partial.mkdir(parents=True)
+    start = 0
+    for split in SPLITS:
+        stop = start + splits.count(split)
+        part = table.slice(start, stop - start)
+        for modality, sequences in joined.items():
+            part = part.append_column(modality, _lists(sequences, start, stop))
+            part = part.append_column(f"{modality}_present", pa.array(sequences.present[start:stop]))
+        pq.write_table(
+            part,
+            partial / f"{split}.parquet",
+            row_group_size=ROW_GROUP,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=False,
+            column_encoding={
+                f"{modality}.list.element.list.element": "BYTE_STREAM_SPLIT" for modality in joined
+            },
+            write_statistics=["clip_id"],
+        )
+        start = stop
+    (partial / "stats.json").write_text(json.dumps(stats, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _lists(sequences: _Joined, start: int, stop: int) -> pa.Array:
+    """Clips start to stop as list<fixed_size_list<float32>[D]>, without a copy; null where not present."""
+    offsets = sequences.offsets[start : stop + 1]
+    flat = pa.array(sequences.values[offsets[0] : offsets[-1]].reshape(-1))
+    return pa.ListArray.from_arrays(
+        pa.array((offsets - offsets[0]).astype(np.int32)),
+        pa.FixedSizeListArray.from_arrays(flat, sequences.values.shape[1]),
+        mask=pa.array(~sequences.present[start:stop]),
+    )

@@ -1,0 +1,169 @@
+"""`msa-cli`: parse, call, print. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.errors import MsaError
+from pipeline.stages import app as stage_app
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Multimodal sentiment analysis, from raw video clips to tracked, comparable metrics.",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(stage_app, name="stage")
+
+ParamsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--params", help="params.yaml to use. Default: that of the current folder, if there is one."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a param by its full key: visual.facemesh.fps=10"
+    ),
+]
+
+
+@app.command()
+def extract(
+    video: Annotated[
+        list[Path], typer.Option(help="A clip, or a folder of clips. May be given several times.")
+    ],
+    text: Annotated[str | None, typer.Option(help="What is said in the clip.")] = None,
+    text_file: Annotated[
+        Path | None, typer.Option(help="File with what is said: .txt, .srt or .vtt.", dir_okay=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the features. Default: CLIP.features in the current folder."),
+    ] = None,
+    text_encoder: Annotated[str, typer.Option(help="Text encoder, a name from params.")] = "minilm",
+    audio_encoder: Annotated[str, typer.Option(help="Audio encoder, a name from params.")] = "librosa33",
+    visual_encoder: Annotated[str, typer.Option(help="Visual encoder, a name from params.")] = "facemesh",
+    language: Annotated[str, typer.Option(help="Language of the text, ISO 639-1.")] = "en",
+    device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
+    params: ParamsFile = None,
+    settings: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list in place of tables.")] = False,
+) -> None:
+    """Turn clips into text, audio and visual features: three Parquet files a clip.
+
+    Example: msa-cli extract --video clip.mp4 --text "It was great."
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from pipeline import extract as extraction
+    from pipeline.params import load_params
+    from pipeline.transcripts import read_text_file
+
+    if text is not None and text_file is not None:
+        raise MsaError("--text and --text-file were both given; give one of them")
+    requests = extraction.plan(video, out)
+    if len(requests) > 1 and (text is not None or text_file is not None):
+        raise MsaError(
+            f"--text and --text-file belong to one clip, {len(requests)} were given; extract them one by one"
+        )
+    if text_file is not None:
+        text = read_text_file(text_file)
+    names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
+    encoders = extraction.make_encoders(load_params(params, settings), names, device)
+    reports = []
+    work = extraction.extract(requests, text, encoders, language)
+    console, errors = Console(), Console(stderr=True)
+    for report in track(work, "extracting", len(requests), console=errors, disable=len(requests) == 1):
+        reports.append(report)
+        if not as_json:
+            console.print(extraction.table(report))
+        if not report.gave_something:
+            errors.print(
+                f"{report.video}: nothing could be extracted: {report.reason}", style="red", soft_wrap=True
+            )
+    if as_json:
+        print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
+    if not all(report.gave_something for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A Parquet file of ours, a folder of shards, or a run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Explain a file: what it holds, how it was made, its columns, counts and a few statistics."""
+    from rich.console import Console
+
+    from pipeline.info import describe, render
+
+    described = describe(file)
+    if as_json:
+        print(json.dumps(described, indent=2, ensure_ascii=False))
+    else:
+        Console().print(*render(described))
+
+
+@app.command()
+def validate(
+    dataset: Annotated[str, typer.Argument(help="Folder of a corpus, or a dataset's name from params.yaml.")],
+    params: ParamsFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a corpus: its label file, its media, its splits. Writes nothing.
+
+    Leaves with 0 (usable, maybe with warnings) or 2 (the label file must be mended).
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from pipeline.params import DatasetParams, load_params
+    from pipeline.validate import render
+    from pipeline.validate import validate as check
+
+    loaded = load_params(params)
+    folder = Path(dataset)
+    described = DatasetParams(root=dataset) if folder.exists() else loaded.dataset(dataset)
+    findings = check(described, loaded.media)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        Console().print(render(findings))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(2)
+
+
+@app.command()
+def doctor(params: ParamsFile = None) -> None:
+    """Check this machine: packages, devices, weights, and which encoders can run now."""
+    from rich.console import Console
+
+    from pipeline.doctor import examine, render
+    from pipeline.params import load_params
+
+    checks = examine(load_params(params))
+    Console().print(render(checks))
+    if any(check.level == "error" for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> Any:
+    """Entry point: a user's mistake is a message and an exit code, never a traceback."""
+    try:
+        return app()
+    except MsaError as error:
+        print(f"msa-cli: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Learning curves while a run goes on: on disk through DVCLive, and a line or a bar on the terminal.
+
+A row is one epoch: `epoch` (from 1), `total` (the weighted sum), one column a loss term (unweighted, mean over
+the epoch's batches), `valid_mae` (label units) and `lr` (of everything but a fine-tuned backbone).
+
+DVCLive writes `plots/metrics/train/<term>.tsv`, `plots/metrics/valid/mae.tsv`, `plots/metrics/lr.tsv` and
+`metrics.json`. It is not on every training machine; without it the same files are written here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+Row = dict[str, float]
+OWN_NAMES = {"valid_mae": "valid/mae", "lr": "lr"}  # all else is train/<column>
+LINE_EVERY = 10  # epochs, where there is no terminal
+
+
+class Live(Protocol):
+    """The part of dvclive.Live that is used."""
+
+    step: int
+
+    def log_metric(self, name: str, val: float) -> None: ...
+    def make_summary(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class Curves:
+    """The rows so far and their files in `folder`, which is emptied first and then holds `rows`."""
+
+    def __init__(self, folder: Path, rows: list[Row]):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.rows = rows
+        self._live = _open_live(folder)
+        for row in rows:
+            self._log(row)
+
+    def add(self, row: Row) -> None:
+        """One more epoch."""
+        self.rows.append(row)
+        self._log(row)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._live.end()
+
+    def _log(self, row: Row) -> None:
+        self._live.step = int(row["epoch"])
+        for column, value in row.items():
+            if column != "epoch":
+                self._live.log_metric(OWN_NAMES.get(column, f"train/{column}"), value)
+        self._live.make_summary()
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """`curves.tsv`: all columns beside each other, numbers in full."""
+    columns = list(rows[0])
+    lines = ["\t".join(columns), *("\t".join(str(row[column]) for column in columns) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a `curves.tsv`."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    columns = header.split("\t")
+    return [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in lines]
+
+
+class PlainLive:
+    """Writes what dvclive.Live writes for numbers: one TSV a metric and the last values as JSON."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._summary: dict[str, Any] = {}
+        self.step = 0
+
+    def log_metric(self, name: str, val: float) -> None:
+        path = self._folder / "plots" / "metrics" / f"{name}.tsv"
+        *groups, leaf = name.split("/")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"step\t{leaf}\n", encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.step}\t{val}\n")
+        section = self._summary
+        for group in groups:
+            section = section.setdefault(group, {})
+        section[leaf] = val
+
+    def make_summary(self) -> None:
+        self._summary["step"] = self.step
+        text = json.dumps(self._summary, indent=4)
+        (self._folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+
+    def end(self) -> None:
+        self.make_summary()
+
+
+def _open_live(folder: Path) -> Live:
+    try:
+        import dvclive
+    except ImportError:
+        return PlainLive(folder)
+    live: Live = dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    return live
+
+
+class Progress:
+    """How a run is doing: a bar with the time left on a terminal, a line every few epochs elsewhere."""
+
+    def __init__(self, title: str, done: int, total: int):
+        self._title, self._done, self._total = title, done, total
+        self._started = time.monotonic()
+        self._bar = _open_bar(title, done, total) if sys.stderr.isatty() else None
+
+    def show(self, row: Row, best_epoch: int, best_mae: float) -> None:
+        """After an epoch."""
+        epoch = int(row["epoch"])
+        words = f"valid MAE {row['valid_mae']:.4f} (best {best_mae:.4f} in epoch {best_epoch})"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=epoch, words=words)
+        elif epoch % LINE_EVERY == 0 or epoch == self._total:
+            seconds = (time.monotonic() - self._started) / (epoch - self._done)
+            print(
+                f"{self._title}: epoch {epoch}/{self._total}, loss {row['total']:.4f}, {words}, "
+                f"{seconds:.2f} s an epoch",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def end(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _open_bar(title: str, done: int, total: int) -> Any:
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+    except ImportError:
+        return None
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),  # at most: early stopping may end it sooner
+        TextColumn("{task.fields[words]}"),
+        console=Console(stderr=True),
+    )
+    bar.add_task(title, total=total, completed=done, words="")
+    bar.start()
+    return bar

@@ -1,0 +1,200 @@
+"""The feature store of one (dataset, modality, encoder): fixed hash buckets, incremental, same bytes.
+
+`data/features/<dataset>/<modality>-<encoder>/shard-NNN.parquet`. A shard is kept when its fingerprint and
+its (clip, source) rows are as wanted; else only the missing rows are computed and the shard is rewritten
+whole, so that its bytes do not depend on the history. One added clip rewrites one shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import FormatError, TooManyFailedError
+from pipeline.shards import (
+    FAILED,
+    Features,
+    Row,
+    read_ledger,
+    read_meta,
+    read_rows,
+    write_rows,
+)
+
+FLUSH_SECONDS = 60.0  # a killed run loses at most this much work
+
+
+@dataclass
+class Update:
+    """What one run of an extraction did."""
+
+    total: int = 0
+    kept: int = 0
+    computed: int = 0
+    status: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)  # clip id -> reason
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Count the status of finished rows."""
+        for row in rows:
+            self.status[row.status] += 1
+            if row.status == FAILED:
+                self.failed[row.clip_id] = row.error
+
+    def check(self, max_failed_fraction: float) -> None:
+        """Raise TooManyFailedError when more than that share of the clips failed."""
+        if self.total and len(self.failed) / self.total > max_failed_fraction:
+            listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in sorted(self.failed.items())[:20])
+            more = f"\n  ... and {len(self.failed) - 20} more" if len(self.failed) > 20 else ""
+            raise TooManyFailedError(
+                f"{len(self.failed)} of {self.total} clips failed, more than max_failed_fraction = "
+                f"{max_failed_fraction:g} in params.yaml; all others were written. Mend or remove them, "
+                f"or raise the fraction:\n{listed}{more}"
+            )
+
+
+class FeatureStore:
+    """The shards of one folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("shard-*.parquet"))
+
+    def read(self) -> Features | None:
+        """All rows; None for a folder without shards (`data/features/none`).
+
+        Raises
+        ------
+        FormatError : shards of different fingerprints lie together, or one is not readable
+        """
+        files = self.files()
+        parts = [read_rows(path) for path in files]
+        if not parts:
+            return None
+        for path, part in zip(files, parts, strict=True):
+            if part.meta["fingerprint"] != parts[0].meta["fingerprint"]:
+                raise FormatError(
+                    f"{path}: made with other settings than its neighbours; run its stage again"
+                )
+        return Features(parts[0].meta, {clip_id: row for part in parts for clip_id, row in part.rows.items()})
+
+    def update(
+        self,
+        wanted: dict[str, str],
+        meta: dict[str, Any],
+        shards: int,
+        compute: Callable[[list[str]], Iterable[Row]],
+        *,
+        fresh: bool = False,
+        retry_failed: bool = False,
+        on_plan: Callable[[int, int], None] | None = None,
+    ) -> Update:
+        """Bring the store to exactly the wanted rows, computing only what is missing.
+
+        Parameters
+        ----------
+        wanted : clip id -> source_sha256
+        meta : the footer of every shard, with `fingerprint`
+        shards : number of files; all of them exist afterwards, and no other
+        compute : gives a Row for each asked clip id, in any order
+        fresh : recompute everything
+        retry_failed : compute failed rows again, not only transient ones
+        on_plan : called with (kept, to compute) before the work begins
+        """
+        members: dict[int, set[str]] = defaultdict(set)
+        for clip_id in wanted:
+            members[bucket_of(clip_id, shards)].add(clip_id)
+        kept: dict[int, dict[str, Row]] = {}  # ledger rows, without features
+        stale: set[int] = set()
+        for bucket in range(shards):
+            found = None if fresh else self._ledger(bucket, meta)
+            kept[bucket] = {
+                clip_id: row
+                for clip_id, row in (found or {}).items()
+                if clip_id in members[bucket] and _keeps(row, wanted[clip_id], retry_failed)
+            }
+            if found is None or set(found) != members[bucket] or len(kept[bucket]) < len(found):
+                stale.add(bucket)
+        total_kept = sum(map(len, kept.values()))
+        report = Update(total=len(wanted), kept=total_kept, computed=len(wanted) - total_kept)
+        if on_plan:
+            on_plan(report.kept, report.computed)
+        missing = {bucket: members[bucket] - set(kept[bucket]) for bucket in sorted(stale)}
+        self._fill(kept, missing, meta, compute, shards)
+        for bucket in range(shards):
+            report.add(kept[bucket].values())
+        expected = {shard_name(bucket) for bucket in range(shards)}
+        for path in [*self.folder.glob("*.parquet"), *self.folder.glob(".*.tmp")]:
+            if path.name not in expected:
+                path.unlink()
+        return report
+
+    def _fill(
+        self,
+        kept: dict[int, dict[str, Row]],
+        missing: dict[int, set[str]],
+        meta: dict[str, Any],
+        compute: Callable[[list[str]], Iterable[Row]],
+        shards: int,
+    ) -> None:
+        """Compute the missing rows bucket by bucket; write a bucket when it is complete, or now and then."""
+        pending: dict[int, list[Row]] = defaultdict(list)
+
+        def write(bucket: int) -> None:
+            path = self.folder / shard_name(bucket)
+            old = read_rows(path).rows if kept[bucket] else {}
+            write_rows(path, [*(old[clip_id] for clip_id in kept[bucket]), *pending[bucket]], meta)
+            for row in pending.pop(bucket):
+                row.features = row.times = None  # written: only the ledger stays in memory
+                kept[bucket][row.clip_id] = row
+
+        for bucket, clips in missing.items():
+            if not clips:  # rows were removed, or the file does not exist yet
+                write(bucket)
+        todo = [clip_id for bucket in missing for clip_id in sorted(missing[bucket])]
+        last_flush = time.monotonic()
+        for row in compute(todo) if todo else ():
+            bucket = bucket_of(row.clip_id, shards)
+            pending[bucket].append(row)
+            missing[bucket].discard(row.clip_id)
+            if not missing[bucket]:
+                write(bucket)
+            elif time.monotonic() - last_flush > FLUSH_SECONDS:
+                for open_bucket in list(pending):
+                    write(open_bucket)
+                last_flush = time.monotonic()
+
+    def _ledger(self, bucket: int, meta: dict[str, Any]) -> dict[str, Row] | None:
+        """Who is in a shard that was made with these settings; None where it is missing, broken or other."""
+        path = self.folder / shard_name(bucket)
+        try:
+            same = path.exists() and read_meta(path)["fingerprint"] == meta["fingerprint"]
+            return read_ledger(path) if same else None
+        except (FormatError, OSError, pa.ArrowException):
+            return None
+
+
+def bucket_of(clip_id: str, shards: int) -> int:
+    """The shard of a clip: a stable hash, so that a new clip rewrites one shard and moves no other."""
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % shards
+
+
+def shard_name(bucket: int) -> str:
+    return f"shard-{bucket:03d}.parquet"
+
+
+def _keeps(row: Row, source_sha256: str, retry_failed: bool) -> bool:
+    return (
+        row.source_sha256 == source_sha256
+        and not row.transient
+        and not (retry_failed and row.status == FAILED)
+    )

@@ -1,0 +1,161 @@
+"""`msa-cli info`: what a Parquet file of ours, a folder of them, or a run is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import FormatError, MsaError
+from pipeline.features import FeatureStore
+from pipeline.shards import META_KEY, OK, Features, read_rows
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN_COLUMNS = 40  # of the statistics; --json has all
+RUN_CONFIG = "config.json"
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts of a file or folder as plain data: `kind`, `path` and what belongs to that kind.
+
+    Raises
+    ------
+    MsaError : nothing is there
+    FormatError : it is not one of ours
+    """
+    if not path.exists():
+        raise MsaError(f"{path}: no such file or folder")
+    if path.is_dir():
+        if (path / RUN_CONFIG).exists():
+            return _describe_run(path)
+        if (path / "stats.json").exists():
+            facts = {"kind": "training set", "path": str(path)}
+            return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
+        features = FeatureStore(path).read()
+        if features is None:
+            raise FormatError(
+                f"{path}: neither a run ({RUN_CONFIG}), a training set (stats.json) nor a feature folder "
+                "(shard-NNN.parquet)"
+            )
+        return _describe_features(path, features)
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise FormatError(
+            f"{path}: not a Parquet file; give a file or folder that the pipeline wrote"
+        ) from error
+    if META_KEY in (schema.metadata or {}):
+        return _describe_features(path, read_rows(path))
+    return _describe_table(path, schema)
+
+
+def _describe_features(path: Path, features: Features) -> dict[str, Any]:
+    rows = list(features.rows.values())
+    good = [row.features for row in rows if row.features is not None]
+    statistics = {}
+    if good:
+        values = np.concatenate(good).astype(np.float64)
+        columns = zip(values.mean(0), values.std(0), values.min(0), values.max(0), strict=True)
+        statistics = {
+            name: {"mean": mean, "sd": sd, "min": low, "max": high}
+            for name, (mean, sd, low, high) in zip(features.meta["column_names"], columns, strict=True)
+        }
+    frames = [len(block) for block in good]
+    return {
+        "kind": "features",
+        "path": str(path),
+        "provenance": {key: value for key, value in features.meta.items() if key != "column_names"},
+        "clips": len(rows),
+        "status": dict(Counter(row.status for row in rows)),
+        "frames": {
+            "total": sum(frames),
+            "shortest": min(frames, default=0),
+            "longest": max(frames, default=0),
+        },
+        "notes": {row.clip_id: f"{row.status}: {row.error}" for row in rows if row.error or row.status != OK},
+        "columns": statistics or {name: {} for name in features.meta["column_names"]},
+    }
+
+
+def _describe_table(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    """A clip table, transcripts, a split of a training set, predictions: any flat Parquet file."""
+    table = pq.read_table(path)
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table[name]
+        columns[name] = {"type": str(column.type), "null": column.null_count}
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+            values = column.drop_null().to_numpy()
+            if len(values):
+                columns[name] |= {
+                    "mean": float(values.mean()),
+                    "sd": float(values.std()),
+                    "min": float(values.min()),
+                    "max": float(values.max()),
+                }
+    facts = {
+        key.decode(): value.decode()
+        for key, value in (schema.metadata or {}).items()
+        if key.startswith(b"msa.")
+    }
+    counted = {}
+    for name in ("split", "status", "language", "source"):
+        if name in table.column_names:
+            counted[name] = {str(key): count for key, count in Counter(table[name].to_pylist()).items()}
+    return {
+        "kind": "table",
+        "path": str(path),
+        "provenance": {key: json.loads(value) for key, value in facts.items()},
+        "rows": table.num_rows,
+        "counts": counted,
+        "columns": columns,
+    }
+
+
+def _describe_run(path: Path) -> dict[str, Any]:
+    config = json.loads((path / RUN_CONFIG).read_text(encoding="utf-8"))
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+    return {"kind": "run", "path": str(path), "config": config, "bytes": files}
+
+
+def render(described: dict[str, Any]) -> list[RenderableType]:
+    """The facts for a terminal."""
+    from rich.table import Table
+    from rich.tree import Tree
+
+    tree = Tree(f"[bold]{described['path']}[/bold]: {described['kind']}")
+    for key, value in described.items():
+        if key not in ("path", "kind", "columns"):
+            _grow(tree, key, value)
+    shown: list[RenderableType] = [tree]
+    columns = described.get("columns", {})
+    if columns:
+        names = list(dict.fromkeys(key for entry in columns.values() for key in entry))
+        table = Table("column", *names, title=f"{len(columns)} columns")
+        for name, entry in list(columns.items())[:SHOWN_COLUMNS]:
+            cells = (entry.get(key, "") for key in names)
+            table.add_row(name, *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
+        if len(columns) > SHOWN_COLUMNS:
+            table.add_row(f"... {len(columns) - SHOWN_COLUMNS} more (--json has all)")
+        shown.append(table)
+    return shown
+
+
+def _grow(tree: Any, key: str, value: Any) -> None:
+    from rich.markup import escape
+
+    if isinstance(value, dict) and value:
+        branch = tree.add(escape(str(key)))
+        for inner, item in list(value.items())[:SHOWN_COLUMNS]:
+            _grow(branch, inner, item)
+    elif isinstance(value, list) and len(value) > 8:
+        tree.add(escape(f"{key}: {len(value)} values, {value[0]} ... {value[-1]}"))
+    else:
+        tree.add(escape(f"{key}: {value}"))

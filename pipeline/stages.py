@@ -1,0 +1,238 @@
+"""`msa-cli stage ...`: the commands of dvc.yaml, run from the project's folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import layout
+from pipeline.errors import MsaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The stages of dvc.yaml, run in the project's folder with its params.yaml; `dvc repro` calls them.",
+)
+
+Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
+Method = Annotated[str, typer.Argument(help="A name from `models`.")]
+Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")]
+Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
+Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
+EncoderDevice = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")]
+Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
+Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
+RetryFailed = Annotated[bool, typer.Option(envvar="MSA_RETRY_FAILED", help="Try failed clips again.")]
+
+
+@app.command()
+def ingest(dataset: Dataset, workers: Workers = 0) -> None:
+    """Corpus folder -> data/clips/DATASET.parquet."""
+    from pipeline.clips import write_clips
+    from pipeline.corpora import ingest as read_corpus
+    from pipeline.params import load_params
+
+    params = load_params()
+    clips, facts = read_corpus(dataset, params.dataset(dataset), params.media, workers=_workers(workers))
+    write_clips(clips, layout.clip_table(dataset), facts)
+    bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
+    print(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
+    for row in bad[:20]:
+        print(f"  {row['clip_id']}: {row['status']}")
+
+
+@app.command()
+def transcribe(dataset: Dataset) -> None:
+    """Clip table -> data/transcripts/DATASET.parquet: the corpus' own text."""
+    from pipeline.clips import read_clips
+    from pipeline.transcripts import transcribe as pass_through
+    from pipeline.transcripts import write_transcripts
+
+    transcripts = pass_through(read_clips(layout.clip_table(dataset)))
+    write_transcripts(transcripts, layout.transcript_table(dataset))
+    with_text = transcripts.num_rows - transcripts["text"].null_count
+    print(f"{dataset}: {with_text} of {transcripts.num_rows} clips have a transcript")
+
+
+def _extract(
+    modality: str,
+    dataset: str,
+    encoder: str,
+    workers: int,
+    device: str,
+    timeout: float,
+    fresh: bool,
+    retry_failed: bool,
+) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pipeline.extraction import Runtime, extract_dataset
+    from pipeline.params import load_params
+
+    params = load_params()
+    runtime = Runtime(_workers(workers), device, timeout, fresh, retry_failed)
+    what = f"{modality} {encoder} on {dataset}"
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=None)
+
+        def on_plan(kept: int, missing: int) -> None:
+            print(f"{what}: {kept} kept, {missing} to compute", flush=True)
+            progress.update(bar, total=missing)
+
+        update = extract_dataset(
+            modality,
+            dataset,
+            encoder,
+            params,
+            runtime,
+            on_plan=on_plan,
+            on_row=lambda row: progress.advance(bar),
+        )
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(update.status.items()))
+    print(f"{what}: {counts or 'no clips'}")
+    for clip_id, reason in sorted(update.failed.items())[:20]:
+        print(f"  {clip_id}: {reason}")
+    update.check(params.max_failed_fraction)
+
+
+@app.command()
+def text(
+    dataset: Dataset,
+    encoder: Encoder,
+    workers: Workers = 0,
+    device: EncoderDevice = "cpu",
+    timeout: Timeout = 600.0,
+    fresh: Fresh = False,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Transcripts -> data/features/DATASET/text-ENCODER."""
+    _extract("text", dataset, encoder, workers, device, timeout, fresh, retry_failed)
+
+
+@app.command()
+def audio(
+    dataset: Dataset,
+    encoder: Encoder,
+    workers: Workers = 0,
+    device: EncoderDevice = "cpu",
+    timeout: Timeout = 600.0,
+    fresh: Fresh = False,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Clips' sound -> data/features/DATASET/audio-ENCODER."""
+    _extract("audio", dataset, encoder, workers, device, timeout, fresh, retry_failed)
+
+
+@app.command()
+def visual(
+    dataset: Dataset,
+    encoder: Encoder,
+    workers: Workers = 0,
+    device: EncoderDevice = "cpu",
+    timeout: Timeout = 600.0,
+    fresh: Fresh = False,
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Clips' pictures -> data/features/DATASET/visual-ENCODER."""
+    _extract("visual", dataset, encoder, workers, device, timeout, fresh, retry_failed)
+
+
+@app.command()
+def assemble(dataset: Dataset) -> None:
+    """Features and transcripts -> data/assembled/DATASET, the training set."""
+    from pipeline.assemble import assemble as join
+    from pipeline.clips import read_clips
+    from pipeline.features import FeatureStore
+    from pipeline.params import NONE, load_params
+    from pipeline.transcripts import read_transcripts
+
+    params = load_params()
+    if dataset not in params.assemble:
+        raise MsaError(
+            f"assemble.{dataset} is not in params.yaml; it says which features make its training set"
+        )
+    chosen = params.assemble[dataset]
+    folders = {name: getattr(chosen, name) for name in ("text", "audio", "visual")}
+    features = {
+        modality: FeatureStore(Path("data/features") / folder).read()
+        for modality, folder in folders.items()
+        if folder != NONE
+    }
+    report = join(
+        read_clips(layout.clip_table(dataset)),
+        read_transcripts(layout.transcript_table(dataset)),
+        {modality: found for modality, found in features.items() if found is not None},
+        chosen,
+        layout.assembled_folder(dataset),
+        dataset,
+    )
+    print(report)
+
+
+@app.command()
+def pretrain(method: Method, dataset: Dataset) -> None:
+    """What a method learns before training, once for all seeds -> pretrained/METHOD-DATASET."""
+    from pipeline.pretrain import pretrain as run
+
+    run(method, dataset, layout.pretrained_folder(method, dataset))
+
+
+@app.command()
+def train(
+    method: Method, dataset: Dataset, seed: Seed, device: Device = "auto", fresh: Fresh = False
+) -> None:
+    """Training set -> runs/METHOD-DATASET-SEED."""
+    from pipeline.params import load_params
+    from pipeline.train import train as run
+
+    params = load_params()
+    params.dataset(dataset)
+    run(
+        method,
+        dataset,
+        seed,
+        params.models[method].resolved(dataset) if method in params.models else {},
+        params.train,
+        layout.assembled_folder(dataset),
+        layout.pretrained_folder(method, dataset),
+        layout.run_folder(method, dataset, seed),
+        device=device,
+        fresh=fresh,
+    )
+
+
+@app.command()
+def evaluate(method: Method, dataset: Dataset, seed: Seed, device: Device = "auto") -> None:
+    """Run -> results/DATASET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
+    from pipeline.evaluate import evaluate as run
+    from pipeline.params import load_params
+
+    metrics, predictions = layout.result_files(method, dataset, seed)
+    run(
+        layout.run_folder(method, dataset, seed),
+        layout.assembled_folder(dataset),
+        metrics,
+        predictions,
+        load_params().dataset(dataset).metrics,
+        device=device,
+    )
+
+
+@app.command()
+def report() -> None:
+    """Results -> reports/: summary, table and plots over methods and seeds."""
+    from pipeline.params import load_params
+    from pipeline.report import report as write
+
+    write(load_params(), Path("results"), Path("runs"), Path("reports"), Path("reports/summary.json"))
+
+
+def _workers(asked: int) -> int:
+    """Processes: as asked, or one for each core that is free for us."""
+    return asked or len(os.sched_getaffinity(0))

@@ -1,0 +1,107 @@
+"""params.yaml: typed, with defaults in the classes; every mistake is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import ParamsError
+from pipeline.params import (
+    FaceMesh,
+    Librosa33,
+    MediaLimits,
+    Params,
+    TrainParams,
+    TransformerText,
+    load_params,
+)
+
+
+@pytest.fixture(scope="module")
+def project_params(project: Path) -> Params:
+    return load_params(project / "params.yaml")
+
+
+def test_the_projects_file_is_valid_and_complete(project_params: Params, project: Path) -> None:
+    written = YAML(typ="safe").load(project / "params.yaml")
+    assert set(written) == set(Params.model_fields)
+    for section, model in (("media", MediaLimits), ("train", TrainParams)):
+        assert set(written[section]) == set(model.model_fields), section
+    for modality in ("text", "audio", "visual"):
+        for name, settings in written[modality].items():
+            assert set(settings) == set(type(project_params.encoder(modality, name)).model_fields), name
+
+
+def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> None:
+    """`extract` works without a params.yaml and must then give the same numbers."""
+    defaults = Params()
+    assert project_params.text == defaults.text
+    assert project_params.audio == defaults.audio
+    assert project_params.visual == defaults.visual
+    assert project_params.media == defaults.media
+    assert project_params.train == defaults.train
+    assert project_params.max_failed_fraction == defaults.max_failed_fraction
+    assert (TransformerText(), Librosa33(), FaceMesh()) == (
+        defaults.text["minilm"],
+        defaults.audio["librosa33"],
+        defaults.visual["facemesh"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("visual.facemesh.fsp=10", "did you mean 'fps'"),
+        ("visual.facemesh.fps=-1", "visual.facemesh.fps is -1: Input should be greater than 0"),
+        ("visual.facemesh.face=big", "'largest', 'most_central' or 'track'"),
+        ("text.minilm.precision=fp16", "'fp32' or 'bf16'"),
+        ("sharsd=3", "did you mean 'shards'"),
+        ("shards=none", "shards is 'none'"),
+        ("models_run=[misr, mizr]", "did you mean 'misr'"),
+        ("datasets_run=[mosi]", "datasets_run 'mosi' is not known"),
+        ("jobs.text.sample-minilm.encoder=bert", "jobs.text.sample-minilm.encoder 'bert' is not known"),
+        ("jobs.audio.sample-librosa33.kind=hf", "make them equal"),
+        ("shards.a=1", "'shards' is a value, not a section"),
+        ("shards", "expected key.path=value"),
+    ],
+)
+def test_mistakes_are_named(project: Path, override: str, said: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        load_params(project / "params.yaml", [override])
+    assert said in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_overrides_are_read_as_yaml(project: Path) -> None:
+    params = load_params(project / "params.yaml", ["visual.facemesh.fps=12.5", "seeds=[1, 2, 3]"])
+    assert params.visual["facemesh"].fps == 12.5
+    assert params.seeds == [1, 2, 3]
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="cannot be read as YAML"):
+        load_params(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1,")
+    with pytest.raises(ParamsError, match="cannot be read as YAML"):
+        load_params(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ParamsError, match="a mapping"):
+        load_params(tmp_path / "list.yaml")
+
+
+def test_a_corpus_own_values_lie_over_the_base(project_params: Params) -> None:
+    misr = project_params.models["misr"]
+    resolved = misr.resolved("sample")
+    for key, value in misr.corpora["sample"].items():
+        if not isinstance(value, dict):
+            assert resolved[key] == value
+    assert misr.resolved("another corpus") == misr.base
+
+
+def test_unknown_names_list_the_valid_ones(project_params: Params) -> None:
+    with pytest.raises(ParamsError, match=r"there are: sample"):
+        project_params.dataset("mosi")
+    with pytest.raises(ParamsError, match=r"there are: minilm, hf"):
+        project_params.encoder("text", "minilm2x")
