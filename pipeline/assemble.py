@@ -130,8 +130,8 @@ def assemble(
     train_clips = counts["train"]["clips"]
     if train_clips == 0:
         raise MsaError(
-            f"{dataset}: no clip to train with; clips of {_listed(Counter(splits)) or 'all splits 0'}; left out: "
-            f"{_listed(counts['left_out']) or 'none'}. Check the splits and labels of the label file"
+            f"{dataset}: no clip to train with; clips by split: {_listed(Counter(splits)) or 'none'}; "
+            f"left out: {_listed(counts['left_out']) or 'none'}. Check splits and labels of the label file"
         )
     entries: dict[str, dict[str, Any]] = {}
     joined: dict[str, _Joined] = {}
@@ -141,7 +141,8 @@ def assemble(
         steps = int(part.offsets[train_clips])  # the train split comes first
         if not part.real[:steps].any():
             raise MsaError(
-                f"{where}.{modality}: none of {train_clips} train clips has a usable step of it; set it to `none`"
+                f"{where}.{modality}: none of {train_clips} train clips has a usable step of it; "
+                "set it to `none`, or see the errors in its features"
             )
         entry["mean"], entry["sd"] = fit(part.values[:steps], part.real[:steps], entry)
         scale(part.values, part.real, entry)
@@ -239,7 +240,7 @@ def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: s
     return {
         "encoder": meta["encoder"],
         "fingerprint": meta["fingerprint"],
-        "provenance": {key: value for key, value in meta.items() if key != "column_names"},
+        "provenance": {key: meta[key] for key in sorted(meta) if key != "column_names"},
         "dim": len(columns),
         "columns": columns,
         "max_steps": getattr(params.max_steps, modality),

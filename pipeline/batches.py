@@ -128,7 +128,8 @@ class Split:
     tokens : token ids, None unless a tokenizer was given
     label, label_text, label_audio, label_visual : (C,) float32, NaN where there is none
     lengths : (C,) int64, on the CPU: the steps of all modalities together. Every modality is padded for
-        itself and costs about its own steps, so their sum ranks clips by what they cost in a batch
+        itself and costs about its own steps, so their sum ranks clips by what they cost in a batch (the
+        longest modality would not: pooled audio and visual are nearly always max_steps long)
     """
 
     clip_ids: list[str]
@@ -224,6 +225,8 @@ def shuffled_batches(
     generator : on the CPU; its state alone decides the order
     """
     batches: list[Tensor] = []
+    if len(lengths) == 0:  # split would give one empty part
+        return batches
     for part in torch.randperm(len(lengths), generator=generator).split(batch_size * pool_batches):
         ordered = part[lengths[part].argsort(stable=True)] if pool_batches > 1 else part
         batches.extend(ordered.split(batch_size))
@@ -231,7 +234,7 @@ def shuffled_batches(
 
 
 def ordered_batches(lengths: Tensor, batch_size: int) -> list[Tensor]:
-    """Row numbers for evaluation: every clip once, longest first: memory runs out at once or never."""
+    """Row numbers for evaluation: every clip once, longest first; memory runs out at once or never."""
     return list(lengths.argsort(descending=True, stable=True).split(batch_size)) if len(lengths) else []
 
 

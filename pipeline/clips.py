@@ -153,11 +153,18 @@ def measure(root: Path, path: str | None, limits: MediaLimits) -> tuple[dict[str
         facts["sha256"] = sha256(root / path)
         info = probe(root / path, limits)
     except OSError as error:
-        return facts, f"{UNREADABLE_MEDIA}: {error.strerror or error}"
+        return facts, _unreadable(error.strerror or error)
     except ClipError as error:
-        return facts, f"{UNREADABLE_MEDIA}: {error}"
+        return facts, _unreadable(error)
+    except Exception as error:  # a library's own: one strange file must not end the whole corpus
+        return facts, _unreadable(f"{type(error).__name__}: {error}")
     names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
     return facts | {name: getattr(info, name) for name in names}, None
+
+
+def _unreadable(reason: object) -> str:
+    """One reason on one line; `; ` separates the reasons of a status."""
+    return f"{UNREADABLE_MEDIA}: {reason}".splitlines()[0].replace("; ", ", ")
 
 
 def measure_all(
@@ -260,7 +267,7 @@ def read_clips(path: Path | str) -> pa.Table:
     if version != FORMAT:
         raise FormatError(
             f"{path}: clip table of format {version}, this program reads format {FORMAT}; run the ingest "
-            f"stage of dataset {dataset!r} again (`dvc repro`), or use the program's version that wrote the file"
+            f"stage of dataset {dataset!r} again (`dvc repro`), or use the version that wrote the file"
         )
     if not table.schema.equals(CLIP_SCHEMA):
         raise FormatError(f"{path}: {_difference(table.schema)}; run the ingest stage of {dataset!r} again")

@@ -1,7 +1,8 @@
 """Learning curves while a run goes on: on disk through DVCLive, and a line or a bar on the terminal.
 
-A row is one epoch: `epoch` (from 1), `total` (the weighted sum), one column a loss term (unweighted, mean over
-the epoch's batches), `valid_mae` (label units) and `lr` (of everything but a fine-tuned backbone).
+A row is one epoch: `epoch` (from 1), `total` (the weighted sum), one column a loss term (unweighted) and a
+diagnostic of the method, all means over the epoch's batches, then `valid_mae` (label units) and `lr` (of
+everything but a fine-tuned backbone).
 
 DVCLive writes `plots/metrics/train/<term>.tsv`, `plots/metrics/valid/mae.tsv`, `plots/metrics/lr.tsv` and
 `metrics.json`. It is not on every training machine; without it the same files are written here.

@@ -72,6 +72,8 @@ class RowMaker:
 def encode_row(encoder: Encoder, task: Task) -> Row:
     """The row of one clip, whatever happens: ok, absent or failed with a reason."""
     clip_id, source = task.clip.clip_id, task.source_sha256
+    if encoder.modality != "text" and task.clip.path is None:
+        return Row(clip_id, source, FAILED, "missing media: the clip table says which file was looked for")
     try:
         encoded = encoder.encode(task.clip)
     except AbsentError as error:

@@ -107,7 +107,7 @@ EncoderParams = TransformerText | Librosa33 | FaceMesh
 
 
 class JobParams(Section):
-    """One extraction stage: this encoder on this dataset. `kind` repeats the encoder's (DVC cannot look it up)."""
+    """One extraction stage: this encoder on this dataset; `kind` repeats the encoder's, for DVC to see."""
 
     dataset: str
     encoder: str
@@ -147,7 +147,7 @@ class AssembleParams(Section):
     visual: str = NONE
     max_steps: PerModality = Field(default_factory=PerModality)
     shorten: Shorten = Field(default_factory=Shorten)
-    normalize: list[Literal["text", "audio", "visual"]] = Field(default_factory=lambda: ["audio", "visual"])
+    normalize: list[Literal["text", "audio", "visual"]] = ["audio", "visual"]
     """z-scored with the training split's real frames"""
     columns: dict[Literal["text", "audio", "visual"], list[str]] = Field(default_factory=dict)
     """per modality, patterns of the columns to keep (`AU*`, `pose_R*`); all where not given"""

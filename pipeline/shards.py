@@ -103,7 +103,7 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
     # float16 stays plain: not every reader knows byte-stream-split for it
     split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype == np.float32 else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a killed run may still have a child
     pq.write_table(
         table,
         temporary,

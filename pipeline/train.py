@@ -1,4 +1,4 @@
-"""One training run: assembled set in, run folder out. The loop that all methods share, plain PyTorch on Fabric.
+"""One training run: assembled set in, run folder out, by the loop that all methods share.
 
     L = Σ_term  weights.<term> · schedule(term, progress) · L_term
 
@@ -12,9 +12,6 @@ One seed gives the same bytes on one kind of CPU. A killed run goes on from its 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import json
 import math
 import os
 import random
@@ -25,32 +22,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from lightning.fabric import Fabric
-from pydantic import ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from models import METHODS
 from models.common import Method, Training
 from pipeline.batches import Split, TrainingSet, ordered_batches, read_stats, shuffled_batches
-from pipeline.checkpoint import Checkpoint, State, file_hash, fingerprint, hashes
+from pipeline.checkpoint import Checkpoint, State, fingerprint, hashes
 from pipeline.curves import Curves, Progress, write_table
 from pipeline.errors import FormatError, MsaError, ParamsError
-from pipeline.params import TrainParams, explain
+from pipeline.params import TrainParams
+from pipeline.runs import (
+    CONFIG,
+    FORMAT_VERSION,
+    WEIGHTS,
+    build_method,
+    code_hashes,
+    replaced_folder,
+    write_json,
+    write_predictions,
+)
 
-FORMAT_VERSION = 1  # of the run folder
 CPU_THREADS = 2  # fixed: sums that are split over another number of threads differ in their last bits
 EVALUATION_BATCH = 64  # clips a forward outside of training
-PROJECT = Path(__file__).resolve().parent.parent
-SHARED_CODE = ("models/common.py", "models/backbones.py", "pipeline/train.py", "pipeline/batches.py")
 LIBRARIES = ("lightning", "numpy", "torch", "transformers")
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}  # Fabric's names
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+}  # Fabric's names
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -139,8 +142,9 @@ def train(
         "stats": stats,
     }
     with replaced_folder(out) as folder:
-        save_model(method, str(folder / "model.safetensors"))
-        write_json(config, folder / "config.json")
+        save_model(method, str(folder / WEIGHTS))
+        (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+        write_json(config, folder / CONFIG)
         write_table(state.curves, folder / "curves.tsv")
         shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
         for name, split in splits.items():
@@ -169,7 +173,7 @@ def fit(
     checkpoint: Checkpoint,
     title: str,
 ) -> tuple[State, int]:
-    """All epochs, from where the checkpoint left off; the last state, and the epochs that were there already."""
+    """All epochs from where the checkpoint left off: the last state, and how many were there already."""
     settings = method.config.training
     weights = active_weights(method)
     method.active_terms = frozenset(weights)
@@ -196,7 +200,7 @@ def fit(
             batch = splits["train"].batch(rows)
             output = model(batch)
             losses = method.losses(batch, output, weights)  # of the bare method: fp32, outside autocast
-            total = sum(weights[term] * method.schedule(term, done) * losses[term] for term in weights)
+            total = torch.stack([weights[t] * method.schedule(t, done) * losses[t] for t in weights]).sum()
             optimizer.zero_grad()
             fabric.backward(total)
             fabric.clip_gradients(
@@ -260,8 +264,8 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
         culprits = [name for name in bad if name in terms and name != "total"] or bad
         if any(name in terms for name in bad):
             raise MsaError(
-                f"epoch {epoch}, batch {number} of {len(steps)}: the loss {' and '.join(culprits)} is not finite; "
-                + LOWER_RATE
+                f"epoch {epoch}, batch {number} of {len(steps)}: the loss {' and '.join(culprits)} is not "
+                f"finite; {LOWER_RATE}"
             )
     return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
 
@@ -278,7 +282,7 @@ def predict(model: nn.Module, split: Split) -> np.ndarray:
 
 def mae(split: Split, predictions: np.ndarray, epoch: int) -> float:
     """Mean absolute error, label units; the sum is exact, so that the order of the clips does not matter."""
-    errors = np.abs(predictions.astype(np.float64) - split.labels["label"].cpu().numpy().astype(np.float64))
+    errors = np.abs(predictions.astype(np.float64) - split.label.cpu().numpy().astype(np.float64))
     if not np.isfinite(errors).all():
         clip_id = split.clip_ids[int(np.flatnonzero(~np.isfinite(errors))[0])]
         raise MsaError(f"epoch {epoch}: the prediction for {clip_id!r} is not finite; {LOWER_RATE}")
@@ -286,25 +290,6 @@ def mae(split: Split, predictions: np.ndarray, epoch: int) -> float:
 
 
 # ---------------------------------------------------------------------------------------- before the loop
-def build_method(name: str, params: dict[str, Any], dims: dict[str, int]) -> Method:
-    """The method with its settings checked, for a training set of these widths.
-
-    Raises
-    ------
-    ParamsError : unknown method or setting; the message names the key in params.yaml
-    """
-    if name not in METHODS:
-        raise ParamsError(f"method {name!r} is not known (there are: {', '.join(METHODS)})")
-    method_class: type[Method] = getattr(
-        importlib.import_module(METHODS[name].module), METHODS[name].class_name
-    )
-    try:
-        config = method_class.Config.model_validate(params)
-    except ValidationError as error:
-        raise ParamsError(explain(error, method_class.Config, under=f"models.{name}.base")) from error
-    return method_class(config, dims)
-
-
 def open_fabric(device: str, precision: str) -> Fabric:
     """Fabric on one device.
 
@@ -350,41 +335,3 @@ def reproducible(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
-
-
-def code_hashes(method_name: str) -> dict[str, str]:
-    """SHA-256 (hex) of the files that compute a run's numbers, by path in the project."""
-    spec = importlib.util.find_spec(METHODS[method_name].module)
-    assert spec is not None
-    assert spec.origin is not None
-    files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE)]
-    return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
-
-
-# ------------------------------------------------------------------------------------------ the run folder
-@contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
-    """An empty folder to fill; at the end it takes the place of `out`, so that `out` is never half written."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Keys sorted, so that equal content has equal bytes."""
-    path.write_text(
-        json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
-        encoding="utf-8",
-    )
-
-
-def write_predictions(split: Split, predictions: np.ndarray, path: Path) -> None:
-    """`clip_id`, `label`, `prediction` (float32), sorted by clip id."""
-    labels = split.labels["label"].cpu().numpy()
-    table = pa.table({"clip_id": split.clip_ids, "label": labels, "prediction": predictions})
-    pq.write_table(table.sort_by("clip_id"), path)

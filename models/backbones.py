@@ -1,0 +1,251 @@
+"""Pretrained text transformers and their tokenizers, in memory. The only place that calls `from_pretrained`.
+
+`from_pretrained` is always given the folder that models/checkpoints.py finds (which says what a `model` may
+be), so transformers itself never asks a hub. Weights are safetensors or are read with `weights_only`, every
+parameter must get its value from them, and code that a repository brings along is never run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from models.checkpoints import CONFIG, model_folder, model_identity
+from pipeline.errors import FormatError, MissingDependencyError, ParamsError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig
+
+__all__ = [
+    "Tokenizer",
+    "load_text_backbone",
+    "load_text_config",
+    "load_tokenizer",
+    "longest_input",
+    "model_identity",
+]
+
+_log = logging.getLogger(__name__)
+
+
+# ----------------------------------------------------------------------------------------------- the backbone
+def load_text_config(model: str, revision: str | None = None) -> PretrainedConfig:
+    """The configuration of a model; `hidden_size` is the width D of its states. Needs config.json only."""
+    from transformers import AutoConfig
+
+    folder = model_folder(model, revision, ("config",))
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"model {model!r}: {folder / CONFIG[0]} is not the config of a model type that the installed "
+                f"transformers knows (code from a repository is never run): {_first_line(error)}"
+            ) from error
+    if config.is_encoder_decoder:
+        raise ParamsError(
+            f"model {model!r} is an encoder-decoder; expected an encoder such as BERT or RoBERTa"
+        )
+    return config
+
+
+def longest_input(config: PretrainedConfig) -> int | None:
+    """Tokens, special ones included, that the model has positions for; None where it sets no limit."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is None or positions <= 0:
+        return None
+    counts_from_padding = r"roberta|camembert|data2vec|longformer|mpnet"  # first position: pad_token_id + 1
+    offset = config.pad_token_id + 1 if re.search(counts_from_padding, config.model_type) else 0
+    return positions - offset
+
+
+def load_text_backbone(
+    model: str,
+    revision: str | None = None,
+    *,
+    pooler: bool = False,
+    config_only: bool = False,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> nn.Module:
+    """A transformers encoder in eval mode.
+
+    `backbone(input_ids, attention_mask).last_hidden_state` is (batch, tokens, D).
+
+    Parameters
+    ----------
+    model, revision : see models/checkpoints.py
+    pooler : keep the pooling layer over the first token, where the architecture has one
+    config_only : random weights of the config's shapes, for a model whose own weights follow; needs
+        config.json only, and works under `torch.device("meta")`
+    precision : of the weights in memory, whatever the file holds
+
+    Raises
+    ------
+    MissingModelError : files are missing
+    FormatError : the weights cannot be read, or leave parameters of the model without a value
+    MissingDependencyError : transformers cannot import its model classes
+    """
+    import torch
+    from transformers import AutoModel
+
+    config = load_text_config(model, revision)
+    model_class = _model_class(config)
+    takes_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    options: dict[str, Any] = {"add_pooling_layer": pooler} if takes_pooler else {}
+    options["dtype"] = torch.bfloat16 if precision == "bf16" else torch.float32
+    if config_only:
+        backbone: nn.Module = AutoModel.from_config(config, **options)
+        return backbone.eval()
+    folder = model_folder(model, revision, ("config", "weights"))
+    with _quiet():
+        try:
+            backbone, report = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                weights_only=True,
+                output_loading_info=True,
+                **options,
+            )
+        except Exception as error:  # safetensors, pickle, torch and transformers each have their own
+            reason = "its shapes are not the config's" if "mismatched" in str(error) else _first_line(error)
+            raise FormatError(
+                f"model {model!r}: the weights in {folder} cannot be read as {model_class.__name__}: "
+                f"{reason}. Fetch them again, as model.safetensors"
+            ) from error
+    random = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if random:
+        raise FormatError(
+            f"model {model!r}: the weights in {folder} lack {len(random)} parameters of "
+            f"{model_class.__name__}, which would stay random ({', '.join(random[:3])} ...). "
+            "Take the weights that belong to the config"
+        )
+    if len(random) < len(report["missing_keys"]):
+        _log.warning("model %r has no weights for its pooling layer, which starts at random values", model)
+    return backbone.eval()
+
+
+def _model_class(config: PretrainedConfig) -> Any:
+    try:
+        from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+        return MODEL_MAPPING[type(config)]
+    except KeyError as error:
+        raise ParamsError(
+            f"transformers has no plain encoder for model type {config.model_type!r}"
+        ) from error
+    except (ImportError, OSError, RuntimeError) as error:
+        # transformers imports both whenever they are there, and their CUDA builds break beside a CPU torch
+        raise MissingDependencyError(
+            f"transformers cannot import its models: {_first_line(error.__cause__ or error)}. Most often a "
+            "torchaudio or torchvision is installed that does not fit this torch: "
+            "pip uninstall torchaudio torchvision, or install the builds that belong to it"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and reports from transformers: what matters of them is checked here."""
+    from transformers.utils import logging as noise
+
+    verbosity, bars = noise.get_verbosity(), noise.is_progress_bar_enabled()
+    noise.set_verbosity(logging.CRITICAL)
+    noise.disable_progress_bar()
+    try:
+        yield
+    finally:
+        noise.set_verbosity(verbosity)
+        if bars:
+            noise.enable_progress_bar()
+
+
+# ---------------------------------------------------------------------------------------------- the tokenizer
+class Tokenizer:
+    """Text to token ids, special tokens included, cut to a length and never padded."""
+
+    def __init__(self, tokenizer: Any):
+        self._tokenizer = tokenizer
+        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+
+    def encode(self, texts: list[str], max_length: int) -> list[np.ndarray]:
+        """Token ids of each text.
+
+        Parameters
+        ----------
+        texts : valid Unicode
+        max_length : tokens, special ones included; what is longer is cut before the closing special token
+
+        Returns
+        -------
+        one array a text, shape (n_tokens,), int64
+        """
+        if not texts:
+            return []
+        tokens = self._tokenizer(
+            texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
+        )
+        return [np.asarray(ids, dtype=np.int64) for ids in tokens["input_ids"]]
+
+    def with_offsets(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids of one text, and the characters that each token stands for.
+
+        Returns
+        -------
+        ids, char_start, char_end : shape (n_tokens,), int32; `text[char_start:char_end]` is the token's
+            surface; -1 for special tokens that the tokenizer added. Starts never decrease; the bytes of one
+            character (byte-level vocabularies) share its offsets.
+        """
+        tokens = self._tokenizer(
+            text,
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        spans = np.asarray(tokens["offset_mapping"], dtype=np.int32).reshape(-1, 2)
+        spans[np.asarray(tokens["special_tokens_mask"], dtype=bool)] = -1
+        return np.asarray(tokens["input_ids"], dtype=np.int32), spans[:, 0].copy(), spans[:, 1].copy()
+
+    def count(self, text: str) -> int:
+        """Tokens of the uncut text, special ones included."""
+        with _quiet():
+            return len(self._tokenizer(text, truncation=False, padding=False)["input_ids"])
+
+
+def load_tokenizer(model: str, revision: str | None = None) -> Tokenizer:
+    """The fast tokenizer that belongs to a model.
+
+    Raises
+    ------
+    MissingModelError : files are missing
+    FormatError : the files are not those of a fast tokenizer
+    """
+    from transformers import AutoTokenizer
+
+    folder = model_folder(model, revision, ("config", "tokenizer"))
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # transformers, tokenizers and sentencepiece each have their own
+            raise FormatError(
+                f"model {model!r}: the tokenizer's files in {folder} cannot be read: {_first_line(error)}"
+            ) from error
+    if not tokenizer.is_fast:
+        raise FormatError(
+            f"model {model!r}: {type(tokenizer).__name__} gives no character offsets; "
+            "the folder needs a tokenizer.json"
+        )
+    return Tokenizer(tokenizer)

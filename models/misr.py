@@ -1,0 +1,349 @@
+"""MISR: multimodal invariant sentiment representation learning.
+
+Zhu et al., "Multimodal Invariant Sentiment Representation Learning", Findings of ACL 2025. No code of the
+authors is available. Equation numbers are the paper's; where the paper is silent, the choice stands beside
+the line. One file, in the paper's order:
+
+    X^m ─ME─▶ H^m ─VE─▶ N(μ^m, σ^m²) ─ω─▶ H^u ─┬─▶ predictor ─▶ ŷ          m ∈ {text, audio, visual}
+               │              └─z^m─VD─▶ Ĥ^m   └─ + any subset of {H^m} ─▶ predictor ─▶ ŷ^e
+
+Terms: prediction = L_SP (12), prior = L_NA (4), alignment = L_CMA (5), reconstruction = L_DR (7),
+invariance = L_IC (11). The paper's λ2 is the weight of prior, alignment and reconstruction alike (8).
+
+Shapes: B clips, L input steps, T learnt tokens (`num_tokens`), d width, M modalities of the model,
+E = 2^M environments. A clip without a modality keeps its rows in every shape; means leave them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.common import (
+    Method,
+    MethodSettings,
+    Output,
+    Settings,
+    Share,
+    Training,
+    TransformerLayer,
+    full_precision,
+    kl_between,
+    kl_to_prior,
+    masked_mean,
+)
+from pipeline.batches import Batch
+from pipeline.errors import ParamsError
+
+LOGVAR_BOUND = 4.0  # |2 ln σ| stays below it: σ in (0.135, 7.39), 1/σ < 7.39
+
+
+# [P] = stated in the paper, [D] = our decision
+class Weights(Settings):
+    """λ of each term (13); 0 = the term is not computed."""
+
+    prediction: NonNegativeFloat = 1.0  # [P] λ1
+    prior: NonNegativeFloat = 0.4  # [P] λ2; 0.5 on SIMS
+    alignment: NonNegativeFloat = 0.4  # [P] λ2
+    reconstruction: NonNegativeFloat = 0.4  # [P] λ2
+    invariance: NonNegativeFloat = 1.0  # [P] λ3
+
+
+class MISRTraining(Training):
+    """The paper's optimisation: Adam, batches of 32, 100 epochs [P]; warm-up, cosine, early stop [D]."""
+
+    lr_backbone: NonNegativeFloat = 5e-6  # [P]
+    lr_other: NonNegativeFloat = 1e-4  # [P]
+
+
+class MISRSettings(MethodSettings):
+    """Settings of MISR, section `models.misr` of params.yaml."""
+
+    weights: Weights = Weights()
+    training: MISRTraining = MISRTraining()
+    max_steps: PositiveInt = 512  # [D] longest frozen input, L; sizes the table of positions
+    num_tokens: PositiveInt = 50  # [P] "vector length T"; 39 on SIMS
+    width: PositiveInt = 128  # [P] d, also of the predictor's hidden layer
+    heads: PositiveInt = 8  # [D] with head_dim: the sizes that give the paper's parameter counts
+    head_dim: PositiveInt = 64  # [D]
+    feedforward: PositiveInt = 128  # [D]
+    layers: PositiveInt = 2  # [P] transformer layers in each of ME, VE and VD
+    dropout: Share = 0.1  # [D]
+    env_fusion: Literal["add", "gated", "concat"] = "add"  # [D] f_i of (9); `add` has no parameters
+    sp_over_envs: Literal["none", "mean"] = "none"  # [P] L_SP of H^u alone; mean = of all environments
+    predictor_dropout: Share = 0.0  # [D] one mask a batch, the same in all environments
+
+
+@dataclass
+class MISROutput(Output):
+    """Predictions and representations; dictionaries by modality.
+
+    Attributes
+    ----------
+    prediction : (B,) ŷ, from H^u alone
+    present : (B,) bool, the clip has the modality
+    embedding : (B, T, d) H^m
+    mean, logvar : (B, T, d) μ^m and 2 ln σ^m
+    joint : (B, T, d) H^u
+    environments : (E, B) ŷ^e, the first row is `prediction`; (1, B) where no other row is needed
+    reconstruction : (B, T, d) Ĥ^m; empty where not needed
+    """
+
+    present: dict[str, Tensor]
+    embedding: dict[str, Tensor]
+    mean: dict[str, Tensor]
+    logvar: dict[str, Tensor]
+    joint: Tensor
+    environments: Tensor
+    reconstruction: dict[str, Tensor]
+
+
+class Stack(nn.Module):
+    """The paper's "transformer layers"; no LayerNorm after the last."""
+
+    def __init__(self, config: MISRSettings):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TransformerLayer(config.width, config.heads, config.head_dim, config.feedforward, config.dropout)
+            for _ in range(config.layers)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, d), mask (B, T) of the keys -> (B, T, d)."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class MultimodalEncoding(nn.Module):
+    """ME of one modality (3.2): T learnt tokens read the sequence; their last states are H^m."""
+
+    def __init__(self, features: int, max_steps: int, config: MISRSettings):
+        super().__init__()
+        self.project = nn.Linear(features, config.width)
+        self.tokens = nn.Parameter(torch.zeros(config.num_tokens, config.width))
+        # Random: at zero, like the tokens, all T would get equal gradients and stay one token for ever.
+        self.positions = nn.Parameter(torch.randn(config.num_tokens + max_steps, config.width))
+        self.stack = Stack(config)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """values (B, L, features), mask (B, L) -> H^m (B, T, d), no step of which is padding."""
+        clips, tokens = values.shape[0], self.tokens.shape[0]
+        x = torch.cat([self.tokens.expand(clips, -1, -1), self.project(values)], dim=1)  # (B, T+L, d)
+        mask = torch.cat([mask.new_ones(clips, tokens), mask], dim=1)
+        return self.stack(x + self.positions[: x.shape[1]], mask)[:, :tokens]
+
+
+class VariationalEncoder(nn.Module):
+    """VE of one modality: the posterior q(z^m | h^m) = N(μ, σ²) (1), σ being the standard deviation."""
+
+    def __init__(self, config: MISRSettings):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU(), Stack(config))
+        self.mean = nn.Linear(config.width, config.width)
+        self.spread = nn.Linear(config.width, config.width)
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """H^m (B, T, d) -> μ^m, 2 ln σ^m, both (B, T, d) in float32 at least."""
+        hidden = self.body(embedding)
+        return full_precision(self.mean(hidden)), bounded_logvar(full_precision(self.spread(hidden)))
+
+
+class VariationalDecoder(nn.Sequential):
+    """VD of one modality: z^m (B, T, d) -> Ĥ^m (B, T, d)."""
+
+    def __init__(self, config: MISRSettings):
+        width = config.width
+        super().__init__(nn.Linear(width, width), nn.ReLU(), Stack(config), nn.Linear(width, width))
+
+
+def bounded_logvar(s: Tensor) -> Tensor:
+    """4 tanh(s/4): a soft bound [D], for a hard clamp would have no gradient outside."""
+    return LOGVAR_BOUND * torch.tanh(s / LOGVAR_BOUND)
+
+
+def uncertainty_fusion(mean: Tensor, sigma: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of the modalities by their certainty (2), and the joint representation (3).
+
+    Elementwise over token and channel. softmax subtracts the maximum, so that exp(1/σ) cannot overflow.
+
+    Parameters
+    ----------
+    mean, sigma : (M, B, T, d), sigma > 0
+    present : (M, B) bool, at least one True a clip; the others get weight 0
+
+    Returns
+    -------
+    H^u (B, T, d), ω (M, B, T, d), which sums to 1 over M
+    """
+    certainty = sigma.reciprocal().masked_fill(~present[..., None, None], -torch.inf)
+    weights = torch.softmax(certainty, dim=0)  # (2)
+    return (weights * mean).sum(dim=0), weights  # (3)
+
+
+def risk_variance(risks: Tensor) -> Tensor:
+    """Population variance of the environments' risks, (E,) -> scalar (11)."""
+    return (risks - risks.mean()).square().mean()
+
+
+class MISR(Method):
+    """The model and its losses; see the module's text."""
+
+    TERMS = ("prediction", "prior", "alignment", "reconstruction", "invariance")
+    NEEDS = ("text", "audio", "visual")
+    Config = MISRSettings
+    config: MISRSettings
+    members: Tensor
+
+    def __init__(self, config: MISRSettings, dims: dict[str, int], backbone: nn.Module | None = None):
+        super().__init__(config, dims, backbone)
+        names, width = tuple(self.dims), config.width
+        self.limits = dict.fromkeys(names, config.max_steps)
+        if self.backbone is not None:
+            self.limits["text"] = config.max_tokens
+        self.encoding = nn.ModuleDict(
+            {name: MultimodalEncoding(self.dims[name], self.limits[name], config) for name in names}
+        )
+        self.encoder = nn.ModuleDict({name: VariationalEncoder(config) for name in names})
+        self.decoder = nn.ModuleDict({name: VariationalDecoder(config) for name in names})
+        # (9): every subset of the modalities beside H^u, ∅ first
+        self.subsets = tuple(subset for size in range(len(names) + 1) for subset in combinations(names, size))
+        members = torch.tensor([[name in subset for name in names] for subset in self.subsets])
+        self.register_buffer("members", members, persistent=False)  # (E, M) bool
+        self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
+        self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
+        self.hidden = nn.Linear(width, width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, batch: Batch) -> MISROutput:
+        """ŷ and the representations.
+
+        In evaluation only what ŷ needs; in training also the decoder and the environments where an
+        active term asks for them.
+
+        Raises
+        ------
+        ParamsError : a sequence is longer than the table of positions
+        MsaError : see `Method.inputs`
+        """
+        inputs = self.inputs(batch)
+        for name, sequence in inputs.items():
+            if (steps := sequence.values.shape[1]) > self.limits[name]:
+                raise ParamsError(
+                    f"{name} has {steps} steps, but models.misr takes {self.limits[name]} at most; lower "
+                    f"assemble.max_steps.{name} or raise models.misr.base.max_steps (a new training)"
+                )
+        present, embedding, mean, logvar, sigma = {}, {}, {}, {}, {}
+        for name, sequence in inputs.items():
+            present[name] = sequence.present
+            embedding[name] = self.encoding[name](sequence.values, sequence.mask)  # H^m
+            mean[name], logvar[name] = self.encoder[name](embedding[name])  # (1)
+            sigma[name] = (0.5 * logvar[name]).exp()
+        joint, _ = uncertainty_fusion(*(torch.stack(list(x.values())) for x in (mean, sigma, present)))
+        reconstruction = {}
+        if self.training and "reconstruction" in self.active_terms:
+            for name in inputs:
+                z = mean[name] + sigma[name] * torch.randn_like(sigma[name])  # (6)
+                reconstruction[name] = full_precision(self.decoder[name](z))
+        asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
+        number = len(self.subsets) if self.training and asking & self.active_terms else 1
+        environments = self.predict(self.environments(joint, embedding, present, number))  # (9), Φ
+        return MISROutput(
+            environments[0], present, embedding, mean, logvar, joint, environments, reconstruction
+        )
+
+    def environments(
+        self, joint: Tensor, embedding: dict[str, Tensor], present: dict[str, Tensor], number: int
+    ) -> Tensor:
+        """H^{f(u, S)} of the first `number` subsets S (9), with the members of S that a clip has.
+
+        The paper leaves f open. `add`: H^u + mean over S of LN(H^m), where LN has no parameters: fusion
+        weights (or the scale of H^m) would be trained by L_IC alone, which is smallest when they shut the
+        unimodal cues out, and that empties the environments instead of making the predictor invariant.
+        `gated`: g^m ⊙ H^m in place of LN(H^m). `concat`: W [H^u; H^m or 0, ...], where f_∅ is not H^u.
+
+        Returns
+        -------
+        (number, B, T, d); the first is f_∅, which is H^u bit for bit with `add` and `gated`
+        """
+        members = self.members[:number, :, None] & torch.stack(list(present.values()))  # (E, M, B)
+        unimodal = torch.stack(list(embedding.values()))  # (M, B, T, d)
+        if self.mix is not None:
+            slots = unimodal.where(members[..., None, None], 0.0)  # (E, M, B, T, d)
+            slots = slots.permute(0, 2, 3, 1, 4).flatten(3)  # (E, B, T, M·d)
+            return self.mix(torch.cat([joint.expand(number, -1, -1, -1), slots], dim=-1))
+        if number == 1:
+            return joint[None]
+        if self.gate is not None:
+            unimodal = self.gates(joint, unimodal) * unimodal
+        else:
+            unimodal = F.layer_norm(unimodal, unimodal.shape[-1:])
+        share = members / members.sum(dim=1, keepdim=True).clamp(min=1)  # (E, M, B), 1/|S| or 0
+        return joint + torch.einsum("emb,mbtd->ebtd", share.to(unimodal), unimodal)
+
+    def gates(self, joint: Tensor, unimodal: Tensor) -> Tensor:
+        """g^m = sigmoid(W [H^u; H^m] + b), one W for all m: (B, T, d), (M, B, T, d) -> (M, B, T, d)."""
+        assert self.gate is not None
+        return torch.sigmoid(self.gate(torch.cat([joint.expand_as(unimodal), unimodal], dim=-1)))
+
+    def predict(self, environments: Tensor) -> Tensor:
+        """Φ and the MLP, shared by all environments: (E, B, T, d) -> ŷ^e (E, B)."""
+        hidden = F.relu(self.hidden(environments.mean(dim=2)))  # (E, B, d)
+        # One mask for all: different ones would put noise under L_IC that no environment has made.
+        kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
+        return full_precision(self.score(hidden * kept).squeeze(-1))
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over
+        tokens and channels [D]: a sum over T·d would make λ2 weigh thousands of times more.
+        """
+        assert isinstance(output, MISROutput)
+        if "invariance" in terms and len(output.environments) < len(self.subsets):
+            raise ValueError("invariance needs a forward in training mode with the term active")
+        mean, logvar, present = output.mean, output.logvar, output.present
+        zero = output.joint.new_zeros(())
+        risks = self._risks(output, batch.label)
+        losses: dict[str, Tensor] = {}
+        if "prediction" in terms:  # L_SP (12)
+            losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[0]
+        if "prior" in terms:  # L_NA (4): to N(0, I)
+            parts = (masked_mean(kl_to_prior(mean[m], logvar[m]), present[m]) for m in self.dims)
+            losses["prior"] = sum(parts, start=zero)
+        if "alignment" in terms:  # L_CMA (5): ordered pairs, no gradient stopped; 0 with one modality
+            parts = (
+                masked_mean(kl_between(mean[a], logvar[a], mean[b], logvar[b]), present[a] & present[b])
+                for a, b in permutations(self.dims, 2)
+            )
+            losses["alignment"] = sum(parts, start=zero)
+        if "reconstruction" in terms:  # L_DR (7); detached [D]: a constant H^m would be a free minimum
+            error = {m: output.embedding[m].detach() - output.reconstruction[m] for m in self.dims}
+            parts = (masked_mean(error[m].square(), present[m]) for m in self.dims)
+            losses["reconstruction"] = sum(parts, start=zero)
+        if "invariance" in terms:  # L_IC (11): gradient through the risk of every environment
+            losses["invariance"] = risk_variance(risks)
+        return losses
+
+    @staticmethod
+    def _risks(output: MISROutput, label: Tensor) -> Tensor:
+        """R^e: mean |ŷ^e − y| of each environment, (E,)."""
+        return (output.environments - label).abs().mean(dim=1)
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Risk of each environment that was computed, and the mean gate with env_fusion `gated`."""
+        assert isinstance(output, MISROutput)
+        risks = self._risks(output, batch.label)
+        curves = {
+            f"risk/{'+'.join(subset) or 'joint'}": risk
+            for subset, risk in zip(self.subsets, risks, strict=False)  # evaluation has the first alone
+        }
+        if self.gate is not None:
+            curves["gate"] = self.gates(output.joint, torch.stack(list(output.embedding.values()))).mean()
+        return curves

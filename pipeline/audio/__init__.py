@@ -1,0 +1,1 @@
+"""Sound: one file per encoder."""

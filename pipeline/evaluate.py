@@ -1,0 +1,165 @@
+"""A run scored: the one checkpoint that training chose, on the validation and, once, on the test split.
+
+`results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the dataset's metric set; `floor`, the
+mean absolute errors of a predictor that always says the training labels' median; number of clips; best epoch;
+feature set. Beside it the test predictions. Both are the same bytes for the same run and data.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from models.common import Method
+from pipeline.batches import TrainingSet, read_stats
+from pipeline.errors import FormatError, MsaError, ParamsError
+from pipeline.metrics import METRIC_SETS, MetricWarning
+from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method, write_json, write_predictions
+from pipeline.train import open_fabric, predict, reproducible
+
+FORMAT = 1  # of the results
+DECIMALS = 6
+SPLITS = ("test", "valid")
+
+
+def evaluate(
+    run: Path,
+    assembled: Path,
+    out_json: Path,
+    out_predictions: Path,
+    metric_set: str,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Write a run's metrics and test predictions; the metrics are returned too.
+
+    Parameters
+    ----------
+    run : run folder of a training
+    assembled : assembled set with the features that the run was trained on
+    metric_set : a name of metrics.METRIC_SETS
+    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+
+    Raises
+    ------
+    ParamsError : unknown metric set or device
+    FormatError : the run or the assembled set cannot be read, or a split has no clips
+    MsaError : the assembled set has other features than the run was trained on
+    """
+    if metric_set not in METRIC_SETS:
+        raise ParamsError(f"metric set {metric_set!r} is not known (there are: {', '.join(METRIC_SETS)})")
+    config = read_config(run)
+    stats = read_stats(assembled)
+    check_features(config, run, stats, assembled)
+    fabric = open_fabric(device, config["train"]["precision"])
+    with reproducible(config["seed"], fabric.device):
+        method, _ = load_run(run, str(fabric.device))
+        model = fabric.setup_module(method)
+        splits = TrainingSet.load(
+            assembled, method.tokenizer, method.config.max_tokens, fabric.device, only=SPLITS
+        ).splits
+        for name, split in splits.items():
+            if len(split) == 0:
+                raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
+        predictions = {name: predict(model, splits[name]) for name in SPLITS}
+
+    median = float(np.median(pq.read_table(run / "train.predictions.parquet")["label"].to_numpy()))
+    scores: dict[str, Any] = {}
+    remarks: dict[str, list[str]] = {}
+    floor: dict[str, float] = {}
+    for name, split in splits.items():
+        labels = split.label.cpu().numpy()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", MetricWarning)
+            metrics = METRIC_SETS[metric_set](predictions[name], labels)
+        scores[name] = {key: round(value, DECIMALS) for key, value in metrics.items()}
+        remarks[name] = [str(w.message) for w in caught if issubclass(w.category, MetricWarning)]
+        floor[f"{name}_mae"] = round(float(np.abs(labels.astype(np.float64) - median).mean()), DECIMALS)
+    result = {
+        "format": FORMAT,
+        **{key: config[key] for key in ("method", "dataset", "seed", "feature_set", "epoch")},
+        "features": {modality: _encoder(modality, config) for modality in config["dims"]},
+        "metric_set": metric_set,
+        "n": {name: len(split) for name, split in splits.items()},
+        "floor": floor,
+        "remarks": {name: lines for name, lines in remarks.items() if lines},
+        **scores,
+    }
+    for path in (out_json, out_predictions):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(splits["test"], predictions["test"], out_predictions)
+    write_json(result, out_json)
+    return result
+
+
+def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
+    """The trained method, on the device and ready to predict, and the run's config.json.
+
+    Raises
+    ------
+    FormatError : not a run folder, of another format version, or its weights do not fit its settings
+    """
+    config = read_config(run)
+    method = build_method(config["method"], config["params"], config["dims"], pretrained=False)
+    try:
+        load_model(method, run / WEIGHTS)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise FormatError(
+            f"{run / WEIGHTS}: does not fit {config['method']} as it is now ({error}); train again"
+        ) from error
+    return method.to(device).eval(), config
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """config.json of a run folder."""
+    path = run / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{run}: not a run folder ({path.name}: {error}); run its train stage") from error
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{run}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
+        )
+    return config
+
+
+def check_features(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:
+    """Refuse an assembled set whose features are not those of the run."""
+    found = {modality: entry["dim"] for modality, entry in stats["modalities"].items()}
+    trained = {modality: entry["dim"] for modality, entry in config["stats"]["modalities"].items()}
+    if found != trained:
+        raise MsaError(
+            f"{run} was trained on features of widths {_widths(trained)}, but {assembled} has "
+            f"{_widths(found)}; evaluate on the set that it was trained on, or train again"
+        )
+    if stats["feature_set"] != config["feature_set"]:
+        raise MsaError(
+            f"{run} was trained on feature set {config['feature_set'][:12]} "
+            f"({_encoders(config['stats'])}), but {assembled} is {stats['feature_set'][:12]} "
+            f"({_encoders(stats)}); evaluate on the set that it was trained on, or train again"
+        )
+
+
+def _widths(dims: dict[str, int]) -> str:
+    return ", ".join(f"{modality} {dim}" for modality, dim in sorted(dims.items()))
+
+
+def _encoders(stats: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {entry['encoder']}" for name, entry in sorted(stats["modalities"].items()))
+
+
+def _encoder(modality: str, config: dict[str, Any]) -> str:
+    """What the method read of a modality: an encoder's name, or the text encoder that it fine-tuned."""
+    params = config["params"]
+    if modality == "text" and params["text"] == "finetune":
+        return f"{params['text_backbone']} (fine-tuned)"
+    name: str = config["stats"]["modalities"][modality]["encoder"]
+    return name

@@ -1,0 +1,122 @@
+"""The report's pictures. Methods and seeds differ in line and marker too, so that grey print can be read.
+
+The same numbers give the same bytes: no dates, fixed ids in the SVG, matplotlib's own defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pipeline.report import Scored
+
+# one a method: colours of Okabe and Ito, which differ in lightness too
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)))
+MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+PANEL = 3.6  # inches
+
+
+def draw_learning_curves(scored: list[Scored], folder: Path) -> None:
+    """learning_curves.png and .svg: validation MAE above, training loss below, one column a dataset."""
+    datasets, methods = _names(scored)
+    with _figure(len(datasets) * PANEL * 1.4, 2 * PANEL) as figure:
+        panels = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
+        for column, dataset in enumerate(datasets):
+            upper, lower = panels[:, column]
+            runs = [run for run in scored if run.dataset == dataset]
+            labels = {method: method for method in methods}
+            for run in runs:
+                style = {
+                    **_style(methods.index(run.method)),
+                    "markersize": 7,
+                    "markevery": [run.result["epoch"] - 1],
+                }
+                style["label"] = labels.pop(run.method, None)  # once a method
+                epochs = [row["epoch"] for row in run.curves]
+                upper.plot(epochs, [row["valid_mae"] for row in run.curves], **style)
+                lower.plot(epochs, [row["total"] for row in run.curves], **style)
+            floor = upper.axhline(runs[0].result["floor"]["valid_mae"], color="0.5", linestyle=(0, (1, 3)))
+            floor.set_label("train median")
+            upper.set_title(f"{dataset}: validation")
+            upper.set_ylabel("MAE (label units)")
+            upper.set_ylim(bottom=0)
+            lower.set_title(f"{dataset}: training")
+            lower.set_ylabel("weighted sum of the loss terms")
+            lower.set_xlabel("epoch")
+            _legend(upper)
+        figure.suptitle("Learning curves, a line a seed; the marker is the epoch that was chosen")
+        for suffix in ("png", "svg"):
+            _save(figure, folder / f"learning_curves.{suffix}")
+
+
+def draw_predictions(
+    scored: list[Scored], label_ranges: dict[str, tuple[float, float]], folder: Path
+) -> None:
+    """predicted_vs_true.png: a row a dataset, a column a method, the test clips of all seeds."""
+    datasets, methods = _names(scored)
+    with _figure(len(methods) * PANEL, len(datasets) * PANEL + 0.4) as figure:
+        panels = figure.subplots(len(datasets), len(methods), squeeze=False)
+        for dataset, row in zip(datasets, panels, strict=True):
+            low, high = label_ranges[dataset]
+            for method, panel in zip(methods, row, strict=True):
+                runs = [run for run in scored if (run.dataset, run.method) == (dataset, method)]
+                ends = [low, high, *(p for run in runs for p in run.predictions)]
+                margin = 0.05 * (max(ends) - min(ends))
+                limits = (min(ends) - margin, max(ends) + margin)
+                panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
+                for number, run in enumerate(runs):
+                    style = {
+                        "s": 18,
+                        "marker": MARKERS[number % len(MARKERS)],
+                        "edgecolors": COLOURS[number % len(COLOURS)],
+                        "facecolors": "none",
+                        "linewidths": 0.8,
+                    }
+                    panel.scatter(run.labels, run.predictions, label=f"seed {run.seed}", **style)
+                panel.set(xlim=limits, ylim=limits, aspect="equal", title=f"{method} on {dataset}")
+                panel.set_xlabel(f"label ({low:g} to {high:g})")
+                panel.set_ylabel("prediction (label units)")
+                _legend(panel)
+        figure.suptitle("Test clips; on the dashed line a prediction is right")
+        _save(figure, folder / "predicted_vs_true.png")
+
+
+def _names(scored: list[Scored]) -> tuple[list[str], list[str]]:
+    """Datasets and methods in the order of params.yaml."""
+    return list(dict.fromkeys(r.dataset for r in scored)), list(dict.fromkeys(r.method for r in scored))
+
+
+def _style(number: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linewidth": 1.2,
+    }
+
+
+def _legend(panel: Axes) -> None:
+    panel.legend(frameon=False, fontsize="small")
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Figure]:
+    import matplotlib
+    from matplotlib.figure import Figure  # without pyplot: no window system is looked for
+
+    fixed = {**matplotlib.rcParamsDefault, "svg.hashsalt": "msa", "svg.fonttype": "none"}
+    fixed.pop("backend", None)
+    with matplotlib.rc_context(fixed):
+        yield Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    named = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    figure.savefig(path, metadata=named[path.suffix[1:]])

@@ -1,0 +1,105 @@
+"""The field's metric sets, exactly defined. A set maps predictions and labels of clips to named numbers.
+
+`mmsa`: as the MMSA toolkit scores CMU-MOSI and CMU-MOSEI. Papers round, bin and weight in several ways, so
+each choice is written beside its line. Symbols: p predictions, t labels ("truth"), both (clips,).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, f1_score
+
+from pipeline.errors import MsaError
+
+
+class MetricWarning(UserWarning):
+    """A metric is undefined on this data and was reported as 0; the results should carry the message."""
+
+
+def mmsa(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Metrics of a sentiment regression on [-3, 3].
+
+    Parameters
+    ----------
+    prediction, label : (clips,), finite, unclipped
+
+    Returns
+    -------
+    mae : mean absolute error, in the label's unit
+    corr : Pearson correlation, [-1, 1]; 0 with a MetricWarning where one side is constant
+    acc7, acc5, acc3 : share of clips whose clipped and rounded prediction is the label's
+    acc2_has0, f1_has0 : negative against non-negative, all clips
+    acc2_non0, f1_non0 : negative against positive, without the clips labelled 0; 0 with a MetricWarning
+        where every label is 0
+
+    Raises
+    ------
+    MsaError : no clips, other shapes, or numbers that are not finite
+    """
+    p, t = _checked(prediction, label)
+    non0 = t != 0
+    acc2_has0, f1_has0 = _binary(p >= 0, t >= 0)
+    if non0.any():
+        acc2_non0, f1_non0 = _binary(p[non0] > 0, t[non0] > 0)
+    else:
+        warnings.warn("acc2_non0 and f1_non0 are 0: every label is 0", MetricWarning, stacklevel=2)
+        acc2_non0, f1_non0 = 0.0, 0.0
+    return {
+        "mae": float(np.abs(p - t).mean()),
+        "corr": _correlation(p, t),
+        "acc7": _rounded_accuracy(p, t, 3),
+        "acc5": _rounded_accuracy(p, t, 2),
+        "acc3": _rounded_accuracy(p, t, 1),
+        "acc2_has0": acc2_has0,
+        "acc2_non0": acc2_non0,
+        "f1_has0": f1_has0,
+        "f1_non0": f1_non0,
+    }
+
+
+METRIC_SETS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {"mmsa": mmsa}
+
+
+def _checked(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both in float64."""
+    p, t = np.asarray(prediction, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if p.ndim != 1 or p.shape != t.shape or p.size == 0:
+        raise MsaError(
+            f"metrics: predictions of shape {p.shape} and labels of shape {t.shape}; expected one number a "
+            "clip on both sides, and at least one clip"
+        )
+    for name, values in (("predictions", p), ("labels", t)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            raise MsaError(
+                f"metrics: {bad.size} of {values.size} {name} are not finite (first: {values[bad[0]]} at row "
+                f"{bad[0]}); "
+                + (
+                    "the training has diverged, lower the learning rate"
+                    if name == "predictions"
+                    else "leave clips without a label out"
+                )
+            )
+    return p, t
+
+
+def _rounded_accuracy(p: np.ndarray, t: np.ndarray, limit: int) -> float:
+    """Share of equal classes -limit..limit; halves round to the even neighbour (0.5 to 0, 1.5 to 2)."""
+    return float(np.mean(np.rint(p.clip(-limit, limit)) == np.rint(t.clip(-limit, limit))))
+
+
+def _binary(p: np.ndarray, t: np.ndarray) -> tuple[float, float]:
+    """Accuracy, and F1 weighted by the true classes' sizes (some papers swap the arguments)."""
+    return float(accuracy_score(t, p)), float(f1_score(t, p, average="weighted", zero_division=0))
+
+
+def _correlation(p: np.ndarray, t: np.ndarray) -> float:
+    for name, values in (("predictions", p), ("labels", t)):
+        if np.ptp(values) == 0:
+            warnings.warn(f"corr is 0: all {name} are {values[0]:g}", MetricWarning, stacklevel=3)
+            return 0.0
+    return float(pearsonr(p, t).statistic)

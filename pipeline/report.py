@@ -1,0 +1,244 @@
+"""All runs side by side: tables, learning curves and predictions, for the names that params.yaml runs.
+
+Numbers are means and sample standard deviations (n - 1) over the seeds, of the test split. What is listed
+comes from params (models_run x datasets_run x seeds), never from what lies in a folder, so that results of
+methods or seeds that are no longer run do not slip in.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.curves import read_table
+from pipeline.errors import MsaError
+from pipeline.figures import draw_learning_curves, draw_predictions
+from pipeline.params import Params
+
+SAMPLE = "sample"  # the corpus that ships with the project
+FIRST = ("mae", "corr")  # metrics, before all others
+ROUNDED = 3  # decimals in the table
+DECIMALS = 6
+
+
+@dataclass
+class Scored:
+    """One run that was evaluated.
+
+    Attributes
+    ----------
+    result : what evaluate wrote
+    curves : a row an epoch
+    clip_ids, labels, predictions : of the test split, in label units
+    """
+
+    method: str
+    dataset: str
+    seed: int
+    result: dict[str, Any]
+    curves: list[dict[str, float]]
+    clip_ids: list[str]
+    labels: list[float]
+    predictions: list[float]
+
+
+def report(params: Params, results: Path, runs: Path, out: Path, summary: Path) -> str:
+    """Write the report; its Markdown is returned too, to be printed.
+
+    Parameters
+    ----------
+    results : folder with `<dataset>/<method>-<seed>.json` and `.predictions.parquet`
+    runs : folder with `<method>-<dataset>-<seed>/curves.tsv`
+    out : folder for report.md, curves.tsv, predictions.csv, learning_curves.png and .svg and
+        predicted_vs_true.png
+    summary : the JSON file {dataset: {method: {metric: {mean, sd, n}}}}; sd is null for a single seed
+
+    Raises
+    ------
+    MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
+    """
+    scored = [
+        _read(method, dataset, seed, results, runs)
+        for dataset in params.datasets_run
+        for method in params.models_run
+        for seed in params.seeds
+    ]
+    if not scored:
+        raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
+    for dataset in params.datasets_run:
+        _check_features([run for run in scored if run.dataset == dataset])
+
+    table = summarize(scored)
+    text = markdown(scored, table)
+    out.mkdir(parents=True, exist_ok=True)
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    summary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(text, encoding="utf-8")
+    _write_curves(scored, out / "curves.tsv")
+    _write_predictions(scored, out / "predictions.csv")
+    draw_learning_curves(scored, out)
+    ranges = {name: params.dataset(name).label_range for name in params.datasets_run}
+    draw_predictions(scored, ranges, out)
+    return text
+
+
+def summarize(scored: list[Scored]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+    """{dataset: {method: {metric: {mean, sd, n}}}} over the seeds: test metrics, and `valid_mae`."""
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for run in scored:
+        metrics = values.setdefault(run.dataset, {}).setdefault(run.method, {})
+        test = run.result["test"]
+        for name in [*(n for n in FIRST if n in test), *sorted(n for n in test if n not in FIRST)]:
+            metrics.setdefault(name, []).append(test[name])
+        metrics.setdefault("valid_mae", []).append(run.result["valid"]["mae"])
+    return {
+        dataset: {
+            method: {metric: _spread(numbers) for metric, numbers in metrics.items()}
+            for method, metrics in methods.items()
+        }
+        for dataset, methods in values.items()
+    }
+
+
+def _spread(numbers: list[float]) -> dict[str, float | None]:
+    sd = round(statistics.stdev(numbers), DECIMALS) if len(numbers) > 1 else None
+    return {"mean": round(statistics.fmean(numbers), DECIMALS), "sd": sd, "n": len(numbers)}
+
+
+def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
+    """One table a dataset; the last row is the predictor that always says the training labels' median."""
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in scored))
+    lines = [
+        "# Results",
+        "",
+        f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
+        "the epoch with the lowest validation MAE. `train median` always predicts the training labels' median.",
+    ]
+    for dataset, methods in table.items():
+        runs = [run for run in scored if run.dataset == dataset]
+        result = runs[0].result
+        features = ", ".join(f"{name} `{encoder}`" for name, encoder in _features(runs).items())
+        counts = ", ".join(f"{result['n'][split]} {split}" for split in ("valid", "test"))
+        lines += ["", f"## {dataset}", ""]
+        if dataset == SAMPLE:
+            lines += [
+                "**These numbers mean nothing**: the sample corpus is a handful of made clips that show that "
+                "everything runs.",
+                "",
+            ]
+        lines += [
+            f"Features: {features} (feature set `{result['feature_set'][:12]}`). Clips: {counts}. "
+            f"Metric set: {result['metric_set']}.",
+            "",
+        ]
+        metrics = list(next(iter(methods.values())))
+        heads = ["method", *(metric.replace("_", " ") for metric in metrics), "best epochs"]
+        lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(metrics) + 1) + "|"]
+        for method, scores in methods.items():
+            epochs = ", ".join(str(run.result["epoch"]) for run in runs if run.method == method)
+            lines.append("| " + " | ".join([method, *(_cell(scores[m]) for m in metrics), epochs]) + " |")
+        floor = {"mae": result["floor"]["test_mae"], "valid_mae": result["floor"]["valid_mae"]}
+        cells = [f"{floor[m]:.{ROUNDED}f}" if m in floor else "–" for m in metrics]
+        lines.append("| " + " | ".join(["train median", *cells, "–"]) + " |")
+        remarks = [
+            f"- {run.method}, seed {run.seed}, {split}: {line}"
+            for run in runs
+            for split, said in run.result["remarks"].items()
+            for line in said
+        ]
+        lines += ["", *remarks] if remarks else []
+    return "\n".join(lines) + "\n"
+
+
+def _cell(spread: dict[str, float | None]) -> str:
+    mean = f"{spread['mean']:.{ROUNDED}f}"
+    return mean if spread["sd"] is None else f"{mean} ± {spread['sd']:.{ROUNDED}f}"
+
+
+def _features(runs: list[Scored]) -> dict[str, str]:
+    """Modality -> encoder, of all methods together."""
+    return {name: encoder for run in runs for name, encoder in sorted(run.result["features"].items())}
+
+
+# ------------------------------------------------------------------------------------------------- reading
+def _read(method: str, dataset: str, seed: int, results: Path, runs: Path) -> Scored:
+    stem = results / dataset / f"{method}-{seed}"
+    metrics, predictions = (
+        stem.with_name(stem.name + ".json"),
+        stem.with_name(f"{stem.name}.predictions.parquet"),
+    )
+    curves = runs / f"{method}-{dataset}-{seed}" / "curves.tsv"
+    stage = f"evaluate@{method}-{dataset}-{seed}"
+    for path in (metrics, predictions, curves):
+        if not path.exists():
+            raise MsaError(
+                f"{path} is missing, but params.yaml runs {method} on {dataset} with seed {seed}; "
+                f"`dvc repro {stage}` makes it, `dvc pull {curves.parent}` fetches the run folder"
+            )
+    try:
+        result = json.loads(metrics.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MsaError(
+            f"{metrics}: cannot be read ({error}); `dvc repro -f {stage}` writes it anew"
+        ) from error
+    table = pq.read_table(predictions).to_pydict()
+    return Scored(
+        method,
+        dataset,
+        seed,
+        result,
+        read_table(curves),
+        table["clip_id"],
+        table["label"],
+        table["prediction"],
+    )
+
+
+def _check_features(runs: list[Scored]) -> None:
+    """Numbers of different features do not belong into one table."""
+    sets = {run.result["feature_set"]: run for run in runs}
+    if len(sets) > 1:
+        found = "; ".join(
+            f"{run.method}-{run.seed} saw {key[:12]} ({', '.join(map(str, run.result['features'].values()))})"
+            for key, run in sets.items()
+        )
+        raise MsaError(
+            f"the runs on {runs[0].dataset} saw different features: {found}; run `dvc repro evaluate`"
+        )
+
+
+# ------------------------------------------------------------------------------------------------- writing
+def _write_curves(scored: list[Scored], path: Path) -> None:
+    """Every epoch of every run; a column that a method has not is empty there."""
+    last = ["valid_mae", "lr"]
+    columns = dict.fromkeys(name for run in scored for name in run.curves[0] if name not in last)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file,
+            ["method", "dataset", "seed", *columns, *last],
+            delimiter="\t",
+            lineterminator="\n",
+            restval="",
+        )
+        writer.writeheader()
+        for run in scored:
+            for row in run.curves:
+                numbers = {name: f"{value:.6g}" for name, value in row.items()}
+                writer.writerow({"method": run.method, "dataset": run.dataset, "seed": run.seed, **numbers})
+
+
+def _write_predictions(scored: list[Scored], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "dataset", "seed", "clip_id", "label", "prediction"])
+        for run in scored:
+            for clip_id, label, prediction in zip(run.clip_ids, run.labels, run.predictions, strict=True):
+                writer.writerow(
+                    [run.method, run.dataset, run.seed, clip_id, f"{label:.6g}", f"{prediction:.6g}"]
+                )

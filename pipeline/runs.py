@@ -1,0 +1,106 @@
+"""The run folder: what a training leaves, and how a method is built for it and again from it.
+
+`runs/<method>-<dataset>-<seed>/`
+    model.safetensors       weights of the best epoch
+    config.json             method, settings, widths, feature set, normalisation, hashes of code and data,
+                            library versions; no clock times and no host names
+    curves.tsv              a row an epoch, see curves.py
+    plots/, metrics.json    the same curves as DVCLive writes them
+    train.predictions.parquet, valid.predictions.parquet
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from models import METHODS
+from models.backbones import load_text_backbone
+from models.common import Method
+from pipeline.batches import Split
+from pipeline.checkpoint import file_hash
+from pipeline.errors import ParamsError
+from pipeline.params import explain
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED_CODE = ("models/common.py", "models/backbones.py", "pipeline/train.py", "pipeline/batches.py")
+
+
+def build_method(
+    name: str, params: dict[str, Any], dims: dict[str, int], *, pretrained: bool = True
+) -> Method:
+    """The method with its settings checked, for a training set of these widths.
+
+    Parameters
+    ----------
+    params : the method's settings
+    dims : features of each modality of the training set; the method takes those that it can use
+    pretrained : False where all weights come from a run folder: a text encoder's are then not looked for
+
+    Raises
+    ------
+    ParamsError : unknown method or setting; the message names the key in params.yaml
+    """
+    if name not in METHODS:
+        raise ParamsError(f"method {name!r} is not known (there are: {', '.join(METHODS)})")
+    module = importlib.import_module(METHODS[name].module)
+    method_class: type[Method] = getattr(module, METHODS[name].class_name)
+    try:
+        config = method_class.Config.model_validate(params)
+    except ValidationError as error:
+        raise ParamsError(explain(error, method_class.Config, under=f"models.{name}.base")) from error
+    if config.text == "finetune" and not pretrained:
+        empty = load_text_backbone(config.text_backbone, config.text_revision, config_only=True)
+        return method_class(config, dims, empty)
+    return method_class(config, dims)
+
+
+def code_hashes(method_name: str) -> dict[str, str]:
+    """SHA-256 (hex) of the files that compute a run's numbers, by path in the project."""
+    spec = importlib.util.find_spec(METHODS[method_name].module)
+    assert spec is not None
+    assert spec.origin is not None
+    files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE)]
+    return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
+
+
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """An empty folder to fill, which at the end takes the place of `out`: that is never half written."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Keys sorted, so that equal content has equal bytes."""
+    path.write_text(
+        json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
+        encoding="utf-8",
+    )
+
+
+def write_predictions(split: Split, predictions: np.ndarray, path: Path) -> None:
+    """`clip_id`, `label`, `prediction` (float32), sorted by clip id."""
+    labels = split.label.cpu().numpy()
+    table = pa.table({"clip_id": split.clip_ids, "label": labels, "prediction": predictions})
+    pq.write_table(table.sort_by("clip_id"), path)

@@ -1,0 +1,1 @@
+"""Text encoders, one file a kind; pipeline/encoders.py has their names."""

@@ -1,0 +1,1 @@
+"""Encoders of what is seen: one file an encoder, and the face geometry that they share."""

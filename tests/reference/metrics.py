@@ -1,0 +1,53 @@
+"""The metric set `mmsa` clip by clip in plain Python, from its definition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def mmsa(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
+    pairs = list(zip(prediction, label, strict=True))
+    non0 = [(p, t) for p, t in pairs if t != 0]
+    has0_classes = [(p >= 0, t >= 0) for p, t in pairs]
+    non0_classes = [(p > 0, t > 0) for p, t in non0]
+    return {
+        "mae": sum(abs(p - t) for p, t in pairs) / len(pairs),
+        "corr": _pearson(pairs),
+        "acc7": _accuracy([(_level(p, 3), _level(t, 3)) for p, t in pairs]),
+        "acc5": _accuracy([(_level(p, 2), _level(t, 2)) for p, t in pairs]),
+        "acc3": _accuracy([(_level(p, 1), _level(t, 1)) for p, t in pairs]),
+        "acc2_has0": _accuracy(has0_classes),
+        "acc2_non0": _accuracy(non0_classes),
+        "f1_has0": _weighted_f1(has0_classes),
+        "f1_non0": _weighted_f1(non0_classes),
+    }
+
+
+def _level(value: float, limit: int) -> int:
+    return round(min(max(value, -limit), limit))  # Python rounds halves to even
+
+
+def _accuracy(classes: list[tuple]) -> float:
+    return sum(p == t for p, t in classes) / len(classes) if classes else 0.0
+
+
+def _weighted_f1(classes: list[tuple]) -> float:
+    total = 0.0
+    for kind in (False, True):
+        hits = sum(p == kind and t == kind for p, t in classes)
+        found = sum(p == kind for p, _ in classes)
+        there = sum(t == kind for _, t in classes)
+        if hits:
+            precision, recall = hits / found, hits / there
+            total += there * 2 * precision * recall / (precision + recall)
+    return total / len(classes) if classes else 0.0
+
+
+def _pearson(pairs: list[tuple[float, float]]) -> float:
+    mean_p = math.fsum(p for p, _ in pairs) / len(pairs)
+    mean_t = math.fsum(t for _, t in pairs) / len(pairs)
+    both = math.fsum((p - mean_p) * (t - mean_t) for p, t in pairs)
+    spread_p = math.fsum((p - mean_p) ** 2 for p, _ in pairs)
+    spread_t = math.fsum((t - mean_t) ** 2 for _, t in pairs)
+    return both / math.sqrt(spread_p * spread_t) if spread_p > 0 and spread_t > 0 else 0.0

@@ -1,0 +1,156 @@
+"""dvc.yaml declares the code that computes numbers, and nothing that only carries them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+# Modules that carry, name or report, but compute nothing that ends in a stage's output.
+PLUMBING = {
+    "models/__init__.py",
+    "models/checkpoints.py",
+    "pipeline/__init__.py",
+    "pipeline/checkpoint.py",
+    "pipeline/clips.py",
+    "pipeline/corpora/__init__.py",
+    "pipeline/curves.py",
+    "pipeline/encoders.py",
+    "pipeline/errors.py",
+    "pipeline/figures.py",
+    "pipeline/layout.py",
+    "pipeline/params.py",
+    "pipeline/runs.py",
+    "pipeline/shards.py",
+    "pipeline/text/__init__.py",
+    "pipeline/audio/__init__.py",
+    "pipeline/visual/__init__.py",
+}
+DECLARED = {
+    "ingest": {
+        "pipeline/clips.py",
+        "pipeline/corpora/label_csv.py",
+        "pipeline/corpora/mmsa.py",
+        "pipeline/media.py",
+    },
+    "transcribe": {"pipeline/transcripts.py"},
+    "text": {"pipeline/text/hf.py", "models/backbones.py"},
+    "audio": {"pipeline/audio/librosa33.py", "pipeline/media.py"},
+    "visual": {
+        "pipeline/visual/facemesh.py",
+        "pipeline/visual/action_units.py",
+        "pipeline/visual/canonical_face.py",
+        "pipeline/visual/face.py",
+        "pipeline/media.py",
+    },
+    "assemble": {"pipeline/assemble.py", "pipeline/sequences.py"},
+    "pretrain": {"pipeline/pretrain.py"},
+    "train": {
+        "models/misr.py",
+        "models/common.py",
+        "models/backbones.py",
+        "pipeline/train.py",
+        "pipeline/batches.py",
+    },
+    "evaluate": {
+        "models/misr.py",
+        "models/common.py",
+        "models/backbones.py",
+        "pipeline/batches.py",
+        "pipeline/train.py",
+        "pipeline/evaluate.py",
+        "pipeline/metrics.py",
+    },
+    "report": {"pipeline/report.py"},
+}
+ITEM = {
+    "ingest": {"kind": "mmsa"},
+    "text": {"kind": "hf"},
+    "audio": {"kind": "librosa33"},
+    "visual": {"kind": "facemesh"},
+    "train": {"method": "misr"},
+    "evaluate": {"method": "misr"},
+}
+
+
+def code_of(stage: str, definition: dict[str, list[str]]) -> set[str]:
+    """The stage's declared code files, its template filled in."""
+    files = set()
+    for dependency in definition["deps"]:
+        for key, value in ITEM.get(stage, {}).items():
+            dependency = dependency.replace(f"${{item.{key}}}", value)
+        if dependency.endswith(".py"):
+            files.add(dependency)
+    return files
+
+
+def imported(file: Path, project: Path) -> set[str]:
+    """Files of ours that a file imports, anywhere in it but for type checking."""
+    found: set[str] = set()
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] in ("pipeline", "models"):
+                path = Path(*name.split("."))
+                for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                    if (project / candidate).is_file():
+                        found.add(candidate.as_posix())
+    return found
+
+
+@pytest.fixture(scope="module")
+def stages(project: Path) -> dict[str, dict[str, list[str]]]:
+    tree = YAML(typ="safe").load(project / "dvc.yaml")["stages"]
+    return {name: stage.get("do", stage) for name, stage in tree.items()}
+
+
+@pytest.mark.parametrize("stage", sorted(DECLARED))
+def test_declared_code(stage: str, stages: dict[str, dict[str, list[str]]], project: Path) -> None:
+    declared = code_of(stage, stages[stage])
+    assert declared == DECLARED[stage]
+    reached, todo = set(declared), list(declared)
+    while todo:
+        new = imported(project / todo.pop(), project) - reached
+        reached |= new
+        todo += [file for file in new if file not in PLUMBING]
+    assert reached - declared <= PLUMBING, "imported there, neither declared nor known to compute nothing"
+
+
+def test_every_stage_is_looked_at(stages: dict[str, dict[str, list[str]]]) -> None:
+    assert set(stages) == set(DECLARED)
+
+
+def test_no_execution_setting_is_in_a_command_or_param(stages: dict[str, dict[str, list[str]]]) -> None:
+    for name, stage in stages.items():
+        text = f"{stage['cmd']} {stage.get('params', '')}"
+        for word in ("workers", "device", "executor", "timeout", "fresh"):
+            assert word not in text, name
+
+
+def test_no_stage_depends_on_a_parent_folder_of_outputs(stages: dict[str, dict[str, list[str]]]) -> None:
+    parents = {
+        "data",
+        "data/features",
+        "data/clips",
+        "data/assembled",
+        "runs",
+        "pretrained",
+        "data/transcripts",
+    }
+    for name, stage in stages.items():
+        assert not parents & set(stage["deps"]), name

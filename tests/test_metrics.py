@@ -1,0 +1,148 @@
+"""Metrics against known answers, real labels, and a second implementation from the definitions."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import metrics as reference
+
+from pipeline.errors import MsaError
+from pipeline.metrics import METRIC_SETS, MetricWarning, mmsa
+
+LABEL = np.array([-3, -1.6, -0.4, 0, 0, 0.4, 1.6, 3])
+PREDICTION = np.array([-2.5, -1.5, 0.2, 0.1, -0.3, 0.5, 2.5, 3.7])
+
+
+def test_known_answers() -> None:
+    expected = {
+        "mae": 0.4125,
+        "corr": 0.981958,
+        "acc7": 0.875,
+        "acc5": 1.0,
+        "acc3": 1.0,
+        "acc2_has0": 0.75,
+        "acc2_non0": 0.833333,
+        "f1_has0": 0.75,
+        "f1_non0": 0.828571,
+    }
+    assert mmsa(PREDICTION, LABEL) == pytest.approx(expected, abs=1e-6)
+    assert METRIC_SETS["mmsa"] is mmsa
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_halves_round_to_the_even_neighbour(dtype: type) -> None:
+    halves = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5], dtype=dtype)
+    even = np.array([-2, -2, 0, 0, 2, 2], dtype=dtype)
+    up = np.array([-2, -1, 0, 1, 2, 3], dtype=dtype)
+    assert mmsa(halves, even)["acc7"] == 1.0
+    assert mmsa(halves, up)["acc7"] == pytest.approx(3 / 6)
+
+
+def test_clips_before_rounding_but_not_for_the_error() -> None:
+    scores = mmsa(np.array([9.0, -9.0, 2.4]), np.array([3.0, -3.0, 2.0]))
+    assert scores["acc7"] == scores["acc5"] == scores["acc3"] == 1.0
+    assert scores["mae"] == pytest.approx((6 + 6 + 0.4) / 3)
+
+
+def test_zero_is_non_negative_in_has0_and_left_out_of_non0() -> None:
+    label, prediction = np.array([0.0, 1.0, -1.0]), np.array([-0.1, 1.0, 0.0])
+    scores = mmsa(prediction, label)
+    assert scores["acc2_has0"] == pytest.approx(1 / 3)  # -0.1 for 0 is wrong, and so is 0 for -1
+    assert scores["acc2_non0"] == 1.0  # a prediction of 0 counts as negative here
+
+
+def test_f1_is_weighted_by_true_support() -> None:
+    label = np.array([1.0, 1.0, 1.0, -1.0])
+    with pytest.warns(MetricWarning, match=r"corr is 0: all predictions are 1"):
+        scores = mmsa(np.ones(4), label)
+    assert scores["f1_non0"] == pytest.approx(0.75 * 2 * 0.75 / 1.75)
+    assert scores["corr"] == 0.0
+
+
+halves = st.integers(-8, 8).map(lambda number: number / 2)
+values = st.one_of(halves, st.floats(-4, 4, allow_nan=False, width=32))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(values, values), min_size=2, max_size=40))
+def test_equals_the_definition(pairs: list[tuple[float, float]]) -> None:
+    prediction, label = np.array(pairs).T
+    expected = reference.mmsa(prediction.tolist(), label.tolist())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = mmsa(prediction, label)
+    if min(np.std(prediction), np.std(label)) < 1e-9:  # no correlation can be told from rounding there
+        assert -1 <= scores.pop("corr") <= 1
+        expected.pop("corr")
+    assert scores == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(values, values), min_size=2, max_size=20), st.randoms())
+def test_the_order_of_the_clips_does_not_matter(pairs: list[tuple[float, float]], random: object) -> None:
+    shuffled = list(pairs)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)
+        before, after = mmsa(*np.array(pairs).T), mmsa(*np.array(shuffled).T)
+    for scores in (before, after):
+        scores["corr"] = round(scores["corr"], 6) + 0.0
+    if np.std(np.array(pairs), axis=0).min() < 1e-6:
+        before.pop("corr"), after.pop("corr")
+    assert after == pytest.approx(before, abs=1e-6)
+
+
+def test_only_zero_labels_are_reported_not_hidden() -> None:
+    with pytest.warns(MetricWarning) as caught:
+        scores = mmsa(np.array([0.1, -0.2]), np.zeros(2))
+    assert {"acc2_non0": 0.0, "f1_non0": 0.0, "corr": 0.0}.items() <= scores.items()
+    assert {str(entry.message) for entry in caught} == {
+        "acc2_non0 and f1_non0 are 0: every label is 0",
+        "corr is 0: all labels are 0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "message"),
+    [
+        ([np.nan, 1.0], [1.0, 1.0], r"1 of 2 predictions are not finite \(first: nan at row 0\)"),
+        ([0.0, np.inf], [1.0, 1.0], r"first: inf at row 1"),
+        ([0.0, 1.0], [1.0, np.nan], r"1 of 2 labels are not finite"),
+        ([0.0, 1.0], [1.0], r"shape \(2,\) and labels of shape \(1,\)"),
+        ([[0.0]], [[1.0]], r"expected one number a clip"),
+        ([], [], r"at least one clip"),
+    ],
+)
+def test_unusable_input_is_refused(prediction: list, label: list, message: str) -> None:
+    with pytest.raises(MsaError, match=message):
+        mmsa(np.array(prediction), np.array(label))
+
+
+@pytest.mark.shared
+def test_floors_of_the_mosi_test_split(shared: Path) -> None:
+    with (shared / "datasets" / "mosi" / "label.csv").open(encoding="utf-8", newline="") as file:
+        label = np.array([float(row["label"]) for row in csv.DictReader(file) if row["mode"] == "test"])
+    assert (len(label), int((label == 0).sum()), int((label < 0).sum())) == (686, 30, 379)
+
+    def constant(value: float) -> dict[str, float]:
+        with pytest.warns(MetricWarning):
+            return mmsa(np.full(len(label), value), label)
+
+    low = constant(-0.5)
+    assert {name: round(low[name], 4) for name in ("acc2_has0", "acc2_non0", "acc7", "mae", "f1_non0")} == {
+        "acc2_has0": 0.5525,
+        "acc2_non0": 0.5777,
+        "acc7": 0.1545,
+        "mae": 1.3801,
+        "f1_non0": 0.4231,  # 0.7324 with the arguments swapped
+    }
+    assert constant(0.2)["mae"] == pytest.approx(1.4559, abs=5e-5)
+    median = constant(-0.6)
+    assert median["mae"] == pytest.approx(1.3789, abs=5e-5)
+    assert median["acc7"] == pytest.approx(0.2114, abs=5e-5)

@@ -1,0 +1,233 @@
+"""validate: each check fires on what it is for, names the rows, and stays silent on a sound corpus."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from fractions import Fraction
+from io import StringIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from rich.console import Console
+from test_ingest_mmsa import GOOD, corpus, tiny_clip
+
+from pipeline.params import DatasetParams, MediaLimits
+from pipeline.validate import BINS, Finding, render, summarize, validate
+
+SOUND = ["a,1,hello,1,,,,Positive,train", "b,1,no,-1,,,,Negative,valid", "c,1,well,0,,,,Neutral,test"]
+
+
+def sound_media(root: Path) -> None:
+    for number, video in enumerate("abc"):
+        tiny_clip(root / "Raw" / video / "1.mp4", shade=number * 50)
+
+
+def only_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        for number in range(16):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, number * 1024, Fraction(1, 16_000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def found(findings: list[Finding], check: str) -> Finding:
+    (finding,) = [finding for finding in findings if finding.check == check]
+    return finding
+
+
+def test_a_sound_corpus_gives_counts_and_nothing_else(tmp_path: Path) -> None:
+    dataset = corpus(tmp_path, *SOUND, language="en")
+    sound_media(tmp_path)
+    findings = validate(dataset)
+    assert {finding.level for finding in findings} == {"info"}
+    messages = [finding.message for finding in findings]
+    assert "train: 1 clips of 1 videos, 1 without a remark, 0.0 min of media" in messages
+    assert f"valid: 0 0 1 0 0 0 0 labels in {BINS} equal bins of [-3, 3]" in messages
+    assert validate(tmp_path, MediaLimits(), workers=2) == findings  # a folder does as well
+
+
+def test_fatal_problems_of_the_label_file_are_collected(tmp_path: Path) -> None:
+    bad = ["a,2,x,9,,,,,train", "a,3,x,one,,,,,train", "a,1,x,1,,,,,test", "a,1,x,1,,,,,train"]
+    findings = validate(corpus(tmp_path, GOOD, *bad))
+    errors = {finding.check: finding for finding in findings if finding.level == "error"}
+    assert set(errors) == {"label range", "label", "id in two splits", "duplicate ids", "range setting"}
+    assert "line 3" in errors["label range"].message
+    assert "line 5: clip a$_$1 is in test, and in line 2 in train" in errors["id in two splits"].message
+    assert [finding.level for finding in findings[: len(errors)]] == ["error"] * len(errors)  # worst first
+    missing = found(findings, "missing media")  # the media of readable rows are checked all the same
+    assert missing.rows[0] == "a$_$1: Raw/a/1.mp4"
+
+
+def test_several_lines_with_one_problem_are_one_finding(tmp_path: Path) -> None:
+    findings = validate(corpus(tmp_path, *(f"a,{number},x,?,,,,,train" for number in range(30))))
+    error = found(findings, "label")
+    assert error.message.endswith("label.csv: 30 lines")
+    assert len(error.rows) == 30
+    assert error.rows[29].startswith("line 31: label of clip a$_$29 is '?'")
+
+
+def test_without_a_label_file_only_that_is_said(tmp_path: Path) -> None:
+    sound_media(tmp_path)
+    (finding,) = validate(tmp_path)
+    assert (finding.level, finding.check) == ("error", "file")
+    assert "Raw/<video_id>/<clip_id>.mp4" in finding.message
+
+
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    header = "video_id,clip_id,text,label,mode,label_text"
+    findings = validate(corpus(tmp_path, "a,1,x,1,train,0.5", header=header))
+    assert found(findings, "columns").message.endswith("columns that are not used: label_text")
+    assert found(findings, "columns").level == "info"
+
+
+def test_splits_without_rows_are_warned_of(tmp_path: Path) -> None:
+    findings = validate(corpus(tmp_path, GOOD))
+    warnings = [finding.message for finding in findings if finding.check == "counts"][:2]
+    assert warnings == [
+        "no clip has mode valid: no epoch can be chosen",
+        "no clip has mode test: nothing is evaluated",
+    ]
+
+
+def test_media_that_cannot_be_used(tmp_path: Path) -> None:
+    lines = [
+        "a,1,fine,1,,,,,train",
+        "a,2,gone,1,,,,,train",
+        "a,3,broken,1,,,,,valid",
+        "a,4,,1,,,,,test",
+        "a,5,twice,1,,,,,test",
+        "a,6,short and silent,1,,,,,test",
+        "a,7,long,1,,,,,test",
+        "a,8,only sound,1,,,,,test",
+    ]
+    raw = tmp_path / "Raw" / "a"
+    dataset = corpus(tmp_path, *lines)
+    tiny_clip(raw / "1.mp4", shade=1)
+    (raw / "3.mp4").write_bytes(b"")
+    tiny_clip(raw / "4.mp4", shade=4)
+    tiny_clip(raw / "5.mp4", shade=5)
+    tiny_clip(raw / "5.avi", shade=55)
+    tiny_clip(raw / "6.mp4", shade=6, seconds=0.3, audio=False)
+    tiny_clip(raw / "7.mp4", shade=7, seconds=2.5)
+    only_sound(raw / "8.mp4")
+    tiny_clip(raw / "1-edited.mp4", shade=9)
+    tiny_clip(tmp_path / "Raw" / "loose.mp4", shade=8)
+    (raw / "._1.mp4").write_bytes(b"a Mac's note")
+    (raw / "notes.txt").write_text("not a video")
+    findings = validate(dataset, MediaLimits(max_seconds=2.0))
+    assert found(findings, "missing media").rows == ("a$_$2: Raw/a/2.mp4",)
+    assert found(findings, "unreadable media").rows[0].startswith("a$_$3: ")
+    assert found(findings, "ambiguous media").rows == ("a$_$5: Raw/a/5.avi, Raw/a/5.mp4",)
+    assert found(findings, "empty text").rows == ("a$_$4",)
+    assert found(findings, "short clip").rows == ("a$_$6",)
+    assert found(findings, "long clip").rows == ("a$_$7",)
+    assert "over 2 s (media.max_seconds)" in found(findings, "long clip").message
+    assert found(findings, "no audio").rows == ("a$_$6",)
+    assert found(findings, "no picture").rows == ("a$_$8",)
+    assert found(findings, "files without a row").rows == ("Raw/a/1-edited.mp4", "Raw/loose.mp4")
+    assert {finding.level for finding in findings} == {"warning", "info"}
+
+
+def test_what_two_splits_share(tmp_path: Path) -> None:
+    dataset = corpus(tmp_path, "a,1,x,1,,,,,train", "a,2,x,1,,,,,test", "b,1,x,1,,,,,valid")
+    tiny_clip(tmp_path / "Raw" / "a" / "1.mp4")
+    for copy in ("a/2.mp4", "b/1.mp4"):
+        (tmp_path / "Raw" / copy).parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "Raw" / "a" / "1.mp4", tmp_path / "Raw" / copy)
+    findings = validate(dataset)
+    overlap = found(findings, "videos in two splits")
+    assert overlap.rows == ("a (train, test)",)
+    assert overlap.message.startswith("1 of 2 videos")
+    same = found(findings, "duplicate media")
+    assert same.rows == ("a$_$1 (train) = a$_$2 (test) = b$_$1 (valid)",)
+    assert same.message == "1 media file(s) occur more than once, 1 of them in several splits"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "other"),
+    [
+        ("en", "I LIKE IT", False),
+        ("en", "我很喜欢这部电影", True),
+        ("en", "123 ... !", False),
+        ("en", "Ｉ ｌｉｋｅ ｉｔ", False),  # full-width Latin
+        ("zh", "我很喜欢这部电影", False),
+        ("zh", "我喜欢 Titanic", False),
+        ("zh", "I like this film", True),
+        ("zh", "Мне нравится", True),
+        ("ja", "ありがとう", False),
+        ("xx", "我很喜欢", False),  # a language whose script is not known here
+    ],
+)
+def test_script_of_the_declared_language(tmp_path: Path, language: str, text: str, other: bool) -> None:
+    dataset = corpus(tmp_path, f'a,1,"{text}",1,,,,,train', language=language)
+    findings = [finding for finding in validate(dataset) if finding.check == "script"]
+    assert bool(findings) == other
+    if other:
+        assert findings[0].rows == (f"a$_$1: {text}",)
+        assert repr(language) in findings[0].message
+    undeclared = DatasetParams(root=str(tmp_path))
+    assert not [finding for finding in validate(undeclared) if finding.check == "script"]
+
+
+@pytest.mark.parametrize(
+    ("text", "garbled"),
+    [
+        ("你好世界".encode().decode("latin-1"), True),
+        ("café".encode().decode("cp1252"), True),
+        ("bro\ufffdken", True),
+        ("café, naïve, 20 °C", False),
+        ("我很喜欢这部电影，真的很好看", False),
+    ],
+)
+def test_garbled_texts(tmp_path: Path, text: str, garbled: bool) -> None:
+    # latin-1 leaves control characters, which are no reason to reject a text
+    findings = validate(corpus(tmp_path, f'a,1,"{text}",1,,,,,train'))
+    assert bool([finding for finding in findings if finding.check == "garbled text"]) == garbled
+
+
+def test_annotations_that_contradict_the_label(tmp_path: Path) -> None:
+    lines = ["a,1,x,0.4,,,,Negative,train", "a,2,x,0,,,,positive,train", "a,3,x,-0.2,,,,Neutral,valid"]
+    agreeing = ["a,4,x,1,,,,Positive,test", "a,5,x,0,,,,Neutral,test", "a,6,x,1,,,,whatever,test"]
+    finding = found(validate(corpus(tmp_path, *lines, *agreeing)), "annotation")
+    assert finding.message.startswith("3 annotation(s) contradict")
+    assert finding.rows[0] == "line 2: a$_$1 is Negative with label 0.4"
+    assert len(finding.rows) == 3
+
+
+def test_histogram_counts_every_label_once() -> None:
+    labels = [-1.0, -0.72, -0.4, 0.0, 0.1, 0.99, 1.0]
+    rows = [{"split": "test", "video_id": "v", "label": label, "status": "ok"} for label in labels]
+    (summary,) = summarize([*rows, {**rows[0], "label": None, "status": "empty text"}], (-1.0, 1.0))
+    # by hand: bins are 2/7 wide, from -1: edges -0.714, -0.429, -0.143, 0.143, 0.429, 0.714
+    assert summary.histogram == (2, 0, 1, 2, 0, 0, 2)
+    assert (summary.clips, summary.usable, summary.videos) == (8, 7, 1)
+
+
+def test_render_shows_few_examples_and_takes_ids_literally() -> None:
+    rows = tuple(f"[red]{number}[/red]$_$1" for number in range(7))
+    output = StringIO()
+    Console(file=output, width=100).print(render([Finding("warning", "no audio", "7 of 9 clips", rows)]))
+    text = output.getvalue()
+    assert "warning" in text
+    assert "[red]4[/red]$_$1" in text
+    assert "[red]5[/red]" not in text
+    assert "and 2 more" in text
+
+
+@pytest.mark.shared
+def test_cmu_mosi_is_split_by_video_and_its_annotations_agree(shared: Path) -> None:
+    findings = validate(DatasetParams(root=str(shared / "datasets" / "mosi"), language="en"))
+    assert Counter(finding.check for finding in findings if finding.level == "warning") == {
+        "missing media": 1
+    }
+    counts = [finding.message for finding in findings if finding.check == "counts"]
+    assert [message.split(",")[0] for message in counts] == [
+        "train: 1284 clips of 52 videos",
+        "valid: 229 clips of 10 videos",
+        "test: 686 clips of 31 videos",
+    ]

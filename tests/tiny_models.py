@@ -1,0 +1,99 @@
+"""Checkpoints of random weights that are small enough to be made in a test, with real tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+WORDS = (
+    "i",
+    "you",
+    "it",
+    "was",
+    "the",
+    "a",
+    "movie",
+    "really",
+    "good",
+    "bad",
+    "liked",
+    "hated",
+    "not",
+    "##s",
+)
+
+
+def save_tiny_bert(
+    folder: Path, words: Sequence[str] = WORDS, *, width: int = 32, layers: int = 2, seed: int = 0
+) -> Path:
+    """A BERT with a lower-casing WordPiece vocabulary of `words` and single letters; gives `folder` back.
+
+    It is saved with its pooling layer, 128 positions and weights drawn from `seed`.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    pieces += [word.lower() for word in words]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    BertTokenizer(tokenizer_object=tokenizer, do_lower_case=True).save_pretrained(folder)
+
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=128,
+        initializer_range=0.2,  # the usual 0.02 makes all states of so small a model nearly equal
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_roberta(
+    folder: Path, words: Sequence[str] = WORDS, *, width: int = 32, layers: int = 2, seed: int = 0
+) -> Path:
+    """A RoBERTa with a byte-level BPE vocabulary trained on `words`; gives `folder` back.
+
+    It takes 128 tokens, and is saved with its pooling layer and weights drawn from `seed`.
+    """
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(
+        [" ".join(words)], vocab_size=300, min_frequency=1, special_tokens=specials, show_progress=False
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    trained.save_model(str(folder))
+    tokenizer = RobertaTokenizer.from_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    torch.manual_seed(seed)
+    config = RobertaConfig(
+        vocab_size=trained.get_vocab_size(),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=130,  # positions count from pad_token_id + 1 = 2
+        type_vocab_size=1,
+        initializer_range=0.2,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+    RobertaModel(config).save_pretrained(folder)
+    return folder
