@@ -254,48 +254,49 @@ class MISR(Method):
                 reconstruction[name] = full_precision(self.decoder[name](z))
         asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
         number = len(self.subsets) if self.training and asking & self.active_terms else 1
-        environments = self.predict(self.environments(joint, embedding, present, number))  # (9), Φ
+        unimodal, known = (torch.stack(list(x.values())) for x in (embedding, present))
+        cues = self.cues(joint, unimodal) if number > 1 else torch.zeros_like(unimodal)  # none in ∅
+        # Φ begins with the mean over T, which commutes with every f; taken before f it costs an eighth.
+        pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), known, number)  # (9)
+        environments = self.predict(pooled)
         return MISROutput(
             environments[0], present, embedding, mean, logvar, joint, environments, reconstruction
         )
 
-    def environments(
-        self, joint: Tensor, embedding: dict[str, Tensor], present: dict[str, Tensor], number: int
-    ) -> Tensor:
-        """H^{f(u, S)} of the first `number` subsets S (9), with the members of S that a clip has.
+    def cues(self, joint: Tensor, embedding: Tensor) -> Tensor:
+        """What the modalities bring into environments: H^u (B, T, d), H^m (M, B, T, d) -> (M, B, T, d).
 
-        The paper leaves f open. `add`: H^u + mean over S of LN(H^m), where LN has no parameters: fusion
-        weights (or the scale of H^m) would be trained by L_IC alone, which is smallest when they shut the
-        unimodal cues out, and that empties the environments instead of making the predictor invariant.
-        `gated`: g^m ⊙ H^m in place of LN(H^m). `concat`: W [H^u; H^m or 0, ...], where f_∅ is not H^u.
-
-        Returns
-        -------
-        (number, B, T, d); the first is f_∅, which is H^u bit for bit with `add` and `gated`
+        The paper leaves f of (9) open. `add`: LN(H^m), where LN has no parameters: fusion weights (or the
+        scale of H^m) would be trained by L_IC alone, which is smallest when they shut the unimodal cues
+        out, and that empties the environments instead of making the predictor invariant.
+        `gated`: g^m ⊙ H^m. `concat`: H^m.
         """
-        members = self.members[:number, :, None] & torch.stack(list(present.values()))  # (E, M, B)
-        unimodal = torch.stack(list(embedding.values()))  # (M, B, T, d)
-        if self.mix is not None:
-            slots = unimodal.where(members[..., None, None], 0.0)  # (E, M, B, T, d)
-            slots = slots.permute(0, 2, 3, 1, 4).flatten(3)  # (E, B, T, M·d)
-            return self.mix(torch.cat([joint.expand(number, -1, -1, -1), slots], dim=-1))
-        if number == 1:
-            return joint[None]
         if self.gate is not None:
-            unimodal = self.gates(joint, unimodal) * unimodal
-        else:
-            unimodal = F.layer_norm(unimodal, unimodal.shape[-1:])
-        share = members / members.sum(dim=1, keepdim=True).clamp(min=1)  # (E, M, B), 1/|S| or 0
-        return joint + torch.einsum("emb,mbtd->ebtd", share.to(unimodal), unimodal)
+            return self.gates(joint, embedding) * embedding
+        return embedding if self.mix is not None else F.layer_norm(embedding, embedding.shape[-1:])
 
-    def gates(self, joint: Tensor, unimodal: Tensor) -> Tensor:
-        """g^m = sigmoid(W [H^u; H^m] + b), one W for all m: (B, T, d), (M, B, T, d) -> (M, B, T, d)."""
+    def gates(self, joint: Tensor, embedding: Tensor) -> Tensor:
+        """g^m = sigmoid(W [H^u; H^m] + b), one W for all m: shapes as in `cues`."""
         assert self.gate is not None
-        return torch.sigmoid(self.gate(torch.cat([joint.expand_as(unimodal), unimodal], dim=-1)))
+        return torch.sigmoid(self.gate(torch.cat([joint.expand_as(embedding), embedding], dim=-1)))
 
-    def predict(self, environments: Tensor) -> Tensor:
-        """Φ and the MLP, shared by all environments: (E, B, T, d) -> ŷ^e (E, B)."""
-        hidden = F.relu(self.hidden(environments.mean(dim=2)))  # (E, B, d)
+    def environments(self, joint: Tensor, cues: Tensor, present: Tensor, number: int) -> Tensor:
+        """H^{f(u, S)} of the first `number` subsets S (9), with those members of S that a clip has.
+
+        H^u (B, ..., d), cues (M, B, ..., d), present (M, B) -> (number, B, ..., d). `add` and `gated`: H^u +
+        mean of the members' cues, so f_∅ is H^u bit for bit. `concat`: W [H^u; cue or 0 of each modality].
+        """
+        members = self.members[:number, :, None] & present  # (E, M, B)
+        if self.mix is not None:
+            absent = ~members.reshape(*members.shape, *[1] * (joint.dim() - 1))  # (E, M, B, ..., 1)
+            slots = cues.masked_fill(absent, 0.0).unbind(dim=1)  # M of (E, B, ..., d)
+            return self.mix(torch.cat([joint.expand_as(slots[0]), *slots], dim=-1))
+        share = members / members.sum(dim=1, keepdim=True).clamp(min=1)  # 1/|S|, or 0
+        return joint + torch.einsum("emb,mb...->eb...", share.to(cues), cues)
+
+    def predict(self, pooled: Tensor) -> Tensor:
+        """Φ after its mean, and the MLP, shared by all environments: (E, B, d) -> ŷ^e (E, B)."""
+        hidden = F.relu(self.hidden(pooled))  # (E, B, d)
         # One mask for all: different ones would put noise under L_IC that no environment has made.
         kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
         return full_precision(self.score(hidden * kept).squeeze(-1))

@@ -16,7 +16,7 @@ from pipeline.errors import ClipError, MsaError
 from pipeline.extraction import RowMaker, Task, encode_row, footer, media_hash
 from pipeline.media import VIDEO_SUFFIXES, sha256
 from pipeline.params import Params
-from pipeline.shards import OK, write_rows
+from pipeline.shards import FAILED, OK, write_rows
 from pipeline.transcripts import text_hash
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ class ClipReport:
 
     @property
     def reason(self) -> str:
-        """Why nothing came out, in one line."""
-        return "; ".join(dict.fromkeys(report.note for report in self.modalities))
+        """Why nothing came out, in one line: what failed, or else what was absent."""
+        failed = [report.note for report in self.modalities if report.status == FAILED]
+        notes = failed or [report.note for report in self.modalities]
+        return "; ".join(dict.fromkeys(note.removeprefix(f"{Path(self.video).name}: ") for note in notes))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -78,8 +78,8 @@ class Librosa33(Section):
     """Hz, after resampling"""
     hop_length: int = Field(512, ge=64)
     """samples between frames; 22,050 / 512 = 43.07 frames a second"""
-    f0_min: float = Field(60.0, gt=0)
-    """Hz, lowest pitch of speech that pyin looks for"""
+    f0_min: float = Field(65.4, gt=0)
+    """Hz, lowest pitch of speech that pyin looks for (C2); lower, and mains hum of 60 Hz is a voice"""
     f0_max: float = Field(500.0, gt=0)
     """Hz, highest"""
 

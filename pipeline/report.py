@@ -118,7 +118,7 @@ def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
         "# Results",
         "",
         f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
-        "the epoch with the lowest validation MAE. `train median` always predicts the training labels' median.",
+        "the epoch with the lowest validation MAE. `train median` always says the training labels' median.",
     ]
     for dataset, methods in table.items():
         runs = [run for run in scored if run.dataset == dataset]

@@ -47,7 +47,9 @@ from pipeline.runs import (
     write_predictions,
 )
 
-CPU_THREADS = 2  # fixed: sums that are split over another number of threads differ in their last bits
+# Fixed: sums that are split over another number of threads differ in their last bits. One, because small
+# models gain little from more and lose a factor of five once other processes want the same cores.
+CPU_THREADS = 1
 EVALUATION_BATCH = 64  # clips a forward outside of training
 LIBRARIES = ("lightning", "numpy", "torch", "transformers")
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipeline.params import MediaLimits
 from pipeline.visual import facemesh
 from pipeline.visual.face import COLUMNS
 from pipeline.visual.facemesh import FaceMesh, choose_face, read_landmarks
+
+# the encoder silences it for a process; pytest puts it back for every test
+pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
 
 LIMITS = MediaLimits()
 SUCCESS = COLUMNS.index("success")
@@ -161,8 +165,8 @@ def test_no_line_on_stderr(capfd: pytest.CaptureFixture[str], astronaut: Path) -
 def test_other_lines_still_reach_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     with facemesh._without_engine_noise():
-        print("W0000 00:00:1.2 7 inference_feedback_manager.cc:114] noise", file=sys.stderr)
-        print("a reader should see this", file=sys.stderr)
+        os.write(2, b"W0000 00:00:1.2 7 inference_feedback_manager.cc:114] noise\n")
+        os.write(2, b"a reader should see this\n")
     assert capfd.readouterr().err == "a reader should see this\n"
 
 
@@ -199,7 +203,7 @@ def test_choice_among_faces() -> None:
 def test_what_it_is_not_given(encoder: FaceMesh, tmp_path: Path) -> None:
     with pytest.raises(AbsentError):
         encoder.encode(Clip("text only"))
-    with pytest.raises(ClipError, match="nowhere.mp4"):
+    with pytest.raises(ClipError, match=r"nowhere\.mp4"):
         encode(encoder, tmp_path / "nowhere.mp4")
 
 
@@ -217,7 +221,7 @@ def test_provenance_names_the_models(encoder: FaceMesh) -> None:
     assert on_gpu.fingerprint == encoder.fingerprint  # it computes on the CPU all the same
 
 
-# ------------------------------------------------------------------------------------------ real talking heads
+# ----------------------------------------------------------------------------------------- real talking heads
 @pytest.fixture(scope="module")
 def talkers(encoder: FaceMesh, shared: Path) -> dict[str, Encoded]:
     return {name: encode(encoder, shared / "clips/grid" / f"{name}.mpg") for name in GRID}
@@ -274,11 +278,14 @@ def test_mirrored_frames_mirror_the_pose(
         pictures = [image[:, ::-1] for image in pictures_of(shared / "clips/grid" / f"{name}.mpg")]
         mirrored = encode_images(encoder, pictures, monkeypatch)
         monkeypatch.undo()
-        straight = degrees(talkers[name])
-        assert abs(straight[1]) > 3
-        np.testing.assert_allclose(degrees(mirrored), straight * (1, -1, -1), atol=2.0)
+        straight, opposite = degrees(talkers[name]), degrees(mirrored)
+        # MediaPipe's network itself is up to 3 degrees off between an image and its mirror image
+        assert abs(straight[1]) > 4
+        assert straight[1] * opposite[1] < 0
+        np.testing.assert_allclose(opposite, straight * (1, -1, -1), atol=4.0)
+        assert opposite[2] == pytest.approx(-straight[2], abs=1.0)
         gaze = [np.degrees(np.median(column(e, "gaze_angle_x"))) for e in (talkers[name], mirrored)]
-        assert abs(sum(gaze)) < 4
+        assert gaze[0] * gaze[1] < 0
         right_corner = np.median(360 - column(mirrored, "x_45") - column(talkers[name], "x_36"))
         assert abs(right_corner) < 3
 
@@ -321,7 +328,7 @@ def test_clips_in_either_order_give_the_same_bytes(
         assert again.features.tobytes() == talkers[name].features.tobytes()
 
 
-# ----------------------------------------------------------------------------------------------- awkward clips
+# ---------------------------------------------------------------------------------------------- awkward clips
 @pytest.mark.shared
 def test_face_lost_for_a_second(encoder: FaceMesh, shared: Path) -> None:
     encoded = encode(encoder, shared / "clips/awkward/face_lost_1s_to_2s.mp4")
@@ -334,7 +341,7 @@ def test_face_lost_for_a_second(encoder: FaceMesh, shared: Path) -> None:
 
 
 @pytest.mark.shared
-def test_two_faces(encoder: FaceMesh, shared: Path) -> None:
+def test_two_faces(encoder: FaceMesh, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = shared / "clips/awkward/two_faces_two_voices.mp4"
     sides = {}
     for rule in ("largest", "most_central", "track"):
@@ -343,25 +350,15 @@ def test_two_faces(encoder: FaceMesh, shared: Path) -> None:
         side = set((column(encoded, "x_30") > 360).tolist())
         assert len(side) == 1, rule  # never jumps from one to the other
         sides[rule] = side.pop()
-        if rule == "largest":
-            width = np.ptp(landmarks(encoded)[..., 0], axis=1).mean()
     assert sides["track"] == sides["largest"]
-    other = build(max_faces=2, face="most_central")
-    half = (
-        [image[:, :360] for image in pictures_of(clip, end_s=0.2)],
-        [image[:, 360:] for image in pictures_of(clip, end_s=0.2)],
+    # each half of the picture by itself says which face is larger and which is nearer to the middle
+    pictures = pictures_of(clip, end_s=0.2)
+    left, right = (
+        landmarks(encode_images(encoder, [image[:, part] for image in pictures], monkeypatch))
+        for part in (slice(0, 360), slice(360, 720))
     )
-    alone = []
-    for images in half:
-        with pytest.MonkeyPatch.context() as patch:
-            alone.append(landmarks(encode_images(other, images, patch)))
-    areas = [
-        np.ptp(points[..., 0], axis=1).mean() * np.ptp(points[..., 1], axis=1).mean() for points in alone
-    ]
-    assert sides["largest"] == (areas[1] > areas[0])
-    offsets = [abs(np.ptp([alone[0][..., 0].mean(), 360])), abs(alone[1][..., 0].mean())]
-    assert sides["most_central"] == (offsets[1] < offsets[0])
-    assert width > 50
+    assert sides["largest"] == (np.ptp(right, axis=1).prod(-1).mean() > np.ptp(left, axis=1).prod(-1).mean())
+    assert sides["most_central"] == (right[..., 0].mean() < 360 - left[..., 0].mean())
 
 
 @pytest.mark.shared

@@ -57,6 +57,12 @@ def reached(method: MISR, term: str, batch: object) -> set[str]:
     return {name for name, p in method.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
 
 
+def environments_of(method: MISR, output: MISROutput) -> Tensor:
+    """f_S of every subset with its tokens, (8, B, T, d)."""
+    cues = method.cues(output.joint, torch.stack(list(output.embedding.values())))
+    return method.environments(output.joint, cues, torch.stack(list(output.present.values())), 8)
+
+
 def output_of(mean: dict[str, float], sigma: dict[str, float], environments: list[float]) -> MISROutput:
     """An output with constant posteriors and one prediction an environment, for a single clip."""
     ones = torch.ones(1, 2, 3, dtype=torch.float64)
@@ -171,7 +177,7 @@ def test_eight_environments_with_the_joint_representation_first() -> None:
     output = method(batch)
     names = ("text", "audio", "visual")
     assert method.subsets == ((), *((n,) for n in names), *combinations(names, 2), names)
-    environments = method.environments(output.joint, output.embedding, output.present, 8)
+    environments = environments_of(method, output)
     assert environments.shape == (8, *output.joint.shape)
     assert torch.equal(environments[0], output.joint)
     assert output.environments.shape == (8, 4)
@@ -179,15 +185,15 @@ def test_eight_environments_with_the_joint_representation_first() -> None:
     assert len({tuple(row.tolist()) for row in output.environments}) == 8
     gated = tiny(env_fusion="gated")
     output = gated(batch)
-    assert torch.equal(gated.environments(output.joint, output.embedding, output.present, 8)[0], output.joint)
+    assert torch.equal(environments_of(gated, output)[0], output.joint)
 
 
 def test_the_scale_of_an_embedding_does_not_move_its_environments() -> None:
     method, batch = tiny(), random_batch()
     output = method(batch)
-    before = method.environments(output.joint, output.embedding, output.present, 8)
+    before = environments_of(method, output)
     louder = {name: 10 * value for name, value in output.embedding.items()}
-    after = method.environments(output.joint, louder, output.present, 8)
+    after = environments_of(method, replace(output, embedding=louder))
     torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
 
 
@@ -286,7 +292,7 @@ def test_averaging_over_environments_asks_for_all_of_them() -> None:
 
 def test_predictor_dropout_is_one_mask_for_all_environments() -> None:
     method = tiny(predictor_dropout=0.5)
-    same = torch.randn(1, 4, 3, TINY["width"]).expand(8, -1, -1, -1)
+    same = torch.randn(1, 4, TINY["width"]).expand(8, -1, -1)
     first, second = method.predict(same), method.predict(same)
     torch.testing.assert_close(first, first[:1].expand(8, -1))
     assert not torch.allclose(first, second)

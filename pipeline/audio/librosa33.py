@@ -12,16 +12,15 @@ features, whose extractor is librosa as well.
 
 What differs from calling these three functions one by one, and what it changes:
 - pYIN looks for f0_min..f0_max (65.4-500 Hz, C2 to B4: speech) instead of C2-C7. Its Viterbi search is
-  quadratic in the number of pitch bins (353 instead of 601), which is nearly all of the cost. Where both find a
-  voice the values are the same; singing above 500 Hz is lost. The resolution stays at 10 cents: coarser
+  quadratic in the number of pitch bins (353 instead of 601), which is nearly all of the cost. Where both
+  find a voice the values agree; singing above 500 Hz is lost. The resolution stays at 10 cents: coarser
   bins are faster, but lose voiced frames. A lower f0_min makes 60 Hz mains hum a voice.
 - One STFT serves the MFCC and the tuning estimate of the chroma: the same numbers.
-- Clips shorter than the filters are padded with zeros before the transforms and cut after them.
+- Clips shorter than a transform's filters (3.2 s for the CQT) are padded with zeros before it and cut after
+  it. librosa would warn; chroma near the end of such clips differs by about 0.01.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -33,8 +32,11 @@ from pipeline.params import MediaLimits
 
 N_MFCC = 20
 N_CHROMA = 12
+PITCH_BINS = 10  # per semitone: 10 cents
+PITCH_SPEED = 35.92  # octaves a second that the pitch may change by (pyin's default)
 WINDOW = 2048  # samples of the STFT and of pyin's frames
 BINS_PER_OCTAVE = 36  # of the CQT, seven octaves from C1
+CQT_SECONDS = 3.2  # its longest filter: C1, 1.6 s, up to the next power of two
 CQT_TOP_HZ = 4_500.0  # the CQT's highest filter (C8 with its bandwidth and tuning) ends below this
 SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent
 
@@ -67,6 +69,13 @@ class Librosa33(Encoder):
                 f"{key}.f0_min is {params.f0_min:g} and f0_max {params.f0_max:g}; at {params.sample_rate} Hz "
                 f"expected {lowest:.1f} (two periods in {WINDOW} samples) < f0_min < f0_max < "
                 f"{params.sample_rate / 2:g}"
+            )
+        reach = round(PITCH_SPEED * 12 * params.hop_length / params.sample_rate)
+        semitones = 12 * np.log2(params.f0_max / params.f0_min)
+        if reach > semitones:
+            raise ParamsError(
+                f"{key}.hop_length is {params.hop_length}: from frame to frame the pitch could change by "
+                f"{reach} semitones, but f0_min..f0_max span {semitones:.1f}; take a shorter hop"
             )
 
     @property
@@ -132,8 +141,6 @@ class Librosa33(Encoder):
         if len(y) < hop:
             raise ClipError(f"{len(y)} samples of sound at {rate} Hz are less than one frame ({hop} samples)")
         n_frames = 1 + len(y) // hop
-        # librosa warns below this length; frames are padded with zeros at the end in any case
-        y = np.pad(y, (0, max(0, self._shortest() - len(y))))
 
         f0, voiced, _ = librosa.pyin(
             y,
@@ -142,24 +149,27 @@ class Librosa33(Encoder):
             sr=rate,
             frame_length=WINDOW,
             hop_length=hop,
+            resolution=1 / PITCH_BINS,
+            max_transition_rate=PITCH_SPEED,
         )
-        spectrum = np.abs(librosa.stft(y, n_fft=WINDOW, hop_length=hop))  # (1025, frames)
+        spectrum = np.abs(librosa.stft(_at_least(WINDOW, y), n_fft=WINDOW, hop_length=hop))  # (1025, frames)
         mel = librosa.feature.melspectrogram(S=spectrum**2, sr=rate, n_fft=WINDOW, htk=True)
         columns = [
             np.log(np.where(voiced, f0, 1.0))[None],
             librosa.feature.mfcc(S=librosa.power_to_db(mel), sr=rate, n_mfcc=N_MFCC),
-            librosa.feature.chroma_cqt(y=y, sr=rate, hop_length=hop, tuning=_tuning(spectrum, rate)),
+            librosa.feature.chroma_cqt(
+                y=_at_least(int(CQT_SECONDS * rate), y),
+                sr=rate,
+                hop_length=hop,
+                tuning=_tuning(spectrum, rate),
+            ),
         ]
         return np.concatenate([rows[:, :n_frames] for rows in columns]).T.astype(np.float32, order="C")
 
-    def _shortest(self) -> int:
-        """Samples that the longest filter of each transform needs.
 
-        The CQT halves rate and hop from octave to octave as long as the hop is even, with filters of up to
-        1024 samples at the halved rate.
-        """
-        halvings = min((self.params.hop_length & -self.params.hop_length).bit_length() - 1, 6)
-        return 1024 << halvings
+def _at_least(n_samples: int, y: np.ndarray) -> np.ndarray:
+    """The waveform with zeros at its end where it is shorter than a filter: frames are padded so anyway."""
+    return np.pad(y, (0, max(0, n_samples - len(y))))
 
 
 def _tuning(spectrum: np.ndarray, rate: int) -> float:
@@ -169,6 +179,3 @@ def _tuning(spectrum: np.ndarray, rate: int) -> float:
     if not spectrum.any():
         return 0.0
     return float(librosa.estimate_tuning(S=spectrum, sr=rate, bins_per_octave=BINS_PER_OCTAVE))
-
-
-__all__: list[Any] = ["Librosa33"]

@@ -1,0 +1,234 @@
+"""`msa-cli extract`: one clip, many clips, broken clips; as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import extract as extract_module
+from pipeline.errors import MsaError
+from pipeline.extract import plan
+from pipeline.shards import read_rows
+
+CLI = str(Path(sys.executable).parent / "msa-cli")
+
+
+def cli(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder without params.yaml; a traceback is never right."""
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [CLI, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+@dataclass(frozen=True)
+class Expected:
+    """status and part of the note of a clip's audio and visual row; frames where they are known."""
+
+    audio: str
+    visual: str
+    audio_note: str = ""
+    visual_note: str = ""
+    visual_frames: int | None = None
+
+
+# What each awkward file gives. Text is absent for all: no transcript is given.
+AWKWARD = {
+    "60fps_mono_8k.mp4": Expected("ok", "ok", visual_frames=180),
+    "audio_only.mp4": Expected("ok", "absent", visual_note="no video track"),
+    "av1_video.mkv": Expected("absent", "ok", "no audio track", "no face in any of 125 frames", 125),
+    "empty.mp4": Expected("failed", "failed", "the file is empty (0 bytes)", "the file is empty (0 bytes)"),
+    "face_lost_1s_to_2s.mp4": Expected("ok", "ok", visual_note="no face in 2", visual_frames=75),
+    "ffv1_flac.mkv": Expected("ok", "ok", visual_frames=75),
+    "long_21s.mp4": Expected("ok", "ok", visual_frames=522),
+    "mjpeg_pcm.avi": Expected("ok", "ok", visual_frames=75),
+    "nasa_13013_rotated.mp4": Expected("absent", "ok", "no audio track", "no face in any of 17 frames", 17),
+    "noaudio_track.mp4": Expected("absent", "ok", "no audio track", visual_frames=75),
+    "not_a_video.mp4": Expected("failed", "failed", "not a media file", "not a media file"),
+    "pixels_rotated_90.mp4": Expected("ok", "ok", visual_frames=75),
+    "rotation_flag_90.mp4": Expected("ok", "ok", visual_frames=75),
+    "silent_audio.mp4": Expected("ok", "ok", "silent", visual_frames=75),
+    "tiny_90x72.mp4": Expected("ok", "ok", visual_frames=75),
+    "truncated_faststart.mp4": Expected("ok", "ok", "file is cut off", "file is cut off"),
+    "truncated_no_moov.mp4": Expected(
+        "failed", "failed", "cut off before its index", "cut off before its index"
+    ),
+    "two_faces_two_voices.mp4": Expected("ok", "ok", visual_note="2 faces in 75 of 75", visual_frames=75),
+    "very_dark.mp4": Expected("ok", "ok", visual_frames=75),
+    "very_short_0.32s.mp4": Expected("ok", "ok", visual_frames=8),
+    "vfr.mp4": Expected("ok", "ok", visual_frames=45),
+    "vp9_opus.webm": Expected("ok", "ok", visual_frames=75),
+}
+
+
+@pytest.fixture(scope="module")
+def awkward(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict], int, str]:
+    """All awkward files in one call: output folder, reports by file name, exit code, standard error."""
+    out = tmp_path_factory.mktemp("awkward")
+    done = cli("extract", "--video", shared / "clips/awkward", "--out", out / "x", "--json", cwd=out)
+    reports = {Path(report["video"]).name: report for report in json.loads(done.stdout)}
+    return out / "x", reports, done.returncode, done.stderr
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(AWKWARD))
+def test_awkward_files(awkward: tuple[Path, dict[str, dict], int, str], name: str) -> None:
+    out, reports, _, errors = awkward
+    found = {entry["modality"]: entry for entry in reports[name]["modalities"]}
+    expected = AWKWARD[name]
+    assert found["text"]["status"] == "absent" and "--text-file" in found["text"]["note"]
+    for modality in ("audio", "visual"):
+        assert found[modality]["status"] == getattr(expected, modality), found[modality]
+        note = getattr(expected, f"{modality}_note")
+        assert note in found[modality]["note"] if note else not found[modality]["note"]
+        row = next(iter(read_rows(out / f"{Path(name).stem}.features/{modality}.parquet").rows.values()))
+        assert (row.status, row.error) == (found[modality]["status"], found[modality]["note"])
+        if row.status == "ok":  # never a silent zero
+            assert row.features is not None and np.isfinite(row.features).all()
+            assert np.any(row.features) or "no face" in row.error
+    if expected.visual_frames:
+        assert found["visual"]["frames"] == expected.visual_frames
+    nothing = (expected.audio, expected.visual) == ("failed", "failed")
+    assert (f"{name}: nothing could be extracted: {expected.audio_note}" in errors) == nothing
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_the_table_is_complete_and_the_exit_code_says_that_some_gave_nothing(
+    awkward: tuple[Path, dict[str, dict], int, str],
+) -> None:
+    _, reports, code, _ = awkward
+    assert set(reports) == set(AWKWARD)
+    assert code == 1
+
+
+@pytest.mark.shared
+def test_one_clip_gives_three_files_and_a_table(shared: Path, tmp_path: Path) -> None:
+    clip = shared / "clips/grid/bbaf2n.mpg"
+    done = cli("extract", "--video", clip, "--text", "bin blue at f two now", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("modality", "minilm", "librosa33", "facemesh", "75", "33"))
+    folder = tmp_path / "bbaf2n.features"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "audio.parquet",
+        "text.parquet",
+        "visual.parquet",
+    ]
+    text, audio, visual = (read_rows(folder / f"{name}.parquet") for name in ("text", "audio", "visual"))
+    words = text.rows["bbaf2n"]
+    assert words.token_ids is not None and words.char_start is not None and words.char_end is not None
+    pieces = [
+        "bin blue at f two now"[a:b] for a, b in zip(words.char_start, words.char_end, strict=True) if a >= 0
+    ]
+    assert pieces == ["bin", "blue", "at", "f", "two", "now"]
+    assert len(audio.meta["column_names"]) == audio.meta["dim"] == 33
+    assert audio.meta["frame_rate"] == pytest.approx(43.066, abs=1e-3)
+    success = visual.meta["column_names"].index("success")
+    pictures = visual.rows["bbaf2n"].features
+    assert pictures is not None and len(pictures) == 75
+    assert pictures[:, success].sum() >= 74
+    for name in ("text", "audio", "visual"):
+        explained = cli("info", folder / f"{name}.parquet", cwd=tmp_path)
+        assert explained.returncode == 0
+        assert "fingerprint" in explained.stdout and f"modality: {name}" in explained.stdout
+
+
+@pytest.mark.shared
+def test_settings_by_full_key_and_a_text_file(shared: Path, tmp_path: Path) -> None:
+    subtitles = tmp_path / "talk.srt"
+    subtitles.write_text(
+        "1\n00:00:00,000 --> 00:00:02,000\nbin blue\n\n2\n00:00:02,000 --> 00:00:03,000\nat f\n"
+    )
+    done = cli(
+        *("extract", "--video", shared / "clips/grid/bbaf2n.mpg", "--text-file", subtitles),
+        *("--set", "visual.facemesh.fps=5", "--out", tmp_path / "here", "--json"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    modalities = {entry["modality"]: entry for entry in json.loads(done.stdout)[0]["modalities"]}
+    assert modalities["visual"]["frames"] == 15
+    assert modalities["text"]["frames"] == 6  # four words, two special tokens
+    assert read_rows(tmp_path / "here/visual.parquet").meta["params"]["fps"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--video", "nowhere.mp4"], "nowhere.mp4: no such file or folder"),
+        (["--video", "empty_folder"], "no video in this folder"),
+        (["--video", "clip.mp4", "--text", "a", "--text-file", "a.txt"], "give one of them"),
+        (["--video", "clip.mp4", "--video", "other.mp4", "--text", "a"], "belong to one clip, 2 were given"),
+        (["--video", "clip.mp4", "--visual-encoder", "openface"], "'openface' is not known"),
+        (["--video", "clip.mp4", "--set", "visual.facemesh.fsp=5"], "did you mean 'fps'"),
+        (["--video", "clip.mp4", "--text-file", "a.txt"], "a.txt"),
+        (["--video", "clip.mp4", "--params", "no.yaml"], "no.yaml: cannot be read"),
+        ([], "Missing option"),
+    ],
+)
+def test_wrong_use_is_a_message_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    for name in ("clip.mp4", "other.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "empty_folder").mkdir()
+    done = cli("extract", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_nothing_extracted_is_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "note.mp4").write_text("this is text")
+    done = cli("extract", "--video", "note.mp4", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "note.mp4: nothing could be extracted: not a media file" in done.stderr
+
+
+def test_where_several_clips_go(tmp_path: Path) -> None:
+    for name in ("a/x.mp4", "a/deep/x.mp4", "b.mkv", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    requests = plan([tmp_path / "a", tmp_path / "b.mkv"], Path("out"))
+    assert {
+        request.video.relative_to(tmp_path).as_posix(): request.out.as_posix() for request in requests
+    } == {
+        "a/deep/x.mp4": "out/deep/x.features",
+        "a/x.mp4": "out/x.features",
+        "b.mkv": "out/b.features",
+    }
+    assert plan([tmp_path / "b.mkv"], None)[0].out == Path("b.features")
+    shutil.copy(tmp_path / "a/x.mp4", tmp_path / "a/x.avi")
+    with pytest.raises(MsaError, match="would both be written to"):
+        plan([tmp_path / "a"], None)
+
+
+def test_light_commands_import_nothing_heavy() -> None:
+    heavy = "{'torch', 'transformers', 'librosa', 'cv2', 'mediapipe', 'pandas', 'matplotlib', 'av', 'numpy'}"
+    code = f"import sys, pipeline.cli; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_help_page_reads(tmp_path: Path) -> None:
+    for command in ([], ["extract"], ["info"], ["doctor"], ["validate"], ["stage"], ["stage", "visual"]):
+        done = cli(*command, "--help", cwd=tmp_path)
+        assert done.returncode == 0 and "Usage" in done.stdout
+
+
+def test_reason_names_failures_before_absences() -> None:
+    report = extract_module.ClipReport("x/clip.mp4", "out")
+    entry = extract_module.ModalityReport
+    report.modalities = [
+        entry("text", "minilm", "absent", 0, 384, 0.0, "no transcript"),
+        entry("audio", "librosa33", "failed", 0, 33, 0.0, "clip.mp4: the file is empty"),
+        entry("visual", "facemesh", "failed", 0, 9, 0.0, "clip.mp4: the file is empty"),
+    ]
+    assert report.reason == "the file is empty" and not report.gave_something
