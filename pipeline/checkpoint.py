@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import random
 import shutil
 import sys
@@ -67,8 +66,8 @@ class Checkpoint:
             return State()
         try:
             saved = torch.load(self._file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            print(f"{self._file} cannot be read ({error}); starting from the first epoch", file=sys.stderr)
+        except Exception as error:  # damaged bytes end in any exception of the unpickler
+            print(f"{self._file} cannot be read ({error!r}); starting from the first epoch", file=sys.stderr)
             return State()
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])

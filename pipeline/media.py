@@ -124,8 +124,8 @@ def probe(path: Path, limits: MediaLimits) -> MediaInfo:
             has_audio=audio is not None,
             sample_rate=audio.codec_context.sample_rate if audio is not None else None,
             rotation=rotation,
-            video_codec=video.codec_context.name if video is not None else None,
-            audio_codec=audio.codec_context.name if audio is not None else None,
+            video_codec=video.codec_context.codec.canonical_name if video is not None else None,
+            audio_codec=audio.codec_context.codec.canonical_name if audio is not None else None,
         )
 
 

@@ -394,11 +394,3 @@ def test_a_smile_is_seen(encoder: FaceMesh, talkers: dict[str, Encoded], shared:
         column(encode(encoder, shared / "clips/pyfeat/single_face.mp4", end_s=2.4), "AU12_mesh")
     )
     assert smile > max(np.median(column(talker, "AU12_mesh")) for talker in talkers.values()) + 0.03
-
-
-@pytest.mark.shared
-def test_sound_alone_is_absent(encoder: FaceMesh, shared: Path) -> None:
-    with pytest.raises(AbsentError):
-        encode(encoder, shared / "clips/awkward/audio_only.mp4")
-    with pytest.raises(ClipError):
-        encode(encoder, shared / "clips/awkward/not_a_video.mp4")

@@ -27,19 +27,27 @@ def write_tiny_set(
     dims: dict[str, int] = DIMS,
     feature_set: str = "f" * 64,
     steps: tuple[int, int] = (2, 9),
+    same_steps: bool = False,
 ) -> Path:
-    """An assembled set, `steps` = fewest and most of a modality; label = 2 tanh(mean of each modality's first
-    column, summed) in [-3, 3]. Every seventh clip has no visual."""
+    """An assembled set with label = 2 tanh(s); s is added to the first column of every modality's noise.
+
+    Parameters
+    ----------
+    steps : fewest and most; each modality of a clip has a number of its own unless `same_steps`
+    """
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for split, count in counts.items():
         columns: dict[str, Any] = {"clip_id": [f"{split}$_${i:04d}" for i in range(count)]}
         columns["transcript"] = [f"clip number {i} says something" for i in range(count)]
         signal = random.normal(size=count)
-        for modality, dim in dims.items():
+        lengths = random.integers(*steps, endpoint=True, size=(len(dims), count))
+        if same_steps:
+            lengths[:] = lengths[0]
+        for (modality, dim), counted in zip(dims.items(), lengths, strict=True):
             rows: list[Any] = []
             for i in range(count):
-                values = random.normal(size=(random.integers(*steps, endpoint=True), dim))
+                values = random.normal(size=(counted[i], dim))
                 values[:, 0] += signal[i]
                 rows.append(
                     None if modality == "visual" and i % 7 == 6 else values.astype(np.float32).tolist()

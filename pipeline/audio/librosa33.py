@@ -15,6 +15,8 @@ What differs from calling these three functions one by one, and what it changes:
   quadratic in the number of pitch bins (353 instead of 601), which is nearly all of the cost. Where both
   find a voice the values agree; singing above 500 Hz is lost. The resolution stays at 10 cents: coarser
   bins are faster, but lose voiced frames. A lower f0_min makes 60 Hz mains hum a voice.
+- A frame whose pitch is the lowest bin is unvoiced: hum below f0_min pulls the search to the end of its
+  range, where pyin takes the slope for a period (a quarter of the "voiced" frames of a LibriSpeech clip).
 - One STFT serves the MFCC and the tuning estimate of the chroma: the same numbers.
 - Clips shorter than a transform's filters (3.2 s for the CQT) are padded with zeros before it and cut after
   it. librosa would warn; chroma near the end of such clips differs by about 0.01.
@@ -25,7 +27,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.encoders import Clip, Encoded, Encoder
-from pipeline.errors import ClipError, ParamsError
+from pipeline.errors import AbsentError, ClipError, ParamsError
 from pipeline.media import waveform
 from pipeline.params import Librosa33 as Librosa33Params
 from pipeline.params import MediaLimits
@@ -99,11 +101,11 @@ class Librosa33(Encoder):
 
         Raises
         ------
-        AbsentError : no audio track
+        AbsentError : no media file, or no audio track in it
         ClipError : cannot be decoded, or shorter than one hop
         """
         if clip.path is None:
-            raise ClipError(f"{clip.clip_id}: no media file")
+            raise AbsentError(f"{clip.clip_id}: no media file")
         notes: list[str] = []
         y = waveform(
             clip.path,
@@ -152,10 +154,11 @@ class Librosa33(Encoder):
             resolution=1 / PITCH_BINS,
             max_transition_rate=PITCH_SPEED,
         )
+        lowest = self.params.f0_min * 2 ** (0.5 / (12 * PITCH_BINS))  # upper edge of the first bin, Hz
         spectrum = np.abs(librosa.stft(_at_least(WINDOW, y), n_fft=WINDOW, hop_length=hop))  # (1025, frames)
         mel = librosa.feature.melspectrogram(S=spectrum**2, sr=rate, n_fft=WINDOW, htk=True)
         columns = [
-            np.log(np.where(voiced, f0, 1.0))[None],
+            np.log(np.where(voiced & (f0 > lowest), f0, 1.0))[None],
             librosa.feature.mfcc(S=librosa.power_to_db(mel), sr=rate, n_mfcc=N_MFCC),
             librosa.feature.chroma_cqt(
                 y=_at_least(int(CQT_SECONDS * rate), y),

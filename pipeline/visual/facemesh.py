@@ -259,7 +259,7 @@ def _ahead(source: Iterator[Frame]) -> Generator[Frame, None, None]:
             yield item
     finally:
         stopped.set()
-        thread.join()
+        thread.join(timeout=1.0)  # a decoder that hangs must not hold up a clip that was given up
 
 
 @contextmanager
