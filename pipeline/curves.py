@@ -108,9 +108,13 @@ class PlainLive:
 def _open_live(folder: Path) -> Live:
     try:
         import dvclive
+        from scmrepo.exceptions import SCMError
     except ImportError:
         return PlainLive(folder)
-    live: Live = dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    try:
+        live: Live = dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    except SCMError:  # DVCLive asks git for the commit, and a new repository has none
+        return PlainLive(folder)
     return live
 
 

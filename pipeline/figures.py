@@ -51,7 +51,7 @@ def draw_learning_curves(scored: list[Scored], folder: Path) -> None:
             lower.set_ylabel("weighted sum of the loss terms")
             lower.set_xlabel("epoch")
             _legend(upper)
-        figure.suptitle("Learning curves, a line a seed; the marker is the epoch that was chosen")
+        figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
         for suffix in ("png", "svg"):
             _save(figure, folder / f"learning_curves.{suffix}")
 
@@ -84,7 +84,7 @@ def draw_predictions(
                 panel.set_xlabel(f"label ({low:g} to {high:g})")
                 panel.set_ylabel("prediction (label units)")
                 _legend(panel)
-        figure.suptitle("Test clips; on the dashed line a prediction is right")
+        figure.suptitle("Test clips\n(dashed: prediction = label)")
         _save(figure, folder / "predicted_vs_true.png")
 
 

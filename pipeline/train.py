@@ -209,7 +209,8 @@ def fit(
                 model, optimizer, max_norm=train_params.gradient_clip, error_if_nonfinite=False
             )
             optimizer.step()
-            steps.append({"total": total.detach(), **losses, **method.diagnostics(batch, output)})
+            columns = {"total": total, **losses, **method.diagnostics(batch, output)}
+            steps.append({name: value.detach() for name, value in columns.items()})
 
         state.epoch += 1
         means = finite_means(steps, ["total", *weights], state.epoch)
@@ -259,7 +260,7 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
     MsaError : one of `terms` is not finite in a batch; the message names the first such batch
     """
     columns = list(steps[0])
-    table = torch.stack([torch.stack([step[name].detach().float() for name in columns]) for step in steps])
+    table = torch.stack([torch.stack([step[name].float() for name in columns]) for step in steps])
     table = table.double().cpu()  # (batches, columns)
     for number, row in enumerate(table.tolist(), start=1):
         bad = [name for name, value in zip(columns, row, strict=True) if not math.isfinite(value)]

@@ -22,8 +22,8 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def clip_path(row: dict[str, str], root: Path = SAMPLE) -> Path:
-    return root / "Raw" / row["video_id"] / f"{row['clip_id']}.mp4"
+def clip_path(row: dict[str, str]) -> Path:
+    return SAMPLE / "Raw" / row["video_id"] / f"{row['clip_id']}.mp4"
 
 
 def test_columns_are_those_of_mmsa(rows):
@@ -113,15 +113,18 @@ def test_labels_are_those_that_the_script_draws(make_sample, tmp_path):
     assert (tmp_path / "label.csv").read_bytes() == (SAMPLE / "label.csv").read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:SymbolDatabase")  # mediapipe's protobuf code
 @pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: it speaks the clips"
 )
 def test_rebuilding_gives_the_same_bytes(make_sample, tmp_path):
-    for name in ("first", "second"):
-        make_sample.build(tmp_path / name, 2)
-    first, second = (sorted((tmp_path / name).rglob("*.*")) for name in ("first", "second"))
-    assert len(first) == 3  # two clips, label.csv
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    clip = make_sample.plan()[4]  # of the second video: its smooth backdrop shows an encoder that varies
+    actor = make_sample.Actor(make_sample.Still(), make_sample.look_of(clip.video))
+    with make_sample.FaceMesh(refine_landmarks=True) as mesh:
+        rates = [make_sample.make(clip, actor, mesh, tmp_path / name) for name in ("first", "second")]
+    assert min(rates) >= make_sample.FACE_RATE
+    first, second = ((tmp_path / name).rglob("*.mp4") for name in ("first", "second"))
+    assert next(first).read_bytes() == next(second).read_bytes()
 
 
 def test_missing_espeak_is_said_with_the_way_out(make_sample, tmp_path, monkeypatch):

@@ -176,9 +176,12 @@ def _at_least(n_samples: int, y: np.ndarray) -> np.ndarray:
 
 
 def _tuning(spectrum: np.ndarray, rate: int) -> float:
-    """How far the clip is off A440, in CQT bins; 0 for digital silence, which has no pitch."""
+    """How far the clip is off A440, in CQT bins: `librosa.estimate_tuning`, but 0 where nothing has pitch."""
     import librosa
 
-    if not spectrum.any():
+    pitch, magnitude = librosa.piptrack(S=spectrum, sr=rate, n_fft=WINDOW)
+    heard = pitch > 0
+    if not heard.any():  # digital silence, or only hum below 150 Hz; librosa would warn
         return 0.0
-    return float(librosa.estimate_tuning(S=spectrum, sr=rate, bins_per_octave=BINS_PER_OCTAVE))
+    strong = heard & (magnitude >= np.median(magnitude[heard]))
+    return float(librosa.pitch_tuning(pitch[strong], bins_per_octave=BINS_PER_OCTAVE))
