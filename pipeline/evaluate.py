@@ -2,12 +2,14 @@
 
 `results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the dataset's metric set; `floor`, the
 mean absolute errors of a predictor that always says the training labels' median; number of clips; best epoch;
-feature set. Beside it the test predictions. Both are the same bytes for the same run and data.
+feature set. Beside it the test predictions, and the run's learning curves, so that a clone without data has
+them. All are the same bytes for the same run and data.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from safetensors.torch import load_model
 from models.common import Method
 from pipeline.batches import TrainingSet, read_stats
 from pipeline.errors import FormatError, MsaError, ParamsError
+from pipeline.layout import ResultFiles
 from pipeline.metrics import METRIC_SETS, MetricWarning
 from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method, write_json, write_predictions
 from pipeline.train import open_fabric, predict, reproducible
@@ -32,12 +35,11 @@ SPLITS = ("test", "valid")
 def evaluate(
     run: Path,
     assembled: Path,
-    out_json: Path,
-    out_predictions: Path,
+    out: ResultFiles,
     metric_set: str,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Write a run's metrics and test predictions; the metrics are returned too.
+    """Write a run's metrics, test predictions and curves; the metrics are returned too.
 
     Parameters
     ----------
@@ -91,10 +93,11 @@ def evaluate(
         "remarks": {name: lines for name, lines in remarks.items() if lines},
         **scores,
     }
-    for path in (out_json, out_predictions):
+    for path in out:
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(splits["test"], predictions["test"], out_predictions)
-    write_json(result, out_json)
+    shutil.copyfile(run / "curves.tsv", out.curves)
+    write_predictions(splits["test"], predictions["test"], out.predictions)
+    write_json(result, out.metrics)
     return result
 
 

@@ -1,6 +1,6 @@
 """The report's pictures. Methods and seeds differ in line and marker too, so that grey print can be read.
 
-The same numbers give the same bytes: no dates, fixed ids in the SVG, matplotlib's own defaults.
+The same numbers give the same bytes: no dates, no versions, matplotlib's own defaults.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PANEL = 3.6  # inches
 
 
 def draw_learning_curves(scored: list[Scored], folder: Path) -> None:
-    """learning_curves.png and .svg: validation MAE above, training loss below, one column a dataset."""
+    """learning_curves.png: validation MAE above, training loss below, one column a dataset."""
     datasets, methods = _names(scored)
     with _figure(len(datasets) * PANEL * 1.4, 2 * PANEL) as figure:
         panels = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
@@ -52,8 +52,7 @@ def draw_learning_curves(scored: list[Scored], folder: Path) -> None:
             lower.set_xlabel("epoch")
             _legend(upper)
         figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
-        for suffix in ("png", "svg"):
-            _save(figure, folder / f"learning_curves.{suffix}")
+        _save(figure, folder / "learning_curves.png")
 
 
 def draw_predictions(
@@ -111,12 +110,11 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
     import matplotlib
     from matplotlib.figure import Figure  # without pyplot: no window system is looked for
 
-    fixed = {**matplotlib.rcParamsDefault, "svg.hashsalt": "msa", "svg.fonttype": "none"}
+    fixed: dict[Any, Any] = {**matplotlib.rcParamsDefault}
     fixed.pop("backend", None)
     with matplotlib.rc_context(fixed):
         yield Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def _save(figure: Figure, path: Path) -> None:
-    named = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    figure.savefig(path, metadata=named[path.suffix[1:]])
+    figure.savefig(path, metadata={"Software": None})  # matplotlib's version would be in it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 
 def clip_table(dataset: str) -> Path:
@@ -29,7 +30,14 @@ def run_folder(method: str, dataset: str, seed: int) -> Path:
     return Path("runs") / f"{method}-{dataset}-{seed}"
 
 
-def result_files(method: str, dataset: str, seed: int) -> tuple[Path, Path]:
-    """Metrics (JSON) and test predictions (Parquet) of one run."""
-    folder = Path("results") / dataset
-    return folder / f"{method}-{seed}.json", folder / f"{method}-{seed}.predictions.parquet"
+class ResultFiles(NamedTuple):
+    """What is committed of one run: metrics (JSON), test predictions (Parquet), learning curves (TSV)."""
+
+    metrics: Path
+    predictions: Path
+    curves: Path
+
+
+def result_files(method: str, dataset: str, seed: int, root: Path = Path("results")) -> ResultFiles:
+    stem = root / dataset / f"{method}-{seed}"
+    return ResultFiles(Path(f"{stem}.json"), Path(f"{stem}.predictions.parquet"), Path(f"{stem}.curves.tsv"))

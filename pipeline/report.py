@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.curves import read_table
 from pipeline.errors import MsaError
 from pipeline.figures import draw_learning_curves, draw_predictions
+from pipeline.layout import result_files
 from pipeline.params import Params
 
 SAMPLE = "sample"  # the corpus that ships with the project
@@ -48,23 +49,22 @@ class Scored:
     predictions: list[float]
 
 
-def report(params: Params, results: Path, runs: Path, out: Path, summary: Path) -> str:
+def report(params: Params, results: Path, out: Path) -> str:
     """Write the report; its Markdown is returned too, to be printed.
 
     Parameters
     ----------
-    results : folder with `<dataset>/<method>-<seed>.json` and `.predictions.parquet`
-    runs : folder with `<method>-<dataset>-<seed>/curves.tsv`
-    out : folder for report.md, curves.tsv, predictions.csv, learning_curves.png and .svg and
-        predicted_vs_true.png
-    summary : the JSON file {dataset: {method: {metric: {mean, sd, n}}}}; sd is null for a single seed
+    results : folder with `<dataset>/<method>-<seed>.json`, `.predictions.parquet` and `.curves.tsv`
+    out : folder for report.md, summary.json, curves.tsv, predictions.csv, learning_curves.png and
+        predicted_vs_true.png; summary.json is {dataset: {method: {metric: {mean, sd, n}}}}, where sd is
+        null for a single seed
 
     Raises
     ------
     MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
     """
     scored = [
-        _read(method, dataset, seed, results, runs)
+        _read(method, dataset, seed, results)
         for dataset in params.datasets_run
         for method in params.models_run
         for seed in params.seeds
@@ -77,8 +77,7 @@ def report(params: Params, results: Path, runs: Path, out: Path, summary: Path) 
     table = summarize(scored)
     text = markdown(scored, table)
     out.mkdir(parents=True, exist_ok=True)
-    summary.parent.mkdir(parents=True, exist_ok=True)
-    summary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    (out / "summary.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
     _write_curves(scored, out / "curves.tsv")
     _write_predictions(scored, out / "predictions.csv")
@@ -167,33 +166,28 @@ def _features(runs: list[Scored]) -> dict[str, str]:
 
 
 # ------------------------------------------------------------------------------------------------- reading
-def _read(method: str, dataset: str, seed: int, results: Path, runs: Path) -> Scored:
-    stem = results / dataset / f"{method}-{seed}"
-    metrics, predictions = (
-        stem.with_name(stem.name + ".json"),
-        stem.with_name(f"{stem.name}.predictions.parquet"),
-    )
-    curves = runs / f"{method}-{dataset}-{seed}" / "curves.tsv"
+def _read(method: str, dataset: str, seed: int, results: Path) -> Scored:
+    files = result_files(method, dataset, seed, results)
     stage = f"evaluate@{method}-{dataset}-{seed}"
-    for path in (metrics, predictions, curves):
+    for path in files:
         if not path.exists():
             raise MsaError(
                 f"{path} is missing, but params.yaml runs {method} on {dataset} with seed {seed}; "
-                f"`dvc repro {stage}` makes it, `dvc pull {curves.parent}` fetches the run folder"
+                f"`dvc repro {stage}` makes it"
             )
     try:
-        result = json.loads(metrics.read_text(encoding="utf-8"))
+        result = json.loads(files.metrics.read_text(encoding="utf-8"))
     except ValueError as error:
         raise MsaError(
-            f"{metrics}: cannot be read ({error}); `dvc repro -f {stage}` writes it anew"
+            f"{files.metrics}: cannot be read ({error}); `dvc repro -f {stage}` writes it anew"
         ) from error
-    table = pq.read_table(predictions).to_pydict()
+    table = pq.read_table(files.predictions).to_pydict()
     return Scored(
         method,
         dataset,
         seed,
         result,
-        read_table(curves),
+        read_table(files.curves),
         table["clip_id"],
         table["label"],
         table["prediction"],

@@ -213,12 +213,10 @@ def evaluate(method: Method, dataset: Dataset, seed: Seed, device: Device = "aut
     from pipeline.evaluate import evaluate as run
     from pipeline.params import load_params
 
-    metrics, predictions = layout.result_files(method, dataset, seed)
     run(
         layout.run_folder(method, dataset, seed),
         layout.assembled_folder(dataset),
-        metrics,
-        predictions,
+        layout.result_files(method, dataset, seed),
         load_params().dataset(dataset).metrics,
         device=device,
     )
@@ -230,7 +228,7 @@ def report() -> None:
     from pipeline.params import load_params
     from pipeline.report import report as write
 
-    write(load_params(), Path("results"), Path("runs"), Path("reports"), Path("reports/summary.json"))
+    print(write(load_params(), Path("results"), Path("reports")))
 
 
 def _workers(asked: int) -> int:

@@ -18,6 +18,7 @@ from models import METHODS, MethodEntry
 from pipeline.batches import TrainingSet
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.evaluate import evaluate, load_run
+from pipeline.layout import result_files
 from pipeline.metrics import METRIC_SETS, MetricWarning
 from pipeline.params import TrainParams
 from pipeline.train import predict, train
@@ -68,8 +69,8 @@ def by_hand(run: Path, split: Path) -> dict[str, float]:
 
 
 def test_metrics_and_predictions_of_the_test_split(place: Path, tmp_path: Path) -> None:
-    names = tmp_path / "tiny" / "tiny-3.json", tmp_path / "tiny" / "tiny-3.predictions.parquet"
-    result = evaluate(place / "run", place / "set", *names, "mmsa", device="cpu")
+    names = result_files("tiny", "tiny", 3, tmp_path)
+    result = evaluate(place / "run", place / "set", names, "mmsa", device="cpu")
     assert json.loads(names[0].read_text()) == result
 
     table = pq.read_table(names[1]).to_pydict()
@@ -95,8 +96,9 @@ def test_metrics_and_predictions_of_the_test_split(place: Path, tmp_path: Path) 
             np.abs(labels[split] - median).mean(), abs=1e-6
         )
 
+    assert names.curves.read_bytes() == (place / "run" / "curves.tsv").read_bytes()
     before = [name.read_bytes() for name in names]
-    evaluate(place / "run", place / "set", *names, "mmsa", device="cpu")
+    evaluate(place / "run", place / "set", names, "mmsa", device="cpu")
     assert [name.read_bytes() for name in names] == before
 
 
@@ -118,8 +120,8 @@ def test_a_metric_set_gets_predictions_then_labels(
         return {"mae": 0.1234567, "largest": float(label.max()), "said": float(prediction.max())}
 
     monkeypatch.setitem(METRIC_SETS, "spy", spy)
-    out = tmp_path / "a.json", tmp_path / "a.parquet"
-    result = evaluate(place / "run", place / "set", *out, "spy", device="cpu")
+    out = result_files("a", "a", 1, tmp_path)
+    result = evaluate(place / "run", place / "set", out, "spy", device="cpu")
     test = pq.read_table(place / "set" / "test.parquet")["label"].to_numpy()
     assert result["test"]["largest"] == round(float(test.max()), 6)
     assert result["test"]["said"] != result["test"]["largest"]
@@ -128,25 +130,25 @@ def test_a_metric_set_gets_predictions_then_labels(
 
 
 def test_other_features_are_refused(place: Path, tmp_path: Path) -> None:
-    out = tmp_path / "a.json", tmp_path / "a.parquet"
+    out = result_files("a", "a", 1, tmp_path)
     wider = write_tiny_set(tmp_path / "wider", dims={**tiny_set.DIMS, "audio": 5})
     with pytest.raises(MsaError, match=r"widths audio 4, text 6, visual 3, but .* audio 5, text 6, visual 3"):
-        evaluate(place / "run", wider, *out, "mmsa", device="cpu")
+        evaluate(place / "run", wider, out, "mmsa", device="cpu")
     fewer = write_tiny_set(tmp_path / "fewer", dims={"text": 6})
     with pytest.raises(MsaError, match=r"audio 4, text 6, visual 3, but .* has text 6;"):
-        evaluate(place / "run", fewer, *out, "mmsa", device="cpu")
+        evaluate(place / "run", fewer, out, "mmsa", device="cpu")
     other = write_tiny_set(tmp_path / "other", feature_set="e" * 64)
     with pytest.raises(MsaError, match=r"feature set ffffffffffff \(audio audio-enc.*eeeeeeeeeeee"):
-        evaluate(place / "run", other, *out, "mmsa", device="cpu")
+        evaluate(place / "run", other, out, "mmsa", device="cpu")
     assert not out[0].exists()
 
 
 def test_what_cannot_be_read(place: Path, tmp_path: Path) -> None:
-    out = tmp_path / "a.json", tmp_path / "a.parquet"
+    out = result_files("a", "a", 1, tmp_path)
     with pytest.raises(ParamsError, match=r"metric set 'mmza' is not known \(there are: mmsa"):
-        evaluate(place / "run", place / "set", *out, "mmza", device="cpu")
+        evaluate(place / "run", place / "set", out, "mmza", device="cpu")
     with pytest.raises(FormatError, match="not a run folder"):
-        evaluate(place / "set", place / "set", *out, "mmsa", device="cpu")
+        evaluate(place / "set", place / "set", out, "mmsa", device="cpu")
     run = tmp_path / "run"
     run.mkdir()
     config = json.loads((place / "run" / "config.json").read_text())

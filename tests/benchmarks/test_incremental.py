@@ -1,0 +1,50 @@
+"""What one more clip costs beside sixty, and what nothing new costs: as `dvc repro` is used."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import test_pipeline
+from test_pipeline import FEATURES, Workspace, make_workspace
+
+pytestmark = pytest.mark.benchmark
+
+STAGES = ("text@sample-minilm", "audio@sample-librosa33", "visual@sample-facemesh")
+
+
+def timed(workspace: Workspace, *targets: str) -> tuple[float, str]:
+    """Seconds of a `dvc repro`, and its output."""
+    begin = time.perf_counter()
+    output = workspace.run("dvc", "repro", *targets)
+    return time.perf_counter() - begin, output
+
+
+def test_one_clip_more_is_one_clip_of_work(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_pipeline, "VIDEOS", {"train": 12, "valid": 2, "test": 1})
+    monkeypatch.setattr(test_pipeline, "CLIPS", 4)
+    workspace = make_workspace(tmp_path / "project", project)
+    all_s, _ = timed(workspace, *STAGES)
+
+    corpus = workspace.folder / "data/sample"
+    with (corpus / "label.csv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    old = corpus / "Raw" / row["video_id"] / f"{row['clip_id']}.mp4"
+    shutil.copy(old, old.with_name("99.mp4"))
+    with (corpus / "label.csv").open("a", encoding="utf-8", newline="") as file:
+        csv.DictWriter(file, row).writerow(row | {"clip_id": "99"})
+    one_s, output = timed(workspace, *STAGES)
+    assert output.count("60 kept, 1 to compute") == len(FEATURES)
+
+    nothing_s, output = timed(workspace, *STAGES)
+    assert "Running stage" not in output
+    print(
+        f"\nextraction by dvc repro: 60 clips {all_s:.1f} s, 1 clip more {one_s:.1f} s "
+        f"({one_s / all_s:.2f} of it), nothing new {nothing_s:.1f} s ({nothing_s / all_s:.2f})"
+    )
+    assert nothing_s < one_s < all_s
