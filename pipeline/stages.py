@@ -228,7 +228,8 @@ def report() -> None:
     from pipeline.params import load_params
     from pipeline.report import report as write
 
-    print(write(load_params(), Path("results"), Path("reports")))
+    write(load_params(), Path("results"), Path("reports"))
+    print("reports/report.md has the table, the pictures lie beside it")
 
 
 def _workers(asked: int) -> int:
