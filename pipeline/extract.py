@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.encoders import MODALITIES, Clip, Encoder
+from models.checkpoints import pinned_revision
+from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
 from pipeline.errors import ClipError, MsaError
-from pipeline.extraction import RowMaker, Task, encode_row, footer, media_hash
+from pipeline.extraction import Task, encode_row, footer, media_hash
 from pipeline.media import VIDEO_SUFFIXES, sha256
-from pipeline.params import Params
+from pipeline.params import Params, TransformerText
 from pipeline.shards import FAILED, OK, write_rows
 from pipeline.transcripts import text_hash
 
@@ -115,14 +116,14 @@ def make_encoders(params: Params, names: dict[str, str], device: str) -> dict[st
     ------
     ParamsError, MissingModelError, MissingDependencyError
     """
-    encoders = {
-        modality: RowMaker(
-            modality, names[modality], params.encoder(modality, names[modality]), params.media, device
-        ).build()
-        for modality in MODALITIES
-    }
-    for encoder in encoders.values():
-        encoder.load()
+    encoders = {}
+    for modality in MODALITIES:
+        settings = params.encoder(modality, names[modality])
+        if isinstance(settings, TransformerText):  # here, unlike in the DAG, a hub id may come without commit
+            revision = pinned_revision(settings.model, settings.revision)
+            settings = settings.model_copy(update={"revision": revision})
+        encoders[modality] = build_encoder(modality, names[modality], settings, params.media, device)
+        encoders[modality].load()
     return encoders
 
 
