@@ -238,7 +238,7 @@ class MISR(Method):
             if (steps := sequence.values.shape[1]) > self.limits[name]:
                 raise ParamsError(
                     f"{name} has {steps} steps, but models.misr takes {self.limits[name]} at most; lower "
-                    f"assemble.max_steps.{name} or raise models.misr.base.max_steps (a new training)"
+                    f"assemble.<dataset>.max_steps.{name} or raise models.misr.base.max_steps"
                 )
         present, embedding, mean, logvar, sigma = {}, {}, {}, {}, {}
         for name, sequence in inputs.items():

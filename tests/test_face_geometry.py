@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pipeline.visual.action_units import ACTION_UNITS, action_units, align, similarity
+from pipeline.visual.action_units import ACTION_UNITS, STABLE, action_units, align, similarity
 from pipeline.visual.canonical_face import CANONICAL, LANDMARKS_68, MIRRORED, POINTS, rows
 from pipeline.visual.face import (
     COLUMNS,
@@ -38,13 +38,6 @@ def project(face: np.ndarray, turn: np.ndarray, move: tuple[float, float, float]
 
 def column(table: np.ndarray, *names: str) -> np.ndarray:
     return table[:, [COLUMNS.index(name) for name in names]]
-
-
-def moved(points: tuple[int, ...], by: tuple[float, float, float]) -> np.ndarray:
-    """The canonical face with points of the mesh moved by mm."""
-    face = CANONICAL.copy()
-    face[rows(points)] += by
-    return face
 
 
 # ---------------------------------------------------------------------------------------------- what exists
@@ -117,6 +110,24 @@ def test_pose_of_a_synthetic_head(angles: tuple[int, int, int], place: tuple[flo
     np.testing.assert_allclose(translation[0], place, atol=0.2)
 
 
+def test_pose_is_opencvs() -> None:
+    import cv2
+
+    random = np.random.default_rng(0)
+    matrix = np.array([[CAMERA.focal, 0, 320], [0, CAMERA.focal, 240], [0, 0, 1]])
+    model = np.ascontiguousarray(CANONICAL[STABLE])
+    for _ in range(20):  # other people than the canonical face, seen with noise
+        person = CANONICAL + random.normal(0, 2, CANONICAL.shape)
+        mesh = project(person, rotation(*random.uniform(-45, 45, 3)), (50, -40, random.uniform(300, 1200)))
+        mesh += random.normal(0, 1, mesh.shape)
+        found, translation = head_pose(mesh, CAMERA)
+        start = cv2.Rodrigues(found[0])[0] + 0.05, translation[0][:, None] + 5.0
+        pixels = np.ascontiguousarray(mesh[0, STABLE, :2])
+        _, turn, move = cv2.solvePnP(model, pixels, matrix, None, *start, useExtrinsicGuess=True)
+        np.testing.assert_allclose(found[0], cv2.Rodrigues(turn)[0], atol=1e-4)
+        np.testing.assert_allclose(translation[0], move[:, 0], atol=0.02)
+
+
 def test_signs_of_the_pose() -> None:
     def seen(**angles: float) -> np.ndarray:
         return project(CANONICAL, rotation(**angles), (0, 0, 600))[0][rows(LANDMARKS_68)]
@@ -176,7 +187,7 @@ def test_iris_beside_the_eyeball_still_gives_a_unit_vector() -> None:
 LIDS_UP, LIDS_LOW = (159, 158, 160, 386, 385, 387), (145, 153, 144, 374, 380, 373)
 BROWS_INNER, BROWS_OUTER = (107, 55, 336, 285), (70, 46, 300, 276)
 LOWER_LIP_AND_CHIN = (14, 17, 84, 314, 181, 405, 87, 317, 152, 148, 377, 149, 378)
-EXPRESSIONS = {
+EXPRESSIONS: dict[str, list[tuple[tuple[int, ...], tuple[float, float, float]]]] = {
     "AU01_mesh": [(BROWS_INNER, (0, -5, 0))],
     "AU02_mesh": [(BROWS_OUTER, (0, -5, 0))],
     "AU04_mesh": [((107, 55, 66, 65, 105, 52), (2, 4, 0)), ((336, 285, 296, 295, 334, 282), (-2, 4, 0))],

@@ -184,20 +184,21 @@ def test_landmarks_are_read_alike_both_ways() -> None:
 
 
 def box(left: float, top: float, side: float) -> np.ndarray:
-    return np.array([[left, top, 0.0], [left + side, top + side, 0.0]])
+    """A face of two points in a picture of 720 x 400."""
+    return np.array([[left / 720, top / 400, 0.0], [(left + side) / 720, (top + side) / 400, 0.0]])
 
 
 def test_choice_among_faces() -> None:
-    faces = np.stack([box(10, 100, 50), box(300, 120, 80), box(600, 90, 60)])
+    small, large, right = faces = [box(10, 100, 50), box(300, 120, 80), box(600, 90, 60)]
     size = (720, 400)
-    assert choose_face(faces, "largest", size) == 1
-    assert choose_face(faces, "most_central", size) == 1
-    assert choose_face(faces[[0, 2]], "most_central", (200, 400)) == 0
-    assert choose_face(faces, "track", size) == 1
-    assert choose_face(faces, "track", size, previous=box(20, 90, 50)) == 0
-    equal = np.stack([box(300, 100, 50), box(10, 100, 50), box(10, 40, 50)])
-    assert choose_face(equal, "largest", size) == 2  # leftmost, then uppermost
-    assert choose_face(equal[::-1], "largest", size) == 0
+    assert choose_face(faces, "largest", size) is large
+    assert choose_face(faces, "most_central", size) is large
+    assert choose_face([small, right], "most_central", size) is right
+    assert choose_face(faces, "track", size) is large
+    assert choose_face(faces, "track", size, previous=box(20, 90, 50)) is small
+    equal = [box(300, 100, 50), box(10, 100, 50), box(10, 40, 50)]
+    for order in (equal, equal[::-1]):  # the leftmost, then the uppermost
+        assert choose_face(order, "largest", size) is equal[2]
 
 
 def test_what_it_is_not_given(encoder: FaceMesh, tmp_path: Path) -> None:

@@ -15,17 +15,12 @@ import numpy as np
 import pytest
 import torch
 from tiny_batch import DIMS, random_batch
-from torch import Tensor
+from tiny_misr import TINY, weighted
 
 from models.misr import MISR, MISRSettings
 from pipeline.batches import Batch
 
 GOLDEN = Path(__file__).parent / "golden" / "misr.json"
-TINY = {"num_tokens": 3, "width": 16, "heads": 2, "head_dim": 8, "feedforward": 16, "max_steps": 24}
-
-
-def objective(method: MISR, losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()
 
 
 def adam(method: MISR, factor: float = 1.0) -> torch.optim.Adam:
@@ -63,7 +58,7 @@ def course(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> list[dict[str
         losses = method.losses(batch, method(batch), MISR.TERMS)
         steps.append({term: value.item() for term, value in losses.items()})
         optimizer.zero_grad()
-        objective(method, losses).backward()
+        weighted(method, losses).backward()
         torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
         optimizer.step()
     return steps
@@ -94,7 +89,7 @@ def fit(weights: dict[str, float], batch: Batch, steps: int) -> MISR:
     for _ in range(steps):
         losses = method.losses(batch, method(batch), terms)
         optimizer.zero_grad()
-        objective(method, losses).backward()
+        weighted(method, losses).backward()
         optimizer.step()
         schedule.step()
     return method.eval()
@@ -140,7 +135,7 @@ def test_training_under_fabric_and_deterministic_algorithms() -> None:
         for _ in range(3):
             losses = method.losses(batch, model(batch), MISR.TERMS)
             optimizer.zero_grad()
-            fabric.backward(objective(method, losses))
+            fabric.backward(weighted(method, losses))
             optimizer.step()
         assert all(value.dtype == torch.float32 for value in losses.values())
         return {term: value.item() for term, value in losses.items()}

@@ -52,20 +52,12 @@ _WAY_OUT = "install it with `pip install mediapipe==0.10.14`, the last release w
 # What MediaPipe's engine prints at every start of a graph, whatever is asked of it
 _ENGINE_NOISE = re.compile(rb"[IW]\d{4} |INFO: Created TensorFlow Lite|WARNING: All log messages before absl")
 _stderr_lock = threading.Lock()
+_POINTS = np.array(POINTS)
 
-# One landmark in the wire format of a NormalizedLandmarkList: field 1, 15 bytes: fields 1, 2, 3 as float32
-_LANDMARK = np.dtype(
-    [
-        ("head", "V2"),
-        ("x_tag", "u1"),
-        ("x", "<f4"),
-        ("y_tag", "u1"),
-        ("y", "<f4"),
-        ("z_tag", "u1"),
-        ("z", "<f4"),
-    ]
-)
-_TAGS = {"head": b"\x0a\x0f", "x_tag": 0x0D, "y_tag": 0x15, "z_tag": 0x1D}
+# A NormalizedLandmarkList in wire format: per landmark 17 bytes, i.e. these tags at these places (field 1 of
+# 15 bytes; in it fields 1, 2, 3 of type float32), each float32 after its tag
+_LANDMARK_BYTES = 17
+_TAGS = {0: b"\x0a", 1: b"\x0f", 2: b"\x0d", 7: b"\x15", 12: b"\x1d"}
 
 
 class FaceMesh(Encoder):
@@ -73,7 +65,7 @@ class FaceMesh(Encoder):
 
     modality = "visual"
     VERSION = 1
-    LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python")
+    LIBRARIES = ("av", "mediapipe", "numpy")
     params: FaceMeshParams
 
     def __init__(self, name: str, params: FaceMeshParams, limits: MediaLimits, device: str = "cpu"):
@@ -99,7 +91,6 @@ class FaceMesh(Encoder):
 
     def load(self) -> None:
         try:
-            import cv2  # noqa: F401  (head pose; its import belongs to loading, not to the first clip)
             from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
         except (ImportError, OSError) as error:
             raise MissingDependencyError(
@@ -142,12 +133,11 @@ class FaceMesh(Encoder):
                 times.append(frame.time_s)
                 faces = self._process(frame.image, first=row == 0)
                 counts.append(len(faces))
-                if not len(faces):
+                if not faces:
                     continue
-                faces = faces * (width, height, width)
-                chosen = faces[choose_face(faces, self.params.face, (width, height), previous)]
-                previous = chosen
-                meshes.append(chosen[list(POINTS)] * frame.scale)
+                previous = choose_face(faces, self.params.face, (width, height), previous)
+                pixels = np.array((width, height, width)) * frame.scale
+                meshes.append(previous[_POINTS] * pixels)
                 found.append(row)
         assert camera is not None  # frames() gives at least one or raises
         features = np.zeros((len(times), len(COLUMNS)), np.float32)
@@ -161,8 +151,8 @@ class FaceMesh(Encoder):
             columns[:, -len(ACTION_UNITS) :] -= np.median(columns[:, -len(ACTION_UNITS) :], axis=0)
         return columns
 
-    def _process(self, image: np.ndarray, *, first: bool) -> np.ndarray:
-        """Faces of an image, shape (n, 478, 3), x and y as shares of width and height; z as x."""
+    def _process(self, image: np.ndarray, *, first: bool) -> list[np.ndarray]:
+        """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""
         image = np.ascontiguousarray(image)
         image.flags.writeable = False  # lets MediaPipe read it in place
         if not first:
@@ -172,7 +162,7 @@ class FaceMesh(Encoder):
                 self._graph.reset()  # forget the faces of the clip before
                 result = self._graph.process(image)
         messages = result.multi_face_landmarks or []
-        return np.stack([read_landmarks(message) for message in messages]) if messages else np.empty((0,))
+        return [read_landmarks(message) for message in messages]
 
 
 def read_landmarks(message: Any) -> np.ndarray:
@@ -182,38 +172,38 @@ def read_landmarks(message: Any) -> np.ndarray:
     read from the message's bytes where these are laid out as expected, else one by one.
     """
     data = message.SerializeToString()
-    if len(data) == MESH_POINTS * _LANDMARK.itemsize:
-        points = np.frombuffer(data, _LANDMARK)
-        if all((points[field] == np.array(tag, _LANDMARK[field])).all() for field, tag in _TAGS.items()):
-            return np.stack([points["x"], points["y"], points["z"]], axis=1)
+    if len(data) == MESH_POINTS * _LANDMARK_BYTES and all(
+        data[place::_LANDMARK_BYTES] == tag * MESH_POINTS for place, tag in _TAGS.items()
+    ):
+        return np.ndarray((MESH_POINTS, 3), "<f4", buffer=data, offset=3, strides=(_LANDMARK_BYTES, 5))
     return np.array([(point.x, point.y, point.z) for point in message.landmark], np.float32)
 
 
 def choose_face(
-    faces: np.ndarray, rule: str, size: tuple[int, int], previous: np.ndarray | None = None
-) -> int:
-    """Which of several faces is taken.
+    faces: list[np.ndarray], rule: str, size: tuple[int, int], previous: np.ndarray | None = None
+) -> np.ndarray:
+    """The one of several faces that is taken.
 
     Parameters
     ----------
-    faces : shape (n, points, 3), pixels of the image, n >= 1
+    faces : at least one, each (points, 3), x and y as shares of the image's width and height
     rule : `largest` bounding box; `most_central` box centre; `track`: nearest to the face before, at first
         the largest. Equal ones: the leftmost, then the uppermost.
     size : width and height of the image
-    previous : shape (points, 3), the face taken in the last frame that had one
+    previous : the face taken in the last frame that had one
     """
     if len(faces) == 1:
-        return 0
-    low, high = faces[..., :2].min(1), faces[..., :2].max(1)
-    centres = (low + high) / 2
+        return faces[0]
+    corners = np.array([[face[:, :2].min(0), face[:, :2].max(0)] for face in faces]) * size  # (n, 2, 2)
+    centres = corners.mean(1)
     if rule == "most_central":
         merit = np.linalg.norm(centres - np.array(size) / 2, axis=1)
     elif rule == "track" and previous is not None:
-        before = (previous[:, :2].min(0) + previous[:, :2].max(0)) / 2
+        before = (previous[:, :2].min(0) + previous[:, :2].max(0)) / 2 * size
         merit = np.linalg.norm(centres - before, axis=1)
     else:
-        merit = -(high - low).prod(1)
-    return int(np.lexsort((low[:, 1], low[:, 0], merit))[0])
+        merit = -(corners[:, 1] - corners[:, 0]).prod(1)
+    return faces[np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0]]
 
 
 def _notes(counts: list[int]) -> list[str]:

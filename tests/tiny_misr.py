@@ -1,0 +1,39 @@
+"""Small MISR models, and what their tests vary."""
+
+from __future__ import annotations
+
+import torch
+from tiny_batch import DIMS
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from models.misr import MISR, MISRSettings
+
+TINY = {"num_tokens": 3, "width": 16, "heads": 2, "head_dim": 8, "feedforward": 16, "max_steps": 24}
+FUSIONS = ("add", "gated", "concat")
+MISSING = {
+    "complete": (),
+    "one clip without audio": {(1, "audio")},
+    "no clip has both text and visual": {(0, "text"), (1, "text"), (2, "visual"), (3, "visual")},
+    "no clip has audio": {(clip, "audio") for clip in range(4)},
+}
+
+
+def tiny(seed: int = 0, dims: dict[str, int] | None = None, **settings: object) -> MISR:
+    """A small model in training mode, without dropout unless asked."""
+    torch.manual_seed(seed)
+    return MISR(MISRSettings(**{"dropout": 0.0, **TINY, **settings}), DIMS if dims is None else dims)
+
+
+def tiny_finetuned(**settings: object) -> MISR:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=40, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    backbone = BertModel(config, add_pooling_layer=False)
+    return MISR(MISRSettings(text="finetune", **TINY, **settings), DIMS, backbone)
+
+
+def weighted(method: MISR, losses: dict[str, Tensor]) -> Tensor:
+    """The objective (13)."""
+    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()
