@@ -1,9 +1,11 @@
-"""The face mesh encoder costs hardly more than MediaPipe's mesh: decoding and geometry hide behind it."""
+"""The face mesh encoder costs hardly more than MediaPipe's mesh: a second core decodes meanwhile."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,33 +18,62 @@ from pipeline.visual.facemesh import FaceMesh
 
 LARGEST_RATIO = 1.3
 CLIP_S = 10.0
-ROUNDS = 9
+ROUNDS, CALM_ROUNDS = 15, 5
+CALM = 0.1  # cores that other programs may take while a round is measured
+
+
+def others_cpu_s() -> float:
+    """Seconds of CPU that other programs have taken so far; 0 where the system does not tell."""
+    try:
+        user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:10])
+    except OSError:
+        return 0.0
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def measure(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock and seconds of CPU."""
+    start, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 @pytest.mark.benchmark
 @pytest.mark.shared
 def test_cost_over_the_mesh_alone(shared: Path) -> None:
-    """Seconds for a clip of 640x360 over seconds for its frames, already decoded, in the mesh alone."""
+    """Seconds for a clip of 640x360 over seconds for its frames, already decoded, in the mesh alone.
+
+    The encoder has two threads where the mesh alone has one, so another program on a machine of two cores
+    slows only the encoder: rounds that were disturbed do not count.
+    """
     from mediapipe.python.solutions.face_mesh import FaceMesh as Mesh
 
-    path = shared / "clips/pyfeat/WolfgangLanger_Pexels.mp4"
-    images = [frame.image for frame in frames(path, MediaLimits(), end_s=CLIP_S)]
+    clip = Clip("clip", shared / "clips/pyfeat/WolfgangLanger_Pexels.mp4", end_s=CLIP_S)
+    assert clip.path is not None
+    images = [frame.image for frame in frames(clip.path, MediaLimits(), end_s=CLIP_S)]
     encoder = FaceMesh("facemesh", Params(), MediaLimits())
     encoder.load()
-    ratios, rates = [], []
+    ratios: list[float] = []
+    cpu_ratios: list[float] = []
+    rates: list[float] = []
     with Mesh(max_num_faces=Params().max_faces, refine_landmarks=True) as mesh:
-        for image in images[:10]:  # the first calls set up threads and memory
-            mesh.process(image)
-        for _ in range(ROUNDS):  # interleaved: a busy machine slows both
-            start = time.perf_counter()
+
+        def mesh_alone() -> None:
             for image in images:
                 mesh.process(image)
-            alone = time.perf_counter() - start
-            start = time.perf_counter()
-            encoder.encode(Clip("clip", path, end_s=CLIP_S))
-            whole = time.perf_counter() - start
-            ratios.append(whole / alone)
-            rates.append(len(images) / whole)
+
+        mesh_alone()  # the first calls set up threads and memory
+        for _ in range(ROUNDS):
+            begin, before = time.perf_counter(), others_cpu_s()
+            alone, alone_cpu = measure(mesh_alone)
+            whole, whole_cpu = measure(lambda: encoder.encode(clip))
+            cpu_ratios.append(whole_cpu / alone_cpu)
+            if others_cpu_s() - before <= CALM * (time.perf_counter() - begin):
+                ratios.append(whole / alone)
+                rates.append(len(images) / whole)
+    print(f"\nfacemesh: {statistics.median(cpu_ratios):.2f} x the CPU time of the mesh alone", end="")
+    if len(ratios) < CALM_ROUNDS:
+        pytest.skip(f"other programs took a core in {ROUNDS - len(ratios)} of {ROUNDS} rounds")
     ratio = statistics.median(ratios)
-    print(f"\nfacemesh: {ratio:.2f} x the mesh alone, {statistics.median(rates):.0f} frames/s at 640x360")
+    print(f", {ratio:.2f} x its time, {statistics.median(rates):.0f} frames/s ({len(ratios)} calm rounds)")
     assert ratio <= LARGEST_RATIO, sorted(ratios)
