@@ -22,7 +22,9 @@ Encoder = Annotated[str, typer.Argument(help="A name from the modality's section
 Seed = Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
-EncoderDevice = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")]
+EncoderDevice = Annotated[
+    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
+]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
 RetryFailed = Annotated[bool, typer.Option(envvar="MSA_RETRY_FAILED", help="Try failed clips again.")]
@@ -74,7 +76,8 @@ def _extract(
     from pipeline.params import load_params
 
     params = load_params()
-    runtime = Runtime(_workers(workers), device, timeout, fresh, retry_failed)
+    # cpu unless asked: there a row's bytes depend on nothing but its clip
+    runtime = Runtime(_workers(workers), "cpu" if device == "auto" else device, timeout, fresh, retry_failed)
     what = f"{modality} {encoder} on {dataset}"
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -101,46 +104,26 @@ def _extract(
     update.check(params.max_failed_fraction)
 
 
-@app.command()
-def text(
-    dataset: Dataset,
-    encoder: Encoder,
-    workers: Workers = 0,
-    device: EncoderDevice = "cpu",
-    timeout: Timeout = 600.0,
-    fresh: Fresh = False,
-    retry_failed: RetryFailed = False,
-) -> None:
-    """Transcripts -> data/features/DATASET/text-ENCODER."""
-    _extract("text", dataset, encoder, workers, device, timeout, fresh, retry_failed)
+def _extraction_command(modality: str, summary: str) -> None:
+    """Add `stage <modality>`; the three differ in nothing else."""
+
+    def command(
+        dataset: Dataset,
+        encoder: Encoder,
+        workers: Workers = 0,
+        device: EncoderDevice = "cpu",
+        timeout: Timeout = 600.0,
+        fresh: Fresh = False,
+        retry_failed: RetryFailed = False,
+    ) -> None:
+        _extract(modality, dataset, encoder, workers, device, timeout, fresh, retry_failed)
+
+    app.command(modality, help=summary)(command)
 
 
-@app.command()
-def audio(
-    dataset: Dataset,
-    encoder: Encoder,
-    workers: Workers = 0,
-    device: EncoderDevice = "cpu",
-    timeout: Timeout = 600.0,
-    fresh: Fresh = False,
-    retry_failed: RetryFailed = False,
-) -> None:
-    """Clips' sound -> data/features/DATASET/audio-ENCODER."""
-    _extract("audio", dataset, encoder, workers, device, timeout, fresh, retry_failed)
-
-
-@app.command()
-def visual(
-    dataset: Dataset,
-    encoder: Encoder,
-    workers: Workers = 0,
-    device: EncoderDevice = "cpu",
-    timeout: Timeout = 600.0,
-    fresh: Fresh = False,
-    retry_failed: RetryFailed = False,
-) -> None:
-    """Clips' pictures -> data/features/DATASET/visual-ENCODER."""
-    _extract("visual", dataset, encoder, workers, device, timeout, fresh, retry_failed)
+_extraction_command("text", "Transcripts -> data/features/DATASET/text-ENCODER.")
+_extraction_command("audio", "Clips' sound -> data/features/DATASET/audio-ENCODER.")
+_extraction_command("visual", "Clips' pictures -> data/features/DATASET/visual-ENCODER.")
 
 
 @app.command()

@@ -70,6 +70,16 @@ class Workspace:
             section[last] = value
         yaml.dump(params, self.folder / "params.yaml")
 
+    def add_a_clip(self) -> None:
+        """One of the corpus' clips once more, as a clip of its own."""
+        corpus = self.folder / "data/sample"
+        with (corpus / "label.csv").open(encoding="utf-8", newline="") as file:
+            row = next(csv.DictReader(file))
+        old = corpus / "Raw" / row["video_id"] / f"{row['clip_id']}.mp4"
+        shutil.copy(old, old.with_name("99.mp4"))
+        with (corpus / "label.csv").open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, row).writerow(row | {"clip_id": "99"})
+
     def bytes_of(self, *folders: str) -> dict[str, bytes]:
         files = (path for folder in folders for path in (self.folder / folder).rglob("*") if path.is_file())
         return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
@@ -172,13 +182,7 @@ def test_one_loss_weight_retrains_one_method_and_git_compares(workspace: Workspa
 
 
 def test_one_more_clip_is_one_clip_of_work(workspace: Workspace) -> None:
-    corpus = workspace.folder / "data/sample"
-    with (corpus / "label.csv").open(encoding="utf-8", newline="") as file:
-        row = next(csv.DictReader(file))
-    old = corpus / "Raw" / row["video_id"] / f"{row['clip_id']}.mp4"
-    shutil.copy(old, old.with_name("99.mp4"))
-    with (corpus / "label.csv").open("a", encoding="utf-8", newline="") as file:
-        csv.DictWriter(file, row).writerow(row | {"clip_id": "99"})
+    workspace.add_a_clip()
     before = workspace.features()
     _, output = workspace.repro()
     total = CLIPS * sum(VIDEOS.values())

@@ -73,7 +73,7 @@ class TransformerStates(Encoder):
         Raises
         ------
         MissingModelError, MissingDependencyError, FormatError
-        ParamsError : `max_length` is more than the model has positions for
+        ParamsError : `max_length` is more than the model has positions for, or the device is not there
         """
         import torch
 
@@ -82,6 +82,10 @@ class TransformerStates(Encoder):
             raise ParamsError(
                 f"text.{self.name}.max_length is {self.params.max_length}; "
                 f"{self.params.model} takes at most {longest} tokens"
+            )
+        if self.device != "cpu" and not torch.cuda.is_available():
+            raise ParamsError(
+                f"device {self.device!r}: torch {torch.__version__} finds no CUDA device; use cpu"
             )
         if self.device == "cpu":
             torch.set_num_threads(1)  # sums in another order give other bytes

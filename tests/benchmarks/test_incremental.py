@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
 import time
 from pathlib import Path
 
@@ -31,13 +29,7 @@ def test_one_clip_more_is_one_clip_of_work(
     workspace = make_workspace(tmp_path / "project", project)
     all_s, _ = timed(workspace, *STAGES)
 
-    corpus = workspace.folder / "data/sample"
-    with (corpus / "label.csv").open(encoding="utf-8", newline="") as file:
-        row = next(csv.DictReader(file))
-    old = corpus / "Raw" / row["video_id"] / f"{row['clip_id']}.mp4"
-    shutil.copy(old, old.with_name("99.mp4"))
-    with (corpus / "label.csv").open("a", encoding="utf-8", newline="") as file:
-        csv.DictWriter(file, row).writerow(row | {"clip_id": "99"})
+    workspace.add_a_clip()
     one_s, output = timed(workspace, *STAGES)
     assert output.count("60 kept, 1 to compute") == len(FEATURES)
 
