@@ -133,6 +133,15 @@ def load_text_backbone(
     return backbone.eval()
 
 
+def has_native_bf16(device_type: str) -> bool:
+    """Whether `cpu` or `cuda` computes bfloat16 itself; elsewhere it is correct, but slow."""
+    import torch
+
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _model_class(config: PretrainedConfig) -> Any:
     try:
         from transformers.models.auto.modeling_auto import MODEL_MAPPING

@@ -29,7 +29,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Settings(BaseModel):
     """A section of a method's settings: immutable, unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Training(Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(stage_app, name="stage")
+
+WIDTH_OF_A_FILE = 160  # characters
 
 ParamsFile = Annotated[
     Path | None,
@@ -76,19 +79,18 @@ def extract(
         )
     if text_file is not None:
         text = read_text_file(text_file)
+    extraction.prepare(requests)
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
     encoders = extraction.make_encoders(load_params(params, settings), names, device)
     reports = []
     work = extraction.extract(requests, text, encoders, language)
-    console, errors = Console(), Console(stderr=True)
-    for report in track(work, "extracting", len(requests), console=errors, disable=len(requests) == 1):
+    progress = Console(stderr=True)
+    for report in track(work, "extracting", len(requests), console=progress, disable=len(requests) == 1):
         reports.append(report)
         if not as_json:
-            console.print(extraction.table(report))
+            _show(extraction.table(report))
         if not report.gave_something:
-            errors.print(
-                f"{report.video}: nothing could be extracted: {report.reason}", style="red", soft_wrap=True
-            )
+            print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
     if as_json:
         print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
     if not all(report.gave_something for report in reports):
@@ -101,15 +103,13 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Explain a file: what it holds, how it was made, its columns, counts and a few statistics."""
-    from rich.console import Console
-
     from pipeline.info import describe, render
 
     described = describe(file)
     if as_json:
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        Console().print(*render(described))
+        _show(*render(described))
 
 
 @app.command()
@@ -124,20 +124,23 @@ def validate(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from pipeline.params import DatasetParams, load_params
     from pipeline.validate import render
     from pipeline.validate import validate as check
 
     loaded = load_params(params)
-    folder = Path(dataset)
-    described = DatasetParams(root=dataset) if folder.exists() else loaded.dataset(dataset)
+    if Path(dataset).exists():
+        described = DatasetParams(root=dataset)
+    elif dataset in loaded.datasets:
+        described = loaded.datasets[dataset]
+    else:
+        known = ", ".join(loaded.datasets) or "none"
+        raise MsaError(f"{dataset}: no such folder, nor a dataset of params.yaml (there are: {known})")
     findings = check(described, loaded.media)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
-        Console().print(render(findings))
+        _show(render(findings))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(2)
 
@@ -145,15 +148,21 @@ def validate(
 @app.command()
 def doctor(params: ParamsFile = None) -> None:
     """Check this machine: packages, devices, weights, and which encoders can run now."""
-    from rich.console import Console
-
     from pipeline.doctor import examine, render
     from pipeline.params import load_params
 
     checks = examine(load_params(params))
-    Console().print(render(checks))
+    _show(render(checks))
     if any(check.level == "error" for check in checks):
         raise typer.Exit(1)
+
+
+def _show(*what: Any) -> None:
+    """Print tables; into a file or a pipe they get the width that a screen may not have."""
+    from rich.console import Console
+
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if known else WIDTH_OF_A_FILE).print(*what)
 
 
 def main() -> Any:
@@ -163,6 +172,9 @@ def main() -> Any:
     except MsaError as error:
         print(f"msa-cli: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full disk, a folder that may not be written, a name that is too long
+        print(f"msa-cli: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -156,7 +157,12 @@ class Encoder(ABC):
 def build_encoder(
     modality: str, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"
 ) -> Encoder:
-    """The encoder that params.yaml configures as `<modality>.<name>`, not loaded yet."""
+    """The encoder that params.yaml configures as `<modality>.<name>`, not loaded yet.
+
+    `device` is cpu, cuda or cuda:<index>; auto means cpu, where a row's bytes depend on its clip alone.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ParamsError(f"device {device!r}: expected auto, cpu, cuda or cuda:<index>")
     kinds = REGISTRY[modality]
     if params.kind not in kinds:
         raise ParamsError(
@@ -164,4 +170,4 @@ def build_encoder(
         )
     module, _, class_name = kinds[params.kind].partition(":")
     encoder: type[Encoder] = getattr(importlib.import_module(module), class_name)
-    return encoder(name, params, limits, device)
+    return encoder(name, params, limits, "cpu" if device == "auto" else device)

@@ -140,6 +140,8 @@ def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
                 pipe.send(("done", function(pipe.recv())))
         except MsaError as error:
             pipe.send(("refused", error))
+        except Exception as error:  # ours or a library's fault, but not a clip's: those were caught before
+            pipe.send(("refused", MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")))
 
 
 def _receive(worker: Worker) -> tuple[str, Any] | None:

@@ -109,6 +109,23 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     return requests
 
 
+def prepare(requests: list[Request]) -> None:
+    """Make the output folders, before the encoders take their time.
+
+    Raises
+    ------
+    MsaError : one of them cannot be made
+    """
+    for request in requests:
+        try:
+            request.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MsaError(
+                f"--out: the folder {request.out} for {request.video} cannot be made ({error.strerror}); "
+                "give a folder that you may write to"
+            ) from error
+
+
 def make_encoders(params: Params, names: dict[str, str], device: str) -> dict[str, Encoder]:
     """The chosen encoder of each modality, loaded.
 
@@ -155,16 +172,17 @@ def extract(
 
 def table(report: ClipReport) -> Table:
     """A clip's report as a small table."""
+    from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(
-        "modality", "encoder", "frames", "dim", "seconds", "note", title=f"{report.video} -> {report.out}"
-    )
+    title = escape(f"{report.video} -> {report.out}")
+    shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
     for column in (2, 3, 4):
         shown.columns[column].justify = "right"
     for item in report.modalities:
         note = item.note if item.status == OK else f"{item.status}: {item.note}"
         shown.add_row(
-            item.modality, item.encoder, str(item.frames), str(item.dim), f"{item.seconds:.2f}", note
+            *(item.modality, escape(item.encoder), str(item.frames), str(item.dim)),
+            *(f"{item.seconds:.2f}", escape(note)),
         )
     return shown

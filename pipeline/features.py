@@ -13,9 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline.errors import FormatError, TooManyFailedError
 from pipeline.shards import (
@@ -110,13 +109,15 @@ class FeatureStore:
         retry_failed : compute failed rows again, not only transient ones
         on_plan : called with (kept, to compute) before the work begins
         """
+        if not fresh:
+            self._reshard(meta, shards)
         members: dict[int, set[str]] = defaultdict(set)
         for clip_id in wanted:
             members[bucket_of(clip_id, shards)].add(clip_id)
         kept: dict[int, dict[str, Row]] = {}  # ledger rows, without features
         stale: set[int] = set()
         for bucket in range(shards):
-            found = None if fresh else self._ledger(bucket, meta)
+            found = None if fresh else _ledger(self.folder / shard_name(bucket), meta)
             kept[bucket] = {
                 clip_id: row
                 for clip_id, row in (found or {}).items()
@@ -173,14 +174,34 @@ class FeatureStore:
                     write(open_bucket)
                 last_flush = time.monotonic()
 
-    def _ledger(self, bucket: int, meta: dict[str, Any]) -> dict[str, Row] | None:
-        """Who is in a shard that was made with these settings; None where it is missing, broken or other."""
-        path = self.folder / shard_name(bucket)
-        try:
-            same = path.exists() and read_meta(path)["fingerprint"] == meta["fingerprint"]
-            return read_ledger(path) if same else None
-        except (FormatError, OSError, pa.ArrowException):
-            return None
+    def _reshard(self, meta: dict[str, Any], shards: int) -> None:
+        """Move rows that were made with these settings for another number of shards: no clip is computed."""
+        ledgers = {path: _ledger(path, meta) or {} for path in self.files()}
+        clips = {(path, clip_id) for path, ledger in ledgers.items() for clip_id in ledger}
+        if all(path.name == shard_name(bucket_of(clip_id, shards)) for path, clip_id in clips):
+            return
+        with TemporaryDirectory(prefix=".resharding-", dir=self.folder) as temporary:
+            for bucket in range(shards):  # one new shard in memory at a time, at the price of reading again
+                rows: dict[str, Row] = {}
+                for path, ledger in ledgers.items():
+                    mine = [clip_id for clip_id in ledger if bucket_of(clip_id, shards) == bucket]
+                    if mine:
+                        old = read_rows(path).rows
+                        rows |= {clip_id: old[clip_id] for clip_id in mine}
+                write_rows(Path(temporary) / shard_name(bucket), rows.values(), meta)
+            for path in ledgers:
+                path.unlink()
+            for path in Path(temporary).iterdir():
+                path.rename(self.folder / path.name)
+
+
+def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, Row] | None:
+    """Who is in a shard that was made with these settings; None where it is missing, broken or other."""
+    try:
+        same = path.exists() and read_meta(path)["fingerprint"] == meta["fingerprint"]
+        return read_ledger(path) if same else None
+    except FormatError:
+        return None
 
 
 def bucket_of(clip_id: str, shards: int) -> int:

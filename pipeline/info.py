@@ -40,9 +40,11 @@ def describe(path: Path) -> dict[str, Any]:
             return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
         features = FeatureStore(path).read()
         if features is None:
+            inside = [str(file) for file in sorted(path.glob("*.parquet"))]
+            way_out = f"; give one of {', '.join(inside)}" if inside else ""
             raise FormatError(
                 f"{path}: neither a run ({RUN_CONFIG}), a training set (stats.json) nor a feature folder "
-                "(shard-NNN.parquet)"
+                f"(shard-NNN.parquet){way_out}"
             )
         return _describe_features(path, features)
     try:
@@ -127,10 +129,11 @@ def _describe_run(path: Path) -> dict[str, Any]:
 
 def render(described: dict[str, Any]) -> list[RenderableType]:
     """The facts for a terminal."""
+    from rich.markup import escape
     from rich.table import Table
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{described['path']}[/bold]: {described['kind']}")
+    tree = Tree(f"[bold]{escape(described['path'])}[/bold]: {described['kind']}")
     for key, value in described.items():
         if key not in ("path", "kind", "columns"):
             _grow(tree, key, value)
@@ -141,7 +144,8 @@ def render(described: dict[str, Any]) -> list[RenderableType]:
         table = Table("column", *names, title=f"{len(columns)} columns")
         for name, entry in list(columns.items())[:SHOWN_COLUMNS]:
             cells = (entry.get(key, "") for key in names)
-            table.add_row(name, *(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells))
+            shown_cells = (f"{cell:.4g}" if isinstance(cell, float) else escape(str(cell)) for cell in cells)
+            table.add_row(escape(name), *shown_cells)
         if len(columns) > SHOWN_COLUMNS:
             table.add_row(f"... {len(columns) - SHOWN_COLUMNS} more (--json has all)")
         shown.append(table)

@@ -11,22 +11,22 @@ Executor, workers and device are options of `msa-cli stage`, never params: they 
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ParamsError
 
 PARAMS_FILE = "params.yaml"
 NONE = "none"  # no features of this modality
+LARGEST_SEED = 2**63  # torch's generators take no larger one
 
 
 class Section(BaseModel):
     """A part of params.yaml: immutable, unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # ---------------------------------------------------------------------------------------------- what exists
@@ -43,6 +43,13 @@ class DatasetParams(Section):
     """smallest and largest label"""
     metrics: Literal["mmsa"] = "mmsa"
     """metric set of the evaluation"""
+
+    @field_validator("label_range")
+    @classmethod
+    def _range_is_one(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError(f"label_range is {list(value)}, expected [smallest, largest]")
+        return value
 
 
 class MediaLimits(Section):
@@ -182,7 +189,7 @@ class Params(Section):
     datasets: dict[str, DatasetParams] = Field(default_factory=dict)
     datasets_run: list[str] = Field(default_factory=list)
     models_run: list[str] = Field(default_factory=list)
-    seeds: list[int] = Field(default_factory=lambda: [1111])
+    seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
     shards: int = Field(16, ge=1, le=1000)
     """files per (dataset, encoder); the unit of re-storing when a clip changes"""
     max_failed_fraction: float = Field(0.02, ge=0, le=1)
@@ -203,12 +210,34 @@ class Params(Section):
     train: TrainParams = Field(default_factory=TrainParams)
     models: dict[str, ModelParams] = Field(default_factory=dict)
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"seeds are {value}: the same seed twice is the same run, and no second sample")
+        return value
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Params:
         for key in self.datasets_run:
             _known("datasets_run", key, self.datasets)
         for key in self.models_run:
             _known("models_run", key, self.models)
+        for dataset in self.datasets_run:  # DVC looks these keys up and would stop in the middle without them
+            if dataset not in self.assemble:
+                raise ValueError(f"datasets_run has {dataset!r}, but assemble.{dataset} is missing")
+            for method in self.models_run:
+                if dataset not in self.models[method].corpora:
+                    raise ValueError(
+                        f"models.{method}.corpora.{dataset} is missing; write `{dataset}: {{}}` there, or "
+                        f"the values that differ from models.{method}.base on this dataset"
+                    )
+        for dataset, chosen in self.assemble.items():
+            for modality in ("text", "audio", "visual"):
+                if modality not in chosen.model_fields_set:
+                    raise ValueError(
+                        f"assemble.{dataset}.{modality} is missing; name a folder of data/features, or {NONE}"
+                    )
         for modality in ("text", "audio", "visual"):
             for name, job in getattr(self.jobs, modality).items():
                 where = f"jobs.{modality}.{name}"
@@ -268,8 +297,13 @@ def load_params(file: Path | str | None = None, overrides: list[str] | None = No
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise ParamsError(f"--set {override}: expected key.path=value, e.g. visual.facemesh.fps=10")
-        _set(tree, key.split("."), yaml.load(value), override)
-    return check_params(tree, str(path) if path.exists() else "the defaults")
+        try:
+            _set(tree, key.split("."), yaml.load(value), override)
+        except YAMLError as error:
+            reason = str(error).splitlines()[0]
+            raise ParamsError(f"--set {override}: the value cannot be read as YAML: {reason}") from error
+    source = str(path) if path.exists() else "the defaults"
+    return check_params(tree, " ".join([source, *(f"--set {override}" for override in overrides or [])]))
 
 
 def check_params(tree: dict[str, Any], source: str) -> Params:
@@ -336,8 +370,3 @@ def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> No
         if not isinstance(tree, dict):
             raise ParamsError(f"--set {override}: {part!r} is a value, not a section")
     tree[path[-1]] = value
-
-
-def environment(name: str, default: str) -> str:
-    """An execution setting such as MSA_WORKERS, which must never be in params.yaml."""
-    return os.environ.get(f"MSA_{name}", default)

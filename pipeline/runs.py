@@ -81,6 +81,8 @@ def code_hashes(method_name: str) -> dict[str, str]:
 @contextmanager
 def replaced_folder(out: Path) -> Iterator[Path]:
     """An empty folder to fill, which at the end takes the place of `out`: that is never half written."""
+    for left in out.parent.glob(f".{out.name}.*.tmp"):  # by a run that was killed while writing
+        shutil.rmtree(left, ignore_errors=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:

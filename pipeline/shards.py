@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pipeline.errors import FormatError
 
 FORMAT_VERSION = 1
 META_KEY = b"msa.features"
+FOOTER_KEYS = ("modality", "encoder", "fingerprint", "dim", "dtype", "column_names", "frame_rate")
 OK, ABSENT, FAILED = "ok", "absent", "failed"
 TRANSIENT = "transient: "  # failures that the next run tries again
 ROW_GROUP_BYTES = 16 << 20  # raw bytes; 8-32 MB read well
@@ -132,21 +133,32 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise FormatError(
             f"{path}: a Parquet file, but not a feature file (no {META_KEY.decode()} in its footer)"
         )
-    meta: dict[str, Any] = json.loads(metadata[META_KEY])
-    if meta["format"] != FORMAT_VERSION:
+    try:
+        meta: dict[str, Any] = json.loads(metadata[META_KEY])
+        version = meta["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: its footer is damaged ({error}); make the file again") from error
+    if version != FORMAT_VERSION:
         raise FormatError(
-            f"{path}: feature format {meta['format']}, this version reads {FORMAT_VERSION}; "
+            f"{path}: feature format {version}, this version reads {FORMAT_VERSION}; "
             "extract it again (msa-cli stage ... --fresh)"
         )
+    if lacking := [key for key in FOOTER_KEYS if key not in meta]:
+        raise FormatError(f"{path}: its footer lacks {', '.join(lacking)}; make the file again")
     return meta
 
 
 def read_rows(path: Path) -> Features:
-    """One feature file in memory; arrays are views into Arrow's buffers."""
+    """One feature file in memory; arrays are views into Arrow's buffers.
+
+    Raises
+    ------
+    FormatError : see `read_meta`, or its data are damaged
+    """
     meta = read_meta(path)
     rows: dict[str, Row] = {}
     dim = int(meta["dim"])
-    for batch in pq.ParquetFile(path).iter_batches():
+    for batch in _batches(path):
         names = batch.schema.names
         frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
         ends = np.cumsum(batch.column("n_frames").to_numpy())
@@ -175,8 +187,15 @@ def read_rows(path: Path) -> Features:
 def read_ledger(path: Path) -> dict[str, Row]:
     """The rows of a file without their features: who is in it, made from what, with which status."""
     read_meta(path)
-    table = pq.read_table(path, columns=["clip_id", "source_sha256", "status", "error"])
-    return {row["clip_id"]: Row(**row) for row in table.to_pylist()}
+    light = ["clip_id", "source_sha256", "status", "error"]
+    return {row["clip_id"]: Row(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
+
+
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from pq.ParquetFile(path).iter_batches(columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise FormatError(f"{path}: its data are damaged ({error}); make the file again") from error
 
 
 def _sequences(blocks: list[np.ndarray], dim: int, dtype: np.dtype) -> pa.Array:

@@ -19,7 +19,7 @@ app = typer.Typer(
 Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
-Seed = Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
 EncoderDevice = Annotated[
@@ -76,8 +76,7 @@ def _extract(
     from pipeline.params import load_params
 
     params = load_params()
-    # cpu unless asked: there a row's bytes depend on nothing but its clip
-    runtime = Runtime(_workers(workers), "cpu" if device == "auto" else device, timeout, fresh, retry_failed)
+    runtime = Runtime(_workers(workers), device, timeout, fresh, retry_failed)
     what = f"{modality} {encoder} on {dataset}"
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -161,8 +160,10 @@ def assemble(dataset: Dataset) -> None:
 @app.command()
 def pretrain(method: Method, dataset: Dataset) -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-DATASET."""
+    from pipeline.params import load_params
     from pipeline.pretrain import pretrain as run
 
+    load_params().dataset(dataset)
     run(method, dataset, layout.pretrained_folder(method, dataset))
 
 

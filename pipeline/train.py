@@ -30,6 +30,7 @@ from lightning.fabric import Fabric
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
+from models.backbones import has_native_bf16
 from models.common import Method, Training
 from pipeline.batches import Split, TrainingSet, ordered_batches, read_stats, shuffled_batches
 from pipeline.checkpoint import Checkpoint, State, fingerprint, hashes
@@ -309,15 +310,9 @@ def open_fabric(device: str, precision: str) -> Fabric:
     fabric = Fabric(
         accelerator=accelerator, devices=[int(index)] if index else 1, precision=PRECISIONS[precision]
     )
-    if precision == "bf16" and not _has_bf16(fabric.device):
+    if precision == "bf16" and not has_native_bf16(fabric.device.type):
         print(f"this {fabric.device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)
     return fabric
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextmanager

@@ -9,14 +9,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from media_factory import make_clip, tone
 
 from pipeline import extract as extract_module
 from pipeline.errors import MsaError
 from pipeline.extract import plan
-from pipeline.shards import read_rows
+from pipeline.features import FeatureStore
+from pipeline.shards import Row, read_rows
 
 CLI = str(Path(sys.executable).parent / "msa-cli")
 
@@ -71,46 +74,111 @@ AWKWARD = {
 }
 
 
+# Made here, because no such file lies among the awkward ones.
+MADE = {
+    "single_frame.mkv": Expected("absent", "ok", "no audio track", "no face in any of 1 frames", 1),
+    "no_face.mkv": Expected("ok", "ok", visual_note="no face in any of 12 frames", visual_frames=12),
+}
+EXPECTED = AWKWARD | MADE
+
+
 @pytest.fixture(scope="module")
-def awkward(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict], int, str]:
-    """All awkward files in one call: output folder, reports by file name, exit code, standard error."""
-    out = tmp_path_factory.mktemp("awkward")
-    done = cli("extract", "--video", shared / "clips/awkward", "--out", out / "x", "--json", cwd=out)
+def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The awkward files as a corpus in the MMSA layout, in a project of its own."""
+    project = tmp_path_factory.mktemp("awkward")
+    clips = project / "corpus/Raw/awkward"
+    clips.mkdir(parents=True)
+    for path in (shared / "clips/awkward").iterdir():
+        shutil.copyfile(path, clips / path.name)
+    make_clip(clips / "single_frame.mkv", times=[0.0])
+    make_clip(clips / "no_face.mkv", times=[k / 25 for k in range(12)], sound=tone(220, 0.5, 16_000))
+    rows = [f"awkward,{Path(name).stem},,0.0,train" for name in sorted(EXPECTED)]
+    label_csv = "\n".join(["video_id,clip_id,text,label,mode", *rows]) + "\n"
+    (project / "corpus/label.csv").write_text(label_csv)
+    (project / "params.yaml").write_text(
+        "datasets: {awkward: {root: corpus}}\nshards: 4\nmax_failed_fraction: 0.2\n"
+    )
+    return project
+
+
+@pytest.fixture(scope="module")
+def extracted(corpus: Path) -> tuple[dict[str, dict[str, Any]], int, str]:
+    """All in one call of extract: reports by file name, exit code, standard error."""
+    done = cli("extract", "--video", "corpus/Raw", "--out", "features", "--json", cwd=corpus)
     reports = {Path(report["video"]).name: report for report in json.loads(done.stdout)}
-    return out / "x", reports, done.returncode, done.stderr
+    return reports, done.returncode, done.stderr
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(AWKWARD))
-def test_awkward_files(awkward: tuple[Path, dict[str, dict], int, str], name: str) -> None:
-    out, reports, _, errors = awkward
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_awkward_files(
+    extracted: tuple[dict[str, dict[str, Any]], int, str], corpus: Path, name: str
+) -> None:
+    reports, _, errors = extracted
     found = {entry["modality"]: entry for entry in reports[name]["modalities"]}
-    expected = AWKWARD[name]
+    expected = EXPECTED[name]
     assert found["text"]["status"] == "absent" and "--text-file" in found["text"]["note"]
     for modality in ("audio", "visual"):
-        assert found[modality]["status"] == getattr(expected, modality), found[modality]
-        note = getattr(expected, f"{modality}_note")
-        assert note in found[modality]["note"] if note else not found[modality]["note"]
-        row = next(iter(read_rows(out / f"{Path(name).stem}.features/{modality}.parquet").rows.values()))
+        file = corpus / f"features/awkward/{Path(name).stem}.features/{modality}.parquet"
+        row = next(iter(read_rows(file).rows.values()))
         assert (row.status, row.error) == (found[modality]["status"], found[modality]["note"])
-        if row.status == "ok":  # never a silent zero
-            assert row.features is not None and np.isfinite(row.features).all()
-            assert np.any(row.features) or "no face" in row.error
+        check_row(row, expected, modality)
     if expected.visual_frames:
         assert found["visual"]["frames"] == expected.visual_frames
     nothing = (expected.audio, expected.visual) == ("failed", "failed")
     assert (f"{name}: nothing could be extracted: {expected.audio_note}" in errors) == nothing
 
 
+def check_row(row: Row, expected: Expected, modality: str) -> None:
+    assert row.status == getattr(expected, modality), row.error
+    note = getattr(expected, f"{modality}_note")
+    assert note in row.error if note else not row.error
+    if row.status == "ok":  # never a silent zero
+        assert row.features is not None and np.isfinite(row.features).all()
+        assert np.any(row.features) or "no face" in row.error
+
+
 @pytest.mark.shared
 @pytest.mark.slow
 def test_the_table_is_complete_and_the_exit_code_says_that_some_gave_nothing(
-    awkward: tuple[Path, dict[str, dict], int, str],
+    extracted: tuple[dict[str, dict[str, Any]], int, str],
 ) -> None:
-    _, reports, code, _ = awkward
-    assert set(reports) == set(AWKWARD)
+    reports, code, _ = extracted
+    assert set(reports) == set(EXPECTED)
     assert code == 1
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_awkward_files_as_rows_of_the_dag(
+    extracted: tuple[dict[str, dict[str, Any]], int, str], corpus: Path
+) -> None:
+    """The stages give each file the very row that extract gave it, and too many failures an exit code."""
+    for stage in (["ingest"], ["transcribe"], ["text"], ["audio"], ["visual"]):
+        encoder = {"text": ["minilm"], "audio": ["librosa33"], "visual": ["facemesh"]}.get(stage[0], [])
+        done = cli("stage", *stage, "awkward", *encoder, cwd=corpus)
+        assert done.returncode == 0, done.stdout + done.stderr
+    broken = [name for name, expected in EXPECTED.items() if expected.visual == "failed"]
+    for modality, encoder in (("audio", "librosa33"), ("visual", "facemesh")):
+        store = FeatureStore(corpus / f"data/features/awkward/{modality}-{encoder}").read()
+        assert store is not None and len(store.rows) == len(EXPECTED)
+        for name, expected in EXPECTED.items():
+            row = store.rows[f"awkward$_${Path(name).stem}"]
+            check_row(row, expected, modality)
+            file = corpus / f"features/awkward/{Path(name).stem}.features/{modality}.parquet"
+            single = next(iter(read_rows(file).rows.values()))
+            assert (row.status, row.error) == (single.status, single.error)
+            if row.features is not None:
+                np.testing.assert_array_equal(row.features, single.features)
+    texts = FeatureStore(corpus / "data/features/awkward/text-minilm").read()
+    assert texts is not None and {row.status for row in texts.rows.values()} == {"absent"}
+    (corpus / "params.yaml").write_text("datasets: {awkward: {root: corpus}}\nshards: 4\n")
+    done = cli("stage", "visual", "awkward", "facemesh", cwd=corpus)
+    assert done.returncode == 1
+    assert (
+        f"{len(broken)} of {len(EXPECTED)} clips failed, more than max_failed_fraction = 0.02" in done.stderr
+    )
 
 
 @pytest.mark.shared
@@ -173,6 +241,13 @@ def test_settings_by_full_key_and_a_text_file(shared: Path, tmp_path: Path) -> N
         (["--video", "clip.mp4", "--set", "visual.facemesh.fsp=5"], "did you mean 'fps'"),
         (["--video", "clip.mp4", "--text-file", "a.txt"], "a.txt"),
         (["--video", "clip.mp4", "--params", "no.yaml"], "no.yaml: cannot be read"),
+        (["--video", "clip.mp4", "--set", "visual=["], "cannot be read as YAML"),
+        (
+            ["--video", "clip.mp4", "--device", "gpu"],
+            "device 'gpu': expected auto, cpu, cuda or cuda:<index>",
+        ),
+        (["--video", "clip.mp4", "--out", "other.mp4"], "--out: the folder other.mp4"),
+        (["--video", "clip.mp4", "--out", "other.mp4/sub"], "--out: the folder other.mp4/sub"),
         ([], "Missing option"),
     ],
 )
@@ -183,6 +258,17 @@ def test_wrong_use_is_a_message_and_exit_code_2(tmp_path: Path, arguments: list[
     done = cli("extract", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_names_that_look_like_markup(project: Path, tmp_path: Path) -> None:
+    name = "x[bold][/y].mp4"
+    (tmp_path / "x[bold][").mkdir()
+    shutil.copy(min((project / "data/sample/Raw").rglob("*.mp4")), tmp_path / name)
+    done = cli("extract", "--video", name, "--out", "[red]out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{name} -> [red]out" in done.stdout
+    explained = cli("info", "[red]out/visual.parquet", cwd=tmp_path)
+    assert explained.returncode == 0 and "[red]out/visual.parquet" in explained.stdout
 
 
 def test_nothing_extracted_is_exit_code_1(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline import features as features_module
 from pipeline.errors import FormatError, TooManyFailedError
 from pipeline.features import FeatureStore, Update, bucket_of, shard_name
-from pipeline.shards import ABSENT, FAILED, OK, TRANSIENT, Row, read_meta, read_rows, write_rows
+from pipeline.shards import ABSENT, FAILED, META_KEY, OK, TRANSIENT, Row, read_meta, read_rows, write_rows
 
 DIM = 5
 META = {
@@ -200,6 +201,33 @@ def test_an_interrupted_update_keeps_what_was_done(tmp_path: Path, monkeypatch: 
     undisturbed = FeatureStore(tmp_path / "undisturbed")
     undisturbed.update(wanted, META, SHARDS, Counting(wanted))
     assert contents(store.folder) == contents(undisturbed.folder)
+
+
+def test_another_number_of_shards_moves_rows_and_computes_nothing(tmp_path: Path) -> None:
+    wanted = wanted_clips(40)
+    for first, second in ((16, 5), (5, 16)):
+        store = FeatureStore(tmp_path / f"{first}")
+        store.update(wanted, META, first, Counting(wanted))
+        nothing = Counting(wanted)
+        assert store.update(wanted, META, second, nothing).kept == 40
+        assert nothing.asked == []
+        direct = FeatureStore(tmp_path / f"direct {second}")
+        direct.update(wanted, META, second, Counting(wanted))
+        assert contents(store.folder) == contents(direct.folder)
+
+
+def test_damaged_data_and_footers_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_rows(path, [make_row(f"clip{i}") for i in range(50)], META)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(800) + whole[1000:])
+    with pytest.raises(FormatError, match="its data are damaged"):
+        read_rows(path)
+    for footer, said in ((b"{", "its footer is damaged"), (b'{"format": 1}', "its footer lacks modality")):
+        table = pa.table({"clip_id": ["a"]}).replace_schema_metadata({META_KEY: footer})
+        pq.write_table(table, path)
+        with pytest.raises(FormatError, match=said):
+            read_meta(path)
 
 
 def test_broken_and_surplus_shards(tmp_path: Path) -> None:

@@ -65,12 +65,22 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("jobs.audio.sample-librosa33.kind=hf", "make them equal"),
         ("shards.a=1", "'shards' is a value, not a section"),
         ("shards", "expected key.path=value"),
+        ("shards=[", "--set shards=[: the value cannot be read as YAML"),
+        ("seeds=[1, 1]", "the same seed twice"),
+        ("seeds=[]", "seeds is []"),
+        ("seeds=[-1]", "seeds.0 is -1"),
+        ("visual.facemesh.fps=.inf", "visual.facemesh.fps is inf: Input should be a finite number"),
+        ("datasets.sample.label_range=[3, -3]", "expected [smallest, largest]"),
+        ("datasets.sample.label_range=[.nan, 1]", "finite number"),
+        ("assemble.sample={text: none, audio: none}", "assemble.sample.visual is missing"),
+        ("models.misr.corpora={other: {}}", "models.misr.corpora.sample is missing; write `sample: {}`"),
     ],
 )
 def test_mistakes_are_named(project: Path, override: str, said: str) -> None:
     with pytest.raises(ParamsError) as caught:
         load_params(project / "params.yaml", [override])
     assert said in str(caught.value)
+    assert f"--set {override}" in str(caught.value)
     assert caught.value.exit_code == 2
 
 

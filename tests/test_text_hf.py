@@ -130,7 +130,7 @@ def test_bf16_is_close_to_fp32(encoders: Any) -> None:
         assert half.features.dtype == np.float16
         other = half.features.astype(np.float64)
         norms = np.linalg.norm(full, axis=1) * np.linalg.norm(other, axis=1)
-        assert ((full * other).sum(axis=1) / norms).mean() > 0.999
+        assert ((full * other).sum(axis=1) / norms).min() > 0.999
         assert (full != other).any()
 
 

@@ -8,13 +8,20 @@ a row depend on the clip's text and on nothing else.
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from models.backbones import load_text_backbone, load_text_config, load_tokenizer, longest_input
+from models.backbones import (
+    has_native_bf16,
+    load_text_backbone,
+    load_text_config,
+    load_tokenizer,
+    longest_input,
+)
 from models.checkpoints import model_identity
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ParamsError
@@ -89,6 +96,8 @@ class TransformerStates(Encoder):
             )
         if self.device == "cpu":
             torch.set_num_threads(1)  # sums in another order give other bytes
+        if self.params.precision == "bf16" and not has_native_bf16(self.device.split(":")[0]):
+            print(f"text.{self.name}: no bf16 of its own here: correct, but slow", file=sys.stderr)
         source = self.params.model, self.params.revision
         self._tokenizer = load_tokenizer(*source)
         self._backbone = load_text_backbone(*source, precision=self.params.precision).to(self.device)
