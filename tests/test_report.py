@@ -29,7 +29,8 @@ def make_params(**changes: Any) -> Params:
     tree: dict[str, Any] = {
         "datasets": {name: {"root": name} for name in DATASETS},
         "datasets_run": list(DATASETS),
-        "models": {name: {} for name in METHODS},
+        "assemble": {name: {"text": "none", "audio": "none", "visual": "none"} for name in DATASETS},
+        "models": {name: {"corpora": {dataset: {} for dataset in DATASETS}} for name in METHODS},
         "models_run": list(METHODS),
         "seeds": list(SEEDS),
     }
