@@ -1,7 +1,9 @@
 """The field's metric sets, exactly defined. A set maps predictions and labels of clips to named numbers.
 
-`mmsa`: as the MMSA toolkit scores CMU-MOSI and CMU-MOSEI. Papers round, bin and weight in several ways, so
-each choice is written beside its line. Symbols: p predictions, t labels ("truth"), both (clips,).
+`mmsa`: as the MMSA toolkit scores CMU-MOSI and CMU-MOSEI. `sims`: as it scores CH-SIMS and CH-SIMS v2.
+`magbert`: as MAG-BERT and its descendants (MIRD, ITHP) score CMU-MOSI and CMU-MOSEI. Papers round, bin and
+weight in several ways, so each choice is written beside its line. Symbols: p predictions, t labels ("truth"),
+both (clips,).
 """
 
 from __future__ import annotations
@@ -61,7 +63,72 @@ def mmsa(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
     }
 
 
-METRIC_SETS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {"mmsa": mmsa}
+def sims(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Metrics of a sentiment regression on [-1, 1]; both sides are clipped to it first, for all of them.
+
+    Parameters
+    ----------
+    prediction, label : (clips,), finite
+
+    Returns
+    -------
+    mae, corr : of the clipped values; see `mmsa`
+    acc5, acc3, acc2 : share of clips in the label's bin. The bins are closed on the right, so that 0 is
+        negative in acc2
+    f1 : of the bins of acc2
+
+    Raises
+    ------
+    MsaError : see `mmsa`
+    """
+    p, t = (values.clip(-1, 1) for values in _checked(prediction, label))
+    acc2, f1 = _binary(_bins(p, [0]), _bins(t, [0]))
+    return {
+        "mae": float(np.abs(p - t).mean()),
+        "corr": _correlation(p, t),
+        "acc5": float(np.mean(_bins(p, [-0.7, -0.1, 0.1, 0.7]) == _bins(t, [-0.7, -0.1, 0.1, 0.7]))),
+        "acc3": float(np.mean(_bins(p, [-0.1, 0.1]) == _bins(t, [-0.1, 0.1]))),
+        "acc2": acc2,
+        "f1": f1,
+    }
+
+
+def magbert(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Metrics of a sentiment regression on [-3, 3], all without the clips labelled 0, `mae` and `corr` too.
+
+    Parameters
+    ----------
+    prediction, label : (clips,), finite, unclipped
+
+    Returns
+    -------
+    mae, corr : of the clips that are left; see `mmsa`
+    acc7 : as in `mmsa`, of the clips that are left
+    acc2, f1 : negative against non-negative
+
+    Raises
+    ------
+    MsaError : see `mmsa`, or every label is 0
+    """
+    p, t = _checked(prediction, label)
+    p, t = p[t != 0], t[t != 0]
+    if not len(t):
+        raise MsaError("metric set magbert: every label is 0 and no clip is left; use the set mmsa")
+    acc2, f1 = _binary(p >= 0, t >= 0)
+    return {
+        "mae": float(np.abs(p - t).mean()),
+        "corr": _correlation(p, t),
+        "acc7": _rounded_accuracy(p, t, 3),
+        "acc2": acc2,
+        "f1": f1,
+    }
+
+
+METRIC_SETS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
+    "mmsa": mmsa,
+    "sims": sims,
+    "magbert": magbert,
+}
 
 
 def _checked(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +157,14 @@ def _checked(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.
 def _rounded_accuracy(p: np.ndarray, t: np.ndarray, limit: int) -> float:
     """Share of equal classes -limit..limit; halves round to the even neighbour (0.5 to 0, 1.5 to 2)."""
     return float(np.mean(np.rint(p.clip(-limit, limit)) == np.rint(t.clip(-limit, limit))))
+
+
+def _bins(values: np.ndarray, edges: list[float]) -> np.ndarray:
+    """Index of each value's bin, (clips,) int; an edge belongs to the bin below it.
+
+    Rounded, because a label of 0.1 that was float32 is 0.1000000015.
+    """
+    return np.searchsorted(edges, values.round(6), side="left")
 
 
 def _binary(p: np.ndarray, t: np.ndarray) -> tuple[float, float]:

@@ -41,8 +41,8 @@ class DatasetParams(Section):
     """ISO 639-1 code of the speech"""
     label_range: tuple[float, float] = (-3.0, 3.0)
     """smallest and largest label"""
-    metrics: Literal["mmsa"] = "mmsa"
-    """metric set of the evaluation"""
+    metrics: Literal["mmsa", "sims", "magbert"] = "mmsa"
+    """metric set of the evaluation; pipeline/metrics.py defines them"""
 
     @field_validator("label_range")
     @classmethod

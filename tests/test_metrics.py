@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import metrics as reference
+from sklearn.metrics import f1_score
 
 from pipeline.errors import MsaError
-from pipeline.metrics import METRIC_SETS, MetricWarning, mmsa
+from pipeline.metrics import METRIC_SETS, MetricWarning, magbert, mmsa, sims
 
 LABEL = np.array([-3, -1.6, -0.4, 0, 0, 0.4, 1.6, 3])
 PREDICTION = np.array([-2.5, -1.5, 0.2, 0.1, -0.3, 0.5, 2.5, 3.7])
@@ -32,7 +33,43 @@ def test_known_answers() -> None:
         "f1_non0": 0.828571,
     }
     assert mmsa(PREDICTION, LABEL) == pytest.approx(expected, abs=1e-6)
-    assert METRIC_SETS["mmsa"] is mmsa
+    assert {"mmsa": mmsa, "sims": sims, "magbert": magbert} == METRIC_SETS
+
+
+def test_known_answers_without_zero_labels() -> None:
+    expected = {"acc2": 0.833333, "mae": 0.483333, "corr": 0.992509}
+    scores = magbert(PREDICTION, LABEL)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(MsaError, match="every label is 0"):
+        magbert(np.array([0.1, -0.2]), np.zeros(2))
+
+
+def test_known_answers_of_sims() -> None:
+    label = np.array([-1, -0.6, -0.2, 0, 0, 0.2, 0.6, 1])
+    prediction = np.array([-0.8, -0.1, 0.05, 0, 0.1, 0.15, 0.7, 1.3])
+    expected = {"acc2": 0.75, "acc3": 0.875, "acc5": 0.875, "f1": 0.75, "mae": 0.15, "corr": 0.966207}
+    assert sims(prediction, label) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_edges_of_sims_belong_to_the_bin_below(dtype: type) -> None:
+    edges = np.array([-0.7, -0.1, 0.0, 0.1, 0.7], dtype=dtype)
+    below = sims(edges, edges - np.array(0.05, dtype))
+    above = sims(edges, edges + np.array(0.05, dtype))
+    assert (below["acc5"], below["acc3"], below["acc2"]) == (1.0, 1.0, 1.0)
+    assert (above["acc5"], above["acc3"], above["acc2"]) == pytest.approx((1 / 5, 3 / 5, 4 / 5))
+
+
+def test_sims_clips_before_the_error_too() -> None:
+    assert sims(np.array([5.0, -5.0, 0.5]), np.array([1.0, -1.0, 0.5]))["mae"] == 0.0
+
+
+def test_f1_with_swapped_arguments_would_be_another_number() -> None:
+    """Some papers weight by the predicted classes' sizes; 1.3 gives both values for this example."""
+    non0 = LABEL != 0
+    swapped = f1_score(PREDICTION[non0] > 0, LABEL[non0] > 0, average="weighted")
+    assert swapped == pytest.approx(0.838095, abs=1e-6)
+    assert mmsa(PREDICTION, LABEL)["f1_non0"] == pytest.approx(0.828571, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -69,15 +106,22 @@ halves = st.integers(-8, 8).map(lambda number: number / 2)
 values = st.one_of(halves, st.floats(-4, 4, allow_nan=False, width=32))
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(values, values), min_size=2, max_size=40))
-def test_equals_the_definition(pairs: list[tuple[float, float]]) -> None:
-    prediction, label = np.array(pairs).T
-    expected = reference.mmsa(prediction.tolist(), label.tolist())
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["mmsa", "sims", "magbert"]),
+    st.lists(st.tuples(values, values), min_size=2, max_size=40),
+)
+def test_equals_the_definition(name: str, pairs: list[tuple[float, float]]) -> None:
+    prediction, label = np.array(pairs).T.round(4)  # not within rounding of an edge, unless on it
+    assume(name != "magbert" or label.any())
+    expected = getattr(reference, name)(prediction.tolist(), label.tolist())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scores = mmsa(prediction, label)
-    if min(np.std(prediction), np.std(label)) < 1e-9:  # no correlation can be told from rounding there
+        scores = METRIC_SETS[name](prediction, label)
+    limit = 1 if name == "sims" else np.inf
+    kept = label != 0 if name == "magbert" else np.full(len(label), True)
+    sides = (side[kept].clip(-limit, limit) for side in (prediction, label))
+    if min(np.std(side) for side in sides) < 1e-9:  # no correlation can be told from rounding there
         assert -1 <= scores.pop("corr") <= 1
         expected.pop("corr")
     assert scores == pytest.approx(expected, abs=1e-9)

@@ -1,4 +1,4 @@
-"""The metric set `mmsa` clip by clip in plain Python, from its definition."""
+"""The metric sets clip by clip in plain Python, from their definitions."""
 
 from __future__ import annotations
 
@@ -22,6 +22,45 @@ def mmsa(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float
         "f1_has0": _weighted_f1(has0_classes),
         "f1_non0": _weighted_f1(non0_classes),
     }
+
+
+def sims(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
+    pairs = [(min(max(p, -1), 1), min(max(t, -1), 1)) for p, t in zip(prediction, label, strict=True)]
+    two = [(p > 0, t > 0) for p, t in pairs]
+    return {
+        "mae": sum(abs(p - t) for p, t in pairs) / len(pairs),
+        "corr": _pearson(pairs),
+        "acc5": _accuracy([(_five(p), _five(t)) for p, t in pairs]),
+        "acc3": _accuracy([(_three(p), _three(t)) for p, t in pairs]),
+        "acc2": _accuracy(two),
+        "f1": _weighted_f1(two),
+    }
+
+
+def magbert(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
+    pairs = [(p, t) for p, t in zip(prediction, label, strict=True) if t != 0]
+    two = [(p >= 0, t >= 0) for p, t in pairs]
+    return {
+        "mae": sum(abs(p - t) for p, t in pairs) / len(pairs),
+        "corr": _pearson(pairs),
+        "acc7": _accuracy([(_level(p, 3), _level(t, 3)) for p, t in pairs]),
+        "acc2": _accuracy(two),
+        "f1": _weighted_f1(two),
+    }
+
+
+def _three(value: float) -> str:
+    return "negative" if value <= -0.1 else "neutral" if value <= 0.1 else "positive"
+
+
+def _five(value: float) -> str:
+    if value <= -0.7:
+        return "negative"
+    if value <= -0.1:
+        return "weakly negative"
+    if value <= 0.1:
+        return "neutral"
+    return "weakly positive" if value <= 0.7 else "positive"
 
 
 def _level(value: float, limit: int) -> int:
