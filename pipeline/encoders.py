@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipeline.devices import check_spelling
 from pipeline.errors import ParamsError
 from pipeline.params import EncoderParams, MediaLimits
 
@@ -161,8 +161,7 @@ def build_encoder(
 
     `device` is cpu, cuda or cuda:<index>; auto means cpu, where a row's bytes depend on its clip alone.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ParamsError(f"device {device!r}: expected auto, cpu, cuda or cuda:<index>")
+    check_spelling(device)
     kinds = REGISTRY[modality]
     if params.kind not in kinds:
         raise ParamsError(

