@@ -16,4 +16,8 @@ class MethodEntry:
 
 METHODS = {
     "misr": MethodEntry("models.misr", "MISR"),
+    "cmir": MethodEntry("models.cmir", "CmIR"),
+    "slad": MethodEntry("models.slad", "SLaD"),
+    "mird": MethodEntry("models.mird", "MIRD"),
+    "khar": MethodEntry("models.khar", "KHaR", pretrains=True),
 }

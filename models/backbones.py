@@ -1,4 +1,4 @@
-"""Pretrained text transformers and their tokenizers, in memory. The only place that calls `from_pretrained`.
+"""Pretrained encoders of text and of sound, and tokenizers. The only place that calls `from_pretrained`.
 
 `from_pretrained` is always given the folder that models/checkpoints.py finds (which says what a `model` may
 be), so transformers itself never asks a hub. Weights are safetensors or are read with `weights_only`, every
@@ -20,11 +20,13 @@ from models.checkpoints import CONFIG, model_folder, model_identity
 from pipeline.errors import FormatError, MissingDependencyError, ParamsError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PretrainedConfig
 
 __all__ = [
     "Tokenizer",
+    "audio_frame_mask",
+    "load_audio_backbone",
     "load_text_backbone",
     "load_text_config",
     "load_tokenizer",
@@ -32,26 +34,22 @@ __all__ = [
     "model_identity",
 ]
 
+AUDIO_TYPES = ("data2vec-audio", "hubert", "wav2vec2", "wavlm")
+
 _log = logging.getLogger(__name__)
 
 
-# ----------------------------------------------------------------------------------------------- the backbone
+# ------------------------------------------------------------------------------------------------------- text
 def load_text_config(model: str, revision: str | None = None) -> PretrainedConfig:
     """The configuration of a model; `hidden_size` is the width D of its states. Needs config.json only."""
-    from transformers import AutoConfig
-
-    folder = model_folder(model, revision, ("config",))
-    with _quiet():
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise FormatError(
-                f"model {model!r}: {folder / CONFIG[0]} is not the config of a model type that the installed "
-                f"transformers knows (code from a repository is never run): {_first_line(error)}"
-            ) from error
+    config = _config(model, revision)
     if config.is_encoder_decoder:
         raise ParamsError(
             f"model {model!r} is an encoder-decoder; expected an encoder such as BERT or RoBERTa"
+        )
+    if config.model_type in AUDIO_TYPES:
+        raise ParamsError(
+            f"model {model!r} is an encoder of sound ({config.model_type}); expected one of text like BERT"
         )
     return config
 
@@ -93,13 +91,88 @@ def load_text_backbone(
     MissingDependencyError : transformers cannot import its model classes
     """
     import torch
-    from transformers import AutoModel
 
     config = load_text_config(model, revision)
-    model_class = _model_class(config)
-    takes_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    takes_pooler = "add_pooling_layer" in inspect.signature(_model_class(config).__init__).parameters
     options: dict[str, Any] = {"add_pooling_layer": pooler} if takes_pooler else {}
     options["dtype"] = torch.bfloat16 if precision == "bf16" else torch.float32
+    return _encoder(model, revision, config, options, config_only)
+
+
+# ------------------------------------------------------------------------------------------------------ sound
+def load_audio_backbone(model: str, revision: str | None = None, *, config_only: bool = False) -> nn.Module:
+    """A transformers encoder of 16 kHz sound in eval mode, its convolutions frozen.
+
+    `backbone(samples, attention_mask).last_hidden_state` is (batch, frames, D), of samples with zero mean and
+    unit variance; `audio_frame_mask` tells which frames are real. What lies in masked samples changes no real
+    frame of models whose convolutions are normalised over channels (data2vec-audio, the large ones); those
+    that normalise over time (HuBERT base) see it. How much padding there is shows in both: pad alike.
+
+    [D] SpecAugment and LayerDrop, which would hide spans and skip whole layers in training, are off: dropout
+    is the only noise that the encoder adds to the method's own, as in the text encoders.
+
+    Parameters
+    ----------
+    model, revision : as for text, without a tokenizer; of type data2vec-audio, hubert, wav2vec2 or wavlm
+    config_only : see `load_text_backbone`
+
+    Raises
+    ------
+    ParamsError : not an encoder of sound
+    MissingModelError, FormatError, MissingDependencyError : see `load_text_backbone`
+    """
+    import torch
+
+    config = _config(model, revision)
+    if config.model_type not in AUDIO_TYPES:
+        raise ParamsError(
+            f"audio_backbone is {model!r}, a model of type {config.model_type!r}; expected an encoder of "
+            f"sound ({', '.join(AUDIO_TYPES)}), e.g. facebook/data2vec-audio-base"
+        )
+    config.mask_time_prob = config.mask_feature_prob = 0.0  # the learned mask vector is then not built either
+    config.layerdrop = 0.0
+    backbone: Any = _encoder(model, revision, config, {"dtype": torch.float32}, config_only)
+    backbone.feature_extractor._freeze_parameters()  # which also keeps training from going back through it
+    return backbone
+
+
+def audio_frame_mask(backbone: nn.Module, mask: Tensor) -> Tensor:
+    """(B, S) bool of samples, the real ones first -> (B, T) bool of the frames that an encoder makes of them.
+
+    A clip with fewer samples than one frame covers (400 at the usual strides) has no real frame. The encoder
+    itself wants at least as many samples, padding included.
+    """
+    import torch
+
+    model: Any = backbone
+    whole = torch.tensor(mask.shape[1])  # on the CPU, so that no device is waited for
+    width = max(int(model._get_feat_extract_output_lengths(whole)), 0)
+    frames = model._get_feat_extract_output_lengths(mask.sum(dim=1))  # (B,), not above 0 for too short clips
+    return torch.arange(width, device=mask.device) < frames[:, None]
+
+
+# ---------------------------------------------------------------------------------------------------- loading
+def _config(model: str, revision: str | None) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    folder = model_folder(model, revision, ("config",))
+    with _quiet():
+        try:
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"model {model!r}: {folder / CONFIG[0]} is not the config of a model type that the installed "
+                f"transformers knows (code from a repository is never run): {_first_line(error)}"
+            ) from error
+
+
+def _encoder(
+    model: str, revision: str | None, config: PretrainedConfig, options: dict[str, Any], config_only: bool
+) -> nn.Module:
+    """The plain encoder of a config in eval mode; every parameter but a pooling layer's is from the file."""
+    from transformers import AutoModel
+
+    model_class = _model_class(config)
     if config_only:
         backbone: nn.Module = AutoModel.from_config(config, **options)
         return backbone.eval()
@@ -187,14 +260,18 @@ class Tokenizer:
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.separator: str = tokenizer.sep_token or tokenizer.eos_token or ""
 
-    def encode(self, texts: list[str], max_length: int) -> list[np.ndarray]:
+    def encode(
+        self, texts: list[str], max_length: int, keep: Literal["first", "last"] = "first"
+    ) -> list[np.ndarray]:
         """Token ids of each text.
 
         Parameters
         ----------
         texts : valid Unicode
-        max_length : tokens, special ones included; what is longer is cut before the closing special token
+        max_length : tokens, special ones included; what is longer is cut, between the special tokens
+        keep : which end of the text stays then
 
         Returns
         -------
@@ -202,9 +279,11 @@ class Tokenizer:
         """
         if not texts:
             return []
+        self._tokenizer.truncation_side = "right" if keep == "first" else "left"
         tokens = self._tokenizer(
             texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
         )
+        self._tokenizer.truncation_side = "right"
         return [np.asarray(ids, dtype=np.int64) for ids in tokens["input_ids"]]
 
     def with_offsets(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What several methods share: the contract of a method, its settings, and small blocks.
+"""Small blocks and losses that methods share. The contract of a method is in models/method.py.
 
 Shapes: B clips, T time steps, L keys, D width. Masks: True = real.
 Everything under an exp, a log or a mean of a loss is computed in float32 at least (`full_precision`),
@@ -7,207 +7,15 @@ also where autocast has made the layers' outputs bfloat16.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.backbones import Tokenizer, load_text_backbone, load_tokenizer, longest_input
-from pipeline.batches import Batch, Sequences, Tokens
-from pipeline.errors import MsaError, ParamsError
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from pipeline.errors import ParamsError
 
 
-# ------------------------------------------------------------------------------------------------- settings
-class Settings(BaseModel):
-    """A section of a method's settings: immutable, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Training(Settings):
-    """How a method is optimised. A method's own section gives the two learning rates their defaults."""
-
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr_backbone: NonNegativeFloat
-    """of the fine-tuned text encoder"""
-    lr_other: NonNegativeFloat
-    """of everything else"""
-    weight_decay: NonNegativeFloat = 0.0
-    """never on biases, LayerNorm, learned tokens and positions"""
-    momentum: Share = 0.0
-    """of sgd"""
-    batch_size: PositiveInt = 32
-    epochs: PositiveInt = 100
-    warmup: Share = 0.1
-    """share of the epochs in which the learning rate rises linearly"""
-    schedule: Literal["cosine"] = "cosine"
-    """of the learning rate after the warm-up, stepped once an epoch"""
-    patience: PositiveInt = 15
-    """epochs without a better validation score before training stops"""
-
-
-class MethodSettings(Settings):
-    """The part of a method's settings that the pipeline reads."""
-
-    weights: Settings
-    """one number a loss term; 0 = the term is not computed"""
-    training: Training
-    text: Literal["frozen", "finetune"] = "frozen"
-    """the extracted text features as they are, or a text encoder that learns with the method"""
-    text_backbone: str = "minilm"
-    """of finetune: `minilm`, a local folder or a hub id"""
-    text_revision: str | None = None
-    """commit hash of a hub id"""
-    max_tokens: Annotated[int, Field(ge=3)] = 50
-    """of finetune: tokens of a clip, special ones included"""
-
-
-# ------------------------------------------------------------------------------------------------- contract
-@dataclass
-class Output:
-    """What `forward` gives; a method adds its representations.
-
-    Attributes
-    ----------
-    prediction : (B,) sentiment in the label's unit
-    """
-
-    prediction: Tensor
-
-
-class Method(nn.Module, ABC):
-    """One paper's model with its losses.
-
-    The loop sets `active_terms`, calls the module on a batch (hooks and autocast act there), then
-    `losses` outside autocast, and alone multiplies by the weights and adds up.
-
-    Parameters
-    ----------
-    config : the method's `Config`
-    dims : feature width of each modality of the training set; a modality that is not in it is built
-        without its branch. With `text: finetune` the text branch is always there.
-    backbone : text encoder to fine-tune in place of the one that `text_backbone` names
-    """
-
-    TERMS: ClassVar[tuple[str, ...]]  # names of the loss terms
-    NEEDS: ClassVar[tuple[str, ...]]  # modalities that it can use
-    Config: ClassVar[type[MethodSettings]]
-
-    def __init__(self, config: MethodSettings, dims: dict[str, int], backbone: nn.Module | None = None):
-        super().__init__()
-        self.config = config
-        self.active_terms = frozenset(self.TERMS)
-        """terms that training asks for; `forward` leaves out in training what only other terms need"""
-        widths = dict(dims)
-        self.backbone: Any = None  # a transformers model where the text encoder learns
-        if config.text == "finetune":
-            if backbone is None:
-                backbone = load_text_backbone(config.text_backbone, config.text_revision)
-            self.backbone = backbone
-            longest = longest_input(self.backbone.config)
-            if longest is not None and config.max_tokens > longest:
-                raise ParamsError(
-                    f"max_tokens is {config.max_tokens}, but the text encoder {config.text_backbone!r} has "
-                    f"positions for {longest} at most; lower it under `models` in params.yaml"
-                )
-            widths["text"] = self.backbone.config.hidden_size
-        self.dims = {name: widths[name] for name in self.NEEDS if name in widths}
-        if not self.dims:
-            raise ParamsError(
-                f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
-                "name at least one feature folder under `assemble` in params.yaml"
-            )
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer | None:
-        """The fine-tuned encoder's tokenizer; None with frozen text."""
-        if self.config.text == "frozen":
-            return None
-        return load_tokenizer(self.config.text_backbone, self.config.text_revision)
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Output:
-        """Predictions, and in training what the active terms need."""
-
-    @abstractmethod
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
-        """The asked terms: unweighted scalars in float32 at least. Runs no layer."""
-
-    def schedule(self, term: str, progress: float) -> float:
-        """Multiplier of a term's weight when the share `progress` in [0, 1] of the training is done."""
-        return 1.0
-
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Scalars that are worth a curve besides the losses, detached."""
-        return {}
-
-    def inputs(self, batch: Batch) -> dict[str, Sequences]:
-        """The modalities of the model, with nothing left of what lies in masked steps and absent clips.
-
-        Absent values are replaced, not multiplied by zero, so that they may even be NaN. A clip without a
-        real step counts as absent. Fine-tuned text comes out of the backbone here.
-
-        Raises
-        ------
-        MsaError : the batch has no place for a modality of the model, or (in evaluation) a clip has none
-        """
-        sequences: dict[str, Sequences] = {}
-        for name in self.dims:
-            finetuned = name == "text" and self.backbone is not None
-            source: Sequences | Tokens | None = batch.tokens if finetuned else getattr(batch, name)
-            if source is None:
-                raise MsaError(f"the model was built with {name}, but the batch has no {name}")
-            mask = source.mask & source.present[:, None]
-            values = self._text_states(source.ids, mask) if isinstance(source, Tokens) else source.values
-            values = values.masked_fill(~mask[..., None], 0.0)
-            sequences[name] = Sequences(values, mask, present=mask.any(dim=1))
-        if not self.training:  # assembly leaves such clips out of a training set; looking makes a GPU wait
-            usable = torch.stack([sequence.present for sequence in sequences.values()]).any(dim=0).tolist()
-            refused = [clip for clip, ok in zip(batch.clip_ids, usable, strict=True) if not ok]
-            if refused:
-                raise MsaError(
-                    f"{', '.join(refused)}: no {', no '.join(sequences)}; a clip needs at least one modality "
-                    "of the model, take it out"
-                )
-        return sequences
-
-    def _text_states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Last hidden states, (B, T, D); those of masked tokens mean nothing."""
-        padding = self.backbone.config.pad_token_id or 0
-        attended = mask.clone()
-        attended[:, 0] |= ~mask.any(dim=1)  # a softmax over no key would be NaN
-        states = self.backbone(input_ids=ids.masked_fill(~mask, padding), attention_mask=attended.long())
-        hidden: Tensor = states.last_hidden_state
-        return hidden
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Optimiser groups: text backbone and the rest, each with and without weight decay."""
-        training = self.config.training
-        groups: dict[str, dict[str, Any]] = {}
-        for name, parameter in self.named_parameters():
-            part = "backbone" if name.startswith("backbone.") else "other"
-            decays = parameter.dim() > 1 and "token" not in name.split(".")[-1] and "position" not in name
-            group = groups.setdefault(
-                part if decays else f"{part}_no_decay",
-                {
-                    "params": [],
-                    "lr": training.lr_backbone if part == "backbone" else training.lr_other,
-                    "weight_decay": training.weight_decay if decays else 0.0,
-                },
-            )
-            group["params"].append(parameter)
-        return [{"name": name, **group} for name, group in groups.items()]
-
-
-# --------------------------------------------------------------------------------------------------- blocks
 class TransformerLayer(nn.Module):
     """Pre-norm transformer layer: x + MHSA(LN(x)), then x + FFN(LN(x)).
 
@@ -248,6 +56,7 @@ class TransformerLayer(nn.Module):
         return x + self.feedforward(x)
 
 
+# ------------------------------------------------------------------------------------- means and distances
 def full_precision(x: Tensor) -> Tensor:
     """x in float32, or in float64 if it is that already."""
     return x if x.dtype == torch.float64 else x.float()
@@ -269,6 +78,47 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~selected, 0.0).sum() / selected.sum().clamp(min=1)
 
 
+def mean_over_time(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the steps that are real: (B, T, D), mask (B, T) -> (B, D), 0 where a row has none.
+
+    In float32 at least; what lies in masked steps, even NaN, has no effect and no gradient.
+    """
+    total = full_precision(values).masked_fill(~mask[..., None], 0.0).sum(dim=1)
+    return total / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """ln Σ exp of the entries that the mask selects, over `dim`; -inf where it selects none.
+
+    In float32 at least. The gradient is 0 at every entry that is not selected, also in a row without any.
+
+    Parameters
+    ----------
+    values, mask : of one shape, or of shapes that broadcast
+    """
+    values, mask = torch.broadcast_tensors(full_precision(values), mask)
+    some = mask.any(dim=dim, keepdim=True)
+    # a row of nothing but -inf has no gradient; such a row counts 0s, and is set to -inf afterwards
+    total = values.masked_fill(~mask, -torch.inf).masked_fill(~some, 0.0).logsumexp(dim=dim)
+    return total.masked_fill(~some.squeeze(dim), -torch.inf)
+
+
+def row_similarity(a: Tensor, b: Tensor, temperature: float = 1.0) -> Tensor:
+    """Cosine of each row of a with each row of b, over a temperature: (B, D), (N, D) -> (B, N).
+
+    In float32 at least, also under autocast. A row of length zero has similarity 0 and gradient 0.
+    """
+
+    def unit(rows: Tensor) -> Tensor:
+        rows = full_precision(rows)
+        length = rows.norm(dim=-1, keepdim=True)
+        return rows / length.masked_fill(length < 1e-8, torch.inf)
+
+    with torch.autocast(a.device.type, enabled=False):
+        return unit(a) @ unit(b).T / temperature
+
+
+# ----------------------------------------------------------------------------------------------- Gaussians
 def kl_to_prior(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, 1)) per element: ½ (μ² + σ² − 1 − 2 ln σ), with logvar = 2 ln σ."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
@@ -278,3 +128,263 @@ def kl_between(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -
     """KL(N(μ₁, σ₁²) ‖ N(μ₂, σ₂²)) per element: ln(σ₂/σ₁) + (σ₁² + (μ₁ − μ₂)²) / (2 σ₂²) − ½."""
     distance = (mean1 - mean2).square()
     return 0.5 * (logvar2 - logvar1 + (logvar1 - logvar2).exp() + distance * (-logvar2).exp() - 1)
+
+
+class Club(nn.Module):
+    """Variational upper bound of a mutual information, and its estimator q(y|x) = N(μ(x), e^lv(x)).
+
+    MIRD (12), (13), (15); the bound is CLUB's (Cheng et al., ICML 2020). tanh keeps the variance within
+    [1/e, e]. Rows that `among`, (N,) bool, leaves out have no effect; without any row both results are 0.
+    """
+
+    def __init__(self, x_width: int, y_width: int, hidden: int):
+        super().__init__()
+        self.mean, self.logvar = (
+            nn.Sequential(nn.Linear(x_width, hidden), nn.ReLU(), nn.Linear(hidden, y_width)) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, x_width) -> μ and lv = ln σ², (N, y_width) in float32 at least."""
+        x = full_precision(x)
+        return full_precision(self.mean(x)), torch.tanh(full_precision(self.logvar(x)))
+
+    def nll(self, x: Tensor, y: Tensor, among: Tensor | None = None) -> Tensor:
+        """What the estimator minimises: mean_i Σ_d (y − μ)² e^−lv + lv, without ½ and constants; scalar."""
+        x, y, among = self._cleaned(x, y, among)
+        mean, logvar = self(x)
+        return masked_mean(((y - mean).square() * (-logvar).exp() + logvar).sum(dim=-1), among)
+
+    def upper_bound(self, x: Tensor, y: Tensor, among: Tensor | None = None) -> Tensor:
+        """Î of (12): log-likelihood of the pairs less that of all x_i with all y_j, j = i too; scalar.
+
+        The mean over j is taken in closed form, mean_j (y_j − μ_i)² = (ȳ − μ_i)² + mean_j (y_j − ȳ)²: no
+        N x N tensor, and exactly 0 with one row. May be negative.
+        """
+        x, y, among = self._cleaned(x, y, among)
+        mean, logvar = self(x)
+        count = among.sum().clamp(min=1)
+        centre = y.sum(dim=0) / count  # rows left out are 0
+        spread = (y - centre).square().masked_fill(~among[:, None], 0.0).sum(dim=0) / count
+        excess = (centre - mean).square() + spread - (y - mean).square()
+        return masked_mean((0.5 * excess * (-logvar).exp()).sum(dim=-1), among)
+
+    @staticmethod
+    def _cleaned(x: Tensor, y: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Zeros in the rows that are left out: a NaN there would reach the weights' gradients."""
+        if among is None:
+            among = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        outside = ~among[:, None]
+        return full_precision(x).masked_fill(outside, 0.0), full_precision(y).masked_fill(outside, 0.0), among
+
+
+# ------------------------------------------------------------------------------------------ sparse choices
+def sparsemax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Euclidean projection of each row of scores onto the simplex (Martins and Astudillo, ICML 2016).
+
+    Over the last dimension, in float32 at least. Masked entries are exactly 0 and get no gradient.
+
+    Parameters
+    ----------
+    scores : (..., T)
+    mask : broadcasts to the scores, True = may be chosen; None = all. A row without any gives zeros.
+    """
+    scores = full_precision(scores)
+    mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
+    top = scores.detach().masked_fill(~mask, -torch.inf).amax(dim=-1, keepdim=True)
+    top = top.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+    # What is 1 below the largest is never chosen: with -2 there all sums stay small, whatever the scores.
+    shifted = (scores - top).masked_fill(~mask, -2.0).clamp(min=-2.0)
+    ordered = shifted.sort(dim=-1, descending=True).values
+    sums = ordered.cumsum(dim=-1)
+    ranks = torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
+    chosen = (1 + ranks * ordered > sums).sum(dim=-1, keepdim=True)  # size of the support, at least 1
+    threshold = (sums.gather(-1, chosen - 1) - 1) / chosen
+    return (shifted - threshold).clamp(min=0.0).masked_fill(~mask, 0.0)
+
+
+def squared_cv(values: Tensor) -> Tensor:
+    """Squared coefficient of variation, unbiased variance / mean²: (E,) -> scalar; 0 for one value.
+
+    The balance of a mixture's experts, KHaR (6); Shazeer et al., ICLR 2017.
+    """
+    values = full_precision(values)
+    if values.numel() == 1:
+        return values.sum() * 0.0
+    return values.var() / (values.mean().square() + 1e-10)
+
+
+class SparseGate(nn.Module):
+    """Which k of the experts each row goes to, and with which weights: KHaR (4).
+
+    Always in float32 at least: rounded to bfloat16, scores tie, and the choice would follow the index.
+
+    Parameters
+    ----------
+    width : D of a row
+    experts, k : E and how many of them a row uses
+    noisy : in training add N(0, 1) (softplus(x W_n) + 0.01) to the scores, as Shazeer et al. do
+    """
+
+    def __init__(self, width: int, experts: int, k: int, noisy: bool = False):
+        super().__init__()
+        if not 1 <= k <= experts:
+            raise ParamsError(f"each row goes to k = {k} of {experts} experts; k must be 1 to {experts}")
+        self.k = k
+        self.score = nn.Linear(width, experts, bias=False)
+        nn.init.normal_(self.score.weight, std=1e-2)  # zeros would tie all experts at the start
+        self.noise = nn.Linear(width, experts, bias=False) if noisy else None
+        if self.noise is not None:
+            nn.init.zeros_(self.noise.weight)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., D) -> gates (..., E), k of them non-zero with sum 1; and the softmax over all E."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = full_precision(x)
+            scores = self.score(x)
+            if self.noise is not None and self.training:
+                scores = scores + torch.randn_like(scores) * (F.softplus(self.noise(x)) + 1e-2)
+            kept, chosen = scores.topk(self.k, dim=-1)
+            gates = torch.zeros_like(scores).scatter(-1, chosen, kept.softmax(dim=-1))
+            return gates, scores.softmax(dim=-1)
+
+
+# ------------------------------------------------------------------------------------- several modalities
+class MultimodalAdaptationGate(nn.Module):
+    """MAG: words shifted by what other modalities add to each of them. MIRD (3) to (6), after MAG-BERT.
+
+    Parameters
+    ----------
+    width : of a word, D
+    dims : width of each other modality, d_m; the text alone (empty) is left as it is before the LayerNorm
+    gate : activation of the gates; the paper says sigmoid, all published code relu
+    epsilon : longest shift, as a share of the word's length
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dims: dict[str, int],
+        gate: Literal["sigmoid", "relu"] = "sigmoid",
+        epsilon: float = 1.0,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.activation = torch.sigmoid if gate == "sigmoid" else torch.relu
+        self.epsilon = epsilon
+        self.gate = nn.ModuleDict({name: nn.Linear(dim + width, width) for name, dim in dims.items()})
+        self.project = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in dims.items()})
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, words: Tensor, shifts: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        """LayerNorm and dropout of w + λh, (B, T, D).
+
+        Parameters
+        ----------
+        words : (B, T, D)
+        shifts : modality -> (B, T, d_m), what it says beside each word
+        present : modality -> (B,) bool; an absent one adds nothing, whatever its values are
+        """
+        return self.dropout(self.norm(words + self.shift(words, shifts, present)))
+
+    def shift(self, words: Tensor, shifts: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        """λh with h = Σ_m g^m ⊙ Linear(x^m), g^m = act(Linear([x^m; w])) (3), (4): (B, T, D)."""
+        words = full_precision(words)
+        total = torch.zeros_like(words)
+        for name, project in self.project.items():
+            absent = ~present[name][:, None, None]
+            x = full_precision(shifts[name]).masked_fill(absent, 0.0)
+            gate = self.activation(self.gate[name](torch.cat([x, words], dim=-1)))
+            total = total + full_precision(gate * project(x)).masked_fill(absent, 0.0)
+        return shift_scale(words, total, self.epsilon) * total
+
+
+def shift_scale(words: Tensor, shift: Tensor, epsilon: float) -> Tensor:
+    """λ of (6), min(ε ‖w‖ / (‖h‖ + 1e-6), 1): (..., D), (..., D) -> (..., 1), so that ‖λh‖ ≤ ε ‖w‖."""
+    word, length = (x.norm(dim=-1, keepdim=True) for x in (words, shift))
+    return (epsilon * word / (length + 1e-6)).clamp(max=1.0).masked_fill(length == 0, 1.0)
+
+
+class PostNormAttention(nn.Module):
+    """LN(x + MHA(x, y, y)): attention from one sequence to itself or to another, with post-norm residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, D), y (B, L, D), mask (B, L) with a True in each row -> (B, T, D)."""
+        query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, T, D/H)
+        key, value = self.key_value(y).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(
+            query, key, value, mask[:, None, None, :], dropout_p=self.dropout.p if self.training else 0.0
+        )
+        return self.norm(x + self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
+
+
+class PostNormFeedForward(nn.Module):
+    """LN(x + FFN(x)): Linear, ReLU, Linear with post-norm residual, (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, width: int, feedforward: int, dropout: float):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(width, feedforward), nn.ReLU(), nn.Linear(feedforward, width))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.dropout(self.inner(x)))
+
+
+class CrossModalLayer(nn.Module):
+    """One layer of two streams that read each other; the weights are each stream's own."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
+        super().__init__()
+        self.cross1, self.cross2 = (PostNormAttention(width, heads, dropout) for _ in range(2))
+        self.self1, self.self2 = (PostNormAttention(width, heads, dropout) for _ in range(2))
+        self.inner1, self.inner2 = (PostNormFeedForward(width, feedforward, dropout) for _ in range(2))
+
+    def forward(self, x: Tensor, y: Tensor, mask1: Tensor, mask2: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T1, D), (B, T2, D), masks (B, T1), (B, T2) -> both anew; the two cross at the same time."""
+        x, y = self.cross1(x, y, mask2), self.cross2(y, x, mask1)
+        return self.inner1(self.self1(x, x, mask1)), self.inner2(self.self2(y, y, mask2))
+
+
+class CrossModalEncoder(nn.Module):
+    """Two streams that read each other, each summed up in a learnt token: SLaD (3) to (6), after MMML.
+
+    A layer is attention of each stream to the other, self-attention of each, feed-forward of each. The
+    learnt token comes first and is always real, so that a row without any real step is safe.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, feedforward: int, dropout: float):
+        super().__init__()
+        self.token1, self.token2 = (nn.Parameter(0.02 * torch.randn(width)) for _ in range(2))
+        self.layers = nn.ModuleList(
+            CrossModalLayer(width, heads, feedforward, dropout) for _ in range(layers)
+        )
+
+    def forward(self, first: Tensor, second: Tensor, mask1: Tensor, mask2: Tensor) -> tuple[Tensor, Tensor]:
+        """Last states of the two learnt tokens, (B, D) each.
+
+        Parameters
+        ----------
+        first, second : (B, T1, D), (B, T2, D), finite also where masked
+        mask1, mask2 : (B, T1), (B, T2)
+        """
+        x, mask1 = self._begun(self.token1, first, mask1)
+        y, mask2 = self._begun(self.token2, second, mask2)
+        for layer in self.layers:
+            x, y = layer(x, y, mask1, mask2)
+        return x[:, 0], y[:, 0]
+
+    @staticmethod
+    def _begun(token: Tensor, sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The sequence and its mask with the learnt token before them."""
+        begun = torch.cat([token.to(sequence).expand(len(sequence), 1, -1), sequence], dim=1)
+        return begun, F.pad(mask, (1, 0), value=True)

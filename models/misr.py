@@ -26,19 +26,8 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.common import (
-    Method,
-    MethodSettings,
-    Output,
-    Settings,
-    Share,
-    Training,
-    TransformerLayer,
-    full_precision,
-    kl_between,
-    kl_to_prior,
-    masked_mean,
-)
+from models.common import TransformerLayer, full_precision, kl_between, kl_to_prior, masked_mean
+from models.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
 from pipeline.batches import Batch
 from pipeline.errors import ParamsError
 
@@ -70,7 +59,8 @@ class MISRSettings(MethodSettings):
     training: MISRTraining = MISRTraining()
     max_steps: PositiveInt = 512  # [D] longest frozen input, L; sizes the table of positions
     num_tokens: PositiveInt = 50  # [P] "vector length T"; 39 on SIMS
-    width: PositiveInt = 128  # [P] d, also of the predictor's hidden layer
+    width: PositiveInt = 128  # [P] d
+    predictor_width: PositiveInt | None = None  # [P] of its hidden layer; null = width, 1024 on CHERMA
     heads: PositiveInt = 8  # [D] with head_dim: the sizes that give the paper's parameter counts
     head_dim: PositiveInt = 64  # [D]
     feedforward: PositiveInt = 128  # [D]
@@ -92,7 +82,7 @@ class MISROutput(Output):
     embedding : (B, T, d) H^m
     mean, logvar : (B, T, d) μ^m and 2 ln σ^m
     joint : (B, T, d) H^u
-    environments : (E, B) ŷ^e, the first row is `prediction`; (1, B) where no other row is needed
+    environments : (E, B) ŷ^e, or (E, B, C), the first row is `prediction`; alone where no other is needed
     reconstruction : (B, T, d) Ĥ^m; empty where not needed
     """
 
@@ -202,8 +192,14 @@ class MISR(Method):
     config: MISRSettings
     members: Tensor
 
-    def __init__(self, config: MISRSettings, dims: dict[str, int], backbone: nn.Module | None = None):
-        super().__init__(config, dims, backbone)
+    def __init__(
+        self,
+        config: MISRSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
         names, width = tuple(self.dims), config.width
         self.limits = dict.fromkeys(names, config.max_steps)
         if self.backbone is not None:
@@ -219,8 +215,9 @@ class MISR(Method):
         self.register_buffer("members", members, persistent=False)  # (E, M) bool
         self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
         self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
-        self.hidden = nn.Linear(width, width)
-        self.score = nn.Linear(width, 1)
+        hidden = config.predictor_width or width
+        self.hidden = nn.Linear(width, hidden)
+        self.score = nn.Linear(hidden, task.outputs)
 
     def forward(self, batch: Batch) -> MISROutput:
         """ŷ and the representations.
@@ -295,11 +292,11 @@ class MISR(Method):
         return joint + torch.einsum("emb,mb...->eb...", share.to(cues), cues)
 
     def predict(self, pooled: Tensor) -> Tensor:
-        """Φ after its mean, and the MLP, shared by all environments: (E, B, d) -> ŷ^e (E, B)."""
+        """Φ after its mean, and the MLP, one for all environments: (E, B, d) -> ŷ^e (E, B), or (E, B, C)."""
         hidden = F.relu(self.hidden(pooled))  # (E, B, d)
         # One mask for all: different ones would put noise under L_IC that no environment has made.
         kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
-        return full_precision(self.score(hidden * kept).squeeze(-1))
+        return self.task.shaped(self.score(hidden * kept))
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over
@@ -331,10 +328,9 @@ class MISR(Method):
             losses["invariance"] = risk_variance(risks)
         return losses
 
-    @staticmethod
-    def _risks(output: MISROutput, label: Tensor) -> Tensor:
-        """R^e: mean |ŷ^e − y| of each environment, (E,)."""
-        return (output.environments - label).abs().mean(dim=1)
+    def _risks(self, output: MISROutput, label: Tensor) -> Tensor:
+        """R^e: mean |ŷ^e − y| of each environment, or its mean cross-entropy, (E,)."""
+        return self.task.errors(output.environments, label).mean(dim=1)
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:

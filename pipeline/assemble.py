@@ -1,7 +1,8 @@
 """Clip table, transcripts and features of a dataset joined into one training set.
 
 `data/assembled/<dataset>/`: `train.parquet`, `valid.parquet`, `test.parquet`, `unlabeled.parquet` (all four
-are always written) and `stats.json`. A row is a clip, rows are sorted by clip id:
+are always written) and `stats.json`; assembled_files.py writes them. A row is a clip, rows are sorted by
+clip id:
 
 ==================  =======================================  ============================================
 clip table columns  as there, without `text`                 split, label, path, duration_s, ...
@@ -13,33 +14,36 @@ transcript          string                                   the transcript, nul
 The transcript cannot be called `text`, because that column holds the sequences of the text modality. What
 happens to the sequences is said in sequences.py; padding happens only in batches.py.
 
-Symbols: D columns of a modality, N steps of all clips, C clips.
+Where a waveform is chosen, each split has a second file, `train.waveform.parquet` ..., with the same clips in
+the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz, null where there is none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.clips import SPLITS, UNLABELED, facts_of
+from pipeline.assembled_files import Joined, write_set
+from pipeline.clips import SPLITS, UNLABELED, facts_of, target_column
 from pipeline.encoders import MODALITIES
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.params import NONE, AssembleParams
 from pipeline.sequences import UNSCALED, choose_columns, fit, scale, shorten
 from pipeline.shards import OK, Features
 
+if TYPE_CHECKING:
+    from pipeline.features import FeatureStore
+
 FORMAT = 1
-ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
+SAMPLE_RATE = 16_000  # Hz, of waveforms
 
 
 @dataclass
@@ -70,24 +74,6 @@ class AssembleReport:
         return "\n".join(lines)
 
 
-@dataclass
-class _Joined:
-    """One modality of all kept clips, end to end.
-
-    Attributes
-    ----------
-    values : (N, D) float32
-    real : (N,) bool, False for a frame without success
-    offsets : (C + 1,) int64, the steps of clip i are offsets[i] to offsets[i + 1]
-    present : (C,) bool
-    """
-
-    values: np.ndarray
-    real: np.ndarray
-    offsets: np.ndarray
-    present: np.ndarray
-
-
 def assemble(
     clips: pa.Table,
     transcripts: pa.Table,
@@ -95,10 +81,12 @@ def assemble(
     params: AssembleParams,
     out: Path,
     dataset: str,
+    waveform: FeatureStore | None = None,
 ) -> AssembleReport:
     """Write the training set of a dataset; equal input gives equal bytes.
 
-    A clip is left out only when it has no label (outside the unlabeled split) or none of the modalities.
+    A clip is left out only when it has no label (outside the unlabeled split) or none of the modalities. Its
+    waveform does not count: methods that do not read it would have nothing of the clip.
 
     Parameters
     ----------
@@ -106,10 +94,12 @@ def assemble(
     transcripts : the transcript table
     features : the store of each modality that `params` chooses; others are not looked at
     out : the folder to write; it is replaced as a whole
+    waveform : the store that `params.waveform` names; it is read clip by clip
 
     Raises
     ------
-    ParamsError : no modality is chosen, or a pattern of `columns` matches nothing
+    ParamsError : no modality is chosen, a pattern of `columns` matches nothing, or features stand where a
+        waveform belongs (or the other way round)
     FormatError : features that are missing, of another dataset, or not finite
     MsaError : no clip to train with, or a modality that no train clip has
     """
@@ -118,15 +108,20 @@ def assemble(
     if not modalities:
         raise ParamsError(f"{where}: text, audio and visual are all `none`; name features for at least one")
     known = set(clips["clip_id"].to_pylist())
-    for modality in modalities:
-        _check_store(features.get(modality), known, f"{where}.{modality}", getattr(params, modality))
-    chosen = {modality: features[modality] for modality in modalities}
+    chosen = {
+        modality: _checked(features.get(modality), known, f"{where}.{modality}", getattr(params, modality))
+        for modality in modalities
+    }
+    stores = dict(chosen)
+    if params.waveform != NONE:
+        ledger = waveform.ledger() if waveform is not None else None
+        stores["waveform"] = _checked(ledger, known, f"{where}.waveform", params.waveform)
 
     kept, left_out = _keep(clips, chosen)
     table = clips.take(pa.array(kept, pa.int64()))
     clip_ids, splits = table["clip_id"].to_pylist(), table["split"].to_pylist()
-    counts = _count(splits, clip_ids, left_out, chosen)
-    counts["ignored"] = {modality: len(store.rows.keys() - known) for modality, store in chosen.items()}
+    counts = _count(splits, clip_ids, left_out, stores)
+    counts["ignored"] = {modality: len(store.rows.keys() - known) for modality, store in stores.items()}
     train_clips = counts["train"]["clips"]
     if train_clips == 0:
         raise MsaError(
@@ -134,7 +129,7 @@ def assemble(
             f"left out: {_listed(counts['left_out']) or 'none'}. Check splits and labels of the label file"
         )
     entries: dict[str, dict[str, Any]] = {}
-    joined: dict[str, _Joined] = {}
+    joined: dict[str, Joined] = {}
     for modality, store in chosen.items():
         entry = entries[modality] = _entry(modality, store.meta, params, where)
         part = joined[modality] = _join(clip_ids, store, entry, f"{where}.{modality}")
@@ -147,25 +142,44 @@ def assemble(
         entry["mean"], entry["sd"] = fit(part.values[:steps], part.real[:steps], entry)
         scale(part.values, part.real, entry)
 
-    facts, feature_set = facts_of(clips), _fingerprint(entries)
+    sound = None
+    if waveform is not None and "waveform" in stores:
+        if not counts["train"]["waveform"]:
+            raise MsaError(
+                f"{where}.waveform: none of {train_clips} train clips has sound; "
+                "set it to `none`, or see the errors in its features"
+            )
+        sound = waveform.stream()
+
+    facts, feature_set = facts_of(clips), _fingerprint(entries, stores)
     stats = {
         "format": FORMAT,
         "dataset": dataset,
         "task": facts.task,
         "label_range": facts.label_range,
+        "class_names": facts.class_names,
         "feature_set": feature_set,
         "counts": counts,
         "left_out": left_out,
         "modalities": entries,
     }
+    if "waveform" in stores:
+        meta = stores["waveform"].meta
+        stats["waveform"] = {
+            "encoder": meta["encoder"],
+            "fingerprint": meta["fingerprint"],
+            "provenance": {key: meta[key] for key in sorted(meta) if key != "column_names"},
+            "sample_rate": SAMPLE_RATE,
+        }
     texts = dict(zip(transcripts["clip_id"].to_pylist(), transcripts["text"].to_pylist(), strict=True))
     spoken = pa.array([texts.get(clip_id) for clip_id in clip_ids], pa.string())
-    _write(table.drop_columns(["text"]).append_column("transcript", spoken), splits, joined, stats, out)
+    write_set(table.drop_columns(["text"]).append_column("transcript", spoken), joined, sound, stats, out)
     return AssembleReport(dataset, feature_set, counts, left_out)
 
 
 # ------------------------------------------------------------------------------------------------ joining
-def _check_store(store: Features | None, known: set[str], key: str, value: str) -> None:
+def _checked(store: Features | None, known: set[str], key: str, value: str) -> Features:
+    """The store, when it is one of this dataset and of the right kind."""
     if store is None or not store.rows:
         raise FormatError(
             f"{key} is {value!r}, but there are no features; run that stage, or set it to `none`"
@@ -175,12 +189,25 @@ def _check_store(store: Features | None, known: set[str], key: str, value: str) 
             f"{key} is {value!r}: none of its {len(store.rows)} clips is in the clip table (there: "
             f"{min(store.rows)!r}, here: {min(known, default=None)!r}); are they of another dataset?"
         )
+    found = (store.meta["dtype"], store.meta["frame_rate"])
+    if key.endswith(".waveform") and found != ("int16", SAMPLE_RATE):
+        raise ParamsError(
+            f"{key} is {value!r}, {found[0]} features at {found[1]} frames a second; expected the sound "
+            f"itself (int16, {SAMPLE_RATE} Hz), as an encoder of kind waveform16k stores it"
+        )
+    if not key.endswith(".waveform") and found[0] == "int16":
+        raise ParamsError(
+            f"{key} is {value!r}, the sound itself; name it under {key.rpartition('.')[0]}.waveform, and "
+            "features (or `none`) here"
+        )
+    return store
 
 
 def _keep(clips: pa.Table, chosen: dict[str, Features]) -> tuple[list[int], dict[str, str]]:
     """Row numbers of the kept clips, ordered by split and clip id; and the reasons of the others."""
     kept, left_out = [], {}
-    columns = (clips[name].to_pylist() for name in ("clip_id", "split", "label"))
+    target = target_column(facts_of(clips).task)
+    columns = (clips[name].to_pylist() for name in ("clip_id", "split", target))
     for i, (clip_id, split, label) in enumerate(zip(*columns, strict=True)):
         missing = {modality: _missing(store, clip_id) for modality, store in chosen.items()}
         if label is None and split != UNLABELED:
@@ -249,7 +276,7 @@ def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: s
     }
 
 
-def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str) -> _Joined:
+def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str) -> Joined:
     """The shortened, not yet scaled sequences of the clips."""
     rows = [store.rows.get(clip_id) for clip_id in clip_ids]
     blocks = [row.features if row is not None and row.status == OK else None for row in rows]
@@ -264,57 +291,12 @@ def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str)
         values[steps], real[steps] = shorten(block, store.meta["column_names"], entry)
         if not np.isfinite(values[steps][real[steps]]).all():
             raise FormatError(f"{key}: features of clip {clip_ids[i]!r} are not finite; extract it again")
-    return _Joined(values, real, offsets, np.array([block is not None for block in blocks], np.bool_))
+    return Joined(values, real, offsets, np.array([block is not None for block in blocks], np.bool_))
 
 
-def _fingerprint(entries: dict[str, dict[str, Any]]) -> str:
+def _fingerprint(entries: dict[str, dict[str, Any]], stores: dict[str, Features]) -> str:
     keys = ("fingerprint", "columns", "max_steps", "shorten", "normalized")
     identity = {modality: {key: entry[key] for key in keys} for modality, entry in entries.items()}
+    if "waveform" in stores:
+        identity["waveform"] = {"fingerprint": stores["waveform"].meta["fingerprint"]}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------ writing
-def _write(
-    table: pa.Table, splits: list[str], joined: dict[str, _Joined], stats: dict[str, Any], out: Path
-) -> None:
-    """All files under a temporary name, then one rename, so that `out` is never half a set."""
-    partial, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("partial", "old"))
-    for folder in (partial, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir(parents=True)
-    start = 0
-    for split in SPLITS:
-        stop = start + splits.count(split)
-        part = table.slice(start, stop - start)
-        for modality, sequences in joined.items():
-            part = part.append_column(modality, _lists(sequences, start, stop))
-            part = part.append_column(f"{modality}_present", pa.array(sequences.present[start:stop]))
-        pq.write_table(
-            part,
-            partial / f"{split}.parquet",
-            row_group_size=ROW_GROUP,
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            column_encoding={
-                f"{modality}.list.element.list.element": "BYTE_STREAM_SPLIT" for modality in joined
-            },
-            write_statistics=["clip_id"],
-        )
-        start = stop
-    (partial / "stats.json").write_text(json.dumps(stats, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _lists(sequences: _Joined, start: int, stop: int) -> pa.Array:
-    """Clips start to stop as list<fixed_size_list<float32>[D]>, without a copy; null where not present."""
-    offsets = sequences.offsets[start : stop + 1]
-    flat = pa.array(sequences.values[offsets[0] : offsets[-1]].reshape(-1))
-    return pa.ListArray.from_arrays(
-        pa.array((offsets - offsets[0]).astype(np.int32)),
-        pa.FixedSizeListArray.from_arrays(flat, sequences.values.shape[1]),
-        mask=pa.array(~sequences.present[start:stop]),
-    )

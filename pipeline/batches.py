@@ -1,7 +1,7 @@
-"""The assembled training set in memory, and batches of it on the device.
+"""Batches on the device, and the splits that they are cut from (training_set.py reads these).
 
-The whole set is loaded once: per modality the sequences of all clips lie end to end in one tensor on the
-device, and a batch is gathered from it by index arithmetic, without a loop over clips.
+The sequences of all clips of a split lie end to end in one tensor on the device, and a batch is gathered from
+it by index arithmetic, without a loop over clips.
 
 Shapes: B clips of a batch, T time steps (the longest of the batch, at least 1), D features, C clips of a
 split, N steps of a split. Masks: True = real.
@@ -9,26 +9,18 @@ split, N steps of a split. Masks: True = real.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.errors import FormatError
-
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from models.backbones import Tokenizer
 
-FORMAT = 1  # of the assembled set
-SPLITS = ("train", "valid", "test", "unlabeled")
 LABELS = ("label", "label_text", "label_audio", "label_visual")
+FULL_SCALE = 32_768  # of int16 samples
 
 
 @dataclass
@@ -64,22 +56,80 @@ class Tokens:
 
 
 @dataclass
-class Batch:
-    """What a method sees. Modalities by name; None = the training set has no such modality.
+class Waveform:
+    """The sound of a batch, 16 kHz mono.
 
-    `tokens` stands beside `text` when the method fine-tunes its text encoder (`text` is then None).
-    Labels are (B,) float32; they are NaN where the corpus has none.
+    Attributes
+    ----------
+    values : (B, S) float32 in [-1, 1], zero where masked
+    mask : (B, S) bool
+    present : (B,) bool, False where the clip has no sound
+    """
+
+    values: Tensor
+    mask: Tensor
+    present: Tensor
+
+
+@dataclass(kw_only=True)
+class Inputs:
+    """What a method sees of a clip, or of the utterances before it. Modalities by name; None = not read.
+
+    `tokens` stands beside `text` when the method fine-tunes its text encoder (`text` is then None), and
+    `waveform` in the same way beside `audio`.
+    """
+
+    text: Sequences | None = None
+    audio: Sequences | None = None
+    visual: Sequences | None = None
+    tokens: Tokens | None = None
+    waveform: Waveform | None = None
+
+
+@dataclass(kw_only=True)
+class Batch(Inputs):
+    """Clips with their labels.
+
+    Attributes
+    ----------
+    label, label_text, label_audio, label_visual : (B,) float32: the sentiment, or the index of the class;
+        of all modalities together, and of each alone. NaN where the corpus has none
+    labeled : (B,) bool, False for clips of the split `unlabeled`
+    context : the utterances before each clip as one, None where the method does not ask for them
     """
 
     clip_ids: list[str]
-    text: Sequences | None
-    audio: Sequences | None
-    visual: Sequences | None
-    tokens: Tokens | None
     label: Tensor
     label_text: Tensor
     label_audio: Tensor
     label_visual: Tensor
+    labeled: Tensor
+    context: Inputs | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a method reads a training set beside its feature sequences.
+
+    Attributes
+    ----------
+    tokenizer : of the text encoder that it fine-tunes; the transcripts then become `Batch.tokens`, and the
+        text features are not read
+    max_tokens : special ones included; what is longer is cut
+    sentence_case : all but the first letter in lower case, for corpora in capitals and encoders that care
+    waveform : samples of each clip's sound, from its start; 0 = the sound is not read
+    context : utterances before the clip, of the same video and split; 0 = none are read
+    context_keep : which end of a context stays where it is longer than a clip may be
+    unlabeled : clips of the split `unlabeled` beside each labeled one in training; 0 = they are not read
+    """
+
+    tokenizer: Tokenizer | None = None
+    max_tokens: int = 50
+    sentence_case: bool = False
+    waveform: int = 0
+    context: int = 0
+    context_keep: Literal["first", "last"] = "last"
+    unlabeled: int = 0
 
 
 @dataclass
@@ -106,6 +156,20 @@ class Ragged:
         starts = counts.cumsum(0) - counts
         return cls(torch.from_numpy(flat).to(device), starts.to(device), counts.to(device), counts)
 
+    def take(self, clips: Tensor) -> Ragged:
+        """These clips (row numbers, on the CPU); the rows themselves stay where they are."""
+        rows = clips.to(self.flat.device)
+        return Ragged(self.flat, self.starts[rows], self.counts[rows], self.lengths[clips])
+
+    def joined(self, other: Ragged) -> Ragged:
+        """The clips of both, the other's last."""
+        flat = torch.cat([self.flat[:-1], other.flat])
+        starts = torch.cat([self.starts, other.starts + len(self.flat) - 1])
+        counts, lengths = (
+            torch.cat(pair) for pair in ((self.counts, other.counts), (self.lengths, other.lengths))
+        )
+        return Ragged(flat, starts, counts, lengths)
+
     def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers, here and there)."""
         width = max(1, int(self.lengths[clips].max()))  # 1 where no clip has it: shapes stay
@@ -118,95 +182,123 @@ class Ragged:
 
 
 @dataclass
+class Streams:
+    """What is read of every clip of a split (or of what came before it), as `Inputs` has it of a batch.
+
+    Attributes
+    ----------
+    sequences : modality -> its features
+    tokens : token ids, None where not read
+    waveform : int16 samples, None where not read
+    """
+
+    sequences: dict[str, Ragged]
+    tokens: Ragged | None = None
+    waveform: Ragged | None = None
+
+    def all(self) -> list[Ragged]:
+        """Every stream that is there."""
+        return [
+            *self.sequences.values(),
+            *(part for part in (self.tokens, self.waveform) if part is not None),
+        ]
+
+    def padded(self, indices: Tensor, rows: Tensor) -> dict[str, Any]:
+        """The fields of `Inputs` for these clips (row numbers, on the CPU and on the device)."""
+        fields: dict[str, Any] = {
+            name: Sequences(*ragged.pad(indices, rows)) for name, ragged in self.sequences.items()
+        }
+        if self.tokens is not None:
+            fields["tokens"] = Tokens(*self.tokens.pad(indices, rows))
+        if self.waveform is not None:
+            samples, mask, present = self.waveform.pad(indices, rows)
+            fields["waveform"] = Waveform(samples.float() / FULL_SCALE, mask, present)
+        return fields
+
+    def take(self, clips: Tensor) -> Streams:
+        """These clips (row numbers, on the CPU)."""
+        return Streams(
+            {name: part.take(clips) for name, part in self.sequences.items()},
+            self.tokens and self.tokens.take(clips),
+            self.waveform and self.waveform.take(clips),
+        )
+
+    def joined(self, other: Streams) -> Streams:
+        """The clips of both, the other's last."""
+        return Streams(
+            {name: part.joined(other.sequences[name]) for name, part in self.sequences.items()},
+            self.tokens.joined(other.tokens) if self.tokens and other.tokens else None,
+            self.waveform.joined(other.waveform) if self.waveform and other.waveform else None,
+        )
+
+
+@dataclass
 class Split:
     """One split; everything but names and lengths is on the device.
 
     Attributes
     ----------
     clip_ids : C names, sorted
-    sequences : modality -> its sequences
-    tokens : token ids, None unless a tokenizer was given
-    label, label_text, label_audio, label_visual : (C,) float32, NaN where there is none
-    lengths : (C,) int64, on the CPU: the steps of all modalities together. Every modality is padded for
-        itself and costs about its own steps, so their sum ranks clips by what they cost in a batch (the
-        longest modality would not: pooled audio and visual are nearly always max_steps long)
+    streams : what is read of each clip
+    context : the same of the utterances before it, None where the method does not ask for them
+    labels : name in LABELS -> (C,) float32, NaN where there is none
+    labeled : (C,) bool, False for clips of the split `unlabeled`
+    lengths : (C,) int64, on the CPU: the steps of all streams together. Every stream is padded for itself
+        and costs about its own steps, so their sum ranks clips by what they cost in a batch (the longest
+        modality would not: pooled audio and visual are nearly always max_steps long)
     """
 
     clip_ids: list[str]
-    sequences: dict[str, Ragged]
-    tokens: Ragged | None
-    label: Tensor
-    label_text: Tensor
-    label_audio: Tensor
-    label_visual: Tensor
+    streams: Streams
+    context: Streams | None
+    labels: dict[str, Tensor]
+    labeled: Tensor
     lengths: Tensor
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
+    @property
+    def label(self) -> Tensor:
+        """(C,) float32, the target."""
+        return self.labels["label"]
+
     def batch(self, indices: Tensor) -> Batch:
         """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest."""
-        rows = indices.to(self.label.device, non_blocking=True)
-        padded = {name: Sequences(*ragged.pad(indices, rows)) for name, ragged in self.sequences.items()}
+        rows = indices.to(self.labeled.device, non_blocking=True)
+        context = None if self.context is None else Inputs(**self.context.padded(indices, rows))
+        labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
         return Batch(
             clip_ids=[self.clip_ids[i] for i in indices.tolist()],
-            text=padded.get("text"),
-            audio=padded.get("audio"),
-            visual=padded.get("visual"),
-            tokens=Tokens(*self.tokens.pad(indices, rows)) if self.tokens is not None else None,
-            label=self.label[rows],
-            label_text=self.label_text[rows],
-            label_audio=self.label_audio[rows],
-            label_visual=self.label_visual[rows],
+            labeled=self.labeled[rows],
+            context=context,
+            **labels,
+            **self.streams.padded(indices, rows),
         )
 
+    def take(self, clips: Tensor) -> Split:
+        """These clips (row numbers, on the CPU), in this order."""
+        rows = clips.to(self.labeled.device)
+        return Split(
+            [self.clip_ids[i] for i in clips.tolist()],
+            self.streams.take(clips),
+            self.context and self.context.take(clips),
+            {name: values[rows] for name, values in self.labels.items()},
+            self.labeled[rows],
+            self.lengths[clips],
+        )
 
-@dataclass
-class TrainingSet:
-    """An assembled set on the device.
-
-    Attributes
-    ----------
-    splits : those that were read, of train, valid, test, unlabeled
-    dims : features of each modality; with a tokenizer text is not among them
-    stats : stats.json
-    """
-
-    splits: dict[str, Split]
-    dims: dict[str, int]
-    stats: dict[str, Any]
-
-    @classmethod
-    def load(
-        cls,
-        folder: Path,
-        tokenizer: Tokenizer | None = None,
-        max_tokens: int = 50,
-        device: str | torch.device = "cpu",
-        only: Collection[str] = SPLITS,
-    ) -> TrainingSet:
-        """Read `data/assembled/<dataset>`.
-
-        Parameters
-        ----------
-        tokenizer : of the text encoder that a method fine-tunes; the transcripts then become `Batch.tokens`
-            and the text features are not read
-        max_tokens : special ones included; what is longer is cut
-        only : splits to read; the files of the others are not opened
-
-        Raises
-        ------
-        FormatError : not an assembled set, of another format version, or a clip without any modality
-        """
-        stats = read_stats(folder)
-        modalities = [name for name in stats["modalities"] if name != "text" or tokenizer is None]
-        dims = {name: int(stats["modalities"][name]["dim"]) for name in modalities}
-        splits = {
-            name: _read_split(folder / f"{name}.parquet", dims, tokenizer, max_tokens, device)
-            for name in SPLITS
-            if name in only
-        }
-        return cls(splits, dims, stats)
+    def with_unlabeled(self, unlabeled: Split) -> Split:
+        """This split's clips, then the unlabeled ones."""
+        assert self.context is None  # no method asks for both
+        return Split(
+            self.clip_ids + unlabeled.clip_ids,
+            self.streams.joined(unlabeled.streams),
+            None,
+            {name: torch.cat([values, unlabeled.labels[name]]) for name, values in self.labels.items()},
+            torch.cat([self.labeled, unlabeled.labeled]),
+            torch.cat([self.lengths, unlabeled.lengths]),
+        )
 
 
 # ------------------------------------------------------------------------------------------------- orders
@@ -238,87 +330,17 @@ def ordered_batches(lengths: Tensor, batch_size: int) -> list[Tensor]:
     return list(lengths.argsort(descending=True, stable=True).split(batch_size)) if len(lengths) else []
 
 
-# ------------------------------------------------------------------------------------------------ reading
-def read_stats(folder: Path) -> dict[str, Any]:
-    """stats.json of an assembled set; FormatError where it is none, or of another format version."""
-    path = folder / "stats.json"
-    try:
-        stats: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = stats["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"{folder}: not an assembled set ({path.name}: {error}); run its assemble stage"
-        ) from error
-    if version != FORMAT:
-        raise FormatError(
-            f"{folder}: assembled set of format {version}, this version reads {FORMAT}; "
-            "run its assemble stage again"
-        )
-    return stats
+def companions(rows: Tensor, labeled: int, ratio: int, unlabeled: int) -> Tensor:
+    """Rows of a batch with those of its unlabeled companions behind: MIRD's Algorithm 1.
 
+    Row i is joined by the unlabeled clips number i + k · labeled, k = 0 .. ratio - 1, in a pool that is
+    cycled where it is too short.
 
-def _read_split(
-    path: Path,
-    dims: dict[str, int],
-    tokenizer: Tokenizer | None,
-    max_tokens: int,
-    device: str | torch.device,
-) -> Split:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path, columns=["clip_id", "transcript", *LABELS, *dims])
-    except (OSError, pa.ArrowException) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); run the assemble stage again") from error
-    clip_ids = table["clip_id"].to_pylist()
-    sequences = {
-        name: _read_sequences(table[name], dim, f"{path}: {name}", device) for name, dim in dims.items()
-    }
-    tokens = None
-    if tokenizer is not None:
-        tokens = _tokenize(table["transcript"].to_pylist(), tokenizer, max_tokens, device)
-    lengths = torch.zeros(len(clip_ids), dtype=torch.int64)
-    for ragged in [*sequences.values(), *([tokens] if tokens is not None else [])]:
-        lengths += ragged.lengths
-    empty = [clip_id for clip_id, length in zip(clip_ids, lengths.tolist(), strict=True) if length == 0]
-    if empty:
-        needed = [*dims, *(["transcript"] if tokens is not None else [])]
-        raise FormatError(
-            f"{path}: {len(empty)} clip(s) without any of {', '.join(needed)}: {', '.join(empty[:5])}; "
-            "choose another modality for them in `assemble`, or take them out of the label file"
-        )
-    labels = {
-        name: torch.from_numpy(table[name].to_numpy().astype(np.float32)).to(device)  # null becomes NaN
-        for name in LABELS
-    }
-    return Split(clip_ids, sequences, tokens, **labels, lengths=lengths)
-
-
-def _read_sequences(column: pa.ChunkedArray, dim: int, where: str, device: str | torch.device) -> Ragged:
-    """list<fixed_size_list<float32>[dim]>, null = not present; each value is copied once, never a list."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = pa.list_(pa.list_(pa.float32(), dim))
-    if column.type != kind:
-        raise FormatError(f"{where} is of type {column.type}, expected {kind}; run the assemble stage again")
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    flat = np.zeros((int(lengths.sum()) + 1, dim), np.float32)  # and the padding row
-    at = 0
-    for chunk in column.chunks:
-        values = chunk.flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
-        flat[at : at + len(values)] = values
-        at += len(values)
-    return Ragged.of(flat, lengths, device)
-
-
-def _tokenize(
-    texts: list[str | None], tokenizer: Tokenizer, max_tokens: int, device: str | torch.device
-) -> Ragged:
-    """Token ids of the transcripts; no token at all where there is none."""
-    spoken = [i for i, text in enumerate(texts) if text and text.strip()]
-    ids = tokenizer.encode([str(texts[i]) for i in spoken], max_tokens) if spoken else []
-    lengths = np.zeros(len(texts), np.int64)
-    lengths[spoken] = [len(row) for row in ids]
-    return Ragged.of(np.concatenate([*ids, [tokenizer.pad_id]]).astype(np.int64), lengths, device)
+    Parameters
+    ----------
+    rows : (B,) row numbers below `labeled`; the unlabeled clips are the rows from there on
+    """
+    if ratio == 0 or unlabeled == 0:
+        return rows
+    picked = [labeled + (rows + k * labeled) % unlabeled for k in range(ratio)]
+    return torch.cat([rows, *picked])

@@ -15,6 +15,7 @@ import random
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
 SAVE_SHARE = 0.03  # of the time, spent on saving, at most (large models, slow disks)
 
@@ -36,14 +37,14 @@ class State:
     Attributes
     ----------
     epoch : epochs done
-    best_epoch, best_mae : the epoch with the lowest validation MAE so far (the earlier of equals), from 1
+    best_epoch, best_loss : the epoch with the lowest validation loss so far (the earlier of equals), from 1
     best_weights : the model's state at the end of that epoch, on the CPU
     curves : one row an epoch, see pipeline/curves.py
     """
 
     epoch: int = 0
     best_epoch: int = 0
-    best_mae: float = float("inf")
+    best_loss: float = float("inf")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     curves: list[dict[str, float]] = field(default_factory=list)
 
@@ -57,7 +58,7 @@ class Checkpoint:
         self._saved_at = time.monotonic()
         self._cost_s = 0.0  # of the last save
 
-    def load(self, model: nn.Module, optimizer: Optimizer, order: torch.Generator) -> State:
+    def load(self, model: nn.Module, optimizers: Sequence[Optimizer], order: torch.Generator) -> State:
         """Put everything back where the last save found it; a new State where there is none.
 
         A file that cannot be read (a disk that was full, say) is told on stderr and started over.
@@ -70,13 +71,14 @@ class Checkpoint:
             print(f"{self._file} cannot be read ({error!r}); starting from the first epoch", file=sys.stderr)
             return State()
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         order.set_state(saved["order"])
         _set_random_states(saved["random"])
         return State(**saved["state"])
 
     def save_if_due(
-        self, state: State, model: nn.Module, optimizer: Optimizer, order: torch.Generator
+        self, state: State, model: nn.Module, optimizers: Sequence[Optimizer], order: torch.Generator
     ) -> None:
         """Write the state unless the last save is too recent. The clock decides when, never what."""
         started = time.monotonic()
@@ -89,7 +91,7 @@ class Checkpoint:
                 {
                     "state": vars(state),
                     "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                     "order": order.get_state(),
                     "random": _random_states(),
                 },

@@ -84,6 +84,7 @@ CLIP_SCHEMA = pa.schema(
     ]
 )
 LABELS = ("label", "label_text", "label_audio", "label_visual")
+CLASSES = ("class_label", "class_text", "class_audio", "class_visual")
 NEVER_NULL = ("clip_id", "video_id", "split", "language", "position", "status")
 
 
@@ -112,7 +113,7 @@ class ClipFacts:
     def of(cls, name: str, dataset: DatasetParams) -> ClipFacts:
         """The facts of a dataset of params.yaml; an absolute root is one machine's and left out."""
         root = None if Path(dataset.root).is_absolute() else Path(dataset.root).as_posix()
-        return cls(name, dataset.language, dataset.label_range, root=root)
+        return cls(name, dataset.language, dataset.label_range, dataset.task, tuple(dataset.classes), root)
 
     def to_json(self) -> bytes:
         return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True, ensure_ascii=False).encode()
@@ -125,6 +126,11 @@ def facts_of(table: pa.Table) -> ClipFacts:
     known["label_range"] = tuple(known["label_range"])
     known["class_names"] = tuple(known["class_names"])
     return ClipFacts(**known)
+
+
+def target_column(task: str) -> str:
+    """The column that is to be predicted."""
+    return "class_label" if task == "classification" else "label"
 
 
 # --------------------------------------------------------------------------------------------- making rows
@@ -228,6 +234,7 @@ def write_clips(table: pa.Table, path: Path | str, facts: ClipFacts) -> None:
     rows = table.select(CLIP_SCHEMA.names).sort_by("clip_id").combine_chunks()
     rows = rows.replace_schema_metadata().cast(CLIP_SCHEMA)
     _check(rows, str(path))
+    _check_classes(rows, str(path), facts)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -272,6 +279,7 @@ def read_clips(path: Path | str) -> pa.Table:
     if not table.schema.equals(CLIP_SCHEMA):
         raise FormatError(f"{path}: {_difference(table.schema)}; run the ingest stage of {dataset!r} again")
     _check(table, str(path))
+    _check_classes(table, str(path), facts_of(table))
     return table
 
 
@@ -305,3 +313,13 @@ def _check(table: pa.Table, source: str) -> None:
             problems.append(f"column {name!r} holds NaN or infinity; an absent label is null")
     if problems:
         raise FormatError(f"{source}: {'; '.join(problems)}")
+
+
+def _check_classes(table: pa.Table, source: str, facts: ClipFacts) -> None:
+    """Raise FormatError where a class is none of the dataset's."""
+    count = len(facts.class_names)
+    for name in CLASSES:
+        strange = {index for index in table[name].to_pylist() if index is not None} - set(range(count))
+        if strange:
+            expected = f"0 to {count - 1}" if count else "none: the dataset is a regression"
+            raise FormatError(f"{source}: column {name!r} holds class {min(strange)}, expected {expected}")

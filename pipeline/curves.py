@@ -1,10 +1,10 @@
 """Learning curves while a run goes on: on disk through DVCLive, and a line or a bar on the terminal.
 
 A row is one epoch: `epoch` (from 1), `total` (the weighted sum), one column a loss term (unweighted) and a
-diagnostic of the method, all means over the epoch's batches, then `valid_mae` (label units) and `lr` (of
+diagnostic of the method, all means over the epoch's batches, then `valid_loss` (of the task) and `lr` (of
 everything but a fine-tuned backbone).
 
-DVCLive writes `plots/metrics/train/<term>.tsv`, `plots/metrics/valid/mae.tsv`, `plots/metrics/lr.tsv` and
+DVCLive writes `plots/metrics/train/<term>.tsv`, `plots/metrics/valid/loss.tsv`, `plots/metrics/lr.tsv` and
 `metrics.json`. It is not on every training machine; without it the same files are written here.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Row = dict[str, float]
-OWN_NAMES = {"valid_mae": "valid/mae", "lr": "lr"}  # all else is train/<column>
+OWN_NAMES = {"valid_loss": "valid/loss", "lr": "lr"}  # all else is train/<column>
 LINE_EVERY = 10  # epochs, where there is no terminal
 
 
@@ -126,10 +126,10 @@ class Progress:
         self._started = time.monotonic()
         self._bar = _open_bar(title, done, total) if sys.stderr.isatty() else None
 
-    def show(self, row: Row, best_epoch: int, best_mae: float) -> None:
+    def show(self, row: Row, best_epoch: int, best_loss: float) -> None:
         """After an epoch."""
         epoch = int(row["epoch"])
-        words = f"valid MAE {row['valid_mae']:.4f} (best {best_mae:.4f} in epoch {best_epoch})"
+        words = f"valid loss {row['valid_loss']:.4f} (best {best_loss:.4f} in epoch {best_epoch})"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=epoch, words=words)
         elif epoch % LINE_EVERY == 0 or epoch == self._total:

@@ -24,7 +24,10 @@ from pipeline.params import EncoderParams, MediaLimits
 # kind -> module and class; imported only when asked for, so that `--help` stays light
 REGISTRY: dict[str, dict[str, str]] = {
     "text": {"hf": "pipeline.text.hf:TransformerStates"},
-    "audio": {"librosa33": "pipeline.audio.librosa33:Librosa33"},
+    "audio": {
+        "librosa33": "pipeline.audio.librosa33:Librosa33",
+        "waveform16k": "pipeline.audio.waveform16k:Waveform16k",
+    },
     "visual": {"facemesh": "pipeline.visual.facemesh:FaceMesh"},
 }
 MODALITIES = tuple(REGISTRY)
@@ -59,6 +62,7 @@ class Encoded:
     ----------
     features : shape (n_frames, dim), n_frames >= 1, in the encoder's `dtype`, finite
     times : shape (n_frames,), float32, centres of the frames in seconds from the clip's start; None for text
+        and for waveforms, whose sample j is at j / frame_rate
     note : what a reader should know of a good row ("no face in 75 frames", "silent"); empty if nothing
     token_ids, char_start, char_end : shape (n_frames,), int32; text only; special tokens included with
         offsets -1; offsets count characters of the clip's text

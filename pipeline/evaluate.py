@@ -1,8 +1,8 @@
 """A run scored: the one checkpoint that training chose, on the validation and, once, on the test split.
 
-`results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the dataset's metric set; `floor`, the
-mean absolute errors of a predictor that always says the training labels' median; number of clips; best epoch;
-feature set. Beside it the test predictions, and the run's learning curves, so that a clone without data has
+`results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the dataset's metric set; `floor`,
+what a predictor that only knows the training labels reaches; number of clips; best epoch; feature set; task
+and classes. Beside it the test predictions, and the run's learning curves, so that a clone without data has
 them. All are the same bytes for the same run and data.
 """
 
@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from models.common import Method
-from pipeline.batches import TrainingSet, read_stats
+from models.method import Method
 from pipeline.errors import FormatError, MsaError, ParamsError
+from pipeline.fabric import open_fabric, reproducible
 from pipeline.layout import ResultFiles
-from pipeline.metrics import METRIC_SETS, MetricWarning
+from pipeline.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method, write_json, write_predictions
-from pipeline.train import open_fabric, predict, reproducible
+from pipeline.train import predict, task_of
+from pipeline.training_set import TrainingSet, read_stats
 
 FORMAT = 1  # of the results
 DECIMALS = 6
@@ -45,48 +47,64 @@ def evaluate(
     ----------
     run : run folder of a training
     assembled : assembled set with the features that the run was trained on
-    metric_set : a name of metrics.METRIC_SETS
+    metric_set : a name of metrics.METRIC_SETS, or `cls` for a classification
     device : `auto`, `cpu`, `cuda` or `cuda:<index>`
 
     Raises
     ------
-    ParamsError : unknown metric set or device
+    ParamsError : unknown device, or a metric set that is unknown or for another task
     FormatError : the run or the assembled set cannot be read, or a split has no clips
-    MsaError : the assembled set has other features than the run was trained on
+    MsaError : the assembled set has other features or labels than the run was trained on, or predictions
+        are not finite
     """
-    if metric_set not in METRIC_SETS:
-        raise ParamsError(f"metric set {metric_set!r} is not known (there are: {', '.join(METRIC_SETS)})")
+    known = (*METRIC_SETS, CLASSIFICATION)
+    if metric_set not in known:
+        raise ParamsError(f"metric set {metric_set!r} is not known (there are: {', '.join(known)})")
     config = read_config(run)
     stats = read_stats(assembled)
+    check_task(config, run, stats, assembled)
     check_features(config, run, stats, assembled)
+    if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
+        raise ParamsError(
+            f"metric set {metric_set!r} is not for the {stats['task']} {stats['dataset']}; correct "
+            f"datasets.{stats['dataset']}.metrics in params.yaml"
+        )
+    class_names = _class_names(stats)
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
         method, _ = load_run(run, str(fabric.device))
         model = fabric.setup_module(method)
-        splits = TrainingSet.load(
-            assembled, method.tokenizer, method.config.max_tokens, fabric.device, only=SPLITS
-        ).splits
+        splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=SPLITS).splits
         for name, split in splits.items():
             if len(split) == 0:
                 raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
         predictions = {name: predict(model, splits[name]) for name in SPLITS}
 
-    median = float(np.median(pq.read_table(run / "train.predictions.parquet")["label"].to_numpy()))
+    known_labels = pq.read_table(run / "train.predictions.parquet")["label"].to_numpy()
     scores: dict[str, Any] = {}
     remarks: dict[str, list[str]] = {}
     floor: dict[str, float] = {}
     for name, split in splits.items():
-        labels = split.label.cpu().numpy()
+        labels, found = split.label.cpu().numpy(), predictions[name]
+        if not np.isfinite(found).all():  # of NaN a class would be made too
+            raise MsaError(f"{run}: predictions of {name} are not finite; train again with a lower rate")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", MetricWarning)
-            metrics = METRIC_SETS[metric_set](predictions[name], labels)
+            if class_names:
+                decided = method.task.decide(torch.from_numpy(found)).numpy()
+                metrics = cls(decided, labels, class_names)
+            else:
+                metrics = METRIC_SETS[metric_set](found, labels)
         scores[name] = {key: round(value, DECIMALS) for key, value in metrics.items()}
         remarks[name] = [str(w.message) for w in caught if issubclass(w.category, MetricWarning)]
-        floor[f"{name}_mae"] = round(float(np.abs(labels.astype(np.float64) - median).mean()), DECIMALS)
+        least = least_scores(known_labels, labels, class_names)
+        floor |= {f"{name}_{key}": round(value, DECIMALS) for key, value in least.items()}
     result = {
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset", "seed", "feature_set", "epoch")},
         "features": {modality: _encoder(modality, config) for modality in config["dims"]},
+        "task": stats["task"],
+        "class_names": class_names,
         "metric_set": metric_set,
         "n": {name: len(split) for name, split in splits.items()},
         "floor": floor,
@@ -96,9 +114,31 @@ def evaluate(
     for path in out:
         path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "curves.tsv", out.curves)
-    write_predictions(splits["test"], predictions["test"], out.predictions)
+    write_predictions(splits["test"], predictions["test"], method.task, out.predictions)
     write_json(result, out.metrics)
     return result
+
+
+def least_scores(known: np.ndarray, labels: np.ndarray, class_names: list[str]) -> dict[str, float]:
+    """What a constant that is fitted to the training labels reaches.
+
+    Parameters
+    ----------
+    known, labels : (clips,) of the training split, and of the split that is scored
+    class_names : none = a regression
+
+    Returns
+    -------
+    `mae` of the median; of a classification `accuracy` and `f1_weighted` of the most frequent class, which is
+    the first of equals
+    """
+    if not class_names:
+        return {"mae": float(np.abs(labels.astype(np.float64) - np.median(known)).mean())}
+    constant = np.full(len(labels), np.bincount(known.astype(np.int64)).argmax())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)  # said of the run itself
+        scores = cls(constant, labels, class_names)
+    return {name: scores[name] for name in ("accuracy", "f1_weighted")}
 
 
 def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
@@ -109,7 +149,8 @@ def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
     FormatError : not a run folder, of another format version, or its weights do not fit its settings
     """
     config = read_config(run)
-    method = build_method(config["method"], config["params"], config["dims"], pretrained=False)
+    task = task_of(config["stats"])
+    method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
     try:
         load_model(method, run / WEIGHTS)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -134,6 +175,16 @@ def read_config(run: Path) -> dict[str, Any]:
     return config
 
 
+def check_task(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:
+    """Refuse an assembled set whose labels mean something else than those of the run."""
+    trained, found = _task(config["stats"]), _task(stats)
+    if trained != found:
+        raise MsaError(
+            f"{run} was trained on a {trained}, but {assembled} is a {found}; evaluate on the set that it "
+            "was trained on, or train again"
+        )
+
+
 def check_features(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:
     """Refuse an assembled set whose features are not those of the run."""
     found = {modality: entry["dim"] for modality, entry in stats["modalities"].items()}
@@ -149,6 +200,16 @@ def check_features(config: dict[str, Any], run: Path, stats: dict[str, Any], ass
             f"({_encoders(config['stats'])}), but {assembled} is {stats['feature_set'][:12]} "
             f"({_encoders(stats)}); evaluate on the set that it was trained on, or train again"
         )
+
+
+def _class_names(stats: dict[str, Any]) -> list[str]:
+    """Empty for a regression."""
+    return list(stats["class_names"]) if stats["task"] == "classification" else []
+
+
+def _task(stats: dict[str, Any]) -> str:
+    classes = _class_names(stats)
+    return f"classification of {', '.join(classes)}" if classes else "regression"
 
 
 def _widths(dims: dict[str, int]) -> str:

@@ -8,9 +8,10 @@ whole, so that its bytes do not depend on the history. One added clip rewrites o
 from __future__ import annotations
 
 import hashlib
+import heapq
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from pipeline.shards import (
     read_ledger,
     read_meta,
     read_rows,
+    stream_rows,
     write_rows,
 )
 
@@ -68,23 +70,42 @@ class FeatureStore:
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("shard-*.parquet"))
 
-    def read(self) -> Features | None:
-        """All rows; None for a folder without shards (`data/features/none`).
+    def meta(self) -> dict[str, Any] | None:
+        """The footer of the shards; None for a folder without any (`data/features/none`).
 
         Raises
         ------
         FormatError : shards of different fingerprints lie together, or one is not readable
         """
-        files = self.files()
-        parts = [read_rows(path) for path in files]
-        if not parts:
-            return None
-        for path, part in zip(files, parts, strict=True):
-            if part.meta["fingerprint"] != parts[0].meta["fingerprint"]:
+        metas = {path: read_meta(path) for path in self.files()}
+        first = next(iter(metas.values()), None)
+        for path, meta in metas.items():
+            if first is not None and meta["fingerprint"] != first["fingerprint"]:
                 raise FormatError(
                     f"{path}: made with other settings than its neighbours; run its stage again"
                 )
-        return Features(parts[0].meta, {clip_id: row for part in parts for clip_id, row in part.rows.items()})
+        return first
+
+    def read(self) -> Features | None:
+        """All rows; None for a folder without shards. FormatError: see `meta`."""
+        return self._gathered(lambda path: read_rows(path).rows)
+
+    def ledger(self) -> Features | None:
+        """All rows without what the encoder gave: who is there, with which status. Else as `read`."""
+        return self._gathered(read_ledger)
+
+    def _gathered(self, read_file: Callable[[Path], dict[str, Row]]) -> Features | None:
+        meta = self.meta()
+        if meta is None:
+            return None
+        return Features(
+            meta, {clip_id: row for path in self.files() for clip_id, row in read_file(path).items()}
+        )
+
+    def stream(self) -> Iterator[Row]:
+        """All rows sorted by clip id, few of them in memory at a time; for waveforms. Else as `read`."""
+        self.meta()
+        return heapq.merge(*map(stream_rows, self.files()), key=lambda row: row.clip_id)
 
     def update(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import FormatError, MsaError
 from pipeline.features import FeatureStore
-from pipeline.shards import META_KEY, OK, Features, read_rows
+from pipeline.shards import META_KEY, OK, Row, read_meta, stream_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,15 +40,16 @@ def describe(path: Path) -> dict[str, Any]:
         if (path / "stats.json").exists():
             facts = {"kind": "training set", "path": str(path)}
             return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
-        features = FeatureStore(path).read()
-        if features is None:
+        store = FeatureStore(path)
+        meta = store.meta()
+        if meta is None:
             inside = [str(file) for file in sorted(path.glob("*.parquet"))]
             way_out = f"; give one of {', '.join(inside)}" if inside else ""
             raise FormatError(
                 f"{path}: neither a run ({RUN_CONFIG}), a training set (stats.json) nor a feature folder "
                 f"(shard-NNN.parquet){way_out}"
             )
-        return _describe_features(path, features)
+        return _describe_features(path, meta, store.stream())
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
@@ -54,35 +57,73 @@ def describe(path: Path) -> dict[str, Any]:
             f"{path}: not a Parquet file; give a file or folder that the pipeline wrote"
         ) from error
     if META_KEY in (schema.metadata or {}):
-        return _describe_features(path, read_rows(path))
+        return _describe_features(path, read_meta(path), stream_rows(path))
     return _describe_table(path, schema)
 
 
-def _describe_features(path: Path, features: Features) -> dict[str, Any]:
-    rows = list(features.rows.values())
-    good = [row.features for row in rows if row.features is not None]
-    statistics = {}
-    if good:
-        values = np.concatenate(good).astype(np.float64)
-        columns = zip(values.mean(0), values.std(0), values.min(0), values.max(0), strict=True)
-        statistics = {
-            name: {"mean": mean, "sd": sd, "min": low, "max": high}
-            for name, (mean, sd, low, high) in zip(features.meta["column_names"], columns, strict=True)
+@dataclass
+class _Statistics:
+    """Mean, standard deviation and range of each column, clip by clip: an hour of sound need not fit at once.
+
+    Attributes
+    ----------
+    lengths : frames of each clip
+    mean, squares : (D,) float64, the mean so far, and the squared distances from it added up
+    low, high : (D,) float64
+    """
+
+    lengths: list[int] = field(default_factory=list)
+    mean: Any = 0.0
+    squares: Any = 0.0
+    low: Any = np.inf
+    high: Any = -np.inf
+
+    def add(self, block: np.ndarray) -> None:
+        """The (n, D) frames of one more clip (Chan's update of mean and squares)."""
+        before, n = sum(self.lengths), len(block)
+        mean = block.mean(0, dtype=np.float64)
+        step = mean - self.mean
+        self.squares = self.squares + np.square(block - mean).sum(0) + step**2 * before * n / (before + n)
+        self.mean = self.mean + step * n / (before + n)
+        self.low, self.high = np.minimum(self.low, block.min(0)), np.maximum(self.high, block.max(0))
+        self.lengths.append(n)
+
+    def columns(self, names: list[str]) -> dict[str, dict[str, float]]:
+        if not self.lengths:
+            return {name: {} for name in names}
+        deviation = np.sqrt(self.squares / sum(self.lengths))
+        rows = np.stack([self.mean, deviation, self.low, self.high], axis=1).tolist()
+        return {
+            name: dict(zip(("mean", "sd", "min", "max"), row, strict=True))
+            for name, row in zip(names, rows, strict=True)
         }
-    frames = [len(block) for block in good]
+
+
+def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
+    statistics = _Statistics()
+    status: Counter[str] = Counter()
+    notes: dict[str, str] = {}
+    for row in rows:
+        status[row.status] += 1
+        if row.error or row.status != OK:
+            notes[row.clip_id] = f"{row.status}: {row.error}"
+        if row.features is not None:
+            statistics.add(row.features)
+    total = sum(statistics.lengths)
     return {
         "kind": "features",
         "path": str(path),
-        "provenance": {key: value for key, value in features.meta.items() if key != "column_names"},
-        "clips": len(rows),
-        "status": dict(Counter(row.status for row in rows)),
+        "provenance": {key: value for key, value in meta.items() if key != "column_names"},
+        "clips": status.total(),
+        "status": dict(status),
         "frames": {
-            "total": sum(frames),
-            "shortest": min(frames, default=0),
-            "longest": max(frames, default=0),
+            "total": total,
+            "shortest": min(statistics.lengths, default=0),
+            "longest": max(statistics.lengths, default=0),
         },
-        "notes": {row.clip_id: f"{row.status}: {row.error}" for row in rows if row.error or row.status != OK},
-        "columns": statistics or {name: {} for name in features.meta["column_names"]},
+        **({"seconds": round(total / meta["frame_rate"], 2)} if meta["frame_rate"] else {}),
+        "notes": notes,
+        "columns": statistics.columns(meta["column_names"]),
     }
 
 
@@ -144,7 +185,7 @@ def render(described: dict[str, Any]) -> list[RenderableType]:
         table = Table("column", *names, title=f"{len(columns)} columns")
         for name, entry in list(columns.items())[:SHOWN_COLUMNS]:
             cells = (entry.get(key, "") for key in names)
-            shown_cells = (f"{cell:.4g}" if isinstance(cell, float) else escape(str(cell)) for cell in cells)
+            shown_cells = (f"{cell:.5g}" if isinstance(cell, float) else escape(str(cell)) for cell in cells)
             table.add_row(escape(name), *shown_cells)
         if len(columns) > SHOWN_COLUMNS:
             table.add_row(f"... {len(columns) - SHOWN_COLUMNS} more (--json has all)")

@@ -2,14 +2,14 @@
 
 `mmsa`: as the MMSA toolkit scores CMU-MOSI and CMU-MOSEI. `sims`: as it scores CH-SIMS and CH-SIMS v2.
 `magbert`: as MAG-BERT and its descendants (MIRD, ITHP) score CMU-MOSI and CMU-MOSEI. Papers round, bin and
-weight in several ways, so each choice is written beside its line. Symbols: p predictions, t labels ("truth"),
-both (clips,).
+weight in several ways, so each choice is written beside its line. `cls`, of classifications, stands apart,
+because it needs the classes' names. Symbols: p predictions, t labels ("truth"), both (clips,).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import pearsonr
@@ -124,6 +124,51 @@ def magbert(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
     }
 
 
+def cls(prediction: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """Metrics of a classification.
+
+    Parameters
+    ----------
+    prediction, label : (clips,) indices into `class_names`
+
+    Returns
+    -------
+    accuracy : share of clips whose predicted class is the label
+    f1_weighted : mean of the classes' F1, weighted by their clips
+    f1_macro : plain mean of the F1 of all classes; one without a clip counts as 0, with a MetricWarning
+    f1_<class> : that class against all others
+
+    Raises
+    ------
+    MsaError : see `mmsa`, or a number that is no class
+    """
+    p, t = _checked(prediction, label)
+    classes = np.arange(len(class_names))
+    for name, values in (("predictions", p), ("labels", t)):
+        strange = values[~np.isin(values, classes)]
+        if strange.size:
+            raise MsaError(
+                f"metrics: {strange.size} of {values.size} {name} are no class (first: {strange[0]:g}); "
+                f"expected indices of {', '.join(class_names)}"
+            )
+    absent = [name for name, index in zip(class_names, classes, strict=True) if index not in t]
+    if absent:
+        warnings.warn(
+            f"no clip is labelled {', '.join(absent)}: the F1 of a class without clips is 0, in f1_macro too",
+            MetricWarning,
+            stacklevel=2,
+        )
+    each = f1_score(t, p, labels=classes, average=None, zero_division=0)
+    support = (t[:, None] == classes).sum(axis=0)
+    return {
+        "accuracy": float(accuracy_score(t, p)),
+        "f1_weighted": float(np.average(each, weights=support)),
+        "f1_macro": float(each.mean()),
+        **{f"f1_{name}": float(value) for name, value in zip(class_names, each, strict=True)},
+    }
+
+
+CLASSIFICATION = "cls"  # its name as a metric set
 METRIC_SETS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
     "mmsa": mmsa,
     "sims": sims,

@@ -10,17 +10,19 @@ Executor, workers and device are options of `msa-cli stage`, never params: they 
 
 from __future__ import annotations
 
-import difflib
+import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ParamsError
+from pipeline.explain import explain, unknown
 
 PARAMS_FILE = "params.yaml"
 NONE = "none"  # no features of this modality
 LARGEST_SEED = 2**63  # torch's generators take no larger one
+RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
 
 
 class Section(BaseModel):
@@ -39,17 +41,52 @@ class DatasetParams(Section):
     """folder of the corpus, from the project's folder or absolute"""
     language: str = "en"
     """ISO 639-1 code of the speech"""
+    task: Literal["regression", "classification"] = "regression"
+    """labels are scores, or one of `classes`"""
     label_range: tuple[float, float] = (-3.0, 3.0)
-    """smallest and largest label"""
-    metrics: Literal["mmsa", "sims", "magbert"] = "mmsa"
-    """metric set of the evaluation; pipeline/metrics.py defines them"""
+    """of a regression: smallest and largest label"""
+    classes: list[str] = []
+    """of a classification: names of the classes; the label file has these or their indices, from 0"""
+    metrics: Literal["mmsa", "sims", "magbert", "cls"] = "mmsa"
+    """metric set of the evaluation; pipeline/metrics.py defines them. `cls` is that of classifications"""
 
     @field_validator("label_range")
     @classmethod
     def _range_is_one(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] >= value[1]:
-            raise ValueError(f"label_range is {list(value)}, expected [smallest, largest]")
+            raise ValueError(f"{list(value)} is no range, expected [smallest, largest]")
         return value
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_have_names(cls, value: list[str]) -> list[str]:
+        plain = [class_key(name) for name in value]
+        if len(value) == 1 or len(set(plain)) < len(plain) or "" in plain:
+            raise ValueError(
+                f"{value} will not do, expected at least two names that differ in more than case and spaces"
+            )
+        taken = [name for name in value if name in RESERVED_CLASSES]
+        if taken:
+            raise ValueError(
+                f"{taken[0]!r} is taken: f1_{taken[0]} is the F1 of all classes; choose another name"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _labels_fit_the_task(self) -> DatasetParams:
+        if self.task == "regression" and self.classes:
+            raise ValueError("classes is given, but task is 'regression'; write `task: classification`")
+        if self.task == "classification" and not self.classes:
+            raise ValueError("classes is missing; a classification needs their names, in order")
+        if (self.task == "classification") != (self.metrics == "cls"):
+            fitting = "cls" if self.task == "classification" else "mmsa, sims or magbert"
+            raise ValueError(f"metrics is {self.metrics!r}, expected {fitting} for a {self.task}")
+        return self
+
+
+def class_key(name: str) -> str:
+    """Under which the name of a class is found: case, outer spaces and the composition of accents aside."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 class MediaLimits(Section):
@@ -91,6 +128,12 @@ class Librosa33(Section):
     """Hz, highest"""
 
 
+class Waveform16k(Section):
+    """The sound itself, 16 kHz mono: for methods that fine-tune an audio encoder."""
+
+    kind: Literal["waveform16k"] = "waveform16k"
+
+
 class FaceMesh(Section):
     """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
 
@@ -108,9 +151,9 @@ class FaceMesh(Section):
 
 
 TextEncoder = TransformerText
-AudioEncoder = Librosa33
+AudioEncoder = Annotated[Librosa33 | Waveform16k, Field(discriminator="kind")]
 VisualEncoder = FaceMesh
-EncoderParams = TransformerText | Librosa33 | FaceMesh
+EncoderParams = TransformerText | Librosa33 | Waveform16k | FaceMesh
 
 
 class JobParams(Section):
@@ -147,11 +190,13 @@ class Shorten(Section):
 
 
 class AssembleParams(Section):
-    """Which features make a training set. text, audio, visual name folders of data/features, or `none`."""
+    """Which features make a training set: folders of data/features, or `none`."""
 
     text: str = NONE
     audio: str = NONE
     visual: str = NONE
+    waveform: str = NONE
+    """of kind waveform16k; only for methods that fine-tune an audio encoder"""
     max_steps: PerModality = Field(default_factory=PerModality)
     shorten: Shorten = Field(default_factory=Shorten)
     normalize: list[Literal["text", "audio", "visual"]] = ["audio", "visual"]
@@ -183,6 +228,10 @@ class ModelParams(Section):
         return _merge(self.base, self.corpora.get(dataset, {}))
 
 
+def _audio_encoders() -> dict[str, AudioEncoder]:
+    return {"librosa33": Librosa33(), "waveform16k": Waveform16k()}
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -203,10 +252,12 @@ class Params(Section):
             ),
         }
     )
-    audio: dict[str, AudioEncoder] = Field(default_factory=lambda: {"librosa33": Librosa33()})
+    audio: dict[str, AudioEncoder] = Field(default_factory=_audio_encoders)
     visual: dict[str, VisualEncoder] = Field(default_factory=lambda: {"facemesh": FaceMesh()})
     jobs: Jobs = Field(default_factory=Jobs)
     assemble: dict[str, AssembleParams] = Field(default_factory=dict)
+    pretrain_on: str = NONE
+    """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
     models: dict[str, ModelParams] = Field(default_factory=dict)
 
@@ -214,7 +265,7 @@ class Params(Section):
     @classmethod
     def _seeds_differ(cls, value: list[int]) -> list[int]:
         if len(set(value)) < len(value):
-            raise ValueError(f"seeds are {value}: the same seed twice is the same run, and no second sample")
+            raise ValueError(f"{value} has the same seed twice: that is the same run, and no second sample")
         return value
 
     @model_validator(mode="after")
@@ -233,11 +284,13 @@ class Params(Section):
                         f"the values that differ from models.{method}.base on this dataset"
                     )
         for dataset, chosen in self.assemble.items():
-            for modality in ("text", "audio", "visual"):
-                if modality not in chosen.model_fields_set:
+            for stream in ("text", "audio", "visual", "waveform"):
+                if stream not in chosen.model_fields_set:
                     raise ValueError(
-                        f"assemble.{dataset}.{modality} is missing; name a folder of data/features, or {NONE}"
+                        f"assemble.{dataset}.{stream} is missing; name a folder of data/features, or {NONE}"
                     )
+        if self.pretrain_on != NONE:
+            _known("pretrain_on", self.pretrain_on, [NONE, *self.assemble])
         for modality in ("text", "audio", "visual"):
             for name, job in getattr(self.jobs, modality).items():
                 where = f"jobs.{modality}.{name}"
@@ -254,15 +307,19 @@ class Params(Section):
     def dataset(self, name: str) -> DatasetParams:
         """The dataset of that name, or an error that lists the names."""
         if name not in self.datasets:
-            raise ParamsError(_unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
+            raise ParamsError(unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
         return self.datasets[name]
+
+    def model(self, method: str, dataset: str) -> dict[str, Any]:
+        """A method's settings on a dataset; empty, that is its defaults, where params have none."""
+        return self.models[method].resolved(dataset) if method in self.models else {}
 
     def encoder(self, modality: str, name: str) -> EncoderParams:
         """The encoder of that name, or an error that lists the names."""
         encoders: dict[str, EncoderParams] = getattr(self, modality)
         if name not in encoders:
             raise ParamsError(
-                _unknown(f"{modality} encoder", name, encoders) + f"; see `{modality}` in params.yaml"
+                unknown(f"{modality} encoder", name, encoders) + f"; see `{modality}` in params.yaml"
             )
         return encoders[name]
 
@@ -314,46 +371,9 @@ def check_params(tree: dict[str, Any], source: str) -> Params:
         raise ParamsError(f"{source}: {explain(error, Params)}") from error
 
 
-def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> str:
-    """A validation error in words that name keys (below the key `under`), values and valid names."""
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in (under, *item["loc"]) if part != "") or "params"
-        if item["type"] == "extra_forbidden":
-            names = _fields_at(model, item["loc"][:-1])
-            lines.append(_unknown(f"key {key!r}: name", str(item["loc"][-1]), names))
-        elif item["type"] == "missing":
-            lines.append(f"key {key!r} is missing")
-        elif item["type"] == "value_error":
-            lines.append(str(item["ctx"]["error"]))
-        else:
-            lines.append(f"{key} is {item['input']!r}: {item['msg']}")
-    return "; ".join(lines)
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """Names of the fields of the section that `loc` points to; empty where it cannot be told."""
-    current: Any = model
-    for part in loc:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = current.model_fields.get(str(part))
-            current = field.annotation if field else None
-        else:  # dict[str, X]: step into X
-            arguments = get_args(current)
-            current = arguments[-1] if arguments else None
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-
-
 def _known(key: str, name: str, valid: Any) -> None:
     if name not in valid:
-        raise ValueError(_unknown(key, name, valid))
-
-
-def _unknown(what: str, name: str, valid: Any) -> str:
-    names = [str(entry) for entry in valid]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f", did you mean {near[0]!r}" if near else ""
-    return f"{what} {name!r} is not known{hint} (there are: {', '.join(names) or 'none'})"
+        raise ValueError(unknown(key, name, valid))
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

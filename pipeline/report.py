@@ -23,7 +23,7 @@ from pipeline.layout import result_files
 from pipeline.params import Params
 
 SAMPLE = "sample"  # the corpus that ships with the project
-FIRST = ("mae", "corr")  # metrics, before all others
+FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
 ROUNDED = 3  # decimals in the table
 DECIMALS = 6
 
@@ -35,14 +35,16 @@ class Scored:
     Attributes
     ----------
     result : what evaluate wrote
+    class_names : empty for a regression
     curves : a row an epoch
-    clip_ids, labels, predictions : of the test split, in label units
+    clip_ids, labels, predictions : of the test split, in label units, or indices of classes
     """
 
     method: str
     dataset: str
     seed: int
     result: dict[str, Any]
+    class_names: list[str]
     curves: list[dict[str, float]]
     clip_ids: list[str]
     labels: list[float]
@@ -56,8 +58,8 @@ def report(params: Params, results: Path, out: Path) -> str:
     ----------
     results : folder with `<dataset>/<method>-<seed>.json`, `.predictions.parquet` and `.curves.tsv`
     out : folder for report.md, summary.json, curves.tsv, predictions.csv, learning_curves.png and
-        predicted_vs_true.png; summary.json is {dataset: {method: {metric: {mean, sd, n}}}}, where sd is
-        null for a single seed
+        predicted_vs_true.png (of classifications: confusion matrices); summary.json is
+        {dataset: {method: {metric: {mean, sd, n}}}}, where sd is null for a single seed
 
     Raises
     ------
@@ -88,14 +90,19 @@ def report(params: Params, results: Path, out: Path) -> str:
 
 
 def summarize(scored: list[Scored]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
-    """{dataset: {method: {metric: {mean, sd, n}}}} over the seeds: test metrics, and `valid_mae`."""
+    """{dataset: {method: {metric: {mean, sd, n}}}} over the seeds.
+
+    The test metrics, and `valid_mae`, or `valid_accuracy` of a classification.
+    """
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
     for run in scored:
         metrics = values.setdefault(run.dataset, {}).setdefault(run.method, {})
         test = run.result["test"]
-        for name in [*(n for n in FIRST if n in test), *sorted(n for n in test if n not in FIRST)]:
+        first = [n for n in (*FIRST, *(f"f1_{name}" for name in run.class_names)) if n in test]
+        for name in [*first, *sorted(n for n in test if n not in first)]:
             metrics.setdefault(name, []).append(test[name])
-        metrics.setdefault("valid_mae", []).append(run.result["valid"]["mae"])
+        chief = "accuracy" if run.class_names else "mae"
+        metrics.setdefault(f"valid_{chief}", []).append(run.result["valid"][chief])
     return {
         dataset: {
             method: {metric: _spread(numbers) for metric, numbers in metrics.items()}
@@ -111,13 +118,15 @@ def _spread(numbers: list[float]) -> dict[str, float | None]:
 
 
 def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
-    """One table a dataset; the last row is the predictor that always says the training labels' median."""
+    """One table a dataset; the last row is a predictor that knows only the training labels."""
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in scored))
     lines = [
         "# Results",
         "",
         f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
-        "the epoch with the lowest validation MAE. `train median` always says the training labels' median.",
+        "the epoch with the lowest validation loss: the MAE of a regression, the cross-entropy of a "
+        "classification. `train median` always says the training labels' median, `train majority` their "
+        "most frequent class.",
     ]
     for dataset, methods in table.items():
         runs = [run for run in scored if run.dataset == dataset]
@@ -137,14 +146,15 @@ def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
             "",
         ]
         metrics = list(next(iter(methods.values())))
-        heads = ["method", *(metric.replace("_", " ") for metric in metrics), "best epochs"]
+        heads = ["method", *(_head(metric) for metric in metrics), "best epochs"]
         lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(metrics) + 1) + "|"]
         for method, scores in methods.items():
             epochs = ", ".join(str(run.result["epoch"]) for run in runs if run.method == method)
             lines.append("| " + " | ".join([method, *(_cell(scores[m]) for m in metrics), epochs]) + " |")
-        floor = {"mae": result["floor"]["test_mae"], "valid_mae": result["floor"]["valid_mae"]}
+        floor = {name.removeprefix("test_"): value for name, value in result["floor"].items()}
         cells = [f"{floor[m]:.{ROUNDED}f}" if m in floor else "–" for m in metrics]
-        lines.append("| " + " | ".join(["train median", *cells, "–"]) + " |")
+        constant = "train majority" if runs[0].class_names else "train median"
+        lines.append("| " + " | ".join([constant, *cells, "–"]) + " |")
         remarks = [
             f"- {run.method}, seed {run.seed}, {split}: {line}"
             for run in runs
@@ -153,6 +163,10 @@ def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
         ]
         lines += ["", *remarks] if remarks else []
     return "\n".join(lines) + "\n"
+
+
+def _head(metric: str) -> str:
+    return metric.replace("_", " ").replace("|", "\\|")  # a class may be called anything
 
 
 def _cell(spread: dict[str, float | None]) -> str:
@@ -177,9 +191,10 @@ def _read(method: str, dataset: str, seed: int, results: Path) -> Scored:
             )
     try:
         result = json.loads(files.metrics.read_text(encoding="utf-8"))
-    except ValueError as error:
+        class_names = result["class_names"]
+    except (ValueError, KeyError) as error:
         raise MsaError(
-            f"{files.metrics}: cannot be read ({error}); `dvc repro -f {stage}` writes it anew"
+            f"{files.metrics}: cannot be read ({error!r}); `dvc repro -f {stage}` writes it anew"
         ) from error
     table = pq.read_table(files.predictions).to_pydict()
     return Scored(
@@ -187,6 +202,7 @@ def _read(method: str, dataset: str, seed: int, results: Path) -> Scored:
         dataset,
         seed,
         result,
+        class_names,
         read_table(files.curves),
         table["clip_id"],
         table["label"],
@@ -210,7 +226,7 @@ def _check_features(runs: list[Scored]) -> None:
 # ------------------------------------------------------------------------------------------------- writing
 def _write_curves(scored: list[Scored], path: Path) -> None:
     """Every epoch of every run; a column that a method has not is empty there."""
-    last = ["valid_mae", "lr"]
+    last = ["valid_loss", "lr"]
     columns = dict.fromkeys(name for run in scored for name in run.curves[0] if name not in last)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(

@@ -24,24 +24,33 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from pydantic import ValidationError
 
 from models import METHODS
-from models.backbones import load_text_backbone
-from models.common import Method
+from models.method import Method, Task
 from pipeline.batches import Split
 from pipeline.checkpoint import file_hash
 from pipeline.errors import ParamsError
-from pipeline.params import explain
+from pipeline.explain import explain
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PROJECT = Path(__file__).resolve().parent.parent
-SHARED_CODE = ("models/common.py", "models/backbones.py", "pipeline/train.py", "pipeline/batches.py")
+SHARED_CODE = (
+    "models/common.py",
+    "models/method.py",
+    "models/backbones.py",
+    "pipeline/train.py",
+    "pipeline/optimizers.py",
+    "pipeline/fabric.py",
+    "pipeline/training_set.py",
+    "pipeline/batches.py",
+)
 
 
 def build_method(
-    name: str, params: dict[str, Any], dims: dict[str, int], *, pretrained: bool = True
+    name: str, params: dict[str, Any], dims: dict[str, int], task: Task, *, pretrained: bool = True
 ) -> Method:
     """The method with its settings checked, for a training set of these widths.
 
@@ -49,7 +58,7 @@ def build_method(
     ----------
     params : the method's settings
     dims : features of each modality of the training set; the method takes those that it can use
-    pretrained : False where all weights come from a run folder: a text encoder's are then not looked for
+    pretrained : False where all weights come from a run folder: those of encoders are then not looked for
 
     Raises
     ------
@@ -63,10 +72,7 @@ def build_method(
         config = method_class.Config.model_validate(params)
     except ValidationError as error:
         raise ParamsError(explain(error, method_class.Config, under=f"models.{name}.base")) from error
-    if config.text == "finetune" and not pretrained:
-        empty = load_text_backbone(config.text_backbone, config.text_revision, config_only=True)
-        return method_class(config, dims, empty)
-    return method_class(config, dims)
+    return method_class(config, dims, task, config.open_backbones(config_only=not pretrained))
 
 
 def code_hashes(method_name: str) -> dict[str, str]:
@@ -74,7 +80,8 @@ def code_hashes(method_name: str) -> dict[str, str]:
     spec = importlib.util.find_spec(METHODS[method_name].module)
     assert spec is not None
     assert spec.origin is not None
-    files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE)]
+    parts = sorted((PROJECT / "models" / "parts").glob("*.py"))
+    files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE), *parts]
     return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
 
 
@@ -101,8 +108,17 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     )
 
 
-def write_predictions(split: Split, predictions: np.ndarray, path: Path) -> None:
-    """`clip_id`, `label`, `prediction` (float32), sorted by clip id."""
+def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: Path) -> None:
+    """`clip_id`, `label`, `prediction`, sorted by clip id.
+
+    Scores are float32. Of a classification both are int32, and `probability` has those of all classes.
+    """
     labels = split.label.cpu().numpy()
-    table = pa.table({"clip_id": split.clip_ids, "label": labels, "prediction": predictions})
+    columns = {"clip_id": split.clip_ids, "label": labels, "prediction": predictions}
+    if task.classes:
+        values = torch.from_numpy(predictions)
+        columns["label"] = labels.astype(np.int32)
+        columns["prediction"] = task.decide(values).numpy().astype(np.int32)
+        columns["probability"] = pa.array(task.probabilities(values).tolist(), pa.list_(pa.float32()))
+    table = pa.table(columns)
     pq.write_table(table.sort_by("clip_id"), path)

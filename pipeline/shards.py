@@ -4,8 +4,8 @@
 clip_id        string
 source_sha256  string                              what the row was made from (media bytes or transcript)
 n_frames       int32                               0 unless status is ok
-features       list<fixed_size_list<T>[D]>         T: float32, or float16 for transformer states
-times          list<float32>                       centres of the frames, seconds; null for text
+features       list<fixed_size_list<T>[D]>         T: float32, float16 (transformer states), int16 (waveforms)
+times          list<float32>                       centres of the frames, seconds; null for text and waveforms
 token_ids, char_start, char_end   list<int32>      text only; special tokens have offsets -1
 status         string                              ok | absent (not in the source) | failed
 error          string                              the reason, or a note on a good row; empty if nothing
@@ -36,6 +36,8 @@ FOOTER_KEYS = ("modality", "encoder", "fingerprint", "dim", "dtype", "column_nam
 OK, ABSENT, FAILED = "ok", "absent", "failed"
 TRANSIENT = "transient: "  # failures that the next run tries again
 ROW_GROUP_BYTES = 16 << 20  # raw bytes; 8-32 MB read well
+MOST_FRAMES = 2**31 - 1  # of a file, because Arrow's lists count in 32 bits: 37 hours of sound
+STREAMED_ROWS = 4  # clips; Arrow takes up to 16 bytes a sample of a waveform while it decodes
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Row:
     Attributes
     ----------
     features : shape (n_frames, dim), None unless status is ok
-    times : shape (n_frames,), seconds from the clip's start, None for text
+    times : shape (n_frames,), seconds from the clip's start, None for text and waveforms
     token_ids, char_start, char_end : shape (n_frames,) int32, text only
     """
 
@@ -102,7 +104,7 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
     table = pa.table(columns).replace_schema_metadata(footer)
     row_bytes = max(1, sum(block.nbytes for block in blocks) // max(1, len(blocks)))
     # float16 stays plain: not every reader knows byte-stream-split for it
-    split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype == np.float32 else None
+    split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype != np.float16 else None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a killed run may still have a child
     pq.write_table(
@@ -156,32 +158,19 @@ def read_rows(path: Path) -> Features:
     FormatError : see `read_meta`, or its data are damaged
     """
     meta = read_meta(path)
-    rows: dict[str, Row] = {}
-    dim = int(meta["dim"])
-    for batch in _batches(path):
-        names = batch.schema.names
-        frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
-        ends = np.cumsum(batch.column("n_frames").to_numpy())
-        lists = {
-            name: _split_lists(batch.column(name))
-            for name in ("times", "token_ids", "char_start", "char_end")
-            if name in names
-        }
-        plain = {
-            name: batch.column(name).to_pylist() for name in ("clip_id", "source_sha256", "status", "error")
-        }
-        for i, clip_id in enumerate(plain["clip_id"]):
-            start = ends[i - 1] if i else 0
-            good = plain["status"][i] == OK
-            rows[clip_id] = Row(
-                clip_id,
-                plain["source_sha256"][i],
-                plain["status"][i],
-                plain["error"][i],
-                frames[start : ends[i]] if good else None,
-                **{name: values[i] for name, values in lists.items()},
-            )
-    return Features(meta, rows)
+    return Features(meta, {row.clip_id: row for batch in _batches(path) for row in _rows(batch, meta)})
+
+
+def stream_rows(path: Path) -> Iterator[Row]:
+    """The rows of one feature file in its order, by clip id; few of them are in memory at a time.
+
+    Raises
+    ------
+    FormatError : see `read_rows`
+    """
+    meta = read_meta(path)
+    for batch in _batches(path, streamed=True):
+        yield from _rows(batch, meta)
 
 
 def read_ledger(path: Path) -> dict[str, Row]:
@@ -191,18 +180,50 @@ def read_ledger(path: Path) -> dict[str, Row]:
     return {row["clip_id"]: Row(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
 
 
-def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
+    names, dim = batch.schema.names, int(meta["dim"])
+    frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
+    ends = np.cumsum(batch.column("n_frames").to_numpy())
+    lists = {
+        name: _split_lists(batch.column(name))
+        for name in ("times", "token_ids", "char_start", "char_end")
+        if name in names
+    }
+    plain = {name: batch.column(name).to_pylist() for name in ("clip_id", "source_sha256", "status", "error")}
+    for i, clip_id in enumerate(plain["clip_id"]):
+        start = ends[i - 1] if i else 0
+        good = plain["status"][i] == OK
+        yield Row(
+            clip_id,
+            plain["source_sha256"][i],
+            plain["status"][i],
+            plain["error"][i],
+            frames[start : ends[i]] if good else None,
+            **{name: values[i] for name, values in lists.items()},
+        )
+
+
+def _batches(
+    path: Path, columns: list[str] | None = None, streamed: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Pieces of a file; `streamed` ones are small, and no more than a row group is read ahead for them."""
     try:
-        yield from pq.ParquetFile(path).iter_batches(columns=columns)
+        file = pq.ParquetFile(path, pre_buffer=not streamed)
+        yield from file.iter_batches(STREAMED_ROWS if streamed else 65_536, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path}: its data are damaged ({error}); make the file again") from error
 
 
 def _sequences(blocks: list[np.ndarray], dim: int, dtype: np.dtype) -> pa.Array:
     """(n_i, dim) blocks as list<fixed_size_list<dtype>[dim]>."""
+    if (frames := sum(map(len, blocks))) > MOST_FRAMES:
+        raise FormatError(
+            f"{frames} frames are too many for one file ({MOST_FRAMES} at most); raise `shards` in "
+            "params.yaml"
+        )
     flat = np.concatenate([block.reshape(-1) for block in blocks]) if blocks else np.zeros(0, dtype)
-    frames = pa.FixedSizeListArray.from_arrays(pa.array(flat), dim)
-    return pa.ListArray.from_arrays(pa.array(_offsets(blocks), pa.int32()), frames)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), dim)
+    return pa.ListArray.from_arrays(pa.array(_offsets(blocks), pa.int32()), vectors)
 
 
 def _lists(blocks: list[np.ndarray | None], dtype: np.dtype) -> pa.Array:

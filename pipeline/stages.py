@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +28,10 @@ EncoderDevice = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
+WriteConfig = Annotated[
+    Path | None,
+    typer.Option(help="Write the run as JSON for `python -m pipeline.train --config`, and do not train."),
+]
 RetryFailed = Annotated[bool, typer.Option(envvar="MSA_RETRY_FAILED", help="Try failed clips again.")]
 
 
@@ -153,42 +158,64 @@ def assemble(dataset: Dataset) -> None:
         chosen,
         layout.assembled_folder(dataset),
         dataset,
+        waveform=FeatureStore(Path("data/features") / chosen.waveform) if chosen.waveform != NONE else None,
     )
     print(report)
 
 
 @app.command()
-def pretrain(method: Method, dataset: Dataset) -> None:
+def pretrain(method: Method, dataset: Dataset, device: Device = "auto") -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-DATASET."""
-    from pipeline.params import load_params
+    from pipeline.params import NONE, load_params
     from pipeline.pretrain import pretrain as run
 
-    load_params().dataset(dataset)
-    run(method, dataset, layout.pretrained_folder(method, dataset))
+    params = load_params()
+    params.dataset(dataset)
+    learnt = run(
+        method,
+        dataset,
+        params.model(method, dataset),
+        params.train,
+        layout.assembled_folder(dataset),
+        layout.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
+        layout.pretrained_folder(method, dataset),
+        device=device,
+    )
+    print(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing to pretrain'}")
 
 
 @app.command()
 def train(
-    method: Method, dataset: Dataset, seed: Seed, device: Device = "auto", fresh: Fresh = False
+    method: Method,
+    dataset: Dataset,
+    seed: Seed,
+    device: Device = "auto",
+    fresh: Fresh = False,
+    write_config: WriteConfig = None,
 ) -> None:
     """Training set -> runs/METHOD-DATASET-SEED."""
     from pipeline.params import load_params
-    from pipeline.train import train as run
 
     params = load_params()
     params.dataset(dataset)
-    run(
-        method,
-        dataset,
-        seed,
-        params.models[method].resolved(dataset) if method in params.models else {},
-        params.train,
-        layout.assembled_folder(dataset),
-        layout.pretrained_folder(method, dataset),
-        layout.run_folder(method, dataset, seed),
-        device=device,
-        fresh=fresh,
-    )
+    run: dict[str, Any] = {
+        "method_name": method,
+        "dataset": dataset,
+        "seed": seed,
+        "method_params": params.model(method, dataset),
+        "train_params": params.train,
+        "assembled": layout.assembled_folder(dataset),
+        "pretrained": layout.pretrained_folder(method, dataset),
+        "out": layout.run_folder(method, dataset, seed),
+    }
+    if write_config is not None:
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in run.items()}
+        text = json.dumps(plain | {"train_params": params.train.model_dump(mode="json")}, indent=1)
+        write_config.write_text(text + "\n", encoding="utf-8")
+        return
+    from pipeline.train import train as learn
+
+    learn(**run, device=device, fresh=fresh)
 
 
 @app.command()

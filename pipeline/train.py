@@ -3,40 +3,45 @@
     L = Σ_term  weights.<term> · schedule(term, progress) · L_term
 
 Terms whose weight is 0 are not computed. The forward pass runs in `train.precision`, the losses always in
-fp32. Learning rates rise linearly over the first `warmup` share of the epochs and fall along a cosine after;
-training ends after `epochs`, or when the validation MAE has not improved for `patience` epochs. Of all epochs
-the one with the lowest validation MAE is the run (of equals the earlier); the test split is not even opened.
+fp32. A method with estimators updates these first, on the same forward pass. Training ends after `epochs`, or
+when the validation loss has not improved for `patience` epochs. The validation loss is the task's alone: the
+mean absolute error of a regression (label units), the mean cross-entropy of a classification. Of all epochs
+the one with the lowest is the run (of equals the earlier); the test split is not even opened.
 
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
+
+`python -m pipeline.train --config run.json` trains where only the learning libraries are installed; the
+file holds the arguments of `train` (`msa-cli stage train ... --write-config run.json` writes it).
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-import os
-import random
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from pydantic import ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from models.backbones import has_native_bf16
-from models.common import Method, Training
-from pipeline.batches import Split, TrainingSet, ordered_batches, read_stats, shuffled_batches
+from models import METHODS
+from models.method import Method, Task
+from pipeline.batches import Split, companions, ordered_batches, shuffled_batches
 from pipeline.checkpoint import Checkpoint, State, fingerprint, hashes
 from pipeline.curves import Curves, Progress, write_table
-from pipeline.devices import check_presence
 from pipeline.errors import FormatError, MsaError, ParamsError
+from pipeline.explain import explain
+from pipeline.fabric import open_fabric, reproducible
+from pipeline.optimizers import open_optimizer, rate_factor
 from pipeline.params import TrainParams
 from pipeline.runs import (
     CONFIG,
@@ -48,16 +53,10 @@ from pipeline.runs import (
     write_json,
     write_predictions,
 )
+from pipeline.training_set import TrainingSet, read_stats
 
-# Fixed: sums that are split over another number of threads differ in their last bits. One, because small
-# models gain little from more and lose a factor of five once other processes want the same cores.
-CPU_THREADS = 1
 EVALUATION_BATCH = 64  # clips a forward outside of training
 LIBRARIES = ("lightning", "numpy", "torch", "transformers")
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
-    "fp32": "32-true",
-    "bf16": "bf16-mixed",
-}  # Fabric's names
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -91,8 +90,8 @@ def train(
 
     Returns
     -------
-    dict : `epoch` (the best, from 1), `valid_mae` (label units), `epochs` (done), `resumed_at` (epochs that
-        an earlier process had done), `seconds`
+    dict : `epoch` (the best, from 1), `valid_loss`, `epochs` (done), `resumed_at` (epochs that an earlier
+        process had done), `seconds`
 
     Raises
     ------
@@ -105,15 +104,10 @@ def train(
     with reproducible(seed, fabric.device):
         stats = read_stats(assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
-        method = build_method(method_name, method_params, dims)
-        splits = TrainingSet.load(
-            assembled, method.tokenizer, method.config.max_tokens, fabric.device, only=("train", "valid")
-        ).splits
-        for name, split in splits.items():
-            if len(split) == 0:
-                raise FormatError(
-                    f"{assembled}: no clips in {name}; training needs some in train and in valid"
-                )
+        method = build_method(method_name, method_params, dims, task_of(stats))
+        if METHODS[method_name].pretrains:
+            method.load_pretrained(pretrained)
+        splits = load_splits(assembled, method, fabric.device)
         identity = {
             "method": method_name,
             "dataset": dataset,
@@ -122,7 +116,7 @@ def train(
             "train": train_params.model_dump(mode="json"),
             "dims": method.dims,
             "feature_set": stats["feature_set"],
-            "assembled": hashes(assembled, "train.parquet", "valid.parquet", "stats.json"),
+            "assembled": hashes(assembled, *(f"{name}*.parquet" for name in splits), "stats.json"),
             "pretrained": hashes(pretrained, "*"),
             "code": code_hashes(method_name),
             "libraries": {name: version(name) for name in LIBRARIES},
@@ -134,14 +128,14 @@ def train(
         state, resumed_at = fit(fabric, method, splits, train_params, seed, checkpoint, title=out.name)
         method.load_state_dict(state.best_weights)
         model = fabric.setup_module(method)
-        predictions = {name: predict(model, split) for name, split in splits.items()}
+        predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
 
     config = {
         "format": FORMAT_VERSION,
         **identity,
         "epoch": state.best_epoch,
         "epochs": state.epoch,
-        "valid_mae": state.best_mae,
+        "valid_loss": state.best_loss,
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
         "stats": stats,
     }
@@ -151,13 +145,13 @@ def train(
         write_json(config, folder / CONFIG)
         write_table(state.curves, folder / "curves.tsv")
         shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
-        for name, split in splits.items():
-            write_predictions(split, predictions[name], folder / f"{name}.predictions.parquet")
+        for name, values in predictions.items():
+            write_predictions(splits[name], values, method.task, folder / f"{name}.predictions.parquet")
     checkpoint.remove()
 
     summary = {
         "epoch": state.best_epoch,
-        "valid_mae": state.best_mae,
+        "valid_loss": state.best_loss,
         "epochs": state.epoch,
         "resumed_at": resumed_at,
         "seconds": round(time.perf_counter() - started, 3),
@@ -181,30 +175,46 @@ def fit(
     settings = method.config.training
     weights = active_weights(method)
     method.active_terms = frozenset(weights)
-    groups = method.parameter_groups()
+    groups, estimators = method.parameter_groups(), method.estimator_groups()
     rates = [group["lr"] for group in groups]
-    model, optimizer = fabric.setup(method, open_optimizer(groups, settings))
+    optimizers = [
+        open_optimizer(groups, settings),
+        *([torch.optim.Adam(estimators, fused=True)] if estimators else []),
+    ]
+    model, optimizer, *others = fabric.setup(method, *optimizers)
     order = torch.Generator().manual_seed(seed)
-    state = checkpoint.load(method, optimizer, order)
+    state = checkpoint.load(method, [optimizer, *others], order)
     resumed_at = state.epoch
     curves = Curves(checkpoint.folder / "live", state.curves)
     progress = Progress(title, state.epoch, settings.epochs)
+    clips, labeled = splits["train"], len(splits["train"])
+    ratio, unlabeled = method.reading().unlabeled, len(splits.get("unlabeled", []))
+    if unlabeled:
+        clips = clips.with_unlabeled(splits["unlabeled"])
 
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
-        factor = rate_factor(state.epoch, settings.epochs, settings.warmup)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
-
         model.train()
         steps: list[dict[str, Tensor]] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
         for number, rows in enumerate(batches):
-            done = (state.epoch + number / len(batches)) / settings.epochs
-            batch = splits["train"].batch(rows)
+            step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
+            if settings.schedule_every == "step":
+                factor = rate_factor(step, in_all, settings)
+            else:
+                factor = rate_factor(state.epoch, settings.epochs, settings)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+            batch = clips.batch(companions(rows, labeled, ratio, unlabeled))
             output = model(batch)
+            for _ in range(method.estimator_steps()):
+                others[0].zero_grad()
+                fabric.backward(method.estimator_loss(batch, output))
+                others[0].step()
             losses = method.losses(batch, output, weights)  # of the bare method: fp32, outside autocast
-            total = torch.stack([weights[t] * method.schedule(t, done) * losses[t] for t in weights]).sum()
+            scales = {term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()}
+            total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
             optimizer.zero_grad()
             fabric.backward(total)
             fabric.clip_gradients(
@@ -216,13 +226,13 @@ def fit(
 
         state.epoch += 1
         means = finite_means(steps, ["total", *weights], state.epoch)
-        valid_mae = mae(splits["valid"], predict(model, splits["valid"]), state.epoch)
-        if valid_mae < state.best_mae:
-            state.best_epoch, state.best_mae = state.epoch, valid_mae
+        loss = valid_loss(method.task, splits["valid"], predict(model, splits["valid"]), state.epoch)
+        if loss < state.best_loss:
+            state.best_epoch, state.best_loss = state.epoch, loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
-        curves.add({"epoch": state.epoch, **means, "valid_mae": valid_mae, "lr": settings.lr_other * factor})
-        progress.show(state.curves[-1], state.best_epoch, state.best_mae)
-        checkpoint.save_if_due(state, method, optimizer, order)
+        curves.add({"epoch": state.epoch, **means, "valid_loss": loss, "lr": settings.lr_other * factor})
+        progress.show(state.curves[-1], state.best_epoch, state.best_loss)
+        checkpoint.save_if_due(state, method, [optimizer, *others], order)
 
     curves.end()
     progress.end()
@@ -235,21 +245,6 @@ def active_weights(method: Method) -> dict[str, float]:
     if not any(weights.values()):
         raise ParamsError(f"all weights are 0 ({', '.join(weights)}): there is nothing to learn")
     return {term: weight for term, weight in weights.items() if weight != 0}
-
-
-def open_optimizer(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:
-    """The optimiser that `training.optimizer` names."""
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=settings.momentum)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer](groups)
-
-
-def rate_factor(epoch: int, epochs: int, warmup: float) -> float:
-    """Share of the full learning rate in an epoch (from 0): linear up to 1, then half a cosine towards 0."""
-    rising = round(warmup * epochs)
-    if epoch < rising:
-        return (epoch + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (epoch - rising) / (epochs - rising)))
 
 
 def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -> dict[str, float]:
@@ -277,57 +272,79 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) float32 in the split's order."""
+    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order."""
     model.eval()
-    predictions = torch.empty(len(split))
-    for rows in ordered_batches(split.lengths, EVALUATION_BATCH):
-        predictions[rows] = model(split.batch(rows)).prediction.float().cpu()
+    batches = ordered_batches(split.lengths, EVALUATION_BATCH)
+    found = torch.cat([model(split.batch(rows)).prediction.float().cpu() for rows in batches])
+    predictions = torch.empty_like(found)
+    predictions[torch.cat(batches)] = found
     return predictions.numpy()
 
 
-def mae(split: Split, predictions: np.ndarray, epoch: int) -> float:
-    """Mean absolute error, label units; the sum is exact, so that the order of the clips does not matter."""
-    errors = np.abs(predictions.astype(np.float64) - split.label.cpu().numpy().astype(np.float64))
-    if not np.isfinite(errors).all():
-        clip_id = split.clip_ids[int(np.flatnonzero(~np.isfinite(errors))[0])]
+def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) -> float:
+    """Mean loss of the task alone; the sum is exact, so that the order of the clips does not matter."""
+    values = torch.from_numpy(predictions)
+    clips = values.reshape(len(values), -1)
+    if not clips.isfinite().all():
+        clip_id = split.clip_ids[int((~clips.isfinite()).any(dim=1).nonzero()[0])]
         raise MsaError(f"epoch {epoch}: the prediction for {clip_id!r} is not finite; {LOWER_RATE}")
-    return math.fsum(errors) / len(errors)
+    errors = task.errors(values.double(), split.label.cpu().double())
+    return math.fsum(errors.tolist()) / len(errors)
 
 
 # ---------------------------------------------------------------------------------------- before the loop
-def open_fabric(device: str, precision: str) -> Fabric:
-    """Fabric on one device.
+def task_of(stats: dict[str, Any]) -> Task:
+    """The task of an assembled set."""
+    return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
 
-    Parameters
-    ----------
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
-    precision : `fp32` or `bf16`; bf16 is computed everywhere, with a word on stderr where it is slow
+
+def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[str, Split]:
+    """What training may see: train, valid, and the unlabeled clips where the method reads them.
+
+    Raises
+    ------
+    FormatError : the assembled set cannot be read, or has no clips to train with or to validate on
     """
-    check_presence(device)
-    accelerator, _, index = device.partition(":")
-    fabric = Fabric(
-        accelerator=accelerator, devices=[int(index)] if index else 1, precision=PRECISIONS[precision]
+    reading = method.reading()
+    only = ("train", "valid", *(["unlabeled"] if reading.unlabeled else []))
+    splits = TrainingSet.load(assembled, reading, device, only).splits
+    for name in ("train", "valid"):
+        if len(splits[name]) == 0:
+            raise FormatError(f"{assembled}: no clips in {name}; training needs some in train and in valid")
+    return splits
+
+
+def main() -> None:
+    """`python -m pipeline.train --config run.json`."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Train one run.")
+    parser.add_argument(
+        "--config", required=True, type=Path, help="JSON: the arguments of pipeline.train.train"
     )
-    if precision == "bf16" and not has_native_bf16(fabric.device.type):
-        print(f"this {fabric.device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)
-    return fabric
-
-
-@contextmanager
-def reproducible(seed: int, device: torch.device) -> Iterator[None]:
-    """Fixed seeds, threads and algorithms inside; threads and algorithms as before afterwards.
-
-    On CUDA a few operations have no repeatable version: there it is a warning instead of an error.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what repeatable CUDA matrix products need
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(CPU_THREADS)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    options = parser.parse_args()
     try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
+        run = read_run(options.config)
+        print(json.dumps(train(**run, device=options.device)))
+    except MsaError as error:
+        sys.exit(f"error: {error}")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The arguments of `train` from a JSON file; paths are from the current folder."""
+    folders = ("assembled", "pretrained", "out")
+    names = ("method_name", "dataset", "seed", "method_params", "train_params", *folders)
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run = {name: run[name] for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        needed = ", ".join(names)
+        raise ParamsError(f"{path}: not the JSON of a run ({error!r}); it needs {needed}") from error
+    try:
+        run["train_params"] = TrainParams.model_validate(run["train_params"])
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {explain(error, TrainParams, under='train_params')}") from error
+    return run | {name: Path(run[name]) for name in folders}
+
+
+if __name__ == "__main__":
+    main()

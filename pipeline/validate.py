@@ -25,6 +25,7 @@ from pipeline.clips import (
     TRAIN,
     UNREADABLE_MEDIA,
     VALID,
+    target_column,
 )
 from pipeline.corpora.label_csv import LabelFile, LabelRow, Problem
 from pipeline.params import DatasetParams, MediaLimits
@@ -78,7 +79,8 @@ class SplitSummary:
     ----------
     usable : clips whose status is ok
     seconds : of media that could be read
-    histogram : labels in `BINS` equal bins of the label range; the last one includes the largest label
+    histogram : clips of each class, or labels in `BINS` equal bins of the label range, of which the last one
+        includes the largest label
     """
 
     split: str
@@ -89,22 +91,23 @@ class SplitSummary:
     histogram: tuple[int, ...]
 
 
-def summarize(rows: Iterable[Mapping[str, Any]], label_range: tuple[float, float]) -> list[SplitSummary]:
+def summarize(rows: Iterable[Mapping[str, Any]], dataset: DatasetParams) -> list[SplitSummary]:
     """A summary of every split that has rows; `rows` as in the clip table (`table.to_pylist()`)."""
+    target = target_column(dataset.task)
     splits: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         splits[row["split"]].append(row)
     summaries = []
     for split in SPLITS:
         if members := splits.get(split):
-            labels = [row["label"] for row in members if row["label"] is not None]
+            labels = [row[target] for row in members if row[target] is not None]
             summary = SplitSummary(
                 split,
                 clips=len(members),
                 videos=len({row["video_id"] for row in members}),
                 usable=sum(row["status"] == OK for row in members),
                 seconds=sum(row.get("duration_s") or 0.0 for row in members),
-                histogram=_histogram(labels, label_range),
+                histogram=_histogram(labels, dataset),
             )
             summaries.append(summary)
     return summaries
@@ -126,11 +129,11 @@ def validate(
     limits = limits or MediaLimits()
     corpus = corpora.reader(dataset.kind)
     root = Path(dataset.root)
-    labels: LabelFile = corpus.read_labels(root, dataset.label_range, "datasets.<name>")
+    labels: LabelFile = corpus.read_labels(root, dataset.label_range, "datasets.<name>", dataset.classes)
     findings = _label_file(labels)
     if labels.rows:
         rows = corpus.clip_rows(labels.rows, dataset, limits, workers)
-        findings += _splits(rows, dataset.label_range)
+        findings += _splits(rows, dataset)
         findings += _media(rows, corpus.media_files(root), limits)
         findings += _leaks(rows)
         findings += _texts(rows, dataset.language if "language" in dataset.model_fields_set else None)
@@ -157,14 +160,13 @@ def _label_file(labels: LabelFile) -> list[Finding]:
     return findings
 
 
-def _splits(rows: Sequence[Mapping[str, Any]], label_range: tuple[float, float]) -> list[Finding]:
+def _splits(rows: Sequence[Mapping[str, Any]], dataset: DatasetParams) -> list[Finding]:
     findings = []
-    summaries = {summary.split: summary for summary in summarize(rows, label_range)}
+    summaries = {summary.split: summary for summary in summarize(rows, dataset)}
     purposes = {TRAIN: "nothing can be learnt", VALID: "no epoch can be chosen", TEST: "nothing is evaluated"}
     for split, purpose in purposes.items():
         if split not in summaries:
             findings.append(Finding("warning", "counts", f"no clip has mode {split}: {purpose}"))
-    low, high = label_range
     for split, summary in summaries.items():
         message = (
             f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a remark, "
@@ -172,9 +174,13 @@ def _splits(rows: Sequence[Mapping[str, Any]], label_range: tuple[float, float])
         )
         findings.append(Finding("info", "counts", message))
         if sum(summary.histogram):
-            bars = " ".join(str(count) for count in summary.histogram)
-            message = f"{split}: {bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
+            message = f"{split}: {_labels(summary.histogram, dataset)}"
             findings.append(Finding("info", "labels", message))
+    if dataset.classes and TRAIN in summaries:
+        pairs = zip(dataset.classes, summaries[TRAIN].histogram, strict=True)
+        if unseen := tuple(name for name, count in pairs if not count):
+            message = f"{len(unseen)} of {len(dataset.classes)} classes have no train clip: never learnt"
+            findings.append(Finding("warning", "classes", message, unseen))
     return findings
 
 
@@ -270,7 +276,7 @@ def _annotations(rows: Sequence[LabelRow]) -> list[Finding]:
     wrong = []
     for row in rows:
         sign = SIGNS.get(row.annotation.lower())
-        label = row.labels["label"]
+        label = row.labels.get("label")  # classes have no sign
         if sign is not None and label is not None and sign != (label > 0) - (label < 0):
             wrong.append(f"line {row.line}: {row.id} is {row.annotation} with label {label:g}")
     if not wrong:
@@ -280,12 +286,23 @@ def _annotations(rows: Sequence[LabelRow]) -> list[Finding]:
 
 
 # -------------------------------------------------------------------------------------------------- details
-def _histogram(labels: Sequence[float], label_range: tuple[float, float]) -> tuple[int, ...]:
-    low, high = label_range
+def _histogram(labels: Sequence[float], dataset: DatasetParams) -> tuple[int, ...]:
+    if dataset.classes:
+        return tuple(labels.count(index) for index in range(len(dataset.classes)))
+    low, high = dataset.label_range
     counts = [0] * BINS
     for label in labels:
         counts[min(int((label - low) / ((high - low) or 1.0) * BINS), BINS - 1)] += 1
     return tuple(counts)
+
+
+def _labels(histogram: Sequence[int], dataset: DatasetParams) -> str:
+    if dataset.classes:
+        pairs = zip(dataset.classes, histogram, strict=True)
+        return f"labels: {', '.join(f'{count} {name}' for name, count in pairs)}"
+    low, high = dataset.label_range
+    bars = " ".join(str(count) for count in histogram)
+    return f"{bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
 
 
 def _with_reason(rows: Sequence[Mapping[str, Any]], reason: str) -> tuple[str, ...]:

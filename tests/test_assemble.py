@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import batches
+from pipeline import training_set
 from pipeline.assemble import FORMAT, assemble
 from pipeline.clips import METADATA_KEY, SPLITS, ClipFacts, clip_table
 from pipeline.errors import FormatError, MsaError, ParamsError
@@ -244,11 +244,25 @@ def test_every_clip_is_in_its_split_or_has_a_reason(toy: dict[str, Any], tmp_pat
     assert report.counts["without"]["visual"] == {"not extracted": 1}
     assert report.counts["ignored"] == {"text": 1, "audio": 0, "visual": 0}
     stats = json.loads((tmp_path / "set/stats.json").read_text())
-    assert stats["format"] == FORMAT == batches.FORMAT
-    assert batches.SPLITS == SPLITS
+    assert stats["format"] == FORMAT == training_set.FORMAT
+    assert training_set.SPLITS == SPLITS
     assert (stats["counts"], stats["left_out"]) == (report.counts, report.left_out)
-    assert stats["label_range"] == [-3, 3]
+    assert (stats["task"], stats["class_names"], stats["label_range"]) == ("regression", [], [-3, 3])
     assert "v3$_$2: no label" in str(report)
+
+
+def test_a_classification_misses_a_label_where_it_has_no_class(toy: dict[str, Any], tmp_path: Path) -> None:
+    """Scores, which other corpora have, are nothing to it."""
+    facts = ClipFacts("toy", "en", (-3.0, 3.0), "classification", ("sad", "glad"))
+    classes = pa.array([1, 0, 0, None, 1, 0, None], pa.int32())
+    where = toy["clips"].column_names.index("class_label")
+    clips = toy["clips"].set_column(where, "class_label", classes)
+    toy["clips"] = clips.replace_schema_metadata({METADATA_KEY: facts.to_json()})
+    report = assemble(**toy, out=tmp_path / "set")
+    assert report.left_out == {"v3$_$1": "no label"}  # it has a score; v3$_$2 has a class and none
+    assert pq.read_table(tmp_path / "set/valid.parquet")["class_label"].to_pylist() == [1]
+    stats = json.loads((tmp_path / "set/stats.json").read_text())
+    assert (stats["task"], stats["class_names"]) == ("classification", ["sad", "glad"])
 
 
 def test_columns_of_the_files(toy: dict[str, Any], tmp_path: Path) -> None:

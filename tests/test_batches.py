@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.assemble import assemble
-from pipeline.batches import Batch, Ragged, TrainingSet, ordered_batches, shuffled_batches
+from pipeline.batches import Batch, Ragged, Reading, companions, ordered_batches, shuffled_batches
 from pipeline.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.errors import FormatError
 from pipeline.params import AssembleParams
 from pipeline.shards import Features, Row
+from pipeline.training_set import TrainingSet
 
 DIMS = {"text": 6, "audio": 3, "visual": 2}
 CLIPS = 23  # some without text, some without audio; the last only visual
@@ -31,7 +32,7 @@ class LetterTokenizer:
 
     pad_id = 9
 
-    def encode(self, texts: list[str], max_length: int) -> list[np.ndarray]:
+    def encode(self, texts: list[str], max_length: int, keep: str = "first") -> list[np.ndarray]:
         return [np.array([1, *[5] * (min(len(text.split()) + 2, max_length) - 2), 2]) for text in texts]
 
 
@@ -79,6 +80,8 @@ def folder(source: dict[str, dict[str, np.ndarray]], tmp_path_factory: pytest.Te
                 "dim": DIMS[modality],
                 "column_names": [f"c{i}" for i in range(DIMS[modality])],
                 "fingerprint": modality,
+                "dtype": "float32",
+                "frame_rate": None,
             },
             {key: Row(key, "0", "ok", "", block) for key, block in blocks.items()},
         )
@@ -144,7 +147,9 @@ def test_a_batch_equals_its_clips_alone(folder: Path) -> None:
 
 def test_a_modality_that_no_clip_of_the_batch_has(folder: Path) -> None:
     """Shapes stay: one masked step."""
-    only_visual = TrainingSet.load(folder, LetterTokenizer()).splits["unlabeled"].batch(torch.tensor([0]))
+    only_visual = (
+        TrainingSet.load(folder, Reading(LetterTokenizer())).splits["unlabeled"].batch(torch.tensor([0]))
+    )
     assert only_visual.audio is not None
     assert only_visual.audio.values.shape == (1, 1, 3)
     assert only_visual.tokens is not None
@@ -194,7 +199,7 @@ def test_only_the_asked_splits_are_opened(copy: Path) -> None:
 
 # -------------------------------------------------------------------------------------------------- tokens
 def test_tokens_replace_text(folder: Path) -> None:
-    data = TrainingSet.load(folder, LetterTokenizer(), max_tokens=6)
+    data = TrainingSet.load(folder, Reading(LetterTokenizer(), max_tokens=6))
     assert data.dims == {"audio": 3, "visual": 2}
     split = data.splits["train"]
     batch = split.batch(torch.arange(len(split)))
@@ -214,7 +219,7 @@ def test_tokens_of_a_real_tokenizer(folder: Path) -> None:
     """The bundled MiniLM's word pieces: [CLS] 101, `word` 2773, [SEP] 102, padding 0."""
     backbones = pytest.importorskip("models.backbones")
     tokenizer = backbones.load_tokenizer("minilm")
-    split = TrainingSet.load(folder, tokenizer, max_tokens=5).splits["train"]
+    split = TrainingSet.load(folder, Reading(tokenizer, max_tokens=5)).splits["train"]
     tokens = split.batch(torch.tensor([0, 1, split.clip_ids.index(clip_id(4))])).tokens
     assert tokens is not None
     assert tokens.ids.tolist() == [[101, 2773, 102, 0], [101, 2773, 2773, 102], [0, 0, 0, 0]]
@@ -318,14 +323,29 @@ def test_a_clip_without_anything_is_named(copy: Path) -> None:
 def test_the_same_on_a_device(folder: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    here = TrainingSet.load(folder, LetterTokenizer()).splits["train"].batch(torch.arange(7))
-    there = TrainingSet.load(folder, LetterTokenizer(), device="cuda").splits["train"].batch(torch.arange(7))
+    here = TrainingSet.load(folder, Reading(LetterTokenizer())).splits["train"].batch(torch.arange(7))
+    there = (
+        TrainingSet.load(folder, Reading(LetterTokenizer()), device="cuda")
+        .splits["train"]
+        .batch(torch.arange(7))
+    )
     assert there.audio is not None
     assert here.audio is not None
     assert there.audio.values.is_cuda
     assert there.label.is_cuda
     assert torch.equal(there.audio.values.cpu(), here.audio.values)
     assert torch.equal(there.tokens.ids.cpu(), here.tokens.ids)  # type: ignore[union-attr]
+
+
+def test_unlabeled_companions_are_those_of_the_algorithm() -> None:
+    rows = torch.tensor([4, 0, 7])
+    # 10 labeled clips, 25 unlabeled ones, which follow them: i + k * 10 in a pool that is cycled
+    picked = companions(rows, 10, 3, 25)
+    wanted = [4, 0, 7] + [10 + (i + k * 10) % 25 for k in range(3) for i in (4, 0, 7)]
+    assert picked.tolist() == wanted
+    assert companions(rows, 10, 1, 2).tolist() == [4, 0, 7, 10, 10, 11]
+    assert companions(rows, 10, 0, 25) is rows
+    assert companions(rows, 10, 3, 0) is rows
 
 
 def test_padding_is_not_one_of_the_rows() -> None:

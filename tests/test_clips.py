@@ -22,6 +22,7 @@ from pipeline.clips import (
     facts_of,
     natural_key,
     read_clips,
+    target_column,
     write_clips,
 )
 from pipeline.errors import FormatError
@@ -61,6 +62,42 @@ def test_rows_come_back_with_their_facts_and_what_is_not_known_is_null(tmp_path:
 def test_facts_of_a_dataset_hold_no_path_of_this_machine() -> None:
     assert ClipFacts.of("x", DatasetParams(root="data/raw/x", language="zh")).root == "data/raw/x"
     assert ClipFacts.of("x", DatasetParams(root="/somewhere/x")).root is None
+
+
+def test_classes_come_back_with_their_names(tmp_path: Path) -> None:
+    dataset = DatasetParams(root="x", task="classification", classes=["怒", "joy"], metrics="cls")
+    facts = ClipFacts.of("moods", dataset)
+    assert (facts.task, facts.class_names) == ("classification", ("怒", "joy"))
+    table = clip_table(
+        [row("a", "1", label=None, class_label=1), row("a", "2", label=None, class_label=0, class_text=1)]
+    )
+    write_clips(table, tmp_path / "moods.parquet", facts)
+    back = read_clips(tmp_path / "moods.parquet")
+    assert facts_of(back) == facts
+    assert back["class_label"].to_pylist() == [1, 0]
+    assert back["class_text"].to_pylist() == [None, 1]
+    assert (target_column("classification"), target_column("regression")) == ("class_label", "label")
+
+
+@pytest.mark.parametrize(
+    ("names", "column", "message"),
+    [
+        (("a", "b"), "class_label", "column 'class_label' holds class 2, expected 0 to 1"),
+        (("a", "b"), "class_visual", "column 'class_visual' holds class 2, expected 0 to 1"),
+        ((), "class_label", "column 'class_label' holds class 2, expected none: the dataset is a regression"),
+    ],
+)
+def test_a_class_that_is_none_of_the_datasets(
+    tmp_path: Path, names: tuple[str, ...], column: str, message: str
+) -> None:
+    table, path = clip_table([row("a", "1", **{column: 2})]), tmp_path / "x.parquet"
+    facts = ClipFacts("x", "en", (-3.0, 3.0), "classification" if names else "regression", names)
+    with pytest.raises(FormatError, match=message):
+        write_clips(table, path, facts)
+    assert not path.exists()
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: facts.to_json()}), path)
+    with pytest.raises(FormatError, match=message):
+        read_clips(path)
 
 
 def test_same_rows_same_bytes_in_whatever_order_and_chunks(tmp_path: Path) -> None:

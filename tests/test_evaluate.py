@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny_set
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from tiny_set import write_tiny_set
 
 from models import METHODS, MethodEntry
-from pipeline.batches import TrainingSet
 from pipeline.errors import FormatError, MsaError, ParamsError
-from pipeline.evaluate import evaluate, load_run
+from pipeline.evaluate import evaluate, least_scores, load_run
 from pipeline.layout import result_files
 from pipeline.metrics import METRIC_SETS, MetricWarning
 from pipeline.params import TrainParams
 from pipeline.train import predict, train
+from pipeline.training_set import TrainingSet
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,8 +34,11 @@ def _tiny_method() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `set`, the assembled set, and `run`, a run on it."""
-    here = tmp_path_factory.mktemp("evaluate")
-    assembled = write_tiny_set(here / "set")
+    return trained(tmp_path_factory.mktemp("evaluate"))
+
+
+def trained(here: Path, classes: tuple[str, ...] = ()) -> Path:
+    assembled = write_tiny_set(here / "set", classes=classes)
     train(
         "tiny",
         "tiny",
@@ -52,8 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-def by_hand(run: Path, split: Path) -> dict[str, float]:
-    """Predictions of the tiny method by its formula, in float64, one clip at a time and without padding."""
+def by_hand(run: Path, split: Path) -> dict[str, np.ndarray]:
+    """Outputs of the tiny method by its formula, in float64, one clip at a time and without padding."""
     weights = {
         name: values.astype(np.float64) for name, values in load_file(run / "model.safetensors").items()
     }
@@ -64,7 +67,7 @@ def by_hand(run: Path, split: Path) -> dict[str, float]:
             for name, dim in tiny_set.DIMS.items()
         ]
         hidden = np.tanh(weights["hidden.0.weight"] @ np.concatenate(means) + weights["hidden.0.bias"])
-        found[row["clip_id"]] = float(weights["head.weight"][0] @ hidden + weights["head.bias"][0])
+        found[row["clip_id"]] = weights["head.weight"] @ hidden + weights["head.bias"]
     return found
 
 
@@ -79,14 +82,16 @@ def test_metrics_and_predictions_of_the_test_split(place: Path, tmp_path: Path) 
     assert list(table) == ["clip_id", "label", "prediction"]
     assert table["clip_id"] == sorted(truth["clip_id"])
     assert dict(zip(table["clip_id"], table["label"], strict=True)) == dict(zip(*truth.values(), strict=True))
-    assert table["prediction"] == pytest.approx([expected[clip_id] for clip_id in table["clip_id"]], abs=1e-5)
+    by_formula = [float(expected[clip_id][0]) for clip_id in table["clip_id"]]
+    assert table["prediction"] == pytest.approx(by_formula, abs=1e-5)
 
     errors = np.abs(np.array(table["prediction"]) - np.array(table["label"]))
     assert result["test"]["mae"] == pytest.approx(errors.mean(), abs=1e-6)
     config = json.loads((place / "run" / "config.json").read_text())
-    assert result["valid"]["mae"] == round(config["valid_mae"], 6)
+    assert result["valid"]["mae"] == round(config["valid_loss"], 6)
     assert result["epoch"] == config["epoch"]
     assert result["n"] == {"valid": 20, "test": 25}
+    assert (result["task"], result["class_names"]) == ("regression", [])
     assert result["features"] == {"text": "text-enc", "audio": "audio-enc", "visual": "visual-enc"}
 
     labels = {s: pq.read_table(place / "set" / f"{s}.parquet")["label"].to_numpy() for s in tiny_set.COUNTS}
@@ -127,6 +132,88 @@ def test_a_metric_set_gets_predictions_then_labels(
     assert result["test"]["said"] != result["test"]["largest"]
     assert result["test"]["mae"] == 0.123457
     assert result["remarks"] == {key: ["corr is 0: said by a spy"] for key in ("valid", "test")}
+
+
+@pytest.mark.parametrize("moods", [("sad", "glad"), ("sad", "calm", "glad")])
+def test_a_classification(tmp_path: Path, moods: tuple[str, ...]) -> None:
+    here = trained(tmp_path, moods)
+    names = result_files("tiny", "tiny", 3, tmp_path)
+    result = evaluate(here / "run", here / "set", names, "cls", device="cpu")
+    assert json.loads(names.metrics.read_text()) == result
+    assert (result["task"], result["class_names"], result["metric_set"]) == (
+        "classification",
+        [*moods],
+        "cls",
+    )
+
+    table = pq.read_table(names.predictions)
+    assert [(field.name, str(field.type)) for field in table.schema] == [
+        ("clip_id", "string"),
+        ("label", "int32"),
+        ("prediction", "int32"),
+        ("probability", "list<element: float>"),
+    ]
+    rows = table.to_pylist()
+    truth = pq.read_table(here / "set" / "test.parquet", columns=["clip_id", "class_label"]).to_pylist()
+    assert {row["clip_id"]: row["label"] for row in rows} == {
+        row["clip_id"]: row["class_label"] for row in truth
+    }
+    logits = by_hand(here / "run", here / "set" / "test.parquet")
+    for row in rows:
+        outputs = logits[row["clip_id"]]
+        assert outputs.shape == ((3,) if len(moods) == 3 else (1,))
+        scores = np.exp(outputs if len(moods) == 3 else np.array([0.0, outputs[0]]))
+        assert row["probability"] == pytest.approx(list(scores / scores.sum()), abs=1e-5)
+        assert row["prediction"] == int(scores.argmax())
+    hits = [row["prediction"] == row["label"] for row in rows]
+    assert result["test"]["accuracy"] == pytest.approx(np.mean(hits), abs=1e-6)
+    assert set(result["test"]) == {"accuracy", "f1_weighted", "f1_macro", *(f"f1_{name}" for name in moods)}
+
+    labels = {
+        name: pq.read_table(here / "set" / f"{name}.parquet")["class_label"].to_numpy()
+        for name in tiny_set.COUNTS
+    }
+    most = int(np.bincount(labels["train"]).argmax())
+    for split in ("valid", "test"):
+        share = np.mean(labels[split] == most)
+        floor = {"accuracy": share, "f1_weighted": share * 2 * share / (1 + share)}
+        for name, value in floor.items():
+            assert result["floor"][f"{split}_{name}"] == pytest.approx(value, abs=1e-6)
+    assert set(result["floor"]) == {
+        f"{s}_{n}" for s in ("valid", "test") for n in ("accuracy", "f1_weighted")
+    }
+
+    with pytest.raises(ParamsError, match=r"metric set 'mmsa' is not for the classification tiny; .*metrics"):
+        evaluate(here / "run", here / "set", names, "mmsa", device="cpu")
+
+
+def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
+    here = trained(tmp_path, ("sad", "glad"))
+    weights = load_file(here / "run" / "model.safetensors")
+    save_file({**weights, "head.bias": np.full(1, np.nan, np.float32)}, here / "run" / "model.safetensors")
+    out = result_files("a", "a", 1, tmp_path)
+    with pytest.raises(MsaError, match=r"predictions of (valid|test) are not finite"):
+        evaluate(here / "run", here / "set", out, "cls", device="cpu")
+    assert not out.metrics.exists()
+
+
+def test_the_most_frequent_class_is_the_trainings() -> None:
+    known, labels = np.array([2, 2, 1, 1, 0], np.float32), np.array([1, 1, 0, 2])
+    expected = {"accuracy": 0.5, "f1_weighted": 0.5 * 2 * 0.5 / 1.5}  # of equals the first: class 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert least_scores(known, labels, ["a", "b", "c"]) == pytest.approx(expected)
+        assert least_scores(known, np.array([1, 1, 1]), ["a", "b", "c"]) == {"accuracy": 1, "f1_weighted": 1}
+
+
+def test_other_labels_are_refused(place: Path, tmp_path: Path) -> None:
+    out = result_files("a", "a", 1, tmp_path)
+    moods = write_tiny_set(tmp_path / "moods", classes=("sad", "glad"))
+    with pytest.raises(MsaError, match=r"trained on a regression, but .* is a classification of sad, glad;"):
+        evaluate(place / "run", moods, out, "cls", device="cpu")
+    with pytest.raises(ParamsError, match="metric set 'cls' is not for the regression tiny"):
+        evaluate(place / "run", place / "set", out, "cls", device="cpu")
+    assert not out.metrics.exists()
 
 
 def test_other_features_are_refused(place: Path, tmp_path: Path) -> None:

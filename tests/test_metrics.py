@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import metrics as reference
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, f1_score
 
 from pipeline.errors import MsaError
-from pipeline.metrics import METRIC_SETS, MetricWarning, magbert, mmsa, sims
+from pipeline.metrics import METRIC_SETS, MetricWarning, cls, magbert, mmsa, sims
 
 LABEL = np.array([-3, -1.6, -0.4, 0, 0, 0.4, 1.6, 3])
 PREDICTION = np.array([-2.5, -1.5, 0.2, 0.1, -0.3, 0.5, 2.5, 3.7])
@@ -166,6 +166,86 @@ def test_only_zero_labels_are_reported_not_hidden() -> None:
 def test_unusable_input_is_refused(prediction: list, label: list, message: str) -> None:
     with pytest.raises(MsaError, match=message):
         mmsa(np.array(prediction), np.array(label))
+
+
+# ----------------------------------------------------------------------------------------- classifications
+MOODS = ["anger", "joy", "fear"]
+
+
+def test_known_answers_of_classes() -> None:
+    label = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    prediction = np.array([0, 0, 1, 2, 1, 1, 1, 2])
+    # anger: precision 1, recall 1/2; joy: 2/4, 1; fear: 1/2, 1/2
+    expected = {
+        "accuracy": 5 / 8,
+        "f1_weighted": (4 * 2 / 3 + 2 * 2 / 3 + 2 * 1 / 2) / 8,
+        "f1_macro": (2 / 3 + 2 / 3 + 1 / 2) / 3,
+        "f1_anger": 2 / 3,
+        "f1_joy": 2 / 3,
+        "f1_fear": 1 / 2,
+    }
+    found = cls(prediction, label, MOODS)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert list(found) == list(expected)
+    assert not any(isinstance(value, np.generic) for value in found.values())  # they become JSON
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(2, 7).flatmap(
+        lambda n: st.tuples(
+            st.just(n),
+            st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=40),
+        )
+    )
+)
+def test_classes_equal_the_definition_and_scikit_learn(case: tuple[int, list[tuple[int, int]]]) -> None:
+    count, pairs = case
+    prediction, label = np.array(pairs).T
+    names = [f"class {index}" for index in range(count)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)
+        scores = cls(prediction, label, names)
+        assert cls(prediction.astype(np.float32), label.astype(np.float32), names) == scores
+    assert scores == pytest.approx(reference.cls(prediction.tolist(), label.tolist(), names), abs=1e-12)
+    classes = list(range(count))
+    assert scores["accuracy"] == pytest.approx(accuracy_score(label, prediction))
+    for average in ("weighted", "macro"):
+        expected = f1_score(label, prediction, labels=classes, average=average, zero_division=0)
+        assert scores[f"f1_{average}"] == pytest.approx(expected, abs=1e-12)
+    for index, name in enumerate(names):  # one against all others
+        expected = f1_score(label == index, prediction == index, zero_division=0)
+        assert scores[f"f1_{name}"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_class_without_clips_is_warned_of_and_counts_as_0() -> None:
+    with pytest.warns(MetricWarning, match=r"no clip is labelled joy, fear: .* is 0, in f1_macro too"):
+        scores = cls(np.array([0, 0, 1]), np.array([0, 0, 0]), MOODS)
+    assert (scores["f1_joy"], scores["f1_fear"]) == (0.0, 0.0)
+    assert (scores["f1_weighted"], scores["f1_anger"]) == pytest.approx((0.8, 0.8))
+    assert scores["f1_macro"] == pytest.approx(0.8 / 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # neither a missing prediction nor scikit-learn has anything to say
+        cls(np.array([0, 0, 0]), np.array([0, 1, 2]), MOODS)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "message"),
+    [
+        (
+            [0, 3],
+            [0, 1],
+            r"1 of 2 predictions are no class \(first: 3\); expected indices of anger, joy, fear",
+        ),
+        ([0, 1], [0, -1], r"1 of 2 labels are no class \(first: -1\)"),
+        ([0.5, 1], [0, 1], r"1 of 2 predictions are no class \(first: 0.5\)"),
+        ([0, 1], [np.nan, 1], r"1 of 2 labels are not finite"),
+        ([[0.2, 0.8]], [1], r"expected one number a clip"),
+    ],
+)
+def test_what_is_no_class_is_refused(prediction: list, label: list, message: str) -> None:
+    with pytest.raises(MsaError, match=message):
+        cls(np.array(prediction), np.array(label), MOODS)
 
 
 @pytest.mark.shared

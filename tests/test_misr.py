@@ -300,7 +300,7 @@ def test_parameter_count_of_the_paper(large: bool, pooler: bool, total: float) -
     settings = MISRSettings(text="finetune", max_steps=437)
     with torch.device("meta"):
         backbone = BertModel(BertConfig(**(sizes if large else {})), add_pooling_layer=pooler)
-        method = MISR(settings, {"audio": 5, "visual": 20}, backbone)
+        method = MISR(settings, {"audio": 5, "visual": 20}, backbones={"text": backbone})
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in method.named_children()}
     own = sum(p.numel() for p in method.parameters()) - count["backbone"]
     assert own / 1e6 == pytest.approx(5.85, abs=0.1)

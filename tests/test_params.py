@@ -15,6 +15,8 @@ from pipeline.params import (
     Params,
     TrainParams,
     TransformerText,
+    Waveform16k,
+    check_params,
     load_params,
 )
 
@@ -30,6 +32,7 @@ def test_the_projects_file_is_valid_and_complete(project_params: Params, project
     for section, model in (("media", MediaLimits), ("train", TrainParams)):
         assert set(written[section]) == set(model.model_fields), section
     for modality in ("text", "audio", "visual"):
+        assert set(written[modality]) == set(getattr(Params(), modality)), modality
         for name, settings in written[modality].items():
             assert set(settings) == set(type(project_params.encoder(modality, name)).model_fields), name
 
@@ -72,7 +75,23 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("visual.facemesh.fps=.inf", "visual.facemesh.fps is inf: Input should be a finite number"),
         ("datasets.sample.label_range=[3, -3]", "expected [smallest, largest]"),
         ("datasets.sample.label_range=[.nan, 1]", "finite number"),
-        ("assemble.sample={text: none, audio: none}", "assemble.sample.visual is missing"),
+        ("assemble.sample={text: none, audio: none, waveform: none}", "assemble.sample.visual is missing"),
+        ("assemble.sample={text: none, audio: none, visual: none}", "assemble.sample.waveform is missing"),
+        ("pretrain_on=mosi", "pretrain_on 'mosi' is not known (there are: none, sample)"),
+        ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: librosa33, waveform16k)"),
+        ("audio.mine.kind=librosa3", "audio.mine.kind 'librosa3' is not known, did you mean 'librosa33'"),
+        ("audio.librosa33.hop=512", "key 'audio.librosa33.hop': name 'hop' is not known"),
+        ("audio.librosa33.hop_length=1", "audio.librosa33.hop_length is 1: Input should be greater"),
+        ("audio.mine={kind: waveform16k, sample_rate: 8000}", "key 'audio.mine.sample_rate'"),
+        ("datasets.sample.task=classification", "datasets.sample: classes is missing"),
+        ("datasets.sample.task=ranking", "'regression' or 'classification'"),
+        ("datasets.sample.classes=[sad, glad]", "write `task: classification`"),
+        ("datasets.sample.classes=[sad]", "datasets.sample.classes: ['sad'] will not do"),
+        ("datasets.sample.classes=[sad, Sad]", "differ in more than case"),
+        ("datasets.sample.classes=[sad, ' ']", "at least two names"),
+        ("datasets.sample.classes=[0, 1]", "datasets.sample.classes.0 is 0"),
+        ("datasets.sample.classes=[sad, macro]", "'macro' is taken: f1_macro"),
+        ("datasets.sample.metrics=cls", "'cls', expected mmsa, sims or magbert for a regression"),
         ("models.misr.corpora={other: {}}", "models.misr.corpora.sample is missing; write `sample: {}`"),
     ],
 )
@@ -82,6 +101,25 @@ def test_mistakes_are_named(project: Path, override: str, said: str) -> None:
     assert said in str(caught.value)
     assert f"--set {override}" in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_classification() -> None:
+    moods = {"root": "x", "task": "classification", "classes": ["sad", "neutral", "glad"], "metrics": "cls"}
+    found = check_params({"datasets": {"moods": moods}}, "test").dataset("moods")
+    assert (found.task, found.classes, found.metrics) == ("classification", moods["classes"], "cls")
+    with pytest.raises(ParamsError, match=r"datasets\.moods: metrics is 'mmsa', expected cls for a class"):
+        check_params({"datasets": {"moods": {**moods, "metrics": "mmsa"}}}, "test")
+
+
+def test_kinds_of_audio_encoders(project: Path) -> None:
+    params = load_params(project / "params.yaml", ["audio.sound.kind=waveform16k"])
+    assert params.encoder("audio", "sound") == Waveform16k()
+    assert isinstance(params.encoder("audio", "librosa33"), Librosa33)
+
+
+def test_labels_of_another_training_set_for_the_pretrain_stage(project: Path) -> None:
+    assert Params().pretrain_on == "none"
+    assert load_params(project / "params.yaml", ["pretrain_on=sample"]).pretrain_on == "sample"
 
 
 def test_overrides_are_read_as_yaml(project: Path) -> None:

@@ -25,6 +25,15 @@ VIDEOS = {"train": 2, "valid": 1, "test": 1}  # videos of each split that are ta
 CLIPS = 3  # of each video
 FEATURES = ("text-minilm", "audio-librosa33", "visual-facemesh")
 SMALL = {"num_tokens": 4, "width": 16, "heads": 2, "head_dim": 8, "feedforward": 16, "layers": 1}
+SMALL_KHAR = {
+    "pretraining": {
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "adapter_heads": 2,
+        "epochs": {"text": 1, "audio": 1, "visual": 1},
+    }
+}
 
 
 class Workspace:
@@ -93,10 +102,17 @@ def make_workspace(folder: Path, project: Path) -> Workspace:
         shutil.copytree(project / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(project / name, folder / name)
-    shutil.copytree(project / "data/features/none", folder / "data/features/none")
+    for nothing in ("data/features/none", "data/assembled/none"):
+        shutil.copytree(project / nothing, folder / nothing)
     copy_corpus(project / "data/sample", folder / "data/sample")
     workspace = Workspace(folder)
-    workspace.edit(seeds=[1], shards=3, models__misr__corpora__sample={**SMALL, "training": {"epochs": 2}})
+    workspace.edit(
+        models_run=["misr", "khar"],  # one without a pretraining, one with
+        seeds=[1],
+        shards=3,
+        models__misr__corpora__sample={**SMALL, "training": {"epochs": 2}},
+        models__khar__corpora__sample={**SMALL_KHAR, "training": {"epochs": 2}},
+    )
     workspace.run("git", "init", "-q")
     workspace.run("dvc", "init", "-q")
     return workspace
@@ -169,16 +185,25 @@ def test_again_there_is_nothing_to_do(workspace: Workspace) -> None:
 
 def test_one_loss_weight_retrains_one_method_and_git_compares(workspace: Workspace) -> None:
     before = workspace.bytes_of("runs", "results")
-    workspace.edit(models__misr__base__weights__invariance=0.25)
+    workspace.edit(models__khar__base__weights__contrastive=0.25)
     ran, _ = workspace.repro()
-    assert ran == {"train@misr-sample-1", "evaluate@misr-sample-1", "report"}
-    assert "models.misr.base.weights.invariance" in workspace.run("dvc", "params", "diff")
+    assert ran == {"train@khar-sample-1", "evaluate@khar-sample-1", "report"}  # and no pretraining
+    assert "models.khar.base.weights.contrastive" in workspace.run("dvc", "params", "diff")
     assert "mae" in workspace.run("dvc", "metrics", "diff", "HEAD")
     assert workspace.bytes_of("runs", "results") != before
     workspace.run("git", "checkout", "-q", ".")
     workspace.run("dvc", "checkout", "-q")
     assert workspace.bytes_of("runs", "results") == before
     assert workspace.repro()[0] == set()
+
+
+def test_a_setting_of_the_pretraining_runs_it_again(workspace: Workspace) -> None:
+    before = workspace.bytes_of("pretrained/khar-sample")
+    workspace.edit(models__khar__base__pretraining__lr=2.0e-3)
+    ran, _ = workspace.repro()
+    assert ran == {"pretrain@khar-sample", "train@khar-sample-1", "evaluate@khar-sample-1", "report"}
+    after = workspace.bytes_of("pretrained/khar-sample")
+    assert all(before[name] != after[name] for name in before)
 
 
 def test_one_more_clip_is_one_clip_of_work(workspace: Workspace) -> None:

@@ -29,7 +29,9 @@ def make_params(**changes: Any) -> Params:
     tree: dict[str, Any] = {
         "datasets": {name: {"root": name} for name in DATASETS},
         "datasets_run": list(DATASETS),
-        "assemble": {name: {"text": "none", "audio": "none", "visual": "none"} for name in DATASETS},
+        "assemble": {
+            name: dict.fromkeys(("text", "audio", "visual", "waveform"), "none") for name in DATASETS
+        },
         "models": {name: {"corpora": {dataset: {} for dataset in DATASETS}} for name in METHODS},
         "models_run": list(METHODS),
         "seeds": list(SEEDS),
@@ -47,6 +49,8 @@ def write_result(here: Path, method: str, dataset: str, seed: int, **changes: An
         "feature_set": "abcdef0123456789",
         "features": {"text": "minilm", "audio": "librosa33"},
         "epoch": 2,
+        "task": "regression",
+        "class_names": [],
         "metric_set": "mmsa",
         "n": {"valid": 4, "test": 30},
         "floor": {"test_mae": 1.25, "valid_mae": 1.5},
@@ -67,7 +71,7 @@ def write_result(here: Path, method: str, dataset: str, seed: int, **changes: An
     pq.write_table(pa.table(table), folder / f"{method}-{seed}.predictions.parquet")
     term = "prior" if method == "misr" else "swap"
     rows = [f"{e}\t{2 / e}\t{1 / e}\t{1 + seed / 10 / e}\t0.001" for e in (1, 2, 3)]
-    curves = "\n".join([f"epoch\ttotal\t{term}\tvalid_mae\tlr", *rows]) + "\n"
+    curves = "\n".join([f"epoch\ttotal\t{term}\tvalid_loss\tlr", *rows]) + "\n"
     (folder / f"{method}-{seed}.curves.tsv").write_text(curves)
 
 
@@ -134,7 +138,7 @@ def test_tables_for_plots(place: Path) -> None:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert list(rows[0]) == [
         *("method", "dataset", "seed", "epoch"),
-        *("total", "prior", "swap", "valid_mae", "lr"),
+        *("total", "prior", "swap", "valid_loss", "lr"),
     ]
     assert len(rows) == 2 * 2 * 3 * 3
     assert (rows[0]["prior"], rows[0]["swap"], rows[0]["epoch"]) == ("1", "", "1")
@@ -171,6 +175,138 @@ def test_missing_or_mixed_results(place: Path) -> None:
         make(place, make_params())
     with pytest.raises(MsaError, match="nothing to report"):
         make(place, make_params(models_run=[]))
+
+
+# ----------------------------------------------------------------------------------------- classifications
+MOODS = ["anger", "joy", "no_mood | none"]
+ACCURACY = {1: 0.5, 2: 0.6, 3: 0.7}
+
+
+def write_moods(here: Path, method: str, seed: int, **changes: Any) -> None:
+    """As evaluate writes it of a classification; the predictions are by hand, so that counts are known."""
+    each = {f"f1_{name}": (number + 1) / 10 for number, name in enumerate(MOODS)}
+    scores = {"accuracy": ACCURACY[seed], "f1_macro": 0.4, "f1_weighted": 0.45, **each}
+    write_result(
+        here,
+        method,
+        "moods",
+        seed,
+        task="classification",
+        class_names=MOODS,
+        metric_set="cls",
+        floor={
+            "test_accuracy": 0.4,
+            "test_f1_weighted": 0.25,
+            "valid_accuracy": 0.35,
+            "valid_f1_weighted": 0.2,
+        },
+        remarks={},
+        test=dict(sorted(scores.items())),
+        valid=dict(sorted(scores.items())) | {"accuracy": ACCURACY[seed] + 0.1},
+        **changes,
+    )
+    labels, found = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 2]
+    table = {
+        "clip_id": [f"video$_${i}" for i in range(6)],
+        "label": pa.array(labels, pa.int32()),
+        "prediction": pa.array(found if seed == 1 else labels, pa.int32()),
+        "probability": pa.array([[0.2, 0.3, 0.5]] * 6, pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(table), here / "results" / "moods" / f"{method}-{seed}.predictions.parquet")
+
+
+@pytest.fixture
+def mixed(place: Path) -> tuple[Path, Params]:
+    """Results of two regressions and a classification, and params that run the three."""
+    for method in METHODS:
+        for seed in SEEDS:
+            write_moods(place, method, seed)
+    names = (*DATASETS, "moods")
+    moods = {"root": "moods", "task": "classification", "classes": MOODS, "metrics": "cls"}
+    params = make_params(
+        datasets={**{name: {"root": name} for name in DATASETS}, "moods": moods},
+        datasets_run=list(names),
+        assemble={name: dict.fromkeys(("text", "audio", "visual", "waveform"), "none") for name in names},
+        models={name: {"corpora": {dataset: {} for dataset in names}} for name in METHODS},
+    )
+    return place, params
+
+
+def test_both_tasks_in_one_report(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    text = make(place, params)
+    mosi, moods = text.split("## mosi")[1].split("## moods")
+    assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
+    assert (
+        "| method | accuracy | f1 weighted | f1 macro | f1 anger | f1 joy | f1 no mood \\| none "
+        "| valid accuracy | best epochs |"
+    ) in moods
+    assert "| misr | 0.600 ± 0.100 | 0.450 ± 0.000 | 0.400 ± 0.000 | 0.100 ± 0.000 |" in moods
+    assert "| train majority | 0.400 | 0.250 | – | – | – | – | 0.350 | – |" in moods
+    assert "Metric set: cls." in moods
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    found = summary["moods"]["other"]
+    assert list(found) == [
+        "accuracy",
+        "f1_weighted",
+        "f1_macro",
+        *(f"f1_{n}" for n in MOODS),
+        "valid_accuracy",
+    ]
+    assert found["accuracy"] == {"mean": 0.6, "sd": 0.1, "n": 3}
+    assert found["valid_accuracy"]["mean"] == pytest.approx(0.7)
+    assert list(summary["mosi"]["misr"]) == ["mae", "corr", "acc7", "valid_mae"]
+
+
+def test_predictions_of_a_classification_are_indices(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    make(place, params)
+    with (place / "reports" / "predictions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == "moods"]
+    assert len(rows) == 2 * 3 * 6
+    assert [(row["label"], row["prediction"]) for row in rows[:3]] == [("0", "0"), ("0", "0"), ("0", "1")]
+
+
+def test_confusion_matrix_counts_the_clips_of_all_seeds(
+    mixed: tuple[Path, Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, params = mixed
+    drawn = {}
+    monkeypatch.setattr("pipeline.figures._save", lambda figure, path: drawn.update({path.name: figure}))
+    make(place, params)
+    panel = drawn["predicted_vs_true.png"].axes[-2]
+    assert panel.get_title() == "misr on moods"
+    assert [label.get_text() for label in panel.get_yticklabels()] == MOODS
+    # by hand: seed 1 as in write_moods, the seeds 2 and 3 without an error; rows are labels
+    expected = np.array([[2, 1, 0], [0, 1, 0], [1, 0, 1]]) + 2 * np.diag([3, 1, 2])
+    counts = np.array([int(text.get_text()) for text in panel.texts]).reshape(3, 3)
+    np.testing.assert_array_equal(counts, expected)
+    places = [text.get_position() for text in panel.texts]
+    assert places[1] == (1, 0)  # anger that was taken for joy stands right of the first
+    shown = panel.images[0].get_array()
+    np.testing.assert_allclose(shown, expected / expected.sum(axis=1, keepdims=True))
+    upper = drawn["learning_curves.png"].axes[2]
+    assert (upper.get_title(), upper.get_ylabel()) == ("moods: validation", "cross-entropy (nats)")
+    assert "train median" not in [line.get_label() for line in upper.lines]
+
+
+def test_pictures_of_a_classification_alone(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    alone = params.model_copy(update={"datasets_run": ["moods"], "models_run": ["misr"], "seeds": [1]})
+    pictures = []
+    for _ in range(2):
+        make(place, alone)
+        pictures.append((place / "reports" / "predicted_vs_true.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_results_of_an_older_version_are_named(place: Path) -> None:
+    path = place / "results" / "mosi" / "misr-1.json"
+    old = json.loads(path.read_text())
+    del old["class_names"]
+    path.write_text(json.dumps(old))
+    with pytest.raises(MsaError, match=r"misr-1\.json: cannot be read \(KeyError\('class_names'\)\); `dvc"):
+        make(place, make_params())
 
 
 def test_needs_no_torch() -> None:

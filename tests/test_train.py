@@ -23,7 +23,7 @@ from models import METHODS, MethodEntry
 from pipeline.curves import read_table
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.params import TrainParams
-from pipeline.train import rate_factor, train
+from pipeline.train import train
 
 # what `python -c` runs: the same training as `run`, in a process of its own
 SCRIPT = """
@@ -99,7 +99,7 @@ def test_one_seed_gives_the_same_bytes(assembled: Path, undisturbed: Path, tmp_p
     assert {"model.safetensors", "config.json", "curves.tsv", "metrics.json"} <= set(found)
     assert {"train.predictions.parquet", "valid.predictions.parquet"} <= set(found)
     assert "plots/metrics/train/spread.tsv" in found
-    assert "plots/metrics/valid/mae.tsv" in found
+    assert "plots/metrics/valid/loss.tsv" in found
     run(assembled, tmp_path, seed=8)
     other = contents(tmp_path / "runs" / "tiny-tiny-8")
     assert other["model.safetensors"] != found["model.safetensors"]
@@ -183,12 +183,12 @@ for name in [*hidden, *sys.modules]:
 def test_the_best_epoch_is_what_is_kept(undisturbed: Path) -> None:
     config = json.loads((undisturbed / "config.json").read_text())
     curves = read_table(undisturbed / "curves.tsv")
-    maes = [row["valid_mae"] for row in curves]
+    maes = [row["valid_loss"] for row in curves]
     assert [row["epoch"] for row in curves] == list(range(1, 13))
     assert config["epoch"] == 1 + int(np.argmin(maes))
     table = pq.read_table(undisturbed / "valid.predictions.parquet").to_pandas()
     errors = (table["prediction"].astype(float) - table["label"].astype(float)).abs()
-    assert math.fsum(errors) / len(errors) == min(maes) == config["valid_mae"]
+    assert math.fsum(errors) / len(errors) == min(maes) == config["valid_loss"]
     assert list(table["clip_id"]) == sorted(table["clip_id"])
     assert len(table) == tiny_set.COUNTS["valid"]
     assert maes[-1] < 0.6 * np.abs(table["label"]).mean()  # it has learnt something
@@ -196,27 +196,9 @@ def test_the_best_epoch_is_what_is_kept(undisturbed: Path) -> None:
 
 def test_early_stopping_and_ties(assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = iter([5.0, 4.0, 4.0, 4.5, 4.2, 3.0])
-    monkeypatch.setattr("pipeline.train.mae", lambda *arguments: next(script))
+    monkeypatch.setattr("pipeline.train.valid_loss", lambda *arguments: next(script))
     summary = run(assembled, tmp_path, {"training": {"patience": 3}})
-    assert (summary["epoch"], summary["valid_mae"], summary["epochs"]) == (2, 4.0, 5)
-
-
-def test_learning_rate_is_torchs_warm_up_and_cosine() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimizer,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimizer, 1 / 10, 1.0, total_iters=9),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=90),
-        ],
-        milestones=[10],
-    )
-    for epoch in range(100):
-        assert rate_factor(epoch, 100, 0.1) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
-        optimizer.step()
-        schedule.step()
-    assert rate_factor(0, 1, 0.0) == 1.0
-    assert [rate_factor(e, 2, 0.9) for e in range(2)] == [0.5, 1.0]
+    assert (summary["epoch"], summary["valid_loss"], summary["epochs"]) == (2, 4.0, 5)
 
 
 # --------------------------------------------------------------------------------------------- the terms
@@ -307,19 +289,6 @@ def test_splits_that_training_needs(tmp_path: Path) -> None:
     assert run(no_test, tmp_path, {"training": {"epochs": 1}})["epochs"] == 1
 
 
-def test_a_method_without_pretraining_needs_no_torch(tmp_path: Path) -> None:
-    script = """
-import sys
-from pathlib import Path
-from pipeline.pretrain import pretrain
-pretrain("misr", "mosi", Path(sys.argv[1]))
-assert "torch" not in sys.modules
-"""
-    done = python(script, tmp_path / "misr-mosi")
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "misr-mosi" / "pretrained.json").read_text()) == {"none": True}
-
-
 def test_threads_are_fixed(assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads, losses = set(), Tiny.losses
 
@@ -333,4 +302,4 @@ def test_threads_are_fixed(assembled: Path, tmp_path: Path, monkeypatch: pytest.
         run(assembled, tmp_path, {"training": {"epochs": 1}})
     finally:
         torch.set_num_threads(1)
-    assert threads == {pipeline.train.CPU_THREADS}
+    assert threads == {pipeline.fabric.CPU_THREADS}

@@ -202,10 +202,38 @@ def test_annotations_that_contradict_the_label(tmp_path: Path) -> None:
 def test_histogram_counts_every_label_once() -> None:
     labels = [-1.0, -0.72, -0.4, 0.0, 0.1, 0.99, 1.0]
     rows = [{"split": "test", "video_id": "v", "label": label, "status": "ok"} for label in labels]
-    (summary,) = summarize([*rows, {**rows[0], "label": None, "status": "empty text"}], (-1.0, 1.0))
+    dataset = DatasetParams(root="x", label_range=(-1.0, 1.0))
+    (summary,) = summarize([*rows, {**rows[0], "label": None, "status": "empty text"}], dataset)
     # by hand: bins are 2/7 wide, from -1: edges -0.714, -0.429, -0.143, 0.143, 0.429, 0.714
     assert summary.histogram == (2, 0, 1, 2, 0, 0, 2)
     assert (summary.clips, summary.usable, summary.videos) == (8, 7, 1)
+
+
+MOODS = {"task": "classification", "classes": ["sad", "calm", "glad"], "metrics": "cls"}
+
+
+def test_clips_of_each_class(tmp_path: Path) -> None:
+    lines = ["a,1,x,sad,,,,Positive,train", "a,2,x,glad,,,,,train", "b,1,x,2,,,,,valid", "c,1,x,1,,,,,test"]
+    findings = validate(corpus(tmp_path, *lines, **MOODS))
+    labels = [finding.message for finding in findings if finding.check == "labels"]
+    assert labels == [
+        "train: labels: 1 sad, 0 calm, 1 glad",
+        "valid: labels: 0 sad, 0 calm, 1 glad",
+        "test: labels: 0 sad, 1 calm, 0 glad",
+    ]
+    unseen = found(findings, "classes")
+    assert (unseen.level, unseen.rows) == ("warning", ("calm",))
+    assert unseen.message == "1 of 3 classes have no train clip: never learnt"
+    assert not [finding for finding in findings if finding.check == "annotation"]  # a class has no sign
+
+
+def test_unknown_classes_are_errors(tmp_path: Path) -> None:
+    lines = ["a,1,x,sad,,,,,train", "a,2,x,sda,,,,,train", "a,3,x,7,,,,,test"]
+    findings = validate(corpus(tmp_path, *lines, **MOODS))
+    error = found(findings, "class")
+    assert (error.level, len(error.rows)) == ("error", 2)
+    assert error.rows[0].startswith("line 3: label of clip a$_$2 is 'sda', expected one of sad, calm, glad")
+    assert found(findings, "class setting").level == "error"
 
 
 def test_render_shows_few_examples_and_takes_ids_literally() -> None:

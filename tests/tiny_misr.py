@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tiny_batch import DIMS
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
+from models.method import REGRESSION, Task
 from models.misr import MISR, MISRSettings
 
-TINY = {"num_tokens": 3, "width": 16, "heads": 2, "head_dim": 8, "feedforward": 16, "max_steps": 24}
+TINY: dict[str, Any] = {
+    "num_tokens": 3,
+    "width": 16,
+    "heads": 2,
+    "head_dim": 8,
+    "feedforward": 16,
+    "max_steps": 24,
+}
 FUSIONS = ("add", "gated", "concat")
 MISSING = {
     "complete": (),
@@ -19,19 +29,30 @@ MISSING = {
 }
 
 
-def tiny(seed: int = 0, dims: dict[str, int] | None = None, **settings: object) -> MISR:
+def tiny(
+    seed: int = 0, dims: dict[str, int] | None = None, task: Task = REGRESSION, **settings: object
+) -> MISR:
     """A small model in training mode, without dropout unless asked."""
     torch.manual_seed(seed)
-    return MISR(MISRSettings(**{"dropout": 0.0, **TINY, **settings}), DIMS if dims is None else dims)
+    config = MISRSettings(**{"dropout": 0.0, **TINY, **settings})
+    return MISR(config, DIMS if dims is None else dims, task)
 
 
-def tiny_finetuned(**settings: object) -> MISR:
+def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> MISR:
+    """The same with a BERT of 40 words and no dropout."""
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=40, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        vocab_size=40,
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
     backbone = BertModel(config, add_pooling_layer=False)
-    return MISR(MISRSettings(text="finetune", **TINY, **settings), DIMS, backbone)
+    settings = {"dropout": 0.0, **TINY, **settings}
+    return MISR(MISRSettings(text="finetune", **settings), DIMS, task, {"text": backbone})
 
 
 def weighted(method: MISR, losses: dict[str, Tensor]) -> Tensor:

@@ -106,3 +106,51 @@ def save_tiny_roberta(
     )
     RobertaModel(config).save_pretrained(folder)
     return folder
+
+
+def save_tiny_data2vec_audio(folder: Path, *, width: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """A data2vec-audio with the real one's frames (400 samples each, 320 apart); gives `folder` back.
+
+    Its convolutions are normalised over channels, so that what padding holds changes no real frame. It is
+    saved with SpecAugment and LayerDrop on, as the real ones are.
+    """
+    import torch
+    from transformers import Data2VecAudioConfig, Data2VecAudioModel
+
+    torch.manual_seed(seed)
+    config = Data2VecAudioConfig(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=2,
+        num_conv_pos_embedding_groups=2,
+        mask_time_prob=0.3,
+        mask_feature_prob=0.3,
+        layerdrop=0.5,
+    )
+    Data2VecAudioModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_hubert(folder: Path, *, width: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """A HuBERT base: as above, but its first convolution is normalised over time; gives `folder` back."""
+    import torch
+    from transformers import HubertConfig, HubertModel
+
+    torch.manual_seed(seed)
+    config = HubertConfig(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        mask_time_prob=0.3,
+        mask_feature_prob=0.3,
+        layerdrop=0.5,
+    )
+    HubertModel(config).save_pretrained(folder)
+    return folder

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from models.common import Method, MethodSettings, Output, Settings, Training, masked_mean
+from models.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
 from pipeline.batches import Batch
 
 DIMS = {"text": 6, "audio": 4, "visual": 3}
@@ -28,8 +28,11 @@ def write_tiny_set(
     feature_set: str = "f" * 64,
     steps: tuple[int, int] = (2, 9),
     same_steps: bool = False,
+    classes: tuple[str, ...] = (),
 ) -> Path:
     """An assembled set with label = 2 tanh(s); s is added to the first column of every modality's noise.
+
+    With `classes` the label is the bin of s among as many equally likely ones. Five clips make a video.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ def write_tiny_set(
     folder.mkdir(parents=True)
     for split, count in counts.items():
         columns: dict[str, Any] = {"clip_id": [f"{split}$_${i:04d}" for i in range(count)]}
+        columns["video_id"] = [f"video{i // 5}" for i in range(count)]
+        columns["position"] = pa.array([i % 5 for i in range(count)], pa.int32())
         columns["transcript"] = [f"clip number {i} says something" for i in range(count)]
         signal = random.normal(size=count)
         lengths = random.integers(*steps, endpoint=True, size=(len(dims), count))
@@ -57,14 +62,22 @@ def write_tiny_set(
         columns["label"] = pa.array((2 * np.tanh(signal)).astype(np.float32))
         for name in ("label_text", "label_audio", "label_visual"):
             columns[name] = pa.nulls(count, pa.float32())
+        for name in ("class_label", "class_text", "class_audio", "class_visual"):
+            columns[name] = pa.nulls(count, pa.int32())
+        if classes:
+            ranks = signal.argsort().argsort()
+            columns["class_label"] = pa.array((ranks * len(classes) // max(count, 1)).astype(np.int32))
         pq.write_table(pa.table(columns), folder / f"{split}.parquet")
     stats = {
         "format": 1,
         "dataset": "tiny",
-        "task": "regression",
+        "task": "classification" if classes else "regression",
+        "class_names": list(classes),
         "label_range": [-3, 3],
         "feature_set": feature_set,
-        "modalities": {name: {"encoder": f"{name}-enc", "dim": dim} for name, dim in dims.items()},
+        "modalities": {
+            name: {"encoder": f"{name}-enc", "dim": dim, "max_steps": steps[1]} for name, dim in dims.items()
+        },
         "counts": counts,
     }
     (folder / "stats.json").write_text(json.dumps(stats), encoding="utf-8")
@@ -104,12 +117,18 @@ class Tiny(Method):
     Config = TinySettings
     config: TinySettings
 
-    def __init__(self, config: TinySettings, dims: dict[str, int]):
-        super().__init__(config, dims)
+    def __init__(
+        self,
+        config: TinySettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
         self.hidden = nn.Sequential(
             nn.Linear(sum(self.dims.values()), 16), nn.Tanh(), nn.Dropout(config.dropout)
         )
-        self.head = nn.Linear(16, 1)
+        self.head = nn.Linear(16, task.outputs)
         self.asked: list[tuple[str, ...]] = []
         self.passes = 0
 
@@ -119,7 +138,7 @@ class Tiny(Method):
             for s in self.inputs(batch).values()
         ]
         hidden = self.hidden(torch.cat(means, dim=-1))
-        return TinyOutput(self.head(hidden).squeeze(-1), hidden)
+        return TinyOutput(self.task.shaped(self.head(hidden)), hidden)
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         assert isinstance(output, TinyOutput)
@@ -127,8 +146,7 @@ class Tiny(Method):
         self.passes += 1
         found = {}
         if "prediction" in terms:
-            error = (output.prediction.float() - batch.label).abs()
-            found["prediction"] = masked_mean(error, torch.ones_like(error, dtype=torch.bool))
+            found["prediction"] = self.task.loss(output.prediction, batch.label, batch.labeled)
         if "spread" in terms:
             found["spread"] = output.hidden.float().square().mean()
             if self.passes == self.config.explode_at:

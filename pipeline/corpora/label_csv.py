@@ -3,6 +3,8 @@
 The file is UTF-8 (with or without a byte-order mark) with commas. Columns are found by name, in any order and
 case: video_id, clip_id, text, label, mode, and where there are any label_T, label_A, label_V, annotation;
 others are ignored. `mode` is train, valid (also val, dev), test or unlabeled, in any case.
+Labels are numbers; of a classification the names of classes, in any case, or their indices from 0 (names
+alone where one is a number).
 Ids are text: `0001`, `1e5` and `-3g5yACwYnA` stay what they are.
 CH-SIMS v2 calls the file `meta.csv`.
 """
@@ -18,19 +20,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.clips import SEPARATOR, SPLITS, UNLABELED, VALID, full_id
+from pipeline.clips import CLASSES, LABELS, SEPARATOR, SPLITS, UNLABELED, VALID, full_id
+from pipeline.params import class_key
 
 LABEL_FILES = ("label.csv", "meta.csv")
 LAYOUT = "<root>/label.csv and <root>/Raw/<video_id>/<clip_id>.mp4"
 MAX_BYTES = 200_000_000  # of a label file; the largest known one (CMU-MOSEI) has 4 MB
 REQUIRED = ("video_id", "clip_id", "text", "label", "mode")
 # name in the file -> column of the clip table
-LABEL_COLUMNS = {
-    "label": "label",
-    "label_T": "label_text",
-    "label_A": "label_audio",
-    "label_V": "label_visual",
-}
+LABEL_COLUMNS = dict(zip(("label", "label_T", "label_A", "label_V"), LABELS, strict=True))
+CLASS_COLUMNS = dict(zip(LABEL_COLUMNS, CLASSES, strict=True))
 KNOWN = {name.lower() for name in (*REQUIRED, *LABEL_COLUMNS, "annotation")}
 MODES = {**{split: split for split in SPLITS}, "val": VALID, "dev": VALID}
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -58,7 +57,7 @@ class LabelRow:
     clip_id: str
     text: str
     split: str | None
-    labels: dict[str, float | None]  # by column of the clip table
+    labels: dict[str, float | None]  # by column of the clip table; of a classification indices of classes
     annotation: str
 
     @property
@@ -86,14 +85,17 @@ class LabelFile:
         self.problems.append(Problem(check, message, line))
 
 
-def read_labels(root: Path, label_range: tuple[float, float], setting: str) -> LabelFile:
+def read_labels(
+    root: Path, label_range: tuple[float, float], setting: str, classes: Sequence[str] = ()
+) -> LabelFile:
     """Read `<root>/label.csv`; problems are collected, never raised.
 
     Parameters
     ----------
     root : folder of the corpus
-    label_range : smallest and largest label that is allowed
-    setting : the section of params.yaml that holds root and label_range, for messages
+    label_range : smallest and largest label that is allowed in a regression
+    setting : the section of params.yaml that holds these settings, for messages
+    classes : names of the classes; none = a regression
     """
     path = next((root / name for name in LABEL_FILES if (root / name).is_file()), root / LABEL_FILES[0])
     labels = LabelFile(path)
@@ -107,7 +109,7 @@ def read_labels(root: Path, label_range: tuple[float, float], setting: str) -> L
     seen: dict[str, LabelRow] = {}
     for line, fields in records:
         cells = _cells(labels, line, fields, columns)
-        row = _row(labels, line, cells, label_range) if cells else None
+        row = _row(labels, line, cells, label_range, classes) if cells else None
         if row is not None and row.id in seen:
             _reject_duplicate(labels, seen[row.id], row)
         elif row is not None:
@@ -121,6 +123,13 @@ def read_labels(root: Path, label_range: tuple[float, float], setting: str) -> L
             "range setting",
             f"{outside} label(s) lie outside of {_interval(label_range)}: correct them, or set "
             f"{setting}.label_range if this corpus is labelled on another scale",
+        )
+    unknown = sum(problem.check == "class" for problem in labels.problems)
+    if unknown:
+        labels.reject(
+            "class setting",
+            f"{unknown} label(s) are no class of this dataset: correct them, or set {setting}.classes, the "
+            f"names in order; now they are {', '.join(classes)}",
         )
     return labels
 
@@ -246,7 +255,11 @@ def _cells(labels: LabelFile, line: int, fields: list[str], columns: list[str]) 
 
 
 def _row(
-    labels: LabelFile, line: int, cells: dict[str, str], label_range: tuple[float, float]
+    labels: LabelFile,
+    line: int,
+    cells: dict[str, str],
+    label_range: tuple[float, float],
+    classes: Sequence[str],
 ) -> LabelRow | None:
     """A typed row; a wrong value becomes None and a problem, a row without usable ids None."""
     video, clip = cells["video_id"], cells["clip_id"]
@@ -260,21 +273,17 @@ def _row(
     split = MODES.get(cells["mode"].lower())
     if split is None:
         labels.reject("mode", f"mode {called} is {cells['mode']!r}, expected {', '.join(MODES)}", line)
-    numbers: dict[str, float | None] = {}
-    for name, column in LABEL_COLUMNS.items():
+    found: dict[str, float | None] = {}
+    for name, column in (CLASS_COLUMNS if classes else LABEL_COLUMNS).items():
         value = cells.get(name.lower(), "")
-        numbers[column] = _number(value)
-        if not value and name == "label" and split != UNLABELED:
+        found[column] = None
+        if value:
+            found[column], check, expected = _class(value, classes) if classes else _score(value, label_range)
+            if check:
+                labels.reject(check, f"{name} {called} is {value!r}, expected {expected}", line)
+        elif name == "label" and split != UNLABELED:
             labels.reject("label", f"label {called} is empty; only mode unlabeled may have none", line)
-        elif value and numbers[column] is None:
-            hint = " with a decimal point" if "," in value else ""
-            expected = f"a finite number{hint} in {_interval(label_range)}"
-            labels.reject("label", f"{name} {called} is {value!r}, expected {expected}", line)
-        elif value and not label_range[0] <= (numbers[column] or 0.0) <= label_range[1]:
-            numbers[column] = None
-            expected = f"a number in {_interval(label_range)}"
-            labels.reject("label range", f"{name} {called} is {value}, expected {expected}", line)
-    return LabelRow(line, video, clip, cells["text"], split, numbers, cells.get("annotation", ""))
+    return LabelRow(line, video, clip, cells["text"], split, found, cells.get("annotation", ""))
 
 
 def _bad_id(value: str) -> str | None:
@@ -288,6 +297,39 @@ def _bad_id(value: str) -> str | None:
     if SEPARATOR in value:
         return f"{SEPARATOR} separates video_id from clip_id and must not be in one of them"
     return None
+
+
+def _score(value: str, label_range: tuple[float, float]) -> tuple[float | None, str, str]:
+    """A label as a number; else None, the check that it fails, and what was expected."""
+    number = _number(value)
+    if number is None:
+        hint = " with a decimal point" if "," in value else ""
+        return None, "label", f"a finite number{hint} in {_interval(label_range)}"
+    if not label_range[0] <= number <= label_range[1]:
+        return None, "label range", f"a number in {_interval(label_range)}"
+    return number, "", ""
+
+
+def _class(value: str, classes: Sequence[str]) -> tuple[int | None, str, str]:
+    """A label as the index of a class; else None, the check that it fails, and what was expected."""
+    names = [class_key(name) for name in classes]
+    if class_key(value) in names:
+        return names.index(class_key(value)), "", ""
+    # a table that was written with empty cells may say 1.0 for 1
+    number = _number(value) if _have_indices(names) else None
+    if number is not None and number in range(len(names)):
+        return int(number), "", ""
+    return None, "class", _listed(classes)
+
+
+def _listed(classes: Sequence[str]) -> str:
+    indices = f", or an index of 0 to {len(classes) - 1}" if _have_indices(classes) else ""
+    return f"one of {', '.join(classes)}{indices}"
+
+
+def _have_indices(classes: Sequence[str]) -> bool:
+    """Whether the label file may name classes by index; not where a number is the name of a class."""
+    return all(_number(class_key(name)) is None for name in classes)
 
 
 def _number(value: str) -> float | None:

@@ -28,7 +28,7 @@ def read(name: str, dataset: DatasetParams, limits: MediaLimits, workers: int = 
     ------
     LabelFileError : the label file cannot be used; lists all its problems
     """
-    labels = read_labels(Path(dataset.root), dataset.label_range, f"datasets.{name}")
+    labels = read_labels(Path(dataset.root), dataset.label_range, f"datasets.{name}", dataset.classes)
     if labels.problems:
         raise LabelFileError(str(labels.path), shortened(labels.problems))
     return clip_rows(labels.rows, dataset, limits, workers)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.batches import Batch, Ragged, Split, shuffled_batches
+from pipeline.batches import LABELS, Batch, Ragged, Split, Streams, shuffled_batches
 
 CLIPS, BATCH = 1284, 32  # CMU-MOSI's train split
 WIDTHS = {"text": 384, "audio": 33, "visual": 40}
@@ -48,10 +48,10 @@ def split(blocks: dict[str, list[np.ndarray]]) -> Split:
         )
         for name, some in blocks.items()
     }
-    label = torch.zeros(CLIPS)
+    labels = dict.fromkeys(LABELS, torch.zeros(CLIPS))
     lengths = torch.stack([ragged.lengths for ragged in sequences.values()]).sum(dim=0)
     names = [str(i) for i in range(CLIPS)]
-    return Split(names, sequences, None, label, label, label, label, lengths)
+    return Split(names, Streams(sequences), None, labels, torch.ones(CLIPS, dtype=torch.bool), lengths)
 
 
 def best_of(n: int, work: Callable[[], object]) -> float:

@@ -10,9 +10,10 @@ import tiny_set
 import torch
 from torch import Tensor
 
-from models.common import Method
-from pipeline.batches import Ragged, Split, TrainingSet, shuffled_batches
+from models.method import REGRESSION, Method
+from pipeline.batches import Ragged, Split, shuffled_batches
 from pipeline.runs import build_method
+from pipeline.training_set import TrainingSet
 
 LONGEST = 50  # steps
 SMALL = {"width": 64, "heads": 4, "head_dim": 16, "feedforward": 64, "num_tokens": 8, "layers": 1}
@@ -37,7 +38,7 @@ def test_length_buckets_against_padding_to_the_longest(
     counts = {"train": 512, "valid": 1, "test": 1, "unlabeled": 0}
     folder = tiny_set.write_tiny_set(tmp_path / "set", counts, dims, steps=(4, LONGEST), same_steps=True)
     split = TrainingSet.load(folder, only=["train"]).splits["train"]
-    method = build_method("misr", SMALL, dims).train()
+    method = build_method("misr", SMALL, dims, REGRESSION).train()
     pad = Ragged.pad
 
     def pad_to_the_longest(self: Ragged, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:

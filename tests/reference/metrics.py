@@ -1,9 +1,11 @@
-"""The metric sets clip by clip in plain Python, from their definitions."""
+"""The metric sets clip by clip, from their definitions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
+import numpy as np
 
 
 def mmsa(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
@@ -46,6 +48,21 @@ def magbert(prediction: Sequence[float], label: Sequence[float]) -> dict[str, fl
         "acc7": _accuracy([(_level(p, 3), _level(t, 3)) for p, t in pairs]),
         "acc2": _accuracy(two),
         "f1": _weighted_f1(two),
+    }
+
+
+def cls(prediction: Sequence[int], label: Sequence[int], class_names: Sequence[str]) -> dict[str, float]:
+    """From a confusion matrix, rows labels, columns predictions, by NumPy."""
+    matrix = np.zeros((len(class_names), len(class_names)))
+    for p, t in zip(prediction, label, strict=True):
+        matrix[t, p] += 1
+    hits, there, found = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    each = np.divide(2 * hits, there + found, out=np.zeros(len(hits)), where=there + found > 0)
+    return {
+        "accuracy": hits.sum() / matrix.sum(),
+        "f1_weighted": (each * there).sum() / there.sum(),
+        "f1_macro": each.mean(),
+        **{f"f1_{name}": value for name, value in zip(class_names, each, strict=True)},
     }
 
 

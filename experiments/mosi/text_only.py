@@ -1,0 +1,146 @@
+"""The reference of this study: MiniLM fine-tuned on the transcripts alone, the mean of its states, a Linear.
+
+No method of a paper, so it is not in models/: what the five methods add to their text encoder is seen against
+it. Trained by the loop of all methods, selected on the validation split; the test split is read once, after.
+
+    python text_only.py --seed 1111      # data/assembled/mosi -> results/text-only/1111.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.common import mean_over_time
+from models.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
+from pipeline import layout
+from pipeline.batches import Batch
+from pipeline.checkpoint import Checkpoint, file_hash, fingerprint, hashes
+from pipeline.errors import MsaError
+from pipeline.fabric import open_fabric, reproducible
+from pipeline.metrics import METRIC_SETS
+from pipeline.params import Params, load_params
+from pipeline.runs import write_json
+from pipeline.train import fit, load_splits, predict
+from pipeline.training_set import TrainingSet
+
+DATASET, NAME = "mosi", "text-only"
+DECIMALS = 6
+
+
+class Weights(Settings):
+    """Of the only term."""
+
+    prediction: float = 1.0
+
+
+SETTINGS = MethodSettings(
+    weights=Weights(),
+    training=Training(
+        optimizer="adamw",
+        lr_backbone=5e-5,
+        lr_other=1e-3,  # of the head
+        batch_size=32,
+        epochs=8,
+        weight_decay=0.01,
+        warmup=0.1,
+        schedule="linear",
+        schedule_every="step",
+        patience=8,  # epochs, all of them
+    ),
+    text="finetune",
+    text_backbone="minilm",
+    max_tokens=50,
+)
+
+
+class TextOnly(Method):
+    """Mean over the tokens' last states, one Linear; the only loss is the task's."""
+
+    TERMS = ("prediction",)
+    NEEDS = ("text",)
+    Config = MethodSettings
+
+    def __init__(
+        self,
+        config: MethodSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
+        self.head = nn.Linear(self.dims["text"], task.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        text = self.inputs(batch)["text"]
+        return Output(self.task.shaped(self.head(mean_over_time(text.values, text.mask))))
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        return {"prediction": self.task.loss(output.prediction, batch.label, among=batch.labeled)}
+
+
+def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
+    """Train and score one seed; the result is what is written."""
+    started = time.perf_counter()
+    assembled = layout.assembled_folder(DATASET)
+    score = METRIC_SETS[params.dataset(DATASET).metrics]
+    identity = {
+        "method": NAME,
+        "seed": seed,
+        "params": SETTINGS.model_dump(mode="json"),
+        "train": params.train.model_dump(mode="json"),
+        "assembled": hashes(assembled, "train.parquet", "valid.parquet"),
+        "code": file_hash(Path(__file__)),
+    }
+    fabric = open_fabric(device, params.train.precision)
+    with reproducible(seed, fabric.device):
+        method = TextOnly(SETTINGS, {})
+        checkpoint = Checkpoint(Path(".state") / fingerprint(identity))
+        splits = load_splits(assembled, method, fabric.device)
+        state, _ = fit(fabric, method, splits, params.train, seed, checkpoint, title=f"{NAME}-{seed}")
+        method.load_state_dict(state.best_weights)
+        model = fabric.setup_module(method)
+        splits |= TrainingSet.load(assembled, method.reading(), fabric.device, only=("test",)).splits
+        scores = {
+            name: score(predict(model, splits[name]), splits[name].label.cpu().numpy())
+            for name in ("valid", "test")
+        }
+    checkpoint.remove()
+    result = {
+        "method": NAME,
+        "dataset": DATASET,
+        "seed": seed,
+        "epoch": state.best_epoch,
+        "n": {name: len(splits[name]) for name in scores},
+        **{name: {key: round(v, DECIMALS) for key, v in found.items()} for name, found in scores.items()},
+    }
+    results, logs = Path("results") / NAME, Path("logs")
+    for folder in (results, logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(result, results / f"{seed}.json")
+    took = {"epochs": state.epoch, "seconds": round(time.perf_counter() - started, 3)}
+    write_json(took, logs / f"{NAME}-{seed}.json")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Train and score MiniLM with a linear head on MOSI's transcripts."
+    )
+    parser.add_argument("--seed", type=int, required=True)
+    try:
+        result = run(parser.parse_args().seed, load_params())
+    except MsaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(f"epoch {result['epoch']}: {result['test']}")
+
+
+if __name__ == "__main__":
+    main()
