@@ -203,14 +203,20 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------- what the files are
-def model_identity(model: str, revision: str | None = None) -> str:
+def model_identity(
+    model: str, revision: str | None = None, parts: Sequence[Part] = ("config", "tokenizer", "weights")
+) -> str:
     """What decides the numbers of a model, independent of where it lies.
+
+    Parameters
+    ----------
+    parts : what is used of it; an encoder of sound has no tokenizer
 
     Returns
     -------
     `hub id@commit` for a hub id (no file is needed for that); for `minilm` and folders the SHA-256 (hex)
-    over name and content of config.json, the tokenizer's files and the weights that would be loaded,
-    sorted by name. Other files (README, ONNX, pooling configs) do not count.
+    over name and content of the parts' files (of weights those that would be loaded), sorted by name.
+    Other files (README, ONNX, pooling configs) do not count.
 
     Raises
     ------
@@ -227,7 +233,6 @@ def model_identity(model: str, revision: str | None = None) -> str:
                 "The model's page on the hub lists its commits"
             )
         return f"{model}@{revision}"
-    parts: tuple[Part, ...] = ("config", "tokenizer", "weights")
     folder = model_folder(model, revision, parts)
     names = [path.name for path in folder.iterdir()]
     total = hashlib.sha256()

@@ -130,51 +130,58 @@ def kl_between(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -
     return 0.5 * (logvar2 - logvar1 + (logvar1 - logvar2).exp() + distance * (-logvar2).exp() - 1)
 
 
-class Club(nn.Module):
-    """Variational upper bound of a mutual information, and its estimator q(y|x) = N(μ(x), e^lv(x)).
+class Clubs(nn.Module):
+    """CLUB of all pairs (x, y) at once: upper bounds of their mutual information, and the estimators q(y|x).
 
-    MIRD (12), (13), (15); the bound is CLUB's (Cheng et al., ICML 2020). tanh keeps the variance within
-    [1/e, e]. Rows that `among`, (N,) bool, leaves out have no effect; without any row both results are 0.
+    MIRD (12) to (15); the bound is CLUB's (Cheng et al., ICML 2020). q(y|x) is N(μ(x), e^lv(x)), with a net
+    for μ and one for lv, whose tanh keeps the variance within [1/e, e]. All y have one width, and so all nets
+    are a few products; one pair after the other would be some thousand small kernels in the steps that MIRD's
+    estimators take before each update.
+
+    Shapes: P pairs, N rows, d width of every y, h hidden width.
+
+    Parameters
+    ----------
+    x_widths : of x, of each pair
     """
 
-    def __init__(self, x_width: int, y_width: int, hidden: int):
+    def __init__(self, x_widths: list[int], y_width: int, hidden: int):
         super().__init__()
-        self.mean, self.logvar = (
-            nn.Sequential(nn.Linear(x_width, hidden), nn.ReLU(), nn.Linear(hidden, y_width)) for _ in range(2)
-        )
+        self.inner = nn.ModuleList(nn.Linear(x, 2 * hidden) for x in x_widths)  # of μ, then of lv
+        bound = hidden**-0.5  # as nn.Linear begins
+        self.weight = nn.Parameter(torch.empty(len(x_widths), 2, hidden, y_width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(len(x_widths), 2, 1, y_width).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, x_width) -> μ and lv = ln σ², (N, y_width) in float32 at least."""
-        x = full_precision(x)
-        return full_precision(self.mean(x)), torch.tanh(full_precision(self.logvar(x)))
+    def forward(self, xs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """P of (N, x_width) -> μ and lv = ln σ², (P, N, d) in float32 at least."""
+        inner = torch.stack([layer(full_precision(x)) for layer, x in zip(self.inner, xs, strict=True)])
+        hidden = F.relu(inner).unflatten(-1, (2, -1)).transpose(1, 2)  # (P, 2, N, h)
+        mean, logvar = full_precision(hidden @ self.weight + self.bias).unbind(dim=1)
+        return mean, torch.tanh(logvar)
 
-    def nll(self, x: Tensor, y: Tensor, among: Tensor | None = None) -> Tensor:
-        """What the estimator minimises: mean_i Σ_d (y − μ)² e^−lv + lv, without ½ and constants; scalar."""
-        x, y, among = self._cleaned(x, y, among)
-        mean, logvar = self(x)
-        return masked_mean(((y - mean).square() * (-logvar).exp() + logvar).sum(dim=-1), among)
+    def nll(self, xs: list[Tensor], ys: Tensor, among: Tensor) -> Tensor:
+        """What the estimators minimise, (P,): mean_i Σ_d (y − μ)² e^−lv + lv, without ½ and constants.
 
-    def upper_bound(self, x: Tensor, y: Tensor, among: Tensor | None = None) -> Tensor:
-        """Î of (12): log-likelihood of the pairs less that of all x_i with all y_j, j = i too; scalar.
+        Parameters
+        ----------
+        xs, ys : P of (N, x_width), and (P, N, d); finite in all rows
+        among : (P, N) bool, rows that count; a pair without any gives 0
+        """
+        mean, logvar = self(xs)
+        errors = (full_precision(ys) - mean).square() * (-logvar).exp() + logvar
+        return mean_over_time(errors, among).sum(dim=-1)  # a pair's rows stand where a clip's steps would
+
+    def upper_bounds(self, xs: list[Tensor], ys: Tensor, among: Tensor) -> Tensor:
+        """Î of (12), (P,): log-likelihood of the pairs less that of all x_i with all y_j, j = i too.
 
         The mean over j is taken in closed form, mean_j (y_j − μ_i)² = (ȳ − μ_i)² + mean_j (y_j − ȳ)²: no
-        N x N tensor, and exactly 0 with one row. May be negative.
+        N x N tensor, and exactly 0 with one row. May be negative. Arguments as of `nll`.
         """
-        x, y, among = self._cleaned(x, y, among)
-        mean, logvar = self(x)
-        count = among.sum().clamp(min=1)
-        centre = y.sum(dim=0) / count  # rows left out are 0
-        spread = (y - centre).square().masked_fill(~among[:, None], 0.0).sum(dim=0) / count
-        excess = (centre - mean).square() + spread - (y - mean).square()
-        return masked_mean((0.5 * excess * (-logvar).exp()).sum(dim=-1), among)
-
-    @staticmethod
-    def _cleaned(x: Tensor, y: Tensor, among: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Zeros in the rows that are left out: a NaN there would reach the weights' gradients."""
-        if among is None:
-            among = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        outside = ~among[:, None]
-        return full_precision(x).masked_fill(outside, 0.0), full_precision(y).masked_fill(outside, 0.0), among
+        ys, (mean, logvar) = full_precision(ys), self(xs)
+        centre = mean_over_time(ys, among)[:, None]  # (P, 1, d)
+        spread = mean_over_time((ys - centre).square(), among)[:, None]
+        excess = (centre - mean).square() + spread - (ys - mean).square()
+        return mean_over_time(0.5 * excess * (-logvar).exp(), among).sum(dim=-1)
 
 
 # ------------------------------------------------------------------------------------------ sparse choices

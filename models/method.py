@@ -213,7 +213,7 @@ class Method(nn.Module, ABC):
 
     def reading(self) -> Reading:
         """What the method reads of a training set beside its feature sequences."""
-        return Reading(tokenizer=self.tokenizer, max_tokens=self.config.max_tokens)
+        return Reading(self.tokenizer, self.config.max_tokens, modalities=tuple(self.dims))
 
     @classmethod
     def pretraining_methods(cls, config: Any, dims: dict[str, int]) -> dict[str, Method]:

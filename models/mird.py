@@ -11,7 +11,8 @@ Terms: prediction = L_reg (18), reconstruction = L_recon (19), information = L_m
 paper's α (21); orthogonality = (9), the baseline of Table 5. Before each update of the model the estimators
 of (12) take T' steps on (22). Clips without a label join all terms but the first.
 
-The shared encoder is in wsabert.py; private encoders, decoders and estimators are in disentangle.py.
+The shared encoder is in wsabert.py, private encoders and decoders are in disentangle.py; the estimators are
+`common.Clubs`.
 
 Text is fine-tuned as in the paper, or frozen features [D]. The shared encoder reads words: a run without text
 is refused; a clip without it says only the special tokens that a tokenizer puts around nothing.
@@ -33,9 +34,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones import load_text_backbone
-from models.common import full_precision, mean_over_time
+from models.common import Clubs, full_precision, mean_over_time
 from models.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
-from models.parts.disentangle import Decoder, Estimators, PrivateEncoder, Rebuilt, log_mean, orthogonality
+from models.parts.disentangle import Decoder, PrivateEncoder, Rebuilt, log_mean, orthogonality
 from models.parts.wsabert import WSABert
 from pipeline.batches import Batch, Reading, Sequences, Tokens
 from pipeline.errors import ParamsError
@@ -208,7 +209,7 @@ class MIRD(Method):
         self.input_pairs = with_shared if config.mi_pairs == "nine" else []  # the first stands for X^m
         widths = [d] * len(self.latent_pairs) + [self.dims[m] for m, _ in self.input_pairs]
         wanted = bool(private) and config.weights.information > 0
-        self.estimators = Estimators(widths, d, config.estimator_hidden) if wanted else None
+        self.estimators = Clubs(widths, d, config.estimator_hidden) if wanted else None
 
         self.regressor = nn.Sequential(  # f_reg of (17)
             nn.Linear((1 + len(private)) * d, config.regressor_width),

@@ -69,6 +69,9 @@ class MISRSettings(MethodSettings):
     env_fusion: Literal["add", "gated", "concat"] = "add"  # [D] f_i of (9); `add` has no parameters
     sp_over_envs: Literal["none", "mean"] = "none"  # [P] L_SP of H^u alone; mean = of all environments
     predictor_dropout: Share = 0.0  # [D] one mask a batch, the same in all environments
+    predict_from: tuple[
+        Literal["text", "audio", "visual"], ...
+    ] = ()  # [P] S of ŷ; the others are for table 8
 
 
 @dataclass
@@ -77,12 +80,12 @@ class MISROutput(Output):
 
     Attributes
     ----------
-    prediction : (B,) ŷ, from H^u alone
+    prediction : (B,) ŷ, from H^u alone unless `predict_from` says otherwise
     present : (B,) bool, the clip has the modality
     embedding : (B, T, d) H^m
     mean, logvar : (B, T, d) μ^m and 2 ln σ^m
     joint : (B, T, d) H^u
-    environments : (E, B) ŷ^e, or (E, B, C), the first row is `prediction`; alone where no other is needed
+    environments : (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
     reconstruction : (B, T, d) Ĥ^m; empty where not needed
     """
 
@@ -213,6 +216,13 @@ class MISR(Method):
         self.subsets = tuple(subset for size in range(len(names) + 1) for subset in combinations(names, size))
         members = torch.tensor([[name in subset for name in names] for subset in self.subsets])
         self.register_buffer("members", members, persistent=False)  # (E, M) bool
+        unknown = [name for name in config.predict_from if name not in names]
+        if unknown:
+            raise ParamsError(
+                f"models.misr.predict_from names {', '.join(unknown)}, but the model has {', '.join(names)}"
+            )
+        self.home = self.subsets.index(tuple(name for name in names if name in config.predict_from))
+        """number of the environment that predicts"""
         self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
         self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
         hidden = config.predictor_width or width
@@ -250,14 +260,14 @@ class MISR(Method):
                 z = mean[name] + sigma[name] * torch.randn_like(sigma[name])  # (6)
                 reconstruction[name] = full_precision(self.decoder[name](z))
         asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
-        number = len(self.subsets) if self.training and asking & self.active_terms else 1
+        number = len(self.subsets) if self.training and asking & self.active_terms else self.home + 1
         unimodal, known = (torch.stack(list(x.values())) for x in (embedding, present))
         cues = self.cues(joint, unimodal) if number > 1 else torch.zeros_like(unimodal)  # none in ∅
         # Φ begins with the mean over T, which commutes with every f; taken before f it costs an eighth.
         pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), known, number)  # (9)
         environments = self.predict(pooled)
         return MISROutput(
-            environments[0], present, embedding, mean, logvar, joint, environments, reconstruction
+            environments[self.home], present, embedding, mean, logvar, joint, environments, reconstruction
         )
 
     def cues(self, joint: Tensor, embedding: Tensor) -> Tensor:
@@ -310,7 +320,7 @@ class MISR(Method):
         risks = self._risks(output, batch.label)
         losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_SP (12)
-            losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[0]
+            losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[self.home]
         if "prior" in terms:  # L_NA (4): to N(0, I)
             parts = (masked_mean(kl_to_prior(mean[m], logvar[m]), present[m]) for m in self.dims)
             losses["prior"] = sum(parts, start=zero)

@@ -121,6 +121,7 @@ class Reading:
     context : utterances before the clip, of the same video and split; 0 = none are read
     context_keep : which end of a context stays where it is longer than a clip may be
     unlabeled : clips of the split `unlabeled` beside each labeled one in training; 0 = they are not read
+    modalities : those whose features are read; None = all of the set
     """
 
     tokenizer: Tokenizer | None = None
@@ -130,6 +131,7 @@ class Reading:
     context: int = 0
     context_keep: Literal["first", "last"] = "last"
     unlabeled: int = 0
+    modalities: tuple[str, ...] | None = None
 
 
 @dataclass

@@ -221,9 +221,9 @@ def _encoders(stats: dict[str, Any]) -> str:
 
 
 def _encoder(modality: str, config: dict[str, Any]) -> str:
-    """What the method read of a modality: an encoder's name, or the text encoder that it fine-tuned."""
+    """What the method read of a modality: an encoder's name, or the encoder that it fine-tuned."""
     params = config["params"]
-    if modality == "text" and params["text"] == "finetune":
-        return f"{params['text_backbone']} (fine-tuned)"
+    if params.get(modality) == "finetune":  # text, or the sound
+        return f"{params[f'{modality}_backbone']} (fine-tuned)"
     name: str = config["stats"]["modalities"][modality]["encoder"]
     return name

@@ -82,9 +82,16 @@ def _learn(
 ) -> bool:
     from safetensors.torch import save_model
 
-    from pipeline.checkpoint import Checkpoint, fingerprint, hashes
+    from pipeline.checkpoint import Checkpoint, file_hash, fingerprint, hashes
     from pipeline.fabric import open_fabric, reproducible
-    from pipeline.runs import build_method, code_hashes, replaced_folder, write_json
+    from pipeline.runs import (
+        build_method,
+        code_hashes,
+        encoder_identities,
+        library_versions,
+        replaced_folder,
+        write_json,
+    )
     from pipeline.train import fit, load_splits, task_of
     from pipeline.training_set import read_stats
 
@@ -112,18 +119,26 @@ def _learn(
         "train": train_params.model_dump(mode="json"),
         "dims": whole.dims,
         "learnt": hashes(source, "train.parquet", "valid.parquet", "stats.json"),
-        "code": code_hashes(method_name),
+        "encoders": encoder_identities(method_name, whole.config),
+        "code": code_hashes(method_name) | {"pipeline/pretrain.py": file_hash(Path(__file__))},
+        "libraries": library_versions(),
         "device": fabric.device.type,
     }
     name = fingerprint(identity)
     kept = out / FILE
-    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")).get("fingerprint") == name:
+    whole_folder = kept.exists() and all((out / f"{modality}.safetensors").exists() for modality in methods)
+    if whole_folder and json.loads(kept.read_text(encoding="utf-8")).get("fingerprint") == name:
         return False
     report: dict[str, Any] = {"fingerprint": name, "source": stats["dataset"], "modalities": {}}
     weights = {}
     for modality, method in methods.items():
         labels = all(has_own_labels(split, modality) for split in splits.values())
         own = {name: of_modality(split, modality, labels) for name, split in splits.items()}
+        if bare := [name for name, split in own.items() if len(split) == 0]:
+            raise FormatError(
+                f"{source}: no clip of {bare[0]} has {modality}, which the pretraining of {method_name} "
+                "learns from; set it to `none` under `assemble`, or name another corpus under `pretrain_on`"
+            )
         checkpoint = Checkpoint(state_root / fingerprint(identity | {"modality": modality}))
         with reproducible(SEED, fabric.device):
             title = f"{out.name}: {modality}"

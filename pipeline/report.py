@@ -175,8 +175,12 @@ def _cell(spread: dict[str, float | None]) -> str:
 
 
 def _features(runs: list[Scored]) -> dict[str, str]:
-    """Modality -> encoder, of all methods together."""
-    return {name: encoder for run in runs for name, encoder in sorted(run.result["features"].items())}
+    """Modality -> encoder, of all methods together; all of them where methods differ (frozen, fine-tuned)."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, encoder in sorted(run.result["features"].items()):
+            found.setdefault(name, {})[encoder] = None
+    return {name: "` or `".join(encoders) for name, encoders in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------- reading

@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ import torch
 from pydantic import ValidationError
 
 from models import METHODS
-from models.method import Method, Task
+from models.checkpoints import Part, model_identity
+from models.method import Method, MethodSettings, Task
 from pipeline.batches import Split
 from pipeline.checkpoint import file_hash
 from pipeline.errors import ParamsError
@@ -36,6 +38,7 @@ from pipeline.explain import explain
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LIBRARIES = ("lightning", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_CODE = (
     "models/common.py",
@@ -71,8 +74,33 @@ def build_method(
     try:
         config = method_class.Config.model_validate(params)
     except ValidationError as error:
-        raise ParamsError(explain(error, method_class.Config, under=f"models.{name}.base")) from error
+        reason = explain(error, method_class.Config, under=f"models.{name}.base")
+        hint = f"a value under models.{name}.corpora.<dataset> comes before that of `base`"
+        raise ParamsError(f"{reason}; {hint}") from error
     return method_class(config, dims, task, config.open_backbones(config_only=not pretrained))
+
+
+def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, str]:
+    """What decides the weights that the fine-tuned encoders start from, by modality.
+
+    Raises
+    ------
+    ParamsError : a hub id that is not pinned to a commit
+    """
+    parts: dict[str, tuple[Part, ...]] = {
+        "text": ("config", "tokenizer", "weights"),
+        "audio": ("config", "weights"),
+    }
+    found = {}
+    for modality, used in parts.items():
+        if getattr(config, modality, "frozen") != "finetune":
+            continue
+        model, revision = (getattr(config, f"{modality}_{name}") for name in ("backbone", "revision"))
+        try:
+            found[modality] = model_identity(model, revision, used)
+        except ParamsError as error:
+            raise ParamsError(f"models.{method_name}.base.{modality}_revision: {error}") from error
+    return found
 
 
 def code_hashes(method_name: str) -> dict[str, str]:
@@ -83,6 +111,11 @@ def code_hashes(method_name: str) -> dict[str, str]:
     parts = sorted((PROJECT / "models" / "parts").glob("*.py"))
     files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE), *parts]
     return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that compute a run's numbers."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def pretrain(method: Method, dataset: Dataset, device: Device = "auto") -> None:
         layout.pretrained_folder(method, dataset),
         device=device,
     )
-    print(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing to pretrain'}")
+    print(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
 
 
 @app.command()

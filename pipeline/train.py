@@ -22,14 +22,13 @@ import math
 import shutil
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
@@ -42,13 +41,15 @@ from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.explain import explain
 from pipeline.fabric import open_fabric, reproducible
 from pipeline.optimizers import open_optimizer, rate_factor
-from pipeline.params import TrainParams
+from pipeline.params import LARGEST_SEED, Section, TrainParams
 from pipeline.runs import (
     CONFIG,
     FORMAT_VERSION,
     WEIGHTS,
     build_method,
     code_hashes,
+    encoder_identities,
+    library_versions,
     replaced_folder,
     write_json,
     write_predictions,
@@ -56,7 +57,6 @@ from pipeline.runs import (
 from pipeline.training_set import TrainingSet, read_stats
 
 EVALUATION_BATCH = 64  # clips a forward outside of training
-LIBRARIES = ("lightning", "numpy", "torch", "transformers")
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -118,8 +118,9 @@ def train(
             "feature_set": stats["feature_set"],
             "assembled": hashes(assembled, *(f"{name}*.parquet" for name in splits), "stats.json"),
             "pretrained": hashes(pretrained, "*"),
+            "encoders": encoder_identities(method_name, method.config),
             "code": code_hashes(method_name),
-            "libraries": {name: version(name) for name in LIBRARIES},
+            "libraries": library_versions(),
             "device": fabric.device.type,
         }
         checkpoint = Checkpoint(state_root / fingerprint(identity))
@@ -311,6 +312,12 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
     for name in ("train", "valid"):
         if len(splits[name]) == 0:
             raise FormatError(f"{assembled}: no clips in {name}; training needs some in train and in valid")
+    if reading.unlabeled and len(splits["unlabeled"]) == 0:
+        print(
+            f"{assembled}: no clips in unlabeled, of which {type(method).__name__} asks for "
+            f"{reading.unlabeled} beside each labeled one; it learns from labeled ones alone",
+            file=sys.stderr,
+        )
     return splits
 
 
@@ -329,21 +336,32 @@ def main() -> None:
         sys.exit(f"error: {error}")
 
 
+class RunFile(Section):
+    """The JSON of `--config`: arguments of `train`; paths are from the current folder."""
+
+    method_name: str
+    dataset: str
+    seed: int = Field(ge=0, lt=LARGEST_SEED)
+    method_params: dict[str, Any]
+    train_params: TrainParams
+    assembled: Path
+    pretrained: Path
+    out: Path
+
+
 def read_run(path: Path) -> dict[str, Any]:
-    """The arguments of `train` from a JSON file; paths are from the current folder."""
-    folders = ("assembled", "pretrained", "out")
-    names = ("method_name", "dataset", "seed", "method_params", "train_params", *folders)
+    """The arguments of `train` from a JSON file."""
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        run = {name: run[name] for name in names}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        needed = ", ".join(names)
-        raise ParamsError(f"{path}: not the JSON of a run ({error!r}); it needs {needed}") from error
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParamsError(
+            f"{path}: cannot be read as JSON ({error}); `msa-cli stage train ... --write-config` writes it"
+        ) from error
     try:
-        run["train_params"] = TrainParams.model_validate(run["train_params"])
+        run = RunFile.model_validate(tree)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {explain(error, TrainParams, under='train_params')}") from error
-    return run | {name: Path(run[name]) for name in folders}
+        raise ParamsError(f"{path}: {explain(error, RunFile)}") from error
+    return dict(run)
 
 
 if __name__ == "__main__":

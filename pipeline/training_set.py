@@ -75,7 +75,9 @@ class TrainingSet:
         if reading.waveform:
             replaced.add("audio")
         dims = {
-            name: int(entry["dim"]) for name, entry in stats["modalities"].items() if name not in replaced
+            name: int(entry["dim"])
+            for name, entry in stats["modalities"].items()
+            if name not in replaced and (reading.modalities is None or name in reading.modalities)
         }
         splits = {
             name: _Reader(folder, name, dims, stats, reading, device).split()
@@ -201,7 +203,7 @@ class _Reader:
                 f"{self.path}: {self.name}.waveform.parquet has other clips; run the assemble stage again"
             )
         parts = [
-            np.zeros(0, np.int16) if clip.as_py() is None else _samples(clip)[: self.reading.waveform]
+            _samples(clip)[: self.reading.waveform] if clip.is_valid else np.zeros(0, np.int16)
             for chunk in table["waveform"].chunks
             for clip in chunk
         ]

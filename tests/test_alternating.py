@@ -78,7 +78,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Guessing]:
 
 
 @pytest.mark.parametrize("unlabeled", [0, 7])
-def test_estimators_step_first_and_alone(unlabeled: int, made: list[Guessing], tmp_path: Path) -> None:
+def test_estimators_step_first_and_alone(
+    unlabeled: int, made: list[Guessing], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_tiny_set(tmp_path / "set", {**tiny_set.COUNTS, "unlabeled": unlabeled})
     run(folder, tmp_path, {"training": {"epochs": 2}})
     log = made[0].log
@@ -96,6 +98,7 @@ def test_estimators_step_first_and_alone(unlabeled: int, made: list[Guessing], t
         assert batch.labeled[:labeled].all()
         assert batch.label[labeled:].isnan().all()
         assert all(name.startswith("unlabeled") for name in batch.clip_ids[labeled:])
+    assert ("no clips in unlabeled" in capsys.readouterr().err) == (unlabeled == 0)
 
 
 def test_estimators_survive_a_resumed_run(made: list[Guessing], tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from reference import blocks as reference
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.common import Club, masked_logsumexp, mean_over_time, row_similarity, sparsemax
+from models.common import Clubs, masked_logsumexp, mean_over_time, row_similarity, sparsemax
 
 
 def double(*shape: int, seed: int = 0) -> Tensor:
@@ -164,48 +164,76 @@ def test_sparsemax_of_bfloat16_scores_is_float32() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- CLUB
-def test_club_equals_the_equations() -> None:
+PAIRS = [3, 4, 6]  # x_width of each
+
+
+def clubs_and_rows() -> tuple[Clubs, list[Tensor], Tensor, Tensor]:
+    """Estimators of three pairs, seven rows each; the second pair lacks some, the third has none."""
     torch.manual_seed(0)
-    club = Club(3, 5, hidden=8).double()
-    x, y = double(7, 3), double(7, 5, seed=1)
-    mean, logvar = (part.detach().numpy() for part in club(x))
-    assert club.upper_bound(x, y).item() == pytest.approx(reference.club(mean, logvar, y.numpy()), abs=1e-12)
-    expected = reference.negative_log_likelihood(mean, logvar, y.numpy())
-    assert club.nll(x, y).item() == pytest.approx(expected, abs=1e-12)
+    clubs = Clubs(PAIRS, 5, hidden=8).double()
+    among = torch.ones(3, 7, dtype=torch.bool)
+    among[1, 2:4] = among[2] = False
+    return clubs, [double(7, width, seed=width) for width in PAIRS], double(3, 7, 5), among
 
 
-def test_club_sees_only_the_rows_it_is_given() -> None:
-    torch.manual_seed(0)
-    club = Club(3, 5, hidden=8).double()
-    x, y = double(7, 3), double(7, 5, seed=1)
-    among = torch.tensor([True, False, True, True, False, True, True])
-    results = {f: f(x[among], y[among]) for f in (club.nll, club.upper_bound)}
-    x[~among], y[~among] = torch.nan, 1e6
-    x.requires_grad_()
-    for function, expected in results.items():
-        value = function(x, y, among)
-        torch.testing.assert_close(value, expected)
-        finite_gradients(value, x, *club.parameters())
+def test_estimators_are_nets_of_their_own() -> None:
+    clubs, xs, _, _ = clubs_and_rows()
+    weights = {name: value.numpy() for name, value in clubs.state_dict().items()}
+    mean, logvar = (part.detach().numpy() for part in clubs(xs))
+    for pair, x in enumerate(xs):
+        expected = reference.estimator(x.numpy(), weights, pair)
+        np.testing.assert_allclose(mean[pair], expected[0], atol=1e-12)
+        np.testing.assert_allclose(logvar[pair], expected[1], atol=1e-12)
 
 
-def test_club_of_one_row_and_of_none() -> None:
-    club = Club(3, 5, hidden=8)
-    x, y = torch.randn(4, 3), torch.randn(4, 5)
-    assert club.upper_bound(x[:1], y[:1]).item() == 0
-    assert club.upper_bound(x, y, torch.tensor([False, True, False, False])).item() == 0
-    nothing = torch.zeros(4, dtype=torch.bool)
-    for function in (club.upper_bound, club.nll):
-        value = function(x, y, nothing)
-        assert value.item() == 0
-        assert all(gradient.abs().max() == 0 for gradient in finite_gradients(value, *club.parameters()))
+def test_clubs_equal_the_equations() -> None:
+    clubs, xs, ys, among = clubs_and_rows()
+    with torch.no_grad():
+        mean, logvar = clubs(xs)
+        bounds, losses = clubs.upper_bounds(xs, ys, among), clubs.nll(xs, ys, among)
+    for pair, rows in enumerate(among[:2]):
+        parts = [part[pair][rows].numpy() for part in (mean, logvar, ys)]
+        assert bounds[pair].item() == pytest.approx(reference.club(*parts), abs=1e-12)
+        assert losses[pair].item() == pytest.approx(reference.negative_log_likelihood(*parts), abs=1e-12)
+    assert bounds[2] == losses[2] == 0
 
 
-def test_the_variance_of_club_is_bounded() -> None:
-    club = Club(3, 5, hidden=8)
-    _, logvar = club(1e4 * torch.randn(20, 3))
+def test_clubs_see_only_the_rows_they_are_given() -> None:
+    clubs, xs, ys, among = clubs_and_rows()
+    loud = [x.masked_fill(~rows[:, None], 1e6).requires_grad_() for x, rows in zip(xs, among, strict=True)]
+    for function in (clubs.nll, clubs.upper_bounds):
+        value = function(loud, ys.masked_fill(~among[..., None], -1e6), among)
+        torch.testing.assert_close(value, function(xs, ys, among))
+        gradients = finite_gradients(value, *loud, *clubs.parameters())
+        for gradient, rows in zip(gradients, among, strict=False):
+            assert (gradient[~rows] == 0).all()
+            assert (gradient[rows] != 0).any(dim=1).all()
+
+
+def test_one_row_has_no_information() -> None:
+    clubs, xs, ys, _ = clubs_and_rows()
+    among = torch.zeros(3, 7, dtype=torch.bool)
+    among[range(3), range(3)] = True
+    assert (clubs.upper_bounds(xs, ys, among) == 0).all()
+    assert (clubs.upper_bounds([x[:1] for x in xs], ys[:, :1], among[:, :1]) == 0).all()
+
+
+def test_the_variance_of_clubs_is_bounded() -> None:
+    clubs = Clubs(PAIRS, 5, hidden=8)
+    _, logvar = clubs([1e4 * torch.randn(20, width) for width in PAIRS])
     assert logvar.abs().max() <= 1
-    mean, logvar = club(torch.randn(2, 3).bfloat16())
-    assert {mean.dtype, logvar.dtype} == {torch.float32}
+    rough, everyone = [torch.randn(2, width).bfloat16() for width in PAIRS], torch.ones(3, 2).bool()
+    assert {part.dtype for part in clubs(rough)} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        for function in (clubs.nll, clubs.upper_bounds):
+            assert function(rough, torch.randn(3, 2, 5).bfloat16(), everyone).dtype == torch.float32
+
+
+def test_clubs_begin_as_linear_layers_do() -> None:
+    clubs, layer = Clubs([64] * 9, 64, 32), nn.Linear(32, 64)
+    for found, usual in ((clubs.weight, layer.weight), (clubs.bias, layer.bias)):
+        assert found.abs().max().item() == pytest.approx(usual.abs().max().item(), rel=0.1)
+        assert found.std().item() == pytest.approx(32**-0.5 / 3**0.5, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -220,51 +248,68 @@ def test_the_variance_of_club_is_bounded() -> None:
 def test_club_with_the_exact_conditional(rho: float, bound: float, information: float) -> None:
     """It bounds the mutual information of correlated unit Gaussians, and is not equal to it."""
 
-    class Exact(Club):
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    class Exact(Clubs):
+        def forward(self, xs: list[Tensor]) -> tuple[Tensor, Tensor]:
+            x = torch.stack(xs)
             return rho * x, torch.full_like(x, math.log(1 - rho**2))
 
     torch.manual_seed(0)
     x, noise = torch.randn(2, 400_000, 1, dtype=torch.float64)
-    value = Exact(1, 1, 1).upper_bound(x, rho * x + math.sqrt(1 - rho**2) * noise).item()
+    y, everyone = rho * x + math.sqrt(1 - rho**2) * noise, torch.ones(1, 400_000, dtype=torch.bool)
+    value = Exact([1], 1, 1).upper_bounds([x], y[None], everyone).item()
     assert value == pytest.approx(bound, rel=0.02)
     assert bound == pytest.approx(rho**2 / (1 - rho**2), abs=1e-6)
     assert information == pytest.approx(-0.5 * math.log(1 - rho**2), abs=1e-6)
     assert value > information
 
 
-def trained_bound(rho: float, seed: int) -> float:
-    """Î of an estimator that learnt 4 independent pairs, on fresh ones."""
-    torch.manual_seed(seed)
-    club = Club(4, 4, hidden=32)
-    optimizer = torch.optim.Adam(club.parameters(), lr=1e-3)
+def test_trained_estimators_find_the_bounds() -> None:
+    """Four pairs at once, each of four independent widths with a correlation of its own."""
+    torch.manual_seed(0)
+    rho = torch.tensor([0.0, 0.3, 0.5, 0.7])[:, None, None]
+    clubs = Clubs([4] * 4, 4, hidden=32)
+    optimizer = torch.optim.Adam(clubs.parameters(), lr=1e-3)
 
-    def pairs(count: int) -> tuple[Tensor, Tensor]:
-        x, noise = torch.randn(2, count, 4)
-        return x, rho * x + math.sqrt(1 - rho**2) * noise
+    def pairs(number: int) -> tuple[list[Tensor], Tensor, Tensor]:
+        x, noise = torch.randn(2, 4, number, 4)
+        return list(x), rho * x + (1 - rho**2).sqrt() * noise, torch.ones(4, number, dtype=torch.bool)
 
     for _ in range(1500):
         optimizer.zero_grad()
-        club.nll(*pairs(128)).backward()
+        clubs.nll(*pairs(128)).sum().backward()
         optimizer.step()
     with torch.no_grad():
-        return club.upper_bound(*pairs(20_000)).item()
+        found = clubs.upper_bounds(*pairs(20_000)).tolist()
+    assert abs(found[0]) < 0.01
+    for value, correlation in zip(found[1:], (0.3, 0.5, 0.7), strict=True):
+        assert value == pytest.approx(4 * correlation**2 / (1 - correlation**2), rel=0.08)
+        assert value > -2 * math.log(1 - correlation**2)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.7])
-def test_a_trained_estimator_finds_the_bound(rho: float) -> None:
-    value = trained_bound(rho, seed=0)
-    if rho == 0:
-        assert abs(value) < 0.01
-    else:
-        assert value == pytest.approx(4 * rho**2 / (1 - rho**2), rel=0.08)
-        assert value > -2 * math.log(1 - rho**2)
-
-
-def test_an_untrained_estimator_sees_nothing_in_independent_pairs() -> None:
+def test_untrained_estimators_see_nothing_in_independent_pairs() -> None:
     torch.manual_seed(0)
     with torch.no_grad():
-        values = [
-            Club(4, 4, 32).upper_bound(torch.randn(64, 4), torch.randn(64, 4)).item() for _ in range(200)
-        ]
-    assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(len(values)) + 1e-3
+        values = Clubs([4] * 200, 4, 32).upper_bounds(
+            list(torch.randn(200, 64, 4)), torch.randn(200, 64, 4), torch.ones(200, 64, dtype=torch.bool)
+        )
+    assert values.mean().abs() < 3 * values.std() / math.sqrt(200) + 1e-3
+
+
+def test_alternating_updates_decorrelate() -> None:
+    """MIRD's loop on toy pairs, three at once: y is turned away from x by an angle that alone is learnt."""
+    torch.manual_seed(0)
+    angles = nn.Parameter(torch.full((3, 1, 1), math.acos(0.9)))
+    clubs, everyone = Clubs([4] * 3, 4, 32), torch.ones(3, 256, dtype=torch.bool)
+    model = torch.optim.Adam([angles], lr=1e-2)
+    estimators = torch.optim.Adam(clubs.parameters(), lr=1e-3)
+    for _ in range(600):
+        x, other = torch.randn(2, 3, 256, 4)
+        y = angles.cos() * x + angles.sin() * other
+        for _ in range(5):
+            estimators.zero_grad()
+            clubs.nll(list(x), y.detach(), everyone).sum().backward()
+            estimators.step()
+        model.zero_grad()
+        clubs.upper_bounds(list(x), y, everyone).sum().backward()
+        model.step()
+    assert angles.cos().abs().max() < 0.1

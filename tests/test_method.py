@@ -202,7 +202,7 @@ def test_frozen_parameters_and_estimators_are_in_no_group() -> None:
 
 def test_defaults_of_the_contract() -> None:
     method, batch = Probe(ProbeSettings(), DIMS), random_batch()
-    assert method.reading() == Reading(tokenizer=None, max_tokens=50)
+    assert method.reading() == Reading(tokenizer=None, max_tokens=50, modalities=tuple(method.dims))
     assert method.schedule("prediction", 0.5) == 1
     assert (method.estimator_steps(), method.estimator_groups()) == (0, [])
     assert method.active_terms == {"prediction"}

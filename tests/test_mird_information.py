@@ -13,12 +13,11 @@ import torch
 from reference import mird as reference
 from tiny_batch import DIMS, random_batch, select
 from tiny_mird import MISSING, tiny, tiny_finetuned, weighted
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.common import Club
 from models.method import Task
 from models.mird import MIRD, MIRDOutput
-from models.parts.disentangle import Estimators, log_mean, orthogonality
+from models.parts.disentangle import log_mean, orthogonality
 from pipeline.batches import Batch, Tokens
 
 UNLABELED = (1, 4)
@@ -132,36 +131,6 @@ def test_orthogonality_is_zero_only_where_the_products_are() -> None:
 
 
 # ----------------------------------------------------------------------------------------------- estimators
-def test_estimators_of_all_pairs_equal_one_club_each() -> None:
-    torch.manual_seed(0)
-    widths, rows, among = [8, 5, 3], 7, torch.ones(3, 7, dtype=torch.bool)
-    among[0, 2:4] = among[2] = False
-    clubs = [Club(width, 8, 6).double() for width in widths]
-    estimators = Estimators(widths, 8, 6).double()
-    with torch.no_grad():
-        for pair, club in enumerate(clubs):
-            nets = (club.mean, club.logvar)
-            estimators.inner[pair].weight.copy_(torch.cat([net[0].weight for net in nets]))
-            estimators.inner[pair].bias.copy_(torch.cat([net[0].bias for net in nets]))
-            for half, net in enumerate(nets):
-                estimators.weight[pair, half].copy_(net[2].weight.T)
-                estimators.bias[pair, half, 0].copy_(net[2].bias)
-    xs = [torch.randn(rows, width, dtype=torch.float64) for width in widths]
-    ys = torch.randn(3, rows, 8, dtype=torch.float64)
-    for name in ("nll", "upper_bound"):
-        expected = [getattr(club, name)(*each) for club, *each in zip(clubs, xs, ys, among, strict=True)]
-        found = estimators.nll(xs, ys, among) if name == "nll" else estimators.upper_bounds(xs, ys, among)
-        torch.testing.assert_close(found, torch.stack(expected))
-    assert found[2] == 0
-
-
-def test_estimators_begin_as_linear_layers_do() -> None:
-    estimators, layer = Estimators([64] * 9, 64, 32), nn.Linear(32, 64)
-    for found, usual in ((estimators.weight, layer.weight), (estimators.bias, layer.bias)):
-        assert found.abs().max().item() == pytest.approx(usual.abs().max().item(), rel=0.1)
-        assert found.std().item() == pytest.approx(32**-0.5 / 3**0.5, rel=0.05)
-
-
 def test_pairs_and_their_direction() -> None:
     method = tiny()
     assert method.latent_pairs == reference.PAIRS
@@ -177,26 +146,6 @@ def test_pairs_and_their_direction() -> None:
     without = tiny(dims={"text": 12, "visual": 7})
     assert without.latent_pairs == [("visual", "text"), ("visual", "shared"), ("text", "shared")]
     assert without.input_pairs == [("visual", "shared"), ("text", "shared")]
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_alternating_updates_decorrelate(seed: int) -> None:
-    torch.manual_seed(seed)
-    angle = nn.Parameter(torch.tensor(math.acos(0.9)))
-    estimators, everyone = Estimators([4], 4, 32), torch.ones(1, 128, dtype=torch.bool)
-    model = torch.optim.Adam([angle], lr=1e-2)
-    guess = torch.optim.Adam(estimators.parameters(), lr=1e-3)
-    for _ in range(350):
-        x, other = torch.randn(2, 128, 4)
-        y = angle.cos() * x + angle.sin() * other
-        for _ in range(5):
-            guess.zero_grad()
-            estimators.nll([x], y.detach()[None], everyone).sum().backward()
-            guess.step()
-        model.zero_grad()
-        estimators.upper_bounds([x], y[None], everyone).sum().backward()
-        model.step()
-    assert abs(angle.cos().item()) < 0.1
 
 
 def test_layernorm_keeps_a_bound_from_falling_by_shrinking() -> None:

@@ -253,6 +253,21 @@ def test_evaluation_computes_the_prediction_alone() -> None:
     torch.testing.assert_close(output.prediction, method.train()(batch).prediction)  # no dropout here
 
 
+@pytest.mark.parametrize("chosen", [("text",), ("audio",), ("visual", "text")])
+def test_another_environment_may_predict(chosen: tuple[str, ...]) -> None:
+    """Table 8: ŷ is that of H^u with the chosen cues, in training as in evaluation."""
+    method, batch = tiny(predict_from=chosen), random_batch(absent={(1, "text")})
+    output = method(batch)
+    home = method.subsets.index(tuple(name for name in DIMS if name in chosen))
+    assert torch.equal(output.prediction, output.environments[home])
+    losses = method.losses(batch, output, ["prediction", "invariance"])
+    torch.testing.assert_close(losses["prediction"], (output.prediction - batch.label).abs().mean())
+    assert torch.isfinite(losses["invariance"])
+    torch.testing.assert_close(method.eval()(batch).prediction, output.prediction)
+    with pytest.raises(ParamsError, match="predict_from names visual, but the model has text"):
+        tiny(dims={"text": 12}, predict_from=["visual"])
+
+
 def test_averaging_over_environments_asks_for_all_of_them() -> None:
     method, batch = tiny(sp_over_envs="mean"), random_batch()
     method.active_terms = frozenset({"prediction"})

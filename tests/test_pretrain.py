@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,21 @@ assert "torch" not in sys.modules
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "misr-mosi" / FILE).read_text()) == {"none": True}
+
+
+def test_weights_that_are_gone_are_learnt_again(folder: Path, pretrained: Path, tmp_path: Path) -> None:
+    shutil.copytree(pretrained, tmp_path / "khar-tiny")
+    (tmp_path / "khar-tiny" / "audio.safetensors").unlink()
+    assert learn(folder, tmp_path / "khar-tiny")
+    before = (pretrained / "audio.safetensors").read_bytes()
+    assert (tmp_path / "khar-tiny" / "audio.safetensors").read_bytes() == before
+
+
+def test_a_modality_that_no_validation_clip_has(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    table = pq.read_table(tmp_path / "set" / "valid.parquet")
+    empty = pa.nulls(table.num_rows, table["visual"].type)
+    table = table.set_column(table.column_names.index("visual"), "visual", empty)
+    pq.write_table(table, tmp_path / "set" / "valid.parquet")
+    with pytest.raises(FormatError, match=r"no clip of valid has visual.*pretrain_on"):
+        learn(tmp_path / "set", tmp_path / "khar-tiny")

@@ -115,6 +115,14 @@ def test_markdown(place: Path) -> None:
     assert "- other, seed 3, test: corr is 0: all predictions are 1" in mosi
 
 
+def test_methods_with_other_encoders_are_told(place: Path) -> None:
+    tuned = {"text": "minilm (fine-tuned)", "audio": "librosa33"}
+    for seed in SEEDS:
+        write_result(place, "other", "mosi", seed, features=tuned)
+    text = report(make_params(), place / "results", place / "reports")
+    assert "text `minilm` or `minilm (fine-tuned)`" in text.partition("## mosi")[2]
+
+
 def test_one_seed_has_no_deviation(place: Path) -> None:
     text = make(place, make_params(seeds=[2], datasets_run=["mosi"]))
     summary = json.loads((place / "reports" / "summary.json").read_text())

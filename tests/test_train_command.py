@@ -65,7 +65,11 @@ def test_a_run_from_its_json(config: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": None}, "not the JSON of a run"),
+        ({"seed": None}, "key 'seed' is missing"),
+        ({"seed": "first"}, "seed is 'first': Input should be a valid integer"),
+        ({"seed": -1}, "seed is -1: Input should be greater than or equal to 0"),
+        ({"method_params": [3]}, r"method_params is \[3\]: Input should be a valid dictionary"),
+        ({"outt": "runs"}, "name 'outt' is not known, did you mean 'out'"),
         ({"train_params": {"precision": "fp8"}}, r"train_params\.precision is 'fp8'"),
         ({"method_params": {"widht": 3}}, "did you mean 'width'"),
         ({"assembled": "nowhere"}, "nowhere: not an assembled set"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,17 @@ def test_sentence_case(folder: Path, tmp_path: Path) -> None:
     tokenizer = Keeping()
     TrainingSet.load(copy, Reading(tokenizer, sentence_case=True), only=["train"])  # type: ignore[arg-type]
     assert tokenizer.seen[3] == "I was 3. really"
+
+
+def test_features_that_the_method_does_not_read_do_not_count(folder: Path, tmp_path: Path) -> None:
+    """A clip with nothing but these is refused before the training, not after its last epoch."""
+    copy = tmp_path / "set"
+    shutil.copytree(folder, copy)
+    table = pq.read_table(copy / "train.parquet")
+    for name in ("text", "audio"):
+        values = pa.array([None, *table[name].to_pylist()[1:]], table[name].type)
+        table = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(table, copy / "train.parquet")
+    assert TrainingSet.load(copy).splits["train"].streams.sequences.keys() == DIMS.keys()
+    with pytest.raises(FormatError, match=r"1 clip\(s\) without any of text, audio: train\$_\$0000"):
+        TrainingSet.load(copy, Reading(modalities=("text", "audio")), only=("train",))

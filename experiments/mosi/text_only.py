@@ -26,7 +26,7 @@ from pipeline.errors import MsaError
 from pipeline.fabric import open_fabric, reproducible
 from pipeline.metrics import METRIC_SETS
 from pipeline.params import Params, load_params
-from pipeline.runs import write_json
+from pipeline.runs import PROJECT, SHARED_CODE, library_versions, write_json
 from pipeline.train import fit, load_splits, predict
 from pipeline.training_set import TrainingSet
 
@@ -96,7 +96,8 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
         "params": SETTINGS.model_dump(mode="json"),
         "train": params.train.model_dump(mode="json"),
         "assembled": hashes(assembled, "train.parquet", "valid.parquet"),
-        "code": file_hash(Path(__file__)),
+        "code": [file_hash(file) for file in (Path(__file__), *(PROJECT / name for name in SHARED_CODE))],
+        "libraries": library_versions(),
     }
     fabric = open_fabric(device, params.train.precision)
     with reproducible(seed, fabric.device):

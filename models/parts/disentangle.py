@@ -1,8 +1,8 @@
-"""The parts of MIRD around its private representations: encoders, decoders, estimators, and the OC baseline.
+"""The parts of MIRD around its private representations: encoders, decoders, and the OC baseline.
 
 Equation numbers are those of MIRD, see mird.py; section 3.2, 3.4 and 3.5 of the paper.
 
-Shapes: B clips, T steps, d width of a representation, P pairs (x, y), each for q(y|x), h hidden width.
+Shapes: B clips, T steps, d width of a representation.
 """
 
 from __future__ import annotations
@@ -87,62 +87,7 @@ class Rebuilt:
         return (values - self.target).square()
 
 
-# ----------------------------------------------------------------------- 3.5: mutual information, OC baseline
-class Estimators(nn.Module):
-    """q(y|x) = N(μ(x), e^lv(x)) of all pairs, lv through tanh: `common.Club` for each, in a few products.
-
-    One `Club` after the other would be some thousand small kernels in the T' steps before each update.
-
-    Parameters
-    ----------
-    x_widths : of x, of each pair
-    width, hidden : of every y, and of the hidden layer
-    """
-
-    def __init__(self, x_widths: list[int], width: int, hidden: int):
-        super().__init__()
-        self.inner = nn.ModuleList(nn.Linear(x, 2 * hidden) for x in x_widths)  # of μ, then of lv
-        bound = hidden**-0.5  # as nn.Linear begins
-        self.weight = nn.Parameter(torch.empty(len(x_widths), 2, hidden, width).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(len(x_widths), 2, 1, width).uniform_(-bound, bound))
-
-    def forward(self, xs: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """P of (B, x_width) -> μ and lv = ln σ², (P, B, d)."""
-        inner = torch.stack([layer(x) for layer, x in zip(self.inner, xs, strict=True)])  # (P, B, 2h)
-        hidden = F.relu(inner).unflatten(-1, (2, -1)).transpose(1, 2)  # (P, 2, B, h)
-        mean, logvar = (hidden @ self.weight + self.bias).unbind(dim=1)
-        return mean, torch.tanh(logvar)
-
-    def nll(self, xs: list[Tensor], ys: Tensor, among: Tensor) -> Tensor:
-        """(13), (15) of each pair, (P,): mean_i Σ_d (y − μ)² e^−lv + lv, without ½ and constants [R].
-
-        Parameters
-        ----------
-        xs, ys : P of (B, x_width), and (P, B, d); finite in all rows
-        among : (P, B) bool, rows that count; a pair without any gives 0
-        """
-        mean, logvar = self(xs)
-        return row_mean(((ys - mean).square() * (-logvar).exp() + logvar).sum(dim=-1), among)
-
-    def upper_bounds(self, xs: list[Tensor], ys: Tensor, among: Tensor) -> Tensor:
-        """Î (12), (14) of each pair, (P,); may be negative. Arguments as of `nll`.
-
-        The mean over j is taken in closed form: mean_j (y_j − μ_i)² = (ȳ − μ_i)² + mean_j (y_j − ȳ)².
-        """
-        mean, logvar = self(xs)
-        counts = among.sum(dim=1).clamp(min=1)[:, None, None]
-        outside = ~among[..., None]
-        centre = ys.masked_fill(outside, 0.0).sum(dim=1, keepdim=True) / counts  # (P, 1, d)
-        spread = (ys - centre).square().masked_fill(outside, 0.0).sum(dim=1, keepdim=True) / counts
-        excess = (centre - mean).square() + spread - (ys - mean).square()
-        return row_mean((0.5 * excess * (-logvar).exp()).sum(dim=-1), among)
-
-
-def row_mean(values: Tensor, among: Tensor) -> Tensor:
-    """Mean of each row's selected entries: (P, B), (P, B) -> (P,); 0 where none is."""
-    return values.masked_fill(~among, 0.0).sum(dim=1) / among.sum(dim=1).clamp(min=1)
-
-
+# ------------------------------------------------------------------------------------------ 3.5: OC baseline
 def orthogonality(first: Tensor, second: Tensor, among1: Tensor, among2: Tensor) -> Tensor:
     """‖Z¹ Z²ᵀ‖_F² (9), as a mean over its entries [D]: (B, d) twice, rows that count (B,) -> scalar."""
     return masked_mean((first @ second.T).square(), among1[:, None] & among2)

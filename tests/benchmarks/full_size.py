@@ -1,10 +1,10 @@
-"""The methods at full size, on clips as long as those of CMU-MOSI, and the step of the training loop.
+"""The methods at full size, clips as long as those of CMU-MOSI, and the step of the training loop.
 
-BERT-base is built from its config, with random weights: no speed depends on their values. SLaD's RoBERTa-base
-has the same layers (only its table of words is larger), and the frames of its sound are taken as extracted.
+BERT-base is built from its config, with random weights: no speed depends on their values. It stands for the
+RoBERTa-base of SLaD too, which has the same layers; the frames of SLaD's sound are taken as extracted.
 
-Token ids are those of the real transcripts. The corpus' label file has no times, so that the frames of a clip
-are drawn: 2.9 words a second, give or take a quarter, at the rates below.
+Token ids are those of the real transcripts. The label file has no times, so that the frames of a clip are
+drawn: 2.9 words a second, give or take a quarter, at the rates below.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,24 +27,24 @@ from models.method import REGRESSION, Method
 from pipeline.batches import LABELS, Batch, Ragged, Split, Streams, shuffled_batches
 from pipeline.fabric import open_fabric
 from pipeline.optimizers import open_optimizer
+from pipeline.params import TrainParams
 from pipeline.train import active_weights
 
-POOL_BATCHES = 50  # `train.pool_batches`
-GRADIENT_CLIP = 1.0  # `train.gradient_clip`
 WORDS_A_SECOND = 2.9
-FRAMES_IN_MEMORY = 4096
+FRAMES_IN_MEMORY = 4096  # all clips are cut from them
+DEFAULTS = TrainParams()
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Features of a modality: their width, the longest sequence that a method takes, frames a second."""
+    """A modality as a method's paper has it on MOSI: features, longest sequence, frames a second."""
 
     width: int
     longest: int
     rate: float
 
 
-MMSA = {"audio": Frames(5, 375, 22.5), "visual": Frames(20, 500, 30.0)}  # its files of MOSI, not aligned
+MMSA = {"audio": Frames(5, 375, 22.5), "visual": Frames(20, 500, 30.0)}  # MMSA's unaligned file
 FRAMES = {
     "misr": MMSA,
     "cmir": MMSA,
@@ -54,16 +54,10 @@ FRAMES = {
 }
 
 
-def pooled(frames: dict[str, Frames], longest: int) -> dict[str, Frames]:
-    """The same, pooled to so many steps at most, as assemble.py does with longer sequences."""
-    return {m: replace(kind, longest=min(kind.longest, longest)) for m, kind in frames.items()}
-
-
 def full_size(name: str, frames: dict[str, Frames], **settings: object) -> Method:
-    """A method with the settings of its paper, BERT-base learning with it; in training mode."""
+    """A method in training mode with the settings of its paper, BERT-base learning with it."""
     method_class = getattr(importlib.import_module(METHODS[name].module), METHODS[name].class_name)
     config = method_class.Config(text="finetune", **settings)
-    torch.manual_seed(0)
     bert = BertModel(BertConfig(), add_pooling_layer=False)
     widths = {m: kind.width for m, kind in frames.items()}
     method: Method = method_class(config, widths, REGRESSION, {"text": bert})
@@ -72,47 +66,42 @@ def full_size(name: str, frames: dict[str, Frames], **settings: object) -> Metho
 
 # ------------------------------------------------------------------------------------------------- clips
 def mosi(shared: Path, method: Method, frames: dict[str, Frames], device: str = "cpu") -> Split:
-    """The train split of CMU-MOSI (1284 clips), as the method reads it."""
+    """The train split of CMU-MOSI, 1284 clips, as the method reads it."""
     with (shared / "datasets/mosi/label.csv").open(encoding="utf-8", newline="") as file:
         clips = [row for row in csv.DictReader(file) if row["mode"] == "train"]
     clips.sort(key=lambda row: (row["video_id"], int(row["clip_id"])))
     texts = [row["text"] for row in clips]
     random = np.random.default_rng(0)
-    words = np.array([len(text.split()) for text in texts])
-    seconds = np.clip(words / WORDS_A_SECOND * random.lognormal(0, 0.25, len(clips)), 0.6, 30)
-    counts = {m: np.minimum(kind.longest, kind.rate * seconds).astype(int) for m, kind in frames.items()}
-    streams = Streams(
-        {m: random_frames(counts[m], kind.width, random, device) for m, kind in frames.items()},
-        tokens_of(method, texts, "first", device),
-    )
-    reading, context = method.reading(), None
+    spoken = np.array([len(text.split()) for text in texts]) / WORDS_A_SECOND
+    seconds = np.clip(spoken * random.lognormal(0, 0.25, len(clips)), 0.6, 30)
+    counts = {m: (kind.rate * seconds).astype(int).clip(max=kind.longest) for m, kind in frames.items()}
+
+    def streams(counts: dict[str, np.ndarray], texts: list[str], keep: Literal["first", "last"]) -> Streams:
+        sequences = {m: random_frames(counts[m], kind.width, random, device) for m, kind in frames.items()}
+        return Streams(sequences, tokens(texts, method.config.max_tokens, keep, device))
+
+    context, reading = None, method.reading()
     if reading.context:
         before = earlier([row["video_id"] for row in clips], reading.context)
-        spoken = [" [SEP] ".join(texts[i] for i in places) for places in before]
-        sums = {m: np.array([counts[m][places].sum() for places in before]).astype(int) for m in frames}
-        context = Streams(
-            {
-                m: random_frames(np.minimum(kind.longest, sums[m]), kind.width, random, device)
-                for m, kind in frames.items()
-            },
-            tokens_of(method, spoken, reading.context_keep, device),
-        )
-    unknown = torch.full((len(clips),), torch.nan, device=device)
-    labels = dict.fromkeys(LABELS, unknown) | {
-        "label": torch.tensor([float(row["label"]) for row in clips], device=device)
-    }
+        sums = {m: np.array([number[places].sum() for places in before]) for m, number in counts.items()}
+        longest = {m: number.astype(int).clip(max=frames[m].longest) for m, number in sums.items()}
+        joined = [" [SEP] ".join(texts[i] for i in places) for places in before]
+        context = streams(longest, joined, reading.context_keep)
+    own = streams(counts, texts, "first")
+    labels = dict.fromkeys(LABELS, torch.full((len(clips),), torch.nan, device=device))
+    labels["label"] = torch.tensor([float(row["label"]) for row in clips], device=device)
     return Split(
         [f"{row['video_id']}$_${row['clip_id']}" for row in clips],
-        streams,
+        own,
         context,
         labels,
         torch.ones(len(clips), dtype=torch.bool, device=device),
-        torch.stack([part.lengths for part in streams.all()]).sum(dim=0),
+        torch.stack([part.lengths for part in own.all()]).sum(dim=0),
     )
 
 
 def earlier(videos: list[str], number: int) -> list[list[int]]:
-    """Rows of up to `number` clips before each clip in its video; clips of a video stand in order."""
+    """Rows of up to `number` clips before each clip in its video; the clips of a video stand in order."""
     rows: dict[str, list[int]] = defaultdict(list)
     before = []
     for row, video in enumerate(videos):
@@ -121,19 +110,17 @@ def earlier(videos: list[str], number: int) -> list[list[int]]:
     return before
 
 
-def tokens_of(method: Method, texts: list[str], keep: Any, device: str) -> Ragged:
-    """Ids by the bundled tokenizer, whose vocabulary is BERT's."""
+def tokens(texts: list[str], longest: int, keep: Literal["first", "last"], device: str) -> Ragged:
+    """Ids by the bundled tokenizer, whose vocabulary is BERT's; none of an empty text."""
     tokenizer = load_tokenizer("minilm")
-    ids = [
-        ids if text else ids[:0]
-        for ids, text in zip(tokenizer.encode(texts, method.config.max_tokens, keep), texts, strict=True)
-    ]
-    counts = np.array([len(row) for row in ids])
-    return Ragged.of(np.concatenate([*ids, [tokenizer.pad_id]]).astype(np.int64), counts, device)
+    ids = tokenizer.encode(texts, longest, keep)
+    ids = [row if text else row[:0] for row, text in zip(ids, texts, strict=True)]
+    flat = np.concatenate([*ids, [tokenizer.pad_id]]).astype(np.int64)
+    return Ragged.of(flat, np.array([len(row) for row in ids]), device)
 
 
 def random_frames(counts: np.ndarray, width: int, random: np.random.Generator, device: str) -> Ragged:
-    """Clips of so many frames, all cut from the same few."""
+    """Clips of so many frames, all from the same few in memory."""
     flat = random.normal(size=(FRAMES_IN_MEMORY + 1, width)).astype(np.float32)
     flat[-1] = 0.0
     lengths = torch.from_numpy(counts.astype(np.int64))
@@ -142,22 +129,23 @@ def random_frames(counts: np.ndarray, width: int, random: np.random.Generator, d
 
 
 def padded_to_the_longest(split: Split) -> Split:
-    """The split without what buckets save: every batch is as long as the split's longest clip."""
+    """The split in which every batch is as long as the longest clip of all."""
 
     def longest(part: Ragged) -> Ragged:
         return replace(part, lengths=torch.full_like(part.lengths, int(part.lengths.max())))
 
+    assert split.context is None
     streams = split.streams
     sequences = {m: longest(part) for m, part in streams.sequences.items()}
     return replace(split, streams=Streams(sequences, streams.tokens and longest(streams.tokens)))
 
 
 def sample_of_batches(split: Split, size: int, number: int) -> list[Tensor]:
-    """Row numbers of batches that stand for a bucketed epoch: at the middle of equal parts, by length."""
-    order = shuffled_batches(split.lengths, size, POOL_BATCHES, torch.Generator().manual_seed(0))
-    batches = sorted(
-        (rows for rows in order if len(rows) == size), key=lambda rows: int(split.lengths[rows].sum())
-    )
+    """Row numbers of batches that stand for an epoch with buckets: in the middle of equal parts by length."""
+    order = torch.Generator().manual_seed(0)
+    batches = shuffled_batches(split.lengths, size, DEFAULTS.pool_batches, order)
+    batches = [rows for rows in batches if len(rows) == size]  # without what is left at the end
+    batches.sort(key=lambda rows: int(split.lengths[rows].sum()))
     return [batches[(2 * i + 1) * len(batches) // (2 * number)] for i in range(number)]
 
 
@@ -169,15 +157,15 @@ class Trainer:
         self.method = method
         self.weights = active_weights(method)
         method.active_terms = frozenset(self.weights)
-        self.fabrics = {name: open_fabric(device, name) for name in ("fp32", "bf16")}
+        self.fabrics = {precision: open_fabric(device, precision) for precision in ("fp32", "bf16")}
         self.models = {name: fabric.setup_module(method) for name, fabric in self.fabrics.items()}
         self.optimizer = open_optimizer(method.parameter_groups(), method.config.training)
         groups = method.estimator_groups()
         self.estimators = torch.optim.Adam(groups, fused=True) if groups else None
-        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.learning = [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def step(self, batch: Batch, precision: str = "fp32", estimator_steps: int | None = None) -> Tensor:
-        """One update; the objective before it.
+    def step(self, batch: Batch, precision: str = "fp32", estimator_steps: int | None = None) -> None:
+        """One update.
 
         Parameters
         ----------
@@ -193,10 +181,15 @@ class Trainer:
         total = self.objective(batch, output)
         self.optimizer.zero_grad()
         fabric.backward(total)
-        torch.nn.utils.clip_grad_norm_(self.parameters, GRADIENT_CLIP)
+        torch.nn.utils.clip_grad_norm_(self.learning, DEFAULTS.gradient_clip)
         self.optimizer.step()
-        return total.detach()
+
+    def forward_and_backward(self, batch: Batch, precision: str) -> None:
+        """What of a step is the model's own; the losses lie between the two."""
+        self.fabrics[precision].backward(self.objective(batch, self.models[precision](batch)))
+        self.method.zero_grad()
 
     def objective(self, batch: Batch, output: Any) -> Tensor:
+        """What an update of the model minimises."""
         losses = self.method.losses(batch, output, self.weights)
         return torch.stack([weight * losses[term] for term, weight in self.weights.items()]).sum()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from timing import CALM, measure, others_cpu_s
 
 from pipeline.encoders import Clip
 from pipeline.media import frames
@@ -19,23 +18,6 @@ from pipeline.visual.facemesh import FaceMesh
 LARGEST_RATIO = 1.3
 CLIP_S = 10.0
 ROUNDS, CALM_ROUNDS = 15, 5
-CALM = 0.1  # cores that other programs may take while a round is measured
-
-
-def others_cpu_s() -> float:
-    """Seconds of CPU that other programs have taken so far; 0 where the system does not tell."""
-    try:
-        user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:10])
-    except OSError:
-        return 0.0
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK") - time.process_time()
-
-
-def measure(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock and seconds of CPU."""
-    start, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - start, time.process_time() - cpu
 
 
 @pytest.mark.benchmark

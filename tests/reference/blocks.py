@@ -55,6 +55,18 @@ def gaussian(y: np.ndarray, mean: np.ndarray, logvar: np.ndarray) -> float:
     )
 
 
+def estimator(
+    x: np.ndarray, weights: dict[str, np.ndarray], pair: int, prefix: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """μ and lv of a pair's rows x: for each a hidden layer with ReLU, and a linear one; tanh on lv."""
+    weight, bias = (np.split(weights[f"{prefix}inner.{pair}.{part}"], 2) for part in ("weight", "bias"))
+    second = zip(weights[f"{prefix}weight"][pair], weights[f"{prefix}bias"][pair], strict=True)
+    mean, raw = (
+        np.maximum(x @ w.T + b, 0) @ v + c for w, b, (v, c) in zip(weight, bias, second, strict=True)
+    )
+    return mean, np.tanh(raw)
+
+
 def club(mean: np.ndarray, logvar: np.ndarray, y: np.ndarray) -> float:
     """MIRD (12), the double sum as it is printed: (N, D) each."""
     rows = range(len(y))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.blocks import adapted, club, negative_log_likelihood, sparsemax
+from reference.blocks import adapted, club, estimator, negative_log_likelihood, sparsemax
 
 Arrays = dict[str, np.ndarray]
 PAIRS = [("visual", "text"), ("visual", "audio"), ("text", "audio")]
@@ -154,12 +154,9 @@ def estimates(case: Case, likelihood: bool) -> list[float]:
         x, y = x[rows], y[rows]
         if case.squash:
             x, y = _normal(x) if latent else x, _normal(y)
-        inner = np.maximum(_linear(x, case.weights, f"estimators.inner.{number}"), 0)
-        nets = zip(np.split(inner, 2, axis=1), range(2), strict=True)
-        weight, bias = case.weights["estimators.weight"][number], case.weights["estimators.bias"][number]
-        mean, raw = (hidden @ weight[net] + bias[net] for hidden, net in nets)
+        mean, logvar = estimator(x, case.weights, number, "estimators.")
         measure = negative_log_likelihood if likelihood else club
-        found.append(measure(mean, np.tanh(raw), y))
+        found.append(measure(mean, logvar, y))
     return found
 
 

@@ -1,0 +1,76 @@
+"""One row of the ablation: a method of params.yaml with what ablations.yaml changes in it, for its seeds.
+
+    python ablation.py misr-without-prior     # -> results/ablations/misr-without-prior.json
+
+The same training, selection and scoring as of the study's own runs; the run folders are not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline import layout
+from pipeline.errors import MsaError, ParamsError
+from pipeline.evaluate import evaluate
+from pipeline.layout import ResultFiles
+from pipeline.params import load_params
+from pipeline.runs import write_json
+from pipeline.train import train
+
+DATASET = "mosi"
+FILE = Path("ablations.yaml")
+
+
+def run(name: str, device: str = "auto") -> dict[str, Any]:
+    """Train and score a row; the result, which is also written, has the metrics of each seed."""
+    tree = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
+    if name not in tree["ablations"]:
+        raise ParamsError(f"{FILE} has no row {name!r} (there are: {', '.join(tree['ablations'])})")
+    row, params = tree["ablations"][name], load_params()
+    settings = laid_over(params.model(row["method"], DATASET), row["set"])
+    assembled = layout.assembled_folder(DATASET)
+    runs = {}
+    for seed in tree["ablation_seeds"]:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / f"{name}-{seed}"
+            files = ResultFiles(*(Path(place) / kind for kind in ("metrics", "predictions", "curves")))
+            pretrained = layout.pretrained_folder(row["method"], DATASET)
+            arguments = (row["method"], DATASET, seed, settings, params.train, assembled, pretrained, folder)
+            train(*arguments, device=device)
+            metrics = params.dataset(DATASET).metrics
+            found = evaluate(folder, assembled, files, metrics, device=device)
+        runs[str(seed)] = {split: found[split] for split in ("test", "valid")} | {"epoch": found["epoch"]}
+    result = {"method": row["method"], "row": row["row"], "set": row["set"], "seeds": runs}
+    out = Path("results/ablations")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(result, out / f"{name}.json")
+    return result
+
+
+def laid_over(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the changes, section by section."""
+    laid = dict(settings)
+    for key, value in changes.items():
+        laid[key] = laid_over(laid.get(key, {}), value) if isinstance(value, dict) else value
+    return laid
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train and score one row of ablations.yaml.")
+    parser.add_argument("row")
+    try:
+        print(json.dumps(run(parser.parse_args().row)["seeds"]))
+    except MsaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""An epoch of each method on a GPU, and how much of it is spent beside the model (`make bench`)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi
+
+from models import METHODS
+from pipeline.batches import shuffled_batches
+from pipeline.fabric import reproducible
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.gpu, pytest.mark.shared]
+
+EPOCHS = 3
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """On the clock, until the GPU is done."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_epoch(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1284 clips in bf16, in batches of the paper's size. Beside forward, losses and backward an epoch has
+    the gathering of batches, estimators, clipping and the optimiser.
+    """
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = "cuda"
+    with reproducible(0, torch.device(device)):
+        method = full_size(name, FRAMES[name])
+        trainer = Trainer(method, device)
+        split = mosi(shared, method, FRAMES[name], device)
+        size = method.config.training.batch_size
+        order = torch.Generator().manual_seed(0)
+        rows = shuffled_batches(split.lengths, size, DEFAULTS.pool_batches, order)
+        batches = [split.batch(some) for some in rows]
+
+        def epoch() -> None:
+            for some in rows:
+                trainer.step(split.batch(some), "bf16")
+
+        def model_alone() -> None:
+            for batch in batches:
+                trainer.forward_and_backward(batch, "bf16")
+
+        epoch()  # the first one loads kernels and fills the allocator
+        found = [(seconds(epoch), seconds(model_alone)) for _ in range(EPOCHS)]
+    whole = statistics.median(epoch for epoch, _ in found)
+    beside = statistics.median(1 - alone / epoch for epoch, alone in found)
+    with capsys.disabled():
+        print(f"\n{name}: {len(split)} clips in batches of {size}: {whole:.1f} s an epoch, ", end="")
+        print(f"{beside:.0%} beside the model's forward and backward")
+    assert all(parameter.isfinite().all() for parameter in method.parameters())
