@@ -195,6 +195,34 @@ def table(
         raise typer.Exit(1)
 
 
+@app.command()
+def noise(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders: runs/misr-mosi-1111 ...")
+    ],
+    kind: Annotated[str, typer.Option(help="gaussian, laplace or erase.")] = "gaussian",
+    assembled: Annotated[
+        Path | None, typer.Option(help="Assembled set to score on. Default: data/assembled/DATASET.")
+    ] = None,
+    device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.", dir_okay=False)] = None,
+) -> None:
+    """Test metrics of trained runs when 10 to 70 % of the steps of every clip are spoilt.
+
+    Example: msa-cli noise runs/cmir-mosi-1111 runs/misr-mosi-1111 --kind erase
+    """
+    from pipeline.robustness import render, under_noise
+    from pipeline.runs import write_json
+
+    results = []
+    for run in runs:
+        results.append(under_noise(run, kind, assembled, device))
+        _show(render(results[-1], kind))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json({"kind": kind, "runs": results}, out)
+
+
 def _show(*what: Any) -> None:
     """Print tables; into a file or a pipe they get the width that a screen may not have."""
     from rich.console import Console

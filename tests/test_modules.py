@@ -34,7 +34,8 @@ def finite_gradients(value: Tensor, *sources: Tensor) -> list[Tensor]:
 
 # -------------------------------------------------------------------------------------------------- MAG
 @pytest.mark.parametrize(
-    ("word", "shift", "scale"), [(2.0, 10.0, 0.2), (5.0, 2.0, 1.0), (3.0, 0.0, 1.0), (0.0, 4.0, 0.0)]
+    ("word", "shift", "scale"),
+    [(2.0, 10.0, 0.2), (5.0, 2.0, 1.0), (3.0, 0.0, 1.0), (0.0, 4.0, 0.0), (0.0, 0.0, 1.0)],
 )
 def test_scale_of_a_shift(word: float, shift: float, scale: float) -> None:
     w, h = torch.zeros(2, 1, 1, 3, dtype=torch.float64)

@@ -125,7 +125,8 @@ def test_no_agreement_gives_no_loss_and_no_gradient() -> None:
 
 
 def test_multilabel_loss() -> None:
-    weight = overlap_weight(Y)
+    weight = overlap_weight(Y.clone().requires_grad_())
+    assert not weight.requires_grad
     assert weight.diagonal().tolist() == pytest.approx([1, 1, 1], abs=1e-6)
     found = [weight[i, j].item() for i, j in ((0, 1), (0, 2), (2, 0))]
     assert found == pytest.approx([0.476190, 0.083333, 0.190476], abs=1e-6)
