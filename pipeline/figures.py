@@ -67,7 +67,7 @@ def draw_predictions(
     Predictions over labels; of a classification the confusion matrix.
     """
     datasets, methods = _names(scored)
-    with _figure(len(methods) * PANEL, len(datasets) * PANEL + 0.4) as figure:
+    with _figure(len(methods) * PANEL, len(datasets) * (PANEL + 0.3) + 0.6) as figure:
         panels = figure.subplots(len(datasets), len(methods), squeeze=False)
         for dataset, row in zip(datasets, panels, strict=True):
             for method, panel in zip(methods, row, strict=True):
