@@ -10,7 +10,8 @@ import pytest
 import torch
 from reference import cmir as reference
 from tiny_batch import DIMS, pad_more, random_batch, select
-from tiny_cmir import MISSING, OPTIONS, TINY, tiny, tiny_finetuned, weighted
+from tiny_cmir import MISSING, OPTIONS, TINY, tiny, tiny_finetuned
+from tiny_methods import weighted
 from torch import Tensor
 
 from models.cmir import CmIR, disagreement, overlap

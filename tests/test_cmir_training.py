@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tiny_batch import DIMS, random_batch, select
-from tiny_cmir import TINY, tiny, tiny_finetuned, weighted
+from tiny_cmir import TINY, tiny, tiny_finetuned
+from tiny_methods import weighted
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

@@ -12,7 +12,8 @@ import torch
 from pydantic import ValidationError
 from reference import khar as reference
 from tiny_batch import DIMS, random_batch
-from tiny_khar import FUSIONS, MISSING, REFINEMENTS, settings_of, tiny, tiny_finetuned, weighted
+from tiny_khar import FUSIONS, MISSING, REFINEMENTS, settings_of, tiny, tiny_finetuned
+from tiny_methods import weighted
 from torch.nn import functional as F
 
 from models.khar import KHaR, KHaROutput, KHaRSettings

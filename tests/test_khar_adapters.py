@@ -10,7 +10,9 @@ import torch
 from pydantic import ValidationError
 from reference import khar as reference
 from tiny_batch import DIMS, random_batch
-from tiny_khar import FROZEN, PRETRAINING, TINY, settings_of, tiny, tiny_bert, tiny_finetuned, weighted
+from tiny_khar import FROZEN, PRETRAINING, TINY, settings_of, tiny, tiny_finetuned
+from tiny_methods import weighted
+from tiny_models import tiny_bert
 from torch import Tensor
 
 from models.khar import KHaR
@@ -168,7 +170,7 @@ def test_only_the_adapters_setting_decides_what_is_frozen() -> None:
 
 def test_built_on_the_meta_device() -> None:
     with torch.device("meta"):
-        backbone = tiny_bert()
+        backbone = tiny_bert(num_hidden_layers=4)
         config = settings_of(text="finetune", pretraining=FROZEN)
         method = KHaR(config, DIMS, backbones={"text": backbone})
     assert all(p.is_meta for p in method.parameters())

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from scipy.special import expit
 from sklearn.metrics import log_loss
 from tiny_batch import DIMS, fill_masked, random_batch
+from tiny_models import tiny_bert
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from models.backbones import load_text_backbone
 from models.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
@@ -60,10 +60,7 @@ class Probe(Method):
         return {"prediction": self.task.loss(output.prediction, batch.label, batch.labeled)}
 
 
-def tiny_bert(**settings: int) -> BertModel:
-    sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(vocab_size=40, max_position_embeddings=64, **{**sizes, **settings})
-    return BertModel(config, add_pooling_layer=False)
+BERT = {"num_hidden_layers": 2, "max_position_embeddings": 64}
 
 
 # ---------------------------------------------------------------------------------------------------- tasks
@@ -160,7 +157,7 @@ def test_leading_dimensions_of_a_prediction(classes: int) -> None:
 
 # --------------------------------------------------------------------------------------- optimiser groups
 def test_groups_split_backbone_and_decay() -> None:
-    method = Probe(ProbeSettings(text="finetune"), {"audio": 5}, backbones={"text": tiny_bert()})
+    method = Probe(ProbeSettings(text="finetune"), {"audio": 5}, backbones={"text": tiny_bert(**BERT)})
     groups = {group["name"]: group for group in method.parameter_groups()}
     assert {name: (group["lr"], group["weight_decay"]) for name, group in groups.items()} == {
         "backbone": (2e-5, 0.01),
@@ -178,7 +175,7 @@ def test_groups_split_backbone_and_decay() -> None:
 
 
 def test_an_encoder_of_the_sound_is_a_backbone_too() -> None:
-    backbones = {"text": tiny_bert(), "audio": tiny_bert(hidden_size=6)}
+    backbones = {"text": tiny_bert(**BERT), "audio": tiny_bert(hidden_size=6, **BERT)}
     method = Probe(ProbeSettings(text="finetune"), {}, backbones=backbones)
     assert method.dims == {"text": 12, "audio": 6}
     names = {id(parameter): name for name, parameter in method.named_parameters()}
@@ -231,7 +228,7 @@ def test_token_limit_of_the_backbone() -> None:
     with pytest.raises(
         ParamsError, match=r"max_tokens is 65, but the text encoder 'minilm' has positions for 64"
     ):
-        Probe(ProbeSettings(text="finetune", max_tokens=65), {}, backbones={"text": tiny_bert()})
+        Probe(ProbeSettings(text="finetune", max_tokens=65), {}, backbones={"text": tiny_bert(**BERT)})
 
 
 def test_no_modality_at_all() -> None:
@@ -252,7 +249,7 @@ def test_settings_name_unknown_keys() -> None:
 def test_what_is_masked_or_absent_does_not_matter(value: float, finetune: bool) -> None:
     torch.manual_seed(0)
     if finetune:
-        method = Probe(ProbeSettings(text="finetune"), DIMS, backbones={"text": tiny_bert()}).eval()
+        method = Probe(ProbeSettings(text="finetune"), DIMS, backbones={"text": tiny_bert(**BERT)}).eval()
     else:
         method = Probe(ProbeSettings(), DIMS).eval()
     batch = random_batch(absent={(1, "text"), (2, "audio")}, vocabulary=40 if finetune else None)
@@ -289,7 +286,7 @@ def test_a_batch_without_the_modality_is_refused() -> None:
 def test_utterances_before_a_clip_are_read_alike(finetune: bool) -> None:
     """A clip may have none of them, also in evaluation."""
     config = ProbeSettings(text="finetune" if finetune else "frozen")
-    method = Probe(config, DIMS, backbones={"text": tiny_bert()} if finetune else {}).eval()
+    method = Probe(config, DIMS, backbones={"text": tiny_bert(**BERT)} if finetune else {}).eval()
     batch = random_batch(context=True, vocabulary=40 if finetune else None)
     assert batch.context is not None
     for version in (batch, fill_masked(batch, math.nan)):

@@ -9,7 +9,9 @@ import pytest
 import torch
 from reference import mird as reference
 from tiny_batch import DIMS, pad_more, random_batch, select
-from tiny_mird import TINY, VARIANTS, tiny, tiny_bert, tiny_finetuned, variant, weighted
+from tiny_methods import weighted
+from tiny_mird import BERT, TINY, VARIANTS, tiny, tiny_finetuned, variant
+from tiny_models import tiny_bert
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
@@ -188,7 +190,8 @@ def test_without_sound_and_sight_it_is_the_text_encoder(kind: str, layer: int) -
     method = tiny_finetuned(inject_layer=layer).eval()
     if kind == "roberta":
         method.backbone = RobertaModel(
-            RobertaConfig(**{**tiny_bert().config.to_dict(), "pad_token_id": 0}), add_pooling_layer=False
+            RobertaConfig(**{**tiny_bert(**BERT).config.to_dict(), "pad_token_id": 0}),
+            add_pooling_layer=False,
         ).eval()
     batch = random_batch(vocabulary=40, absent={(clip, m) for clip in range(4) for m in ("audio", "visual")})
     backbone, tokens = method.backbone, batch.tokens

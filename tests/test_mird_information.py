@@ -12,7 +12,8 @@ import pytest
 import torch
 from reference import mird as reference
 from tiny_batch import DIMS, random_batch, select
-from tiny_mird import MISSING, tiny, tiny_finetuned, weighted
+from tiny_methods import weighted
+from tiny_mird import MISSING, tiny, tiny_finetuned
 from torch import Tensor
 
 from models.method import Task

@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tiny_batch import DIMS
-from tiny_mird import TINY, tiny, tiny_bert, tiny_finetuned
+from tiny_mird import BERT, TINY, tiny, tiny_finetuned
+from tiny_models import tiny_bert
 from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
@@ -75,7 +76,7 @@ def test_layers_to_shift_words_at() -> None:
         tiny_finetuned(inject_layer=2)
     settings = MIRDSettings(text="finetune", **TINY)
     with pytest.raises(ParamsError, match=r"pool is cls, but the text encoder 'minilm' has no pooler"):
-        MIRD(settings.model_copy(update={"pool": "cls"}), DIMS, backbones={"text": tiny_bert()})
+        MIRD(settings.model_copy(update={"pool": "cls"}), DIMS, backbones={"text": tiny_bert(**BERT)})
     other = DistilBertModel(DistilBertConfig(vocab_size=120, dim=12, hidden_dim=16, n_heads=2, n_layers=2))
     deeper = settings.model_copy(update={"inject_layer": 1})
     with pytest.raises(ParamsError, match="is not built like BERT and RoBERTa"):
@@ -87,7 +88,7 @@ def test_the_backbones_that_settings_open(monkeypatch: pytest.MonkeyPatch) -> No
 
     def load(_model: str, _revision: str | None, *, pooler: bool, config_only: bool) -> nn.Module:
         asked.append((pooler, config_only))
-        return tiny_bert(pooler)
+        return tiny_bert(pooler=pooler, **BERT)
 
     monkeypatch.setattr("models.mird.load_text_backbone", load)
     assert MIRDSettings().open_backbones() == {}

@@ -12,7 +12,8 @@ import torch
 from pydantic import ValidationError
 from reference import misr as reference
 from tiny_batch import DIMS, random_batch
-from tiny_misr import FUSIONS, MISSING, TINY, tiny, tiny_finetuned, weighted
+from tiny_methods import weighted
+from tiny_misr import FUSIONS, MISSING, TINY, tiny, tiny_finetuned
 from torch import Tensor
 from transformers import BertConfig, BertModel
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from tiny_batch import DIMS
-from torch import Tensor
-from transformers import BertConfig, BertModel
+from tiny_models import tiny_bert
 
 from models.cmir import CmIR, CmIRSettings
 from models.method import REGRESSION, Task
@@ -52,19 +51,4 @@ def tiny(
 def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> CmIR:
     """The same with a BERT of 40 words and no dropout."""
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=40,
-        hidden_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    backbone = BertModel(config, add_pooling_layer=False)
-    return CmIR(CmIRSettings(text="finetune", **{**TINY, **settings}), DIMS, task, {"text": backbone})
-
-
-def weighted(method: CmIR, losses: dict[str, Tensor]) -> Tensor:
-    """The objective."""
-    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()
+    return CmIR(CmIRSettings(text="finetune", **{**TINY, **settings}), DIMS, task, {"text": tiny_bert()})

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from tiny_batch import DIMS
-from torch import Tensor
-from transformers import BertConfig, BertModel
+from tiny_models import tiny_bert
 
 from models.khar import KHaR, KHaRSettings
 from models.method import REGRESSION, Task
@@ -61,26 +60,6 @@ def tiny(seed: int = 0, dims: dict[str, int] | None = None, task: Task = REGRESS
 def tiny_finetuned(task: Task = REGRESSION, **settings: Any) -> KHaR:
     """The same with a BERT of 40 words, four layers and no dropout."""
     torch.manual_seed(0)
-    return KHaR(settings_of(task, text="finetune", **settings), DIMS, task, {"text": tiny_bert()})
-
-
-def tiny_bert(**sizes: int) -> BertModel:
-    """A BERT of 40 words, four layers and no dropout."""
-    config = BertConfig(
-        **{
-            "vocab_size": 40,
-            "hidden_size": 12,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 2,
-            "intermediate_size": 16,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-            **sizes,
-        }
+    return KHaR(
+        settings_of(task, text="finetune", **settings), DIMS, task, {"text": tiny_bert(num_hidden_layers=4)}
     )
-    return BertModel(config, add_pooling_layer=False)
-
-
-def weighted(method: KHaR, losses: dict[str, Tensor]) -> Tensor:
-    """The objective (22)."""
-    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_batch import random_batch
+from tiny_batch import fill_masked, random_batch
 from torch import Tensor
 
 from models import METHODS
@@ -47,6 +48,33 @@ def batch_for(method: Method, clips: int = 4, **options: Any) -> Batch:
     """`random_batch` with what the method reads: tokens, utterances before, classes."""
     options.setdefault("vocabulary", VOCABULARY if method.backbone is not None else None)
     return random_batch(clips, context=method.reading().context > 0, classes=method.task.classes, **options)
+
+
+def weighted(method: Method, losses: dict[str, Tensor]) -> Tensor:
+    """The objective: the terms by their weights, added up."""
+    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()
+
+
+def check_absent_is_unread(make: Callable[[], Method], batch: Batch, value: float) -> None:
+    """`value` in everything absent and masked changes no bit of prediction, losses and gradients.
+
+    Parameters
+    ----------
+    make : gives the same method each time
+    """
+    results = []
+    for version in (batch, fill_masked(batch, value)):
+        method = make()
+        method.zero_grad()
+        torch.manual_seed(1)  # of the noise
+        output = method(version)
+        losses = method.losses(version, output, method.TERMS)
+        weighted(method, losses).backward()
+        gradients = [p.grad.clone() for p in method.parameters() if p.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        results.append([output.prediction, *losses.values(), *gradients])
+    for before, after in zip(*results, strict=True):
+        assert torch.equal(before, after)
 
 
 def losses_of(method: Method, batch: Batch) -> dict[str, Tensor]:

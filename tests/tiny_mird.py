@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from tiny_batch import DIMS
-from torch import Tensor
-from transformers import BertConfig, BertModel
+from tiny_models import tiny_bert
 
 from models.method import REGRESSION, Task
 from models.mird import MIRD, MIRDSettings
@@ -26,6 +25,7 @@ TINY: dict[str, Any] = {
     "regressor_dropout": 0.0,
     "frozen_dropout": 0.0,
 }
+BERT = {"vocab_size": 120, "num_hidden_layers": 2, "max_position_embeddings": 64}
 MISSING = {
     "complete": (),
     "one clip without audio": {(1, "audio")},
@@ -62,7 +62,7 @@ def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> MIRD:
     torch.manual_seed(0)
     config = MIRDSettings(**{"text": "finetune", **TINY, **settings})
     names = ("text", "private") if config.text_encoder == "bert" else ("text",)
-    backbones = {name: tiny_bert(pooler=config.pool == "cls") for name in names}
+    backbones = {name: tiny_bert(pooler=config.pool == "cls", **BERT) for name in names}
     return MIRD(config, DIMS, task, backbones)
 
 
@@ -72,23 +72,3 @@ def variant(name: str) -> tuple[MIRD, dict[str, int | None]]:
     finetuned = "text" in settings
     method = tiny_finetuned(**settings) if finetuned else tiny(**settings)
     return method, {"vocabulary": 40 if finetuned else None}
-
-
-def tiny_bert(pooler: bool = False) -> BertModel:
-    """Two layers, width 12."""
-    config = BertConfig(
-        vocab_size=120,
-        hidden_size=12,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    return BertModel(config, add_pooling_layer=pooler)
-
-
-def weighted(method: MIRD, losses: dict[str, Tensor]) -> Tensor:
-    """The objective (21)."""
-    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()

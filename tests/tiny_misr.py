@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from tiny_batch import DIMS
-from torch import Tensor
-from transformers import BertConfig, BertModel
+from tiny_models import tiny_bert
 
 from models.method import REGRESSION, Task
 from models.misr import MISR, MISRSettings
@@ -41,20 +40,5 @@ def tiny(
 def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> MISR:
     """The same with a BERT of 40 words and no dropout."""
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=40,
-        hidden_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    backbone = BertModel(config, add_pooling_layer=False)
     settings = {"dropout": 0.0, **TINY, **settings}
-    return MISR(MISRSettings(text="finetune", **settings), DIMS, task, {"text": backbone})
-
-
-def weighted(method: MISR, losses: dict[str, Tensor]) -> Tensor:
-    """The objective (13)."""
-    return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()
+    return MISR(MISRSettings(text="finetune", **settings), DIMS, task, {"text": tiny_bert()})

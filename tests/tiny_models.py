@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import BertModel
 
 WORDS = (
     "i",
@@ -30,6 +34,15 @@ def bundled() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
+
+
+def tiny_bert(*, pooler: bool = False, **sizes: int) -> BertModel:
+    """A BERT of 40 words in memory, 12 wide, one layer unless `sizes` says otherwise, and no dropout."""
+    from transformers import BertConfig, BertModel
+
+    usual = {"vocab_size": 40, "hidden_size": 12, "num_hidden_layers": 1, "intermediate_size": 16}
+    heads = {"num_attention_heads": 2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return BertModel(BertConfig(**{**usual, **heads, **sizes}), add_pooling_layer=pooler)
 
 
 def save_tiny_bert(

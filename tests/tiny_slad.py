@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from tiny_batch import DIMS, random_batch
+from tiny_models import tiny_bert
 from torch import nn
 from transformers import (
-    BertConfig,
-    BertModel,
     Data2VecAudioConfig,
     Data2VecAudioModel,
     HubertConfig,
@@ -40,20 +39,6 @@ def tiny(
     torch.manual_seed(seed)
     config = SLaDSettings(**{"dropout": 0.0, **TINY, **settings})
     return SLaD(config, DIMS if dims is None else dims, task)
-
-
-def tiny_bert() -> nn.Module:
-    """A BERT of 40 words, 16 wide, without dropout."""
-    config = BertConfig(
-        vocab_size=40,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    return BertModel(config, add_pooling_layer=False)
 
 
 def tiny_sound_encoder(kind: str = "data2vec") -> nn.Module:
@@ -87,7 +72,7 @@ def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> SLaD:
     """The same with a BERT of 40 words and no dropout."""
     torch.manual_seed(0)
     config = SLaDSettings(text="finetune", **{"dropout": 0.0, **TINY, **settings})
-    return SLaD(config, DIMS, task, {"text": tiny_bert()})
+    return SLaD(config, DIMS, task, {"text": tiny_bert(hidden_size=16)})
 
 
 def tiny_sounding(kind: str = "data2vec", task: Task = REGRESSION, **settings: object) -> SLaD:
@@ -95,7 +80,7 @@ def tiny_sounding(kind: str = "data2vec", task: Task = REGRESSION, **settings: o
     torch.manual_seed(0)
     settings = {"dropout": 0.0, "waveform_seconds": SECONDS, **TINY, **settings}
     config = SLaDSettings(text="finetune", audio="finetune", **settings)
-    return SLaD(config, {}, task, {"text": tiny_bert(), "audio": tiny_sound_encoder(kind)})
+    return SLaD(config, {}, task, {"text": tiny_bert(hidden_size=16), "audio": tiny_sound_encoder(kind)})
 
 
 def waveform(
