@@ -20,7 +20,7 @@ from pipeline import layout
 from pipeline.errors import MsaError, ParamsError
 from pipeline.evaluate import evaluate
 from pipeline.layout import ResultFiles
-from pipeline.params import load_params
+from pipeline.params import ModelParams, load_params
 from pipeline.runs import write_json
 from pipeline.train import train
 
@@ -34,7 +34,8 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
     if name not in tree["ablations"]:
         raise ParamsError(f"{FILE} has no row {name!r} (there are: {', '.join(tree['ablations'])})")
     row, params = tree["ablations"][name], load_params()
-    settings = laid_over(params.model(row["method"], DATASET), row["set"])
+    whole = params.model(row["method"], DATASET)
+    settings = ModelParams(base=whole, corpora={DATASET: row["set"]}).resolved(DATASET)
     assembled = layout.assembled_folder(DATASET)
     runs = {}
     for seed in tree["ablation_seeds"]:
@@ -52,14 +53,6 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     write_json(result, out / f"{name}.json")
     return result
-
-
-def laid_over(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the changes, section by section."""
-    laid = dict(settings)
-    for key, value in changes.items():
-        laid[key] = laid_over(laid.get(key, {}), value) if isinstance(value, dict) else value
-    return laid
 
 
 def main() -> None:
