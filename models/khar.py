@@ -43,7 +43,13 @@ from models.common import (
 )
 from models.method import REGRESSION, Method, Output, Settings, Share, Task, Training, attended
 from models.parts.harvest import Adapters, Harvester, HarvestSettings, UnimodalRegressor, load_stage_one
-from models.parts.refinement import AttentionRefinement, ConvolutionRefinement, ExpertRefinement, Mixture
+from models.parts.refinement import (
+    AttentionRefinement,
+    ConvolutionRefinement,
+    ExpertRefinement,
+    Mixture,
+    Usage,
+)
 from pipeline.batches import Batch
 from pipeline.errors import ParamsError
 
@@ -121,8 +127,7 @@ class KHaROutput(Output):
     prediction : (B,) ŷ, or (B, C)
     present : (B,) bool, the clip has the modality
     refined : (B, F) x̂_m, 0 where absent
-    importance, load : (E,) sums over the rows of the MoE: of the gates, and of the softmax over all experts;
-        empty with another `refine`
+    importance, load, rows : (E,) the usage of the experts; empty with another `refine`
     mean, sigma : (B, Z) μ and σ of the bottleneck, None without
     """
 
@@ -130,6 +135,7 @@ class KHaROutput(Output):
     refined: dict[str, Tensor]
     importance: dict[str, Tensor]
     load: dict[str, Tensor]
+    rows: dict[str, Tensor]
     mean: Tensor | None
     sigma: Tensor | None
 
@@ -322,7 +328,7 @@ class KHaR(Harvester):
         ------
         ParamsError, MsaError : see `Harvester.harvested`
         """
-        present, refined, importance, load = {}, {}, {}, {}
+        present, refined, usages = {}, {}, {}
         for name, harvested in self.harvested(batch).items():
             x = harvested.values  # X_m (3)
             if name == "text" and self.narrow is not None:
@@ -331,14 +337,17 @@ class KHaR(Harvester):
             present[name] = harvested.present
             refined[name] = full_precision(vector).masked_fill(~harvested.present[:, None], 0.0)  # x̂_m
             if usage is not None:
-                importance[name], load[name] = usage
+                usages[name] = usage
         x = self.fusion(torch.stack(list(refined.values()), 1), torch.stack(list(present.values()), 1))
         mean = sigma = None
         if self.bottleneck is not None:
             mean, sigma = self.bottleneck(x)
             x = mean + sigma * torch.randn_like(sigma) if self.training else mean  # z (24)
         prediction = self.task.shaped(self.predictor(x))
-        return KHaROutput(prediction, present, refined, importance, load, mean, sigma)
+        importance, load, rows = (
+            {name: getattr(usage, kind) for name, usage in usages.items()} for kind in Usage._fields
+        )
+        return KHaROutput(prediction, present, refined, importance, load, rows, mean, sigma)
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (22), unweighted; those of parts that an ablation has taken out are 0."""
@@ -373,10 +382,11 @@ class KHaR(Harvester):
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Share of each expert in a modality's rows, by its gates."""
+        """Share of each expert in a modality's rows: by its gates, and by how many rows use it at all."""
         assert isinstance(output, KHaROutput)
         return {
-            f"expert/{name}/{number}": share
-            for name, used in output.importance.items()
+            f"{kind}/{name}/{number}": share
+            for kind, usage in (("expert", output.importance), ("rows", output.rows))
+            for name, used in usage.items()
             for number, share in enumerate(used / used.sum().clamp(min=1))
         }

@@ -36,7 +36,7 @@ from pipeline.clips import SPLITS, UNLABELED, facts_of, target_column
 from pipeline.encoders import MODALITIES
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.params import NONE, AssembleParams
-from pipeline.sequences import UNSCALED, choose_columns, fit, scale, shorten
+from pipeline.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
 from pipeline.shards import OK, Features
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str)
     """The shortened, not yet scaled sequences of the clips."""
     rows = [store.rows.get(clip_id) for clip_id in clip_ids]
     blocks = [row.features if row is not None and row.status == OK else None for row in rows]
-    counts = [0 if block is None else min(len(block), entry["max_steps"]) for block in blocks]
+    counts = [0 if block is None else steps_of(block, entry) for block in blocks]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     values = np.empty((offsets[-1], entry["dim"]), np.float32)
     real = np.empty(offsets[-1], np.bool_)

@@ -182,11 +182,12 @@ class PerModality(Section):
 
 
 class Shorten(Section):
-    """What happens to longer sequences: `cut` keeps the first steps, `pool` averages neighbours."""
+    """What happens to longer sequences: `cut` keeps the first steps, `skip` the first after leading frames of
+    zeros (of shorter sequences too it drops those), `pool` averages neighbours."""
 
-    text: Literal["cut", "pool"] = "cut"
-    audio: Literal["cut", "pool"] = "pool"
-    visual: Literal["cut", "pool"] = "pool"
+    text: Literal["cut", "skip", "pool"] = "cut"
+    audio: Literal["cut", "skip", "pool"] = "pool"
+    visual: Literal["cut", "skip", "pool"] = "pool"
 
 
 class AssembleParams(Section):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE = "pretrained.json"
 SEED = 1111  # one pretraining for all seeds of a run
+TEXT_KEYS = ("text", "text_backbone", "text_revision", "max_tokens")  # of a method, that pretraining reads
 
 
 def pretrain(
@@ -157,9 +158,6 @@ def _learn(
             (folder / f"{modality}.safetensors").chmod(0o644)  # safetensors writes for the owner alone
         write_json(report, folder / FILE)
     return True
-
-
-TEXT_KEYS = ("text", "text_backbone", "text_revision", "max_tokens")
 
 
 def has_own_labels(split: Split, modality: str) -> bool:

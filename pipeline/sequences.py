@@ -4,7 +4,8 @@ Used alike for a whole dataset (assemble.py) and for one new clip (`prepare`, wi
 stats.json, here called `entry`: `columns`, `max_steps`, `shorten`, `normalized`, `mean`, `sd`).
 
     columns   fnmatch patterns; the order of the encoder stays
-    shorten   `cut` keeps the first steps (a cut text loses its closing special token); `pool` averages
+    shorten   `cut` keeps the first steps (a cut text loses its closing special token); `skip` does that after
+              leading frames of nothing but zeros, as KuDA does, which KHaR follows; `pool` averages
               neighbours into k bins: bin i spans the frames floor(i n / k) to ceil((i + 1) n / k), as in
               adaptive average pooling (torch.nn.AdaptiveAvgPool1d)
     scale     z = (x - mean) / sd, clipped to ±10; mean and population sd over the real steps of the train
@@ -72,7 +73,8 @@ def choose_columns(names: Sequence[str], patterns: Sequence[str], key: str) -> l
 def shorten(
     features: np.ndarray, column_names: Sequence[str], entry: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, all columns) to (min(n, k), D) float32 of its own memory, and (min(n, k),) bool: which are real."""
+    """(n, all columns) to (steps_of, D) float32 of its own memory, and (steps_of,) bool: which are real."""
+    features = features[_skipped(features, entry) :]
     names, columns, steps = list(column_names), list(entry["columns"]), entry["max_steps"]
     real = np.ones(len(features), np.bool_)
     if SUCCESS in names:  # also where it is not among the chosen columns
@@ -82,6 +84,19 @@ def shorten(
     if len(features) > steps and entry["shorten"] == "pool":
         return pool(features, steps, real)
     return features[:steps].astype(np.float32), real[:steps]
+
+
+def steps_of(features: np.ndarray, entry: dict[str, Any]) -> int:
+    """How many steps `shorten` leaves of a clip's features (n, all columns)."""
+    return min(len(features) - _skipped(features, entry), entry["max_steps"])
+
+
+def _skipped(features: np.ndarray, entry: dict[str, Any]) -> int:
+    """Leading frames that `skip` leaves out: all-zero ones; one stays where there is nothing else."""
+    if entry["shorten"] != "skip" or not len(features):
+        return 0
+    spoken = (features != 0).any(axis=1)
+    return int(spoken.argmax()) if spoken.any() else len(features) - 1
 
 
 def pool(features: np.ndarray, steps: int, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,7 @@ def output_of(mean: list[float], sigma: list[float], **parts: Any) -> KHaROutput
         "refined": {},
         "importance": {},
         "load": {},
+        "rows": {},
         "mean": torch.tensor([mean], dtype=torch.float64),
         "sigma": torch.tensor([sigma], dtype=torch.float64),
     }

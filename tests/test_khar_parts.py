@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from models.common import squared_cv
 from models.khar import label_pairs, sentiment_contrast
-from models.parts.refinement import Mixture
+from models.parts.refinement import AttentionRefinement, Mixture
 from pipeline.errors import ParamsError
 
 NAMES = tuple(DIMS)
@@ -31,11 +31,12 @@ def mixture(k: int, by_token: bool = True) -> Mixture:
 def test_the_gate_keeps_k_experts() -> None:
     row = torch.tensor([[[2.0, 1.0, 0.0]]])
     mask = torch.ones(1, 1, dtype=torch.bool)
-    importance, load = mixture(2)(row, mask)[1]
+    importance, load, rows = mixture(2)(row, mask)[1]
     assert importance.tolist() == pytest.approx([0.731059, 0.268941, 0], abs=1e-6)
     assert importance[2].item() == 0
     assert load.tolist() == pytest.approx(torch.softmax(row[0, 0], 0).tolist())
-    everything, soft = mixture(3)(row, mask)[1]
+    assert rows.tolist() == [1, 1, 0]
+    everything, soft, _ = mixture(3)(row, mask)[1]
     torch.testing.assert_close(everything, soft)
     with pytest.raises(ParamsError, match="k = 4 of 3 experts"):
         mixture(4)
@@ -45,8 +46,7 @@ def test_padding_has_no_importance() -> None:
     torch.manual_seed(0)
     rows, mask = torch.randn(2, 6, 3), torch.arange(6) < torch.tensor([[6], [2]])
     outcome, usage = mixture(2)(rows, mask)
-    for used in usage:
-        assert used.sum().item() == pytest.approx(8, abs=1e-5)
+    assert [used.sum().item() for used in usage] == pytest.approx([8, 8, 16], abs=1e-5)
     other, after = mixture(2)(rows.masked_fill(~mask[..., None], 1e3), mask)
     assert torch.equal(outcome, other)
     assert all(torch.equal(a, b) for a, b in zip(usage, after, strict=True))
@@ -61,7 +61,7 @@ def test_the_balance_term_balances(seed: int) -> None:
     mask = torch.ones(256, 1, dtype=torch.bool)
     optimizer = torch.optim.Adam(moe.gate.parameters(), lr=1e-2)
     for step in range(500):
-        importance, load = moe(rows, mask)[1]
+        importance, load, _ = moe(rows, mask)[1]
         if step == 0:
             assert squared_cv(importance) > 1e-3
         optimizer.zero_grad()
@@ -178,3 +178,8 @@ def test_fusion_of_an_absent_modality() -> None:
             and part.attention(two[None], two[None], two[None])[0].mean(dim=(0, 1)),
         }[fusion]
         torch.testing.assert_close(whole[1], F.relu(part.out(expected)), msg=fusion)
+
+
+def test_heads_that_do_not_divide_the_width_are_a_message() -> None:
+    with pytest.raises(ParamsError, match=r"4 heads do not divide X_m's width of 6"):
+        AttentionRefinement(6, 5)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.sequences import choose_columns, pool
+from pipeline.sequences import choose_columns, pool, prepare, steps_of
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,3 +49,19 @@ def test_patterns_choose_columns_in_their_order() -> None:
     names = ["confidence", "success", "AU01", "AU12", "x_0", "X_0", "pose_Rx"]
     assert choose_columns(names, ["pose_*", "AU??"], "key") == ["AU01", "AU12", "pose_Rx"]
     assert choose_columns(names, ["X_*"], "key") == ["X_0"]  # case matters: x is in pixels, X in millimetres
+
+
+def test_skipping_drops_leading_zeros_before_it_cuts() -> None:
+    frames = np.array([[0, 0], [0, 0], [0, 3], [0, 0], [5, 6], [7, 8]], np.float32)
+    entry = {"columns": ["a", "b"], "max_steps": 3, "shorten": "skip", "normalized": []}
+    entry |= {"mean": [0, 0], "sd": [1, 1]}
+
+    def kept(frames: np.ndarray, shorten: str = "skip") -> list[list[float]]:
+        values = prepare(frames, ["a", "b"], entry | {"shorten": shorten})
+        assert len(values) == steps_of(frames, entry | {"shorten": shorten})
+        return values.tolist()
+
+    assert kept(frames) == [[0, 3], [0, 0], [5, 6]]
+    assert kept(frames, "cut") == [[0, 0], [0, 0], [0, 3]]
+    assert kept(frames[:3]) == [[0, 3]]
+    assert kept(frames[:2]) == [[0, 0]], "a clip of zeros keeps a step: absent is something else"

@@ -10,17 +10,32 @@ steps is finite and has no effect; a clip without a real step gives anything fin
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from models.common import SparseGate, full_precision, mean_over_time
 from models.method import attended
+from pipeline.errors import ParamsError
 
 ATTENTION_HEADS = 4  # [D]
 KERNEL = 3  # [D] steps of the convolution
 
-Usage = tuple[Tensor, Tensor]
-"""importance and load of (6): (E,) each"""
+
+class Usage(NamedTuple):
+    """How much a mixture's experts are used by its real rows, (E,) each.
+
+    Attributes
+    ----------
+    importance : sum of the gates (6)
+    load : sum of the softmax over all experts: a count, as in (6), would have no gradient [D]
+    rows : that count, of the rows whose gate is not 0; for the curves
+    """
+
+    importance: Tensor
+    load: Tensor
+    rows: Tensor
 
 
 class Expert(nn.Sequential):
@@ -63,19 +78,16 @@ class Mixture(nn.Module):
         return self.mix(mean_over_time(x, mask), mask.any(dim=1))
 
     def mix(self, rows: Tensor, real: Tensor) -> tuple[Tensor, Usage]:
-        """Rows (..., D), real (...) bool -> (..., F) and the usage by the real rows.
-
-        Importance is the sum of the gates. Load, how often an expert is used, would be a count without a
-        gradient; here it is the sum of the softmax over all experts [D].
-        """
+        """Rows (..., D), real (...) bool -> (..., F) and the usage by the real rows."""
         gates, soft = self.gate(rows)  # (4)
         # All experts see all rows: picking theirs would make a GPU wait. A gate of 0 stops the gradient too.
         each = torch.stack([full_precision(expert(rows)) for expert in self.experts], dim=-2)
         mixed = (gates[..., None] * each).sum(dim=-2)  # (5)
-        importance, load = (
-            weights.masked_fill(~real[..., None], 0.0).flatten(0, -2).sum(dim=0) for weights in (gates, soft)
+        sums = (
+            weights.masked_fill(~real[..., None], 0.0).flatten(0, -2).sum(dim=0)
+            for weights in (gates, soft, (gates > 0).to(gates))
         )
-        return mixed, (importance, load)
+        return mixed, Usage(*sums)
 
 
 class ExpertRefinement(nn.Module):
@@ -95,6 +107,11 @@ class AttentionRefinement(nn.Module):
 
     def __init__(self, width: int, out_width: int):
         super().__init__()
+        if width % ATTENTION_HEADS:
+            raise ParamsError(
+                f"models.khar.refine is attention, whose {ATTENTION_HEADS} heads do not divide X_m's width "
+                f"of {width}; change models.khar.base.pretraining.width"
+            )
         self.attention = nn.MultiheadAttention(width, ATTENTION_HEADS, batch_first=True)
         self.out = nn.Linear(width, out_width)
 
