@@ -1,4 +1,7 @@
-"""An epoch of each method on a GPU, and how much of it is spent beside the model (`make bench`)."""
+"""An epoch of each method on a GPU, and how much of it is spent beside the model (`make bench`).
+
+`compiled` is `torch.compile` of the forward pass, for batches of any length; losses stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi
+from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi, sample_of_batches
 
 from models import METHODS
 from pipeline.batches import shuffled_batches
@@ -18,6 +21,7 @@ from pipeline.fabric import reproducible
 pytestmark = [pytest.mark.benchmark, pytest.mark.gpu, pytest.mark.shared]
 
 EPOCHS = 3
+CLOSE = 1e-5  # of compiled predictions to eager ones, in fp32
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -29,8 +33,8 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_epoch(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "compiled"), [*((name, False) for name in METHODS), ("misr", True)])
+def test_epoch(name: str, compiled: bool, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """1284 clips in bf16, in batches of the paper's size. Beside forward, losses and backward an epoch has
     the gathering of batches, estimators, clipping and the optimiser.
     """
@@ -39,7 +43,7 @@ def test_epoch(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> N
     device = "cuda"
     with reproducible(0, torch.device(device)):
         method = full_size(name, FRAMES[name])
-        trainer = Trainer(method, device)
+        trainer = Trainer(method, device, compiled)
         split = mosi(shared, method, FRAMES[name], device)
         size = method.config.training.batch_size
         order = torch.Generator().manual_seed(0)
@@ -59,6 +63,22 @@ def test_epoch(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> N
     whole = statistics.median(epoch for epoch, _ in found)
     beside = statistics.median(1 - alone / epoch for epoch, alone in found)
     with capsys.disabled():
-        print(f"\n{name}: {len(split)} clips in batches of {size}: {whole:.1f} s an epoch, ", end="")
+        title = f"{name}, compiled" if compiled else name
+        print(f"\n{title}: {len(split)} clips in batches of {size}: {whole:.1f} s an epoch, ", end="")
         print(f"{beside:.0%} beside the model's forward and backward")
     assert all(parameter.isfinite().all() for parameter in method.parameters())
+
+
+def test_compiled_predictions_are_the_same(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """MISR in fp32 and in evaluation, on batches of short, middling and long clips."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    with reproducible(0, torch.device("cuda")), torch.no_grad():
+        method = full_size("misr", FRAMES["misr"]).eval().to("cuda")
+        split = mosi(shared, method, FRAMES["misr"], "cuda")
+        fast = torch.compile(method, dynamic=True)
+        batches = [split.batch(rows) for rows in sample_of_batches(split, 16, 3)]
+        apart = max(float((fast(b).prediction - method(b).prediction).abs().max()) for b in batches)
+    with capsys.disabled():
+        print(f"\nmisr: compiled and eager predictions differ by at most {apart:.1e}")
+    assert apart <= CLOSE
