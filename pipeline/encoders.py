@@ -18,17 +18,25 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.devices import check_spelling
-from pipeline.errors import ParamsError
-from pipeline.params import EncoderParams, MediaLimits
+from pipeline.encoder_params import EncoderParams
+from pipeline.errors import ClipError, ParamsError
+from pipeline.params import MediaLimits
 
 # kind -> module and class; imported only when asked for, so that `--help` stays light
 REGISTRY: dict[str, dict[str, str]] = {
     "text": {"hf": "pipeline.text.hf:TransformerStates"},
     "audio": {
+        "hf_audio": "pipeline.audio.hf_audio:AudioStates",
         "librosa33": "pipeline.audio.librosa33:Librosa33",
+        "opensmile": "pipeline.audio.opensmile:OpenSmile",
         "waveform16k": "pipeline.audio.waveform16k:Waveform16k",
     },
-    "visual": {"facemesh": "pipeline.visual.facemesh:FaceMesh"},
+    "visual": {
+        "facecrops": "pipeline.visual.facecrops:FaceCrops",
+        "facemesh": "pipeline.visual.facemesh:FaceMesh",
+        "openface": "pipeline.visual.openface:OpenFace",
+        "pyfeat": "pipeline.visual.pyfeat:PyFeat",
+    },
 }
 MODALITIES = tuple(REGISTRY)
 
@@ -156,6 +164,53 @@ class Encoder(ABC):
         """SHA-256 (hex) of what decides the numbers; neither the given name nor the device does."""
         known = {key: value for key, value in self.provenance.items() if key not in ("encoder", "device")}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Prepared:
+    """One clip made ready for a model on the CPU: what a worker process hands to the one with the GPU.
+
+    Attributes
+    ----------
+    content : NumPy arrays that the encoder's `infer` understands
+    steps : tokens or samples of its longest piece; batches are sorted by it and bounded by it
+    pieces : sequences that it is made of (windows of a long clip)
+    """
+
+    content: Any
+    steps: int
+    pieces: int = 1
+
+
+class BatchEncoder(Encoder):
+    """An encoder that gains from batches on CUDA: `encode` is `infer` of one clip that was prepared.
+
+    On CPU one clip a forward, never padded. On CUDA the batches are padded and masked; the promise there is
+    closeness (1e-3 in fp32), not equality.
+    """
+
+    @abstractmethod
+    def load_preparer(self) -> None:
+        """Bring what `prepare` needs into memory: no weights, nothing on a GPU."""
+
+    @abstractmethod
+    def prepare(self, clip: Clip) -> Prepared:
+        """Decode or tokenise one clip.
+
+        Raises
+        ------
+        AbsentError, ClipError : as `encode`
+        """
+
+    @abstractmethod
+    def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
+        """Features of some clips in one padded forward, in their order; a clip's own failure is its error."""
+
+    def encode(self, clip: Clip) -> Encoded:
+        (outcome,) = self.infer([self.prepare(clip)])
+        if isinstance(outcome, ClipError):
+            raise outcome
+        return outcome
 
 
 def build_encoder(

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.checkpoints import pinned_revision
+from pipeline.encoder_params import Pretrained
 from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
 from pipeline.errors import ClipError, MsaError
 from pipeline.extraction import Task, encode_row, footer, media_hash
 from pipeline.media import VIDEO_SUFFIXES, sha256
-from pipeline.params import Params, TransformerText
+from pipeline.params import Params
 from pipeline.shards import FAILED, OK, write_rows
 from pipeline.transcripts import text_hash
 
@@ -136,8 +137,9 @@ def make_encoders(params: Params, names: dict[str, str], device: str) -> dict[st
     encoders = {}
     for modality in MODALITIES:
         settings = params.encoder(modality, names[modality])
-        if isinstance(settings, TransformerText):  # here, unlike in the DAG, a hub id may come without commit
-            revision = pinned_revision(settings.model, settings.revision)
+        if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
+            commits = {name: pinned_revision(*source) for name, source in settings.checkpoints().items()}
+            revision = commits if isinstance(settings.model, dict) else commits[None]
             settings = settings.model_copy(update={"revision": revision})
         encoders[modality] = build_encoder(modality, names[modality], settings, params.media, device)
         encoders[modality].load()

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from pipeline import executor, layout
 from pipeline.clips import read_clips
+from pipeline.encoder_params import EncoderParams
 from pipeline.encoders import Clip, Encoder, build_encoder
 from pipeline.errors import AbsentError, ClipError, MsaError
 from pipeline.features import FeatureStore, Update
-from pipeline.params import EncoderParams, MediaLimits, Params
+from pipeline.params import MediaLimits, Params
 from pipeline.shards import ABSENT, FAILED, OK, TRANSIENT, Row
 from pipeline.transcripts import read_transcripts, text_hash
 

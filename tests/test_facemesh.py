@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.encoder_params import FaceMesh as Params
 from pipeline.encoders import Clip, Encoded, build_encoder
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError
 from pipeline.media import Frame, frames
-from pipeline.params import FaceMesh as Params
 from pipeline.params import MediaLimits
 from pipeline.visual import facemesh
 from pipeline.visual.face import COLUMNS

@@ -14,10 +14,11 @@ import pytest
 from rich.console import Console
 
 from pipeline import doctor
+from pipeline.encoder_params import TransformerText
 from pipeline.errors import FormatError, MsaError
 from pipeline.features import shard_name
 from pipeline.info import describe, render
-from pipeline.params import Params, TransformerText
+from pipeline.params import Params
 from pipeline.shards import Row, write_rows
 
 META = {

@@ -11,10 +11,10 @@ import pytest
 from media_factory import make_clip, tone
 
 from pipeline.audio.librosa33 import Librosa33
+from pipeline.encoder_params import Librosa33 as Librosa33Params
 from pipeline.encoders import Clip, build_encoder
 from pipeline.errors import AbsentError, ClipError, ParamsError
 from pipeline.media import waveform
-from pipeline.params import Librosa33 as Librosa33Params
 from pipeline.params import MediaLimits
 
 RATE, HOP = 22_050, 512

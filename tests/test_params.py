@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.encoder_params import FaceMesh, Librosa33, TransformerText, Waveform16k
 from pipeline.errors import ParamsError
 from pipeline.params import (
-    FaceMesh,
-    Librosa33,
     MediaLimits,
     Params,
     TrainParams,
-    TransformerText,
-    Waveform16k,
     check_params,
     load_params,
 )
@@ -64,7 +61,7 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("shards=none", "shards is 'none'"),
         ("models_run=[misr, mizr]", "did you mean 'misr'"),
         ("datasets_run=[mosi]", "datasets_run 'mosi' is not known"),
-        ("jobs.text.sample-minilm.encoder=bert", "jobs.text.sample-minilm.encoder 'bert' is not known"),
+        ("jobs.text.sample-minilm.encoder=bart", "jobs.text.sample-minilm.encoder 'bart' is not known"),
         ("jobs.audio.sample-librosa33.kind=hf", "make them equal"),
         ("shards.a=1", "'shards' is a value, not a section"),
         ("shards", "expected key.path=value"),
@@ -78,7 +75,7 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("assemble.sample={text: none, audio: none, waveform: none}", "assemble.sample.visual is missing"),
         ("assemble.sample={text: none, audio: none, visual: none}", "assemble.sample.waveform is missing"),
         ("pretrain_on=mosi", "pretrain_on 'mosi' is not known (there are: none, sample)"),
-        ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: librosa33, waveform16k)"),
+        ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: hf_audio, librosa33, waveform16k, opensmile)"),
         ("audio.mine.kind=librosa3", "audio.mine.kind 'librosa3' is not known, did you mean 'librosa33'"),
         ("audio.librosa33.hop=512", "key 'audio.librosa33.hop': name 'hop' is not known"),
         ("audio.librosa33.hop_length=1", "audio.librosa33.hop_length is 1: Input should be greater"),
@@ -151,5 +148,5 @@ def test_a_corpus_own_values_lie_over_the_base(project_params: Params) -> None:
 def test_unknown_names_list_the_valid_ones(project_params: Params) -> None:
     with pytest.raises(ParamsError, match=r"there are: sample"):
         project_params.dataset("mosi")
-    with pytest.raises(ParamsError, match=r"there are: minilm, hf"):
+    with pytest.raises(ParamsError, match=r"there are: minilm, bert"):
         project_params.encoder("text", "minilm2x")

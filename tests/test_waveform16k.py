@@ -14,6 +14,7 @@ from media_factory import make_clip, tone
 from rich.console import Console
 
 from pipeline.audio.waveform16k import SAMPLE_RATE, Waveform16k
+from pipeline.encoder_params import Waveform16k as Waveform16kParams
 from pipeline.encoders import Clip, build_encoder
 from pipeline.errors import AbsentError, FormatError
 from pipeline.extract import Request, extract
@@ -22,7 +23,6 @@ from pipeline.features import FeatureStore, shard_name
 from pipeline.info import describe, render
 from pipeline.media import waveform
 from pipeline.params import MediaLimits, Params
-from pipeline.params import Waveform16k as Waveform16kParams
 from pipeline.shards import Row, read_rows, stream_rows, write_rows
 
 LIMITS = MediaLimits()

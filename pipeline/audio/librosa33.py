@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.encoder_params import Librosa33 as Librosa33Params
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ParamsError
 from pipeline.media import waveform
-from pipeline.params import Librosa33 as Librosa33Params
 from pipeline.params import MediaLimits
 
 N_MFCC = 20

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.encoder_params import Waveform16k as Waveform16kParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError
 from pipeline.media import waveform
-from pipeline.params import Waveform16k as Waveform16kParams
 
 SAMPLE_RATE = 16_000  # Hz, what data2vec-audio, HuBERT, wav2vec 2.0 and WavLM were trained on
 FULL_SCALE = 32_768

@@ -24,9 +24,9 @@ from models.backbones import (
 )
 from models.checkpoints import model_identity
 from pipeline.devices import check_presence
+from pipeline.encoder_params import TransformerText
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ParamsError
-from pipeline.params import TransformerText
 
 if TYPE_CHECKING:
     from torch import nn

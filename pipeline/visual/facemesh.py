@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.encoder_params import FaceMesh as FaceMeshParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, MissingDependencyError
 from pipeline.media import Frame, frames
-from pipeline.params import FaceMesh as FaceMeshParams
 from pipeline.params import MediaLimits
 from pipeline.visual.action_units import ACTION_UNITS
 from pipeline.visual.canonical_face import POINTS

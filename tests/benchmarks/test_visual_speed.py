@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from timing import CALM, measure, others_cpu_s
 
+from pipeline.encoder_params import FaceMesh as Params
 from pipeline.encoders import Clip
 from pipeline.media import frames
-from pipeline.params import FaceMesh as Params
 from pipeline.params import MediaLimits
 from pipeline.visual.facemesh import FaceMesh
 
