@@ -28,7 +28,7 @@ class Pretrained(Section):
     revision: str | dict[Language, str | None] | None = None
     """commit hash of a hub id; must be given in the DAG, so that the same params mean the same weights"""
     layers: list[Layer] = Field(default=[-1], min_length=1)
-    """states whose mean is taken: -1 the last, 0 what the first layer reads, [-4, -3, -2, -1] the last four"""
+    """states whose mean is taken: -1 = the last, 0 = what layer 1 reads, [-4, -3, -2, -1] the last four"""
     precision: Literal["fp32", "bf16"] = "fp32"
 
     @field_validator("model")
