@@ -75,7 +75,7 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("assemble.sample={text: none, audio: none, waveform: none}", "assemble.sample.visual is missing"),
         ("assemble.sample={text: none, audio: none, visual: none}", "assemble.sample.waveform is missing"),
         ("pretrain_on=mosi", "pretrain_on 'mosi' is not known (there are: none, sample)"),
-        ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: hf_audio, librosa33, wave"),
+        ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: hf_audio, librosa33"),
         ("audio.mine.kind=librosa3", "audio.mine.kind 'librosa3' is not known, did you mean 'librosa33'"),
         ("audio.librosa33.hop=512", "key 'audio.librosa33.hop': name 'hop' is not known"),
         ("audio.librosa33.hop_length=1", "audio.librosa33.hop_length is 1: Input should be greater"),
