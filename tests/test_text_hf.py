@@ -271,8 +271,9 @@ def test_configured_encoders(folders: dict[str, Path]) -> None:
     params = Params()
     minilm = build_encoder("text", "minilm", params.encoder("text", "minilm"), params.media)
     assert minilm.dim == 384
-    hub = build_encoder("text", "hf", params.encoder("text", "hf"), params.media)
-    assert hub.provenance["model"].startswith("google-bert/bert-base-uncased@")
+    commit = "0" * 40
+    hub = TransformerStates("x", TransformerText(model="org/name", revision=commit), params.media)
+    assert hub.provenance["model"] == f"org/name@{commit}"
     with pytest.raises(ParamsError, match="expected a commit hash"):
         TransformerStates("x", TransformerText(model="org/name"), params.media).fingerprint  # noqa: B018
 
