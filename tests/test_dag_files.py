@@ -30,6 +30,7 @@ PLUMBING = {
     "pipeline/runs.py",
     "pipeline/section.py",
     "pipeline/shards.py",
+    "pipeline/states.py",
     "pipeline/text/__init__.py",
     "pipeline/audio/__init__.py",
     "pipeline/visual/__init__.py",
