@@ -13,12 +13,13 @@ import pytest
 
 from pipeline.encoder_params import FaceMesh as Params
 from pipeline.encoders import Clip, Encoded, build_encoder
-from pipeline.errors import AbsentError, ClipError, MissingDependencyError
+from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits
-from pipeline.visual import facemesh
-from pipeline.visual.face import COLUMNS
-from pipeline.visual.facemesh import FaceMesh, choose_face, read_landmarks
+from pipeline.visual import mesh
+from pipeline.visual.face import COLUMNS, GROUPS
+from pipeline.visual.facemesh import FaceMesh
+from pipeline.visual.mesh import choose_face, read_landmarks
 
 # the encoder silences it for a process; pytest puts it back for every test
 pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
@@ -72,7 +73,7 @@ def encode_images(encoder: FaceMesh, images: list[np.ndarray], monkeypatch: pyte
     def pictures(*_: object, **__: object) -> Iterator[Frame]:
         return (Frame(np.ascontiguousarray(image), i / 25, 1.0) for i, image in enumerate(images))
 
-    monkeypatch.setattr(facemesh, "frames", pictures)
+    monkeypatch.setattr(mesh, "frames", pictures)
     return encode(encoder, Path("pictures"))
 
 
@@ -154,6 +155,28 @@ def test_action_units_relative_to_the_clip(encoder: FaceMesh, astronaut: Path) -
     assert not clip.features[10:].any()  # frames without a face stay zero
 
 
+def test_groups_choose_among_the_columns(encoder: FaceMesh, astronaut: Path) -> None:
+    assert encoder.column_names == COLUMNS
+    assert encoder.dim == 369
+    chosen = build(groups=["aus", "pose"])  # the order of the layout, not of the list
+    assert chosen.column_names == ["confidence", "success", *GROUPS["pose"], *GROUPS["aus"]]
+    assert chosen.fingerprint != encoder.fingerprint
+    part, whole = encode(chosen, astronaut), encode(encoder, astronaut)
+    picked = [COLUMNS.index(name) for name in chosen.column_names]
+    assert np.array_equal(part.features, whole.features[:, picked])
+    assert part.note == whole.note
+
+
+@pytest.mark.parametrize("group", ["shape", "emotions"])
+def test_a_group_that_the_mesh_has_not(group: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        build_encoder("visual", "mine", Params(groups=["aus", group]), LIMITS)
+    assert str(caught.value) == (
+        f"visual.mine.groups names {group}, which it does not measure; "
+        "it has gaze, pose, landmarks2d, landmarks3d, aus"
+    )
+
+
 def test_no_line_on_stderr(capfd: pytest.CaptureFixture[str], astronaut: Path) -> None:
     capfd.readouterr()
     encoder = build()
@@ -164,7 +187,7 @@ def test_no_line_on_stderr(capfd: pytest.CaptureFixture[str], astronaut: Path) -
 
 def test_other_lines_still_reach_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
-    with facemesh._without_engine_noise():
+    with mesh._without_engine_noise():
         os.write(2, b"W0000 00:00:1.2 7 inference_feedback_manager.cc:114] noise\n")
         os.write(2, b"a reader should see this\n")
     assert capfd.readouterr().err == "a reader should see this\n"

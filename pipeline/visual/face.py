@@ -42,16 +42,32 @@ import numpy as np
 
 from pipeline.visual.action_units import ACTION_UNITS, STABLE, action_units, similarity
 from pipeline.visual.canonical_face import CANONICAL, LANDMARKS_68, rows
+from pipeline.visual.layout import GAZE, LANDMARKS_2D, LANDMARKS_3D, POSE, columns_of
 
-__all__ = ["COLUMNS", "Camera", "describe", "gaze_vectors", "head_pose", "in_camera_space", "to_euler"]
+__all__ = [
+    "COLUMNS",
+    "GROUPS",
+    "Camera",
+    "describe",
+    "gaze_vectors",
+    "head_pose",
+    "in_camera_space",
+    "to_euler",
+]
 
 EYEBALL_MM = 12.0  # radius, as OpenFace
 POSE_STEPS = 8  # the start is near: after 6 steps the answer moves by less than 1e-5 rad and 0.001 mm
 
-_GAZE = [f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"] + ["gaze_angle_x", "gaze_angle_y"]
-_POSE = [f"pose_{kind}{axis}" for kind in "TR" for axis in "xyz"]
-_LANDMARKS = [f"{axis}_{point}" for axis in "xyXYZ" for point in range(68)]
-COLUMNS: list[str] = ["confidence", "success", *_GAZE, *_POSE, *_LANDMARKS, *ACTION_UNITS]
+GROUPS: dict[str, list[str]] = {
+    "gaze": GAZE,
+    "pose": POSE,
+    "landmarks2d": LANDMARKS_2D,
+    "landmarks3d": LANDMARKS_3D,
+    "aus": list(ACTION_UNITS),
+}
+"""What the mesh tells, by group of layout.py"""
+
+COLUMNS: list[str] = columns_of(GROUPS, list(GROUPS), "visual.facemesh")
 """The 369 columns, in order"""
 
 _LANDMARK_ROWS = rows(LANDMARKS_68)
