@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.errors import MsaError
+from pipeline.logs import configure
 from pipeline.stages import app as stage_app
 
 app = typer.Typer(
@@ -233,6 +234,7 @@ def _show(*what: Any) -> None:
 
 def main() -> Any:
     """Entry point: a user's mistake is a message and an exit code, never a traceback."""
+    configure()
     try:
         return app()
     except MsaError as error:

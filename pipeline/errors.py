@@ -67,3 +67,9 @@ class TooManyFailedError(MsaError):
     """More clips failed than `max_failed_fraction` allows; everything that worked was written."""
 
     exit_code = 1
+
+
+class IncompleteError(MsaError):
+    """Only a part was asked for, and more is missing; what was asked for was written."""
+
+    exit_code = 1

@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
 from pipeline.errors import MsaError
+from pipeline.logs import configure
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -132,6 +133,7 @@ def _start(context: Any, make: Callable[[], Any]) -> Worker:
 def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     """The life of a worker: load, then one item after the other until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    configure()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             function = make()

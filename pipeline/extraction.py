@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +18,15 @@ import pyarrow as pa
 from pipeline import executor, layout
 from pipeline.clips import read_clips
 from pipeline.encoder_params import EncoderParams
-from pipeline.encoders import Clip, Encoder, build_encoder
-from pipeline.errors import AbsentError, ClipError, MsaError
-from pipeline.features import FeatureStore, Update
+from pipeline.encoders import BatchEncoder, Clip, Encoded, Encoder, build_encoder
+from pipeline.errors import AbsentError, ClipError, MsaError, ParamsError
+from pipeline.features import EVERYTHING, FeatureStore, Part, Update, bucket_of
 from pipeline.params import MediaLimits, Params
 from pipeline.shards import ABSENT, FAILED, OK, TRANSIENT, Row
 from pipeline.transcripts import read_transcripts, text_hash
+
+T = TypeVar("T")
+log = logging.getLogger("msa.extraction")
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,29 @@ class Runtime:
 
     Attributes
     ----------
-    workers : processes
+    workers : processes; 0 = one a free core (of a Ray cluster: one a CPU of it)
     device : `cpu`, `cuda`, `cuda:1`, ...
     timeout_s : seconds one clip may take
     fresh : recompute what is there already
     retry_failed : compute failed clips again
+    part : shards or clips that are worked on
+    executor : `local` processes, or `ray`
+    gpus_per_worker : share of a GPU that a Ray worker gets
     """
 
-    workers: int = 1
+    workers: int = 0
     device: str = "cpu"
     timeout_s: float = 600.0
     fresh: bool = False
     retry_failed: bool = False
+    part: Part = EVERYTHING
+    executor: Literal["local", "ray"] = "local"
+    gpus_per_worker: float = 0.0
+
+    @property
+    def processes(self) -> int:
+        """Local processes."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class Task:
 
     clip: Clip
     source_sha256: str
+    has_source: bool = True
+    """False where the media file is missing"""
 
 
 @dataclass(frozen=True)
@@ -72,21 +91,53 @@ class RowMaker:
 
 def encode_row(encoder: Encoder, task: Task) -> Row:
     """The row of one clip, whatever happens: ok, absent or failed with a reason."""
+    began = time.perf_counter()
+    outcome = guarded(task, lambda: encoder.encode(task.clip))
+    row = outcome if isinstance(outcome, Row) else encoded_row(encoder, task, outcome)
+    log.debug(
+        "%s %s: %s, %d frames, %.2f s%s",
+        encoder.name,
+        row.clip_id,
+        row.status,
+        0 if row.features is None else len(row.features),
+        time.perf_counter() - began,
+        f" ({row.error})" if row.error else "",
+    )
+    return row
+
+
+def guarded(task: Task, work: Callable[[], T]) -> T | Row:
+    """What `work` gives of a clip, or the clip's row where it is absent or fails.
+
+    Raises
+    ------
+    MsaError : the encoder as a whole cannot work
+    """
     clip_id, source = task.clip.clip_id, task.source_sha256
-    if encoder.modality != "text" and task.clip.path is None:
+    if not task.has_source:
         return Row(clip_id, source, FAILED, "missing media: the clip table says which file was looked for")
     try:
-        encoded = encoder.encode(task.clip)
-    except AbsentError as error:
-        return Row(clip_id, source, ABSENT, str(error))
+        return work()
     except ClipError as error:
-        return Row(clip_id, source, FAILED, f"{TRANSIENT if error.transient else ''}{error}")
+        return failed_row(task, error)
     except MemoryError:
         return Row(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
     except MsaError:
         raise  # the encoder as a whole cannot work
     except Exception as error:  # a library's own: the clip's fault until shown otherwise
         return Row(clip_id, source, FAILED, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+
+
+def failed_row(task: Task, error: ClipError) -> Row:
+    """The row of a clip whose features could not be made."""
+    status = ABSENT if isinstance(error, AbsentError) else FAILED
+    reason = f"{TRANSIENT if error.transient else ''}{error}"
+    return Row(task.clip.clip_id, task.source_sha256, status, reason)
+
+
+def encoded_row(encoder: Encoder, task: Task, encoded: Encoded) -> Row:
+    """The row of what an encoder gave; failed where that is not what it promised."""
+    clip_id, source = task.clip.clip_id, task.source_sha256
     if encoded.features.ndim != 2 or encoded.features.shape[1] != encoder.dim or len(encoded.features) == 0:
         return Row(
             clip_id,
@@ -149,9 +200,12 @@ def extract_dataset(
     )
     tasks = dataset_tasks(modality, dataset, Path(params.dataset(dataset).root))
 
+    if unknown := runtime.part.clips - tasks.keys():
+        raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
+
     def compute(clip_ids: list[str]) -> Iterator[Row]:
         wanted = [tasks[clip_id] for clip_id in clip_ids]
-        for task, row in executor.run(maker, wanted, workers=runtime.workers, timeout_s=runtime.timeout_s):
+        for task, row in _rows(maker, wanted, runtime, params.shards):
             if isinstance(row, executor.Lost):
                 row = Row(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
             on_row(row)
@@ -163,10 +217,32 @@ def extract_dataset(
         footer(maker.build()),
         params.shards,
         compute,
+        part=runtime.part,
         fresh=runtime.fresh,
         retry_failed=runtime.retry_failed,
         on_plan=on_plan,
     )
+
+
+def _rows(
+    maker: RowMaker, tasks: list[Task], runtime: Runtime, shards: int
+) -> Iterator[tuple[Task, Row | executor.Lost]]:
+    """The rows of clips by the executor that fits."""
+    limits: dict[str, Any] = {"timeout_s": runtime.timeout_s}
+    if runtime.executor == "ray":
+        from pipeline import ray_executor
+
+        def shard(task: Task) -> int:
+            return bucket_of(task.clip.clip_id, shards)
+
+        gpus = runtime.gpus_per_worker
+        return ray_executor.run(maker, tasks, workers=runtime.workers, group=shard, gpus=gpus, **limits)
+    encoder = maker.build()
+    if isinstance(encoder, BatchEncoder) and encoder.device.startswith("cuda"):
+        from pipeline.gpu_batches import rows_in_batches
+
+        return rows_in_batches(maker, tasks, workers=runtime.processes, **limits)
+    return executor.run(maker, tasks, workers=runtime.processes, **limits)
 
 
 def dataset_tasks(modality: str, dataset: str, root: Path) -> dict[str, Task]:
@@ -190,6 +266,7 @@ def dataset_tasks(modality: str, dataset: str, root: Path) -> dict[str, Task]:
                 end_s=row["end_s"],
             ),
             media_hash(row["sha256"], row["start_s"], row["end_s"]),
+            has_source=bool(row["path"]),
         )
         for row in clips.to_pylist()
     }

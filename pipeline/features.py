@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.errors import FormatError, TooManyFailedError
+from pipeline.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
 from pipeline.shards import (
     FAILED,
     Features,
     Row,
+    check_data,
     read_ledger,
     read_meta,
     read_rows,
@@ -39,6 +41,8 @@ class Update:
     total: int = 0
     kept: int = 0
     computed: int = 0
+    missing: int = 0
+    """wanted rows that are not there, because only a part was asked for"""
     status: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)  # clip id -> reason
 
@@ -50,7 +54,18 @@ class Update:
                 self.failed[row.clip_id] = row.error
 
     def check(self, max_failed_fraction: float) -> None:
-        """Raise TooManyFailedError when more than that share of the clips failed."""
+        """Refuse what should not pass for done.
+
+        Raises
+        ------
+        IncompleteError : some of the wanted rows are not there
+        TooManyFailedError : more than that share of the clips failed
+        """
+        if self.missing:
+            raise IncompleteError(
+                f"{self.missing} of {self.total} clips are not there: --only (MSA_ONLY) asked for others; "
+                "run the stage without it"
+            )
         if self.total and len(self.failed) / self.total > max_failed_fraction:
             listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in sorted(self.failed.items())[:20])
             more = f"\n  ... and {len(self.failed) - 20} more" if len(self.failed) > 20 else ""
@@ -59,6 +74,47 @@ class Update:
                 f"{max_failed_fraction:g} in params.yaml; all others were written. Mend or remove them, "
                 f"or raise the fraction:\n{listed}{more}"
             )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a store one run works on.
+
+    Attributes
+    ----------
+    first, step : shards first, first + step, ...: how several machines share the work
+    clips : these clips alone, which are computed even if they are there; empty = all
+    """
+
+    first: int = 0
+    step: int = 1
+    clips: frozenset[str] = frozenset()
+
+    def buckets(self, shards: int) -> range:
+        """Numbers of the shards."""
+        return range(self.first, shards, self.step)
+
+
+EVERYTHING = Part()
+
+
+def parse_part(shards: str | None, clips: Collection[str] | None, number: int) -> Part:
+    """The part that `--shards FIRST::STEP` and `--only CLIP_ID ...` ask for, of so many shards.
+
+    Raises
+    ------
+    ParamsError : not of that form, or no shard is left
+    """
+    first, step = 0, 1
+    if shards is not None:
+        found = re.fullmatch(r"(\d+)::(\d+)", shards)
+        if found is None or int(found[2]) < 1 or int(found[1]) >= min(number, int(found[2])):
+            raise ParamsError(
+                f"--shards {shards}: expected FIRST::STEP with FIRST below STEP and below {number} (`shards` "
+                "in params.yaml), e.g. 3::8 for the fourth of eight machines"
+            )
+        first, step = int(found[1]), int(found[2])
+    return Part(first, step, frozenset(clips or ()))
 
 
 class FeatureStore:
@@ -114,11 +170,12 @@ class FeatureStore:
         shards: int,
         compute: Callable[[list[str]], Iterable[Row]],
         *,
+        part: Part = EVERYTHING,
         fresh: bool = False,
         retry_failed: bool = False,
         on_plan: Callable[[int, int], None] | None = None,
     ) -> Update:
-        """Bring the store to exactly the wanted rows, computing only what is missing.
+        """Bring the store (or a part of it) to exactly the wanted rows, computing only what is missing.
 
         Parameters
         ----------
@@ -126,34 +183,44 @@ class FeatureStore:
         meta : the footer of every shard, with `fingerprint`
         shards : number of files; all of them exist afterwards, and no other
         compute : gives a Row for each asked clip id, in any order
-        fresh : recompute everything
+        part : the shards or clips that are worked on; what is not asked for stays as it is
+        fresh : recompute everything that is worked on
         retry_failed : compute failed rows again, not only transient ones
         on_plan : called with (kept, to compute) before the work begins
         """
-        if not fresh:
+        whole = part == EVERYTHING
+        if whole and not fresh:
             self._reshard(meta, shards)
         members: dict[int, set[str]] = defaultdict(set)
         for clip_id in wanted:
             members[bucket_of(clip_id, shards)].add(clip_id)
         kept: dict[int, dict[str, Row]] = {}  # ledger rows, without features
-        stale: set[int] = set()
-        for bucket in range(shards):
-            found = None if fresh else _ledger(self.folder / shard_name(bucket), meta)
+        missing: dict[int, set[str]] = {}  # of the shards that must be written
+        for bucket in part.buckets(shards):
+            anew = members[bucket] & part.clips if part.clips else members[bucket] if fresh else set()
+            found = None if fresh and not part.clips else _ledger(self.folder / shard_name(bucket), meta)
             kept[bucket] = {
                 clip_id: row
                 for clip_id, row in (found or {}).items()
-                if clip_id in members[bucket] and _keeps(row, wanted[clip_id], retry_failed)
+                if clip_id in members[bucket] - anew and _keeps(row, wanted[clip_id], retry_failed)
             }
-            if found is None or set(found) != members[bucket] or len(kept[bucket]) < len(found):
-                stale.add(bucket)
-        total_kept = sum(map(len, kept.values()))
-        report = Update(total=len(wanted), kept=total_kept, computed=len(wanted) - total_kept)
+            lacking = members[bucket] - set(kept[bucket])
+            todo = lacking & part.clips if part.clips else lacking
+            if todo or (not part.clips and (found is None or set(found) != members[bucket])):
+                missing[bucket] = todo
+        report = Update(
+            total=sum(len(members[bucket]) for bucket in kept),
+            kept=sum(map(len, kept.values())),
+            computed=sum(map(len, missing.values())),
+        )
+        report.missing = report.total - report.kept - report.computed
         if on_plan:
             on_plan(report.kept, report.computed)
-        missing = {bucket: members[bucket] - set(kept[bucket]) for bucket in sorted(stale)}
         self._fill(kept, missing, meta, compute, shards)
-        for bucket in range(shards):
-            report.add(kept[bucket].values())
+        for rows in kept.values():
+            report.add(rows.values())
+        if not whole:  # others may be at work in this folder
+            return report
         expected = {shard_name(bucket) for bucket in range(shards)}
         for path in [*self.folder.glob("*.parquet"), *self.folder.glob(".*.tmp")]:
             if path.name not in expected:
@@ -217,10 +284,12 @@ class FeatureStore:
 
 
 def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, Row] | None:
-    """Who is in a shard that was made with these settings; None where it is missing, broken or other."""
+    """Who is in a shard that was made with these settings; None where it is missing, damaged or other."""
     try:
-        same = path.exists() and read_meta(path)["fingerprint"] == meta["fingerprint"]
-        return read_ledger(path) if same else None
+        if not path.exists() or read_meta(path)["fingerprint"] != meta["fingerprint"]:
+            return None
+        check_data(path)
+        return read_ledger(path)
     except FormatError:
         return None
 

@@ -116,6 +116,7 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
         use_dictionary=False,
         column_encoding=split,
         write_statistics=["clip_id"],
+        write_page_checksum=True,  # so that damaged bytes are found, not believed
     )
     os.replace(temporary, path)
 
@@ -180,6 +181,17 @@ def read_ledger(path: Path) -> dict[str, Row]:
     return {row["clip_id"]: Row(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
 
 
+def check_data(path: Path) -> None:
+    """Read everything in a file, a little at a time, and compare it with its checksums.
+
+    Raises
+    ------
+    FormatError : something is damaged
+    """
+    for _ in _batches(path, streamed=True):
+        pass
+
+
 def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
     names, dim = batch.schema.names, int(meta["dim"])
     frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
@@ -208,7 +220,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     """Pieces of a file; `streamed` ones are small, and no more than a row group is read ahead for them."""
     try:
-        file = pq.ParquetFile(path, pre_buffer=not streamed)
+        file = pq.ParquetFile(path, pre_buffer=not streamed, page_checksum_verification=True)
         yield from file.iter_batches(STREAMED_ROWS if streamed else 65_536, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path}: its data are damaged ({error}); make the file again") from error

@@ -237,7 +237,7 @@ def test_settings_by_full_key_and_a_text_file(shared: Path, tmp_path: Path) -> N
         (["--video", "empty_folder"], "no video in this folder"),
         (["--video", "clip.mp4", "--text", "a", "--text-file", "a.txt"], "give one of them"),
         (["--video", "clip.mp4", "--video", "other.mp4", "--text", "a"], "belong to one clip, 2 were given"),
-        (["--video", "clip.mp4", "--visual-encoder", "openface"], "'openface' is not known"),
+        (["--video", "clip.mp4", "--visual-encoder", "openfaze"], "'openfaze' is not known"),
         (["--video", "clip.mp4", "--set", "visual.facemesh.fsp=5"], "did you mean 'fps'"),
         (["--video", "clip.mp4", "--text-file", "a.txt"], "a.txt"),
         (["--video", "clip.mp4", "--params", "no.yaml"], "no.yaml: cannot be read"),

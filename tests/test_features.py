@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import features as features_module
 from pipeline.errors import FormatError, TooManyFailedError
-from pipeline.features import FeatureStore, Update, bucket_of, shard_name
+from pipeline.features import FeatureStore, Part, Update, bucket_of, shard_name
 from pipeline.shards import ABSENT, FAILED, META_KEY, OK, TRANSIENT, Row, read_meta, read_rows, write_rows
 
 DIM = 5
@@ -284,3 +284,57 @@ def test_mixed_settings_in_one_folder_are_refused(tmp_path: Path) -> None:
     write_rows(tmp_path / shard_name(1), [make_row("b")], META | {"fingerprint": "f2"})
     with pytest.raises(FormatError, match="other settings"):
         FeatureStore(tmp_path).read()
+
+
+def test_a_damaged_shard_is_made_again_and_no_other(tmp_path: Path) -> None:
+    """A flipped byte in the features, which neither the footer nor the ledger shows."""
+    wanted = wanted_clips(40)
+    store = FeatureStore(tmp_path)
+    store.update(wanted, META, SHARDS, Counting(wanted))
+    before = contents(tmp_path)
+    path = tmp_path / shard_name(2)
+    damaged = bytearray(before[path.name])
+    file = pq.ParquetFile(path)
+    column = next(
+        file.metadata.row_group(0).column(i)
+        for i in range(file.metadata.num_columns)
+        if file.metadata.row_group(0).column(i).path_in_schema.startswith("features")
+    )
+    damaged[column.data_page_offset + column.total_compressed_size // 2] ^= 0xFF
+    path.write_bytes(bytes(damaged))
+    compute = Counting(wanted)
+    store.update(wanted, META, SHARDS, compute)
+    assert set(compute.asked) == {clip_id for clip_id in wanted if bucket_of(clip_id, SHARDS) == 2}
+    assert contents(tmp_path) == before
+
+
+def test_parts_by_several_machines_are_the_whole(tmp_path: Path) -> None:
+    wanted = wanted_clips(40)
+    whole, shared_folder = FeatureStore(tmp_path / "whole"), FeatureStore(tmp_path / "parts")
+    whole.update(wanted, META, SHARDS, Counting(wanted))
+    asked: list[str] = []
+    for first in range(3):
+        compute = Counting(wanted)
+        update = shared_folder.update(wanted, META, SHARDS, compute, part=Part(first, 3))
+        assert update.computed == update.total == len(compute.asked) and update.missing == 0
+        asked += compute.asked
+    assert sorted(asked) == sorted(wanted)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_single_clips_are_computed_anew_and_all_else_is_left_alone(tmp_path: Path) -> None:
+    wanted = wanted_clips(20)
+    store = FeatureStore(tmp_path / "store")
+    some = {clip_id: wanted[clip_id] for clip_id in list(wanted)[:15]}
+    store.update(some, META, SHARDS, Counting(some))
+    chosen, new = list(wanted)[3], list(wanted)[17]
+    compute = Counting(wanted)
+    update = store.update(wanted, META, SHARDS, compute, part=Part(clips=frozenset({chosen, new})))
+    assert sorted(compute.asked) == sorted([chosen, new])
+    assert (update.kept, update.computed, update.missing) == (14, 2, 4)
+    found = store.read()
+    assert found is not None and set(found.rows) == {*some, new}
+    store.update(wanted, META, SHARDS, Counting(wanted))
+    whole = FeatureStore(tmp_path / "whole")
+    whole.update(wanted, META, SHARDS, Counting(wanted))
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
