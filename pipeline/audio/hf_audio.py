@@ -102,7 +102,7 @@ class FrameGrid:
 
 
 # ---------------------------------------------------------------------------------------------------- encoder
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sound:
     """A clip's sound made ready for its checkpoint.
 

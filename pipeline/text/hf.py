@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FLOAT16_MAX = 65504.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """A transcript made ready for its checkpoint.
 
@@ -111,26 +111,26 @@ class TransformerStates(PretrainedStates):
         seen, origin = lower(text) if self.params.lowercase else (text, np.arange(len(text), dtype=np.int32))
         ids, char_start, char_end = tokenizer.with_offsets(seen, self.params.max_length)
         real = char_start >= 0
-        blank = char_start == char_end  # a lone space of byte-level vocabularies, or a special token
-        words = self._words(tokenizer, seen, blank) if self.params.unit == "word" else None
+        words = self._words(tokenizer, seen, char_start, char_end) if self.params.unit == "word" else None
         if not real.any() or (words is not None and not len(words)):
             raise AbsentError(
                 "no transcript: its characters are all invisible; give one with --text or --text-file"
             )
         origin = np.append(origin, len(text)).astype(np.int32)
+        blank = char_start == char_end  # a lone space of byte-level vocabularies, or a special token
         char_start[real] = origin[char_start[real]]
         char_end[real] = np.where(blank[real], char_start[real], origin[char_end[real] - 1] + 1)
         note = self._note(tokenizer, seen, len(ids))
         return Prepared(Tokens(source, ids, char_start, char_end, words, note), len(ids))
 
-    def _words(self, tokenizer: Tokenizer, text: str, blank: np.ndarray) -> np.ndarray:
+    def _words(self, tokenizer: Tokenizer, text: str, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Shape (n_words, 2), int64: each word's first token, and the one after its last."""
         cut = {"truncation": True, "max_length": self.params.max_length}
         spans: dict[int, list[int]] = {}
         for token, word in enumerate(tokenizer._tokenizer(text, **cut).word_ids()):
             if word is not None:
                 spans.setdefault(word, [token, token])[1] = token + 1
-        kept = [span for span in spans.values() if not blank[slice(*span)].all()]
+        kept = [(first, stop) for first, stop in spans.values() if text[start[first] : end[stop - 1]].strip()]
         return np.array(kept, dtype=np.int64).reshape(-1, 2)
 
     def _note(self, tokenizer: Tokenizer, text: str, kept: int) -> str:
