@@ -1,9 +1,9 @@
 """params.yaml as typed objects. Defaults live here; an unknown key or a wrong value is an error by name.
 
 Sections of the file:  what exists (`datasets`), what is run (`datasets_run`, `models_run`, `seeds`),
-what is extracted (`jobs`), how (`text`, `audio`, `visual`, `media`), what is joined (`assemble`), and how
-it is learnt (`train`, `models`). A method's own settings are checked by the method's file, which alone
-knows its equations; here they are mappings.
+what is extracted (`jobs`), how (`transcribe`, `text`, `audio`, `visual`, `media`), what is joined
+(`assemble`), and how it is learnt (`train`, `models`). A method's own settings are checked by the method's
+file, which alone knows its equations; here they are mappings.
 
 Executor, workers and device are options of `msa-cli stage`, never params: they must not change a hash.
 """
@@ -28,6 +28,7 @@ from pipeline.encoder_params import (
 from pipeline.errors import ParamsError
 from pipeline.explain import explain, unknown
 from pipeline.section import Section
+from pipeline.transcribe_params import TranscribeParams
 
 PARAMS_FILE = "params.yaml"
 NONE = "none"  # no features of this modality
@@ -151,6 +152,8 @@ class AssembleParams(Section):
     """z-scored with the training split's real frames"""
     columns: dict[Literal["text", "audio", "visual"], list[str]] = Field(default_factory=dict)
     """per modality, patterns of the columns to keep (`AU*`, `pose_R*`); all where not given"""
+    align: Literal["none", "words"] = "none"
+    """`words` = one row a word in all three, frames and tokens pooled; needs word times in the transcripts"""
 
 
 # ------------------------------------------------------------------------------------------------- learning
@@ -188,6 +191,7 @@ class Params(Section):
     max_failed_fraction: float = Field(0.02, ge=0, le=1)
     """share of failed clips above which a stage exits non-zero"""
     media: MediaLimits = Field(default_factory=MediaLimits)
+    transcribe: TranscribeParams = Field(default_factory=TranscribeParams)
     text: dict[str, TextEncoder] = Field(default_factory=text_presets)
     audio: dict[str, AudioEncoder] = Field(default_factory=audio_presets)
     visual: dict[str, VisualEncoder] = Field(default_factory=visual_presets)

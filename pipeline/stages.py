@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,14 @@ app = typer.Typer(
     no_args_is_help=True,
     help="The stages of dvc.yaml, run in the project's folder with its params.yaml; `dvc repro` calls them.",
 )
+
+
+class ExecutorKind(StrEnum):
+    """Who computes."""
+
+    local = "local"
+    ray = "ray"
+
 
 Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 Method = Annotated[str, typer.Argument(help="A name from `models`.")]
@@ -31,6 +40,20 @@ Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is
 WriteConfig = Annotated[
     Path | None,
     typer.Option(help="Write the run as JSON for `python -m pipeline.train --config`, and do not train."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(envvar="MSA_ONLY", metavar="CLIP_ID", help="Compute this clip anew, and no other."),
+]
+Shards = Annotated[
+    str | None,
+    typer.Option(metavar="FIRST::STEP", help="Only shards FIRST, FIRST + STEP ...: one machine's share."),
+]
+ExecutorName = Annotated[
+    ExecutorKind, typer.Option("--executor", envvar="MSA_EXECUTOR", help="Local processes, or a Ray cluster.")
+]
+GpusPerWorker = Annotated[
+    float, typer.Option(envvar="MSA_GPUS_PER_WORKER", min=0, help="Share of a GPU for each Ray worker.")
 ]
 RetryFailed = Annotated[bool, typer.Option(envvar="MSA_RETRY_FAILED", help="Try failed clips again.")]
 
@@ -52,60 +75,29 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
 
 
 @app.command()
-def transcribe(dataset: Dataset) -> None:
-    """Clip table -> data/transcripts/DATASET.parquet: the corpus' own text."""
+def transcribe(
+    dataset: Dataset, workers: Workers = 0, device: EncoderDevice = "cpu", timeout: Timeout = 600.0
+) -> None:
+    """Clip table -> data/transcripts/DATASET.parquet: text of labels, sidecars, subtitles, recognition."""
     from pipeline.clips import read_clips
-    from pipeline.transcripts import transcribe as pass_through
+    from pipeline.params import load_params
+    from pipeline.transcribe import transcribe_dataset
     from pipeline.transcripts import write_transcripts
 
-    transcripts = pass_through(read_clips(layout.clip_table(dataset)))
-    write_transcripts(transcripts, layout.transcript_table(dataset))
-    with_text = transcripts.num_rows - transcripts["text"].null_count
-    print(f"{dataset}: {with_text} of {transcripts.num_rows} clips have a transcript")
-
-
-def _extract(
-    modality: str,
-    dataset: str,
-    encoder: str,
-    workers: int,
-    device: str,
-    timeout: float,
-    fresh: bool,
-    retry_failed: bool,
-) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from pipeline.extraction import Runtime, extract_dataset
-    from pipeline.params import load_params
-
     params = load_params()
-    runtime = Runtime(_workers(workers), device, timeout, fresh, retry_failed)
-    what = f"{modality} {encoder} on {dataset}"
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(what, total=None)
-
-        def on_plan(kept: int, missing: int) -> None:
-            print(f"{what}: {kept} kept, {missing} to compute", flush=True)
-            progress.update(bar, total=missing)
-
-        update = extract_dataset(
-            modality,
-            dataset,
-            encoder,
-            params,
-            runtime,
-            on_plan=on_plan,
-            on_row=lambda row: progress.advance(bar),
-        )
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(update.status.items()))
-    print(f"{what}: {counts or 'no clips'}")
-    for clip_id, reason in sorted(update.failed.items())[:20]:
-        print(f"  {clip_id}: {reason}")
-    update.check(params.max_failed_fraction)
+    transcripts, found = transcribe_dataset(
+        read_clips(layout.clip_table(dataset)),
+        Path(params.dataset(dataset).root),
+        dataset,
+        params.transcribe,
+        params.media,
+        workers=_workers(workers),
+        device="cpu" if device == "auto" else device,
+        timeout_s=timeout,
+    )
+    write_transcripts(transcripts, layout.transcript_table(dataset))
+    print(found)
+    found.check(params.max_failed_fraction)
 
 
 def _extraction_command(modality: str, summary: str) -> None:
@@ -119,8 +111,28 @@ def _extraction_command(modality: str, summary: str) -> None:
         timeout: Timeout = 600.0,
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
+        only: Only = None,
+        shards: Shards = None,
+        executor: ExecutorName = ExecutorKind.local,
+        gpus_per_worker: GpusPerWorker = 0.0,
     ) -> None:
-        _extract(modality, dataset, encoder, workers, device, timeout, fresh, retry_failed)
+        from pipeline.extraction import Runtime, extract_dataset
+        from pipeline.extraction_report import ExtractionReport
+        from pipeline.features import parse_part
+        from pipeline.params import load_params
+
+        params = load_params()
+        part = parse_part(shards, only, params.shards)
+        runtime = Runtime(
+            workers, device, timeout, fresh, retry_failed, part, executor.value, gpus_per_worker
+        )
+        report = ExtractionReport(f"{modality} {encoder} on {dataset}")
+        with report.progress:
+            update = extract_dataset(
+                modality, dataset, encoder, params, runtime, on_plan=report.plan, on_row=report.row
+            )
+        report.end(update, Path("logs"), f"{dataset}-{modality}-{encoder}")
+        update.check(params.max_failed_fraction)
 
     app.command(modality, help=summary)(command)
 

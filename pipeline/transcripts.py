@@ -1,4 +1,4 @@
-"""What is said in each clip: the transcripts table, its hash, and text and subtitle files.
+"""What is said in each clip: the transcripts table and its hash.
 
 `data/transcripts/<dataset>.parquet` has one row a clip, sorted by clip_id. Text encoders and assembly read
 it, never the clip table's text, so that another transcriber can take the place of the corpus' own labels.
@@ -8,10 +8,8 @@ Text is in Unicode NFC everywhere; character offsets of the text features count 
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import FormatError
+from pipeline.subtitles import MAX_BYTES, read_text_file
+
+__all__ = [
+    "LABEL",
+    "MAX_BYTES",
+    "TRANSCRIPTS",
+    "read_text_file",
+    "read_transcripts",
+    "text_hash",
+    "transcribe",
+    "write_transcripts",
+]
 
 FORMAT_KEY = b"msa.transcripts"
 FORMAT = b'{"format": 1}'
@@ -48,17 +58,6 @@ TRANSCRIPTS = pa.schema(
     ],
     metadata={FORMAT_KEY: FORMAT},
 )
-
-MAX_BYTES = 5_000_000  # of a text or subtitle file
-SUFFIXES = frozenset({".txt", ".srt", ".vtt"})
-
-_CLOCK = r"(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}"
-_TIMING = rf"^[ \t]*{_CLOCK}[ \t]*-->[ \t]*{_CLOCK}[^\n]*(?:\n|\Z)"  # cue settings may follow the times
-_SRT_CUE = re.compile(rf"(?:^[ \t]*\d+[ \t]*\n)?{_TIMING}", re.MULTILINE)  # with its number
-_VTT_CUE = re.compile(_TIMING, re.MULTILINE)
-_BLANK_LINE = re.compile(r"^[ \t]*$", re.MULTILINE)
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")  # <i>, <v Ann>, <00:01.500>, {\an8}
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
 def transcribe(clips: pa.Table) -> pa.Table:
@@ -132,71 +131,3 @@ def text_hash(text: str | None, language: str | None, words: Iterable[Mapping[st
     nfc = None if text is None else unicodedata.normalize("NFC", text)
     times = None if words is None else [[word["start_s"], word["end_s"]] for word in words]
     return hashlib.sha256(json.dumps([nfc, language, times]).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------ text and subtitle files
-def read_text_file(path: str | Path) -> str:
-    """What a text or subtitle file says, on one line, in NFC; empty where it says nothing.
-
-    Parameters
-    ----------
-    path : .txt, .srt or .vtt; UTF-8, or UTF-16 with a byte order mark; at most MAX_BYTES
-
-    Returns
-    -------
-    lines and cues joined by single spaces. Of subtitles the numbers, times, settings, notes, styles and
-    tags are left out; cues that repeat one another (rolling captions) are kept as they are.
-
-    Raises
-    ------
-    FormatError : another suffix, unreadable, too large, another encoding, or subtitles without a cue
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise FormatError(f"{path}: expected a text file that ends in {', '.join(sorted(SUFFIXES))}")
-    content = _decoded(path)
-    if suffix != ".txt":
-        cues = _srt_cues(content) if suffix == ".srt" else _vtt_cues(content)
-        no_cue_meant = content.startswith("WEBVTT") and "-->" not in content
-        if not cues and content.strip() and not no_cue_meant:
-            raise FormatError(
-                f"{path}: no cue found (a line such as 00:00:01.000 --> 00:00:02.500); "
-                "if it is plain text, name it .txt"
-            )
-        content = _TAG.sub("", _BREAK.sub(" ", "\n".join(cues)))
-        if suffix == ".vtt":
-            content = html.unescape(content)
-    return unicodedata.normalize("NFC", " ".join(content.split()))
-
-
-def _decoded(path: Path) -> str:
-    """The file's characters without a byte order mark, lines ended by a single newline."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}; check the path") from error
-    if len(data) > MAX_BYTES:
-        raise FormatError(f"{path}: larger than {MAX_BYTES:,} bytes; give the text of one clip")
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        content = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"{path}: byte {error.start} is not {encoding.removesuffix('-sig').upper()}; save the file as "
-            f"UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 {path.name})"
-        ) from error
-    if "\0" in content:
-        raise FormatError(f"{path}: holds NUL characters, so it is no text; save it as UTF-8")
-    return content.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _srt_cues(content: str) -> list[str]:
-    """Payloads of SubRip cues; a payload lasts to the next cue, blank lines in it included."""
-    return _SRT_CUE.split(content)[1:]
-
-
-def _vtt_cues(content: str) -> list[str]:
-    """Payloads of WebVTT cues; a payload ends at a blank line, so notes, styles and identifiers fall away."""
-    return [_BLANK_LINE.split(piece, maxsplit=1)[0] for piece in _VTT_CUE.split(content)[1:]]
