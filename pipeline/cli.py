@@ -159,6 +159,35 @@ def doctor(params: ParamsFile = None) -> None:
 
 
 @app.command()
+def fetch(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Encoders of params.yaml (bert, hubert ...), or hub ids."),
+    ],
+    into: Annotated[Path, typer.Option(help="Folder for the models.", file_okay=False)] = Path("models-here"),
+    pin: Annotated[bool, typer.Option(help="Write the commits into params.yaml.")] = False,
+    params: ParamsFile = None,
+) -> None:
+    """Fetch pretrained models from the hub into a folder that can be carried to another machine.
+
+    Example: msa-cli fetch bert hubert --into models-here; elsewhere: MSA_MODELS=models-here dvc repro
+    """
+    from pipeline import fetch as fetching
+    from pipeline.params import PARAMS_FILE, load_params
+
+    got = []
+    for wanted in fetching.wanted_models(names, load_params(params)):
+        one = fetching.fetch(wanted, into)
+        got.append(one)
+        key = f"  {'.'.join(wanted.key)}: {one.commit}" if wanted.key else f"  commit {one.commit}"
+        print(f"{wanted.model}: {one.megabytes:.0f} MB in {one.folder}\n{key}")
+    if pin:
+        written = fetching.pin(got, params or Path(PARAMS_FILE))
+        print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
+    print(f"to use them: MSA_MODELS={into.absolute()}")
+
+
+@app.command()
 def table(
     method: Annotated[str, typer.Argument(help="misr, cmir, slad, mird or khar.")],
     name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: 4, ratio ...")],

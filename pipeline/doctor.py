@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
+from pipeline.encoder_params import Pretrained
 from pipeline.encoders import MODALITIES
 from pipeline.errors import MsaError
 from pipeline.extraction import RowMaker
+from pipeline.fetch import needed
 from pipeline.params import Params
 
 if TYPE_CHECKING:
@@ -93,19 +95,24 @@ def _opencv() -> list[Check]:
 
 
 def _encoders(params: Params) -> list[Check]:
-    """Load each configured encoder, for that is the only proof."""
+    """Load each configured encoder that has its files here, for that is the only proof; ask no hub."""
     checks = []
     for modality in MODALITIES:
         for name, settings in getattr(params, modality).items():
-            try:
-                encoder = RowMaker(modality, name, settings, params.media, "cpu").build()
-                encoder.load()
-                found = f"runs ({encoder.dim} columns)"
-                checks.append(Check("ok", f"{modality} encoder {name}", found))
-            except MsaError as error:
-                wanted = any(job.encoder == name for job in getattr(params.jobs, modality).values())
-                level = "error" if wanted else "note"
-                checks.append(Check(level, f"{modality} encoder {name}", f"cannot run here: {error}"))
+            needs = needed(modality, name, settings) if isinstance(settings, Pretrained) else []
+            languages = len(settings.checkpoints()) if isinstance(settings, Pretrained) else 1
+            if len(needs) - 1 < languages:  # at least one of its models is here
+                try:
+                    encoder = RowMaker(modality, name, settings, params.media, "cpu").build()
+                    encoder.load()
+                    found = "; ".join([f"runs ({encoder.dim} columns)", *needs])
+                    checks.append(Check("ok", f"{modality} encoder {name}", found))
+                    continue
+                except MsaError as error:
+                    needs = [str(error)]
+            wanted = any(job.encoder == name for job in getattr(params.jobs, modality).values())
+            level = "error" if wanted else "note"
+            checks.append(Check(level, f"{modality} encoder {name}", f"needs {'; '.join(needs)}"))
     return checks
 
 

@@ -1,0 +1,197 @@
+"""`msa-cli fetch`: the models of encoders into a folder that can be carried to a machine without a network.
+
+    connected:  msa-cli fetch bert hubert --into models-here [--pin]
+    elsewhere:  MSA_MODELS=models-here dvc repro
+
+Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit,
+and `fetched.json`, which says what it is. `--pin` writes the commits into params.yaml, comments kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.checkpoints import (
+    HUB_TIMEOUT_S,
+    MODELS_VARIABLE,
+    NOTE,
+    Part,
+    fetched_name,
+    file_sha256,
+    is_hub_id,
+    members,
+    missing_here,
+)
+from pipeline.encoder_params import Pretrained
+from pipeline.errors import MissingModelError, ParamsError
+from pipeline.explain import unknown
+from pipeline.params import Params
+
+PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
+
+# Million parameters, of which each is 4 bytes on the hub; from the models' papers and cards
+MILLIONS = {
+    "google-bert/bert-base-uncased": 110,
+    "google-bert/bert-base-chinese": 102,
+    "google-bert/bert-large-uncased": 335,
+    "FacebookAI/roberta-base": 125,
+    "FacebookAI/roberta-large": 355,
+    "hfl/chinese-roberta-wwm-ext": 102,
+    "facebook/data2vec-text-base": 125,
+    "microsoft/deberta-v3-base": 184,
+    "facebook/hubert-base-ls960": 95,
+    "TencentGameMate/chinese-hubert-base": 95,
+    "facebook/data2vec-audio-base": 93,
+    "facebook/data2vec-audio-large-960h": 315,
+    "facebook/wav2vec2-base": 95,
+    "microsoft/wavlm-base-plus": 95,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A hub's model that a setting names; `key` is where its commit belongs in params.yaml."""
+
+    key: tuple[str, ...]
+    model: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came."""
+
+    wanted: Wanted
+    commit: str
+    folder: Path
+    megabytes: float
+
+
+def wanted_models(names: list[str], params: Params) -> list[Wanted]:
+    """The models on a hub behind names of encoders, or behind a hub id itself.
+
+    Raises
+    ------
+    ParamsError : a name that is neither, or whose model is on no hub
+    """
+    encoders = {
+        name: (modality, settings)
+        for modality in ("text", "audio")
+        for name, settings in getattr(params, modality).items()
+        if isinstance(settings, Pretrained)
+    }
+    found: list[Wanted] = []
+    for name in names:
+        if name in encoders:
+            modality, settings = encoders[name]
+            models = list(of_encoder(modality, name, settings))
+            if not models:
+                raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: nothing of it is on a hub")
+            found += models
+        elif "/" in name and is_hub_id(name):
+            found.append(Wanted((), name, None))
+        else:
+            raise ParamsError(
+                unknown("encoder", name, encoders) + "; a hub id such as owner/model will do too"
+            )
+    return found
+
+
+def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[Wanted]:
+    """The models on a hub that an encoder names."""
+    for language, (model, revision) in settings.checkpoints().items():
+        if is_hub_id(model):
+            key = (modality, name, "revision", *([language] if language else []))
+            yield Wanted(key, model, revision)
+
+
+def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
+    """In words, which models of an encoder are not on this machine, how large they are, how they come."""
+    parts = PARTS if modality == "text" else ("config", "weights")
+    lines = []
+    for wanted in of_encoder(modality, name, settings):
+        if missing := missing_here(wanted.model, wanted.revision, parts):
+            millions = MILLIONS.get(wanted.model)
+            size = f", about {4 * millions} MB" if millions else ""
+            lines.append(f"{wanted.model} ({' and '.join(missing)} missing{size})")
+    if lines:
+        lines.append(
+            f"on a connected machine: msa-cli fetch {name} --into FOLDER; then {MODELS_VARIABLE}=FOLDER here"
+        )
+    return lines
+
+
+def fetch(wanted: Wanted, into: Path) -> Fetched:
+    """One model into `into/<owner>--<name>`; what is there of the same commit is kept.
+
+    Raises
+    ------
+    MissingModelError : the hub does not answer, or has no such model or commit
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    folder = into / fetched_name(wanted.model)
+    try:
+        info = HfApi().model_info(wanted.model, revision=wanted.revision, timeout=HUB_TIMEOUT_S)
+        commit = info.sha
+        assert commit is not None
+        names = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
+        chosen = sorted({name for part in PARTS for name in members(names, part)})
+        snapshot_download(wanted.model, revision=commit, allow_patterns=chosen, local_dir=folder)
+    except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
+        raise MissingModelError(
+            f"model {wanted.model!r} cannot be fetched from {constants.ENDPOINT}{offline}: {reason}; run "
+            "this on a machine with a connection, and carry the folder here"
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
+    files = {name: file_sha256(folder / name) for name in chosen}
+    note = {"id": wanted.model, "commit": commit, "files": files}
+    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    size = sum((folder / name).stat().st_size for name in chosen)
+    return Fetched(wanted, commit, folder, size / 1e6)
+
+
+def pin(fetched: list[Fetched], file: Path) -> list[str]:
+    """Write the commits into params.yaml, comments kept; the keys that were written.
+
+    Raises
+    ------
+    ParamsError : the file is not there, or does not write an encoder down
+    """
+    from ruamel.yaml import YAML
+
+    if not file.exists():
+        raise ParamsError(
+            f"--pin: there is no {file} in this folder; write the commits down where you need them"
+        )
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # no line is broken anew
+    tree: Any = yaml.load(file.read_text(encoding="utf-8"))
+    written = []
+    for one in fetched:
+        if not one.wanted.key:
+            continue
+        modality, name, _, *language = one.wanted.key
+        section = (tree.get(modality) or {}).get(name)
+        if section is None:
+            raise ParamsError(
+                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
+            )
+        if language:
+            if not isinstance(section.get("revision"), dict):
+                section["revision"] = dict.fromkeys(section["model"])
+            section["revision"][language[0]] = one.commit
+        else:
+            section["revision"] = one.commit
+        written.append(".".join(one.wanted.key))
+    with file.open("w", encoding="utf-8") as out:
+        yaml.dump(tree, out)
+    return written
