@@ -1,10 +1,9 @@
-"""Batches across clips: what is cut together, and rows as one by one gives them. The device here is the CPU."""
+"""Batches across clips: what is cut together, and rows as one by one. The device here is the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,7 +152,7 @@ def test_the_budget_grows_with_what_the_device_has() -> None:
     del block
 
 
-def test_the_module_needs_no_media_libraries(tmp_path: Path) -> None:
+def test_the_module_needs_no_media_libraries() -> None:
     import subprocess
     import sys
 
