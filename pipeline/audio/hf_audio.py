@@ -149,7 +149,7 @@ class AudioStates(PretrainedStates):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        known = super().provenance  # whose identity of a folder does not cover the preprocessor
+        known = super().provenance  # whose `model` does not tell whether a hub's preprocessor file is here
         normalised = {
             str(language or "all"): self.normalises(source)
             for language, source in self.params.checkpoints().items()
