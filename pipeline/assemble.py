@@ -12,7 +12,8 @@ transcript          string                                   the transcript, nul
 ==================  =======================================  ============================================
 
 The transcript cannot be called `text`, because that column holds the sequences of the text modality. What
-happens to the sequences is said in sequences.py; padding happens only in batches.py.
+happens to the sequences is said in sequences.py, and before that, with `align: words`, in aligned.py; padding
+happens only in batches.py.
 
 Where a waveform is chosen, each split has a second file, `train.waveform.parquet` ..., with the same clips in
 the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz, null where there is none.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.aligned import WORDS, align
 from pipeline.assembled_files import Joined, write_set
 from pipeline.clips import SPLITS, UNLABELED, facts_of, target_column
 from pipeline.encoders import MODALITIES
@@ -85,8 +87,9 @@ def assemble(
 ) -> AssembleReport:
     """Write the training set of a dataset; equal input gives equal bytes.
 
-    A clip is left out only when it has no label (outside the unlabeled split) or none of the modalities. Its
-    waveform does not count: methods that do not read it would have nothing of the clip.
+    A clip is left out only when it has no label (outside the unlabeled split) or none of the modalities, or,
+    with `align: words`, no word times. Its waveform does not count: methods that do not read it would have
+    nothing of the clip.
 
     Parameters
     ----------
@@ -117,7 +120,11 @@ def assemble(
         ledger = waveform.ledger() if waveform is not None else None
         stores["waveform"] = _checked(ledger, known, f"{where}.waveform", params.waveform)
 
-    kept, left_out = _keep(clips, chosen)
+    unaligned: dict[str, str] = {}
+    if params.align == WORDS:
+        chosen, unaligned = align(chosen, transcripts, params, where)
+        stores |= chosen
+    kept, left_out = _keep(clips, chosen, unaligned)
     table = clips.take(pa.array(kept, pa.int64()))
     clip_ids, splits = table["clip_id"].to_pylist(), table["split"].to_pylist()
     counts = _count(splits, clip_ids, left_out, stores)
@@ -203,7 +210,9 @@ def _checked(store: Features | None, known: set[str], key: str, value: str) -> F
     return store
 
 
-def _keep(clips: pa.Table, chosen: dict[str, Features]) -> tuple[list[int], dict[str, str]]:
+def _keep(
+    clips: pa.Table, chosen: dict[str, Features], unaligned: dict[str, str]
+) -> tuple[list[int], dict[str, str]]:
     """Row numbers of the kept clips, ordered by split and clip id; and the reasons of the others."""
     kept, left_out = [], {}
     target = target_column(facts_of(clips).task)
@@ -215,6 +224,8 @@ def _keep(clips: pa.Table, chosen: dict[str, Features]) -> tuple[list[int], dict
         elif all(missing.values()):
             details = "; ".join(f"{modality} {reason}" for modality, reason in missing.items())
             left_out[clip_id] = f"no modality: {details}"
+        elif clip_id in unaligned:
+            left_out[clip_id] = f"not aligned: {unaligned[clip_id]}"
         else:
             kept.append((SPLITS.index(split), clip_id, i))
     return [i for _, _, i in sorted(kept)], dict(sorted(left_out.items()))
@@ -273,6 +284,7 @@ def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: s
         "max_steps": getattr(params.max_steps, modality),
         "shorten": getattr(params.shorten, modality),
         "normalized": [name for name in columns if scaled and name not in UNSCALED],
+        **({"align": params.align} if params.align == WORDS else {}),  # sets without stay as they were
     }
 
 
@@ -295,8 +307,10 @@ def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str)
 
 
 def _fingerprint(entries: dict[str, dict[str, Any]], stores: dict[str, Features]) -> str:
-    keys = ("fingerprint", "columns", "max_steps", "shorten", "normalized")
-    identity = {modality: {key: entry[key] for key in keys} for modality, entry in entries.items()}
+    keys = ("fingerprint", "columns", "max_steps", "shorten", "normalized", "align")
+    identity = {
+        modality: {key: entry[key] for key in keys if key in entry} for modality, entry in entries.items()
+    }
     if "waveform" in stores:
         identity["waveform"] = {"fingerprint": stores["waveform"].meta["fingerprint"]}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

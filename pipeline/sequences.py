@@ -1,7 +1,8 @@
 """One modality's features as a training set has them: chosen columns, fewer steps, scaled.
 
 Used alike for a whole dataset (assemble.py) and for one new clip (`prepare`, with the modality's part of
-stats.json, here called `entry`: `columns`, `max_steps`, `shorten`, `normalized`, `mean`, `sd`).
+stats.json, here called `entry`: `columns`, `max_steps`, `shorten`, `normalized`, `mean`, `sd`). Where the
+entry says `align: words`, the features are those that aligned.py gives, a row a word.
 
     columns   fnmatch patterns; the order of the encoder stays
     shorten   `cut` keeps the first steps (a cut text loses its closing special token); `skip` does that after

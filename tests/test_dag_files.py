@@ -89,6 +89,7 @@ DECLARED = {
         "pipeline/media.py",
     },
     "assemble": {
+        "pipeline/aligned.py",
         "pipeline/assemble.py",
         "pipeline/assembled_files.py",
         "pipeline/sequences.py",
