@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from media_factory import make_clip, tone
 from pipeline.audio.librosa33 import Librosa33
 from pipeline.encoder_params import Librosa33 as Librosa33Params
 from pipeline.encoders import Clip, build_encoder
-from pipeline.errors import AbsentError, ClipError, ParamsError
+from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.media import waveform
 from pipeline.params import MediaLimits
 
@@ -72,6 +73,82 @@ def test_f0_of_a_tone(encoder: Librosa33, hertz: float) -> None:
     f0 = encoder.features(harmonic(hertz, 1.0))[4:-4, 0]
     assert (f0 > 0).all()
     np.testing.assert_allclose(np.exp(f0), hertz, rtol=0.01)
+
+
+def by(f0: str, **settings: object) -> Librosa33:
+    params = Librosa33Params.model_validate({"f0": f0, **settings})
+    built = build_encoder("audio", f"librosa33-{f0}", params, LIMITS)
+    assert isinstance(built, Librosa33)
+    if f0 == "praat":
+        pytest.importorskip("parselmouth")
+    built.load()
+    return built
+
+
+@pytest.mark.parametrize("f0", ["yin", "praat"])
+@pytest.mark.parametrize("hertz", [110, 200, 330])
+def test_f0_of_a_tone_by_others(f0: str, hertz: float) -> None:
+    encoder = by(f0)
+    column = encoder.features(harmonic(hertz, 1.0))[4:-4, 0]
+    np.testing.assert_allclose(np.exp(column), hertz, rtol=0.01)
+    assert encoder.column_names[0] == "f0_log"
+
+
+def test_only_the_first_column_differs(encoder: Librosa33) -> None:
+    y = speech_like(1.5)
+    expected = encoder.features(y)
+    for f0 in ("yin", "zcr"):
+        features = by(f0).features(y)
+        np.testing.assert_array_equal(features[:, 1:], expected[:, 1:])
+        assert not np.array_equal(features[:, 0], expected[:, 0])
+        assert by(f0).fingerprint != encoder.fingerprint
+
+
+def test_yin_and_zcr_as_librosa_defines_them() -> None:
+    y = speech_like(1.0)
+    yin = librosa.yin(y, fmin=65.4, fmax=500.0, sr=RATE, frame_length=2048, hop_length=HOP)
+    np.testing.assert_allclose(by("yin").features(y)[:, 0], np.log(yin), rtol=1e-5)
+    zcr = by("zcr")
+    np.testing.assert_array_equal(
+        zcr.features(y)[:, 0], librosa.feature.zero_crossing_rate(y, hop_length=HOP)[0].astype(np.float32)
+    )
+    assert zcr.column_names[0] == "zcr"
+    tones = zcr.features(tone(441, 1.0, RATE))[8:-8, 0]
+    np.testing.assert_allclose(tones, 2 * 441 / RATE, rtol=0.03)  # a sine crosses zero twice a period
+
+
+def test_every_frame_has_a_pitch_by_yin() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    assert (by("yin").features(noise)[:, 0] > 0).all()
+    assert np.isfinite(by("yin").features(0 * noise)).all()
+
+
+def test_praat_knows_what_has_no_voice() -> None:
+    encoder = by("praat")
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    assert (encoder.features(noise)[:, 0] == 0).mean() > 0.8
+    assert (encoder.features(0 * noise)[:, 0] == 0).all()
+    half = np.concatenate([0 * noise[: RATE // 2], harmonic(150, 0.5)])
+    voiced = np.flatnonzero(encoder.features(half)[:, 0])
+    assert voiced[0] * HOP / RATE == pytest.approx(0.5, abs=0.04)
+    for n_samples in (512, 1023, 2047, 22_050):
+        assert encoder.features(harmonic(150, 1.0)[:n_samples]).shape == (1 + n_samples // HOP, 33)
+    assert encoder.provenance["libraries"]["praat-parselmouth"]
+
+
+def test_praat_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "parselmouth", None)
+    encoder = build_encoder("audio", "praat", Librosa33Params(f0="praat"), LIMITS)
+    for needs_it in (lambda: encoder.load(), lambda: encoder.fingerprint):
+        with pytest.raises(MissingDependencyError, match=r"msa-pipeline\[praat\].*f0: pyin"):
+            needs_it()
+
+
+def test_ranges_that_only_some_need() -> None:
+    build_encoder("audio", "a", Librosa33Params(f0="zcr", f0_min=600, hop_length=16_384), LIMITS)
+    build_encoder("audio", "a", Librosa33Params(f0="yin", hop_length=16_384), LIMITS)
+    with pytest.raises(ParamsError, match="f0_min is 600"):
+        build_encoder("audio", "a", Librosa33Params(f0="yin", f0_min=600), LIMITS)
 
 
 def test_unvoiced_is_zero_and_mains_hum_is_no_voice(encoder: Librosa33) -> None:

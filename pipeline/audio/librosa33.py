@@ -1,14 +1,24 @@
-"""Log F0, 20 MFCC and 12 chroma: 33 columns on one frame grid.
+"""Log F0 (or what stands for it), 20 MFCC and 12 chroma: 33 columns on one frame grid.
 
-waveform ─▶ pyin ─▶ f0_log │ STFT ─▶ mel (HTK) ─▶ mfcc_0..19 │ CQT ─▶ chroma_0..11
+waveform ─▶ pYIN ─▶ f0_log │ STFT ─▶ mel (HTK) ─▶ mfcc_0..19 │ CQT ─▶ chroma_0..11
 
 Frame k is centred on sample k * hop_length; n samples give 1 + n // hop_length frames (the waveform is padded
 with zeros at both ends). Defaults: 22,050 Hz, hop 512, i.e. 43.07 frames a second, as in the released CH-SIMS
 features, whose extractor is librosa as well.
 
-  f0_log   natural log of the fundamental frequency in Hz by pYIN (Mauch & Dixon 2014); 0 where unvoiced
+  f0_log   natural log of the fundamental frequency in Hz by pYIN (Mauch & Dixon 2014); 0 where unvoiced.
+           Settings other than `f0: pyin` put something else here, see below
   mfcc_i   `librosa.feature.mfcc(n_mfcc=20, htk=True)`: DCT-II of the log power of 128 HTK mel bands
   chroma_i `librosa.feature.chroma_cqt()`: energy of pitch class i (0 = C, 9 = A), the largest of a frame is 1
+
+The first column by `f0`:
+  pyin     as above: the best of them, and nearly all of the cost of the 33 columns
+  yin      f0_log by YIN (de Cheveigné & Kawahara 2002): many times faster. It decides no voicing: every frame
+           has a pitch, also noise and silence, where it means nothing
+  praat    f0_log by Praat's autocorrelation (Boersma 1993; extra `praat`), 0 where unvoiced. Praat's frames
+           lie elsewhere than ours by up to half a hop; each of ours takes the nearest
+  zcr      zero-crossing rate of each frame (`librosa.feature.zero_crossing_rate`), 0 to 1, in the column
+           `zcr`. The released CH-SIMS and MIRD features hold it under the name F0: it is no pitch
 
 What differs from calling these three functions one by one, and what it changes:
 - pYIN looks for f0_min..f0_max (65.4-500 Hz, C2 to B4: speech) instead of C2-C7. Its Viterbi search is
@@ -24,11 +34,15 @@ What differs from calling these three functions one by one, and what it changes:
 
 from __future__ import annotations
 
+import importlib
+from importlib.metadata import version
+from typing import Any
+
 import numpy as np
 
 from pipeline.encoder_params import Librosa33 as Librosa33Params
 from pipeline.encoders import Clip, Encoded, Encoder
-from pipeline.errors import AbsentError, ClipError, ParamsError
+from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.media import waveform
 from pipeline.params import MediaLimits
 
@@ -39,6 +53,8 @@ PITCH_SPEED = 35.92  # octaves a second that the pitch may change by (pyin's def
 WINDOW = 2048  # samples of the STFT and of pyin's frames
 BINS_PER_OCTAVE = 36  # of the CQT, seven octaves from C1
 CQT_SECONDS = 3.2  # its longest filter: C1, 1.6 s, up to the next power of two
+PRAAT_PERIODS = 3  # of the lowest pitch, in one of Praat's windows
+PRAAT = "praat-parselmouth"
 CQT_TOP_HZ = 4_500.0  # the CQT's highest filter (C8 with its bandwidth and tuning) ends below this
 SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent
 
@@ -66,6 +82,8 @@ class Librosa33(Encoder):
                 f"so at least {2 * CQT_TOP_HZ:g} are needed"
             )
         lowest = 2 * params.sample_rate / WINDOW
+        if params.f0 == "zcr":
+            return
         if not lowest < params.f0_min < params.f0_max < params.sample_rate / 2:
             raise ParamsError(
                 f"{key}.f0_min is {params.f0_min:g} and f0_max {params.f0_max:g}; at {params.sample_rate} Hz "
@@ -74,7 +92,7 @@ class Librosa33(Encoder):
             )
         reach = round(PITCH_SPEED * 12 * params.hop_length / params.sample_rate)
         semitones = 12 * np.log2(params.f0_max / params.f0_min)
-        if reach > semitones:
+        if params.f0 == "pyin" and reach > semitones:
             raise ParamsError(
                 f"{key}.hop_length is {params.hop_length}: from frame to frame the pitch could change by "
                 f"{reach} semitones, but f0_min..f0_max span {semitones:.1f}; take a shorter hop"
@@ -86,15 +104,32 @@ class Librosa33(Encoder):
 
     @property
     def column_names(self) -> list[str]:
-        return ["f0_log", *(f"mfcc_{i}" for i in range(N_MFCC)), *(f"chroma_{i}" for i in range(N_CHROMA))]
+        first = "zcr" if self.params.f0 == "zcr" else "f0_log"
+        return [first, *(f"mfcc_{i}" for i in range(N_MFCC)), *(f"chroma_{i}" for i in range(N_CHROMA))]
 
     @property
     def frame_rate(self) -> float:
         return self.params.sample_rate / self.params.hop_length
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        known = super().provenance
+        if self.params.f0 == "praat":
+            _parselmouth()
+            known["libraries"] = {**known["libraries"], PRAAT: version(PRAAT)}
+        return known
+
     def load(self) -> None:
-        """There are no weights; librosa's import takes seconds, so it is done here."""
+        """There are no weights; librosa's import takes seconds, so it is done here.
+
+        Raises
+        ------
+        MissingDependencyError : `f0: praat` without the extra
+        """
         import librosa  # noqa: F401
+
+        if self.params.f0 == "praat":
+            _parselmouth()
 
     def encode(self, clip: Clip) -> Encoded:
         """Features of the clip's sound; a silent clip is a good row with a note.
@@ -143,22 +178,10 @@ class Librosa33(Encoder):
         if len(y) < hop:
             raise ClipError(f"{len(y)} samples of sound at {rate} Hz are less than one frame ({hop} samples)")
         n_frames = 1 + len(y) // hop
-
-        f0, voiced, _ = librosa.pyin(
-            y,
-            fmin=self.params.f0_min,
-            fmax=self.params.f0_max,
-            sr=rate,
-            frame_length=WINDOW,
-            hop_length=hop,
-            resolution=1 / PITCH_BINS,
-            max_transition_rate=PITCH_SPEED,
-        )
-        lowest = self.params.f0_min * 2 ** (0.5 / (12 * PITCH_BINS))  # upper edge of the first bin, Hz
         spectrum = np.abs(librosa.stft(_at_least(WINDOW, y), n_fft=WINDOW, hop_length=hop))  # (1025, frames)
         mel = librosa.feature.melspectrogram(S=spectrum**2, sr=rate, n_fft=WINDOW, htk=True)
         columns = [
-            np.log(np.where(voiced & (f0 > lowest), f0, 1.0))[None],
+            self._first_column(y)[None],
             librosa.feature.mfcc(S=librosa.power_to_db(mel), sr=rate, n_mfcc=N_MFCC),
             librosa.feature.chroma_cqt(
                 y=_at_least(int(CQT_SECONDS * rate), y),
@@ -168,6 +191,55 @@ class Librosa33(Encoder):
             ),
         ]
         return np.concatenate([rows[:, :n_frames] for rows in columns]).T.astype(np.float32, order="C")
+
+    def _first_column(self, y: np.ndarray) -> np.ndarray:
+        """Log F0 or zero-crossing rate, shape (at least 1 + n_samples // hop_length,)."""
+        import librosa
+
+        rate, hop = self.params.sample_rate, self.params.hop_length
+        grid: dict[str, Any] = {"frame_length": WINDOW, "hop_length": hop}
+        pitches: dict[str, Any] = {"fmin": self.params.f0_min, "fmax": self.params.f0_max, "sr": rate}
+        match self.params.f0:
+            case "zcr":
+                rates: np.ndarray = librosa.feature.zero_crossing_rate(y, **grid)[0]
+                return rates
+            case "yin":
+                f0 = librosa.yin(y, **pitches, **grid)
+            case "praat":
+                f0 = self._praat(y)
+            case _:
+                f0, voiced, _ = librosa.pyin(
+                    y, **pitches, **grid, resolution=1 / PITCH_BINS, max_transition_rate=PITCH_SPEED
+                )
+                # upper edge of the first bin, Hz
+                lowest = self.params.f0_min * 2 ** (0.5 / (12 * PITCH_BINS))
+                f0 = np.where(voiced & (f0 > lowest), f0, 0.0)
+        return np.log(np.where(f0 > 0, f0, 1.0))
+
+    def _praat(self, y: np.ndarray) -> np.ndarray:
+        """F0 in Hz at each of our frames, 0 where Praat finds no voice or has no frame near."""
+        rate, hop = self.params.sample_rate, self.params.hop_length
+        whole = _at_least(int(np.ceil((PRAAT_PERIODS + 1) / self.params.f0_min * rate)), y)
+        pitch = (
+            _parselmouth()
+            .Sound(whole.astype(np.float64), rate)
+            .to_pitch(time_step=hop / rate, pitch_floor=self.params.f0_min, pitch_ceiling=self.params.f0_max)
+        )
+        at, f0 = pitch.xs(), pitch.selected_array["frequency"]
+        times = np.arange(1 + len(y) // hop) * hop / rate
+        nearest = np.rint((times - at[0]) * rate / hop).astype(int)
+        inside = (nearest >= 0) & (nearest < len(f0))
+        return np.where(inside, f0[nearest.clip(0, len(f0) - 1)], 0.0)
+
+
+def _parselmouth() -> Any:
+    """Praat as a library."""
+    try:
+        return importlib.import_module("parselmouth")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingDependencyError(
+            f"f0: praat needs {PRAAT} ({error}): pip install 'msa-pipeline[praat]', or choose f0: pyin"
+        ) from error
 
 
 def _at_least(n_samples: int, y: np.ndarray) -> np.ndarray:
