@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(stage_app, name="stage")
 
 WIDTH_OF_A_FILE = 160  # characters
+NAMES = "a name from params, or none. May be given several times."
 
 ParamsFile = Annotated[
     Path | None,
@@ -51,16 +52,22 @@ def extract(
         Path | None,
         typer.Option(help="Folder for the features. Default: CLIP.features in the current folder."),
     ] = None,
-    text_encoder: Annotated[str, typer.Option(help="Text encoder, a name from params.")] = "minilm",
-    audio_encoder: Annotated[str, typer.Option(help="Audio encoder, a name from params.")] = "librosa33",
-    visual_encoder: Annotated[str, typer.Option(help="Visual encoder, a name from params.")] = "facemesh",
+    text_encoder: Annotated[list[str], typer.Option(help=f"Text encoder, {NAMES}")] = ["minilm"],  # noqa: B006
+    audio_encoder: Annotated[list[str], typer.Option(help=f"Audio encoder, {NAMES}")] = ["librosa33"],  # noqa: B006
+    visual_encoder: Annotated[list[str], typer.Option(help=f"Visual encoder, {NAMES}")] = ["facemesh"],  # noqa: B006
+    asr: Annotated[
+        str | None,
+        typer.Option(help="Whisper (hub id or folder) that hears what is said, where no text is found."),
+    ] = None,
     language: Annotated[str, typer.Option(help="Language of the text, ISO 639-1.")] = "en",
     device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
     params: ParamsFile = None,
     settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list in place of tables.")] = False,
 ) -> None:
-    """Turn clips into text, audio and visual features: three Parquet files a clip.
+    """Turn clips into text, audio and visual features: a Parquet file for each of them and for each clip.
+
+    Without --text, what is said is looked for in a .srt, .vtt or .txt beside the clip and in its subtitles.
 
     Example: msa-cli extract --video clip.mp4 --text "It was great."
     """
@@ -82,18 +89,20 @@ def extract(
         text = read_text_file(text_file)
     extraction.prepare(requests)
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
-    encoders = extraction.make_encoders(load_params(params, settings), names, device)
-    reports = []
-    work = extraction.extract(requests, text, encoders, language)
+    loaded = load_params(params, settings)
+    encoders = extraction.make_encoders(loaded, names, device)
+    listen = extraction.make_listener(loaded, asr, device)
+    work = extraction.extract(requests, text, encoders, language, listen)
     progress = Console(stderr=True)
-    for report in track(work, "extracting", len(requests), console=progress, disable=len(requests) == 1):
-        reports.append(report)
-        if not as_json:
-            _show(extraction.table(report))
-        if not report.gave_something:
-            print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
+    hidden = len(requests) == 1 or not progress.is_terminal
+    reports = list(track(work, "extracting", len(requests), console=progress, disable=hidden))
     if as_json:
         print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
+    else:
+        _show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
+    for report in reports:
+        if not report.gave_something:
+            print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
     if not all(report.gave_something for report in reports):
         raise typer.Exit(1)
 

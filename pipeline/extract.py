@@ -1,13 +1,15 @@
 """`msa-cli extract`: single clips to text.parquet, audio.parquet and visual.parquet, without a project.
 
-The same encoders and the same rows as in the DAG; a file holds one row.
+The same encoders and the same rows as in the DAG; a file holds one row. Of several encoders of a modality the
+files are `<modality>-<encoder>.parquet`, and they share one decoding pass.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,12 @@ from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
 from pipeline.errors import ClipError, MsaError
 from pipeline.extraction import Task, encode_row, footer, media_hash
 from pipeline.media import VIDEO_SUFFIXES, sha256
-from pipeline.params import Params
-from pipeline.shards import FAILED, OK, write_rows
-from pipeline.transcripts import text_hash
+from pipeline.params import NONE, Params
+from pipeline.shards import FAILED, OK, Row, write_rows
+from pipeline.shared_decoding import SharedFile, SharedPath
+from pipeline.transcribe import ListenerMaker, Spoken, read
+from pipeline.transcribe_params import AsrParams
+from pipeline.transcripts import LABEL, text_hash
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,49 +132,128 @@ def prepare(requests: list[Request]) -> None:
             ) from error
 
 
-def make_encoders(params: Params, names: dict[str, str], device: str) -> dict[str, Encoder]:
-    """The chosen encoder of each modality, loaded.
+def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> dict[str, list[Encoder]]:
+    """The chosen encoders of each modality, loaded; the name `none` stands for no encoder.
+
+    Raises
+    ------
+    ParamsError, MissingModelError, MissingDependencyError
+    MsaError : nothing is chosen
+    """
+    chosen = {
+        modality: [name for name in dict.fromkeys(names[modality]) if name != NONE] for modality in MODALITIES
+    }
+    if not any(chosen.values()):
+        raise MsaError("every encoder is `none`; name at least one")
+    return {
+        modality: [_made(params, modality, name, device) for name in chosen[modality]]
+        for modality in MODALITIES
+    }
+
+
+def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
+    settings = params.encoder(modality, name)
+    if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
+        commits = {name: pinned_revision(*source) for name, source in settings.checkpoints().items()}
+        revision = commits if isinstance(settings.model, dict) else commits[None]
+        settings = settings.model_copy(update={"revision": revision})
+    encoder = build_encoder(modality, name, settings, params.media, device)
+    encoder.load()
+    return encoder
+
+
+def make_listener(params: Params, asr: str | None, device: str) -> Callable[[Spoken], Spoken]:
+    """What finds out what is said in a clip, beyond text that is there: as params say, with this Whisper.
 
     Raises
     ------
     ParamsError, MissingModelError, MissingDependencyError
     """
-    encoders = {}
-    for modality in MODALITIES:
-        settings = params.encoder(modality, names[modality])
-        if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
-            commits = {name: pinned_revision(*source) for name, source in settings.checkpoints().items()}
-            revision = commits if isinstance(settings.model, dict) else commits[None]
-            settings = settings.model_copy(update={"revision": revision})
-        encoders[modality] = build_encoder(modality, names[modality], settings, params.media, device)
-        encoders[modality].load()
-    return encoders
+    settings = params.transcribe
+    if asr is not None:
+        settings = settings.model_copy(update={"asr": AsrParams(model=asr, revision=pinned_revision(asr))})
+    return ListenerMaker(settings, params.media, "cpu" if device == "auto" else device)()
 
 
 def extract(
-    requests: list[Request], text: str | None, encoders: dict[str, Encoder], language: str
+    requests: list[Request],
+    text: str | None,
+    encoders: dict[str, list[Encoder]],
+    language: str,
+    listen: Callable[[Spoken], Spoken] = lambda clip: clip,
 ) -> Iterator[ClipReport]:
     """Encode and write clip after clip."""
     for request in requests:
-        report = ClipReport(str(request.video), str(request.out))
-        clip = Clip(request.video.stem, path=request.video, text=text, language=language)
+        video = request.video
+        report = ClipReport(str(video), str(request.out))
+        spoken = read(Spoken(video.stem, video, None, None, language), text)
+        if encoders["text"]:
+            spoken = listen(spoken)
         try:
-            media = media_hash(sha256(request.video), None, None)
+            media = media_hash(sha256(video), None, None)
         except (OSError, ClipError):
             media = media_hash(None, None, None)  # the encoders will say why it cannot be read
-        for modality, encoder in encoders.items():
-            source = text_hash(text, language, None) if modality == "text" else media
-            begin = time.perf_counter()
-            row = encode_row(encoder, Task(clip, source))
-            seconds = time.perf_counter() - begin
-            write_rows(request.out / f"{modality}.parquet", [row], footer(encoder))
-            frames = 0 if row.features is None else len(row.features)
-            report.modalities.append(
-                ModalityReport(
-                    modality, encoder.name, row.status, frames, encoder.dim, round(seconds, 2), row.error
+        words = text_hash(spoken.text, spoken.language, spoken.words)
+        clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
+        for modality, chosen in encoders.items():
+            source = words if modality == "text" else media
+            for encoder, (row, seconds) in zip(chosen, _rows(chosen, Task(clip, source)), strict=True):
+                name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
+                write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
+                note = row.error
+                if modality == "text":
+                    heard = "" if spoken.source in (None, LABEL) else f"from {spoken.source}"
+                    note = "; ".join(filter(None, [heard, note, *spoken.problems]))
+                frames = 0 if row.features is None else len(row.features)
+                report.modalities.append(
+                    ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
                 )
-            )
         yield report
+
+
+def _rows(encoders: list[Encoder], task: Task) -> list[tuple[Row, float]]:
+    """The row and the seconds of each encoder; several read the file at the same time, decoded once."""
+
+    def timed(encoder: Encoder, task: Task) -> tuple[Row, float]:
+        begin = time.perf_counter()
+        row = encode_row(encoder, task)
+        return row, round(time.perf_counter() - begin, 2)
+
+    path = task.clip.path
+    if len(encoders) < 2 or encoders[0].modality == "text" or path is None:
+        return [timed(encoder, task) for encoder in encoders]
+    shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
+
+    def one(encoder: Encoder, handle: SharedPath) -> tuple[Row, float]:
+        try:
+            return timed(encoder, replace(task, clip=replace(task.clip, path=handle)))
+        finally:
+            shared.leave(handle.reader)
+
+    with ThreadPoolExecutor(len(encoders)) as threads:  # all at once: each waits for the slowest
+        return list(threads.map(one, encoders, shared.handles()))
+
+
+def overview(reports: list[ClipReport]) -> Table:
+    """A line a file: what became of each encoder's features, and what a reader should know."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = [f"{item.modality} {item.encoder}" for item in reports[0].modalities]
+    shown = Table("file", *map(escape, names), "note")
+    for report in reports:
+        notes: dict[str, list[str]] = {}
+        for item in report.modalities:
+            if item.note:
+                notes.setdefault(item.note.removeprefix(f"{Path(report.video).name}: "), []).append(
+                    item.modality
+                )
+        said = "; ".join(f"{', '.join(dict.fromkeys(who))}: {note}" for note, who in notes.items())
+        cells = [
+            f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
+        ]
+        shown.add_row(escape(report.video), *cells, escape(said))
+    return shown
 
 
 def table(report: ClipReport) -> Table:

@@ -45,6 +45,7 @@ from pipeline.containers import (
 )
 from pipeline.errors import AbsentError, ClipError
 from pipeline.params import MediaLimits
+from pipeline.shared_decoding import opened_track
 
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
     f".{name}"
@@ -168,7 +169,7 @@ def frames(
         seek(container, stream, window.start)
         stream.thread_type = "NONE"  # fastest per core, and workers already share the cores
 
-        health = Health()
+        pictures, health = opened_track(path, container, stream, whole=window.start == 0)
         tick = float(stream.time_base)
         slack = min(tick / 2, 0.0005)
         usual_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
@@ -176,7 +177,7 @@ def frames(
         held: Any = None  # the frame on display; the next one tells how long it is
         held_at = 0.0
         given = 0
-        for frame in decoded(container, stream, health):
+        for frame in pictures:
             check_size(frame, limits, path)
             if frame.pts is not None:
                 at = frame.pts * tick - window.origin - window.start
@@ -239,12 +240,12 @@ def waveform(
         window = window_of(container, path, limits, start_s, end_s)
         seek(container, stream, window.start - AUDIO_PREROLL_S)
 
-        health = Health()
+        blocks, health = opened_track(path, container, stream, whole=window.start == 0)
         pieces: list[np.ndarray] = []
         resampler: Any = None
         rate = first = fed = 0  # Hz; source samples from the file's start: the resampler's first, its next
         stop = math.inf  # source sample from which on nothing is needed
-        for begin, block_rate, samples in _sound(container, stream, window.origin, health):
+        for begin, block_rate, samples in _sound(blocks, window.origin):
             if resampler is None:
                 rate = block_rate
                 resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
@@ -303,12 +304,10 @@ class _Instants:
         return True
 
 
-def _sound(
-    container: Any, stream: Any, origin: float, health: Health
-) -> Iterator[tuple[int, int, np.ndarray]]:
+def _sound(blocks: Iterator[Any], origin: float) -> Iterator[tuple[int, int, np.ndarray]]:
     """Blocks of sound: source sample (from the file's start) where it begins, Hz, mono float32 samples."""
     after: int | None = None  # where the next block begins if nothing is missing
-    for block in decoded(container, stream, health):
+    for block in blocks:
         rate = block.sample_rate
         begin = after or 0
         if block.pts is not None:

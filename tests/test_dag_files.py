@@ -32,6 +32,7 @@ PLUMBING = {
     "pipeline/runs.py",
     "pipeline/section.py",
     "pipeline/shards.py",
+    "pipeline/shared_decoding.py",
     "pipeline/states.py",
     "pipeline/text/__init__.py",
     "pipeline/transcribe_params.py",
