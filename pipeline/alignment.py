@@ -110,8 +110,6 @@ def emissions(model: CtcModel, sound: np.ndarray, device: str = "cpu") -> np.nda
             logits = model.model(heard).logits[0].float().log_softmax(-1).cpu().numpy()
         skipped = (begin - first) // stride
         parts.append(logits[skipped : skipped + window // stride])
-        if last == len(sound):
-            break
     if not parts:
         raise ClipError(f"{len(sound)} samples of sound are too short to align words with")
     return np.concatenate(parts)
