@@ -1,7 +1,11 @@
-"""librosa33 against the naive way: each feature from the waveform, librosa's defaults, pyin over C2-C7."""
+"""librosa33 against the naive way: each feature from the waveform, librosa's defaults, pyin over C2-C7.
+
+And its first columns against each other: F0 alone, and the whole of the 33 columns, in times real time.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Callable
@@ -65,3 +69,31 @@ def test_twice_as_fast_with_the_same_values() -> None:
         f"f0 agrees on {agreement:.1%} of {both.sum()} frames voiced in both, voicing on {same_voicing:.1%}"
     )
     assert ratio >= 2
+
+
+@pytest.mark.benchmark
+def test_times_real_time_and_yin_against_pyin() -> None:
+    """CPU time on one core: F0 alone by YIN costs at most a quarter of pYIN; the other columns are the same."""
+    y = speech()
+    encoders = {
+        f0: Librosa33("librosa33", Librosa33Params.model_validate({"f0": f0}), MediaLimits())
+        for f0 in ("pyin", "yin", "zcr", "praat")
+        if f0 != "praat" or importlib.util.find_spec("parselmouth")
+    }
+    for encoder in encoders.values():
+        encoder.features(y)  # compiles what librosa compiles at its first call
+    costs = {
+        f0: [(cpu_seconds(encoder._first_column, y), cpu_seconds(encoder.features, y)) for _ in range(ROUNDS)]
+        for f0, encoder in encoders.items()
+    }
+    median = {f0: np.median(cost, axis=0) for f0, cost in costs.items()}
+    print(f"\nlibrosa33 on one core, {SECONDS} s of speech:")
+    for f0, (alone, whole) in median.items():
+        print(
+            f"  {f0:5} F0 alone {1000 * alone:7.1f} ms ({SECONDS / alone:7.0f}x real time), "
+            f"33 columns {1000 * whole:7.1f} ms ({SECONDS / whole:5.0f}x real time)"
+        )
+    alone, whole = (median["pyin"] / median["yin"]).tolist()
+    print(f"  yin against pyin: F0 alone {alone:.1f}x, 33 columns {whole:.1f}x as fast")
+    assert alone >= 4
+    assert SECONDS / median["pyin"][1] >= 1  # faster than it is spoken
