@@ -73,7 +73,7 @@ def test_twice_as_fast_with_the_same_values() -> None:
 
 @pytest.mark.benchmark
 def test_times_real_time_and_yin_against_pyin() -> None:
-    """CPU time on one core: F0 alone by YIN costs at most a quarter of pYIN; the other columns are the same."""
+    """CPU time on one core: F0 alone by YIN costs at most a quarter of pYIN; other columns are the same."""
     y = speech()
     encoders = {
         f0: Librosa33("librosa33", Librosa33Params.model_validate({"f0": f0}), MediaLimits())
