@@ -62,7 +62,7 @@ def wanted_clips(n: int) -> dict[str, str]:
     return {f"video{i // 4}$_${i % 4}": f"source{i}" for i in range(n)}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_rows_survive_the_round_trip(tmp_path: Path, dtype: str) -> None:
     meta = {**META, "modality": "text", "dtype": dtype}
     rows = [make_row("b"), make_row("a"), make_row("c", status=ABSENT, error="no transcript")]
