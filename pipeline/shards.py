@@ -4,7 +4,7 @@
 clip_id        string
 source_sha256  string                              what the row was made from (media bytes or transcript)
 n_frames       int32                               0 unless status is ok
-features       list<fixed_size_list<T>[D]>         T: float32; float16 (transformers), int16 (sound), uint8 (crops)
+features       list<fixed_size_list<T>[D]>         T: float32, float16 (states), int16 (sound), uint8 (crops)
 times          list<float32>                       centres of the frames, seconds; null for text and waveforms
 token_ids, char_start, char_end   list<int32>      text only; special tokens have offsets -1
 status         string                              ok | absent (not in the source) | failed
