@@ -91,7 +91,7 @@ def transcribe(
         dataset,
         params.transcribe,
         params.media,
-        workers=_workers(workers),
+        workers=workers or (1 if device.startswith("cuda") else _workers(0)),  # a model a worker
         device="cpu" if device == "auto" else device,
         timeout_s=timeout,
     )

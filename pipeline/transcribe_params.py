@@ -5,30 +5,39 @@ Both parts are off without a model. Models on a hub are pinned by commit; the st
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.encoder_params import Language
 from pipeline.section import Section
 
-NonEmpty = Annotated[str, Field(min_length=1)]
-
 
 class SpeechModel(Section):
     """A model that hears speech, one for all languages or one for each."""
 
-    model: NonEmpty | dict[Language, NonEmpty] | None = None
+    model: str | dict[Language, str] | None = None
     """a hub id, a local folder, or one of them for each language; null = none"""
     revision: str | dict[Language, str | None] | None = None
     """commit hash of a hub id, so that the same params mean the same weights; null for a folder"""
 
+    @field_validator("model")
+    @classmethod
+    def _some_model(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        if value is not None and (not value or (isinstance(value, dict) and not all(value.values()))):
+            raise ValueError(f"{value!r} names no model; write null for none")
+        return value
+
     @model_validator(mode="after")
     def _revisions_fit(self) -> SpeechModel:
+        if self.revision is not None and self.model is None:
+            raise ValueError(f"revision is {self.revision!r}, but there is no model")
         if isinstance(self.revision, dict) and not isinstance(self.model, dict):
-            raise ValueError("revision has one commit for each language, but model is one for all")
-        if isinstance(self.revision, str) and not isinstance(self.model, str):
-            raise ValueError("revision is one commit, but model is not one model; make them fit")
+            raise ValueError("revision has a commit for each language, but model is one for all")
+        if isinstance(self.revision, str) and isinstance(self.model, dict):
+            raise ValueError("revision is one commit, but model has one for each language; give it so too")
+        if isinstance(self.revision, dict) and (extra := set(self.revision) - set(self.model or ())):
+            raise ValueError(f"revision names {', '.join(sorted(extra))}, for which there is no model")
         return self
 
     def checkpoint(self, language: str | None) -> tuple[str, str | None] | None:
@@ -49,7 +58,7 @@ class SpeechModel(Section):
 class AsrParams(SpeechModel):
     """Speech recognition by Whisper, for clips about which nothing else says what is spoken."""
 
-    language: Language | Literal["detect"] | None = None
+    language: Annotated[str, Field(pattern=r"^(detect|[a-z]{2,3})$")] | None = None
     """null = the clip's language where it is known, else detected; `detect` = always detected; or a code"""
     no_speech: float = Field(0.6, ge=0, le=1)
     """a stretch is silence where the model gives this probability to "no speech" and doubts its own words

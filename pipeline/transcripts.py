@@ -28,7 +28,6 @@ __all__ = [
     "read_text_file",
     "read_transcripts",
     "text_hash",
-    "transcribe",
     "write_transcripts",
 ]
 
@@ -58,34 +57,6 @@ TRANSCRIPTS = pa.schema(
     ],
     metadata={FORMAT_KEY: FORMAT},
 )
-
-
-def transcribe(clips: pa.Table) -> pa.Table:
-    """The corpus' own text as transcripts.
-
-    Parameters
-    ----------
-    clips : a clip table; clip_id, text and language are read
-
-    Returns
-    -------
-    a table of schema TRANSCRIPTS, sorted by clip_id; text and source are null where the corpus has none
-    """
-    rows = []
-    for clip in clips.select(["clip_id", "text", "language"]).to_pylist():
-        text = unicodedata.normalize("NFC", clip["text"] or "")
-        said = bool(text.strip())
-        rows.append(
-            {
-                "clip_id": clip["clip_id"],
-                "text": text if said else None,
-                "language": clip["language"],
-                "source": LABEL if said else None,
-                "words": None,
-            }
-        )
-    rows.sort(key=lambda row: row["clip_id"])
-    return pa.Table.from_pylist(rows, schema=TRANSCRIPTS)
 
 
 def write_transcripts(table: pa.Table, path: Path) -> None:

@@ -254,11 +254,12 @@ def test_a_hub_id_must_be_pinned(part: str) -> None:
         {"revision": "main"},
         {"model": ""},
         {"model": {"English": "a/b"}},
+        {"model": {"en": "a/b"}, "revision": {"zh": "main"}},
         {"language": "English"},
     ],
 )
 def test_settings_that_do_not_fit(section: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"revision|at least 1|pattern|detect"):
+    with pytest.raises(ValueError, match=r"revision (is|has|names)|names no model|pattern"):
         TranscribeParams.model_validate({"asr": section})
     assert TranscribeParams.model_validate({"asr": None, "align": None}) == TranscribeParams()
 

@@ -13,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import FormatError
+from pipeline.params import MediaLimits
+from pipeline.transcribe import transcribe_dataset
+from pipeline.transcribe_params import TranscribeParams
 from pipeline.transcripts import (
     MAX_BYTES,
     TRANSCRIPTS,
     read_text_file,
     read_transcripts,
     text_hash,
-    transcribe,
     write_transcripts,
 )
 
@@ -29,9 +31,17 @@ CLIPS = pa.table(
         "text": ["cafe\u0301", "  ", None],
         "language": ["fr", "en", "en"],
         "label": [0.1, 0.2, 0.3],
+        "path": pa.nulls(3, pa.string()),
+        "start_s": pa.nulls(3, pa.float64()),
+        "end_s": pa.nulls(3, pa.float64()),
     }
 )
 WORDS = [{"text": "hi", "start_s": 0.5, "end_s": 0.75, "score": 0.5}]
+
+
+def transcribe(clips: pa.Table) -> pa.Table:
+    """The stage, without models."""
+    return transcribe_dataset(clips, Path(), "toy", TranscribeParams(), MediaLimits())[0]
 
 
 # ---------------------------------------------------------------------------------------------------- table
