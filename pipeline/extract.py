@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from models.checkpoints import pinned_revision
 from pipeline.encoder_params import Pretrained
 from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
-from pipeline.errors import ClipError, MsaError
-from pipeline.extraction import Task, encode_row, footer, media_hash
+from pipeline.errors import ClipError, MissingModelError, MsaError
+from pipeline.extraction import Task, encode_row, footer, hears_language, media_hash
 from pipeline.media import VIDEO_SUFFIXES, sha256
 from pipeline.params import NONE, Params
 from pipeline.shards import FAILED, OK, Row, write_rows
@@ -154,12 +154,31 @@ def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> d
 def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
     settings = params.encoder(modality, name)
     if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
-        commits = {name: pinned_revision(*source) for name, source in settings.checkpoints().items()}
-        revision = commits if isinstance(settings.model, dict) else commits[None]
-        settings = settings.model_copy(update={"revision": revision})
+        settings = _pinned(settings)
     encoder = build_encoder(modality, name, settings, params.media, device)
     encoder.load()
     return encoder
+
+
+def _pinned(settings: Pretrained) -> Pretrained:
+    """The settings with the commits that their names mean today, of the languages whose model is here.
+
+    Raises
+    ------
+    MissingModelError : of none
+    """
+    commits, problems = {}, []
+    for language, source in settings.checkpoints().items():
+        try:
+            commits[language] = pinned_revision(*source)
+        except MissingModelError as error:
+            problems.append(error)
+    if not commits:
+        raise problems[0]
+    if isinstance(settings.model, str):
+        return settings.model_copy(update={"revision": commits[None]})
+    models = {language: model for language, model in settings.model.items() if language in commits}
+    return settings.model_copy(update={"model": models, "revision": commits})
 
 
 def make_listener(params: Params, asr: str | None, device: str) -> Callable[[Spoken], Spoken]:
@@ -190,14 +209,16 @@ def extract(
         if encoders["text"]:
             spoken = listen(spoken)
         try:
-            media = media_hash(sha256(video), None, None)
+            media: str | None = sha256(video)
         except (OSError, ClipError):
-            media = media_hash(None, None, None)  # the encoders will say why it cannot be read
+            media = None  # the encoders will say why it cannot be read
         words = text_hash(spoken.text, spoken.language, spoken.words)
         clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
         for modality, chosen in encoders.items():
-            source = words if modality == "text" else media
-            for encoder, (row, seconds) in zip(chosen, _rows(chosen, Task(clip, source)), strict=True):
+            tasks = [
+                Task(clip, words if modality == "text" else _hash(media, encoder, clip)) for encoder in chosen
+            ]
+            for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
                 note = row.error
@@ -211,7 +232,11 @@ def extract(
         yield report
 
 
-def _rows(encoders: list[Encoder], task: Task) -> list[tuple[Row, float]]:
+def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
+    return media_hash(media, None, None, clip.language if hears_language(encoder.params) else None)
+
+
+def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]:
     """The row and the seconds of each encoder; several read the file at the same time, decoded once."""
 
     def timed(encoder: Encoder, task: Task) -> tuple[Row, float]:
@@ -219,19 +244,20 @@ def _rows(encoders: list[Encoder], task: Task) -> list[tuple[Row, float]]:
         row = encode_row(encoder, task)
         return row, round(time.perf_counter() - begin, 2)
 
-    path = task.clip.path
-    if len(encoders) < 2 or encoders[0].modality == "text" or path is None:
-        return [timed(encoder, task) for encoder in encoders]
+    if len(encoders) < 2 or encoders[0].modality == "text":
+        return [timed(encoder, task) for encoder, task in zip(encoders, tasks, strict=True)]
+    path = tasks[0].clip.path
+    assert path is not None
     shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
 
-    def one(encoder: Encoder, handle: SharedPath) -> tuple[Row, float]:
+    def one(encoder: Encoder, task: Task, handle: SharedPath) -> tuple[Row, float]:
         try:
             return timed(encoder, replace(task, clip=replace(task.clip, path=handle)))
         finally:
             shared.leave(handle.reader)
 
     with ThreadPoolExecutor(len(encoders)) as threads:  # all at once: each waits for the slowest
-        return list(threads.map(one, encoders, shared.handles()))
+        return list(threads.map(one, encoders, tasks, shared.handles()))
 
 
 def overview(reports: list[ClipReport]) -> Table:

@@ -172,9 +172,20 @@ def footer(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def media_hash(sha256: str | None, start_s: float | None, end_s: float | None) -> str:
-    """`source_sha256` of audio and visual rows: the media's bytes and the part of them that is the clip."""
-    return hashlib.sha256(json.dumps([sha256, start_s, end_s]).encode()).hexdigest()
+def media_hash(
+    sha256: str | None, start_s: float | None, end_s: float | None, language: str | None = None
+) -> str:
+    """`source_sha256` of audio and visual rows: the media's bytes and the part of them that is the clip.
+
+    `language` counts where it chooses the model (`hears_language`).
+    """
+    known = [sha256, start_s, end_s] if language is None else [sha256, start_s, end_s, language]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def hears_language(params: EncoderParams) -> bool:
+    """Whether a clip's language chooses the model of this encoder of sound."""
+    return params.kind == "hf_audio" and isinstance(params.model, dict)
 
 
 def extract_dataset(
@@ -198,7 +209,8 @@ def extract_dataset(
     maker = RowMaker(
         modality, encoder_name, params.encoder(modality, encoder_name), params.media, runtime.device
     )
-    tasks = dataset_tasks(modality, dataset, Path(params.dataset(dataset).root))
+    by_language = hears_language(maker.params)
+    tasks = dataset_tasks(modality, dataset, Path(params.dataset(dataset).root), by_language)
 
     if unknown := runtime.part.clips - tasks.keys():
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
@@ -245,7 +257,7 @@ def _rows(
     return executor.run(maker, tasks, workers=runtime.processes, **limits)
 
 
-def dataset_tasks(modality: str, dataset: str, root: Path) -> dict[str, Task]:
+def dataset_tasks(modality: str, dataset: str, root: Path, by_language: bool = False) -> dict[str, Task]:
     """What an encoder of this modality has to read, by clip id: transcripts for text, else the clip table."""
     if modality == "text":
         rows = read_transcripts(layout.transcript_table(dataset)).to_pylist()
@@ -264,8 +276,9 @@ def dataset_tasks(modality: str, dataset: str, root: Path) -> dict[str, Task]:
                 path=root / row["path"] if row["path"] else None,
                 start_s=row["start_s"],
                 end_s=row["end_s"],
+                language=row["language"] or "en",
             ),
-            media_hash(row["sha256"], row["start_s"], row["end_s"]),
+            media_hash(row["sha256"], row["start_s"], row["end_s"], row["language"] if by_language else None),
             has_source=bool(row["path"]),
         )
         for row in clips.to_pylist()

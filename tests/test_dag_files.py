@@ -74,6 +74,7 @@ DECLARED = {
     "text": {"pipeline/text/hf.py", "models/backbones.py"},
     "audio": {
         "pipeline/audio/librosa33.py",
+        "pipeline/audio/padded.py",
         "models/backbones.py",
         "pipeline/containers.py",
         "pipeline/media.py",
