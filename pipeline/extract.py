@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.checkpoints import pinned_revision
 from pipeline.encoder_params import Pretrained
@@ -28,6 +28,8 @@ from pipeline.transcripts import LABEL, text_hash
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+P = TypeVar("P", bound=Pretrained)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
     return encoder
 
 
-def _pinned(settings: Pretrained) -> Pretrained:
+def _pinned(settings: P) -> P:
     """The settings with the commits that their names mean today, of the languages whose model is here.
 
     Raises
@@ -215,9 +217,7 @@ def extract(
         words = text_hash(spoken.text, spoken.language, spoken.words)
         clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
         for modality, chosen in encoders.items():
-            tasks = [
-                Task(clip, words if modality == "text" else _hash(media, encoder, clip)) for encoder in chosen
-            ]
+            tasks = [Task(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen]
             for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
