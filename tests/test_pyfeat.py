@@ -325,7 +325,7 @@ def test_missing_weights_name_the_repositories(feat: Path) -> None:
             ask()
         message = str(caught.value)
         assert "'mine' needs weights that are not on this machine: py-feat/xgb_au, py-feat/l2cs." in message
-        assert 'python -c "from feat import Detectorv1 as d; d()"' in message
+        assert f"`hf download NAME --cache-dir {feat / 'resources'}`" in message
     build(groups=["pose"]).load()  # does not need them
 
 

@@ -140,9 +140,8 @@ class PyFeat(Encoder):
         if lacking := [name for name, commit in commits.items() if not commit]:
             raise MissingModelError(
                 f"visual encoder {self.name!r} needs weights that are not on this machine: "
-                f"{', '.join(lacking)}. Where the hub can be reached, py-feat fetches them itself: python -c "
-                f'"from {self._module} import {self._class} as d; d()"; elsewhere copy the folders '
-                f"models--py-feat--* of an installation that has them to {folder}"
+                f"{', '.join(lacking)}. Fetch each with `hf download NAME --cache-dir {folder}`, or copy "
+                f"the folders models--py-feat--* of an installation that has them to {folder}"
             )
         return " ".join(f"{name}@{commit}" for name, commit in commits.items())
 
