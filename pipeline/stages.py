@@ -76,7 +76,11 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
 
 @app.command()
 def transcribe(
-    dataset: Dataset, workers: Workers = 0, device: EncoderDevice = "cpu", timeout: Timeout = 600.0
+    dataset: Dataset,
+    workers: Workers = 0,
+    device: EncoderDevice = "cpu",
+    timeout: Timeout = 600.0,
+    fresh: Fresh = False,
 ) -> None:
     """Clip table -> data/transcripts/DATASET.parquet: text of labels, sidecars, subtitles, recognition."""
     from pipeline.clips import read_clips
@@ -94,6 +98,8 @@ def transcribe(
         workers=workers or (1 if device.startswith("cuda") else _workers(0)),  # a model a worker
         device="cpu" if device == "auto" else device,
         timeout_s=timeout,
+        kept=Path(".state/transcripts") / f"{dataset}.jsonl",
+        fresh=fresh,
     )
     write_transcripts(transcripts, layout.transcript_table(dataset))
     print(found)

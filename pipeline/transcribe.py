@@ -23,12 +23,15 @@ import pyarrow as pa
 from models.checkpoints import model_identity
 from pipeline import executor
 from pipeline.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
+from pipeline.heard import Heard
 from pipeline.params import MediaLimits
 from pipeline.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
 from pipeline.transcribe_params import TranscribeParams
 from pipeline.transcripts import LABEL, TRANSCRIPTS
 
 SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
+RESULT = ("text", "language", "source", "words")  # of a clip, what models may change
+KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside the media's bytes
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ def transcribe_dataset(
     workers: int = 1,
     device: str = "cpu",
     timeout_s: float = 600.0,
+    kept: Path | None = None,
+    fresh: bool = False,
 ) -> tuple[pa.Table, TranscribeReport]:
     """Transcripts of a clip table.
 
@@ -146,6 +151,8 @@ def transcribe_dataset(
     clips : the clip table
     root : folder that its paths are relative to
     workers, device, timeout_s : of recognition and alignment; nothing else needs them
+    kept : file of what they gave in earlier runs (heard.py); None = everything is computed
+    fresh : compute also what is kept
 
     Returns
     -------
@@ -159,7 +166,7 @@ def transcribe_dataset(
     for part in (settings.asr, settings.align):
         for model, revision in part.checkpoints():
             model_identity(model, revision)  # refuses what is not pinned or not there, before any work
-    names = ["clip_id", "text", "language", "path", "start_s", "end_s"]
+    rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
     found = {
         row["clip_id"]: read(
             Spoken(
@@ -171,18 +178,35 @@ def transcribe_dataset(
             ),
             row["text"],
         )
-        for row in clips.select(names).to_pylist()
+        for row in rows
     }
-    todo = [clip for clip in found.values() if clip.path is not None and _wanted(clip, settings)]
+    todo = {
+        clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
+    }
+    heard = Heard(kept, settings, limits, device, fresh) if kept is not None and todo else None
+    keys: dict[str, str] = {}
+    if heard is not None:
+        for row in rows:
+            clip = todo.get(row["clip_id"])
+            if clip is None or row["sha256"] is None:
+                continue
+            keys[clip.clip_id] = heard.key(row["sha256"], {name: getattr(clip, name) for name in KNOWN})
+            if (result := heard.find(keys[clip.clip_id])) is not None:
+                found[clip.clip_id] = replace(todo.pop(clip.clip_id), **result)
     if todo:
         maker = ListenerMaker(settings, limits, device)
-        for clip, heard in executor.run(maker, todo, workers=workers, timeout_s=timeout_s):
-            if isinstance(heard, executor.Lost):
-                heard = clip.but(f"not listened to: {heard.reason}", failed=clip.text is None)
-            found[clip.clip_id] = heard
+        for clip, outcome in executor.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
+            if isinstance(outcome, executor.Lost):
+                outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
+            found[clip.clip_id] = outcome
+            if heard is not None and clip.clip_id in keys and outcome.problems == clip.problems:
+                heard.add(keys[clip.clip_id], {name: getattr(outcome, name) for name in RESULT})
+    if heard is not None:
+        heard.tidy()
     ordered = [found[clip_id] for clip_id in sorted(found)]
-    columns = ("clip_id", "text", "language", "source", "words")
-    rows = [{name: getattr(clip, name) for name in columns} for clip in ordered]
+    table = pa.Table.from_pylist(
+        [{name: getattr(clip, name) for name in TRANSCRIPTS.names} for clip in ordered], schema=TRANSCRIPTS
+    )
     report = TranscribeReport(
         dataset,
         dict(Counter(clip.source for clip in ordered)),
@@ -190,7 +214,7 @@ def transcribe_dataset(
         {clip.clip_id: "; ".join(clip.problems) for clip in ordered if clip.problems},
         sum(clip.failed for clip in ordered),
     )
-    return pa.Table.from_pylist(rows, schema=TRANSCRIPTS), report
+    return table, report
 
 
 def read(clip: Spoken, label: str | None) -> Spoken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,6 +309,57 @@ def test_the_stage_takes_the_first_source_that_tells(folder: Path, tmp_path: Pat
     with pytest.raises(TooManyFailedError, match="speech of 1 of 7 clips"):
         report.check(0.1)
     report.check(0.2)
+
+
+def test_a_second_run_listens_only_to_what_is_new(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the file of what was heard, half of its last line torn off by a kill; equal rows each time."""
+    listened: list[str] = []
+
+    def alone(make: Any, items: list[Any], **limits: object) -> Any:
+        """Workers would hide who was listened to."""
+        function = make()
+        for item in items:
+            listened.append(item.clip_id)
+            yield item, function(item)
+
+    def run(ids: str, **settings: Any) -> tuple[list[dict[str, Any]], str]:
+        listened.clear()
+        clips = clip_table(
+            {
+                "clip_id": i,
+                "video_id": i,
+                "split": "train",
+                "language": "en",
+                "path": f"{i}.wav",
+                "sha256": i * 64,
+                "status": "ok",
+            }
+            for i in ids
+        )
+        asked = TranscribeParams(asr=AsrParams(model=str(folder), **settings))
+        table, _ = transcribe_dataset(clips, tmp_path, "toy", asked, LIMITS, kept=kept, fresh=fresh)
+        return table.to_pylist(), "".join(listened)
+
+    monkeypatch.setattr("pipeline.transcribe.executor.run", alone)
+    kept, fresh = tmp_path / "state" / "toy.jsonl", False
+    for seed, name in enumerate("abc"):
+        make_clip(tmp_path / f"{name}.wav", sound=speech(1.0, seed), audio_codec="pcm_s16le")
+    make_clip(tmp_path / "d.wav", sound=np.zeros(RATE, np.float32), audio_codec="pcm_s16le")
+    first, heard = run("abcd")
+    assert heard == "abcd"
+    again, heard = run("abcd")
+    assert heard == "d"  # what gave nothing is tried again
+    assert again == first
+    lines = kept.read_text().splitlines(keepends=True)
+    assert len(lines) == 3
+    kept.write_text("".join(lines)[: -len(lines[-1]) // 2])
+    again, heard = run("abc")
+    assert len(heard) == 1 and again == first[:3]
+    assert run("abc", no_speech=0.9)[1] == "abc"  # other settings
+    fresh = True
+    assert run("abc", no_speech=0.9)[1] == "abc"
 
 
 def test_a_txt_cannot_tell_parts_apart(tmp_path: Path) -> None:

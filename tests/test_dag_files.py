@@ -26,6 +26,7 @@ PLUMBING = {
     "pipeline/errors.py",
     "pipeline/executor.py",
     "pipeline/explain.py",
+    "pipeline/heard.py",
     "pipeline/layout.py",
     "pipeline/logs.py",
     "pipeline/params.py",

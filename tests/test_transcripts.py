@@ -34,6 +34,7 @@ CLIPS = pa.table(
         "path": pa.nulls(3, pa.string()),
         "start_s": pa.nulls(3, pa.float64()),
         "end_s": pa.nulls(3, pa.float64()),
+        "sha256": pa.nulls(3, pa.string()),
     }
 )
 WORDS = [{"text": "hi", "start_s": 0.5, "end_s": 0.75, "score": 0.5}]
