@@ -42,6 +42,7 @@ DOUBT = -1.0  # mean log probability of the tokens below which "no speech" is be
 FRAME_S = 2 * HOP / SAMPLE_RATE  # of the encoder: 20 ms
 PAUSE = SAMPLE_RATE // 10  # samples over which loudness is taken to find a pause
 MEDIAN = 7  # frames of the smoothing
+BOTH, DOWN, RIGHT = range(3)  # steps of a path
 REPLACEMENT = "\ufffd"  # of bytes that are no character
 UNSPACED = {"ja", "lo", "my", "th", "yue", "zh"}  # written without spaces: every character is a word
 
@@ -279,19 +280,18 @@ def cheapest_path(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     m, n = cost.shape
     total = np.full((m + 1, n + 1), np.inf)
     total[0, 0] = 0
-    for i in range(m):
-        # cell j is its cost and the least of the two above and the cell before it: over a row that is a
-        # running minimum of what was paid above less what the row costs up to there
-        above = np.minimum(total[i, :-1], total[i, 1:])
-        along = np.cumsum(cost[i])
-        total[i + 1, 1:] = along + np.minimum.accumulate(above - along + cost[i])
+    for diagonal in range(2, m + n + 1):  # the cells of one do not depend on each other
+        i = np.arange(max(1, diagonal - n), min(m, diagonal - 1) + 1)
+        j = diagonal - i
+        before = np.minimum(np.minimum(total[i - 1, j - 1], total[i - 1, j]), total[i, j - 1])
+        total[i, j] = cost[i - 1, j - 1] + before
     rows, columns = [m - 1], [n - 1]
     while rows[-1] or columns[-1]:
         i, j = rows[-1], columns[-1]
-        steps = (total[i, j], total[i, j + 1], total[i + 1, j])  # both, down, right
-        step = int(np.argmin(steps)) if i and j else 1 if i else 2
-        rows.append(i - (step != 2))
-        columns.append(j - (step != 1))
+        both, down, right = total[i, j], total[i, j + 1], total[i + 1, j]
+        step = RIGHT if right <= min(both, down) else BOTH if both <= down else DOWN
+        rows.append(i - (step != RIGHT))
+        columns.append(j - (step != DOWN))
     return np.array(rows[::-1]), np.array(columns[::-1])
 
 
