@@ -102,6 +102,11 @@ class Encoder(ABC):
         self.device = device
 
     @property
+    def needs_media(self) -> bool:
+        """Whether a clip without its media file fails; encoders of text or of ready tables do without."""
+        return self.modality != "text"
+
+    @property
     @abstractmethod
     def dim(self) -> int:
         """Number of columns of the features."""

@@ -66,8 +66,6 @@ class Task:
 
     clip: Clip
     source_sha256: str
-    has_source: bool = True
-    """False where the media file is missing"""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class RowMaker:
 def encode_row(encoder: Encoder, task: Task) -> Row:
     """The row of one clip, whatever happens: ok, absent or failed with a reason."""
     began = time.perf_counter()
-    outcome = guarded(task, lambda: encoder.encode(task.clip))
+    outcome = guarded(encoder, task, lambda: encoder.encode(task.clip))
     row = outcome if isinstance(outcome, Row) else encoded_row(encoder, task, outcome)
     log.debug(
         "%s %s: %s, %d frames, %.2f s%s",
@@ -106,7 +104,7 @@ def encode_row(encoder: Encoder, task: Task) -> Row:
     return row
 
 
-def guarded(task: Task, work: Callable[[], T]) -> T | Row:
+def guarded(encoder: Encoder, task: Task, work: Callable[[], T]) -> T | Row:
     """What `work` gives of a clip, or the clip's row where it is absent or fails.
 
     Raises
@@ -114,7 +112,7 @@ def guarded(task: Task, work: Callable[[], T]) -> T | Row:
     MsaError : the encoder as a whole cannot work
     """
     clip_id, source = task.clip.clip_id, task.source_sha256
-    if not task.has_source:
+    if encoder.needs_media and task.clip.path is None:
         return Row(clip_id, source, FAILED, "missing media: the clip table says which file was looked for")
     try:
         return work()
@@ -279,7 +277,6 @@ def dataset_tasks(modality: str, dataset: str, root: Path, by_language: bool = F
                 language=row["language"] or "en",
             ),
             media_hash(row["sha256"], row["start_s"], row["end_s"], row["language"] if by_language else None),
-            has_source=bool(row["path"]),
         )
         for row in clips.to_pylist()
     }

@@ -42,7 +42,7 @@ class Preparer:
         encoder = self.maker.build()
         assert isinstance(encoder, BatchEncoder)
         encoder.load_preparer()
-        return lambda task: guarded(task, lambda: encoder.prepare(task.clip))
+        return lambda task: guarded(encoder, task, lambda: encoder.prepare(task.clip))
 
 
 def rows_in_batches(

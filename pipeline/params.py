@@ -110,6 +110,8 @@ class JobParams(Section):
     dataset: str
     encoder: str
     kind: str
+    source: str = "data/features/none"
+    """of a visual job: folder of tables that openface reads (its `csv`), so that DVC sees a change"""
 
 
 class Jobs(Section):

@@ -81,7 +81,8 @@ def shorten(
     if SUCCESS in names:  # also where it is not among the chosen columns
         real = features[:, names.index(SUCCESS)] > 0
     if columns != names:
-        features = features[:, [names.index(name) for name in columns]]
+        place = {name: column for column, name in enumerate(names)}
+        features = features[:, [place[name] for name in columns]]
     if len(features) > steps and entry["shorten"] == "pool":
         return pool(features, steps, real)
     return features[:steps].astype(np.float32), real[:steps]

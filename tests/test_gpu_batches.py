@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import gpu_batches
+from pipeline.encoder_params import FaceMesh as FaceMeshParams
+from pipeline.encoder_params import OpenFace as OpenFaceParams
 from pipeline.encoder_params import TransformerText
 from pipeline.encoders import BatchEncoder, Clip, Encoded, Prepared
 from pipeline.errors import AbsentError, ClipError, MissingModelError
@@ -21,6 +22,8 @@ from pipeline.extraction import RowMaker, Task, encode_row
 from pipeline.gpu_batches import Budget, padded_steps, rows_in_batches
 from pipeline.params import MediaLimits
 from pipeline.shards import Row
+from pipeline.visual.facemesh import FaceMesh
+from pipeline.visual.openface import OpenFace
 
 TEXTS = ["It was great.", "No.", "", "I would not go there again, not for all the money in the world.", "Hm"]
 
@@ -135,9 +138,10 @@ def test_lost_workers_and_useless_encoders(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_missing_media_are_a_row() -> None:
-    task = replace(tasks(["a"])[0], has_source=False)
-    encoder = Small("small", TransformerText(), MediaLimits())
-    assert encode_row(encoder, task).error.startswith("missing media")
+    encoder = FaceMesh("mesh", FaceMeshParams(), MediaLimits())
+    assert encode_row(encoder, tasks(["a"])[0]).error.startswith("missing media")
+    tables = OpenFace("of", OpenFaceParams(csv="tables"), MediaLimits())
+    assert not tables.needs_media
 
 
 @pytest.mark.gpu

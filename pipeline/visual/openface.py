@@ -99,6 +99,10 @@ class OpenFace(Encoder):
         known = super().provenance
         return {**known, "params": {**known["params"], "binary": None, "csv": None}}
 
+    @property
+    def needs_media(self) -> bool:
+        return self.params.csv is None
+
     def load(self) -> None:
         if self.params.csv is not None:
             self._csv_folder()

@@ -153,13 +153,12 @@ def sample_of_batches(split: Split, size: int, number: int) -> list[Tensor]:
 class Trainer:
     """A method with its optimisers, and the step of pipeline/train.py in either precision."""
 
-    def __init__(self, method: Method, device: str = "cpu", compiled: bool = False):
+    def __init__(self, method: Method, device: str = "cpu"):
         self.method = method
         self.weights = active_weights(method)
         method.active_terms = frozenset(self.weights)
         self.fabrics = {precision: open_fabric(device, precision) for precision in ("fp32", "bf16")}
-        forward = torch.compile(method, dynamic=True) if compiled else method
-        self.models = {name: fabric.setup_module(forward) for name, fabric in self.fabrics.items()}
+        self.models = {name: fabric.setup_module(method) for name, fabric in self.fabrics.items()}
         self.optimizer = open_optimizer(method.parameter_groups(), method.config.training)
         groups = method.estimator_groups()
         self.estimators = torch.optim.Adam(groups, fused=True) if groups else None

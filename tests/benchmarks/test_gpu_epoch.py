@@ -1,7 +1,4 @@
-"""An epoch of each method on a GPU, and how much of it is spent beside the model (`make bench`).
-
-`compiled` is `torch.compile` of the forward pass, for batches of any length; losses stay as they are.
-"""
+"""An epoch of each method on a GPU, and how much of it is spent beside the model (`make bench`)."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi, sample_of_batches
+from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi
 
 from models import METHODS
 from pipeline.batches import shuffled_batches
@@ -22,7 +19,6 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.gpu, pytest.mark.shared]
 
 ROUNDS = 2
 MOST_BATCHES = 16  # of an epoch that are timed
-CLOSE = 1e-5  # of compiled predictions to eager ones, in fp32
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -34,17 +30,17 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize(("name", "compiled"), [*((name, False) for name in METHODS), ("misr", True)])
-def test_epoch(name: str, compiled: bool, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """1284 clips in bf16, in batches of the paper's size; some of an epoch's batches, in random order, stand for
-    it. Beside forward, losses and backward it has the gathering of batches, estimators, clipping and optimiser.
+@pytest.mark.parametrize("name", METHODS)
+def test_epoch(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1284 clips in bf16, in batches of the paper's size; some of its batches, in random order, stand for an
+    epoch. Beside forward, losses and backward it has gathering of batches, estimators, clipping, optimiser.
     """
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     device = "cuda"
     with reproducible(0, torch.device(device)):
         method = full_size(name, FRAMES[name])
-        trainer = Trainer(method, device, compiled)
+        trainer = Trainer(method, device)
         split = mosi(shared, method, FRAMES[name], device)
         size = method.config.training.batch_size
         order = torch.Generator().manual_seed(0)
@@ -65,22 +61,6 @@ def test_epoch(name: str, compiled: bool, shared: Path, capsys: pytest.CaptureFi
     whole = statistics.median(spent for spent, _ in found) * len(rows) / len(chosen)
     beside = statistics.median(1 - alone / spent for spent, alone in found)
     with capsys.disabled():
-        title = f"{name}, compiled" if compiled else name
-        print(f"\n{title}: {len(split)} clips in batches of {size}: {whole:.1f} s an epoch, ", end="")
+        print(f"\n{name}: {len(split)} clips in batches of {size}: {whole:.1f} s an epoch, ", end="")
         print(f"{beside:.0%} beside the model's forward and backward")
     assert all(parameter.isfinite().all() for parameter in method.parameters())
-
-
-def test_compiled_predictions_are_the_same(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """MISR in fp32 and in evaluation, on batches of short, middling and long clips."""
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    with reproducible(0, torch.device("cuda")), torch.no_grad():
-        method = full_size("misr", FRAMES["misr"]).eval().to("cuda")
-        split = mosi(shared, method, FRAMES["misr"], "cuda")
-        fast = torch.compile(method, dynamic=True)
-        batches = [split.batch(rows) for rows in sample_of_batches(split, 16, 3)]
-        apart = max(float((fast(b).prediction - method(b).prediction).abs().max()) for b in batches)
-    with capsys.disabled():
-        print(f"\nmisr: compiled and eager predictions differ by at most {apart:.1e}")
-    assert apart <= CLOSE
