@@ -6,6 +6,7 @@ files are `<modality>-<encoder>.parquet`, and they share one decoding pass.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,17 @@ class ClipReport:
         failed = [report.note for report in self.modalities if report.status == FAILED]
         notes = failed or [report.note for report in self.modalities]
         return "; ".join(dict.fromkeys(note.removeprefix(f"{Path(self.video).name}: ") for note in notes))
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What is to be said of the clip -> of which modalities; without the clip's name."""
+        found: dict[str, list[str]] = {}
+        for item in self.modalities:
+            for part in filter(None, item.note.split("; ")):
+                remark = part.removeprefix(f"{Path(self.video).name}: ")
+                if item.modality not in found.setdefault(remark, []):
+                    found[remark].append(item.modality)
+        return {remark: ", ".join(who) for remark, who in found.items()}
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -261,24 +273,30 @@ def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]
 
 
 def overview(reports: list[ClipReport]) -> Table:
-    """A line a file: what became of each encoder's features, and what a reader should know."""
+    """A line a file: what became of each encoder's features, and what a reader should know.
+
+    What is said of every file is said once, below.
+    """
     from rich.markup import escape
     from rich.table import Table
 
     names = [f"{item.modality} {item.encoder}" for item in reports[0].modalities]
-    shown = Table("file", *map(escape, names), "note")
-    for report in reports:
-        notes: dict[str, list[str]] = {}
-        for item in report.modalities:
-            if item.note:
-                notes.setdefault(item.note.removeprefix(f"{Path(report.video).name}: "), []).append(
-                    item.modality
-                )
-        said = "; ".join(f"{', '.join(dict.fromkeys(who))}: {note}" for note, who in notes.items())
+    folder = Path(os.path.commonpath([Path(report.video).parent for report in reports]))
+    remarks = [report.remarks for report in reports]
+    common = set.intersection(*(set(found.items()) for found in remarks))
+    caption = "; ".join(f"{who}: {remark}" for remark, who in remarks[0].items() if (remark, who) in common)
+    shown = Table(
+        *("file", *map(escape, names), "note"),
+        title=escape(str(folder)),
+        caption=escape(f"all files: {caption}") if caption else None,
+    )
+    for report, found in zip(reports, remarks, strict=True):
+        said = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
         cells = [
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
-        shown.add_row(escape(report.video), *cells, escape(said))
+        name = str(Path(report.video).relative_to(folder))
+        shown.add_row(escape(name), *cells, escape("; ".join(said)))
     return shown
 
 

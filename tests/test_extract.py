@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,9 +18,9 @@ from media_factory import make_clip, tone
 
 from pipeline import extract as extract_module
 from pipeline.errors import MsaError
-from pipeline.extract import plan
+from pipeline.extract import ClipReport, ModalityReport, overview, plan
 from pipeline.features import FeatureStore
-from pipeline.shards import Row, read_rows
+from pipeline.shards import ABSENT, FAILED, OK, Row, read_rows
 
 CLI = str(Path(sys.executable).parent / "msa-cli")
 
@@ -320,3 +321,25 @@ def test_reason_names_failures_before_absences() -> None:
         entry("visual", "facemesh", "failed", 0, 9, 0.0, "clip.mp4: the file is empty"),
     ]
     assert report.reason == "the file is empty" and not report.gave_something
+
+
+def test_a_folder_is_one_table_with_a_line_a_file() -> None:
+    from rich.console import Console
+
+    def report(name: str, note: str) -> ClipReport:
+        items = [
+            ModalityReport("text", "minilm", ABSENT, 0, 384, 0.0, "no transcript; give one"),
+            ModalityReport("audio", "librosa33", FAILED if note else OK, 0, 33, 0.1, note),
+            ModalityReport("visual", "facemesh", OK, 75, 369, 0.1, ""),
+        ]
+        return ClipReport(f"/clips/{name}", "out", items)
+
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(overview([report("a/1.mp4", ""), report("b/2.mp4", "2.mp4: the file is empty")]))
+    lines = console.export_text().splitlines()
+    assert lines[0].strip() == "/clips"
+    (first,) = (line for line in lines if "a/1.mp4" in line)
+    (second,) = (line for line in lines if "b/2.mp4" in line)
+    assert "75 x 369" in first and "transcript" not in first
+    assert "failed" in second and "audio: the file is empty" in second and "2.mp4:" not in second
+    assert "all files: text: no transcript; text: give one" in lines[-1]
