@@ -108,6 +108,11 @@ def is_hub_id(model: str) -> bool:
     return looks_so and model != BUNDLED and not Path(model).is_dir()
 
 
+def is_unpinned(model: str, revision: str | None) -> bool:
+    """Whether a hub's model has no commit that says which weights are meant."""
+    return is_hub_id(model) and not _is_commit(revision)
+
+
 def _is_commit(revision: str | None) -> bool:
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
@@ -265,7 +270,7 @@ def model_identity(
     MissingModelError : files of a folder are missing
     """
     if is_hub_id(model):
-        if not _is_commit(revision):
+        if is_unpinned(model, revision):
             cached = _cached_folder(model, revision)
             known = f"; the local cache has {cached.name}" if cached else ""
             raise ParamsError(

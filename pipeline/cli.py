@@ -71,6 +71,9 @@ def extract(
 
     Example: msa-cli extract --video clip.mp4 --text "It was great."
     """
+    from pipeline.executor import THREADS
+
+    os.environ.update(THREADS)  # before NumPy is there: the same sums, and so the same bytes, as in the DAG
     from rich.console import Console
     from rich.progress import track
 

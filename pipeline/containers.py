@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ClipError
+from pipeline.errors import ClipError, MachineTroubleError
 from pipeline.params import MediaLimits
 
 # libav's demuxers of plain media files; hls, concat, sdp and the like would open other files
@@ -47,6 +47,8 @@ def open_media(path: Path) -> Iterator[Any]:
     except PermissionError as error:
         raise ClipError(f"{path.name}: cannot be read: permission denied") from error
     except (av.error.FFmpegError, UnicodeError) as error:
+        if isinstance(error, OSError | MemoryError):
+            check_readable(path, error)
         with open(path, "rb") as file:
             is_mp4 = file.read(8)[4:] == b"ftyp"
         reason = (
@@ -189,13 +191,32 @@ def decoded(container: Any, stream: Any, health: Health) -> Iterator[Any]:
             if packet.stream.index != stream.index:
                 continue
             output = packet.decode()
-        except FFmpegError:
+        except FFmpegError as error:
+            if isinstance(error, OSError | MemoryError):
+                check_readable(Path(container.name.removeprefix("file:")), error)
             health.damaged += 1
             in_a_row += 1
             packets = container.demux()  # an error ends the generator, not the file
         else:
             in_a_row = 0
             yield from output
+
+
+def check_readable(path: Path, error: BaseException) -> None:
+    """Tell a disk's or a machine's trouble from a damaged file: only the latter can be read to its end.
+
+    Raises
+    ------
+    MachineTroubleError : memory has run out, or the bytes cannot be read
+    """
+    if isinstance(error, MemoryError):
+        raise MachineTroubleError(f"{path.name}: out of memory while decoding") from error
+    try:
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+    except OSError as trouble:
+        raise MachineTroubleError(f"{path.name}: reading fails ({trouble.strerror})") from trouble
 
 
 def report_damage(container: Any, window: Window, health: Health, what: str, notes: list[str] | None) -> None:

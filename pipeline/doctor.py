@@ -110,6 +110,8 @@ def _encoders(params: Params) -> list[Check]:
                     continue
                 except MsaError as error:
                     needs = [str(error)]
+                except Exception as error:  # a library that is broken here
+                    needs = [f"mending: {type(error).__name__}: {error}".splitlines()[0]]
             wanted = any(job.encoder == name for job in getattr(params.jobs, modality).values())
             level = "error" if wanted else "note"
             checks.append(Check(level, f"{modality} encoder {name}", f"needs {'; '.join(needs)}"))

@@ -194,7 +194,22 @@ EncoderParams = (
 
 
 # --------------------------------------------------------------------------------------------------- presets
-BERT_COMMIT = "86b5e0934494bd15c9632b12f734a8a67f723594"
+COMMITS: dict[str, str | None] = {  # None: not known where this was written; `msa-cli fetch --pin` finds it
+    "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
+    "google-bert/bert-base-chinese": "8f23c25b06e129b6c986331a13d8d025a92cf0ea",
+    "google-bert/bert-large-uncased": "6da4b6a26a1877e173fca3225479512db81a5e5b",
+    "FacebookAI/roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+    "FacebookAI/roberta-large": "722cf37b1afa9454edce342e7895e588b6ff1d59",
+    "hfl/chinese-roberta-wwm-ext": "5c58d0b8ec1d9014354d691c538661bf00bfdb44",
+    "facebook/data2vec-text-base": None,
+    "microsoft/deberta-v3-base": "8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
+    "facebook/hubert-base-ls960": "dba3bb02fda4248b6e082697eee756de8fe8aa8a",
+    "TencentGameMate/chinese-hubert-base": None,
+    "facebook/data2vec-audio-base": None,
+    "facebook/data2vec-audio-large-960h": None,
+    "facebook/wav2vec2-base": "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+    "microsoft/wavlm-base-plus": "4c66d4806a428f2e922ccfa1a962776e232d487b",
+}
 
 
 def text_presets() -> dict[str, TextEncoder]:
@@ -207,11 +222,8 @@ def text_presets() -> dict[str, TextEncoder]:
         "data2vec_text": "facebook/data2vec-text-base",
         "deberta": "microsoft/deberta-v3-base",
     }
-    pinned = {"bert": {"en": BERT_COMMIT, "zh": None}}
-    return {
-        "minilm": TransformerText(),
-        **{name: TransformerText(model=model, revision=pinned.get(name)) for name, model in models.items()},
-    }
+    presets = {name: TransformerText(model=model, revision=_commits(model)) for name, model in models.items()}
+    return {"minilm": TransformerText(), **presets}
 
 
 def audio_presets() -> dict[str, AudioEncoder]:
@@ -223,12 +235,16 @@ def audio_presets() -> dict[str, AudioEncoder]:
         "wav2vec2": "facebook/wav2vec2-base",
         "wavlm": "microsoft/wavlm-base-plus",
     }
-    return {
-        "librosa33": Librosa33(),
-        "waveform16k": Waveform16k(),
-        "egemaps": OpenSmile(),
-        **{name: TransformerAudio(model=model) for name, model in models.items()},
+    presets = {
+        name: TransformerAudio(model=model, revision=_commits(model)) for name, model in models.items()
     }
+    return {"librosa33": Librosa33(), "waveform16k": Waveform16k(), "egemaps": OpenSmile(), **presets}
+
+
+def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
+    if isinstance(model, str):
+        return COMMITS[model]
+    return {language: COMMITS[name] for language, name in model.items()}
 
 
 def visual_presets() -> dict[str, VisualEncoder]:

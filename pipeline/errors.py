@@ -59,6 +59,12 @@ class ClipTimeoutError(ClipError):
     transient = True
 
 
+class MachineTroubleError(ClipError):
+    """A disk, a mount or the memory failed, not the clip."""
+
+    transient = True
+
+
 class AbsentError(ClipError):
     """The source does not have the modality (no audio track, no transcript): an `absent` row."""
 

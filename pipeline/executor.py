@@ -29,6 +29,8 @@ THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 ATTEMPTS = 2
+LOADING_S = 900.0  # a worker may take to load its encoder
+FAILED_STARTS = 5  # in a row, of workers that take the place of dead ones
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def run(
     context = multiprocessing.get_context("spawn")
     pool: list[Worker] = []
     left = len(items)
+    any_ready, failed_starts = False, 0
     try:
         with _environment(THREADS):
             pool = [_start(context, make) for _ in range(min(workers, len(items)))]
@@ -90,7 +93,7 @@ def run(
                 if worker.pipe in events and (message := _receive(worker)) is not None:
                     kind, value = message
                     if kind == "ready":
-                        worker.ready = True
+                        worker.ready = any_ready = True
                     elif kind == "refused":
                         raise value
                     else:
@@ -98,13 +101,19 @@ def run(
                         worker.item, left = None, left - 1
                     continue
                 hung = worker.item is not None and time.monotonic() - worker.since > timeout_s
-                if not hung and worker.process.is_alive():
+                stuck = not worker.ready and time.monotonic() - worker.since > LOADING_S
+                if not hung and not stuck and worker.process.is_alive():
                     continue
-                if not worker.ready:
-                    raise MsaError(
-                        f"a worker ended with exit code {worker.process.exitcode} while loading its encoder; "
-                        "try it alone with MSA_WORKERS=1 and see whether memory suffices"
-                    )
+                if worker.ready:
+                    failed_starts = 0
+                else:
+                    failed_starts += 1
+                    if not any_ready or failed_starts > FAILED_STARTS:
+                        ended = f"ended with exit code {worker.process.exitcode}"
+                        raise MsaError(
+                            f"a worker {f'took over {LOADING_S:g} s' if stuck else ended} while loading its "
+                            "encoder; try it alone with MSA_WORKERS=1 and see whether memory suffices"
+                        )
                 reason = f"took longer than {timeout_s:g} s" if hung else _death(worker)
                 _end(worker)
                 with _environment(THREADS):
@@ -127,7 +136,7 @@ def _start(context: Any, make: Callable[[], Any]) -> Worker:
     process = context.Process(target=_work, args=(theirs, make), daemon=True)
     process.start()
     theirs.close()  # so that the worker's death, or ours, ends the pipe
-    return Worker(process, ours)
+    return Worker(process, ours, since=time.monotonic())
 
 
 def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:

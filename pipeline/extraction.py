@@ -112,7 +112,10 @@ def guarded(encoder: Encoder, task: Task, work: Callable[[], T]) -> T | Row:
     MsaError : the encoder as a whole cannot work
     """
     clip_id, source = task.clip.clip_id, task.source_sha256
-    if encoder.needs_media and task.clip.path is None:
+    path = task.clip.path
+    if encoder.needs_media and path is not None and not path.exists():
+        return Row(clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?")
+    if encoder.needs_media and path is None:
         return Row(clip_id, source, FAILED, "missing media: the clip table says which file was looked for")
     try:
         return work()
@@ -120,10 +123,14 @@ def guarded(encoder: Encoder, task: Task, work: Callable[[], T]) -> T | Row:
         return failed_row(task, error)
     except MemoryError:
         return Row(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
+    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
+        return Row(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
     except MsaError:
         raise  # the encoder as a whole cannot work
     except Exception as error:  # a library's own: the clip's fault until shown otherwise
-        return Row(clip_id, source, FAILED, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))
+        return Row(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
 
 
 def failed_row(task: Task, error: ClipError) -> Row:
@@ -252,7 +259,9 @@ def _rows(
         from pipeline.gpu_batches import rows_in_batches
 
         return rows_in_batches(maker, tasks, workers=runtime.processes, **limits)
-    return executor.run(maker, tasks, workers=runtime.processes, **limits)
+    # other models would all lie on the one GPU at once
+    processes = (runtime.workers or 1) if encoder.device.startswith("cuda") else runtime.processes
+    return executor.run(maker, tasks, workers=processes, **limits)
 
 
 def dataset_tasks(modality: str, dataset: str, root: Path, by_language: bool = False) -> dict[str, Task]:

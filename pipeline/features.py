@@ -7,18 +7,23 @@ whole, so that its bytes do not depend on the history. One added clip rewrites o
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import heapq
+import os
 import re
+import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
+from pipeline.errors import FormatError, IncompleteError, MsaError, ParamsError, TooManyFailedError
 from pipeline.shards import (
     FAILED,
     Features,
@@ -71,8 +76,9 @@ class Update:
             more = f"\n  ... and {len(self.failed) - 20} more" if len(self.failed) > 20 else ""
             raise TooManyFailedError(
                 f"{len(self.failed)} of {self.total} clips failed, more than max_failed_fraction = "
-                f"{max_failed_fraction:g} in params.yaml; all others were written. Mend or remove them, "
-                f"or raise the fraction:\n{listed}{more}"
+                f"{max_failed_fraction:g} in params.yaml; all others were written. Mend or remove them "
+                "(MSA_RETRY_FAILED=1 or --retry-failed tries them again), or raise the fraction:\n"
+                f"{listed}{more}"
             )
 
 
@@ -188,9 +194,34 @@ class FeatureStore:
         retry_failed : compute failed rows again, not only transient ones
         on_plan : called with (kept, to compute) before the work begins
         """
+        with self._alone(part):
+            return self._updated(wanted, meta, shards, compute, part, fresh, retry_failed, on_plan)
+
+    def _updated(
+        self,
+        wanted: dict[str, str],
+        meta: dict[str, Any],
+        shards: int,
+        compute: Callable[[list[str]], Iterable[Row]],
+        part: Part,
+        fresh: bool,
+        retry_failed: bool,
+        on_plan: Callable[[int, int], None] | None,
+    ) -> Update:
         whole = part == EVERYTHING
-        if whole and not fresh:
-            self._reshard(meta, shards)
+        if whole and fresh:
+            for path in self.files():  # if this run is killed, the next goes on where it stopped
+                path.unlink()
+        ledgers = {path.name: _ledger(path, meta) for path in self.files()}
+        if whole and self._reshard(meta, shards, ledgers):
+            ledgers = {path.name: _ledger(path, meta) for path in self.files()}
+        if part.clips:
+            others = [name for name, found in ledgers.items() if found is None]
+            if others:
+                raise ParamsError(
+                    f"--only: {self.folder / others[0]} was made with other settings (or is damaged) and "
+                    "would lose its other clips; run the stage without --only"
+                )
         members: dict[int, set[str]] = defaultdict(set)
         for clip_id in wanted:
             members[bucket_of(clip_id, shards)].add(clip_id)
@@ -198,11 +229,12 @@ class FeatureStore:
         missing: dict[int, set[str]] = {}  # of the shards that must be written
         for bucket in part.buckets(shards):
             anew = members[bucket] & part.clips if part.clips else members[bucket] if fresh else set()
-            found = None if fresh and not part.clips else _ledger(self.folder / shard_name(bucket), meta)
+            found = None if fresh and not part.clips else ledgers.get(shard_name(bucket))
             kept[bucket] = {
                 clip_id: row
                 for clip_id, row in (found or {}).items()
-                if clip_id in members[bucket] - anew and _keeps(row, wanted[clip_id], retry_failed)
+                if clip_id in members[bucket] - anew
+                and (bool(part.clips) or _keeps(row, wanted[clip_id], retry_failed))
             }
             lacking = members[bucket] - set(kept[bucket])
             todo = lacking & part.clips if part.clips else lacking
@@ -262,12 +294,34 @@ class FeatureStore:
                     write(open_bucket)
                 last_flush = time.monotonic()
 
-    def _reshard(self, meta: dict[str, Any], shards: int) -> None:
-        """Move rows that were made with these settings for another number of shards: no clip is computed."""
-        ledgers = {path: _ledger(path, meta) or {} for path in self.files()}
+    @contextmanager
+    def _alone(self, part: Part) -> Iterator[None]:
+        """Nobody else may work on the same rows; shares of several machines (`step`) go together."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        share = fcntl.LOCK_SH if part.step > 1 and not part.clips else fcntl.LOCK_EX
+        with (self.folder.parent / f".{self.folder.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, share | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    yield  # a file system without locks
+                    return
+                raise MsaError(
+                    f"{self.folder}: another run is at work on these features; wait for it, or end it"
+                ) from error
+            yield
+
+    def _reshard(self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, Row] | None]) -> bool:
+        """Move rows that were made with these settings for another number of shards: no clip is computed.
+
+        A killed run loses at most the rows that it was about to write: the next one computes them.
+        """
+        for left in self.folder.glob(".resharding-*"):
+            shutil.rmtree(left)
+        ledgers = {self.folder / name: ledger or {} for name, ledger in found.items()}
         clips = {(path, clip_id) for path, ledger in ledgers.items() for clip_id in ledger}
         if all(path.name == shard_name(bucket_of(clip_id, shards)) for path, clip_id in clips):
-            return
+            return False
         with TemporaryDirectory(prefix=".resharding-", dir=self.folder) as temporary:
             for bucket in range(shards):  # one new shard in memory at a time, at the price of reading again
                 rows: dict[str, Row] = {}
@@ -275,12 +329,22 @@ class FeatureStore:
                     mine = [clip_id for clip_id in ledger if bucket_of(clip_id, shards) == bucket]
                     if mine:
                         old = read_rows(path).rows
-                        rows |= {clip_id: old[clip_id] for clip_id in mine}
+                        rows |= {clip_id: _own(old[clip_id]) for clip_id in mine}
                 write_rows(Path(temporary) / shard_name(bucket), rows.values(), meta)
+            made = {path.name for path in Path(temporary).iterdir()}
+            for name in sorted(made):
+                os.replace(Path(temporary) / name, self.folder / name)
             for path in ledgers:
-                path.unlink()
-            for path in Path(temporary).iterdir():
-                path.rename(self.folder / path.name)
+                if path.name not in made:
+                    path.unlink()
+        return True
+
+
+def _own(row: Row) -> Row:
+    """The row with memory of its own: as it is read, it holds that of its whole shard."""
+    arrays = ("features", "times", "token_ids", "char_start", "char_end")
+    copies = {name: value.copy() for name in arrays if (value := getattr(row, name)) is not None}
+    return replace(row, **copies)
 
 
 def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, Row] | None:

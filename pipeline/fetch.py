@@ -142,6 +142,10 @@ def fetch(wanted: Wanted, into: Path) -> Fetched:
         assert commit is not None
         names = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
         chosen = sorted({name for part in PARTS for name in members(names, part)})
+        (folder / NOTE).unlink(missing_ok=True)  # an interrupted fetch must not pass for the one before
+        for left in folder.glob("*"):
+            if left.is_file() and left.name not in chosen:
+                left.unlink()
         snapshot_download(wanted.model, revision=commit, allow_patterns=chosen, local_dir=folder)
     except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

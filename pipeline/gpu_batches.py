@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import executor
 from pipeline.encoders import BatchEncoder, Encoded, Prepared
-from pipeline.errors import ClipError
+from pipeline.errors import ClipError, MsaError
 
 if TYPE_CHECKING:
     from pipeline.extraction import RowMaker, Task
     from pipeline.shards import Row
 
 WINDOW = 512  # clips that are sorted together; also how far the workers may be ahead
+WINDOW_STEPS = 1 << 28  # tokens or samples that wait at most: 1 GiB of sound
 FIRST_STEPS = 65_536  # padded steps of the first batch; half a MiB of token ids, four seconds of sound
 GROWTH = 4.0  # of a batch over the largest that is known to fit
 SHARE = 0.5  # of the free memory that the model may take: attention costs more than steps alone tell
@@ -69,11 +70,14 @@ def rows_in_batches(
             batch = budget.batch(waiting)
             try:
                 outcomes = _infer(encoder, [prepared for _, prepared in batch])
-            except _out_of_memory():
+            except MsaError:
+                raise
+            except Exception as error:  # no room, or a library's own: the batch's fault until one clip alone
                 budget.shrink(batch)
                 if len(batch) > 1:
                     continue
-                outcomes = [OutOfMemory("one clip alone does not fit into the GPU's memory")]
+                reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                outcomes = [GpuError(f"the model fails on this clip alone: {reason}")]
             else:
                 budget.learn(batch)
             del waiting[-len(batch) :]
@@ -88,13 +92,13 @@ def rows_in_batches(
             waiting.append((task, prepared))
         else:  # failed or absent already, or its worker was lost
             yield task, prepared
-        if len(waiting) >= WINDOW:
+        if len(waiting) >= WINDOW or sum(prepared.steps for _, prepared in waiting) > WINDOW_STEPS:
             yield from flush()
     yield from flush()
 
 
-class OutOfMemory(ClipError):
-    """The model's memory does not suffice for one clip."""
+class GpuError(ClipError):
+    """The model cannot do one clip alone: its memory does not suffice, or a library fails."""
 
     transient = True
 
@@ -149,12 +153,6 @@ def _infer(encoder: BatchEncoder, batch: list[Prepared]) -> list[Encoded | ClipE
     outcomes = encoder.infer(batch)
     assert len(outcomes) == len(batch)
     return outcomes
-
-
-def _out_of_memory() -> type[BaseException]:
-    import torch
-
-    return torch.OutOfMemoryError
 
 
 def _ahead(source: Iterator[Any]) -> Iterator[Any]:

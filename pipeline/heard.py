@@ -48,8 +48,11 @@ class Heard:
             "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
         }
         self._known: dict[str, str] = {}
-        if not fresh and file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+        self._whole = True  # the file ends with a whole line
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            self._whole = not lines or lines[-1].endswith("\n")
+            for line in [] if fresh else lines:
                 key, _, result = line.partition("\t")
                 if result.endswith("\n"):  # else the run was killed while it wrote
                     self._known[key] = line
@@ -64,8 +67,11 @@ class Heard:
         line = self._known.get(key)
         if line is None:
             return None
+        try:
+            result: dict[str, Any] = json.loads(line.partition("\t")[2])
+        except ValueError:  # half a line, of a run that was killed
+            return None
         self._used[key] = line
-        result: dict[str, Any] = json.loads(line.partition("\t")[2])
         return result
 
     def add(self, key: str, result: dict[str, Any]) -> None:
@@ -74,7 +80,8 @@ class Heard:
         self._used[key] = line
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(line)
+            file.write(line if self._whole else "\n" + line)
+        self._whole = True
 
     def tidy(self) -> None:
         """Drop what this run did not ask for; called at its end."""

@@ -32,6 +32,7 @@ from pipeline.transcribe_params import TranscribeParams
 
 PARAMS_FILE = "params.yaml"
 NONE = "none"  # no features of this modality
+NO_TABLES = "data/features/none"  # an empty folder
 LARGEST_SEED = 2**63  # torch's generators take no larger one
 RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
 
@@ -110,7 +111,7 @@ class JobParams(Section):
     dataset: str
     encoder: str
     kind: str
-    source: str = "data/features/none"
+    source: str = NO_TABLES
     """of a visual job: folder of tables that openface reads (its `csv`), so that DVC sees a change"""
 
 
@@ -245,7 +246,18 @@ class Params(Section):
                         f"{where}.kind is {job.kind!r}, but {modality}.{job.encoder}.kind is "
                         f"{encoders[job.encoder].kind!r}; make them equal"
                     )
+                if modality == "visual":
+                    self._check_source(where, job)
         return self
+
+    def _check_source(self, where: str, job: JobParams) -> None:
+        """DVC looks `source` up, and must see the tables that the encoder reads."""
+        tables = getattr(self.visual[job.encoder], "csv", None) or NO_TABLES
+        if "source" not in job.model_fields_set or job.source != tables:
+            raise ValueError(
+                f"{where}.source is {job.source!r} or missing; write {tables!r}, what visual.{job.encoder} "
+                "reads, so that DVC sees when it changes"
+            )
 
     def dataset(self, name: str) -> DatasetParams:
         """The dataset of that name, or an error that lists the names."""

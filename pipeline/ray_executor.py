@@ -1,6 +1,6 @@
 """Clips to Ray actors and rows back: the executor for several machines (extra `ray`).
 
-An actor holds the encoder, loaded once; a task is the missing clips of one shard. A task whose actor is lost
+An actor holds the encoder, loaded once; a task is a few missing clips of one shard. One whose actor is lost
 (or that takes longer than its clips may) is given out once more, clip by clip, so that the clip that kills
 its worker is found; a clip that does so again is a transient failure. Rows are written by the process that
 asked, with the same code as with local workers, so that the shards are equal byte for byte on CPU.
@@ -23,6 +23,8 @@ from typing import Any
 from pipeline.errors import MissingDependencyError, MsaError
 from pipeline.executor import ATTEMPTS, THREADS, Item, Lost, Result
 from pipeline.logs import configure
+
+CLIPS = 8  # of a task: a clip that hangs holds up no more than these
 
 
 @dataclass
@@ -69,10 +71,10 @@ def run(
     MsaError : `make` or the function cannot work at all
     """
     ray = _opened()
-    jobs = deque(
-        Job([number for number, _ in together])
-        for _, together in groupby(enumerate(items), key=lambda entry: group(entry[1]))
-    )
+    jobs: deque[Job] = deque()
+    for _, together in groupby(range(len(items)), key=lambda number: group(items[number])):
+        numbers = list(together)
+        jobs += [Job(numbers[at : at + CLIPS]) for at in range(0, len(numbers), CLIPS)]
     worker_class = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(_Worker)
     environment = {"env_vars": THREADS}
 
@@ -89,7 +91,8 @@ def run(
                     actor.job, actor.since = jobs.popleft(), time.monotonic()
                     actor.reference = actor.handle.work.remote([items[i] for i in actor.job.numbers])
             busy = {actor.reference: actor for actor in pool if actor.reference is not None}
-            ready, _ = ray.wait(list(busy), num_returns=1, timeout=1.0)
+            ray.wait(list(busy), num_returns=1, timeout=1.0)
+            ready, _ = ray.wait(list(busy), num_returns=len(busy), timeout=0)
             for reference, actor in busy.items():
                 job, outcome = actor.job, None
                 late = job is not None and time.monotonic() - actor.since > timeout_s * len(job.numbers)

@@ -107,9 +107,17 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
     split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype != np.float16 else None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a killed run may still have a child
+    try:
+        _write(table, temporary, row_bytes, split)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(table: pa.Table, path: Path, row_bytes: int, split: dict[str, str] | None) -> None:
     pq.write_table(
         table,
-        temporary,
+        path,
         row_group_size=max(1, ROW_GROUP_BYTES // row_bytes),
         compression="zstd",
         compression_level=3,
@@ -118,7 +126,6 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
         write_statistics=["clip_id"],
         write_page_checksum=True,  # so that damaged bytes are found, not believed
     )
-    os.replace(temporary, path)
 
 
 def read_meta(path: Path) -> dict[str, Any]:

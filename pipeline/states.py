@@ -13,15 +13,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from models.backbones import has_native_bf16
-from models.checkpoints import Part, model_identity
+from models.checkpoints import Part, is_unpinned, model_identity
 from pipeline.devices import check_presence
 from pipeline.encoder_params import TransformerAudio, TransformerText
 from pipeline.encoders import BatchEncoder, Clip
-from pipeline.errors import ClipError, MissingModelError, ParamsError
+from pipeline.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.params import MediaLimits
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
 
 Source = tuple[str, str | None]
 """model and revision, see models/checkpoints.py"""
@@ -74,6 +76,13 @@ class PretrainedStates(BatchEncoder):
                 found[source] = self.read_config(source)
             except MissingModelError as error:
                 self._missing[source] = error
+            except MsaError:
+                raise
+            except Exception as error:  # transformers checks its configs with exceptions of its own
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise FormatError(
+                    f"{self.key}.model: the config.json of {source[0]} cannot be used: {reason}"
+                ) from error
         if not found:
             raise next(iter(self._missing.values()))
         (first, config), *others = found.items()
@@ -111,10 +120,19 @@ class PretrainedStates(BatchEncoder):
 
     @property
     def model_identity(self) -> str:
-        """Of the one checkpoint, or `language=identity` of each in the order of their languages."""
+        """Of the one checkpoint, or `language=identity` of each in the order of their languages.
+
+        Of several languages some may have a model without a commit; clips of these fail (`source`).
+
+        Raises
+        ------
+        ParamsError : no checkpoint is pinned
+        """
+        checkpoints = self.params.checkpoints()
+        lenient = not all(is_unpinned(*source) for source in checkpoints.values())
         found = {
-            language: model_identity(*source, self.PARTS)
-            for language, source in self.params.checkpoints().items()
+            language: UNPINNED if lenient and is_unpinned(*source) else model_identity(*source, self.PARTS)
+            for language, source in checkpoints.items()
         }
         if None in found:
             return found[None]
@@ -164,6 +182,11 @@ class PretrainedStates(BatchEncoder):
             raise ClipError(
                 f"no model for language {clip.language!r}: {self.key}.model has {there}; "
                 f"add {self.key}.model.{clip.language}, or give the clip the language that it is in"
+            )
+        if is_unpinned(*found):
+            raise ClipError(
+                f"{self.key}.revision.{clip.language} is null; pin {found[0]} to a commit "
+                f"(msa-cli fetch {self.name} --pin)"
             )
         if found not in self.configs:
             raise self._missing[found]

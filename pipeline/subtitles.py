@@ -137,15 +137,11 @@ def sidecar(path: Path, language: str | None) -> Path | None:
     `talk.vtt`, `talk.srt`, `talk.txt`, then the same with the clip's language (`talk.en.vtt`), in this order:
     a .vtt may have word times, a .txt has no times at all. Capitals in the suffix do not matter.
     """
-    try:
-        there = {entry.name: entry for entry in path.parent.iterdir() if entry.is_file()}
-    except OSError:
-        return None
     suffixes = [".vtt", ".srt", ".txt"]
     for ending in [*suffixes, *(f".{language}{suffix}" for suffix in suffixes if language)]:
         for name in (path.stem + ending, path.stem + ending.upper()):
-            if name in there:
-                return there[name]
+            if (beside := path.with_name(name)).is_file():
+                return beside
     return None
 
 

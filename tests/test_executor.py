@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +84,23 @@ def test_what_makes_the_encoder_useless_ends_the_run(make: Callable[[], Callable
 def test_a_death_while_loading_is_said() -> None:
     with pytest.raises(MsaError, match="exit code 7 while loading"):
         list(executor.run(dead_on_arrival, [1], workers=1, timeout_s=60))
+
+
+def dies_when_started_again(marker: str) -> Callable[[int], int]:
+    """The first worker kills itself at an item; the second dies while it loads; then all is well."""
+    started = len(os.listdir(marker))
+    open(os.path.join(marker, str(started)), "w").close()
+    if started == 1:
+        os._exit(9)
+
+    def work(x: int) -> int:
+        if x == 1 and started == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x * x
+
+    return work
+
+
+def test_a_replacement_that_dies_while_loading_is_replaced(tmp_path: Path) -> None:
+    make = partial(dies_when_started_again, str(tmp_path))
+    assert dict(executor.run(make, [0, 1, 2], workers=1, timeout_s=60)) == {0: 0, 1: 1, 2: 4}

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from media_factory import make_clip, tone
 
+from pipeline import executor
 from pipeline import extract as extract_module
 from pipeline.errors import MsaError
 from pipeline.extract import ClipReport, ModalityReport, overview, plan
@@ -27,7 +28,9 @@ CLI = str(Path(sys.executable).parent / "msa-cli")
 
 def cli(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder without params.yaml; a traceback is never right."""
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    threads = executor.THREADS  # which a user has not set
+    environment = {name: value for name, value in os.environ.items() if name not in threads}
+    environment |= {"COLUMNS": "200", "NO_COLOR": "1"}
     done = subprocess.run(
         [CLI, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True
     )

@@ -418,3 +418,19 @@ def test_a_smile_is_seen(encoder: FaceMesh, talkers: dict[str, Encoded], shared:
         column(encode(encoder, shared / "clips/pyfeat/single_face.mp4", end_s=2.4), "AU12_mesh")
     )
     assert smile > max(np.median(column(talker, "AU12_mesh")) for talker in talkers.values()) + 0.03
+
+
+def test_a_graph_that_has_failed_is_not_used_again(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = FaceMesh("mesh", Params(fps=2), MediaLimits())
+    encoder.load()
+    clip = Clip("c", path=shared / "clips/grid/bbaf2n.mpg")
+    expected = encoder.encode(clip).features
+
+    class Broken:
+        def reset(self) -> None:
+            raise ValueError("the graph has errors")
+
+    monkeypatch.setattr(encoder, "_graph", Broken())
+    with pytest.raises(ValueError, match="the graph has errors"):
+        encoder.encode(clip)
+    np.testing.assert_array_equal(encoder.encode(clip).features, expected)

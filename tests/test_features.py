@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import features as features_module
-from pipeline.errors import FormatError, TooManyFailedError
+from pipeline.errors import FormatError, MsaError, ParamsError, TooManyFailedError
 from pipeline.features import FeatureStore, Part, Update, bucket_of, shard_name
 from pipeline.shards import ABSENT, FAILED, META_KEY, OK, TRANSIENT, Row, read_meta, read_rows, write_rows
 
@@ -338,3 +338,58 @@ def test_single_clips_are_computed_anew_and_all_else_is_left_alone(tmp_path: Pat
     whole = FeatureStore(tmp_path / "whole")
     whole.update(wanted, META, SHARDS, Counting(wanted))
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+def test_two_runs_on_one_store_do_not_mix(tmp_path: Path) -> None:
+    wanted = wanted_clips(8)
+    store = FeatureStore(tmp_path / "store")
+
+    def inside(clip_ids: list[str]) -> Iterator[Row]:
+        with pytest.raises(MsaError, match="another run is at work"):
+            FeatureStore(tmp_path / "store").update(wanted, META, SHARDS, Counting(wanted))
+        yield from Counting(wanted)(clip_ids)
+
+    store.update(wanted, META, SHARDS, inside)
+    assert store.update(wanted, META, SHARDS, Counting(wanted)).kept == 8
+
+
+def test_single_clips_do_not_cost_the_others_their_rows(tmp_path: Path) -> None:
+    """Other settings: the shard of the clip would keep nothing else."""
+    wanted = wanted_clips(20)
+    store = FeatureStore(tmp_path / "store")
+    store.update(wanted, META, SHARDS, Counting(wanted))
+    before = contents(tmp_path / "store")
+    part, other = Part(clips=frozenset({next(iter(wanted))})), {**META, "fingerprint": "f2"}
+    with pytest.raises(ParamsError, match="was made with other settings"):
+        store.update(wanted, other, SHARDS, Counting(wanted), part=part)
+    assert contents(tmp_path / "store") == before
+
+
+def test_a_killed_fresh_run_goes_on_without_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "FLUSH_SECONDS", 0.0)
+    wanted = wanted_clips(40)
+    store = FeatureStore(tmp_path / "store")
+    store.update(wanted, META, SHARDS, Counting(wanted))
+
+    def killed(clip_ids: list[str]) -> Iterator[Row]:
+        for number, row in enumerate(Counting(wanted)(clip_ids)):
+            if number == 25:
+                raise KeyboardInterrupt
+            yield row
+
+    with pytest.raises(KeyboardInterrupt):
+        store.update(wanted, META, SHARDS, killed, fresh=True)
+    rest = Counting(wanted)
+    update = store.update(wanted, META, SHARDS, rest)
+    assert update.kept >= 20 and len(rest.asked) == 40 - update.kept > 0
+
+
+def test_what_a_killed_resharding_left_is_removed(tmp_path: Path) -> None:
+    wanted = wanted_clips(20)
+    store = FeatureStore(tmp_path / "store")
+    store.update(wanted, META, SHARDS, Counting(wanted))
+    (tmp_path / "store" / ".resharding-x").mkdir()
+    compute = Counting(wanted)
+    store.update(wanted, META, SHARDS + 3, compute)
+    assert compute.asked == []
+    assert set(contents(tmp_path / "store")) == {shard_name(i) for i in range(SHARDS + 3)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch) -
     values = {name: None if row.features is None else row.features.item() for name, row in rows.items()}
     assert values == {"c0": 3, "c1": None, "c2": 5, "c3": 8, "c4": 2, "c5": None, "c6": 20, "c7": None}
     assert rows["c1"].error == "unlucky" and rows["c7"].status == "absent"
-    assert rows["c5"].transient and "does not fit" in rows["c5"].error
+    assert rows["c5"].transient and "fails on this clip alone" in rows["c5"].error
     fitted = [call for call in maker.encoder.calls if len(call) * max(call) <= Small.room]
     assert max(map(len, fitted)) > 1, "batches, not clip by clip"
 
@@ -142,6 +143,9 @@ def test_missing_media_are_a_row() -> None:
     assert encode_row(encoder, tasks(["a"])[0]).error.startswith("missing media")
     tables = OpenFace("of", OpenFaceParams(csv="tables"), MediaLimits())
     assert not tables.needs_media
+    elsewhere = Task(Clip("c", path=Path("/not/mounted/c.mp4")), "s")
+    row = encode_row(encoder, elsewhere)
+    assert row.transient and "c.mp4: no such file; is its folder mounted?" in row.error
 
 
 @pytest.mark.gpu

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from media_factory import make_clip, picture, read_index, tone
 
+from pipeline.containers import check_readable
 from pipeline.errors import AbsentError, ClipError
 from pipeline.media import Frame, frames, probe, sha256, waveform
 from pipeline.params import MediaLimits
@@ -329,3 +330,15 @@ def test_variable_rate_follows_the_clock(shared: Path) -> None:
     for frame in frames(shared / "clips/awkward/vfr.mp4", LIMITS, fps=5):
         original = full[round(frame.time_s * 25)].image.astype(int)
         assert np.abs(frame.image - original).mean() < 4
+
+
+def test_a_failing_disk_is_not_a_damaged_file(tmp_path: Path) -> None:
+    """A file that can be read to its end is damaged; one that cannot is tried again another time."""
+    good = tmp_path / "clip.mp4"
+    good.write_bytes(b"damaged")
+    check_readable(good, OSError())
+    with pytest.raises(ClipError, match="reading fails") as trouble:
+        check_readable(Path("/proc/self/mem"), OSError())  # whose first byte gives an input/output error
+    assert trouble.value.transient
+    with pytest.raises(ClipError, match="out of memory"):
+        check_readable(good, MemoryError())

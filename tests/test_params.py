@@ -150,3 +150,14 @@ def test_unknown_names_list_the_valid_ones(project_params: Params) -> None:
         project_params.dataset("mosi")
     with pytest.raises(ParamsError, match=r"there are: minilm, bert"):
         project_params.encoder("text", "minilm2x")
+
+
+def test_tables_that_an_encoder_reads_are_where_dvc_looks(project: Path) -> None:
+    def job(source: str) -> list[str]:
+        settings = "{dataset: sample, encoder: openface, kind: openface" + source + "}"
+        return ["visual.openface.csv=tables", f"jobs.visual.sample-openface={settings}"]
+
+    load_params(project / "params.yaml", job(", source: tables"))
+    for source in ("", ", source: data/features/none", ", source: elsewhere"):
+        with pytest.raises(ParamsError, match=r"write 'tables', what visual\.openface reads"):
+            load_params(project / "params.yaml", job(source))

@@ -178,8 +178,12 @@ def test_identity_covers_every_language(folders: dict[str, Path], tmp_path: Path
     changed = [built({"en": en, "zh": zh}, unit="word"), built({"en": en, "zh": zh}, layers=[-2, -1])]
     prints = {encoder.fingerprint for encoder in [one, *others, *changed]}
     assert len(prints) == 7
-    with pytest.raises(ParamsError, match=r"'org/zh': revision is None, expected a commit hash"):
-        _ = built({"en": en, "zh": "org/zh"}).fingerprint
+    half = built({"en": en, "zh": "org/zh"})
+    assert half.model_identity == f"en={alone['en']}, zh=unpinned"
+    with pytest.raises(ClipError, match=r"text\.mine\.revision\.zh is null; pin org/zh to a commit"):
+        half.source(Clip("c", text="好", language="zh"))
+    with pytest.raises(ParamsError, match=r"'org/en': revision is None, expected a commit hash"):
+        _ = built({"en": "org/en", "zh": "org/zh"}).fingerprint
     pinned = built({"en": en, "zh": "org/zh"}, revision={"zh": COMMIT})
     assert pinned.model_identity.endswith(f"zh=org/zh@{COMMIT}")
 

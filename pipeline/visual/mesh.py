@@ -145,12 +145,16 @@ class MeshEncoder(Encoder):
         """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""
         image = np.ascontiguousarray(image)
         image.flags.writeable = False  # lets MediaPipe read it in place
-        if not first:
-            result = self._graph.process(image)
-        else:
-            with _without_engine_noise():
-                self._graph.reset()  # forget the faces of the clip before
+        try:
+            if not first:
                 result = self._graph.process(image)
+            else:
+                with _without_engine_noise():
+                    self._graph.reset()  # forget the faces of the clip before
+                    result = self._graph.process(image)
+        except Exception:
+            self._graph = None  # a graph that has failed once fails for ever: the next clip gets a new one
+            raise
         messages = result.multi_face_landmarks or []
         return [read_landmarks(message) for message in messages]
 

@@ -18,6 +18,7 @@ choice of a face and what becomes of bad rows are openface_csv.py's.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -185,6 +186,7 @@ class OpenFace(Encoder):
                         stdout=stdout,
                         stderr=stderr,
                         start_new_session=True,
+                        preexec_fn=_die_with_parent,
                     )
                 except OSError as error:
                     raise self._unusable(f"{PROGRAM} does not start: {error.strerror}") from error
@@ -257,6 +259,11 @@ def _stamp(path: Path) -> tuple[Path, int, int]:
     except OSError as error:
         raise ClipError(f"{path.name}: cannot be read: {error.strerror}") from error
     return path, stat.st_size, stat.st_mtime_ns
+
+
+def _die_with_parent() -> None:
+    """In the program, before it starts: it ends when the worker does, however that ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
