@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "feat": ("pyfeat", "py-feat's detectors"),
-    "torchaudio": ("torchaudio", "CTC alignment and resampling on the GPU"),
+    "torchaudio": ("torchaudio", "its own transforms; nothing here needs them"),
     "ray": ("ray", "extraction on several machines"),
     "opensmile": ("opensmile", "eGeMAPS (research licence)"),
     "parselmouth": ("praat", "pitch as Praat finds it (GPL-3)"),
@@ -109,12 +109,14 @@ def _encoders(params: Params) -> list[Check]:
                     checks.append(Check("ok", f"{modality} encoder {name}", found))
                     continue
                 except MsaError as error:
-                    needs = [str(error)]
+                    found = f"cannot run here: {error}"
                 except Exception as error:  # a library that is broken here
-                    needs = [f"mending: {type(error).__name__}: {error}".splitlines()[0]]
+                    found = f"does not load: {type(error).__name__}: {error}".splitlines()[0]
+            else:
+                found = f"needs {'; '.join(needs)}"
             wanted = any(job.encoder == name for job in getattr(params.jobs, modality).values())
             level = "error" if wanted else "note"
-            checks.append(Check(level, f"{modality} encoder {name}", f"needs {'; '.join(needs)}"))
+            checks.append(Check(level, f"{modality} encoder {name}", found))
     return checks
 
 

@@ -34,22 +34,22 @@ from pipeline.params import Params
 
 PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
 
-# Million parameters, of which each is 4 bytes on the hub; from the models' papers and cards
-MILLIONS = {
-    "google-bert/bert-base-uncased": 110,
-    "google-bert/bert-base-chinese": 102,
-    "google-bert/bert-large-uncased": 335,
-    "FacebookAI/roberta-base": 125,
-    "FacebookAI/roberta-large": 355,
-    "hfl/chinese-roberta-wwm-ext": 102,
-    "facebook/data2vec-text-base": 125,
-    "microsoft/deberta-v3-base": 184,
-    "facebook/hubert-base-ls960": 95,
-    "TencentGameMate/chinese-hubert-base": 95,
-    "facebook/data2vec-audio-base": 93,
-    "facebook/data2vec-audio-large-960h": 315,
-    "facebook/wav2vec2-base": 95,
-    "microsoft/wavlm-base-plus": 95,
+# Of the weights on the hub: 4 bytes a parameter (2 of DeBERTa), as the papers and cards count them
+MEGABYTES = {
+    "google-bert/bert-base-uncased": 440,
+    "google-bert/bert-base-chinese": 408,
+    "google-bert/bert-large-uncased": 1340,
+    "FacebookAI/roberta-base": 500,
+    "FacebookAI/roberta-large": 1420,
+    "hfl/chinese-roberta-wwm-ext": 408,
+    "facebook/data2vec-text-base": 500,
+    "microsoft/deberta-v3-base": 368,
+    "facebook/hubert-base-ls960": 380,
+    "TencentGameMate/chinese-hubert-base": 380,
+    "facebook/data2vec-audio-base": 372,
+    "facebook/data2vec-audio-large-960h": 1260,
+    "facebook/wav2vec2-base": 380,
+    "microsoft/wavlm-base-plus": 380,
 }
 
 
@@ -116,8 +116,8 @@ def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
     lines = []
     for wanted in of_encoder(modality, name, settings):
         if missing := missing_here(wanted.model, wanted.revision, parts):
-            millions = MILLIONS.get(wanted.model)
-            size = f", about {4 * millions} MB" if millions else ""
+            megabytes = MEGABYTES.get(wanted.model)
+            size = f", about {megabytes} MB" if megabytes else ""
             lines.append(f"{wanted.model} ({' and '.join(missing)} missing{size})")
     if lines:
         lines.append(

@@ -14,7 +14,7 @@ from models.checkpoints import missing_here, model_identity, pinned_revision
 from pipeline import doctor
 from pipeline.encoder_params import TransformerAudio, TransformerText
 from pipeline.errors import MissingModelError, ParamsError
-from pipeline.fetch import MILLIONS, fetch, needed, pin, wanted_models
+from pipeline.fetch import MEGABYTES, fetch, needed, pin, wanted_models
 from pipeline.params import Params, load_params
 
 PARTS = ("config", "tokenizer", "weights")
@@ -35,7 +35,7 @@ def test_every_preset_has_a_size() -> None:
     settings = {**defaults.text, **defaults.audio}
     presets = [name for name in names if isinstance(settings[name], TransformerText | TransformerAudio)]
     models = {wanted.model for wanted in wanted_models([n for n in presets if n != "minilm"], defaults)}
-    assert models == set(MILLIONS)
+    assert models == set(MEGABYTES)
 
 
 def test_fetched_here_and_used_without_the_hub(
