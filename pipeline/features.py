@@ -297,19 +297,21 @@ class FeatureStore:
     @contextmanager
     def _alone(self, part: Part) -> Iterator[None]:
         """Nobody else may work on the same rows; shares of several machines (`step`) go together."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         share = fcntl.LOCK_SH if part.step > 1 and not part.clips else fcntl.LOCK_EX
-        with (self.folder.parent / f".{self.folder.name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, share | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    yield  # a file system without locks
-                    return
+        lock = os.open(self.folder, os.O_RDONLY)  # of the folder itself: no file of ours lies about
+        try:
+            fcntl.flock(lock, share | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(lock)
                 raise MsaError(
                     f"{self.folder}: another run is at work on these features; wait for it, or end it"
-                ) from error
+                ) from error  # else a file system without locks
+        try:
             yield
+        finally:
+            os.close(lock)
 
     def _reshard(self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, Row] | None]) -> bool:
         """Move rows that were made with these settings for another number of shards: no clip is computed.

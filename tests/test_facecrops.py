@@ -157,7 +157,7 @@ def test_a_file_holds_bytes(
     monkeypatch.setattr(
         mesh, "frames", lambda *_, **__: (Frame(image, i / 25, 1.0) for i, image in enumerate(images))
     )
-    row = encode_row(encoder, Task(Clip("clip", Path("pictures")), "source"))
+    row = encode_row(encoder, Task(Clip("clip", tmp_path), "source"))
     write_rows(tmp_path / "shard-000.parquet", [row], footer(encoder))
     read = read_rows(tmp_path / "shard-000.parquet")
     assert row.features is not None and read.rows["clip"].features is not None

@@ -160,7 +160,9 @@ def test_fingerprint_follows_the_numbers_not_the_place(folders: dict[str, Path],
     assert encoder.column_names == [f"h_{i}" for i in range(32)]
     assert (encoder.dtype, encoder.frame_rate) == ("float16", 50.0)
     with pytest.raises(ParamsError, match="expected a commit hash"):
-        fingerprint(model={"en": str(copied), "zh": "org/name"})
+        fingerprint(model="org/name")
+    half = AudioStates("mine", TransformerAudio(model={"en": str(copied), "zh": "org/name"}), MediaLimits())
+    assert half.model_identity.endswith("zh=unpinned")
 
 
 def test_without_a_preprocessor_sound_is_normalised(

@@ -186,7 +186,7 @@ def test_extract_of_one_clip(tmp_path: Path) -> None:
     """As `msa-cli extract --audio-encoder waveform16k` does, with no other modality and no params.yaml."""
     path = make_clip(tmp_path / "said.mkv", times=[0.0, 0.04], sound=tone(200, 0.5, 16_000))
     encoder = build_encoder("audio", "waveform16k", Params().encoder("audio", "waveform16k"), LIMITS)
-    (report,) = extract([Request(path, tmp_path)], None, {"audio": encoder}, "en")
+    (report,) = extract([Request(path, tmp_path)], None, {"text": [], "audio": [encoder]}, "en")
     (audio,) = report.modalities
     assert (audio.status, audio.frames, audio.dim) == ("ok", 8_000, 1)
     row = read_rows(tmp_path / "audio.parquet").rows["said"]
