@@ -38,6 +38,7 @@ PLUMBING = {
     "pipeline/text/__init__.py",
     "pipeline/transcribe_params.py",
     "pipeline/audio/__init__.py",
+    "pipeline/audio/compiled.py",
     "pipeline/visual/__init__.py",
 }
 LEARNING = {

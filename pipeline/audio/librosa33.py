@@ -40,6 +40,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audio.compiled import ensure_compiled
 from pipeline.encoder_params import Librosa33 as Librosa33Params
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
@@ -126,6 +127,7 @@ class Librosa33(Encoder):
         ------
         MissingDependencyError : `f0: praat` without the extra
         """
+        ensure_compiled()
         import librosa  # noqa: F401
 
         if self.params.f0 == "praat":
