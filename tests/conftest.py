@@ -17,7 +17,15 @@ from pipeline.audio.compiled import ensure_compiled  # noqa: E402  (after the va
 
 ensure_compiled()  # before the processes of a parallel run import librosa all at once
 
+LONGEST_FIRST = ("test_pipeline.py", "test_extract.py", "test_tables.py")
+
 PROJECT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run whole pipelines go first, so that no process of a parallel run is left with one alone."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True, scope="session")
