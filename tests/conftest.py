@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run whole pipelines go first, so that no process of a parallel run is left with one alone."""
+    """Files that run whole pipelines go first: no process of a parallel run is left with one alone."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
