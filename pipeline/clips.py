@@ -4,7 +4,8 @@ Columns (null where a corpus does not know; times in seconds, labels within the 
 
     clip_id        `video_id$_$clip_id`, unique; rows are sorted by it
     video_id       the recording that the clip is cut from
-    split          train, valid, test or unlabeled
+    split          train, valid, test or unlabeled; in some corpora test_ood (a second test split, out of the
+                   distribution of the others) and context (what was said before a clip; same video_id, no label)
     path           media file relative to the corpus' root, null where there is none
     start_s, end_s part of the file that is the clip, null = the whole file
     duration_s, fps, width, height, sample_rate, has_audio, sha256    facts of the media file
@@ -13,7 +14,7 @@ Columns (null where a corpus does not know; times in seconds, labels within the 
     label, label_text, label_audio, label_visual    regression: of all modalities together, and of each alone
     class_label, class_text, class_audio, class_visual    classification: index into `class_names`
     speaker        who speaks
-    position       order of the clip in its video, from 0: by start_s where known, else by the id
+    position       order of the clip in its video: as the corpus says, else from 0 by start_s where known, or by the id
     status         `ok`, or the reasons why the clip cannot be used in full, joined by `; `
 
 What holds for the whole dataset (`ClipFacts`) is JSON in the schema's metadata under `msa.dataset`.
@@ -38,14 +39,16 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ClipError, FormatError
 from pipeline.media import probe, sha256
-from pipeline.params import DatasetParams, MediaLimits
+from pipeline.params import CorpusParams, MediaLimits
 
 FORMAT = 1
 METADATA_KEY = b"msa.dataset"
 SEPARATOR = "$_$"  # between video_id and clip_id, as in the field's ready-made feature files
 
 TRAIN, VALID, TEST, UNLABELED = "train", "valid", "test", "unlabeled"
-SPLITS = (TRAIN, VALID, TEST, UNLABELED)
+SPLITS = (TRAIN, VALID, TEST, UNLABELED)  # of every training set
+TEST_OOD, CONTEXT = "test_ood", "context"  # of some
+ALL_SPLITS = (*SPLITS, TEST_OOD, CONTEXT)
 
 OK = "ok"
 MISSING_MEDIA = "missing media"
@@ -110,7 +113,7 @@ class ClipFacts:
     root: str | None = None
 
     @classmethod
-    def of(cls, name: str, dataset: DatasetParams) -> ClipFacts:
+    def of(cls, name: str, dataset: CorpusParams) -> ClipFacts:
         """The facts of a dataset of params.yaml; an absolute root is one machine's and left out."""
         root = None if Path(dataset.root).is_absolute() else Path(dataset.root).as_posix()
         return cls(name, dataset.language, dataset.label_range, dataset.task, tuple(dataset.classes), root)
@@ -182,10 +185,10 @@ def measure_all(
 
 
 def clip_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows (columns that are left out are null, `position` is worked out here) as a checked, sorted table."""
+    """Rows as a checked, sorted table; columns that are left out are null, a `position` is worked out."""
     ordered = sorted(rows, key=lambda row: row["clip_id"])
     places = _positions(ordered)
-    full = [{**row, "position": place} for row, place in zip(ordered, places, strict=True)]
+    full = [{"position": place, **row} for row, place in zip(ordered, places, strict=True)]
     table = pa.Table.from_pylist(full, schema=CLIP_SCHEMA)
     _check(table, "clip table")
     return table
@@ -305,9 +308,9 @@ def _check(table: pa.Table, source: str) -> None:
         problems.append(f"{len(twice)} clip_id(s) occur twice, e.g. {twice[0]!r}")
     elif None not in ids and ids != sorted(ids):
         problems.append("rows are not sorted by clip_id")
-    strange = sorted({str(split) for split in table["split"].to_pylist()} - set(SPLITS))
+    strange = sorted({str(split) for split in table["split"].to_pylist()} - set(ALL_SPLITS))
     if strange:
-        problems.append(f"split {', '.join(map(repr, strange))} is not one of {', '.join(SPLITS)}")
+        problems.append(f"split {', '.join(map(repr, strange))} is not one of {', '.join(ALL_SPLITS)}")
     for name in LABELS:
         if any(value is not None and not math.isfinite(value) for value in table[name].to_pylist()):
             problems.append(f"column {name!r} holds NaN or infinity; an absent label is null")

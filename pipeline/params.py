@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from pipeline.assemble_params import NONE, AssembleParams
 from pipeline.encoder_params import (
     AudioEncoder,
     EncoderParams,
@@ -31,30 +32,27 @@ from pipeline.section import Section
 from pipeline.transcribe_params import TranscribeParams
 
 PARAMS_FILE = "params.yaml"
-NONE = "none"  # no features of this modality
 NO_TABLES = "data/features/none"  # an empty folder
 LARGEST_SEED = 2**63  # torch's generators take no larger one
 RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
 
 
 # ---------------------------------------------------------------------------------------------- what exists
-class DatasetParams(Section):
-    """One corpus on disk."""
+class CorpusParams(Section):
+    """What holds for all clips of a corpus, wherever it comes from."""
 
-    kind: Literal["mmsa"] = "mmsa"
-    """layout of the corpus: a module of pipeline/corpora"""
     root: str
-    """folder of the corpus, from the project's folder or absolute"""
+    """folder of the corpus (of an import the file, or the folder of its files), from the project's folder"""
     language: str = "en"
     """ISO 639-1 code of the speech"""
     task: Literal["regression", "classification"] = "regression"
     """labels are scores, or one of `classes`"""
     label_range: tuple[float, float] = (-3.0, 3.0)
     """of a regression: smallest and largest label"""
-    classes: list[str] = Field(default=[])
+    classes: list[str] = Field(default_factory=list)
     """of a classification: names of the classes; the label file has these or their indices, from 0"""
-    metrics: Literal["mmsa", "sims", "magbert", "cls"] = "mmsa"
-    """metric set of the evaluation; pipeline/metrics.py defines them. `cls` is that of classifications"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """of this kind alone; its module checks them"""
 
     @field_validator("label_range")
     @classmethod
@@ -79,15 +77,49 @@ class DatasetParams(Section):
         return value
 
     @model_validator(mode="after")
-    def _labels_fit_the_task(self) -> DatasetParams:
+    def _labels_fit_the_task(self) -> Self:
         if self.task == "regression" and self.classes:
             raise ValueError("classes is given, but task is 'regression'; write `task: classification`")
         if self.task == "classification" and not self.classes:
             raise ValueError("classes is missing; a classification needs their names, in order")
-        if (self.task == "classification") != (self.metrics == "cls"):
-            fitting = "cls" if self.task == "classification" else "mmsa, sims or magbert"
-            raise ValueError(f"metrics is {self.metrics!r}, expected {fitting} for a {self.task}")
         return self
+
+
+class DatasetParams(CorpusParams):
+    """One corpus of raw clips on disk."""
+
+    kind: Literal[
+        "mmsa",
+        "mosi",
+        "mosei",
+        "sims",
+        "simsv2",
+        "cherma",
+        "urfunny",
+        "mustard",
+        "voxceleb",
+        "mosi_ood",
+        "folder",
+    ] = "mmsa"
+    """layout of the corpus: a module of pipeline/corpora"""
+
+
+class ImportParams(CorpusParams):
+    """Ready-made feature files of another project."""
+
+    kind: Literal[
+        "mmsa_pickle",
+        "mird",
+        "multibench",
+        "word_lists",
+        "urfunny_pickles",
+        "mustard_features",
+        "cherma_features",
+        "csd",
+        "openface_folder",
+        "arrays",
+    ]
+    """a module of pipeline/importers"""
 
 
 def class_key(name: str) -> str:
@@ -123,42 +155,6 @@ class Jobs(Section):
     visual: dict[str, JobParams] = Field(default_factory=dict)
 
 
-# ------------------------------------------------------------------------------------------------- assembly
-class PerModality(Section):
-    """Steps a modality may have at most in the training set."""
-
-    text: int = Field(50, ge=1)
-    audio: int = Field(50, ge=1)
-    visual: int = Field(50, ge=1)
-
-
-class Shorten(Section):
-    """What happens to longer sequences: `cut` keeps the first steps, `skip` the first after leading frames of
-    zeros (of shorter sequences too it drops those), `pool` averages neighbours."""
-
-    text: Literal["cut", "skip", "pool"] = "cut"
-    audio: Literal["cut", "skip", "pool"] = "pool"
-    visual: Literal["cut", "skip", "pool"] = "pool"
-
-
-class AssembleParams(Section):
-    """Which features make a training set: folders of data/features, or `none`."""
-
-    text: str = NONE
-    audio: str = NONE
-    visual: str = NONE
-    waveform: str = NONE
-    """of kind waveform16k; only for methods that fine-tune an audio encoder"""
-    max_steps: PerModality = Field(default_factory=PerModality)
-    shorten: Shorten = Field(default_factory=Shorten)
-    normalize: list[Literal["text", "audio", "visual"]] = Field(default=["audio", "visual"])
-    """z-scored with the training split's real frames"""
-    columns: dict[Literal["text", "audio", "visual"], list[str]] = Field(default_factory=dict)
-    """per modality, patterns of the columns to keep (`AU*`, `pose_R*`); all where not given"""
-    align: Literal["none", "words"] = "none"
-    """`words` = one row a word in all three, frames and tokens pooled; needs word times in the transcripts"""
-
-
 # ------------------------------------------------------------------------------------------------- learning
 class TrainParams(Section):
     """The protocol that all methods share."""
@@ -186,7 +182,9 @@ class Params(Section):
     """The whole of params.yaml."""
 
     datasets: dict[str, DatasetParams] = Field(default_factory=dict)
+    imports: dict[str, ImportParams] = Field(default_factory=dict)
     datasets_run: list[str] = Field(default_factory=list)
+    """training sets, keys of `assemble`"""
     models_run: list[str] = Field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
     shards: int = Field(16, ge=1, le=1000)
@@ -214,13 +212,16 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Params:
-        for key in self.datasets_run:
-            _known("datasets_run", key, self.datasets)
+        for key in self.datasets:
+            if key in self.imports:
+                raise ValueError(f"{key!r} stands in datasets and in imports, and both write its clip table")
         for key in self.models_run:
             _known("models_run", key, self.models)
         for dataset in self.datasets_run:  # DVC looks these keys up and would stop in the middle without them
             if dataset not in self.assemble:
                 raise ValueError(f"datasets_run has {dataset!r}, but assemble.{dataset} is missing")
+            if "metrics" not in self.assemble[dataset].model_fields_set:
+                raise ValueError(f"assemble.{dataset}.metrics is missing; write mmsa, sims, magbert or cls")
             for method in self.models_run:
                 if dataset not in self.models[method].corpora:
                     raise ValueError(
@@ -228,6 +229,14 @@ class Params(Section):
                         f"the values that differ from models.{method}.base on this dataset"
                     )
         for dataset, chosen in self.assemble.items():
+            corpora = {**self.datasets, **self.imports}
+            _known(f"assemble.{dataset}.dataset", chosen.dataset, corpora)
+            task = corpora[chosen.dataset].task
+            if (task == "classification") != (chosen.metrics == "cls"):
+                fitting = "cls" if task == "classification" else "mmsa, sims or magbert"
+                raise ValueError(
+                    f"assemble.{dataset}.metrics is {chosen.metrics!r}, expected {fitting} for a {task}"
+                )
             for stream in ("text", "audio", "visual", "waveform"):
                 if stream not in chosen.model_fields_set:
                     raise ValueError(
@@ -239,7 +248,9 @@ class Params(Section):
             for name, job in getattr(self.jobs, modality).items():
                 where = f"jobs.{modality}.{name}"
                 encoders = getattr(self, modality)
-                _known(f"{where}.dataset", job.dataset, self.datasets)
+                # an import has texts, but no media
+                corpora = {**self.datasets, **self.imports} if modality == "text" else self.datasets
+                _known(f"{where}.dataset", job.dataset, corpora)
                 _known(f"{where}.encoder", job.encoder, encoders)
                 if job.kind != encoders[job.encoder].kind:
                     raise ValueError(
@@ -264,6 +275,14 @@ class Params(Section):
         if name not in self.datasets:
             raise ParamsError(unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
         return self.datasets[name]
+
+    def training_set(self, name: str) -> AssembleParams:
+        """The training set of that name, or an error that lists the names."""
+        if name not in self.assemble:
+            raise ParamsError(
+                unknown("training set", name, self.assemble) + "; see `assemble` in params.yaml"
+            )
+        return self.assemble[name]
 
     def model(self, method: str, dataset: str) -> dict[str, Any]:
         """A method's settings on a dataset; empty, that is its defaults, where params have none."""

@@ -1,0 +1,50 @@
+"""Ready-made feature files of other projects: one small file per kind, each giving what it found.
+
+imported.py says what an importer is, conversion.py turns what it found into our tables and stores.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from pipeline.errors import FormatError, ParamsError
+from pipeline.importers.source import Source
+
+# kind in params.yaml -> module, in the order in which they are tried
+KINDS = {
+    "mmsa_pickle": "pipeline.importers.mmsa_pickle",
+    "mird": "pipeline.importers.mird",
+    "multibench": "pipeline.importers.multibench",
+    "word_lists": "pipeline.importers.word_lists",
+    "urfunny_pickles": "pipeline.importers.urfunny_pickles",
+    "mustard_features": "pipeline.importers.mustard_features",
+    "cherma_features": "pipeline.importers.cherma_features",
+    "csd": "pipeline.importers.csd",
+    "openface_folder": "pipeline.importers.openface_folder",
+    "arrays": "pipeline.importers.arrays",
+}
+
+
+def importer(kind: str) -> ModuleType:
+    """The module that reads files of that kind."""
+    if kind not in KINDS:
+        raise ParamsError(f"kind of import {kind!r} is not known (there are: {', '.join(KINDS)})")
+    return importlib.import_module(KINDS[kind])
+
+
+def sniff(source: Source) -> str:
+    """The kind of files that these are.
+
+    Raises
+    ------
+    FormatError : of none; the message says for each kind why not
+    """
+    reasons = []
+    for kind in KINDS:
+        reason: str = importer(kind).matches(source)
+        if not reason:
+            return kind
+        reasons.append(f"{kind}: {reason}")
+    listed = "\n".join(f"  - {reason}" for reason in reasons)
+    raise FormatError(f"{source}: of no kind that is known here; `--as KIND` insists on one\n{listed}")

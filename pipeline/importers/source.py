@@ -1,0 +1,90 @@
+"""The files of one import, opened when an importer looks at them and only once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint import file_hash
+from pipeline.errors import FormatError
+
+PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")
+MOST_FILES = 500_000  # of a folder
+
+
+class Source:
+    """One file, or a folder with all files below it.
+
+    Parameters
+    ----------
+    root : the file or the folder, which may be a link
+
+    Raises
+    ------
+    FormatError : there is nothing, or more files than anybody means
+    """
+
+    def __init__(self, root: Path):
+        if not root.exists():
+            raise FormatError(f"{root}: no such file or folder")
+        self.root = root
+        self._trees: dict[Path, Any] = {}
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """All files, sorted; hidden ones (`.DS_Store`, `._x`) are left out."""
+        if self.root.is_file():
+            return [self.root]
+        found = []
+        for path in self.root.rglob("*"):
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self.root).parts):
+                found.append(path)
+                if len(found) > MOST_FILES:
+                    raise FormatError(
+                        f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?"
+                    )
+        return sorted(found)
+
+    def named(self, *names: str) -> Path | None:
+        """The one file of any of these names (case aside), the first name that is there; None = none is."""
+        for name in names:
+            found = [path for path in self.files if path.name.lower() == name.lower()]
+            if len(found) > 1:
+                listed = ", ".join(str(path.relative_to(self.root)) for path in found)
+                raise FormatError(f"{self.root}: {name} is there {len(found)} times ({listed}); keep one")
+            if found:
+                return found[0]
+        return None
+
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        """The files with one of these endings, e.g. `.csd`."""
+        return [path for path in self.files if path.name.lower().endswith(suffixes)]
+
+    @cached_property
+    def pickle(self) -> Path | None:
+        """The pickle where there is just one; None otherwise."""
+        found = self.with_suffix(*PICKLES)
+        return found[0] if len(found) == 1 else None
+
+    def tree(self, path: Path) -> Any:
+        """What a pickle holds, read by the allow-list unpickler (pickles.py); large arrays stay on disk.
+
+        Raises
+        ------
+        FormatError : it cannot be read, or holds anything but data
+        """
+        if path not in self._trees:
+            from pipeline.importers.pickles import load
+
+            self._trees[path] = load(path)
+        return self._trees[path]
+
+    def hashes(self, paths: Iterable[Path]) -> dict[str, str]:
+        """SHA-256 (hex) by name, relative to the folder."""
+        base = self.root if self.root.is_dir() else self.root.parent
+        return {path.relative_to(base).as_posix(): file_hash(path) for path in sorted(paths)}
