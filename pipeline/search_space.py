@@ -157,6 +157,8 @@ def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
         *sections, last = key.split(".")
         section = tree
         for name in sections:
-            section = section.setdefault(name, {})
+            if not isinstance(section.get(name), dict):  # a section that is written as null, too
+                section[name] = {}
+            section = section[name]
         section[last] = value
     return tree
