@@ -10,6 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.import_files import import_files
+from pipeline.commands.ingest import ingest
+from pipeline.commands.predict import predict
+from pipeline.commands.tune import tune
 from pipeline.errors import MsaError
 from pipeline.logs import configure
 from pipeline.stages import app as stage_app
@@ -21,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(stage_app, name="stage")
+app.command()(ingest)
+app.command("import")(import_files)
 
 WIDTH_OF_A_FILE = 160  # characters
 NAMES = "a name from params, or none. May be given several times."
@@ -263,6 +269,10 @@ def noise(
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json({"kind": kind, "runs": results}, out)
+
+
+app.command()(predict)
+app.command()(tune)
 
 
 def _show(*what: Any) -> None:
