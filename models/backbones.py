@@ -286,6 +286,22 @@ class Tokenizer:
         self._tokenizer.truncation_side = "right"
         return [np.asarray(ids, dtype=np.int64) for ids in tokens["input_ids"]]
 
+    def decode(self, ids: np.ndarray) -> str:
+        """The text that these token ids (special ones included) stand for.
+
+        Raises
+        ------
+        FormatError : they are of another vocabulary: the text would not give these ids again
+        """
+        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=True)
+        again = self.encode([text], max(len(ids), 2))[0]
+        if not np.array_equal(again, ids):
+            raise FormatError(
+                f"token ids {ids[:8].tolist()}... are not of this encoder's vocabulary (its own would be "
+                f"{again[:8].tolist()}...); fine-tune the encoder that they were made for"
+            )
+        return text
+
     def with_offsets(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Token ids of one text, and the characters that each token stands for.
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.assemble_params import AssembleParams
 from pipeline.errors import ClipError, FormatError, MsaError, ParamsError
-from pipeline.params import AssembleParams
 from pipeline.sequences import SUCCESS
 from pipeline.shards import OK, Features, Row
 from pipeline.words import locate, pool_frames, pool_tokens, times_of

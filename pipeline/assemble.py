@@ -1,12 +1,14 @@
 """Clip table, transcripts and features of a dataset joined into one training set.
 
-`data/assembled/<dataset>/`: `train.parquet`, `valid.parquet`, `test.parquet`, `unlabeled.parquet` (all four
-are always written) and `stats.json`; assembled_files.py writes them. A row is a clip, rows are sorted by
+`data/assembled/<set>/`: `train.parquet`, `valid.parquet`, `test.parquet`, `unlabeled.parquet` (all four are
+always written), where there are such clips `test_ood.parquet` and `context.parquet` (what was said before
+clips of the others), and `stats.json`; assembled_files.py writes them. A row is a clip, rows are sorted by
 clip id:
 
 ==================  =======================================  ============================================
 clip table columns  as there, without `text`                 split, label, path, duration_s, ...
 transcript          string                                   the transcript, null where there is none
+token_ids           list<int32>                              only of imports that lack some transcripts
 <m>                 list<fixed_size_list<float32>[D]>        m = text, audio, visual; null where not present
 <m>_present         bool
 ==================  =======================================  ============================================
@@ -24,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +34,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline import protocol
 from pipeline.aligned import WORDS, align
+from pipeline.assemble_params import NONE, AssembleParams, ProtocolParams
 from pipeline.assembled_files import Joined, write_set
-from pipeline.clips import SPLITS, UNLABELED, facts_of, target_column
+from pipeline.clips import ALL_SPLITS, CONTEXT, SPLITS, UNLABELED, facts_of, target_column
 from pipeline.encoders import MODALITIES
 from pipeline.errors import FormatError, MsaError, ParamsError
-from pipeline.params import NONE, AssembleParams
 from pipeline.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
 from pipeline.shards import OK, Features
 
@@ -68,7 +71,7 @@ class AssembleReport:
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}: feature set {self.feature_set[:12]}"]
-        for split in SPLITS:
+        for split in _splits(self.counts):
             clips, *modalities = self.counts[split].items()
             lines.append(f"  {split}: {clips[1]} clips ({', '.join(f'{n} with {m}' for m, n in modalities)})")
         lines += [f"  left out: {clip_id}: {reason}" for clip_id, reason in self.left_out.items()]
@@ -110,6 +113,7 @@ def assemble(
     modalities = [modality for modality in MODALITIES if getattr(params, modality) != NONE]
     if not modalities:
         raise ParamsError(f"{where}: text, audio and visual are all `none`; name features for at least one")
+    clips, not_chosen = protocol.apply(clips, params.protocol, where)
     known = set(clips["clip_id"].to_pylist())
     chosen = {
         modality: _checked(features.get(modality), known, f"{where}.{modality}", getattr(params, modality))
@@ -124,7 +128,7 @@ def assemble(
     if params.align == WORDS:
         chosen, unaligned = align(chosen, transcripts, params, where)
         stores |= chosen
-    kept, left_out = _keep(clips, chosen, unaligned)
+    kept, left_out = _keep(clips, chosen, not_chosen, unaligned)
     table = clips.take(pa.array(kept, pa.int64()))
     clip_ids, splits = table["clip_id"].to_pylist(), table["split"].to_pylist()
     counts = _count(splits, clip_ids, left_out, stores)
@@ -170,6 +174,8 @@ def assemble(
         "left_out": left_out,
         "modalities": entries,
     }
+    if params.protocol != ProtocolParams():  # sets without stay as they were
+        stats["protocol"] = params.protocol.model_dump(mode="json")
     if "waveform" in stores:
         meta = stores["waveform"].meta
         stats["waveform"] = {
@@ -180,7 +186,12 @@ def assemble(
         }
     texts = dict(zip(transcripts["clip_id"].to_pylist(), transcripts["text"].to_pylist(), strict=True))
     spoken = pa.array([texts.get(clip_id) for clip_id in clip_ids], pa.string())
-    write_set(table.drop_columns(["text"]).append_column("transcript", spoken), joined, sound, stats, out)
+    table = table.drop_columns(["text"]).append_column("transcript", spoken)
+    if tokens := _tokens_without_text(clip_ids, texts, chosen.get("text")):
+        stats["token_ids"] = len(tokens)
+        ids = [tokens.get(clip_id) for clip_id in clip_ids]
+        table = table.append_column("token_ids", pa.array(ids, pa.list_(pa.int32())))
+    write_set(table, joined, sound, stats, out)
     return AssembleReport(dataset, feature_set, counts, left_out)
 
 
@@ -211,7 +222,7 @@ def _checked(store: Features | None, known: set[str], key: str, value: str) -> F
 
 
 def _keep(
-    clips: pa.Table, chosen: dict[str, Features], unaligned: dict[str, str]
+    clips: pa.Table, chosen: dict[str, Features], not_chosen: dict[str, str], unaligned: dict[str, str]
 ) -> tuple[list[int], dict[str, str]]:
     """Row numbers of the kept clips, ordered by split and clip id; and the reasons of the others."""
     kept, left_out = [], {}
@@ -219,7 +230,9 @@ def _keep(
     columns = (clips[name].to_pylist() for name in ("clip_id", "split", target))
     for i, (clip_id, split, label) in enumerate(zip(*columns, strict=True)):
         missing = {modality: _missing(store, clip_id) for modality, store in chosen.items()}
-        if label is None and split != UNLABELED:
+        if clip_id in not_chosen:
+            left_out[clip_id] = not_chosen[clip_id]
+        elif label is None and split not in (UNLABELED, CONTEXT):
             left_out[clip_id] = "no label"
         elif all(missing.values()):
             details = "; ".join(f"{modality} {reason}" for modality, reason in missing.items())
@@ -227,7 +240,7 @@ def _keep(
         elif clip_id in unaligned:
             left_out[clip_id] = f"not aligned: {unaligned[clip_id]}"
         else:
-            kept.append((SPLITS.index(split), clip_id, i))
+            kept.append((ALL_SPLITS.index(split), clip_id, i))
     return [i for _, _, i in sorted(kept)], dict(sorted(left_out.items()))
 
 
@@ -252,11 +265,25 @@ def _count(
     }
     counts: dict[str, Any] = {
         split: {"clips": splits.count(split), **{modality: having[modality][split] for modality in chosen}}
-        for split in SPLITS
+        for split in _splits(Counter(splits))
     }
     counts["left_out"] = _sorted_counts(reason.partition(":")[0] for reason in left_out.values())
     counts["without"] = {modality: _sorted_counts(filter(None, found)) for modality, found in status.items()}
     return counts
+
+
+def _splits(found: Mapping[str, Any]) -> list[str]:
+    """Those of every set, and the others that this one has."""
+    return [split for split in ALL_SPLITS if split in SPLITS or split in found]
+
+
+def _tokens_without_text(
+    clip_ids: list[str], texts: Mapping[str, str | None], text: Features | None
+) -> dict[str, list[int]]:
+    """Token ids of the clips whose words are not known otherwise, so that an encoder can be fine-tuned."""
+    rows = {} if text is None else text.rows
+    silent = (rows[clip_id] for clip_id in clip_ids if not texts.get(clip_id) and clip_id in rows)
+    return {row.clip_id: row.token_ids.tolist() for row in silent if row.token_ids is not None}
 
 
 def _sorted_counts(items: Iterable[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The `assemble` section of params.yaml: which clips and features make a training set, and how it is split."""
+"""The `assemble` section of params.yaml: which clips and features make a training set, how it is split."""
 
 from __future__ import annotations
 

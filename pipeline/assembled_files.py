@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.clips import SPLITS
+from pipeline.clips import ALL_SPLITS, SPLITS
 from pipeline.shards import OK, Row
 
 ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
@@ -55,7 +55,7 @@ def write_set(
 
     Parameters
     ----------
-    table : the columns of the clips, sorted by split (as in SPLITS) and clip id
+    table : the columns of the clips, sorted by split (as in ALL_SPLITS) and clip id
     joined : the modalities of those clips
     sound : waveforms by clip id, read as they are written; None = no waveform is chosen
     """
@@ -65,7 +65,7 @@ def write_set(
     partial.mkdir(parents=True)
     splits = table["split"].to_pylist()
     start = 0
-    for split in SPLITS:
+    for split in _files(splits):
         stop = start + splits.count(split)
         part = table.slice(start, stop - start)
         for modality, sequences in joined.items():
@@ -91,6 +91,11 @@ def write_set(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _files(splits: Collection[str]) -> list[str]:
+    """The splits that have a file: those of every set, and the others that this one has."""
+    return [split for split in ALL_SPLITS if split in SPLITS or split in splits]
+
+
 def _lists(sequences: Joined, start: int, stop: int) -> pa.Array:
     """Clips start to stop as list<fixed_size_list<float32>[D]>, without a copy; null where not present."""
     offsets = sequences.offsets[start : stop + 1]
@@ -112,7 +117,8 @@ def _write_waveforms(
     sound : rows sorted by clip id; clips of no split are passed over
     entry : the waveform's part of stats.json, for the footer
     """
-    files = {split: _WaveformFile(folder / f"{split}.waveform.parquet", entry) for split in SPLITS}
+    splits = _files(split_of.values())
+    files = {split: _WaveformFile(folder / f"{split}.waveform.parquet", entry) for split in splits}
     row = next(sound, None)
     for clip_id in sorted(split_of):  # which is the order within each split, too
         while row is not None and row.clip_id < clip_id:

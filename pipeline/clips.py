@@ -4,8 +4,8 @@ Columns (null where a corpus does not know; times in seconds, labels within the 
 
     clip_id        `video_id$_$clip_id`, unique; rows are sorted by it
     video_id       the recording that the clip is cut from
-    split          train, valid, test or unlabeled; in some corpora test_ood (a second test split, out of the
-                   distribution of the others) and context (what was said before a clip; same video_id, no label)
+    split          train, valid, test or unlabeled; in some corpora test_ood (a second test split, of another
+                   distribution) and context (what was said before a clip; same video_id, no label)
     path           media file relative to the corpus' root, null where there is none
     start_s, end_s part of the file that is the clip, null = the whole file
     duration_s, fps, width, height, sample_rate, has_audio, sha256    facts of the media file
@@ -14,7 +14,7 @@ Columns (null where a corpus does not know; times in seconds, labels within the 
     label, label_text, label_audio, label_visual    regression: of all modalities together, and of each alone
     class_label, class_text, class_audio, class_visual    classification: index into `class_names`
     speaker        who speaks
-    position       order of the clip in its video: as the corpus says, else from 0 by start_s where known, or by the id
+    position       order of the clip in its video: as the corpus says, else from 0 by start_s or by the id
     status         `ok`, or the reasons why the clip cannot be used in full, joined by `; `
 
 What holds for the whole dataset (`ClipFacts`) is JSON in the schema's metadata under `msa.dataset`.

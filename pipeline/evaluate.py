@@ -1,6 +1,7 @@
 """A run scored: the one checkpoint that training chose, on the validation and, once, on the test split.
 
-`results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the dataset's metric set; `floor`,
+`results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the set's metric set (and `test_ood`
+where the set has a second test split, of another distribution); `floor`,
 what a predictor that only knows the training labels reaches; number of clips; best epoch; feature set; task
 and classes. Beside it the test predictions, and the run's learning curves, so that a clone without data has
 them. All are the same bytes for the same run and data.
@@ -15,23 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from models.method import Method
+from models.method import Method, Task
+from pipeline.batches import Split
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.fabric import open_fabric, reproducible
 from pipeline.layout import ResultFiles
 from pipeline.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
-from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method, write_json, write_predictions
+from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method, prediction_table, write_json
 from pipeline.train import predict, task_of
 from pipeline.training_set import TrainingSet, read_stats
 
 FORMAT = 1  # of the results
 DECIMALS = 6
 SPLITS = ("test", "valid")
+TEST_OOD = "test_ood"  # a second test split, which some sets have
 
 
 def evaluate(
@@ -67,18 +71,19 @@ def evaluate(
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
         raise ParamsError(
             f"metric set {metric_set!r} is not for the {stats['task']} {stats['dataset']}; correct "
-            f"datasets.{stats['dataset']}.metrics in params.yaml"
+            f"assemble.{stats['dataset']}.metrics in params.yaml"
         )
     class_names = _class_names(stats)
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
         method, _ = load_run(run, str(fabric.device))
         model = fabric.setup_module(method)
-        splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=SPLITS).splits
+        only = (*SPLITS, TEST_OOD)
+        splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
         for name, split in splits.items():
             if len(split) == 0:
                 raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
-        predictions = {name: predict(model, splits[name]) for name in SPLITS}
+        predictions = {name: predict(model, split) for name, split in splits.items()}
 
     known_labels = pq.read_table(run / "train.predictions.parquet")["label"].to_numpy()
     scores: dict[str, Any] = {}
@@ -114,9 +119,25 @@ def evaluate(
     for path in out:
         path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "curves.tsv", out.curves)
-    write_predictions(splits["test"], predictions["test"], method.task, out.predictions)
+    tested = {name: split for name, split in splits.items() if name != "valid"}
+    write_tested(tested, predictions, method.task, out.predictions)
     write_json(result, out.metrics)
     return result
+
+
+def write_tested(
+    splits: dict[str, Split], predictions: dict[str, np.ndarray], task: Task, path: Path
+) -> None:
+    """The test predictions; where there are two test splits, with a column `split`."""
+    tables = {name: prediction_table(split, predictions[name], task) for name, split in splits.items()}
+    if len(tables) > 1:
+        named = [
+            table.append_column("split", pa.array([name] * len(table), pa.string()))
+            for name, table in tables.items()
+        ]
+        pq.write_table(pa.concat_tables(named), path)
+    else:
+        pq.write_table(tables["test"], path)
 
 
 def least_scores(known: np.ndarray, labels: np.ndarray, class_names: list[str]) -> dict[str, float]:

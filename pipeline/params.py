@@ -229,9 +229,8 @@ class Params(Section):
                         f"the values that differ from models.{method}.base on this dataset"
                     )
         for dataset, chosen in self.assemble.items():
-            corpora = {**self.datasets, **self.imports}
-            _known(f"assemble.{dataset}.dataset", chosen.dataset, corpora)
-            task = corpora[chosen.dataset].task
+            _known(f"assemble.{dataset}.dataset", chosen.dataset, {**self.datasets, **self.imports})
+            task = self.corpus_of(dataset).task
             if (task == "classification") != (chosen.metrics == "cls"):
                 fitting = "cls" if task == "classification" else "mmsa, sims or magbert"
                 raise ValueError(
@@ -275,6 +274,17 @@ class Params(Section):
         if name not in self.datasets:
             raise ParamsError(unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
         return self.datasets[name]
+
+    def imported(self, name: str) -> ImportParams:
+        """The import of that name, or an error that lists the names."""
+        if name not in self.imports:
+            raise ParamsError(unknown("import", name, self.imports) + "; see `imports` in params.yaml")
+        return self.imports[name]
+
+    def corpus_of(self, training_set: str) -> CorpusParams:
+        """The dataset or import whose clips a training set has."""
+        corpora: dict[str, CorpusParams] = {**self.datasets, **self.imports}
+        return corpora[self.training_set(training_set).dataset]
 
     def training_set(self, name: str) -> AssembleParams:
         """The training set of that name, or an error that lists the names."""

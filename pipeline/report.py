@@ -84,7 +84,7 @@ def report(params: Params, results: Path, out: Path) -> str:
     _write_curves(scored, out / "curves.tsv")
     _write_predictions(scored, out / "predictions.csv")
     draw_learning_curves(scored, out)
-    ranges = {name: params.dataset(name).label_range for name in params.datasets_run}
+    ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
     draw_predictions(scored, ranges, out)
     return text
 

@@ -142,6 +142,11 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 
 def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: Path) -> None:
+    """`prediction_table` as Parquet."""
+    pq.write_table(prediction_table(split, predictions, task), path)
+
+
+def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Table:
     """`clip_id`, `label`, `prediction`, sorted by clip id.
 
     Scores are float32. Of a classification both are int32, and `probability` has those of all classes.
@@ -153,5 +158,4 @@ def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: P
         columns["label"] = labels.astype(np.int32)
         columns["prediction"] = task.decide(values).numpy().astype(np.int32)
         columns["probability"] = pa.array(task.probabilities(values).tolist(), pa.list_(pa.float32()))
-    table = pa.table(columns)
-    pq.write_table(table.sort_by("clip_id"), path)
+    return pa.table(columns).sort_by("clip_id")

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import layout
-from pipeline.errors import MsaError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +26,7 @@ class ExecutorKind(StrEnum):
 
 
 Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
+TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
 Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
@@ -72,6 +72,16 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
     print(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
     for row in bad[:20]:
         print(f"  {row['clip_id']}: {row['status']}")
+
+
+@app.command("import")
+def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A name from `imports`.")]) -> None:
+    """Ready-made feature files -> clip table, transcripts, data/features/IMPORT/*-imported."""
+    from pipeline.importers.conversion import convert, summary
+    from pipeline.params import load_params
+
+    params = load_params()
+    print(summary(dataset, convert(dataset, params.imported(dataset), params.shards)))
 
 
 @app.command()
@@ -149,8 +159,8 @@ _extraction_command("visual", "Clips' pictures -> data/features/DATASET/visual-E
 
 
 @app.command()
-def assemble(dataset: Dataset) -> None:
-    """Features and transcripts -> data/assembled/DATASET, the training set."""
+def assemble(dataset: TrainingSet) -> None:
+    """Features and transcripts -> data/assembled/SET, the training set."""
     from pipeline.assemble import assemble as join
     from pipeline.clips import read_clips
     from pipeline.features import FeatureStore
@@ -158,11 +168,7 @@ def assemble(dataset: Dataset) -> None:
     from pipeline.transcripts import read_transcripts
 
     params = load_params()
-    if dataset not in params.assemble:
-        raise MsaError(
-            f"assemble.{dataset} is not in params.yaml; it says which features make its training set"
-        )
-    chosen = params.assemble[dataset]
+    chosen = params.training_set(dataset)
     folders = {name: getattr(chosen, name) for name in ("text", "audio", "visual")}
     features = {
         modality: FeatureStore(Path("data/features") / folder).read()
@@ -170,8 +176,8 @@ def assemble(dataset: Dataset) -> None:
         if folder != NONE
     }
     report = join(
-        read_clips(layout.clip_table(dataset)),
-        read_transcripts(layout.transcript_table(dataset)),
+        read_clips(layout.clip_table(chosen.dataset)),
+        read_transcripts(layout.transcript_table(chosen.dataset)),
         {modality: found for modality, found in features.items() if found is not None},
         chosen,
         layout.assembled_folder(dataset),
@@ -182,13 +188,13 @@ def assemble(dataset: Dataset) -> None:
 
 
 @app.command()
-def pretrain(method: Method, dataset: Dataset, device: Device = "auto") -> None:
-    """What a method learns before training, once for all seeds -> pretrained/METHOD-DATASET."""
+def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
+    """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
     from pipeline.params import NONE, load_params
     from pipeline.pretrain import pretrain as run
 
     params = load_params()
-    params.dataset(dataset)
+    params.training_set(dataset)
     learnt = run(
         method,
         dataset,
@@ -205,17 +211,17 @@ def pretrain(method: Method, dataset: Dataset, device: Device = "auto") -> None:
 @app.command()
 def train(
     method: Method,
-    dataset: Dataset,
+    dataset: TrainingSet,
     seed: Seed,
     device: Device = "auto",
     fresh: Fresh = False,
     write_config: WriteConfig = None,
 ) -> None:
-    """Training set -> runs/METHOD-DATASET-SEED."""
+    """Training set -> runs/METHOD-SET-SEED."""
     from pipeline.params import load_params
 
     params = load_params()
-    params.dataset(dataset)
+    params.training_set(dataset)
     run: dict[str, Any] = {
         "method_name": method,
         "dataset": dataset,
@@ -237,8 +243,8 @@ def train(
 
 
 @app.command()
-def evaluate(method: Method, dataset: Dataset, seed: Seed, device: Device = "auto") -> None:
-    """Run -> results/DATASET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
+def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+    """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
     from pipeline.evaluate import evaluate as run
     from pipeline.params import load_params
 
@@ -246,7 +252,7 @@ def evaluate(method: Method, dataset: Dataset, seed: Seed, device: Device = "aut
         layout.run_folder(method, dataset, seed),
         layout.assembled_folder(dataset),
         layout.result_files(method, dataset, seed),
-        load_params().dataset(dataset).metrics,
+        load_params().training_set(dataset).metrics,
         device=device,
     )
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1  # of the assembled set
-SPLITS = ("train", "valid", "test", "unlabeled")
-UNLABELED = "unlabeled"
+SPLITS = ("train", "valid", "test", "unlabeled")  # of every set
+UNLABELED, TEST_OOD, CONTEXT = "unlabeled", "test_ood", "context"  # the last two are files of some sets
 CLASSES = {name: name.replace("label", "class") if name != "label" else "class_label" for name in LABELS}
 
 
@@ -35,7 +35,7 @@ class TrainingSet:
 
     Attributes
     ----------
-    splits : those that were read, of train, valid, test, unlabeled
+    splits : those that were read, of train, valid, test, unlabeled, and test_ood where the set has it
     dims : features of each modality whose features were read
     stats : stats.json
     """
@@ -81,8 +81,8 @@ class TrainingSet:
         }
         splits = {
             name: _Reader(folder, name, dims, stats, reading, device).split()
-            for name in SPLITS
-            if name in only
+            for name in (*SPLITS, TEST_OOD)
+            if name in only and (name in SPLITS or (folder / f"{name}.parquet").exists())
         }
         return cls(splits, dims, stats)
 
@@ -123,12 +123,23 @@ class _Reader:
         self.label_columns = {name: CLASSES[name] if classes else name for name in LABELS}
         self.max_steps = {m: int(entry["max_steps"]) for m, entry in stats["modalities"].items()}
         columns = ["clip_id", "transcript", *self.label_columns.values(), *dims]
-        self.table = _read(self.path, columns + (["video_id", "position"] if reading.context else []))
+        columns += ["video_id", "position"] if reading.context else []
+        columns += ["token_ids"] if reading.tokenizer is not None and stats.get("token_ids") else []
+        self.table = _read(self.path, columns)
+        self.own = self.table.num_rows
+        spoken_before = folder / f"{CONTEXT}.parquet"
+        if reading.context and spoken_before.exists():
+            self.table = _with_context(self.table, _read(spoken_before, columns))
         self.clip_ids: list[str] = self.table["clip_id"].to_pylist()
 
     def split(self) -> Split:
+        """The split's own clips; what was said before them is in their context alone."""
+        whole = self._all()
+        return whole if self.own == len(whole) else whole.take(torch.arange(self.own))
+
+    def _all(self) -> Split:
         rows = {name: self._rows(name, dim) for name, dim in self.dims.items()}
-        texts = [text or "" for text in self.table["transcript"].to_pylist()]
+        texts = self._texts()
         if self.reading.sentence_case:
             texts = [text[:1].upper() + text[1:].lower() for text in texts]
         sound = self._sound() if self.reading.waveform else None
@@ -151,7 +162,8 @@ class _Reader:
         return torch.from_numpy(values).to(self.device)
 
     def _refuse_empty(self, lengths: torch.Tensor) -> None:
-        empty = [name for name, length in zip(self.clip_ids, lengths.tolist(), strict=True) if length == 0]
+        own = zip(self.clip_ids[: self.own], lengths[: self.own].tolist(), strict=True)
+        empty = [name for name, length in own if length == 0]
         if empty:
             needed = [*self.dims]
             needed += ["transcript"] if self.reading.tokenizer is not None else []
@@ -182,6 +194,15 @@ class _Reader:
         return np.concatenate([*parts, np.zeros(dim, np.float32)]).reshape(-1, dim), counts
 
     # -------------------------------------------------------------------------------------------- tokens
+    def _texts(self) -> list[str]:
+        """What is said in each clip; where only token ids are known, what they stand for."""
+        texts = [text or "" for text in self.table["transcript"].to_pylist()]
+        if "token_ids" in self.table.column_names and self.reading.tokenizer is not None:
+            for row, ids in enumerate(self.table["token_ids"].to_pylist()):
+                if ids and not texts[row]:
+                    texts[row] = self.reading.tokenizer.decode(np.asarray(ids))
+        return texts
+
     def _tokens(self, texts: Sequence[str], keep: Literal["first", "last"] = "first") -> Ragged | None:
         """Token ids of the texts; no token at all where there is none."""
         tokenizer = self.reading.tokenizer
@@ -197,18 +218,25 @@ class _Reader:
     # --------------------------------------------------------------------------------------------- sound
     def _sound(self) -> tuple[np.ndarray, np.ndarray]:
         """The first samples of each clip's sound: (N + 1,) int16 and (C,) counts, 0 = no sound."""
-        table = _read(self.path.with_name(f"{self.name}.waveform.parquet"), ["clip_id", "waveform"])
-        if table["clip_id"].to_pylist() != self.clip_ids:
-            raise FormatError(
-                f"{self.path}: {self.name}.waveform.parquet has other clips; run the assemble stage again"
-            )
-        parts = [
-            _samples(clip)[: self.reading.waveform] if clip.is_valid else np.zeros(0, np.int16)
-            for chunk in table["waveform"].chunks
-            for clip in chunk
-        ]
+        parts = self._samples(self.name, self.clip_ids[: self.own])
+        if len(self.clip_ids) > self.own:
+            parts += self._samples(CONTEXT, self.clip_ids[self.own :])
         counts = np.array([len(part) for part in parts], np.int64)
         return np.concatenate([*parts, np.zeros(1, np.int16)]), counts
+
+    def _samples(self, split: str, clip_ids: list[str]) -> list[np.ndarray]:
+        """The sound of these clips of a split's file."""
+        path = self.path.with_name(f"{split}.waveform.parquet")
+        table = _read(path, ["clip_id", "waveform"])
+        places = {clip_id: row for row, clip_id in enumerate(table["clip_id"].to_pylist())}
+        if not places.keys() >= set(clip_ids) or (split == self.name and len(places) != self.own):
+            raise FormatError(f"{self.path}: {path.name} has other clips; run the assemble stage again")
+        sound = table["waveform"].take([places[clip_id] for clip_id in clip_ids])
+        return [
+            _samples(clip)[: self.reading.waveform] if clip.is_valid else np.zeros(0, np.int16)
+            for chunk in sound.chunks
+            for clip in chunk
+        ]
 
     # ------------------------------------------------------------------------------------------- context
     def _context(
@@ -263,6 +291,15 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path}: cannot be read ({error}); run the assemble stage again") from error
+
+
+def _with_context(clips: pa.Table, before: pa.Table) -> pa.Table:
+    """The clips, then what was said before them: the rows of the same videos."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    said = before.filter(pc.is_in(before["video_id"], value_set=pc.unique(clips["video_id"])))
+    return pa.concat_tables([clips, said.cast(clips.schema)])
 
 
 def _samples(clip: pa.ListScalar) -> np.ndarray:

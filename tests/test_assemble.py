@@ -14,10 +14,10 @@ import torch
 
 from pipeline import training_set
 from pipeline.assemble import FORMAT, assemble
+from pipeline.assemble_params import AssembleParams
 from pipeline.clips import METADATA_KEY, SPLITS, ClipFacts, clip_table
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.features import FeatureStore
-from pipeline.params import AssembleParams
 from pipeline.sequences import prepare
 from pipeline.shards import FORMAT_VERSION, Features, Row, write_rows
 
@@ -116,6 +116,7 @@ def toy() -> dict[str, Any]:
         },
         "params": AssembleParams.model_validate(
             {
+                "dataset": "toy",
                 "text": "toy/text",
                 "audio": "toy/audio",
                 "visual": "toy/visual",
@@ -353,7 +354,7 @@ def test_a_pattern_without_match_lists_near_names(toy: dict[str, Any], tmp_path:
 
 
 def test_no_modality_is_an_error(toy: dict[str, Any], tmp_path: Path) -> None:
-    toy["params"] = AssembleParams()
+    toy["params"] = AssembleParams(dataset="toy")
     with pytest.raises(ParamsError, match="all `none`"):
         assemble(**toy, out=tmp_path / "set")
 

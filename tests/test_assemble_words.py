@@ -14,7 +14,7 @@ from test_assemble import FACE, noise, read, toy, transcripts_of  # noqa: F401  
 
 from pipeline.assemble import assemble
 from pipeline.errors import FormatError, MsaError, ParamsError
-from pipeline.params import AssembleParams
+from pipeline.assemble_params import AssembleParams
 from pipeline.shards import Row
 from pipeline.transcripts import TRANSCRIPTS
 

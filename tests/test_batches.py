@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.assemble import assemble
+from pipeline.assemble_params import AssembleParams
 from pipeline.batches import Batch, Ragged, Reading, companions, ordered_batches, shuffled_batches
 from pipeline.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.errors import FormatError
-from pipeline.params import AssembleParams
 from pipeline.shards import Features, Row
 from pipeline.training_set import TrainingSet
 
@@ -87,7 +87,7 @@ def folder(source: dict[str, dict[str, np.ndarray]], tmp_path_factory: pytest.Te
         )
         for modality, blocks in source.items()
     }
-    params = AssembleParams(text="t", audio="a", visual="v", normalize=[])
+    params = AssembleParams(dataset="toy", text="t", audio="a", visual="v", normalize=[])
     out = tmp_path_factory.mktemp("assembled") / "toy"
     assemble(clips, transcripts, features, params, out, "toy")
     return out

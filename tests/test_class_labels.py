@@ -10,7 +10,7 @@ from test_ingest_mmsa import corpus, problems_of, rows_of
 from pipeline.corpora import ingest
 from pipeline.params import MediaLimits
 
-MOODS = {"task": "classification", "classes": ["Anger", "no mood", "高兴"], "metrics": "cls"}
+MOODS = {"task": "classification", "classes": ["Anger", "no mood", "高兴"]}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_facts_of_a_dataset_hold_no_path_of_this_machine() -> None:
 
 
 def test_classes_come_back_with_their_names(tmp_path: Path) -> None:
-    dataset = DatasetParams(root="x", task="classification", classes=["怒", "joy"], metrics="cls")
+    dataset = DatasetParams(root="x", task="classification", classes=["怒", "joy"])
     facts = ClipFacts.of("moods", dataset)
     assert (facts.task, facts.class_names) == ("classification", ("怒", "joy"))
     table = clip_table(

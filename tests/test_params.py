@@ -50,6 +50,9 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
     )
 
 
+SET = "dataset: sample, metrics: mmsa, text: none"
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -60,7 +63,7 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("sharsd=3", "did you mean 'shards'"),
         ("shards=none", "shards is 'none'"),
         ("models_run=[misr, mizr]", "did you mean 'misr'"),
-        ("datasets_run=[mosi]", "datasets_run 'mosi' is not known"),
+        ("datasets_run=[mosi]", "datasets_run has 'mosi', but assemble.mosi is missing"),
         ("jobs.text.sample-minilm.encoder=bart", "jobs.text.sample-minilm.encoder 'bart' is not known"),
         ("jobs.audio.sample-librosa33.kind=hf", "make them equal"),
         ("shards.a=1", "'shards' is a value, not a section"),
@@ -72,8 +75,13 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("visual.facemesh.fps=.inf", "visual.facemesh.fps is inf: Input should be a finite number"),
         ("datasets.sample.label_range=[3, -3]", "expected [smallest, largest]"),
         ("datasets.sample.label_range=[.nan, 1]", "finite number"),
-        ("assemble.sample={text: none, audio: none, waveform: none}", "assemble.sample.visual is missing"),
-        ("assemble.sample={text: none, audio: none, visual: none}", "assemble.sample.waveform is missing"),
+        ("assemble.sample={dataset: sample, text: none}", "assemble.sample.metrics is missing"),
+        (f"assemble.sample={{{SET}, audio: none, waveform: none}}", "assemble.sample.visual is missing"),
+        (f"assemble.sample={{{SET}, audio: none, visual: none}}", "assemble.sample.waveform is missing"),
+        ("assemble.sample.dataset=simple", "assemble.sample.dataset 'simple' is not known, did you mean"),
+        ("assemble.sample.protocol.folds={number: 3, fold: 3}", "fold is 3, expected 0 to 2 of 3 folds"),
+        ("assemble.sample.protocol.train_fraction=0", "assemble.sample.protocol.train_fraction is 0"),
+        ("imports.sample={kind: csd, root: x}", "'sample' stands in datasets and in imports"),
         ("pretrain_on=mosi", "pretrain_on 'mosi' is not known (there are: none, sample)"),
         ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: hf_audio, librosa33"),
         ("audio.mine.kind=librosa3", "audio.mine.kind 'librosa3' is not known, did you mean 'librosa33'"),
@@ -88,7 +96,7 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
         ("datasets.sample.classes=[sad, ' ']", "at least two names"),
         ("datasets.sample.classes=[0, 1]", "datasets.sample.classes.0 is 0"),
         ("datasets.sample.classes=[sad, macro]", "'macro' is taken: f1_macro"),
-        ("datasets.sample.metrics=cls", "'cls', expected mmsa, sims or magbert for a regression"),
+        ("assemble.sample.metrics=cls", "'cls', expected mmsa, sims or magbert for a regression"),
         ("models.misr.corpora={other: {}}", "models.misr.corpora.sample is missing; write `sample: {}`"),
     ],
 )
@@ -101,11 +109,14 @@ def test_mistakes_are_named(project: Path, override: str, said: str) -> None:
 
 
 def test_a_classification() -> None:
-    moods = {"root": "x", "task": "classification", "classes": ["sad", "neutral", "glad"], "metrics": "cls"}
-    found = check_params({"datasets": {"moods": moods}}, "test").dataset("moods")
-    assert (found.task, found.classes, found.metrics) == ("classification", moods["classes"], "cls")
-    with pytest.raises(ParamsError, match=r"datasets\.moods: metrics is 'mmsa', expected cls for a class"):
-        check_params({"datasets": {"moods": {**moods, "metrics": "mmsa"}}}, "test")
+    moods = {"root": "x", "task": "classification", "classes": ["sad", "neutral", "glad"]}
+    chosen = {"dataset": "moods", **dict.fromkeys(("text", "audio", "visual", "waveform"), "none")}
+    tree = {"datasets": {"moods": moods}, "assemble": {"moods": {**chosen, "metrics": "cls"}}}
+    found = check_params(tree, "test").corpus_of("moods")
+    assert (found.task, found.classes) == ("classification", moods["classes"])
+    tree["assemble"]["moods"]["metrics"] = "mmsa"
+    with pytest.raises(ParamsError, match=r"assemble\.moods\.metrics is 'mmsa', expected cls for a class"):
+        check_params(tree, "test")
 
 
 def test_kinds_of_audio_encoders(project: Path) -> None:

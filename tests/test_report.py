@@ -25,13 +25,16 @@ DATASETS = ("sample", "mosi")
 MAE = {"misr": (0.7, 0.8, 0.75), "other": (0.9, 0.95, 1.0)}
 
 
+def chosen(dataset: str, metrics: str = "mmsa") -> dict[str, str]:
+    none = dict.fromkeys(("text", "audio", "visual", "waveform"), "none")
+    return {"dataset": dataset, "metrics": metrics, **none}
+
+
 def make_params(**changes: Any) -> Params:
     tree: dict[str, Any] = {
         "datasets": {name: {"root": name} for name in DATASETS},
         "datasets_run": list(DATASETS),
-        "assemble": {
-            name: dict.fromkeys(("text", "audio", "visual", "waveform"), "none") for name in DATASETS
-        },
+        "assemble": {name: chosen(name) for name in DATASETS},
         "models": {name: {"corpora": {dataset: {} for dataset in DATASETS}} for name in METHODS},
         "models_run": list(METHODS),
         "seeds": list(SEEDS),
@@ -230,11 +233,11 @@ def mixed(place: Path) -> tuple[Path, Params]:
         for seed in SEEDS:
             write_moods(place, method, seed)
     names = (*DATASETS, "moods")
-    moods = {"root": "moods", "task": "classification", "classes": MOODS, "metrics": "cls"}
+    moods = {"root": "moods", "task": "classification", "classes": MOODS}
     params = make_params(
         datasets={**{name: {"root": name} for name in DATASETS}, "moods": moods},
         datasets_run=list(names),
-        assemble={name: dict.fromkeys(("text", "audio", "visual", "waveform"), "none") for name in names},
+        assemble={name: chosen(name, "cls" if name == "moods" else "mmsa") for name in names},
         models={name: {"corpora": {dataset: {} for dataset in names}} for name in METHODS},
     )
     return place, params

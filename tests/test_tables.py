@@ -41,11 +41,14 @@ ROWS = {
 ALL = [pytest.param(table, id=f"{table.method}-{table.name}") for table in TABLES.values()]
 
 
-def small_params(**dataset: object) -> Params:
+CHOSEN = {"text": "a", "audio": "b", "visual": "c", "waveform": "none"}
+
+
+def small_params(metrics: str = "mmsa", **dataset: object) -> Params:
     """One corpus, and every method with nothing of its own for it."""
     tree = {
         "datasets": {"d": {"root": "x", **dataset}},
-        "assemble": {"d": {"text": "a", "audio": "b", "visual": "c", "waveform": "none"}},
+        "assemble": {"d": {"dataset": "d", "metrics": metrics, **CHOSEN}},
         "models": {method: {"corpora": {"d": {}}} for method in METHODS},
     }
     return check_params(tree, "test")
@@ -210,7 +213,9 @@ def test_metrics_of_another_set_stand_nearby() -> None:
     [("mosei", "mmsa", "MOSEI"), ("CMU-MOSI", "mmsa", "MOSI"), ("mine", "magbert", "MOSI")],
 )
 def test_the_corpus_of_that_name_is_compared(dataset: str, metrics: str, expected: str) -> None:
-    params = check_params({"datasets": {dataset: {"root": "x", "metrics": metrics}}}, "test")
+    chosen = {"dataset": dataset, "metrics": metrics, **CHOSEN}
+    tree = {"datasets": {dataset: {"root": "x"}}, "assemble": {dataset: chosen}}
+    params = check_params(tree, "test")
     assert f"on {expected}." in show_settings(TABLES["mird", "5"], dataset, params)
 
 

@@ -209,7 +209,7 @@ def test_histogram_counts_every_label_once() -> None:
     assert (summary.clips, summary.usable, summary.videos) == (8, 7, 1)
 
 
-MOODS = {"task": "classification", "classes": ["sad", "calm", "glad"], "metrics": "cls"}
+MOODS = {"task": "classification", "classes": ["sad", "calm", "glad"]}
 
 
 def test_clips_of_each_class(tmp_path: Path) -> None:

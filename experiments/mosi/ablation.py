@@ -45,7 +45,7 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
             pretrained = layout.pretrained_folder(row["method"], DATASET)
             arguments = (row["method"], DATASET, seed, settings, params.train, assembled, pretrained, folder)
             train(*arguments, device=device)
-            metrics = params.dataset(DATASET).metrics
+            metrics = params.training_set(DATASET).metrics
             found = evaluate(folder, assembled, files, metrics, device=device)
         runs[str(seed)] = {split: found[split] for split in ("test", "valid")} | {"epoch": found["epoch"]}
     result = {"method": row["method"], "row": row["row"], "set": row["set"], "seeds": runs}

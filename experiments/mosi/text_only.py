@@ -89,7 +89,7 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
     """Train and score one seed; the result is what is written."""
     started = time.perf_counter()
     assembled = layout.assembled_folder(DATASET)
-    score = METRIC_SETS[params.dataset(DATASET).metrics]
+    score = METRIC_SETS[params.training_set(DATASET).metrics]
     identity = {
         "method": NAME,
         "seed": seed,

@@ -27,7 +27,7 @@ METRICS_OF = {  # metric set of a dataset -> those of METRICS that its results h
 def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
     """The rows' overrides, and the paper's numbers, as Markdown."""
     rows = for_dataset(table, dataset, params)
-    corpus = _nearest(table, dataset, METRICS_OF[params.dataset(dataset).metrics])
+    corpus = _nearest(table, dataset, METRICS_OF[params.training_set(dataset).metrics])
     overrides = [
         [f"`{key}={as_yaml(value)}`" for key, value in row.overrides.items()]
         + [f"`assemble.{dataset}.{modality}={NONE}`" for modality in row.without]
@@ -51,7 +51,7 @@ def markdown(
     table: PaperTable, dataset: str, seeds: list[int], outcomes: list[Outcome], params: Params
 ) -> str:
     """Our numbers beside the paper's, as Markdown; the same text for the same numbers."""
-    metric_set = params.dataset(dataset).metrics
+    metric_set = params.training_set(dataset).metrics
     ours = METRICS_OF[metric_set]
     corpus = _nearest(table, dataset, ours)
     paper = table.metrics(corpus)

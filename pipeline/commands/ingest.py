@@ -1,0 +1,60 @@
+"""`msa-cli ingest`: a folder of raw clips becomes a dataset of params.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands import corpus_options as options
+
+
+def ingest(
+    kind: Annotated[
+        str, typer.Argument(help="mosi, mosei, sims, cherma, mustard ... or folder; README lists all.")
+    ],
+    path: Annotated[Path, typer.Argument(help="Folder of the corpus.", file_okay=False)],
+    name: options.Name,
+    text_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "minilm",
+    audio_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "librosa33",
+    visual_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "facemesh",
+    language: options.Language = None,
+    task: options.Task = None,
+    label_range: options.LabelRange = None,
+    classes: options.Classes = None,
+    metrics: options.Metrics = None,
+    setting: options.Setting = None,
+    folds: options.Folds = 0,
+    by: options.By = "speaker",
+    run: options.Run = True,
+) -> None:
+    """Make a corpus of raw clips known: its entry and its jobs in params.yaml, and a link in data/raw.
+
+    Nothing is copied or computed; `dvc repro` does the rest.
+
+    Example: msa-cli ingest folder ~/clips --name mine --range -3 3
+    """
+    from pipeline import corpora
+    from pipeline.params import NONE, PARAMS_FILE, DatasetParams, check_params, load_params
+    from pipeline.register import Entry, check_name, link, register
+
+    check_name(name)
+    params = load_params(PARAMS_FILE)
+    usual = corpora.reader(kind).LABELLING
+    settings = options.parse_settings(setting)
+    asked = (language, task, label_range, classes, metrics)
+    described, metric_set = options.corpus_entry(kind, str(path), usual, *asked, settings)
+    check_params({"datasets": {name: described}}, "ingest")
+    rows = corpora.survey(name, DatasetParams.model_validate(described), params.media)
+    print(rows)
+    encoders = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
+    features = {
+        modality: NONE if encoder == NONE else f"{name}/{modality}-{encoder}"
+        for modality, encoder in encoders.items()
+    }
+    described["root"] = link(name, [path]).as_posix()
+    entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by)
+    for key in register(entry, params, Path(PARAMS_FILE), run=run):
+        print(f"  {PARAMS_FILE}: {key}")
+    print(f"next: msa-cli validate {name}; dvc repro")
