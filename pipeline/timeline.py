@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.clip_curves import QUIETEST, UNIT, Curves, curves_of
+from pipeline.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curves, curves_of
 from pipeline.figures import COLOURS, LINES, MARKERS
 from pipeline.predict import ClipPrediction, Predictor
 from pipeline.prediction_report import in_words
