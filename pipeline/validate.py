@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import corpora
 from pipeline.clips import (
+    ALL_SPLITS,
     AMBIGUOUS_MEDIA,
     EMPTY_TEXT,
     MISSING_MEDIA,
     OK,
-    SPLITS,
     TEST,
     TRAIN,
     UNREADABLE_MEDIA,
     VALID,
     target_column,
 )
-from pipeline.corpora.label_csv import LabelFile, LabelRow, Problem
+from pipeline.corpora.problems import Problem
+from pipeline.corpora.survey import Clip, Survey, clip_rows
 from pipeline.params import DatasetParams, MediaLimits
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def summarize(rows: Iterable[Mapping[str, Any]], dataset: DatasetParams) -> list
     for row in rows:
         splits[row["split"]].append(row)
     summaries = []
-    for split in SPLITS:
+    for split in ALL_SPLITS:
         if members := splits.get(split):
             labels = [row[target] for row in members if row[target] is not None]
             summary = SplitSummary(
@@ -127,36 +128,32 @@ def validate(
     """
     dataset = source if isinstance(source, DatasetParams) else DatasetParams(root=str(source))
     limits = limits or MediaLimits()
-    corpus = corpora.reader(dataset.kind)
-    root = Path(dataset.root)
-    labels: LabelFile = corpus.read_labels(root, dataset.label_range, "datasets.<name>", dataset.classes)
-    findings = _label_file(labels)
-    if labels.rows:
-        rows = corpus.clip_rows(labels.rows, dataset, limits, workers)
+    survey = corpora.survey("<name>", dataset)
+    findings = _label_files(survey)
+    findings += [Finding(note.level, note.check, note.message, note.rows) for note in survey.notes]
+    if survey.clips:
+        rows = clip_rows(survey.clips, dataset, limits, workers)
         findings += _splits(rows, dataset)
-        findings += _media(rows, corpus.media_files(root), limits)
+        findings += _media(rows, survey.files, limits)
         findings += _leaks(rows)
         findings += _texts(rows, dataset.language if "language" in dataset.model_fields_set else None)
-        findings += _annotations(labels.rows)
+        findings += _annotations(survey.clips)
     order = ("error", "warning", "info")
     return sorted(findings, key=lambda finding: order.index(finding.level))
 
 
 # --------------------------------------------------------------------------------------------------- checks
-def _label_file(labels: LabelFile) -> list[Finding]:
+def _label_files(survey: Survey) -> list[Finding]:
     kinds: dict[str, list[Problem]] = defaultdict(list)
-    for problem in labels.problems:
+    for problem in survey.problems:
         kinds[problem.check].append(problem)
     findings = []
     for check, problems in kinds.items():
         lines = tuple(str(problem) for problem in problems)
         if len(lines) == 1:
-            findings.append(Finding("error", check, f"{labels.path}: {lines[0]}"))
+            findings.append(Finding("error", check, f"{survey.source}: {lines[0]}"))
         else:
-            findings.append(Finding("error", check, f"{labels.path}: {len(lines)} lines", lines))
-    if labels.ignored:
-        message = f"{labels.path}: columns that are not used: {', '.join(labels.ignored)}"
-        findings.append(Finding("info", "columns", message))
+            findings.append(Finding("error", check, f"{survey.source}: {len(lines)} lines", lines))
     return findings
 
 
@@ -184,9 +181,7 @@ def _splits(rows: Sequence[Mapping[str, Any]], dataset: DatasetParams) -> list[F
     return findings
 
 
-def _media(
-    rows: Sequence[Mapping[str, Any]], files: Mapping[str, Sequence[str]], limits: MediaLimits
-) -> list[Finding]:
+def _media(rows: Sequence[Mapping[str, Any]], files: Sequence[str], limits: MediaLimits) -> list[Finding]:
     findings = []
     ways_out = {
         MISSING_MEDIA: "have no media file; text alone can be used",
@@ -216,14 +211,9 @@ def _media(
             findings.append(Finding("warning", check, f"{len(ids)} of {len(rows)} clips {what}", ids))
     used = {row["path"] for row in rows}
     claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA))
-    spare = tuple(
-        _printable(path)
-        for paths in files.values()
-        for path in paths
-        if path not in used and path not in claimed
-    )
+    spare = tuple(_printable(path) for path in files if path not in used and path not in claimed)
     if spare:
-        message = f"{len(spare)} video file(s) under Raw belong to no row of the label file"
+        message = f"{len(spare)} media file(s) belong to no row of the label file"
         findings.append(Finding("warning", "files without a row", message, spare))
     return findings
 
@@ -239,7 +229,7 @@ def _leaks(rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
         if row.get("sha256") is not None:
             same[row["sha256"]].append(row)
     shared = tuple(
-        f"{video} ({', '.join(split for split in SPLITS if split in splits)})"
+        f"{video} ({', '.join(split for split in ALL_SPLITS if split in splits)})"
         for video, splits in videos.items()
         if len(splits) > 1
     )
@@ -272,7 +262,7 @@ def _texts(rows: Sequence[Mapping[str, Any]], language: str | None) -> list[Find
     return findings
 
 
-def _annotations(rows: Sequence[LabelRow]) -> list[Finding]:
+def _annotations(rows: Sequence[Clip]) -> list[Finding]:
     wrong = []
     for row in rows:
         sign = SIGNS.get(row.annotation.lower())

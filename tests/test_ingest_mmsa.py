@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.clips import facts_of, full_id, read_clips, write_clips
 from pipeline.corpora import ingest
 from pipeline.corpora.label_csv import read_labels
-from pipeline.corpora.mmsa import match_media
+from pipeline.corpora.media_files import Wanted, match_media
 from pipeline.errors import LabelFileError, ParamsError
 from pipeline.params import DatasetParams, MediaLimits
 
@@ -97,6 +97,13 @@ def problems_of(dataset: DatasetParams) -> list[str]:
         ("a,2,well, I think,0.5,,,,,train", ["line 3", "10 values, the header has 9", "in quotes"]),
         ("a,2,x", ["line 3", "3 values, the header has 9", "no label, mode"]),
         ('a,2,"x" he said,0.5,,,,,train', ["line 3", "cannot be read as CSV", "twice"]),
+        ("=1+1,2,x,0.5,,,,,train", ["line 3", "video_id is '=1+1'", "spreadsheet formula"]),
+        ("@SUM(A1),2,x,0.5,,,,,train", ["line 3", "video_id is '@SUM(A1)'", "spreadsheet formula"]),
+        ("a,-2+cmd|' /C calc'!A0,x,0.5,,,,,train", ["line 3", "clip_id is", "spreadsheet formula"]),
+        ("a,2,x,=A1,,,,,train", ["line 3", "label is '=A1'", "spreadsheet formula"]),
+        ("a,2,x,0.5,+SUM(A1),,,,train", ["line 3", "label_t is '+SUM(A1)'", "spreadsheet formula"]),
+        ("a,2,=HYPERLINK(x),0.5,,,,,train", ["line 3", "text is", "a formula, not speech"]),
+        ("a,2,@here,0.5,,,,,train", ["line 3", "text is '@here'", "a formula, not speech"]),
         ('a,2,"x,0.5,,,,,train', ["line 3", "cannot be read as CSV", "unexpected end"]),
     ],
 )
@@ -179,7 +186,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     dataset = DatasetParams(root="x").model_copy(update={"kind": "zip"})
-    with pytest.raises(ParamsError, match=r"'zip' is not known \(there are: mmsa\)"):
+    with pytest.raises(ParamsError, match=r"'zip' is not known \(there are: mmsa, mosi, mosei, "):
         ingest("tiny", dataset, MediaLimits())
 
 
@@ -212,7 +219,7 @@ def test_unlabeled_rows_need_no_label(tmp_path: Path) -> None:
 
 IDS = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\$"), min_size=1, max_size=12
-).filter(lambda text: text == text.strip() and text not in {".", ".."})
+).filter(lambda text: text == text.strip() and text not in {".", ".."} and text[0] not in "=@+-")
 NUMBERLIKE = st.sampled_from(
     ["0001", "1e5", "-3g5yACwYnA", "1.0", "007", "nan", "NULL", "TRUE", "2020-01-01"]
 )
@@ -319,7 +326,8 @@ def test_matching_of_ids_and_files(
 ) -> None:
     corpus(tmp_path, *(f"v,{clip},x,0,,,,,train" for clip in ids))
     labels = read_labels(tmp_path, (-3.0, 3.0), "datasets.x")
-    found = match_media(labels.rows, {"v": files, "w": ["1.mp4", "01.mp4", "é.mp4"]})
+    wanted = [Wanted(row.video_id, row.clip_id, f"Raw/v/{row.clip_id}.mp4") for row in labels.rows]
+    found = match_media(wanted, {"v": files, "w": ["1.mp4", "01.mp4", "é.mp4"]})
     assert [path or reason for path, reason in found] == expected
 
 

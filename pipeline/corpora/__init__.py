@@ -1,29 +1,65 @@
 """Raw corpora: one small file per layout on disk, each turning a corpus into clip-table rows.
 
-A reader module has `read(name, dataset, limits, workers) -> list[dict]`, the rows of the clip table
-without `position`, and raises LabelFileError with every fatal problem at once.
+survey.py says what such a file has to offer.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from types import ModuleType
 
 import pyarrow as pa
 
 from pipeline.clips import ClipFacts, clip_table
-from pipeline.errors import ParamsError
+from pipeline.corpora.problems import shortened
+from pipeline.corpora.survey import Survey, clip_rows, note_labelling, note_sizes
+from pipeline.errors import LabelFileError, ParamsError
+from pipeline.explain import unknown
 from pipeline.params import DatasetParams, MediaLimits
 
-# kind of a dataset in params.yaml -> module
-READERS = {"mmsa": "pipeline.corpora.mmsa"}
+# kind of a dataset in params.yaml, and the name of its module here
+KINDS = (
+    "mmsa",
+    "mosi",
+    "mosei",
+    "sims",
+    "simsv2",
+    "cherma",
+    "urfunny",
+    "mustard",
+    "voxceleb",
+    "mosi_ood",
+    "folder",
+)
+logger = logging.getLogger("msa")
 
 
 def reader(kind: str) -> ModuleType:
     """The module that reads corpora of that kind."""
-    if kind not in READERS:
-        raise ParamsError(f"kind of dataset {kind!r} is not known (there are: {', '.join(READERS)})")
-    return importlib.import_module(READERS[kind])
+    if kind not in KINDS:
+        raise ParamsError(unknown("kind of dataset", kind, KINDS))
+    return importlib.import_module(f"{__name__}.{kind}")
+
+
+def survey(name: str, dataset: DatasetParams) -> Survey:
+    """A corpus looked through, with everything that is wrong or strange; no media file is opened.
+
+    Parameters
+    ----------
+    name : of the dataset in params.yaml, for messages
+
+    Raises
+    ------
+    ParamsError : of `datasets.<name>.settings`
+    """
+    kind = reader(dataset.kind)
+    found: Survey = kind.survey(name, dataset)
+    if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
+        note_labelling(found, name, dataset, kind.LABELLING)
+    if found.clips:
+        note_sizes(found, getattr(kind, "PUBLISHED", {}))
+    return found
 
 
 def ingest(
@@ -38,7 +74,11 @@ def ingest(
 
     Raises
     ------
-    LabelFileError : the label file cannot be used; lists all its problems
+    LabelFileError : the label files cannot be used; lists all their problems
     """
-    rows = reader(dataset.kind).read(name, dataset, limits, workers)
-    return clip_table(rows), ClipFacts.of(name, dataset)
+    found = survey(name, dataset)
+    if found.problems:
+        raise LabelFileError(found.source, shortened(found.problems))
+    for note in found.notes:
+        logger.log(logging.WARNING if note.level == "warning" else logging.INFO, "%s: %s", name, note.message)
+    return clip_table(clip_rows(found.clips, dataset, limits, workers)), ClipFacts.of(name, dataset)

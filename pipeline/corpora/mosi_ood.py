@@ -1,0 +1,200 @@
+"""CMU-MOSI with the out-of-distribution splits of CLUE or CIDer: MOSI's own layout, id lists laid over it.
+
+`settings: {splits: PATH}` names, below the corpus' folder, where the lists are:
+
+    a folder      train, valid (or dev), test_IID (or test) and test_OOD, each a .txt with one id a line, or a
+                  .pkl of CLUE: [(features, label, id)], of which the ids are read and nothing else
+    a .json file  {split: [ids]}
+    a .csv file   columns id and split
+    a .pkl file   {split: {id: [ids]}}, as CIDer's
+
+Ids are `video$_$clip`, `video_clip` or, as CMU's SDK counts, `video[i]`: the i-th clip of the video, from 0.
+test_IID becomes the split `test`, test_OOD `test_ood`. Clips of no list are left out. In CLUE's files for
+MOSI both test lists are the same (https://github.com/Teng-Sun/CLUE_model/issues/2): that is said, and the
+clips are `test`. A repaired partition: https://github.com/gw-zhong/CIDer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.corpora import mosi
+from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.survey import Clip, Survey, read_json, settings_of
+from pipeline.errors import FormatError
+from pipeline.importers.imported import Labelling
+from pipeline.params import DatasetParams
+
+LAYOUT = "<root>/label.csv, <root>/Raw/<video_id>/<clip_id>.mp4, and id lists (settings.splits)"
+LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
+NAMES = {
+    "train": TRAIN,
+    **dict.fromkeys(("valid", "val", "dev"), VALID),
+    **dict.fromkeys(("test", "test_iid", "iid"), TEST),
+    **dict.fromkeys(("test_ood", "ood"), TEST_OOD),
+}
+EXPECTED = "train, valid (or dev), test_IID (or test), test_OOD"
+
+
+class Settings(mosi.Settings):
+    """MOSI's, and where the id lists are."""
+
+    splits: str = "splits"
+    """folder or file of id lists, relative to the corpus' folder"""
+
+
+def survey(name: str, dataset: DatasetParams) -> Survey:
+    """MOSI's clips with the splits of the lists."""
+    settings = settings_of(Settings, name, dataset)
+    own = {"settings": {"lower_case": settings.lower_case}}
+    found = mosi.survey(name, dataset.model_copy(update=own))
+    found.notes = [note for note in found.notes if note.check not in ("standard folds", "published sizes")]
+    lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
+    if not lists or found.problems:
+        return found
+    _note_identical(found, lists)
+    known = _names_of(found.clips)
+    placed: dict[str, str] = {}
+    strange: list[str] = []
+    for split in (TEST, TEST_OOD, TRAIN, VALID):
+        for given in lists.get(split, ()):
+            clip = known.get(given)
+            if clip is None:
+                strange.append(f"{given} ({split})")
+            elif placed.setdefault(clip, split) != split and {placed[clip], split} != {TEST, TEST_OOD}:
+                found.reject("id in two splits", f"clip {clip} is in {placed[clip]} and in {split}")
+    if not placed:
+        found.reject(
+            "ids",
+            f"no id of the lists is one of label.csv, e.g. {strange[0] if strange else 'none'}; expected "
+            f"video{SEPARATOR}clip, video_clip or video[i]",
+        )
+    elif strange:
+        message = f"{len(strange)} ids of the lists have no row in label.csv"
+        found.note("ids without a row", message, strange, "warning")
+    outside = [clip.id for clip in found.clips if clip.id not in placed]
+    if outside and placed:
+        found.note("clips of no list", f"{len(outside)} clips are in no list and left out", outside)
+    found.clips = [replace(clip, split=placed[clip.id]) for clip in found.clips if clip.id in placed]
+    return found
+
+
+def _names_of(clips: list[Clip]) -> dict[str, str]:
+    """Every way to write an id -> the id."""
+    names: dict[str, str] = {}
+    videos: dict[str, list[Clip]] = {}
+    for clip in sorted(clips, key=lambda clip: natural_key(clip.clip_id)):
+        videos.setdefault(clip.video_id, []).append(clip)
+    for video, members in videos.items():
+        for place, clip in enumerate(members):
+            names |= dict.fromkeys((clip.id, f"{video}_{clip.clip_id}", f"{video}[{place}]"), clip.id)
+    return names
+
+
+def _note_identical(found: Survey, lists: Mapping[str, list[str]]) -> None:
+    both = sorted(set(lists.get(TEST, ())) & set(lists.get(TEST_OOD, ())))
+    if not both:
+        return
+    same = "are identical" if set(lists[TEST]) == set(lists[TEST_OOD]) else f"share {len(both)} clips"
+    message = (
+        f"test_IID and test_OOD {same} (the known defect of CLUE's files for MOSI): what is in both counts "
+        "as test (IID); results out of distribution need repaired lists, e.g. CIDer's"
+    )
+    found.note("test lists", message, both, "warning")
+
+
+# ------------------------------------------------------------------------------------------------------ lists
+def _lists(found: Survey, root: Path, given: str, setting: str) -> dict[str, list[str]]:
+    """Ids by split; empty and problems where there are none."""
+    place = root / given
+    inside = not PurePosixPath(given).is_absolute() and ".." not in PurePosixPath(given).parts
+    if not inside or not place.exists():
+        found.reject(
+            "splits",
+            f"{setting} is {given!r}: nothing below {str(root)!r} is called so; expected a folder of id "
+            f"lists ({EXPECTED}) or a .json, .csv or .pkl file",
+        )
+        return {}
+    raw: dict[str, list[str]] = {}
+    if place.is_dir():
+        for path in sorted(place.iterdir()):
+            if path.suffix.lower() in (".txt", ".pkl") and not path.name.startswith("."):
+                raw.setdefault(path.stem, []).extend(_ids_of(found, path))
+    else:
+        raw = _of_file(found, place)
+    lists: dict[str, list[str]] = {}
+    for name, ids in raw.items():
+        split = NAMES.get(name.strip().lower())
+        if split is None:
+            found.reject("splits", f"{place.name}: split {name!r}, expected {EXPECTED}")
+        else:
+            lists.setdefault(split, []).extend(ids)
+    if not raw and not found.problems:
+        found.reject("splits", f"{setting} is {given!r}: no id list in it; expected {EXPECTED}")
+    return lists
+
+
+def _of_file(found: Survey, path: Path) -> dict[str, list[str]]:
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _of_csv(found, path)
+    tree = read_json(found, path) if suffix == ".json" else _pickle(found, path)
+    if tree is not None and not isinstance(tree, Mapping):
+        found.reject("splits", f"{path.name}: holds a {type(tree).__name__}, expected ids by split")
+    if not isinstance(tree, Mapping):
+        return {}
+    # beside the splits a file may hold other things, e.g. `config`
+    return {
+        str(name): _ids_in(found, f"{path.name}: {name}", value)
+        for name, value in tree.items()
+        if str(name).lower() in NAMES
+    }
+
+
+def _of_csv(found: Survey, path: Path) -> dict[str, list[str]]:
+    columns = ("id", "split")
+    text = decoded(path, found.problems, columns)
+    if text is None:
+        return {}
+    rows = records(text, found.problems)
+    header = columns_of(*next(rows, (1, [])), columns, columns, found.problems)
+    lists: dict[str, list[str]] = {}
+    for line, fields in rows if header else ():
+        cells = cells_of(line, fields, header or [], columns, found.problems)
+        if cells and not reject_formulas(line, cells, columns, found.problems):
+            lists.setdefault(cells["split"], []).append(cells["id"])
+    return lists
+
+
+def _ids_of(found: Survey, path: Path) -> list[str]:
+    """The ids of one list."""
+    if path.suffix.lower() == ".pkl":
+        return _ids_in(found, path.name, _pickle(found, path))
+    text = decoded(path, found.problems, ("one id a line",))
+    return [line.strip() for line in (text or "").splitlines() if line.strip()]
+
+
+def _ids_in(found: Survey, where: str, value: Any) -> list[str]:
+    """Ids of a list of ids, of CLUE's [(features, label, id)], or of {id: [ids]}."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+        if not found.problems:
+            found.reject("splits", f"{where}: no ids in it; expected a list of them")
+        return []
+    ids = [item[-1] if isinstance(item, tuple | list) and item else item for item in value]
+    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]
+
+
+def _pickle(found: Survey, path: Path) -> Any:
+    from pipeline.importers.pickles import load
+
+    try:
+        return load(path)
+    except FormatError as error:
+        found.reject("pickle", str(error))
+        return None

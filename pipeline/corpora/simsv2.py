@@ -1,0 +1,106 @@
+"""CH-SIMS v2 in MMSA's layout, its label file called `meta.csv`: 4,403 labelled Mandarin clips, and others.
+
+The unlabelled part (10,161 clips) is a folder of its own. Put it, or a link to it, below the corpus and name
+it: `settings: {unlabeled: ch-simsv2u}`. In it lie `Raw/<video_id>/<clip_id>.mp4` (or the folders of videos
+themselves) and perhaps a `meta.csv` with texts; its clips join with split `unlabeled`, whatever mode is
+written there.
+Source: https://github.com/thuiar/ch-sims-v2
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from pipeline.clips import TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora import mmsa
+from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.label_csv import LABEL_FILES
+from pipeline.corpora.label_values import bad_id
+from pipeline.corpora.media_files import find_media, same_form
+from pipeline.corpora.problems import Problem
+from pipeline.corpora.sims import note_unimodal
+from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
+from pipeline.importers.imported import Labelling
+from pipeline.params import DatasetParams
+from pipeline.section import Section
+
+LAYOUT = "<root>/meta.csv, <root>/Raw/<video_id>/<clip_id>.mp4 and perhaps a folder of unlabelled clips"
+LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")
+PUBLISHED = {TRAIN: 2722, VALID: 647, TEST: 1034}
+TEXT_COLUMNS = ("video_id", "clip_id", "text")
+
+
+class Settings(Section):
+    """Where the unlabelled part is."""
+
+    unlabeled: str | None = None
+    """its folder, relative to the corpus' folder; none = it is not used"""
+
+
+def survey(name: str, dataset: DatasetParams) -> Survey:
+    """The labelled clips, and the unlabelled ones where their folder is named."""
+    settings = settings_of(Settings, name, dataset)
+    found = mmsa.survey(name, dataset)
+    note_unimodal(found)
+    if settings.unlabeled is not None:
+        _add_unlabeled(found, Path(dataset.root), settings.unlabeled, f"datasets.{name}.settings.unlabeled")
+    return found
+
+
+def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None:
+    place = PurePosixPath(folder)
+    if place.is_absolute() or ".." in place.parts or not (root / place).is_dir():
+        found.reject(
+            "unlabeled",
+            f"{setting} is {folder!r}: no folder below {str(root)!r}; give its path from there",
+        )
+        return
+    raw = place / mmsa.RAW if (root / place / mmsa.RAW).is_dir() else place
+    files = find_media(root, str(raw))
+    texts = _texts(found, root / place)
+    for file in files:
+        video, clip = PurePosixPath(file).parent.name, PurePosixPath(file).stem
+        if PurePosixPath(file).parent == raw or bad_id(video) or bad_id(clip):
+            continue  # told of as a file without a row
+        text = texts.pop(_key(video, clip), "" if texts else None)
+        found.clips.append(Clip(video, clip, UNLABELED, text, path=file))
+    if texts:
+        message = f"{len(texts)} texts of unlabelled clips have no media file and are left out"
+        found.note("unlabeled", message, sorted("/".join(key) for key in texts), "warning")
+    found.files = sorted({*found.files, *files})
+    _tell_apart(found)
+
+
+def _tell_apart(found: Survey) -> None:
+    """Both parts number their videos; an unlabelled clip whose id is taken gets a `u_` before its video."""
+    taken = {clip.id for clip in found.clips if clip.split != UNLABELED}
+    videos = {clip.video_id for clip in found.clips if clip.split == UNLABELED and clip.id in taken}
+    found.clips = [
+        replace(clip, video_id=f"u_{clip.video_id}")
+        if clip.split == UNLABELED and clip.video_id in videos and clip.id in taken
+        else clip
+        for clip in found.clips
+    ]
+    reject_repeated(found)
+
+
+def _texts(found: Survey, folder: Path) -> dict[tuple[str, str], str]:
+    """(video, clip) -> text of the unlabelled part's own label file; empty where it has none."""
+    path = next((folder / file for file in LABEL_FILES if (folder / file).is_file()), None)
+    problems: list[Problem] = []
+    texts: dict[tuple[str, str], str] = {}
+    content = decoded(path, problems, TEXT_COLUMNS) if path is not None else None
+    if content is not None:
+        rows = records(content, problems)
+        columns = columns_of(*next(rows, (1, [])), TEXT_COLUMNS, TEXT_COLUMNS, problems)
+        for line, fields in rows if columns else ():
+            cells = cells_of(line, fields, columns or [], TEXT_COLUMNS, problems)
+            if cells and not reject_formulas(line, cells, TEXT_COLUMNS, problems):
+                texts[_key(cells["video_id"], cells["clip_id"])] = cells["text"]
+    found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in problems]
+    return texts
+
+
+def _key(video: str, clip: str) -> tuple[str, str]:
+    return same_form(video), (clip.lstrip("0") or "0") if clip.isdigit() else same_form(clip)

@@ -1,0 +1,237 @@
+"""What a raw corpus says of itself before a media file is opened: its clips, what is wrong, what is strange.
+
+A module of this package (the kind of a dataset) has
+
+    LAYOUT                           one line for people: which files lie where
+    LABELLING                        what the labels of the corpus are, for who registers it
+    Settings                         where the kind has some: a Section for `datasets.<name>.settings`
+    PUBLISHED                        where known: clips by split, as the corpus was published
+    survey(name, dataset) -> Survey
+
+`survey` raises nothing that concerns the corpus' content: problems are collected.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from pipeline.clips import EMPTY_TEXT, OK, full_id, measure_all
+from pipeline.corpora.problems import Problem
+from pipeline.errors import ParamsError
+from pipeline.explain import explain
+from pipeline.importers.imported import Labelling
+from pipeline.params import DatasetParams, MediaLimits
+from pipeline.section import Section
+
+TIMES_BEYOND = "times beyond the media"
+SLACK_S = 0.5  # a word may end that much after the last frame
+MAX_JSON_BYTES = 200_000_000
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip as the corpus describes it.
+
+    Attributes
+    ----------
+    split : None only where a Problem says why
+    text : None where the corpus has no texts at all (transcribe finds them), empty where this one is
+    labels : by column of the clip table
+    path : media file relative to the corpus' folder
+    unmatched : why there is none; both None = it is not meant to have one
+    start_s, end_s : the part of the file that is the clip, seconds
+    annotation : what people wrote beside the label (Positive, ...)
+    line : of the label file
+    """
+
+    video_id: str
+    clip_id: str
+    split: str | None
+    text: str | None = None
+    labels: Mapping[str, float | None] = field(default_factory=dict)
+    path: str | None = None
+    unmatched: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    speaker: str | None = None
+    position: int | None = None
+    annotation: str = ""
+    line: int | None = None
+
+    @property
+    def id(self) -> str:
+        """`video_id$_$clip_id`."""
+        return full_id(self.video_id, self.clip_id)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a reader of results should know; ingest goes on.
+
+    Attributes
+    ----------
+    check : short name, e.g. `published sizes`
+    rows : all that it concerns: clip ids, files
+    """
+
+    level: Literal["warning", "info"]
+    check: str
+    message: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass
+class Survey:
+    """A corpus looked through.
+
+    Attributes
+    ----------
+    source : the label file or folder, for messages
+    clips : ids unique unless a Problem says so
+    files : all media files of the corpus, relative to its folder
+    """
+
+    source: str
+    clips: list[Clip] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def reject(self, check: str, message: str, line: int | None = None) -> None:
+        self.problems.append(Problem(check, message, line))
+
+    def note(
+        self, check: str, message: str, rows: Sequence[str] = (), level: Literal["warning", "info"] = "info"
+    ) -> None:
+        self.notes.append(Note(level, check, message, tuple(rows)))
+
+
+def settings_of(model: type[S], name: str, dataset: DatasetParams) -> S:
+    """`datasets.<name>.settings` as the kind's own section.
+
+    Raises
+    ------
+    ParamsError : an unknown key or a wrong value
+    """
+    try:
+        return model.model_validate(dataset.settings)
+    except ValidationError as error:
+        raise ParamsError(explain(error, model, f"datasets.{name}.settings")) from error
+
+
+def read_json(survey: Survey, path: Path) -> Any:
+    """A JSON file's content; None and a problem where it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            survey.reject("file", f"{path.name}: over {MAX_JSON_BYTES} bytes: is it a label file?")
+            return None
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        survey.reject("file", f"{path.name}: cannot be read ({error.strerror})")
+    except (ValueError, RecursionError) as error:  # json's and Unicode's errors are ValueErrors
+        survey.reject("json", f"{path.name}: cannot be read as JSON in UTF-8 ({error})")
+    return None
+
+
+def clip_rows(
+    clips: Sequence[Clip], dataset: DatasetParams, limits: MediaLimits, workers: int = 1
+) -> list[dict[str, Any]]:
+    """Rows of the clip table: each clip with its media file's facts and a status."""
+    root = Path(dataset.root)
+    paths = sorted({clip.path for clip in clips if clip.path is not None})  # some share a file
+    measured = dict(zip(paths, measure_all(root, paths, limits, workers), strict=True))
+    rows = []
+    for clip in clips:
+        facts, unreadable = measured[clip.path] if clip.path is not None else ({}, None)
+        spoken = clip.text if has_text(clip.text or "") else None
+        empty = EMPTY_TEXT if clip.text is not None and spoken is None else None
+        reasons = [clip.unmatched, unreadable, _beyond(clip, facts), empty]
+        rows.append(
+            {
+                "clip_id": clip.id,
+                "video_id": clip.video_id,
+                "split": clip.split,
+                "path": clip.path,
+                "start_s": clip.start_s,
+                "end_s": clip.end_s,
+                "text": spoken,
+                "language": dataset.language,
+                "speaker": clip.speaker,
+                "status": "; ".join(reason for reason in reasons if reason) or OK,
+                **({} if clip.position is None else {"position": clip.position}),
+                **clip.labels,
+                **facts,
+            }
+        )
+    return rows
+
+
+def has_text(text: str) -> bool:
+    """Whether anything can be seen of it: not only spaces, zero-width and control characters."""
+    return any(unicodedata.category(char) not in {"Zs", "Zl", "Zp", "Cc", "Cf"} for char in text)
+
+
+def _beyond(clip: Clip, facts: Mapping[str, Any]) -> str | None:
+    """Times that the file does not have: of another recording, or of one that was cut."""
+    duration_s, end_s = facts.get("duration_s"), clip.end_s
+    if duration_s is None or end_s is None or end_s <= duration_s + SLACK_S:
+        return None
+    return f"{TIMES_BEYOND}: ends at {end_s:.2f} s of {duration_s:.2f} s"
+
+
+# ------------------------------------------------------------------------------- what all kinds are asked for
+def reject_repeated(survey: Survey) -> None:
+    """Problems of ids that occur twice; for kinds whose files do not exclude it."""
+    seen: dict[str, Clip] = {}
+    for clip in survey.clips:
+        first = seen.setdefault(clip.id, clip)
+        if first is not clip and first.split != clip.split:
+            message = f"clip {clip.id} is in {first.split} and in {clip.split}: remove one"
+            survey.reject("id in two splits", message, clip.line)
+        elif first is not clip:
+            survey.reject("duplicate ids", f"clip {clip.id} is there twice: remove one", clip.line)
+
+
+def reject_task(survey: Survey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
+    """A problem where the corpus has classes, and params.yaml says otherwise."""
+    if len(dataset.classes) != len(usual.classes):
+        now = f"{len(dataset.classes)} classes" if dataset.classes else "a regression"
+        survey.reject(
+            "task",
+            f"datasets.{name} is {now}, but this corpus has {len(usual.classes)} classes: write `task: "
+            f"classification` and `classes: [{', '.join(usual.classes)}]`",
+        )
+
+
+def note_labelling(survey: Survey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
+    """Warnings where params.yaml has another scale or language than the corpus is known for."""
+    scale, expected = list(dataset.label_range), list(usual.label_range)
+    if usual.task == dataset.task == "regression" and scale != expected:
+        message = f"datasets.{name}.label_range is {scale}; the labels of this corpus are in {expected}"
+        survey.note("label range", message, level="warning")
+    if dataset.language != usual.language:
+        message = f"datasets.{name}.language is {dataset.language!r}; this corpus speaks {usual.language!r}"
+        survey.note("language", message, level="warning")
+
+
+def note_sizes(survey: Survey, published: Mapping[str, int]) -> None:
+    """A warning where the splits have other sizes than the published ones: copies of corpora differ."""
+    counts = Counter(clip.split for clip in survey.clips)
+    other = [
+        f"{counts[split]} {split} (published: {size})"
+        for split, size in published.items()
+        if counts[split] != size
+    ]
+    if other:
+        message = f"not the published sizes: {', '.join(other)}; say so beside results"
+        survey.note("published sizes", message, level="warning")
