@@ -34,16 +34,6 @@ SPLIT_NAMES = {
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip
 SHOWN = 10  # ids that a message lists
 
-COVAREP_74 = [
-    *("f0", "VUV", "NAQ", "QOQ", "H1H2", "PSP", "HRF", "MDQ", "peakSlope", "Rd", "Rd_conf"),
-    *(f"MCEP_{i}" for i in range(25)),
-    *(f"HMPDM_{i}" for i in range(25)),
-    *(f"HMPDD_{i}" for i in range(13)),
-]
-"""COVAREP's default features in their order (names as in UR-FUNNY's extracted_features.txt)"""
-COVAREP_81 = [*COVAREP_74, "vowelSpace", "F1", "F2", "F3", "F4", "F5", "VAD"]
-"""With vowel space, formants and voice activity, as in UR-FUNNY"""
-
 Chosen = TypeVar("Chosen", bound=Section)
 
 

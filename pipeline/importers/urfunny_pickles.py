@@ -30,7 +30,6 @@ import numpy as np
 from pipeline.clips import CONTEXT
 from pipeline.errors import ClipError, FormatError
 from pipeline.importers.checks import (
-    COVAREP_81,
     clip_of,
     index_of,
     listed,
@@ -55,6 +54,13 @@ LANGUAGE = ("language_sdk.pkl", "word_embedding_indexes_sdk.pkl")
 FEATURES = {"audio": "covarep_features_sdk.pkl", "visual": "openface_features_sdk.pkl"}
 PUNCHLINE = "punchline"
 CLASSES = ("not_humorous", "humorous")
+COVAREP_81 = [
+    *("f0", "VUV", "NAQ", "QOQ", "H1H2", "PSP", "HRF", "MDQ", "peakSlope", "Rd", "Rd_conf"),
+    *(f"MCEP_{i}" for i in range(25)),
+    *(f"HMPDM_{i}" for i in range(25)),
+    *(f"HMPDD_{i}" for i in range(13)),
+    *("vowelSpace", "F1", "F2", "F3", "F4", "F5", "VAD"),
+]
 _LANDMARKS = {f"{axis}_{point}" for axis in "xyXYZ" for point in range(68)}
 OPENFACE_371 = FLAGS + [name for name in OPENFACE_709 if name not in _LANDMARKS]
 NAMES = {"audio": COVAREP_81, "visual": OPENFACE_371}
