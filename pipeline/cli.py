@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.compare import compare
 from pipeline.commands.import_files import import_files
 from pipeline.commands.ingest import ingest
 from pipeline.commands.predict import predict
+from pipeline.commands.significance import RunsAgainstRuns, significance
 from pipeline.commands.tune import tune
 from pipeline.errors import MsaError
 from pipeline.logs import configure
@@ -271,7 +273,9 @@ def noise(
         write_json({"kind": kind, "runs": results}, out)
 
 
+app.command()(compare)
 app.command()(predict)
+app.command(cls=RunsAgainstRuns)(significance)
 app.command()(tune)
 
 
