@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline.params import Params
 
 SAMPLE = "sample"  # the corpus that ships with the project
 FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
+OOD = "ood_"  # before the names of metrics of a second test split
 ROUNDED = 3  # decimals in the table
 DECIMALS = 6
 
@@ -77,7 +79,7 @@ def report(params: Params, results: Path, out: Path) -> str:
         _check_features([run for run in scored if run.dataset == dataset])
 
     table = summarize(scored)
-    text = markdown(scored, table)
+    text = markdown(scored, table) + "".join(f"{line}\n" for line in _folds_markdown(params, table))
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
@@ -92,7 +94,8 @@ def report(params: Params, results: Path, out: Path) -> str:
 def summarize(scored: list[Scored]) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
     """{dataset: {method: {metric: {mean, sd, n}}}} over the seeds.
 
-    The test metrics, and `valid_mae`, or `valid_accuracy` of a classification.
+    The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
+    split, of another distribution, its metrics with `ood_` before their names.
     """
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
     for run in scored:
@@ -103,6 +106,8 @@ def summarize(scored: list[Scored]) -> dict[str, dict[str, dict[str, dict[str, f
             metrics.setdefault(name, []).append(test[name])
         chief = "accuracy" if run.class_names else "mae"
         metrics.setdefault(f"valid_{chief}", []).append(run.result["valid"][chief])
+        for name, value in run.result.get("test_ood", {}).items():
+            metrics.setdefault(f"{OOD}{name}", []).append(value)
     return {
         dataset: {
             method: {metric: _spread(numbers) for metric, numbers in metrics.items()}
@@ -145,16 +150,19 @@ def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
             f"Metric set: {result['metric_set']}.",
             "",
         ]
-        metrics = list(next(iter(methods.values())))
+        metrics = [name for name in next(iter(methods.values())) if not name.startswith(OOD)]
         heads = ["method", *(_head(metric) for metric in metrics), "best epochs"]
-        lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(metrics) + 1) + "|"]
+        rows = []
         for method, scores in methods.items():
             epochs = ", ".join(str(run.result["epoch"]) for run in runs if run.method == method)
-            lines.append("| " + " | ".join([method, *(_cell(scores[m]) for m in metrics), epochs]) + " |")
+            rows.append([method, *(_cell(scores[m]) for m in metrics), epochs])
         floor = {name.removeprefix("test_"): value for name, value in result["floor"].items()}
         cells = [f"{floor[m]:.{ROUNDED}f}" if m in floor else "–" for m in metrics]
-        constant = "train majority" if runs[0].class_names else "train median"
-        lines.append("| " + " | ".join([constant, *cells, "–"]) + " |")
+        rows.append(["train majority" if runs[0].class_names else "train median", *cells, "–"])
+        lines += _table(heads, rows)
+        if "test_ood" in result:
+            lines += ["", f"Out of distribution: {result['n']['test_ood']} clips of `test_ood`.", ""]
+            lines += _out_of_distribution(methods)
         remarks = [
             f"- {run.method}, seed {run.seed}, {split}: {line}"
             for run in runs
@@ -163,6 +171,53 @@ def markdown(scored: list[Scored], table: dict[str, Any]) -> str:
         ]
         lines += ["", *remarks] if remarks else []
     return "\n".join(lines) + "\n"
+
+
+def _out_of_distribution(methods: dict[str, Any]) -> list[str]:
+    """The same runs on the second test split."""
+    metrics = [name for name in next(iter(methods.values())) if name.startswith(OOD)]
+    heads = ["method", *(_head(metric.removeprefix(OOD)) for metric in metrics)]
+    return _table(
+        heads, [[method, *(_cell(scores[m]) for m in metrics)] for method, scores in methods.items()]
+    )
+
+
+def cross_validations(params: Params) -> dict[str, list[str]]:
+    """Training sets that are folds of one cross-validation: {name of the whole: names of its sets}."""
+    groups: dict[str, list[str]] = {}
+    for name in params.datasets_run:
+        folds = params.assemble[name].protocol.folds
+        if folds is not None:
+            alike = params.assemble[name].model_dump(mode="json")
+            alike["protocol"]["folds"].pop("fold")
+            groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
+    return {os.path.commonprefix(names).rstrip("-_f"): names for names in groups.values() if len(names) > 1}
+
+
+def _folds_markdown(params: Params, table: dict[str, Any]) -> list[str]:
+    """A table for each cross-validation: mean ± sample standard deviation over its folds."""
+    lines: list[str] = []
+    for whole, names in cross_validations(params).items():
+        folds = params.assemble[names[0]].protocol.folds
+        assert folds is not None
+        lines += ["", f"## {whole}, cross-validated", ""]
+        lines += [
+            f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample standard "
+            "deviation over the folds, each the mean of its seeds.",
+            "",
+        ]
+        metrics = [name for name in next(iter(table[names[0]].values())) if not name.startswith(OOD)]
+        rows = []
+        for method in table[names[0]]:
+            means = {m: [table[name][method][m]["mean"] for name in names] for m in metrics}
+            rows.append([method, *(_cell(_spread(means[m])) for m in metrics)])
+        lines += _table(["method", *(_head(metric) for metric in metrics)], rows)
+    return lines
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def _head(metric: str) -> str:
