@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,7 +190,7 @@ def cross_validations(params: Params) -> dict[str, list[str]]:
             alike = params.assemble[name].model_dump(mode="json")
             alike["protocol"]["folds"].pop("fold")
             groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
-    return {os.path.commonprefix(names).rstrip("-_f"): names for names in groups.values() if len(names) > 1}
+    return {f"{names[0]} to {names[-1]}": names for names in groups.values() if len(names) > 1}
 
 
 def _folds_markdown(params: Params, table: dict[str, Any]) -> list[str]:
@@ -202,8 +201,8 @@ def _folds_markdown(params: Params, table: dict[str, Any]) -> list[str]:
         assert folds is not None
         lines += ["", f"## {whole}, cross-validated", ""]
         lines += [
-            f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample standard "
-            "deviation over the folds, each the mean of its seeds.",
+            f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
+            "standard deviation over the folds, each the mean of its seeds.",
             "",
         ]
         metrics = [name for name in next(iter(table[names[0]].values())) if not name.startswith(OOD)]

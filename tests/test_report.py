@@ -324,3 +324,46 @@ def test_needs_no_torch() -> None:
     script = "import sys, pipeline.report; assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ protocols
+def test_folds_are_summed_up(place: Path) -> None:
+    names = ["sample-f0", "sample-f1"]
+    for method in METHODS:
+        for seed in SEEDS:
+            write_result(place, method, names[0], seed)
+            write_result(place, method, names[1], seed, test={"acc7": 0.4, "mae": 2.0, "corr": 0.5})
+    folds = {"number": 2, "by": "video"}
+    params = make_params(
+        datasets_run=names,
+        assemble={
+            name: {**chosen("sample"), "protocol": {"folds": {**folds, "fold": fold}}}
+            for fold, name in enumerate(names)
+        },
+        models={method: {"corpora": {name: {} for name in names}} for method in METHODS},
+    )
+    text = make(place, params)
+    table = text[text.index("## sample-f0 to sample-f1, cross-validated") :]
+    assert "2 of 2 folds by video" in table
+    row = next(line for line in table.splitlines() if line.startswith("| misr "))
+    found = [np.mean(MAE["misr"]), 2.0]
+    assert row.split(" | ")[1] == f"{np.mean(found):.3f} ± {np.std(found, ddof=1):.3f}"
+
+
+def test_a_second_test_split_has_a_table_of_its_own(place: Path) -> None:
+    for method in METHODS:
+        for seed in SEEDS:
+            n = {"test": 4, "valid": 4, "test_ood": 9}
+            write_result(place, method, "sample", seed, test_ood={"mae": 1.5, "corr": 0.1}, n=n)
+    params = make_params(
+        datasets_run=["sample"],
+        assemble={"sample": chosen("sample")},
+        models={method: {"corpora": {"sample": {}}} for method in METHODS},
+    )
+    text = make(place, params)
+    table = text[text.index("Out of distribution: 9 clips") :]
+    assert "| method | mae | corr |" in table
+    assert "| misr | 1.500 ± 0.000 | 0.100 ± 0.000 |" in table
+    assert "ood" not in text[: text.index("Out of distribution")].replace("test_ood", "")
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    assert summary["sample"]["misr"]["ood_mae"] == {"mean": 1.5, "sd": 0.0, "n": 3}
