@@ -78,9 +78,9 @@ def read(source: Source, params: ImportParams) -> Imported:
     FormatError : shapes that do not fit each other, ids that repeat, labels that are no numbers
     """
     settings_of(params.settings, Settings, "multibench")
-    path = _main(source)
-    if path is None or (reason := matches(source)):
-        raise FormatError(f"{source}: {reason if path else matches(source)}; expected a file of MultiBench")
+    path, reason = _main(source), matches(source)
+    if path is None or reason:
+        raise FormatError(f"{source}: {reason}; expected a file of MultiBench")
     tree = source.tree(path)
     parts = [Part.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
     stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
