@@ -287,20 +287,35 @@ class Tokenizer:
         return [np.asarray(ids, dtype=np.int64) for ids in tokens["input_ids"]]
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text that these token ids (special ones included) stand for.
+        """The text that these token ids (special ones around it included) stand for.
+
+        Parameters
+        ----------
+        ids : shape (n_tokens,), unpadded; they may have been cut anywhere, even within a word
 
         Raises
         ------
-        FormatError : they are of another vocabulary: the text would not give these ids again
+        FormatError : they are of another vocabulary: the text would not give these ids again, the last word
+            aside
         """
-        text: str = self._tokenizer.decode(ids.tolist(), skip_special_tokens=True)
-        again = self.encode([text], max(len(ids), 2))[0]
-        if not np.array_equal(again, ids):
-            raise FormatError(
-                f"token ids {ids[:8].tolist()}... are not of this encoder's vocabulary (its own would be "
-                f"{again[:8].tolist()}...); fine-tune the encoder that they were made for"
-            )
-        return text
+        tokenizer = self._tokenizer
+        around = set(tokenizer.all_special_ids) - {
+            tokenizer.unk_token_id
+        }  # an unknown word is part of the text
+        inner = [token for token in ids.tolist() if token not in around]
+        again = np.zeros(0, np.int64)
+        if ids.size and ids.min() >= 0 and ids.max() < len(tokenizer):
+            text: str = tokenizer.decode(inner, skip_special_tokens=False)
+            encoded = tokenizer(text, truncation=False, padding=False)
+            again = np.asarray(encoded["input_ids"], dtype=np.int64)
+            words = [-1 if word is None else word for word in encoded.word_ids()]
+            certain = words.index(max(words))  # tokens before the last word, which may be a half
+            if np.array_equal(again, ids) or (certain > 1 and np.array_equal(again[:certain], ids[:certain])):
+                return text
+        raise FormatError(
+            f"token ids {ids[:8].tolist()}... are not of this encoder's vocabulary (its own would be "
+            f"{again[:8].tolist()}...); fine-tune the encoder that they were made for"
+        )
 
     def with_offsets(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Token ids of one text, and the characters that each token stands for.

@@ -228,15 +228,15 @@ class _Reader:
         """The sound of these clips of a split's file."""
         path = self.path.with_name(f"{split}.waveform.parquet")
         table = _read(path, ["clip_id", "waveform"])
-        places = {clip_id: row for row, clip_id in enumerate(table["clip_id"].to_pylist())}
-        if not places.keys() >= set(clip_ids) or (split == self.name and len(places) != self.own):
+        found = table["clip_id"].to_pylist()
+        if not set(clip_ids) <= set(found) or (split == self.name and len(found) != self.own):
             raise FormatError(f"{self.path}: {path.name} has other clips; run the assemble stage again")
-        sound = table["waveform"].take([places[clip_id] for clip_id in clip_ids])
-        return [
-            _samples(clip)[: self.reading.waveform] if clip.is_valid else np.zeros(0, np.int16)
-            for chunk in sound.chunks
-            for clip in chunk
-        ]
+        clips = (clip for chunk in table["waveform"].chunks for clip in chunk)  # `take` would copy them all
+        sound = {
+            clip_id: _samples(clip)[: self.reading.waveform] if clip.is_valid else np.zeros(0, np.int16)
+            for clip_id, clip in zip(found, clips, strict=True)
+        }
+        return [sound[clip_id] for clip_id in clip_ids]
 
     # ------------------------------------------------------------------------------------------- context
     def _context(
