@@ -18,6 +18,7 @@ from pipeline import corpora
 from pipeline.clips import (
     ALL_SPLITS,
     AMBIGUOUS_MEDIA,
+    CONTEXT,
     EMPTY_TEXT,
     MISSING_MEDIA,
     OK,
@@ -224,6 +225,8 @@ def _leaks(rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
     videos: dict[str, set[str]] = defaultdict(set)
     same: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
+        if row["split"] == CONTEXT:  # is of its clip's video and split
+            continue
         if row["split"] is not None:
             videos[row["video_id"]].add(row["split"])
         if row.get("sha256") is not None:
@@ -238,7 +241,7 @@ def _leaks(rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
             f"{len(shared)} of {len(videos)} videos have clips in several splits: the same speaker is seen"
         )
         findings.append(Finding("warning", "videos in two splits", message, shared))
-    twice = [group for group in same.values() if len(group) > 1]
+    twice = [group for group in same.values() if len({row["path"] for row in group}) > 1]
     if twice:
         across = sum(len({row["split"] for row in group}) > 1 for group in twice)
         message = f"{len(twice)} media file(s) occur more than once, {across} of them in several splits"

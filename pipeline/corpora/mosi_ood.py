@@ -56,8 +56,10 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
     if not lists or found.problems:
         return found
-    _note_identical(found, lists)
     known = _names_of(found.clips)
+    _note_identical(
+        found, *({known.get(one, one) for one in lists.get(split, ())} for split in (TEST, TEST_OOD))
+    )
     placed: dict[str, str] = {}
     strange: list[str] = []
     for split in (TEST, TEST_OOD, TRAIN, VALID):
@@ -95,11 +97,12 @@ def _names_of(clips: list[Clip]) -> dict[str, str]:
     return names
 
 
-def _note_identical(found: Survey, lists: Mapping[str, list[str]]) -> None:
-    both = sorted(set(lists.get(TEST, ())) & set(lists.get(TEST_OOD, ())))
+def _note_identical(found: Survey, inside: set[str], outside: set[str]) -> None:
+    """A warning where the lists of the two test splits have clips in common."""
+    both = sorted(inside & outside)
     if not both:
         return
-    same = "are identical" if set(lists[TEST]) == set(lists[TEST_OOD]) else f"share {len(both)} clips"
+    same = "are identical" if inside == outside else f"share {len(both)} clips"
     message = (
         f"test_IID and test_OOD {same} (the known defect of CLUE's files for MOSI): what is in both counts "
         "as test (IID); results out of distribution need repaired lists, e.g. CIDer's"

@@ -7,8 +7,8 @@
 
 The first two lie in the corpus' folder or in `data` below it, the videos in folders of any name. The
 utterance of `1_60` becomes the clip `1_60$_$utterance`, the sentences before it `1_60$_$c0`, `1_60$_$c1`, ...
-with split `context`. Nobody says when each of these sentences begins in their video: it stands with the last of them
-alone (the nearest to the utterance, which every method that looks back sees), the others are text.
+with split `context`. Nobody says when each of these sentences begins in their video: it stands with the last
+of them alone (the nearest to the utterance, which every method that looks back sees), the others are text.
 
 Splits: `settings: {split: speaker_dependent, fold: 0}` takes that pair of split_indices.p, `{split:
 speaker_independent}` tests on FRIENDS. Neither has validation clips: of the training clips of each class the

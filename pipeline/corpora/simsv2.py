@@ -3,7 +3,7 @@
 The unlabelled part (10,161 clips) is a folder of its own. Put it, or a link to it, below the corpus and name
 it: `settings: {unlabeled: ch-simsv2u}`. In it lie `Raw/<video_id>/<clip_id>.mp4` (or the folders of videos
 themselves) and perhaps a `meta.csv` with texts; its clips join with split `unlabeled`, whatever mode is
-written there.
+written there. A video of it that is called like a labelled one is another recording: it gets a `u_`.
 Source: https://github.com/thuiar/ch-sims-v2
 """
 
@@ -73,12 +73,11 @@ def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None
 
 
 def _tell_apart(found: Survey) -> None:
-    """Both parts number their videos; an unlabelled clip whose id is taken gets a `u_` before its video."""
-    taken = {clip.id for clip in found.clips if clip.split != UNLABELED}
-    videos = {clip.video_id for clip in found.clips if clip.split == UNLABELED and clip.id in taken}
+    """Both parts number their videos: an unlabelled video whose id is taken gets a `u_` before it."""
+    taken = {clip.video_id for clip in found.clips if clip.split != UNLABELED}
     found.clips = [
         replace(clip, video_id=f"u_{clip.video_id}")
-        if clip.split == UNLABELED and clip.video_id in videos and clip.id in taken
+        if clip.split == UNLABELED and clip.video_id in taken
         else clip
         for clip in found.clips
     ]

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.clips import EMPTY_TEXT, OK, full_id, measure_all
+from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
 from pipeline.corpora.problems import Problem
 from pipeline.errors import ParamsError
 from pipeline.explain import explain
@@ -169,6 +169,7 @@ def clip_rows(
                 "speaker": clip.speaker,
                 "status": "; ".join(reason for reason in reasons if reason) or OK,
                 **({} if clip.position is None else {"position": clip.position}),
+                **dict.fromkeys((*LABELS, *CLASSES)),
                 **clip.labels,
                 **facts,
             }

@@ -7,9 +7,9 @@
     <id>.mp4              in folders of any name below the corpus: context and punchline in one file
 
 The punchline of `id` becomes the clip `id$_$punchline`, the sentences before it `id$_$c0`, `id$_$c1`, ...
-with split `context`; all have the path of the one video, each from its first to its last word. Times count from
-the video's start; for a copy whose times count from somewhere else (the talk's start), and whose videos begin
-with the first word, write `settings: {times: first_word}`. Times that a video does not have are a remark.
+with split `context`; all have the path of the one video, each from its first to its last word. Times count
+from the video's start. Where a copy's times count from elsewhere (the talk's start) and its videos begin with
+the first word, write `settings: {times: first_word}`. Times that a video does not have are a remark.
 Source: https://github.com/ROC-HCI/UR-FUNNY
 """
 
