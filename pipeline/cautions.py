@@ -27,7 +27,7 @@ class Caution:
 
     Attributes
     ----------
-    kind : absent, failed, no_face, long_text, cut, language, silent, out_of_range, or note
+    kind : absent, failed, no_face, long_text, cut, language, context, silent, out_of_range, or note
     modality : text, audio or visual; empty where it is of none
     message : a sentence without full stop
     """
@@ -72,6 +72,10 @@ def of_run(run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, Row], spoken:
     """Where the clip is longer than what the run reads, or far from the clips that it was trained on."""
     found = []
     reading, said = run.reading, spoken.text or ""
+    if reading.context:
+        method, before = run.config["method"], reading.context
+        message = f"{method} was trained with up to {before} utterances before each clip, and gets none here"
+        found.append(Caution("context", "", message))
     if reading.tokenizer is not None and said.strip():
         tokens = reading.tokenizer.count(said)
         if tokens > reading.max_tokens:
