@@ -117,7 +117,7 @@ def line(trial: Trial, total: int, best: Trial | None) -> str:
     if trial.state == COMPLETE and trial.reason:
         what += f" ({trial.reason})"
     so_far = "" if best is None else f"; best {best.loss:.4f} in trial {best.number}"
-    return f"trial {trial.number} of 0..{total - 1}: {values}: {what}{so_far}"
+    return f"trial {trial.number} ({trial.number + 1} of {total}): {values}: {what}{so_far}"
 
 
 def summary(

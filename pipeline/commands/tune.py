@@ -30,8 +30,9 @@ def tune(
 ) -> None:
     """Search better settings of a method by its validation loss; the test split is out of reach.
 
-    What is searched is under tune.METHOD in params.yaml; trial 0 is the settings as they are. The same
-    command again goes on where it stopped, or with more trials. The best values become a DVC experiment.
+    What is searched is under tune.METHOD in params.yaml; trial 0 is the settings as they are.
+    The same command again goes on where it stopped, or with more trials.
+    The best values become a DVC experiment.
 
     Example: msa-cli tune misr --dataset sample --trials 30
     """
@@ -107,7 +108,7 @@ def tune(
     save_experiment(name, tuned)
     print(
         f"the best values are the DVC experiment {name}; {file} is as it was.\n"
-        f"  dvc exp apply {name} && dvc repro      take them and train\n"
-        f"  dvc params diff HEAD {name}      see them\n"
-        "  the same command with --write          write them into params.yaml instead"
+        f"  dvc params diff HEAD {name}         shows them\n"
+        f"  dvc exp apply {name} && dvc repro   takes them and trains\n"
+        "  the same command with --write writes them into params.yaml instead"
     )
