@@ -108,7 +108,7 @@ def _check(file: h5py.File, limits: Limits) -> None:
 
 
 def _walk(group: h5py.Group, limits: Limits = Limits()) -> Iterator[tuple[str, Any]]:  # noqa: B008
-    """Paths with groups, datasets and soft links below a group; no link is followed before it is looked at."""
+    """Paths with groups, datasets and soft links below a group; links are looked at, then followed."""
     import h5py
 
     waiting, seen, count = [(group.name, group, 0)], set(), 0

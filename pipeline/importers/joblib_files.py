@@ -38,8 +38,8 @@ def array_of(state: Any, reader: Reader, space: Space, inner: Callable[[], Any])
     """
     fields = state if isinstance(state, dict) else {}
     kind, shape, dtype = fields.get("subclass"), fields.get("shape"), fields.get("dtype")
-    known = isinstance(kind, Name) and kind.full in ARRAYS and isinstance(shape, tuple)
-    if not known or not isinstance(dtype, np.dtype) or not all(type(axis) is int for axis in shape):
+    known = isinstance(kind, Name) and kind.full in ARRAYS
+    if not known or not isinstance(dtype, np.dtype) or not isinstance(shape, tuple):
         raise Refused("joblib's note of an array is not as joblib writes it; the file is damaged")
     if dtype.kind == "O":
         return inner()
@@ -47,7 +47,7 @@ def array_of(state: Any, reader: Reader, space: Space, inner: Callable[[], Any])
         reader.skip(reader.code())
     size = dtype.itemsize
     for axis in shape:
-        size *= max(axis, 0)
+        size *= max(int(axis), 0)
     data: Any = reader.take(size) if size < space.small else None
     if data is None:
         data = StoredArray(space.file, reader.skip(size), BYTE, (size,))
@@ -117,7 +117,7 @@ def _decompressor(head: bytes) -> Callable[[], Any] | None:
 
 
 def _pieces(file: Opened, make: Callable[[], Any]) -> Iterator[bytes]:
-    """What the streams of a file unpack to, at most 4 MiB at a time."""
+    """What the streams of a file unpack to, a piece at a time."""
     stream, offset, data = make(), 0, b""
     while True:
         if stream.eof:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -37,6 +38,15 @@ HEADER = 16_384  # bytes; those of plain arrays have 128
 MOST_MEMBERS = 100_000
 MOST_RATIO = 1100  # DEFLATE cannot pack tighter than 1032 to 1, so members that claim more share their bytes
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a ZIP's member: signature, lengths of its name and extras
+HEADER_DAMAGE = (  # NumPy takes the header for a Python literal
+    ValueError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
 
 
@@ -146,7 +156,7 @@ def _array(file: Opened, offset: int, size: int) -> np.ndarray | StoredArray:
             raise Refused(f"is of .npy version {version[0]}.{version[1]}; structured arrays are not read")
     except Refused:
         raise
-    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
+    except HEADER_DAMAGE as error:
         reason = " ".join(str(error).split())[:100]
         raise Refused(f"is no .npy data, or its header is damaged ({reason})") from None
     if dtype.hasobject:

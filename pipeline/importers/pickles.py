@@ -85,6 +85,7 @@ def _check(tree: Any, limits: Limits) -> None:
     known: dict[int, tuple[int, int]] = {}  # id -> bytes and depth of what has been looked into
     open_: set[int] = set()
     waiting = [(tree, False)]
+    deep = f"holds containers within containers, more than {limits.depth} deep, the limit"
     while waiting:
         item, looked_into = waiting.pop()
         if id(item) in known:
@@ -94,6 +95,8 @@ def _check(tree: Any, limits: Limits) -> None:
             if id(item) in open_:
                 raise Refused("holds itself; data do not")
             open_.add(id(item))
+            if len(open_) > limits.depth:
+                raise Refused(deep)
             waiting.append((item, True))
             waiting.extend((part, False) for part in within)
             continue
@@ -101,7 +104,7 @@ def _check(tree: Any, limits: Limits) -> None:
         size = own + sum(known[id(part)][0] for part in within)
         depth = 1 + max((known[id(part)][1] for part in within), default=0)
         if depth > limits.depth:
-            raise Refused(f"holds containers within containers, more than {limits.depth} deep, the limit")
+            raise Refused(deep)
         if size > limits.decoded_bytes:
             raise Refused(f"amounts to more than {limits.decoded_bytes:,} bytes, the limit")
         known[id(item)] = (size, depth)
