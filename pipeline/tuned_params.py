@@ -48,7 +48,7 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
             "below it"
         )
     edited = text
-    for key, value in reversed(values.items()):  # each new one goes in front of the others
+    for key, value in reversed(list(values.items())):  # each new one goes in front of the others
         edited = _with_value(edited, (*place, *key.split(".")), as_yaml(value))
     wanted["models"][method]["corpora"][dataset] = with_values(section, values)
     if YAML(typ="safe").load(edited) != wanted:
