@@ -133,7 +133,8 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
             for place, head in enumerate(block.head):
                 words = place < block.left
                 names = block.left == 1 and words  # of numbers: they are not torn apart
-                table.add_column(Text(head), justify="left" if words else "right", no_wrap=names or not words)
+                side: Literal["left", "right"] = "left" if words else "right"
+                table.add_column(Text(head), justify=side, no_wrap=names or not words, overflow="fold")
             for place, row in enumerate(block.rows):
                 table.add_row(*map(Text, row), style="bold" if place in block.strong else "")
             shown.append(table)
