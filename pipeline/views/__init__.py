@@ -1,0 +1,1 @@
+"""What each method shows of itself: `pipeline/views/<method>.py` has `view(run, splits) -> View`."""

@@ -1,0 +1,60 @@
+"""SLaD: how far the labels of text and sound agree (ω, and the relations R1 to R3), on the test split."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from models.method import Output
+from models.parts.submodal import relations
+from models.slad import LABEL_AWARE, SLaD, SLaDOutput
+from pipeline.batches import Batch, Split
+from pipeline.trained import TrainedRun
+from pipeline.views.view import Bars, Histogram, Part, View, as_in_training, gather, number, shares_histogram
+
+RELATIONS = ("R1: signs differ, or neutral", "R2: equal", "R3: one sign, other strength")
+
+
+def view(run: TrainedRun, splits: dict[str, Split]) -> View:
+    """Histogram of ω, shares of the relations, and the invariant beside the specific representations.
+
+    Parameters
+    ----------
+    splits : with `test`
+    """
+    method = run.method
+    assert isinstance(method, SLaD)
+    with as_in_training(method, ("unimodal", *LABEL_AWARE)):
+        found = gather(run, splits["test"], lambda batch, output: _pick(method, batch, output))
+    rows = found["rows"]
+    parts = [
+        Part(f"{letter}^{modality}", modality, letter == "I", found[f"{letter}/{modality}"], found[modality])
+        for letter in ("I", "S")
+        for modality in method.NEEDS
+    ]
+    maps = {"I (invariant) and S (specific), means over time": parts}
+    if not rows.any():
+        return View([], maps, ["no test clip has both text and sound, whose labels ω compares"])
+    first, second = found["R1"][rows], found["R2"][rows]
+    held = (first, second, ~(first | second))
+    panels: list[Bars | Histogram] = [
+        shares_histogram("ω, agreement of the two labels", "ω", {"test clips": found["omega"][rows]}),
+        Bars(
+            "Relation of the text's label to the sound's",
+            "share of the clips",
+            list(RELATIONS),
+            {"test clips": [number(state.mean()) for state in held]},
+        ),
+    ]
+    return View(panels, maps)
+
+
+def _pick(method: SLaD, batch: Batch, output: Output) -> dict[str, Tensor]:
+    assert isinstance(output, SLaDOutput)
+    labels, rows = method.submodal_labels(batch, output)
+    first, second = relations(labels[0], labels[1])
+    picked = {"omega": method.weight(labels, rows), "rows": rows, "R1": first, "R2": second}
+    for modality in method.NEEDS:
+        picked[f"I/{modality}"] = output.invariant[modality]
+        picked[f"S/{modality}"] = output.specific[modality]
+        picked[modality] = output.present[modality]
+    return picked
