@@ -28,6 +28,7 @@ from pipeline.encoder_params import (
 )
 from pipeline.errors import ParamsError
 from pipeline.explain import explain, unknown
+from pipeline.search_space import SearchSpace
 from pipeline.section import Section
 from pipeline.transcribe_params import TranscribeParams
 
@@ -202,6 +203,8 @@ class Params(Section):
     """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
     models: dict[str, ModelParams] = Field(default_factory=dict)
+    tune: dict[str, SearchSpace] = Field(default_factory=dict)
+    """of each method, the settings that `msa-cli tune` searches"""
 
     @field_validator("seeds")
     @classmethod

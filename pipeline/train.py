@@ -54,7 +54,7 @@ from pipeline.runs import (
     write_json,
     write_predictions,
 )
-from pipeline.training_set import TrainingSet, read_stats
+from pipeline.training_set import CONTEXT, TrainingSet, read_stats
 
 EVALUATION_BATCH = 64  # clips a forward outside of training
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
@@ -116,7 +116,9 @@ def train(
             "train": train_params.model_dump(mode="json"),
             "dims": method.dims,
             "feature_set": stats["feature_set"],
-            "assembled": hashes(assembled, *(f"{name}*.parquet" for name in splits), "stats.json"),
+            "assembled": hashes(
+                assembled, *(f"{name}*.parquet" for name in (*splits, CONTEXT)), "stats.json"
+            ),
             "pretrained": hashes(pretrained, "*"),
             "encoders": encoder_identities(method_name, method.config),
             "code": code_hashes(method_name),

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import ParamsError
-from pipeline.params import Params, load_params
+from pipeline.params import load_params
 from pipeline.pretrain import pretrain
 from pipeline.search_space import with_values
 from pipeline.train import train
@@ -179,7 +179,6 @@ tune:
 """
 
 
-@pytest.mark.skipif("tune" not in Params.model_fields, reason="params have no section `tune` yet")
 def test_the_command_goes_on_and_writes_down_both_ways(repository: Path) -> None:
     def tune(*options: str) -> str:
         result = CliRunner().invoke(
@@ -214,7 +213,6 @@ def test_the_command_goes_on_and_writes_down_both_ways(repository: Path) -> None
     assert not (repository / "runs").exists(), "runs of the project are not touched"
 
 
-@pytest.mark.skipif("tune" not in Params.model_fields, reason="params have no section `tune` yet")
 def test_the_command_without_a_space_says_what_to_write(repository: Path) -> None:
     result = CliRunner().invoke(app, ["tune", "tiny"])
     assert isinstance(result.exception, ParamsError)

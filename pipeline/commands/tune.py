@@ -41,7 +41,6 @@ def tune(
     from pipeline.ablation import parse_seeds
     from pipeline.params import NONE, PARAMS_FILE, load_params
     from pipeline.proposals import importance
-    from pipeline.search_space import SearchSpace
     from pipeline.trials import plain, summary, write_table
     from pipeline.tune import Search, Study
     from pipeline.tuned_params import baseline, save_experiment, with_tuned
@@ -52,7 +51,7 @@ def tune(
             raise MsaError("datasets_run in params.yaml is empty; name a dataset with --dataset")
         dataset = params.datasets_run[0]
     params.training_set(dataset)
-    spaces: dict[str, SearchSpace] = getattr(params, "tune", {})
+    spaces = params.tune
     if method in METHODS and method not in spaces:
         raise ParamsError(
             f"tune.{method} is missing in params.yaml; name there what is searched, e.g. "
