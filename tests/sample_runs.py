@@ -1,4 +1,4 @@
-"""Runs of every method on a few clips of the sample corpus, small and hardly trained, made as the DAG makes them."""
+"""Small runs of every method on a few clips of the sample corpus, made by the code that the DAG calls."""
 
 from __future__ import annotations
 

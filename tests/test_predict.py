@@ -70,7 +70,7 @@ def muted(source: Path, target: Path) -> Path:
     return target
 
 
-# --------------------------------------------------------------------------------------- the pipeline's numbers
+# ------------------------------------------------------------------------------------- the pipeline's numbers
 def test_a_clip_gets_the_prediction_that_training_wrote(sample: SampleRuns, first: Any) -> None:
     assert [voice.method for voice in first.voices] == [*METHODS, "misr"]
     for voice in first.voices:
@@ -122,7 +122,7 @@ def test_classes_have_the_probabilities_that_training_wrote(sample: SampleRuns) 
     assert clip.contributions["audio"][0] == pytest.approx(clip.value - statistics.fmean(without))
 
 
-# ------------------------------------------------------------------------------------------------ contributions
+# ---------------------------------------------------------------------------------------------- contributions
 def test_leaving_a_modality_out_is_a_clip_that_lacks_it(
     sample: SampleRuns, predictor: Predictor, first: Any, tmp_path: Path
 ) -> None:
@@ -169,7 +169,7 @@ def test_the_spread_is_the_sample_deviation_over_the_runs(first: Any) -> None:
     assert first.methods["khar"][1] is None
 
 
-# ----------------------------------------------------------------------------------------------------- the sound
+# -------------------------------------------------------------------------------------------------- the sound
 def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     torch.manual_seed(0)
     config = SLaDSettings(audio="finetune", waveform_seconds=0.02, **{**tiny_slad.TINY, "context": 2})
@@ -189,7 +189,7 @@ def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     assert found.without["audio"] == outcome(run, inputs.without("audio")).scores
 
 
-# ---------------------------------------------------------------------------------------------------- encoders
+# --------------------------------------------------------------------------------------------------- encoders
 def changed(run: Path, target: Path, change: Any) -> Path:
     """A copy of a run whose config.json is changed."""
     shutil.copytree(run, target)
@@ -256,7 +256,7 @@ def test_a_model_on_a_hub_is_that_of_the_run(sample: SampleRuns, tmp_path: Path)
 
 
 def test_runs_that_do_not_belong_together_are_refused(sample: SampleRuns, tmp_path: Path) -> None:
-    with pytest.raises(MsaError, match="of dataset 'scores'.* of 'classes'"):
+    with pytest.raises(MsaError, match=r"of dataset 'scores'.* of 'classes'"):
         open_runs([sample.run("misr"), sample.run("misr", classes=True)])
     with pytest.raises(MsaError, match="given twice"):
         open_runs([sample.run("misr"), sample.run("misr")])
@@ -264,7 +264,7 @@ def test_runs_that_do_not_belong_together_are_refused(sample: SampleRuns, tmp_pa
         open_runs([tmp_path])
 
 
-# ---------------------------------------------------------------------------------------------------- cautions
+# --------------------------------------------------------------------------------------------------- cautions
 def row(features: np.ndarray | None, note: str = "", status: str = OK) -> Row:
     return Row("a", "", status, note, features)
 
@@ -312,7 +312,7 @@ def test_another_language_than_the_corpus_is_said() -> None:
     assert cautions.of_language(spoken, "zh") == cautions.of_language(spoken, None) == []
 
 
-# -------------------------------------------------------------------------------------------- words and tables
+# ------------------------------------------------------------------------------------------- words and tables
 @pytest.mark.parametrize("label_range", [(-3.0, 3.0), (-1.0, 1.0), (1.0, 5.0)])
 def test_grades_divide_the_range_evenly(label_range: tuple[float, float]) -> None:
     low, high = label_range
@@ -372,10 +372,7 @@ def test_a_folder_with_a_broken_clip(
     assert float(cells[0]["prediction"]) == table[0]["prediction"]  # numbers stay numbers, also negative ones
     assert cells[1]["prediction"] == ""
     assert all(cell[:1] not in "=+@" or not cell for one in cells for cell in one.values())
-    assert (
-        "predictions" not in str(tmp_path / "clips")
-        and str(tmp_path) not in (out / "predictions.csv").read_text()
-    )
+    assert str(tmp_path) not in (out / "predictions.csv").read_text()
 
 
 def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> None:

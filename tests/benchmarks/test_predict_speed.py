@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore:SymbolDa
 
 METHODS = ("misr", "cmir", "slad", "mird", "khar")
 FURTHER = 1.5  # times its extraction, of a clip of three seconds
-FIRST_S = 10.0
+FIRST = 1.25  # times the first extraction of a process
+FIRST_S, CALM_LOAD = 10.0, 1.5  # seconds of one core; others slow it down through memory and caches
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,34 @@ def test_a_further_clip_costs_little_more_than_its_extraction(sample: SampleRuns
 
 
 def test_the_first_prediction_of_a_process(sample: SampleRuns) -> None:
+    """Nearly all of it is importing what extraction needs: so it is compared with that, too."""
     clip_id, video = next(iter(sample.videos.items()))
-    command = [str(Path(sys.executable).parent / "msa-cli"), "predict", "--video", str(video)]
-    command += ["--text", sample.texts[clip_id], "--run", str(sample.run("misr"))]
-    seconds = []
+    clip = ["--video", str(video), "--text", sample.texts[clip_id]]
+    commands = {
+        "extract": ["extract", *clip, "--out", "features"],
+        "predict": ["predict", *clip, "--run", str(sample.run("misr"))],
+    }
+    spent: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(3):
-        begin = time.perf_counter()
-        subprocess.run(
-            command, env={**os.environ, **THREADS}, cwd=sample.folder, check=True, capture_output=True
-        )
-        seconds.append(time.perf_counter() - begin)
-    print(f"\nthe first prediction of a process: {min(seconds):.1f} to {max(seconds):.1f} s")
-    assert min(seconds) < FIRST_S
+        for name, command in commands.items():
+            spent[name].append(_seconds(command, sample.folder))
+    first = {name: min(seconds) for name, seconds in spent.items()}
+    ratio = first["predict"] / first["extract"]
+    print(
+        f"\nthe first prediction of a process: {first['predict']:.1f} s of one core, {ratio:.2f} times "
+        f"the first extraction (other load {os.getloadavg()[0]:.1f})"
+    )
+    assert ratio < FIRST
+    if os.getloadavg()[0] < CALM_LOAD:
+        assert first["predict"] < FIRST_S
+
+
+def _seconds(command: list[str], folder: Path) -> float:
+    """CPU time of `msa-cli` with these arguments, all its threads together."""
+    program = str(Path(sys.executable).parent / "msa-cli")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [program, *command], env={**os.environ, **THREADS}, cwd=folder, check=True, capture_output=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
