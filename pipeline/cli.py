@@ -16,6 +16,7 @@ from pipeline.commands.ingest import ingest
 from pipeline.commands.predict import predict
 from pipeline.commands.significance import RunsAgainstRuns, significance
 from pipeline.commands.tune import tune
+from pipeline.commands.validate import validate
 from pipeline.errors import MsaError
 from pipeline.logs import configure
 from pipeline.stages import app as stage_app
@@ -134,39 +135,6 @@ def info(
 
 
 @app.command()
-def validate(
-    dataset: Annotated[str, typer.Argument(help="Folder of a corpus, or a dataset's name from params.yaml.")],
-    params: ParamsFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Check a corpus: its label file, its media, its splits. Writes nothing.
-
-    Leaves with 0 (usable, maybe with warnings) or 2 (the label file must be mended).
-    """
-    from dataclasses import asdict
-
-    from pipeline.params import DatasetParams, load_params
-    from pipeline.validate import render
-    from pipeline.validate import validate as check
-
-    loaded = load_params(params)
-    if Path(dataset).exists():
-        described = DatasetParams(root=dataset)
-    elif dataset in loaded.datasets:
-        described = loaded.datasets[dataset]
-    else:
-        known = ", ".join(loaded.datasets) or "none"
-        raise MsaError(f"{dataset}: no such folder, nor a dataset of params.yaml (there are: {known})")
-    findings = check(described, loaded.media)
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
-    else:
-        _show(render(findings))
-    if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(2)
-
-
-@app.command()
 def doctor(params: ParamsFile = None) -> None:
     """Check this machine: packages, devices, weights, and which encoders can run now."""
     from pipeline.doctor import examine, render
@@ -277,6 +245,7 @@ app.command()(compare)
 app.command()(predict)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(tune)
+app.command()(validate)
 
 
 def _show(*what: Any) -> None:

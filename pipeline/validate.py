@@ -1,150 +1,134 @@
-"""Checks of a raw corpus before anything is computed: its label file, its media, its splits. Writes nothing.
+"""A corpus, an import or a training set looked through before anything is learnt from it. Writes nothing.
 
-A finding is an *error* where the label file cannot be used (ingest would refuse it, exit code 2), a *warning*
-where a result might not mean what its reader thinks (a recording in train and test, media that are missing),
-and *info* otherwise. Warnings leave with 0: a corpus with a few broken clips is an ordinary corpus.
+What is looked at (`Subject`) gives rows of the clip table: a raw corpus those that ingest would write, an
+import those of its files, a training set those of its corpus under its protocol (folds, few shots). The
+checks of the rows are the same for all: corpus_checks.py, label_checks.py, text_checks.py; those of the
+feature stores on disk are in feature_checks.py.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from pipeline import corpora
-from pipeline.clips import (
-    ALL_SPLITS,
-    AMBIGUOUS_MEDIA,
-    CONTEXT,
-    EMPTY_TEXT,
-    MISSING_MEDIA,
-    OK,
-    TEST,
-    TRAIN,
-    UNREADABLE_MEDIA,
-    VALID,
-    target_column,
+from pipeline import (
+    corpora,
+    corpus_checks,
+    feature_checks,
+    import_checks,
+    label_checks,
+    protocol,
+    text_checks,
 )
+from pipeline.assemble_params import ProtocolParams
+from pipeline.clips import CONTEXT, METADATA_KEY, ClipFacts, clip_table
 from pipeline.corpora.problems import Problem
-from pipeline.corpora.survey import Clip, Survey, clip_rows
-from pipeline.params import DatasetParams, MediaLimits
+from pipeline.corpora.survey import Survey, clip_rows
+from pipeline.errors import MsaError
+from pipeline.feature_checks import StoreSummary
+from pipeline.findings import Finding, has_errors, worst_first
+from pipeline.label_checks import Conflicts, SplitSummary
+from pipeline.params import DatasetParams, ImportParams, MediaLimits, Params
+from pipeline.subjects import Subject
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-SHORTEST_S = 0.5  # seconds; a clip that is shorter hardly holds a word
-BINS = 7  # of the label histogram, as many as the classes of Acc7
-LEAST_SHARE = 0.2  # of a text's letters that must be in the script of its language
-EXAMPLES = 5  # rows that `render` shows of a finding
-
-# what the Unicode names of a language's letters begin with
-SCRIPTS = {
-    **dict.fromkeys(("de", "en", "es", "fr", "id", "it", "nl", "pl", "pt", "tr", "vi"), ("LATIN",)),
-    "zh": ("CJK",),
-    "ja": ("CJK", "HIRAGANA", "KATAKANA"),
-    "ko": ("HANGUL",),
-    "ru": ("CYRILLIC",),
-    "uk": ("CYRILLIC",),
-    "ar": ("ARABIC",),
-    "fa": ("ARABIC",),
-    "hi": ("DEVANAGARI",),
-    "el": ("GREEK",),
-}
-SIGNS = {"negative": -1, "neutral": 0, "positive": 1}  # of the label that an annotation stands for
+UNNAMED = "<name>"  # of what params.yaml does not know, in messages about its entry there
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a check has to say.
+@dataclass
+class Validation:
+    """All that was found.
 
     Attributes
     ----------
-    check : short name, e.g. `missing media`
-    message : what was found, and the way out where there is one
-    rows : all that it concerns: clip ids, files or lines of the label file
+    what : name and kind, one line
+    seconds : split -> lengths of its clips, as far as they are known
+    conflicts : None where the modalities have no labels of their own
+    stores : feature stores on disk
     """
 
-    level: Literal["error", "warning", "info"]
-    check: str
-    message: str
-    rows: tuple[str, ...] = ()
+    what: str
+    corpus: DatasetParams | ImportParams
+    findings: list[Finding]
+    summaries: list[SplitSummary] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    conflicts: Conflicts | None = None
+    stores: list[StoreSummary] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class SplitSummary:
-    """One split in numbers.
+@dataclass
+class _Looked:
+    """Rows of the clip table, and what the files themselves have to say."""
 
-    Attributes
-    ----------
-    usable : clips whose status is ok
-    seconds : of media that could be read
-    histogram : clips of each class, or labels in `BINS` equal bins of the label range, of which the last one
-        includes the largest label
-    """
-
-    split: str
-    clips: int
-    videos: int
-    usable: int
-    seconds: float
-    histogram: tuple[int, ...]
-
-
-def summarize(rows: Iterable[Mapping[str, Any]], dataset: DatasetParams) -> list[SplitSummary]:
-    """A summary of every split that has rows; `rows` as in the clip table (`table.to_pylist()`)."""
-    target = target_column(dataset.task)
-    splits: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        splits[row["split"]].append(row)
-    summaries = []
-    for split in ALL_SPLITS:
-        if members := splits.get(split):
-            labels = [row[target] for row in members if row[target] is not None]
-            summary = SplitSummary(
-                split,
-                clips=len(members),
-                videos=len({row["video_id"] for row in members}),
-                usable=sum(row["status"] == OK for row in members),
-                seconds=sum(row.get("duration_s") or 0.0 for row in members),
-                histogram=_histogram(labels, dataset),
-            )
-            summaries.append(summary)
-    return summaries
+    rows: list[dict[str, Any]]
+    findings: list[Finding]
+    digests: Mapping[str, Hashable] = field(default_factory=dict)
 
 
 def validate(
-    source: DatasetParams | Path | str, limits: MediaLimits | None = None, workers: int = 1
+    source: DatasetParams | ImportParams | Path | str, limits: MediaLimits | None = None, workers: int = 1
 ) -> list[Finding]:
-    """Everything that can be said of a corpus without computing features, worst first.
+    """The findings of a corpus that params.yaml need not know, worst first.
 
     Parameters
     ----------
-    source : a dataset of params.yaml, or the folder of a corpus. The script of the texts is checked only
-        where `language` was given
+    source : a described corpus or import, or the folder of a corpus in MMSA's layout. The script of the texts
+        is checked only where `language` was given
     limits : of what is decoded, default as in params.yaml's typed defaults
-    workers : media files that are hashed and probed at the same time
     """
-    dataset = source if isinstance(source, DatasetParams) else DatasetParams(root=str(source))
-    limits = limits or MediaLimits()
-    survey = corpora.survey("<name>", dataset)
+    corpus = DatasetParams(root=str(source)) if isinstance(source, Path | str) else source
+    params = Params(media=limits or MediaLimits())
+    return examine(Subject(UNNAMED, corpus), params, workers).findings
+
+
+def examine(subject: Subject, params: Params, workers: int = 1, project: Path = Path()) -> Validation:
+    """Everything that can be said without computing features.
+
+    Parameters
+    ----------
+    workers : media files that are hashed and probed at the same time
+    project : folder that has data/features
+
+    Raises
+    ------
+    ParamsError : the settings of the corpus' kind
+    """
+    corpus = subject.corpus
+    if isinstance(corpus, ImportParams):
+        rows, findings, digests = import_checks.look(subject.dataset or UNNAMED, corpus)
+        looked = _Looked(rows, findings, digests)
+    else:
+        looked = _look(subject.dataset or UNNAMED, corpus, params.media, workers)
+    if subject.training_set is not None and looked.rows and not has_errors(looked.findings):
+        _apply_protocol(looked, subject, params)
+    validation = Validation(str(subject), corpus, looked.findings)
+    if looked.rows:
+        _check_rows(validation, looked)
+        if subject.dataset is not None:
+            names = feature_checks.expected(subject.dataset, params, project)
+            ids = [row["clip_id"] for row in looked.rows]
+            validation.stores, findings = feature_checks.stores(names, ids, project)
+            validation.findings += findings
+    validation.findings = worst_first(validation.findings)
+    return validation
+
+
+def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -> _Looked:
+    """A raw corpus: its label files, what its kind remarks, its media."""
+    survey = corpora.survey(name, corpus)
     findings = _label_files(survey)
     findings += [Finding(note.level, note.check, note.message, note.rows) for note in survey.notes]
-    if survey.clips:
-        rows = clip_rows(survey.clips, dataset, limits, workers)
-        findings += _splits(rows, dataset)
-        findings += _media(rows, survey.files, limits)
-        findings += _leaks(rows)
-        findings += _texts(rows, dataset.language if "language" in dataset.model_fields_set else None)
-        findings += _annotations(survey.clips)
-    order = ("error", "warning", "info")
-    return sorted(findings, key=lambda finding: order.index(finding.level))
+    rows = clip_rows(survey.clips, corpus, limits, workers)
+    if rows:
+        findings += corpus_checks.media(rows, survey.files, limits)
+        findings += label_checks.annotated_otherwise(survey.clips)
+    return _Looked(rows, findings)
 
 
-# --------------------------------------------------------------------------------------------------- checks
 def _label_files(survey: Survey) -> list[Finding]:
+    """Problems of the label files, one finding a kind of problem."""
     kinds: dict[str, list[Problem]] = defaultdict(list)
     for problem in survey.problems:
         kinds[problem.check].append(problem)
@@ -158,196 +142,41 @@ def _label_files(survey: Survey) -> list[Finding]:
     return findings
 
 
-def _splits(rows: Sequence[Mapping[str, Any]], dataset: DatasetParams) -> list[Finding]:
-    findings = []
-    summaries = {summary.split: summary for summary in summarize(rows, dataset)}
-    purposes = {TRAIN: "nothing can be learnt", VALID: "no epoch can be chosen", TEST: "nothing is evaluated"}
-    for split, purpose in purposes.items():
-        if split not in summaries:
-            findings.append(Finding("warning", "counts", f"no clip has mode {split}: {purpose}"))
-    for split, summary in summaries.items():
-        message = (
-            f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a remark, "
-            f"{summary.seconds / 60:.1f} min of media"
-        )
-        findings.append(Finding("info", "counts", message))
-        if sum(summary.histogram):
-            message = f"{split}: {_labels(summary.histogram, dataset)}"
-            findings.append(Finding("info", "labels", message))
-    if dataset.classes and TRAIN in summaries:
-        pairs = zip(dataset.classes, summaries[TRAIN].histogram, strict=True)
-        if unseen := tuple(name for name, count in pairs if not count):
-            message = f"{len(unseen)} of {len(dataset.classes)} classes have no train clip: never learnt"
-            findings.append(Finding("warning", "classes", message, unseen))
-    return findings
+def _apply_protocol(looked: _Looked, subject: Subject, params: Params) -> None:
+    """The splits and labels of a training set in place of the corpus' own."""
+    assert subject.training_set is not None and subject.dataset is not None
+    chosen = params.assemble[subject.training_set].protocol
+    if chosen == ProtocolParams():
+        return
+    facts = ClipFacts.of(subject.dataset, subject.corpus)
+    table = clip_table(looked.rows).replace_schema_metadata({METADATA_KEY: facts.to_json()})
+    try:
+        table, left_out = protocol.apply(table, chosen, f"assemble.{subject.training_set}")
+    except MsaError as error:
+        looked.findings.append(Finding("error", "protocol", str(error)))
+        return
+    looked.rows = [row for row in table.to_pylist() if row["clip_id"] not in left_out]
+    parts = []
+    if chosen.folds is not None:
+        parts.append(f"fold {chosen.folds.fold} of {chosen.folds.number} (from 0) by {chosen.folds.by}")
+    if left_out:
+        parts.append(f"{chosen.train_fraction:g} of the train clips, {len(left_out)} left out")
+    if chosen.label_noise:
+        parts.append(f"{chosen.label_noise:g} of the train clips with a wrong label")
+    message = f"splits and labels are those of the training set: {'; '.join(parts)}"
+    looked.findings.append(Finding("info", "protocol", message))
 
 
-def _media(rows: Sequence[Mapping[str, Any]], files: Sequence[str], limits: MediaLimits) -> list[Finding]:
-    findings = []
-    ways_out = {
-        MISSING_MEDIA: "have no media file; text alone can be used",
-        AMBIGUOUS_MEDIA: "could belong to several files, or one file to several clips: remove or rename",
-        UNREADABLE_MEDIA: "have a media file that cannot be read: fetch it again",
-        EMPTY_TEXT: "have no text",
-    }
-    for reason, way_out in ways_out.items():
-        found = _with_reason(rows, reason)
-        if found:
-            message = f"{len(found)} of {len(rows)} clips {way_out}"
-            findings.append(Finding("warning", reason, message, found))
-    read = [row for row in rows if row.get("duration_s") is not None]
-    longest = limits.max_seconds
-    remarks = {
-        "short clip": ([row for row in read if row["duration_s"] < SHORTEST_S], f"last under {SHORTEST_S} s"),
-        "long clip": (
-            [row for row in read if row["duration_s"] > longest],
-            f"last over {longest:g} s (media.max_seconds): their features will fail",
-        ),
-        "no audio": ([row for row in read if not row["has_audio"]], "have no audio track"),
-        "no picture": ([row for row in read if row["width"] is None], "have no video track"),
-    }
-    for check, (concerned, what) in remarks.items():
-        if concerned:
-            ids = tuple(row["clip_id"] for row in concerned)
-            findings.append(Finding("warning", check, f"{len(ids)} of {len(rows)} clips {what}", ids))
-    used = {row["path"] for row in rows}
-    claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA))
-    spare = tuple(_printable(path) for path in files if path not in used and path not in claimed)
-    if spare:
-        message = f"{len(spare)} media file(s) belong to no row of the label file"
-        findings.append(Finding("warning", "files without a row", message, spare))
-    return findings
-
-
-def _leaks(rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """Recordings that are in two splits, and files that are there twice."""
-    findings = []
-    videos: dict[str, set[str]] = defaultdict(set)
-    same: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+def _check_rows(validation: Validation, looked: _Looked) -> None:
+    """The checks that need rows of the clip table and nothing else."""
+    rows, corpus = looked.rows, validation.corpus
+    validation.summaries = label_checks.summarize(rows, corpus)
+    validation.conflicts = label_checks.conflicts(rows, corpus)
     for row in rows:
-        if row["split"] == CONTEXT:  # is of its clip's video and split
-            continue
-        if row["split"] is not None:
-            videos[row["video_id"]].add(row["split"])
-        if row.get("sha256") is not None:
-            same[row["sha256"]].append(row)
-    shared = tuple(
-        f"{video} ({', '.join(split for split in ALL_SPLITS if split in splits)})"
-        for video, splits in videos.items()
-        if len(splits) > 1
-    )
-    if shared:
-        message = (
-            f"{len(shared)} of {len(videos)} videos have clips in several splits: the same speaker is seen"
-        )
-        findings.append(Finding("warning", "videos in two splits", message, shared))
-    twice = [group for group in same.values() if len({row["path"] for row in group}) > 1]
-    if twice:
-        across = sum(len({row["split"] for row in group}) > 1 for group in twice)
-        message = f"{len(twice)} media file(s) occur more than once, {across} of them in several splits"
-        examples = tuple(" = ".join(f"{row['clip_id']} ({row['split']})" for row in group) for group in twice)
-        findings.append(Finding("warning", "duplicate media", message, examples))
-    return findings
-
-
-def _texts(rows: Sequence[Mapping[str, Any]], language: str | None) -> list[Finding]:
-    findings = []
-    texts = [(row["clip_id"], row["text"]) for row in rows if row["text"]]
-    broken = tuple(f"{clip}: {text[:40]}" for clip, text in texts if _garbled(text))
-    if broken:
-        message = f"{len(broken)} text(s) were once read in a wrong encoding; take them from the source again"
-        findings.append(Finding("warning", "garbled text", message, broken))
-    if scripts := SCRIPTS.get(language or ""):
-        other = tuple(f"{clip}: {text[:40]}" for clip, text in texts if _in_other_script(text, scripts))
-        if other:
-            message = f"{len(other)} text(s) are not in the script of language {language!r}"
-            findings.append(Finding("warning", "script", message, other))
-    return findings
-
-
-def _annotations(rows: Sequence[Clip]) -> list[Finding]:
-    wrong = []
-    for row in rows:
-        sign = SIGNS.get(row.annotation.lower())
-        label = row.labels.get("label")  # classes have no sign
-        if sign is not None and label is not None and sign != (label > 0) - (label < 0):
-            wrong.append(f"line {row.line}: {row.id} is {row.annotation} with label {label:g}")
-    if not wrong:
-        return []
-    message = f"{len(wrong)} annotation(s) contradict the sign of the label; only the label is used"
-    return [Finding("warning", "annotation", message, tuple(wrong))]
-
-
-# -------------------------------------------------------------------------------------------------- details
-def _histogram(labels: Sequence[float], dataset: DatasetParams) -> tuple[int, ...]:
-    if dataset.classes:
-        return tuple(labels.count(index) for index in range(len(dataset.classes)))
-    low, high = dataset.label_range
-    counts = [0] * BINS
-    for label in labels:
-        counts[min(int((label - low) / ((high - low) or 1.0) * BINS), BINS - 1)] += 1
-    return tuple(counts)
-
-
-def _labels(histogram: Sequence[int], dataset: DatasetParams) -> str:
-    if dataset.classes:
-        pairs = zip(dataset.classes, histogram, strict=True)
-        return f"labels: {', '.join(f'{count} {name}' for name, count in pairs)}"
-    low, high = dataset.label_range
-    bars = " ".join(str(count) for count in histogram)
-    return f"{bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
-
-
-def _with_reason(rows: Sequence[Mapping[str, Any]], reason: str) -> tuple[str, ...]:
-    """The clips whose status gives that reason, each with its details."""
-    found = []
-    for row in rows:
-        parts = [part for part in row["status"].split("; ") if part.startswith(reason)]
-        details = "; ".join(part.removeprefix(reason).removeprefix(": ") for part in parts)
-        if parts:
-            found.append(f"{row['clip_id']}: {details}" if details else row["clip_id"])
-    return tuple(found)
-
-
-def _in_other_script(text: str, scripts: tuple[str, ...]) -> bool:
-    letters = [char for char in unicodedata.normalize("NFKC", text) if char.isalpha()]
-    own = sum(unicodedata.name(letter, "").split(" ")[0] in scripts for letter in letters)
-    return bool(letters) and own / len(letters) < LEAST_SHARE
-
-
-def _garbled(text: str) -> bool:
-    """Whether UTF-8 was read as another encoding: then writing it in that one gives UTF-8 again."""
-    if "\ufffd" in text:
-        return True
-    for encoding in ("cp1252", "latin-1"):
-        try:
-            if text.encode(encoding).decode("utf-8") != text:
-                return True
-        except UnicodeError:
-            continue
-    return False
-
-
-def _printable(path: str) -> str:
-    """File names need not be UTF-8; messages are."""
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
-def render(findings: Sequence[Finding]) -> Table:
-    """Findings as a table for the terminal, with a few examples of each."""
-    from rich.table import Table
-    from rich.text import Text
-
-    colours = {"error": "bold red", "warning": "yellow", "info": "dim"}
-    table = Table(title="corpus", show_lines=False)
-    for column in ("level", "check", "what"):
-        table.add_column(column, overflow="fold")
-    for finding in findings:
-        lines = [finding.message, *(f"  {row}" for row in finding.rows[:EXAMPLES])]
-        if len(finding.rows) > EXAMPLES:
-            lines.append(f"  and {len(finding.rows) - EXAMPLES} more")
-        # Text, not str: ids may look like rich's markup
-        table.add_row(
-            Text(finding.level, style=colours[finding.level]), Text(finding.check), Text("\n".join(lines))
-        )
-    return table
+        seconds = corpus_checks.clip_seconds(row)
+        if row["split"] not in (None, CONTEXT) and seconds is not None:
+            validation.seconds.setdefault(row["split"], []).append(seconds)
+    validation.findings += label_checks.splits(validation.summaries, corpus)
+    validation.findings += label_checks.disagreements(validation.conflicts, corpus)
+    validation.findings += corpus_checks.leaks(rows, looked.digests)
+    validation.findings += text_checks.texts(rows, "language" in corpus.model_fields_set)

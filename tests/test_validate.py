@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from fractions import Fraction
-from io import StringIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from rich.console import Console
 from test_ingest_mmsa import GOOD, corpus, tiny_clip
 
+from pipeline.findings import Finding
+from pipeline.label_checks import BINS
 from pipeline.params import DatasetParams, MediaLimits
-from pipeline.validate import BINS, Finding, render, summarize, validate
+from pipeline.validate import validate
 
 SOUND = ["a,1,hello,1,,,,Positive,train", "b,1,no,-1,,,,Negative,valid", "c,1,well,0,,,,Neutral,test"]
 
@@ -199,16 +199,6 @@ def test_annotations_that_contradict_the_label(tmp_path: Path) -> None:
     assert len(finding.rows) == 3
 
 
-def test_histogram_counts_every_label_once() -> None:
-    labels = [-1.0, -0.72, -0.4, 0.0, 0.1, 0.99, 1.0]
-    rows = [{"split": "test", "video_id": "v", "label": label, "status": "ok"} for label in labels]
-    dataset = DatasetParams(root="x", label_range=(-1.0, 1.0))
-    (summary,) = summarize([*rows, {**rows[0], "label": None, "status": "empty text"}], dataset)
-    # by hand: bins are 2/7 wide, from -1: edges -0.714, -0.429, -0.143, 0.143, 0.429, 0.714
-    assert summary.histogram == (2, 0, 1, 2, 0, 0, 2)
-    assert (summary.clips, summary.usable, summary.videos) == (8, 7, 1)
-
-
 MOODS = {"task": "classification", "classes": ["sad", "calm", "glad"]}
 
 
@@ -234,17 +224,6 @@ def test_unknown_classes_are_errors(tmp_path: Path) -> None:
     assert (error.level, len(error.rows)) == ("error", 2)
     assert error.rows[0].startswith("line 3: label of clip a$_$2 is 'sda', expected one of sad, calm, glad")
     assert found(findings, "class setting").level == "error"
-
-
-def test_render_shows_few_examples_and_takes_ids_literally() -> None:
-    rows = tuple(f"[red]{number}[/red]$_$1" for number in range(7))
-    output = StringIO()
-    Console(file=output, width=100).print(render([Finding("warning", "no audio", "7 of 9 clips", rows)]))
-    text = output.getvalue()
-    assert "warning" in text
-    assert "[red]4[/red]$_$1" in text
-    assert "[red]5[/red]" not in text
-    assert "and 2 more" in text
 
 
 @pytest.mark.shared
