@@ -90,7 +90,7 @@ def method_blocks(resamples: int, seed: int, family: int) -> list[Block]:
         "percentile bootstrap of the clips, and a test that swaps clips between the sides, in all runs "
         f"together ({resamples:,} resamples each, seed {seed}).",
         f"p Holm: p corrected for the {family} tests of this page. p runs: for other seeds too, runs and "
-        "clips as samples (Obuchowski-Rockette, Student's t), corrected likewise; – with one run a side.",
+        "clips as samples (Obuchowski-Rockette, Student's t), corrected likewise; – below three runs a side.",
         f"shown, at {ALPHA:g}: better, worse = both corrected p are below; better*, worse* = p Holm is, but "
         "other seeds may not differ; open = not shown to differ, which is not shown to be equal.",
     ]
