@@ -1,4 +1,4 @@
-"""New corpora and imports entered into params.yaml (comments kept), and links to them in data/raw.
+"""New corpora and imports entered into params.yaml, all else of which stays, and links to them in data/raw.
 
 What is written is all that DVC needs to know: the corpus, its extraction jobs, a training set (or one for
 each fold), and an entry under `corpora` of every method. A name that is there already is never overwritten.
@@ -6,18 +6,20 @@ each fold), and an entry under `corpora` of every method. A name that is there a
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ParamsError
 from pipeline.params import NO_TABLES, NONE, Params, check_params
+from pipeline.yaml_text import with_added
 
 RAW = Path("data/raw")
+MODALITIES = ("text", "audio", "visual")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks
 
@@ -48,51 +50,120 @@ class Entry:
 
     def sets(self) -> dict[str, dict[str, Any]]:
         """The training sets by name."""
-        streams = ("text", "audio", "visual", "waveform")
+        streams = (*MODALITIES, "waveform")
         one: dict[str, Any] = {"dataset": self.name, "metrics": self.metrics}
         one |= {stream: self.features.get(stream, NONE) for stream in streams}
         if self.section == "datasets" and one["visual"] != NONE:
             one["columns"] = {"visual": list(VISUAL_COLUMNS)}
+        names = set_names(self.name, self.folds)
         if not self.folds:
             return {self.name: one}
         folds = ({"number": self.folds, "fold": fold, "by": self.by} for fold in range(self.folds))
-        return {f"{self.name}-f{fold['fold']}": {**one, "protocol": {"folds": fold}} for fold in folds}
+        return {name: {**one, "protocol": {"folds": fold}} for name, fold in zip(names, folds, strict=True)}
+
+    def jobs(self, params: Params) -> dict[tuple[str, str], dict[str, str]]:
+        """The extraction jobs by modality and name."""
+        jobs = {}
+        for modality, encoder in self.encoders.items():
+            if encoder == NONE:
+                continue
+            kind = params.encoder(modality, encoder)
+            job = {"dataset": self.name, "encoder": encoder, "kind": kind.kind}
+            if modality == "visual":
+                job["source"] = getattr(kind, "csv", None) or NO_TABLES
+            jobs[modality, f"{self.name}-{encoder}"] = job
+        return jobs
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that cannot be one of files, folders and DVC stages."""
+def set_names(name: str, folds: int) -> list[str]:
+    """Names of the training sets of a corpus: its own, or one a fold."""
+    return [f"{name}-f{fold}" for fold in range(folds)] or [name]
+
+
+def check_name(name: str, folds: int, params: Params, file: Path) -> None:
+    """Refuse, before anything is read, a name that cannot be used, and a folder that is no project.
+
+    Raises
+    ------
+    ParamsError : the name cannot be one of files, folders and DVC stages, or is taken; there is no
+        params.yaml; one fold is asked for
+    """
     if not NAME.fullmatch(name):
         raise ParamsError(
             f"--name {name!r}: expected letters, digits, `_` and `-`, at most 64, beginning with no `-`"
         )
+    if folds == 1:
+        raise ParamsError("--folds 1: expected at least 2 (one tests, the others train), or 0 for none")
+    if not file.exists():
+        raise ParamsError(f"{file}: no such file here; run this in the project's folder")
+    jobs = {
+        job: f"jobs.{modality}"
+        for modality in MODALITIES
+        for job, described in getattr(params.jobs, modality).items()
+        if described.dataset == name
+    }
+    taken = dict.fromkeys(params.assemble, "assemble")
+    taken |= dict.fromkeys(params.imports, "imports") | dict.fromkeys(params.datasets, "datasets")
+    for clash in (one for one in (name, *set_names(name, folds)) if one in taken):
+        raise ParamsError(
+            f"{file}: {taken[clash]}.{clash} is there already; choose another --name, or remove it there"
+        )
+    for job, section in jobs.items():
+        raise ParamsError(f"{file}: {section}.{job} is of a {name!r} that is no more; remove it there")
 
 
-def link(name: str, paths: Sequence[Path]) -> Path:
+# --------------------------------------------------------------------------------------------------- links
+@contextmanager
+def linked(name: str, paths: Sequence[Path]) -> Iterator[Path]:
     """data/raw/<name> as a link to one folder, or a folder of links to files; the same links again are fine.
+
+    If what is done with it fails, the links that were made are removed again.
 
     Raises
     ------
     ParamsError : a path does not exist, two have one name, or something else lies in that place
     """
+    made: list[Path] = []
+    try:
+        yield _place(RAW / name, paths, made)
+    except BaseException:
+        for path in reversed(made):
+            path.unlink() if path.is_symlink() else path.rmdir()
+        raise
+
+
+def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
     for path in paths:
         if not path.exists():
             raise ParamsError(f"{path}: no such file or folder")
-    place = RAW / name
     if len(paths) == 1 and paths[0].is_dir():
-        _link(place, paths[0])
+        _folders(place.parent, made)
+        _link(place, paths[0], made)
         return place
     names = [path.name for path in paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ParamsError(f"{', '.join(twice)}: several files of that name; rename them, or give a folder")
     if place.is_symlink():
         raise ParamsError(f"{place} is a link to {os.readlink(place)}; choose another --name, or remove it")
-    place.mkdir(parents=True, exist_ok=True)
+    _folders(place, made)
+    if others := sorted({path.name for path in place.iterdir()} - set(names)):
+        raise ParamsError(
+            f"{place} is there already and has {others[0]!r}, too; name all of its files, choose another "
+            "--name, or remove it"
+        )
     for path in paths:
-        _link(place / path.name, path)
+        _link(place / path.name, path, made)
     return place
 
 
-def _link(place: Path, target: Path) -> None:
+def _folders(place: Path, made: list[Path]) -> None:
+    for folder in (*reversed(place.parents), place):
+        if not folder.exists():
+            folder.mkdir()
+            made.append(folder)
+
+
+def _link(place: Path, target: Path, made: list[Path]) -> None:
     target = target.resolve()
     if place.resolve() == target:
         return
@@ -100,12 +171,37 @@ def _link(place: Path, target: Path) -> None:
         raise ParamsError(
             f"{place} is there already, and is not {target}; choose another --name, or remove it"
         )
-    place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(target, target_is_directory=target.is_dir())
+    made.append(place)
 
 
-def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> list[str]:
-    """Write an entry into params.yaml; the keys that were written.
+# ------------------------------------------------------------------------------------------------- the entry
+@dataclass(frozen=True)
+class Edit:
+    """params.yaml with a new entry, checked and not yet written.
+
+    Attributes
+    ----------
+    text : the whole of it
+    keys : what is new
+    """
+
+    file: Path
+    text: str
+    keys: list[str]
+
+    def write(self) -> None:
+        """Put it in place of the file, at once or not at all."""
+        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(self.text.encode())
+            os.replace(temporary, self.file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> Edit:
+    """params.yaml with an entry whose name `check_name` has passed.
 
     Parameters
     ----------
@@ -114,59 +210,20 @@ def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> l
 
     Raises
     ------
-    ParamsError : the name is taken, or the result would not be valid; then nothing is written
+    ParamsError : the result would not be valid
     """
     from ruamel.yaml import YAML
 
-    taken = [*params.datasets, *params.imports, *params.assemble]
-    if clash := [name for name in (entry.name, *entry.sets()) if name in taken]:
-        raise ParamsError(f"{file}: {clash[0]!r} is there already; choose another --name, or remove it there")
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096  # no line is broken anew
-    tree: Any = yaml.load(file.read_text(encoding="utf-8"))
-    written = [f"{entry.section}.{entry.name}"]
-    _section(tree, entry.section)[entry.name] = entry.corpus
-    for modality, encoder in entry.encoders.items():
-        if encoder != NONE:
-            kind = params.encoder(modality, encoder)
-            job = {"dataset": entry.name, "encoder": encoder, "kind": kind.kind}
-            if modality == "visual":
-                job["source"] = getattr(kind, "csv", None) or NO_TABLES
-            _section(tree, "jobs", modality)[f"{entry.name}-{encoder}"] = _flow(job)
-            written.append(f"jobs.{modality}.{entry.name}-{encoder}")
-    for name, chosen in entry.sets().items():
-        _section(tree, "assemble")[name] = chosen
-        written.append(f"assemble.{name}")
-        for method in tree.get("models") or {}:
-            corpora = _section(tree, "models", method, "corpora")
-            if name not in corpora:
-                corpora[name] = _flow({})
-        if run:
-            tree.setdefault("datasets_run", []).append(name)
-            written.append(f"datasets_run: {name}")
-    text = io.StringIO()
-    yaml.dump(tree, text)
-    check_params(YAML(typ="safe").load(text.getvalue()), f"{file} with {entry.name}")
-    file.write_text(text.getvalue(), encoding="utf-8")
-    return written
-
-
-def _section(tree: Any, *path: str) -> Any:
-    """The mapping at that path; one that is empty (`{}`) is written a line an entry from now on."""
-    for key in path:
-        if not tree.get(key):
-            tree[key] = {}
-        tree = tree[key]
-        if hasattr(tree, "fa") and not tree:
-            tree.fa.set_block_style()
-    return tree
-
-
-def _flow(mapping: dict[str, Any]) -> Any:
-    """A mapping that is written on one line."""
-    from ruamel.yaml.comments import CommentedMap
-
-    written = CommentedMap(mapping)
-    written.fa.set_flow_style()
-    return written
+    new: dict[tuple[str, ...], Any] = {(entry.section, entry.name): entry.corpus}
+    new |= {("jobs", *place): job for place, job in entry.jobs(params).items()}
+    new |= {("assemble", name): chosen for name, chosen in entry.sets().items()}
+    added = dict(new)
+    for name in entry.sets():
+        for method, settings in params.models.items():
+            if name not in settings.corpora:
+                added["models", method, "corpora", name] = {}
+    running = list(entry.sets()) if run else []
+    text = with_added(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
+    check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")
+    keys = [".".join(path) for path in new]
+    return Edit(file, text, keys + [f"datasets_run: {name}" for name in running])

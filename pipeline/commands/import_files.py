@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.commands import corpus_options as options
 from pipeline.errors import ParamsError
+
+if TYPE_CHECKING:
+    from pipeline.importers.survey import Survey
+    from pipeline.params import ImportParams
+
+WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
 
 
 def import_files(
@@ -37,44 +45,69 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from pipeline.importers import importer, sniff
-    from pipeline.importers.conversion import ENCODER, check_rows, convert, summary
+    from pipeline.importers.conversion import ENCODER, Conversion, check_rows, discard, summary, write
+    from pipeline.importers.imported import Labelling
     from pipeline.importers.source import Source
     from pipeline.importers.survey import survey
-    from pipeline.params import NONE, PARAMS_FILE, ImportParams, check_params, load_params
-    from pipeline.register import Entry, check_name, link, register
+    from pipeline.params import NONE, PARAMS_FILE, load_params
+    from pipeline.register import Entry, check_name, linked, register
 
-    check_name(name)
     params = load_params(PARAMS_FILE)
+    check_name(name, folds, params, Path(PARAMS_FILE))
     settings: dict[str, Any] = _mapping(mapping) if mapping is not None else {}
     settings |= options.parse_settings(setting)
-    root = link(name, files)
-    source = Source(root)
-    kind = kind or ("arrays" if mapping is not None else sniff(source))
-    first = ImportParams.model_validate({"kind": kind, "root": str(root), "settings": settings})
-    imported = importer(kind).read(source, first)
-    asked = (language, task, label_range, classes, metrics)
-    described, metric_set = options.corpus_entry(kind, root.as_posix(), imported.labelling, *asked, settings)
-    check_params({"imports": {name: described}}, "import")
-    entered = ImportParams.model_validate(described)
-    check_rows(imported, name, entered)
-    found = survey(imported, str(source))
-    table = Table("what", "found", title=f"{name}: {importer(kind).KIND_OF_FILES}")
-    for line in found.lines():
-        table.add_row(*line)
-    Console(soft_wrap=False).print(table)
-    features = {
-        modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
-        for modality in ("text", "audio", "visual")
-    }
-    entry = Entry(name, "imports", described, metric_set, features=features, folds=folds, by=by)
-    for key in register(entry, params, Path(PARAMS_FILE), run=run):
+    with linked(name, files) as root:
+        source = Source(root)
+        kind = kind or ("arrays" if mapping is not None else sniff(source))
+        place = (kind, root.as_posix())
+        guess, _ = options.corpus_entry(
+            *place, Labelling(), language, None, label_range, classes, metrics, settings
+        )
+        imported = importer(kind).read(source, _checked(name, guess))
+        usual = imported.labelling
+        described, metric_set = options.corpus_entry(
+            *place, usual, language, task, label_range, classes, metrics, settings
+        )
+        entered = _checked(name, described)
+        check_rows(imported, name, entered)
+        found = survey(imported, str(source))
+        _show(found, f"{name}: {importer(kind).KIND_OF_FILES}")
+        features = {
+            modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
+            for modality in ("text", "audio", "visual")
+        }
+        entry = Entry(name, "imports", described, metric_set, features=features, folds=folds, by=by)
+        edit = register(entry, params, Path(PARAMS_FILE), run=run)
+        try:
+            updates = write(name, entered, source, imported, found, params.shards)
+            edit.write()
+        except BaseException:
+            discard(name)
+            raise
+    for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
-    print(summary(name, convert(name, entered, params.shards)))
+    print(summary(name, Conversion(found, updates)))
     print("next: dvc repro")
+
+
+def _checked(name: str, described: dict[str, Any]) -> ImportParams:
+    from pipeline.params import check_params
+
+    return check_params({"imports": {name: described}}, "import").imports[name]
+
+
+def _show(found: Survey, title: str) -> None:
+    """A table of findings; into a file or a pipe it gets the width that a screen may not have."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("what", "found", title=title)
+    for what, finding in found.lines():
+        table.add_row(what, escape(finding))
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if known else WIDTH_OF_A_FILE).print(table)
 
 
 def _mapping(file: Path) -> dict[str, Any]:

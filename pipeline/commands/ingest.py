@@ -35,26 +35,38 @@ def ingest(
 
     Example: msa-cli ingest folder ~/clips --name mine --range -3 3
     """
-    from pipeline import corpora
-    from pipeline.params import NONE, PARAMS_FILE, DatasetParams, check_params, load_params
-    from pipeline.register import Entry, check_name, link, register
+    from collections import Counter
 
-    check_name(name)
+    from pipeline import corpora
+    from pipeline.corpora.problems import shortened
+    from pipeline.errors import LabelFileError
+    from pipeline.params import NONE, PARAMS_FILE, check_params, load_params
+    from pipeline.register import Entry, check_name, linked, register
+
     params = load_params(PARAMS_FILE)
+    check_name(name, folds, params, Path(PARAMS_FILE))
     usual = corpora.reader(kind).LABELLING
     settings = options.parse_settings(setting)
-    asked = (language, task, label_range, classes, metrics)
-    described, metric_set = options.corpus_entry(kind, str(path), usual, *asked, settings)
-    check_params({"datasets": {name: described}}, "ingest")
-    rows = corpora.survey(name, DatasetParams.model_validate(described), params.media)
-    print(rows)
-    encoders = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
-    features = {
-        modality: NONE if encoder == NONE else f"{name}/{modality}-{encoder}"
-        for modality, encoder in encoders.items()
-    }
-    described["root"] = link(name, [path]).as_posix()
-    entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by)
-    for key in register(entry, params, Path(PARAMS_FILE), run=run):
+    with linked(name, [path]) as root:
+        described, metric_set = options.corpus_entry(
+            kind, root.as_posix(), usual, language, task, label_range, classes, metrics, settings
+        )
+        dataset = check_params({"datasets": {name: described}}, "ingest").datasets[name]
+        found = corpora.survey(name, dataset)
+        if found.problems:
+            raise LabelFileError(found.source, shortened(found.problems))
+        encoders = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
+        features = {
+            modality: NONE if encoder == NONE else f"{name}/{modality}-{encoder}"
+            for modality, encoder in encoders.items()
+        }
+        entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by)
+        edit = register(entry, params, Path(PARAMS_FILE), run=run)
+        edit.write()
+    counts = Counter(clip.split for clip in found.clips)
+    print(f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+    for note in found.notes:
+        print(f"  {note.level}: {note.message}")
+    for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
     print(f"next: msa-cli validate {name}; dvc repro")

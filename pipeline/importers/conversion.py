@@ -60,10 +60,22 @@ def convert(name: str, params: ImportParams, shards: int, project: Path = Path()
     LabelFileError : ids that occur twice, labels out of range
     """
     source = Source(Path(params.root))
-    module = importer(params.kind)
-    imported: Imported = module.read(source, params)
+    imported: Imported = importer(params.kind).read(source, params)
     check_rows(imported, name, params)
     found = survey(imported, str(source))
+    return Conversion(found, write(name, params, source, imported, found, shards, project))
+
+
+def write(
+    name: str,
+    params: ImportParams,
+    source: Source,
+    imported: Imported,
+    found: Survey,
+    shards: int,
+    project: Path = Path(),
+) -> dict[str, Update]:
+    """Tables and stores of files that were read, checked by `check_rows` and looked at; updates by modality."""
     facts = replace(
         ClipFacts.of(name, params), root=None
     )  # where foreign files lie is one machine's business
@@ -82,7 +94,14 @@ def convert(name: str, params: ImportParams, shards: int, project: Path = Path()
             folder.mkdir(parents=True)
             text = json.dumps({"modality": modality, "reason": f"the files of {name} have none"})
             (folder / "none.json").write_text(text + "\n", encoding="utf-8")
-    return Conversion(found, updates)
+    return updates
+
+
+def discard(name: str, project: Path = Path()) -> None:
+    """Remove what `write` wrote."""
+    for table in (layout.clip_table(name), layout.transcript_table(name)):
+        (project / table).unlink(missing_ok=True)
+    shutil.rmtree(project / layout.feature_folder(name, "text", ENCODER).parent, ignore_errors=True)
 
 
 def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
@@ -106,19 +125,29 @@ def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
         if len(found_in) > 1:
             places = " and ".join(sorted(set(found_in)))
             problems.append(f"clip {clip_id!r} is there {len(found_in)} times, in {places}: keep one")
-    if found.task == "regression":
-        low, high = params.label_range
-        for row in imported.rows:
-            for column in LABELS:
-                value = row.get(column)
-                if value is not None and not low <= value <= high:
-                    problems.append(
-                        f"{column} of clip {row['clip_id']!r} is {value:g}, expected {low:g} to {high:g} "
-                        f"({where}.label_range)"
-                    )
+    for row in imported.rows:
+        problems += _beyond(row, params, where)
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise LabelFileError(params.root, problems[:SHOWN] + more)
+
+
+def _beyond(row: dict[str, Any], params: ImportParams, where: str) -> Iterator[str]:
+    """Labels of a clip that params.yaml does not allow."""
+    low, high = params.label_range
+    last = len(params.classes) - 1
+    for column in (*LABELS, *CLASSES):
+        value = row.get(column)
+        if value is None:
+            continue
+        if column in CLASSES and not 0 <= value <= last:
+            expected = f"0 to {last} ({where}.classes)" if last > 0 else f"none: {where}.task is regression"
+            yield f"{column} of clip {row['clip_id']!r} is {value}, expected {expected}"
+        if column in LABELS and not low <= value <= high and params.task == "regression":
+            yield (
+                f"{column} of clip {row['clip_id']!r} is {value:g}, expected {low:g} to {high:g} "
+                f"({where}.label_range)"
+            )
 
 
 def _clip_rows(imported: Imported, params: ImportParams) -> Iterator[dict[str, Any]]:

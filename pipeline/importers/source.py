@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ class Source:
 
     Parameters
     ----------
-    root : the file or the folder, which may be a link
+    root : the file or the folder, which may be a link or hold links; a folder is looked into once
 
     Raises
     ------
@@ -40,15 +41,16 @@ class Source:
         """All files, sorted; hidden ones (`.DS_Store`, `._x`) are left out."""
         if self.root.is_file():
             return [self.root]
-        found = []
-        for path in self.root.rglob("*"):
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(self.root).parts):
-                found.append(path)
-                if len(found) > MOST_FILES:
-                    raise FormatError(
-                        f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?"
-                    )
-        return sorted(found)
+        found: list[Path] = []
+        entered = {os.path.realpath(self.root)}
+        for folder, folders, names in os.walk(self.root, followlinks=True):  # several folders become links
+            places = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
+            folders[:] = [name for name in places if not name.startswith(".") and places[name] not in entered]
+            entered.update(places[name] for name in folders)
+            found += [Path(folder, name) for name in names if not name.startswith(".")]
+            if len(found) > MOST_FILES:
+                raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?")
+        return sorted(path for path in found if path.is_file())
 
     def named(self, *names: str) -> Path | None:
         """The one file of any of these names (case aside), the first name that is there; None = none is."""
