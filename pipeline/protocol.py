@@ -2,15 +2,16 @@
 
     folds           k-fold cross-validation by speaker, video or clip: fold number `fold` is the test split
     train_fraction  few-shot: a part of the train clips; a smaller part lies within a larger one
-    label_noise     a part of the train clips gets another clip's label (of a classification another class)
+    label_noise     a part of the train clips gets another clip's label, of a classification another class
 
-Draws depend on clip ids and the seed alone, so that they stay when clips are added or their order changes
-(folds are dealt out anew then). Validation and test labels are never spoilt; unimodal labels neither.
+Which clips are drawn depends on their ids and the seed alone, not on the order of rows; with a larger share
+the same clips are drawn and more. Validation and test labels are never spoilt; unimodal labels neither.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -48,12 +49,12 @@ def apply(clips: pa.Table, params: ProtocolParams, where: str) -> tuple[pa.Table
     target = target_column(facts.task)
     if params.folds is not None:
         _deal(rows, target, facts, params.folds, f"{where}.protocol.folds")
-    train = sorted((row for row in rows if row["split"] == TRAIN), key=lambda row: _draw(row, params.seed))
+    labelled = (row for row in rows if row["split"] == TRAIN and row[target] is not None)
+    train = sorted(labelled, key=lambda row: _draw(row, params.seed))
     kept = max(1, round(params.train_fraction * len(train)))
     left_out = {row["clip_id"]: NOT_CHOSEN for row in train[kept:]}
     if params.label_noise:
-        labelled = [row for row in train[:kept] if row[target] is not None]
-        _spoil(labelled, target, facts, params)
+        _spoil(train[:kept], target, facts, params)
     for name in ("split", target):
         place, field = clips.schema.get_field_index(name), clips.schema.field(name)
         clips = clips.set_column(place, field, pa.array([row[name] for row in rows], field.type))
@@ -83,7 +84,15 @@ def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a rare label in fewer clips than folds is no fault
         rest, test = list(splitter.split(groups, strata, groups))[folds.fold]
-    draw = GroupShuffleSplit(1, test_size=folds.valid_fraction, random_state=folds.seed)
+    left = len(set(groups[rest]))
+    if not len(test) or left < 2:
+        raise MsaError(
+            f"{where}.fold is {folds.fold}, which has {len(test)} clips to test with and leaves {left} "
+            f"{folds.by}s, because a few of them have most clips; expected some clips and 2 or more; lower "
+            f"{where}.number"
+        )
+    held_back = min(math.ceil(folds.valid_fraction * left), left - 1)
+    draw = GroupShuffleSplit(1, test_size=held_back, random_state=folds.seed)
     _, valid = next(draw.split(rest, groups=groups[rest]))
     for row in dealt:
         row["split"] = TRAIN
@@ -102,15 +111,15 @@ def _stratum(label: float, facts: ClipFacts) -> int:
 def _spoil(train: Sequence[dict[str, Any]], target: str, facts: ClipFacts, params: ProtocolParams) -> None:
     """Give the wanted share of the clips a wrong label; all are chosen before the first is changed."""
     chosen = sorted(train, key=lambda row: _draw(row, params.seed, "noise"))
-    chosen = chosen[: round(params.label_noise * len(train))]
-    labels = {row["clip_id"]: row[target] for row in train}
-    for row in chosen:
-        number = int(_draw(row, params.seed, "label"), 16)
+    labels = [row[target] for row in train]
+    for row in chosen[: round(params.label_noise * len(train))]:
+        own, number = row[target], int(_draw(row, params.seed, "label"), 16)
         if facts.class_names:
-            others = [index for index in range(len(facts.class_names)) if index != row[target]]
-        else:
-            others = [label for clip, label in labels.items() if clip != row["clip_id"]]
-        row[target] = others[number % len(others)] if others else row[target]
+            others = [index for index in range(len(facts.class_names)) if index != own]
+            row[target] = others[number % len(others)]
+        else:  # from a clip of its own drawing on, the first label that differs
+            turned = (labels[(number + step) % len(labels)] for step in range(len(labels)))
+            row[target] = next((label for label in turned if label != own), own)
 
 
 def _draw(row: dict[str, Any], seed: int, purpose: str = "train") -> str:
