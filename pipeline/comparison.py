@@ -18,6 +18,7 @@ from pipeline.saved_results import Predictions, SavedRun
 from pipeline.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
+FEW_CLIPS = 50  # below, percentile intervals are clearly too narrow
 CHIEF = ("mae", "accuracy")  # of the validation split these are listed
 
 
@@ -52,6 +53,7 @@ class Entry:
     Attributes
     ----------
     title : what is compared: `misr on mosi`
+    methods : of both sides
     seeds_a, seeds_b : of the runs
     clips, left_out : that the statistics used, and that only a part of the runs has
     paired : runs were paired by their seeds; None without statistics
@@ -60,6 +62,8 @@ class Entry:
     """
 
     title: str
+    dataset: str
+    methods: list[str]
     seeds_a: list[int]
     seeds_b: list[int]
     rows: list[Row]
@@ -77,7 +81,7 @@ def compare_runs(
 
     Parameters
     ----------
-    a, b : runs with different seeds; one side may be empty, its numbers are then left open
+    a, b : runs with different seeds; one side (not both) may be empty, its numbers are then left open
     test : compute the statistics too
 
     Raises
@@ -88,14 +92,17 @@ def compare_runs(
         Row(name, _spread(a, name), _spread(b, name))
         for name in dict.fromkeys(name for run in (*a, *b) for name in _recorded(run))
     ]
-    entry = Entry(title, _seeds(a), _seeds(b), rows)
+    results = [run.result for run in (*a, *b)]
+    methods = sorted({result.method for result in results})
+    entry = Entry(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
     if not a or not b:
         return entry
     if [run.content for run in a] == [run.content for run in b]:
         return replace(entry, same=True)
     entry.remarks.extend(_feature_remarks(a, b))
-    hindrance = _hindrance(a, b) if test else "not asked for"
-    if hindrance:
+    if not test:
+        return entry
+    if hindrance := _hindrance(a, b):
         entry.remarks.append(f"no statistics: {hindrance}")
         return entry
     clips, sides = _sides(title, a, b)
@@ -107,6 +114,8 @@ def compare_runs(
         )
     else:
         entry.remarks.extend(_definition_remarks(rows, tests))
+    if clips < FEW_CLIPS:
+        entry.remarks.append(f"{clips} clips are few: such intervals are too narrow, trust p before them")
     rows = [replace(row, test=tests.get(row.metric)) for row in rows]
     return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired)
 

@@ -40,7 +40,7 @@ class Revision(Protocol):
     def subject(self) -> str: ...
 
     def read(self, path: str) -> bytes | None:
-        """Content of a file; None if there is none. FormatError-like trouble is an MsaError."""
+        """Content of a file; None if there is none."""
 
     def files(self, folder: str) -> list[str]:
         """Sorted paths of all files below a folder; empty if there is none."""

@@ -19,7 +19,7 @@ from pipeline.compare import Comparison, compare
 from pipeline.metrics import METRIC_SETS
 from pipeline.revisions import open_revision
 
-CLIPS = 40
+CLIPS = 60
 PARAMS = """
 seeds: [1, 2]
 train: {precision: fp32}

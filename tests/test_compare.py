@@ -98,6 +98,14 @@ def test_clips_that_one_side_lacks_are_left_out_and_counted(repository: Path) ->
     assert "3 clip(s) are not in all runs" in misr.remarks[0]
 
 
+def test_few_clips_are_remarked(repository: Path) -> None:
+    for seed in (1, 2, 3):
+        save_run(repository, "misr", seed, 0.3, clips=16)
+    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+    assert misr.clips == 16
+    assert any("16 clips are few" in remark for remark in misr.remarks)
+
+
 def test_seeds_that_differ_are_not_paired(repository: Path) -> None:
     save_run(repository, "misr", 4, 0.3)
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
@@ -183,6 +191,7 @@ def test_json_has_the_numbers(
     assert code == 0
     assert (found["statistics"]["resamples"], found["statistics"]["seed"]) == (200, 3)
     misr = next(entry for entry in found["entries"] if entry["title"] == "misr on mosi")
+    assert (misr["dataset"], misr["methods"], misr["seeds_a"]) == ("mosi", ["misr"], [1, 2, 3])
     mae = next(row for row in misr["rows"] if row["metric"] == "mae")
     assert mae["difference"] == pytest.approx(mae["b"]["mean"] - mae["a"]["mean"])
     assert mae["test"]["shown"] == "better"
