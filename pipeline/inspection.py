@@ -3,6 +3,7 @@
 `results/<dataset>/<method>-<seed>.views.json`, small and rounded, so that a page can be made in a clone
 without data:
 
+    reading  what to look for in the panels
     terms    loss term -> its weight
     panels   figures of numbers: kind `bars` or `histogram`, see views/view.py
     maps     t-SNE of the test split's representations: `parts` (name, modality, shared), and a point a
@@ -17,7 +18,6 @@ points are the same on one machine, and may differ on another, whose last bits d
 from __future__ import annotations
 
 import importlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from pipeline.fabric import reproducible
 from pipeline.trained import TrainedRun, open_runs
 from pipeline.training_set import TrainingSet, read_stats
 from pipeline.views.view import Bars, Part, View, gather
+from pipeline.views_file import write_views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from models.method import Output
     from pipeline.batches import Batch
 
-FORMAT = 1
 POINTS = 1500  # of a map; of a larger split clips are taken evenly
 FEWEST = 5  # points that can be laid out
 PERPLEXITY = 30
@@ -78,8 +78,8 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         worst = _worst(opened, splits["test"], assembled)
     maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
     views = {
-        "format": FORMAT,
         **{key: opened.config[key] for key in ("method", "dataset", "seed", "feature_set")},
+        "reading": shown.reading,
         "terms": {term: getattr(opened.method.config.weights, term) for term in opened.method.TERMS},
         "panels": [
             {"kind": "bars" if isinstance(panel, Bars) else "histogram", **asdict(panel)}
@@ -93,9 +93,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         ],
     }
     rounded: dict[str, Any] = _rounded(views)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(rounded, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    out.write_text(text + "\n", encoding="utf-8")
+    write_views(rounded, out)
     return rounded
 
 
@@ -171,28 +169,3 @@ def _worst(run: TrainedRun, split: Split, assembled: Path) -> list[dict[str, Any
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def read_views(path: Path) -> dict[str, Any] | None:
-    """The views of a run, None where there are none.
-
-    Raises
-    ------
-    FormatError : not a file of views, or of another format version
-    """
-    if not path.is_file():
-        return None
-    again = "run its inspect stage again"
-    try:
-        views: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = views["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: not the views of a run ({error!r}); {again}") from error
-    if version != FORMAT:
-        raise FormatError(f"{path}: views of format {version}, this version reads {FORMAT}; {again}")
-    return views
-
-
-def views_file(metrics: Path) -> Path:
-    """Where the views lie, beside a run's metrics `<method>-<seed>.json`."""
-    return metrics.with_name(f"{metrics.stem}.views.json")

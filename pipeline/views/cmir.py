@@ -19,9 +19,14 @@ from pipeline.batches import Batch, Split
 from pipeline.trained import TrainedRun
 from pipeline.views.view import Bars, Part, View, gather, number
 
+READING = (
+    "Linear probes, fitted on the train split: the invariant half should tell the label and not the modality "
+    "it comes from, the spurious half the other way round."
+)
+
 MOST = 5000  # clips that a probe is fitted on, evenly spaced over the train split
 PENALTIES = np.logspace(-2, 4, 7)
-HALVES = {"invariant": "Z_inv", "spurious": "Z_spu"}
+HALVES = ("invariant", "spurious")  # Z_inv, Z_spu
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
@@ -50,7 +55,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     )
     panels = [label_probe]
     if len(names) > 1:
-        groups = list(HALVES)
+        groups = [f"{half} halves" for half in HALVES]
         scores = [_modality_score(found, half, names) for half in HALVES]
         panels.append(
             Bars(
@@ -62,11 +67,11 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
             )
         )
     parts = [
-        Part(f"{sign}, {m}", m, half == "invariant", found["test"][f"{half}/{m}"], found["test"][m])
-        for half, sign in HALVES.items()
+        Part(f"{half} {m}", m, half == "invariant", found["test"][f"{half}/{m}"], found["test"][m])
+        for half in HALVES
         for m in names
     ]
-    return View(list(panels), {"Z_inv (invariant) and Z_spu (spurious) of the modalities": parts})
+    return View(READING, list(panels), {"the invariant and the spurious halves (Z_inv, Z_spu)": parts})
 
 
 def _label_score(found: dict[str, dict[str, np.ndarray]], half: str, name: str, classes: int) -> float | None:

@@ -12,6 +12,11 @@ from pipeline.batches import Batch, Split
 from pipeline.trained import TrainedRun
 from pipeline.views.view import JOINT, Bars, Part, View, gather, number, passes
 
+READING = (
+    "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how often "
+    "it is chosen at all. The term `balance` wants them alike."
+)
+
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     """Shares of the experts, the refined representations x̂_m, and z of the bottleneck.
@@ -25,19 +30,19 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     test = splits["test"]
     found = gather(run, test, _pick)
     names = list(method.dims)
-    maps = {"x̂ of the modalities": [_part(f"x̂_{m}", m, False, found) for m in names]}
+    maps = {"the refined representations (x̂)": [_part(f"refined {m}", m, False, found) for m in names]}
     if method.bottleneck is not None:
         everyone = np.ones(len(test), bool)
-        maps["z of the bottleneck"] = [Part("z", JOINT, True, found["z"], everyone)]
+        maps["the bottleneck (z)"] = [Part("z", JOINT, True, found["z"], everyone)]
     if method.config.refine != "moe":
-        return View([], maps, [f"refine is {method.config.refine}: there are no experts"])
+        return View(READING, [], maps, [f"refine is {method.config.refine}: there are no experts"])
     panels = [
         _bars(title, names, sums)
         for title, sums in zip(
             ("Experts by their gates", "Experts by the rows that use them"), _usage(run, test), strict=True
         )
     ]
-    return View(list(panels), maps)
+    return View(READING, list(panels), maps)
 
 
 def _bars(title: str, names: list[str], sums: dict[str, np.ndarray]) -> Bars:

@@ -15,6 +15,11 @@ from pipeline.batches import Batch, Split
 from pipeline.trained import TrainedRun
 from pipeline.views.view import JOINT, Bars, Part, View, as_in_training, gather, number, passes
 
+READING = (
+    "Î bounds the mutual information of two representations from above, by the run's own estimators; "
+    "training makes it small. Near 0, or below, the estimators find nothing in common."
+)
+
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     """Î of each pair, and the shared beside the private representations.
@@ -29,7 +34,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     names = ["shared", *method.private]
     parts = [
         Part(
-            f"z^{'S' if name == 'shared' else name}",
+            name if name == "shared" else f"private {name}",
             JOINT if name == "shared" else name,
             name == "shared",
             found[f"z/{name}"],
@@ -37,14 +42,16 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         )
         for name in names
     ]
-    maps = {"z^S (shared) and z of the modalities (private)": parts}
+    maps = {"the shared and the private representations (z)": parts}
     if method.estimators is None:
-        return View([], maps, ["without the term `information` there are no estimators, and so no bounds"])
+        return View(
+            READING, [], maps, ["without the term `information` there are no estimators, and so no bounds"]
+        )
     pairs = [f"{a}, {b}" for a, b in method.latent_pairs]
     pairs += [f"X of {a}, {b}" for a, b in method.input_pairs]
     bounds = [number(bound) for bound in _bounds(run, method, splits["test"])]
     title = "Î, upper bound of the mutual information"
-    return View([Bars(title, "nats", pairs, {"test clips": bounds})], maps)
+    return View(READING, [Bars(title, "nats", pairs, {"test clips": bounds})], maps)
 
 
 @torch.inference_mode()

@@ -10,7 +10,12 @@ from models.method import Output
 from models.misr import MISR, MISROutput, uncertainty_fusion
 from pipeline.batches import Batch, Split
 from pipeline.trained import TrainedRun
-from pipeline.views.view import JOINT, SHARE_EDGES, Bars, Histogram, Part, View, gather, number
+from pipeline.views.view import JOINT, Bars, Histogram, Part, View, gather, histogram, number
+
+READING = (
+    "ω of (2) is how far each modality is trusted in the fusion. The risks are those of the environments of "
+    "(9), joint representation and the cues named: the constraint L_IC wants them alike."
+)
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
@@ -26,24 +31,25 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     found = gather(run, splits["test"], lambda batch, output: _pick(method, batch, output))
     present = {name: found[f"present/{name}"] for name in names}
     omega = {name: found[f"omega/{name}"][present[name]] for name in names}
-    counts = {name: found[f"counts/{name}"][present[name]].sum(axis=0).astype(int).tolist() for name in names}
-    environments = ["+".join(subset) or "H^u alone" for subset in method.subsets]
+    environments = ["+".join(subset) or "joint alone" for subset in method.subsets]
     risks = [number(found["risk"][:, place].mean()) for place in range(len(environments))]
     unit = "cross-entropy (nats)" if method.task.classes else "MAE (label units)"
     panels: list[Bars | Histogram] = [
-        Histogram("ω, each modality's weight in the fusion", "ω of a token and channel", SHARE_EDGES, counts),
+        histogram(
+            "ω, each modality's weight in the fusion", "ω of a clip, mean over tokens and channels", omega
+        ),
         Bars(
             "Mean ω",
             "share of the fusion",
             names,
             {"test clips": [number(omega[name].mean()) if omega[name].size else None for name in names]},
         ),
-        Bars("Risk of each environment: H^u and the cues named", unit, environments, {"test clips": risks}),
+        Bars("Risk of each environment", unit, environments, {"test clips": risks}),
     ]
     everyone = np.ones(len(splits["test"]), bool)
-    parts = [Part("H^u", JOINT, True, found["joint"], everyone)]
-    parts += [Part(f"μ^{m}", m, False, found[f"mean/{m}"], present[m]) for m in names]
-    return View(panels, {"H^u and μ of the modalities, means over tokens": parts})
+    parts = [Part("joint", JOINT, True, found["joint"], everyone)]
+    parts += [Part(m, m, False, found[f"mean/{m}"], present[m]) for m in names]
+    return View(READING, panels, {"the joint and the unimodal representations (H^u, μ)": parts})
 
 
 def _pick(method: MISR, batch: Batch, output: Output) -> dict[str, Tensor]:
@@ -61,16 +67,6 @@ def _pick(method: MISR, batch: Batch, output: Output) -> dict[str, Tensor]:
     picked = {"joint": output.joint.mean(dim=1), "risk": errors.T}
     for place, name in enumerate(names):
         picked[f"omega/{name}"] = omega[place].mean(dim=(1, 2))
-        picked[f"counts/{name}"] = _counts(omega[place])
         picked[f"mean/{name}"] = mean[place].mean(dim=1)
         picked[f"present/{name}"] = present[place]
     return picked
-
-
-def _counts(omega: Tensor) -> Tensor:
-    """(B, T, d) in [0, 1] -> (B, bins): how many of a clip's ω are in each bin."""
-    bins = len(SHARE_EDGES) - 1
-    places = (omega * bins).long().clamp(0, bins - 1).flatten(1)
-    return omega.new_zeros(len(omega), bins).scatter_add_(
-        1, places, torch.ones_like(places, dtype=omega.dtype)
-    )

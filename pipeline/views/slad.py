@@ -9,7 +9,12 @@ from models.parts.submodal import relations
 from models.slad import LABEL_AWARE, SLaD, SLaDOutput
 from pipeline.batches import Batch, Split
 from pipeline.trained import TrainedRun
-from pipeline.views.view import Bars, Histogram, Part, View, as_in_training, gather, number, shares_histogram
+from pipeline.views.view import Bars, Histogram, Part, View, as_in_training, gather, histogram, number
+
+READING = (
+    "ω weights a clip's contrastive losses by how far the labels of its text and its sound agree: 0 where "
+    "their signs differ (R1), 1 where they are equal (R2), between where only their strength differs (R3)."
+)
 
 RELATIONS = ("R1: signs differ, or neutral", "R2: equal", "R3: one sign, other strength")
 
@@ -27,17 +32,17 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         found = gather(run, splits["test"], lambda batch, output: _pick(method, batch, output))
     rows = found["rows"]
     parts = [
-        Part(f"{letter}^{modality}", modality, letter == "I", found[f"{letter}/{modality}"], found[modality])
-        for letter in ("I", "S")
+        Part(f"{kind} {modality}", modality, letter == "I", found[f"{letter}/{modality}"], found[modality])
+        for letter, kind in (("I", "invariant"), ("S", "specific"))
         for modality in method.NEEDS
     ]
-    maps = {"I (invariant) and S (specific), means over time": parts}
+    maps = {"the invariant and the specific representations (I, S)": parts}
     if not rows.any():
-        return View([], maps, ["no test clip has both text and sound, whose labels ω compares"])
+        return View(READING, [], maps, ["no test clip has both text and sound, whose labels ω compares"])
     first, second = found["R1"][rows], found["R2"][rows]
     held = (first, second, ~(first | second))
     panels: list[Bars | Histogram] = [
-        shares_histogram("ω, agreement of the two labels", "ω", {"test clips": found["omega"][rows]}),
+        histogram("ω, agreement of the two labels", "ω", {"test clips": found["omega"][rows]}, (0, 1)),
         Bars(
             "Relation of the text's label to the sound's",
             "share of the clips",
@@ -45,7 +50,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
             {"test clips": [number(state.mean()) for state in held]},
         ),
     ]
-    return View(panels, maps)
+    return View(READING, panels, maps)
 
 
 def _pick(method: SLaD, batch: Batch, output: Output) -> dict[str, Tensor]:

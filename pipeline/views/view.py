@@ -21,7 +21,7 @@ from pipeline.batches import Batch, Split
 from pipeline.trained import TrainedRun
 
 BATCH = 256  # clips; what compares clips with each other needs memory for all pairs of a batch
-SHARE_EDGES = [place / 20 for place in range(21)]  # of the bins of shares in [0, 1]
+BINS = 12  # of a histogram
 JOINT = "joint"  # in place of a modality, for what belongs to all of them
 
 
@@ -81,9 +81,11 @@ class View:
     Attributes
     ----------
     maps : title -> representations of one space, which are drawn into one map
+    reading : what to look for, in a sentence or two
     notes : why something is not shown, a sentence each
     """
 
+    reading: str
     panels: list[Bars | Histogram] = field(default_factory=list)
     maps: dict[str, list[Part]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -123,10 +125,13 @@ def as_in_training(method: Method, terms: Collection[str]) -> Iterator[None]:
         method.active_terms, method.training = before, False
 
 
-def shares_histogram(title: str, unit: str, series: Mapping[str, np.ndarray]) -> Histogram:
-    """Of values in [0, 1], (clips,) each."""
-    counts = {name: np.histogram(values, SHARE_EDGES)[0].tolist() for name, values in series.items()}
-    return Histogram(title, unit, SHARE_EDGES, counts)
+def histogram(
+    title: str, unit: str, series: Mapping[str, np.ndarray], span: tuple[float, float] | None = None
+) -> Histogram:
+    """Of values, (clips,) each; bins of one width over `span`, by default from the least to the largest."""
+    edges = np.histogram_bin_edges(np.concatenate(list(series.values())), BINS, span)
+    counts = {name: np.histogram(values, edges)[0].tolist() for name, values in series.items()}
+    return Histogram(title, unit, edges.tolist(), counts)
 
 
 def number(value: Any) -> float | None:
