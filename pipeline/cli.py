@@ -14,6 +14,7 @@ from pipeline.commands.compare import compare
 from pipeline.commands.import_files import import_files
 from pipeline.commands.ingest import ingest
 from pipeline.commands.predict import predict
+from pipeline.commands.report import report as write_report
 from pipeline.commands.significance import RunsAgainstRuns, significance
 from pipeline.commands.tune import tune
 from pipeline.commands.validate import validate
@@ -243,6 +244,7 @@ def noise(
 
 app.command()(compare)
 app.command()(predict)
+app.command("report")(write_report)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(tune)
 app.command()(validate)

@@ -62,11 +62,8 @@ def look(
     except FormatError as error:
         findings.append(Finding("error", "shapes", str(error)))
     findings += [Finding("info", "note", note) for note in imported.notes]
-    rows = _rows(imported, params)
-    if silent := sum(not row["text"] for row in rows):
-        message = f"{silent} of {len(rows)} clips have no transcript"
-        findings.append(Finding("info", "no transcript", message))
-    return rows, findings, {clip: tuple(sorted(digests.items())) for clip, digests in hashed.items()}
+    digests = {clip: tuple(sorted(found_in.items())) for clip, found_in in hashed.items()}
+    return _rows(imported, params), findings, digests
 
 
 def _refused(imported: Imported, name: str, params: ImportParams) -> list[Finding]:

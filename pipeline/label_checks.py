@@ -153,7 +153,7 @@ def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Find
         )
         findings.append(Finding("info", "counts", message))
         if sum(summary.histogram):
-            message = f"{split}: {_labels(summary.histogram, corpus)}"
+            message = f"{split}: {_labels(summary, corpus)}"
             findings.append(Finding("info", "labels", message))
     if corpus.classes and TRAIN in there:
         pairs = zip(corpus.classes, there[TRAIN].histogram, strict=True)
@@ -163,13 +163,17 @@ def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Find
     return findings + _imbalance(summaries, corpus) + _shifts(there, corpus)
 
 
-def _labels(histogram: Sequence[int], corpus: CorpusParams) -> str:
+def _labels(summary: SplitSummary, corpus: CorpusParams) -> str:
+    histogram = summary.histogram
     if corpus.classes:
         pairs = zip(corpus.classes, histogram, strict=True)
         return f"labels: {', '.join(f'{count} {name}' for name, count in pairs)}"
     low, high = corpus.label_range
     bars = " ".join(str(count) for count in histogram)
-    return f"{bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
+    shown = f"{bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
+    if summary.central is None:
+        return shown
+    return f"{shown}, {percent(summary.central, sum(histogram))} in the middle third"
 
 
 def _imbalance(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Checks of what is said in a corpus: texts that are garbled, or in another script than their language's.
+"""Checks of what is said in a corpus: texts that lack, are garbled, or are not in their language's script.
 
 They read rows of the clip table: `clip_id`, `text`, `language` (ISO 639-1).
 """
@@ -31,7 +31,7 @@ SCRIPTS = {
 
 
 def texts(rows: Sequence[Mapping[str, Any]], declared: bool) -> list[Finding]:
-    """Texts that were read in a wrong encoding, and those in another script than declared.
+    """Texts that lack, that were read in a wrong encoding, or are in another script than declared.
 
     Parameters
     ----------
@@ -39,6 +39,9 @@ def texts(rows: Sequence[Mapping[str, Any]], declared: bool) -> list[Finding]:
     """
     said = [(row["clip_id"], row["text"], row["language"]) for row in rows if row["text"]]
     findings = []
+    if silent := len(rows) - len(said):
+        message = f"{silent} of {len(rows)} clips have no transcript"
+        findings.append(Finding("info", "no transcript", message))
     if broken := tuple(f"{clip}: {text[:SHOWN_LETTERS]}" for clip, text, _ in said if _garbled(text)):
         message = f"{len(broken)} text(s) were once read in a wrong encoding; take them from the source again"
         findings.append(Finding("warning", "garbled text", message, broken))

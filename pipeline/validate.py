@@ -20,6 +20,7 @@ from pipeline import (
     feature_checks,
     import_checks,
     label_checks,
+    layout,
     protocol,
     text_checks,
 )
@@ -27,12 +28,13 @@ from pipeline.assemble_params import ProtocolParams
 from pipeline.clips import CONTEXT, METADATA_KEY, ClipFacts, clip_table
 from pipeline.corpora.problems import Problem
 from pipeline.corpora.survey import Survey, clip_rows
-from pipeline.errors import MsaError
+from pipeline.errors import FormatError, MsaError
 from pipeline.feature_checks import StoreSummary
 from pipeline.findings import Finding, has_errors, worst_first
 from pipeline.label_checks import Conflicts, SplitSummary
 from pipeline.params import DatasetParams, ImportParams, MediaLimits, Params
 from pipeline.subjects import Subject
+from pipeline.transcripts import read_transcripts
 
 UNNAMED = "<name>"  # of what params.yaml does not know, in messages about its entry there
 
@@ -101,14 +103,17 @@ def examine(subject: Subject, params: Params, workers: int = 1, project: Path = 
         looked = _Looked(rows, findings, digests)
     else:
         looked = _look(subject.dataset or UNNAMED, corpus, params.media, workers)
+    ids = [row["clip_id"] for row in looked.rows]
     if subject.training_set is not None and looked.rows and not has_errors(looked.findings):
         _apply_protocol(looked, subject, params)
     validation = Validation(str(subject), corpus, looked.findings)
     if looked.rows:
         _check_rows(validation, looked)
         if subject.dataset is not None:
+            _add_transcripts(validation, looked.rows, project / layout.transcript_table(subject.dataset))
+        validation.findings += text_checks.texts(looked.rows, "language" in corpus.model_fields_set)
+        if subject.dataset is not None:
             names = feature_checks.expected(subject.dataset, params, project)
-            ids = [row["clip_id"] for row in looked.rows]
             validation.stores, findings = feature_checks.stores(names, ids, project)
             validation.findings += findings
     validation.findings = worst_first(validation.findings)
@@ -179,4 +184,17 @@ def _check_rows(validation: Validation, looked: _Looked) -> None:
     validation.findings += label_checks.splits(validation.summaries, corpus)
     validation.findings += label_checks.disagreements(validation.conflicts, corpus)
     validation.findings += corpus_checks.leaks(rows, looked.digests)
-    validation.findings += text_checks.texts(rows, "language" in corpus.model_fields_set)
+
+
+def _add_transcripts(validation: Validation, rows: list[dict[str, Any]], path: Path) -> None:
+    """What was transcribed, where the corpus itself has no text."""
+    try:
+        made = read_transcripts(path).to_pylist() if path.is_file() else []
+    except FormatError as error:
+        validation.findings.append(Finding("warning", "damaged transcripts", str(error)))
+        return
+    heard = {row["clip_id"]: row for row in made if row["text"]}
+    for row in rows:
+        if not row["text"] and row["clip_id"] in heard:
+            row["text"] = heard[row["clip_id"]]["text"]
+            row["language"] = heard[row["clip_id"]]["language"]

@@ -47,7 +47,9 @@ def test_a_sound_corpus_gives_counts_and_nothing_else(tmp_path: Path) -> None:
     assert {finding.level for finding in findings} == {"info"}
     messages = [finding.message for finding in findings]
     assert "train: 1 clips of 1 videos, 1 without a remark, 0.0 min of media" in messages
-    assert f"valid: 0 0 1 0 0 0 0 labels in {BINS} equal bins of [-3, 3]" in messages
+    assert (
+        f"valid: 0 0 1 0 0 0 0 labels in {BINS} equal bins of [-3, 3], 100% in the middle third" in messages
+    )
     assert validate(tmp_path, MediaLimits(), workers=2) == findings  # a folder does as well
 
 
