@@ -133,7 +133,7 @@ def _tested(
         except MsaError as error:
             remarks.append(f"not tested: {error}")
             continue
-        remarks += [f"{best} and {second}: {remark}" for remark in entry.remarks]
+        remarks += [f"statistics: {remark}" for remark in entry.remarks]
         known[best, second] = {row.metric: row.test for row in entry.rows if row.test is not None}
     tests = [
         (metric, pair[0], known[pair][metric])
@@ -141,4 +141,6 @@ def _tested(
         if metric in known.get(pair, {})
     ]
     found = corrected([test for *_, test in tests]) if tests else []
-    return {metric: (method, test) for (metric, method, _), test in zip(tests, found, strict=True)}, remarks
+    return {metric: (method, test) for (metric, method, _), test in zip(tests, found, strict=True)}, [
+        *dict.fromkeys(remarks)
+    ]
