@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ParamsError
+from pipeline.explain import unknown
 from pipeline.params import NO_TABLES, NONE, Params, check_params
 from pipeline.yaml_text import with_added
 
@@ -37,6 +38,7 @@ class Entry:
     features : modality -> folder of data/features or `none`: what the training set is made of
     folds : of a cross-validation: as many training sets, one a fold; 0 = the corpus' own splits
     by : what the folds keep apart
+    like : the training set whose settings of methods (`corpora`) it gets, too; empty = none of its own
     """
 
     name: str
@@ -47,6 +49,7 @@ class Entry:
     features: Mapping[str, str] = field(default_factory=dict)
     folds: int = 0
     by: str = "speaker"
+    like: str = ""
 
     def sets(self) -> dict[str, dict[str, Any]]:
         """The training sets by name."""
@@ -210,9 +213,13 @@ def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> E
 
     Raises
     ------
-    ParamsError : the result would not be valid
+    ParamsError : the result would not be valid, or no method has settings for `like`
     """
     from ruamel.yaml import YAML
+
+    known = dict.fromkeys(name for settings in params.models.values() for name in settings.corpora)
+    if entry.like and entry.like not in known:
+        raise ParamsError(unknown("--like", entry.like, known) + f"; see models.*.corpora in {file}")
 
     new: dict[tuple[str, ...], Any] = {(entry.section, entry.name): entry.corpus}
     new |= {("jobs", *place): job for place, job in entry.jobs(params).items()}
@@ -221,7 +228,7 @@ def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> E
     for name in entry.sets():
         for method, settings in params.models.items():
             if name not in settings.corpora:
-                added["models", method, "corpora", name] = {}
+                added["models", method, "corpora", name] = settings.corpora.get(entry.like, {})
     running = list(entry.sets()) if run else []
     text = with_added(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
     check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")

@@ -253,3 +253,17 @@ def test_places_that_are_taken(files: Path, here: Path) -> None:
     os.symlink("gone", "data/raw/broken")
     with pytest.raises(ParamsError, match="data/raw/broken is there already"), linked("broken", [files]):
         pass
+
+
+@pytest.mark.usefixtures("here")
+def test_settings_of_another_training_set_are_taken_over() -> None:
+    before, old = PARAMS.read_text(), load_params()
+    entry = Entry("mine", "imports", IMPORT, "mmsa", features=FEATURES, like="sample")
+    entered(entry)
+    assert not [line for line in lost(before) if "imports: {}" not in line and "datasets_run" not in line]
+    params = load_params()
+    assert old.model("misr", "sample") != old.model("misr", "mine")
+    for method in params.models:
+        assert params.model(method, "mine") == old.model(method, "sample")
+    with pytest.raises(ParamsError, match="--like 'simple' is not known, did you mean 'sample'"):
+        register(Entry("other", "imports", IMPORT, "mmsa", like="simple"), params, PARAMS)

@@ -25,6 +25,9 @@ Setting = Annotated[
 ]
 Folds = Annotated[int, typer.Option(min=0, help="Cross-validation: so many training sets, one a fold.")]
 By = Annotated[str, typer.Option(help="What folds keep apart: speaker, video or clip.")]
+Like = Annotated[
+    str, typer.Option(help="Methods get the settings that they have for this one (sample: small and fast).")
+]
 Run = Annotated[bool, typer.Option("--run/--no-run", help="Add it to datasets_run, or only make it known.")]
 
 

@@ -36,6 +36,7 @@ def import_files(
     setting: options.Setting = None,
     folds: options.Folds = 0,
     by: options.By = "video",
+    like: options.Like = "",
     run: options.Run = True,
 ) -> None:
     """Read feature files that other projects made: say what they hold, and convert them.
@@ -72,12 +73,15 @@ def import_files(
         entered = _checked(name, described)
         check_rows(imported, name, entered)
         found = survey(imported, str(source))
-        _show(found, f"{name}: {importer(kind).KIND_OF_FILES}")
+        print(f"{name}: {importer(kind).KIND_OF_FILES}")
+        _show(found)
         features = {
             modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
             for modality in ("text", "audio", "visual")
         }
-        entry = Entry(name, "imports", described, metric_set, features=features, folds=folds, by=by)
+        entry = Entry(
+            name, "imports", described, metric_set, features=features, folds=folds, by=by, like=like
+        )
         edit = register(entry, params, Path(PARAMS_FILE), run=run)
         try:
             updates = write(name, entered, source, imported, found, params.shards)
@@ -97,13 +101,13 @@ def _checked(name: str, described: dict[str, Any]) -> ImportParams:
     return check_params({"imports": {name: described}}, "import").imports[name]
 
 
-def _show(found: Survey, title: str) -> None:
-    """A table of findings; into a file or a pipe it gets the width that a screen may not have."""
+def _show(found: Survey) -> None:
+    """Findings as a table; into a file or a pipe it gets the width that a screen may not have."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("what", "found", title=title)
+    table = Table("what", "found")
     for what, finding in found.lines():
         table.add_row(what, escape(finding))
     known = sys.stdout.isatty() or "COLUMNS" in os.environ

@@ -27,6 +27,7 @@ def ingest(
     setting: options.Setting = None,
     folds: options.Folds = 0,
     by: options.By = "speaker",
+    like: options.Like = "",
     run: options.Run = True,
 ) -> None:
     """Make a corpus of raw clips known: its entry and its jobs in params.yaml, and a link in data/raw.
@@ -60,7 +61,7 @@ def ingest(
             modality: NONE if encoder == NONE else f"{name}/{modality}-{encoder}"
             for modality, encoder in encoders.items()
         }
-        entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by)
+        entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by, like)
         edit = register(entry, params, Path(PARAMS_FILE), run=run)
         edit.write()
     counts = Counter(clip.split for clip in found.clips)
