@@ -19,6 +19,7 @@ from pipeline.params import MediaLimits
 from pipeline.validate import Validation
 from pipeline.validation_figures import Picture
 from pipeline.validation_report import (
+    EXAMPLES,
     conflict_lines,
     conflict_table,
     maker_lines,
@@ -120,12 +121,13 @@ def _finding(finding: Finding) -> str:
 
 
 def _listed(rows: tuple[str, ...]) -> str:
-    """All rows behind a line that opens them."""
+    """All rows behind a line that opens them; a few are open from the start."""
     if not rows:
         return ""
     items = [*rows[:MOST_ROWS], *([f"and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else [])]
     inner = "".join(f"<li>{html.escape(row)}</li>" for row in items)
-    return f"<details><summary>{len(rows)} listed</summary><ul>{inner}</ul></details>"
+    few = " open" if len(rows) <= EXAMPLES else ""
+    return f"<details{few}><summary>{len(rows)} listed</summary><ul>{inner}</ul></details>"
 
 
 def _table(table: Table) -> str:
