@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def linked(name: str, paths: Sequence[Path]) -> Iterator[Path]:
         yield _place(RAW / name, paths, made)
     except BaseException:
         for path in reversed(made):
-            path.unlink() if path.is_symlink() else path.rmdir()
+            with suppress(OSError):  # a folder in which something else lies by now
+                path.unlink() if path.is_symlink() else path.rmdir()
         raise
 
 

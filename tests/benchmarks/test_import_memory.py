@@ -1,7 +1,8 @@
 """The memory of an import grows by less than a file's largest array, whatever the file's size (`make bench`).
 
-On MMSA's layout with CMU-MOSEI's shapes: 56 MB above that of a tiny import for a file of 173 MB whose largest
-array has 50 MB, 118 to 129 MB for 519 MB and 150 MB. A shard, a sixteenth of a modality, is in memory at once.
+On MMSA's layout with CMU-MOSEI's shapes: 56 MB above that of a tiny import for a file of 173 MB whose
+largest array has 50 MB, 118 to 129 MB for 519 MB and 150 MB. A shard, a sixteenth of a modality, is in memory
+at once.
 """
 
 from __future__ import annotations
