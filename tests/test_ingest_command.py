@@ -1,4 +1,4 @@
-"""`msa-cli ingest`: a folder of clips with a table is entered and passes `validate`; mistakes leave no trace."""
+"""`msa-cli ingest`: a folder of clips is entered and passes `validate`; mistakes leave no trace."""
 
 from __future__ import annotations
 
