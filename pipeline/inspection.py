@@ -93,8 +93,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         ],
     }
     rounded: dict[str, Any] = _rounded(views)
-    write_views(rounded, out)
-    return rounded
+    return write_views(rounded, out)
 
 
 def _rounded(value: Any) -> Any:

@@ -16,16 +16,16 @@ def views_file(metrics: Path) -> Path:
     return metrics.with_name(f"{metrics.stem}.views.json")
 
 
-def write_views(views: dict[str, Any], path: Path) -> None:
-    """In the order given, which is that of modalities, terms and series; equal views have equal bytes."""
+def write_views(views: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write views, with the format's version, which are returned too.
+
+    In the order given, which is that of modalities, terms and series; equal views have equal bytes.
+    """
+    written = {"format": FORMAT, **views}
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {"format": FORMAT, **views},
-        ensure_ascii=False,
-        allow_nan=False,
-        separators=(",", ":"),
-    )
+    text = json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     path.write_text(text + "\n", encoding="utf-8")
+    return written
 
 
 def read_views(path: Path) -> dict[str, Any] | None:
