@@ -144,6 +144,11 @@ def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
         _folders(place.parent, made)
         _link(place, paths[0], made)
         return place
+    if folders := [path for path in paths if path.is_dir()]:
+        raise ParamsError(
+            f"{folders[0]}: a folder among several paths; give one folder that has them all, or files alone "
+            "(in a folder of links DVC sees files, but nothing behind links to folders)"
+        )
     names = [path.name for path in paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ParamsError(f"{', '.join(twice)}: several files of that name; rename them, or give a folder")

@@ -349,9 +349,7 @@ def test_dvc_runs_an_import_once_and_sees_changes_behind_links(project: Path, he
     run("msa-cli", "import", *sorted(folder.iterdir()), "--name", "mine")
     assert "Running stage 'import@mine'" in run("dvc", "repro")
     assert "Stage 'import@mine' didn't change, skipping" in run("dvc", "repro")
-    assert "up to date" in run("dvc", "status")
     words = {clip: ["changed"] for clip in pickle.loads((folder / "humor_raw_text.pkl").read_bytes())}
     (folder / "humor_raw_text.pkl").write_bytes(pickle.dumps(words))
-    assert "data/raw/mine" in run("dvc", "status")
     assert "Running stage 'import@mine'" in run("dvc", "repro")
     assert set(pq.read_table("data/transcripts/mine.parquet")["text"].to_pylist()) == {"changed"}

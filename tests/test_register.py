@@ -229,6 +229,13 @@ def test_links_that_cannot_be_made(files: Path, here: Path) -> None:
     assert not Path("data").exists()
 
 
+def test_folders_among_several_paths(files: Path, here: Path) -> None:
+    with pytest.raises(ParamsError, match="files: a folder among several paths; give one folder"):  # noqa: SIM117
+        with linked("mine", [files / "a.pkl", files]):
+            pass
+    assert not (here / "data").exists()
+
+
 def test_places_that_are_taken(files: Path, here: Path) -> None:
     with linked("mine", [files]):
         pass
