@@ -197,7 +197,8 @@ def draw_bars(
             panel.axvline(value, color="black", linestyle="--", linewidth=1, label=f"{name}: {value:.3f}")
         panel.set_yticks(range(len(groups)), groups, fontsize="small")
         panel.invert_yaxis()
-        panel.margins(x=0.16)
+        below = any(value is not None and value < 0 for values in series.values() for value in values)
+        panel.margins(x=0.26 if below else 0.16)  # room for the numbers
         panel.set_xlabel(unit)
         if len(series) > 1 or references:
             figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize="small")

@@ -14,7 +14,7 @@ from pipeline.views.view import JOINT, Bars, Part, View, gather, number, passes
 
 READING = (
     "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how often "
-    "it is chosen at all. The term `balance` wants them alike."
+    "it is chosen at all. The balance term wants them alike."
 )
 
 

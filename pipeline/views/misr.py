@@ -13,8 +13,8 @@ from pipeline.trained import TrainedRun
 from pipeline.views.view import JOINT, Bars, Histogram, Part, View, gather, histogram, number
 
 READING = (
-    "ω of (2) is how far each modality is trusted in the fusion. The risks are those of the environments of "
-    "(9), joint representation and the cues named: the constraint L_IC wants them alike."
+    "ω, the paper's (2), is how far each modality is trusted in the fusion. Environments, its (9), are the "
+    "joint representation with the cues named; the constraint L_IC wants their risks alike."
 )
 
 
