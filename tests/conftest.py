@@ -17,7 +17,7 @@ from pipeline.audio.compiled import ensure_compiled  # noqa: E402  (after the va
 
 ensure_compiled()  # before the processes of a parallel run import librosa all at once
 
-LONGEST_FIRST = ("test_pipeline.py", "test_extract.py", "test_tables.py")
+LONGEST_FIRST = ("test_pipeline.py", "test_extract.py", "test_tables.py", "test_import_command.py")
 
 PROJECT = Path(__file__).resolve().parent.parent
 
