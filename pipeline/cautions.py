@@ -72,9 +72,12 @@ def of_run(run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, Row], spoken:
     """Where the clip is longer than what the run reads, or far from the clips that it was trained on."""
     found = []
     reading, said = run.reading, spoken.text or ""
-    if reading.context:
+    if reading.context and inputs.before is None:
         method, before = run.config["method"], reading.context
-        message = f"{method} was trained with up to {before} utterances before each clip, and gets none here"
+        message = (
+            f"{method} was trained with up to {before} utterance(s) before each clip, and gets none here; "
+            "--context reads the clips of a folder as one video"
+        )
         found.append(Caution("context", "", message))
     if reading.tokenizer is not None and said.strip():
         tokens = reading.tokenizer.count(said)

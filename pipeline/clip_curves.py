@@ -17,7 +17,8 @@ from pipeline.encoders import Clip, Encoder, build_encoder
 from pipeline.errors import ClipError
 from pipeline.media import frames, probe, waveform
 from pipeline.params import MediaLimits
-from pipeline.predict import ClipPrediction, Predictor
+from pipeline.predict import Predictor
+from pipeline.prediction import ClipPrediction
 from pipeline.sequences import SUCCESS
 from pipeline.shards import OK, Row
 

@@ -1,11 +1,13 @@
 """One new clip as a method reads it: the sequences that a training set would hold of it, as a batch of one.
 
 Symbols: n frames of the clip, T steps (n, shortened), D features, S samples.
+
+Utterances before the clip are chained, oldest first, and cut as those of a training set (training_set.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,12 +31,14 @@ class ClipInputs:
     sequences : modality -> (T, D) float32, scaled as in training; a key for each that the run reads
     text : of a run that fine-tunes its text encoder
     sound : (S,) int16 at 16 kHz, of a run that fine-tunes its encoder of sound
+    before : the utterances before it in its video, oldest first; None where nobody told them
     """
 
     clip_id: str
     sequences: dict[str, np.ndarray | None]
     text: str | None = None
     sound: np.ndarray | None = None
+    before: tuple[ClipInputs, ...] | None = None
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -45,7 +49,7 @@ class ClipInputs:
         return tuple(name for name in ("text", "audio", "visual") if name in has)
 
     def without(self, modality: str) -> ClipInputs:
-        """The same clip, if it lacked this modality."""
+        """The same clip, if it lacked this modality; what was before it stays."""
         sequences = {name: None if name == modality else values for name, values in self.sequences.items()}
         changed: dict[str, Any] = {"sequences": sequences}
         if modality == "text":
@@ -87,28 +91,12 @@ def inputs_of(
 
 
 def batch_of(run: TrainedRun, inputs: ClipInputs) -> Batch:
-    """A batch of the one clip on the run's device; labels are NaN, and there are no utterances before it."""
-    reading, dims = run.reading, {name: int(entry["dim"]) for name, entry in run.entries.items()}
-    streams = Streams(
-        {
-            name: _ragged(inputs.sequences[name], np.zeros((0, dim), np.float32), run)
-            for name, dim in dims.items()
-        },
-        None
-        if reading.tokenizer is None
-        else _ragged(_tokens(reading, inputs.text), np.zeros(0, np.int64), run),
-        None if not reading.waveform else _ragged(_cut(reading, inputs.sound), np.zeros(0, np.int16), run),
-    )
-    nothing = Streams(
-        {name: _ragged(None, np.zeros((0, dim), np.float32), run) for name, dim in dims.items()},
-        None if streams.tokens is None else _ragged(None, np.zeros(0, np.int64), run),
-        None if streams.waveform is None else _ragged(None, np.zeros(0, np.int16), run),
-    )
+    """A batch of the one clip on the run's device, and of what was before it; labels are NaN."""
     unknown = torch.full((1,), torch.nan, device=run.device)
     split = Split(
         [inputs.clip_id],
-        streams,
-        nothing if reading.context else None,
+        _streams(run, inputs.sequences, _tokens(run.reading, inputs.text), _cut(run.reading, inputs.sound)),
+        _context(run, inputs.before or ()) if run.reading.context else None,
         dict.fromkeys(LABELS, unknown),
         torch.zeros(1, dtype=torch.bool, device=run.device),
         torch.ones(1, dtype=torch.int64),
@@ -116,11 +104,54 @@ def batch_of(run: TrainedRun, inputs: ClipInputs) -> Batch:
     return split.batch(torch.zeros(1, dtype=torch.int64))
 
 
+def _streams(
+    run: TrainedRun,
+    sequences: Mapping[str, np.ndarray | None],
+    tokens: np.ndarray | None,
+    sound: np.ndarray | None,
+) -> Streams:
+    """The streams that the run reads, with nothing in those that are None here."""
+    dims = {name: int(entry["dim"]) for name, entry in run.entries.items()}
+    return Streams(
+        {name: _ragged(sequences[name], np.zeros((0, dim), np.float32), run) for name, dim in dims.items()},
+        None if run.reading.tokenizer is None else _ragged(tokens, np.zeros(0, np.int64), run),
+        None if not run.reading.waveform else _ragged(sound, np.zeros(0, np.int16), run),
+    )
+
+
+def _context(run: TrainedRun, before: Sequence[ClipInputs]) -> Streams:
+    """The nearest utterances before a clip, as many as the run reads, each stream end to end."""
+    reading, spoken = run.reading, before[-run.reading.context :]
+    sequences = {
+        name: _chained([one.sequences[name] for one in spoken], entry["max_steps"], reading)
+        for name, entry in run.entries.items()
+    }
+    tokens = None
+    if reading.tokenizer is not None and (texts := [_cased(reading, one.text) for one in spoken if one.text]):
+        joint = f" {reading.tokenizer.separator} ".join(texts)
+        (tokens,) = reading.tokenizer.encode([joint], reading.max_tokens, reading.context_keep)
+    sound = _chained([_cut(reading, one.sound) for one in spoken], reading.waveform, reading)
+    return _streams(run, sequences, tokens, sound)
+
+
+def _chained(parts: Sequence[np.ndarray | None], limit: int, reading: Reading) -> np.ndarray | None:
+    """Rows of all parts that are there, at most `limit`, from the end that the run keeps."""
+    there = [part for part in parts if part is not None]
+    if not there:
+        return None
+    chain = np.concatenate(there)
+    start = max(len(chain) - limit, 0) if reading.context_keep == "last" else 0
+    return chain[start : start + limit]
+
+
 def _tokens(reading: Reading, text: str | None) -> np.ndarray | None:
     if text is None or reading.tokenizer is None:
         return None
-    spoken = text[:1].upper() + text[1:].lower() if reading.sentence_case else text
-    return reading.tokenizer.encode([spoken], reading.max_tokens)[0]
+    return reading.tokenizer.encode([_cased(reading, text)], reading.max_tokens)[0]
+
+
+def _cased(reading: Reading, text: str) -> str:
+    return text[:1].upper() + text[1:].lower() if reading.sentence_case else text
 
 
 def _cut(reading: Reading, sound: np.ndarray | None) -> np.ndarray | None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.predict import MODALITIES, ClipPrediction, Facts
+from pipeline.prediction import MODALITIES, ClipPrediction, Facts
 from pipeline.trained import TrainedRun
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ import numpy as np
 
 from pipeline.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curves, curves_of
 from pipeline.figures import COLOURS, LINES, MARKERS
-from pipeline.predict import ClipPrediction, Predictor
+from pipeline.predict import Predictor
+from pipeline.prediction import ClipPrediction
 from pipeline.prediction_report import in_words
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     torch.manual_seed(0)
     config = SLaDSettings(audio="finetune", waveform_seconds=0.02, **{**tiny_slad.TINY, "context": 2})
     method = SLaD(config, {"text": DIMS["text"]}, Task(), {"audio": tiny_slad.tiny_sound_encoder()}).eval()
-    stats = {"modalities": {"text": {"dim": DIMS["text"]}}, "waveform": {"fingerprint": "w"}}
+    stats = {"modalities": {"text": {"dim": DIMS["text"], "max_steps": 5}}, "waveform": {"fingerprint": "w"}}
     facts = {"method": "slad", "stats": stats, "train": {"precision": "fp32"}}
     run = TrainedRun(Path("run"), facts, method, torch.device("cpu"))
     assert set(run.needed) == {"text", "waveform"}
@@ -186,6 +187,14 @@ def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     assert inputs.present == ("text", "audio")
     found = outcome(run, inputs)
     assert found.without["audio"] == outcome(run, inputs.without("audio")).scores
+
+    words, quiet = np.full((2, DIMS["text"]), 2, np.float32), ClipInputs("c", {"text": None}, sound=sound[:9])
+    earlier = (ClipInputs("0", {"text": words}), ClipInputs("b", {"text": words}, sound=sound), quiet)
+    context = batch_of(run, replace(inputs, before=earlier)).context
+    assert context is not None and context.waveform is not None and context.text is not None
+    said = np.concatenate([sound[:320], sound[:9]])[-320:]  # the last two, of each the first 20 ms
+    assert torch.equal(context.waveform.values[0], torch.from_numpy(said / 32_768).float())
+    assert torch.equal(context.text.values[0], torch.full((2, DIMS["text"]), 2.0))
 
 
 # --------------------------------------------------------------------------------------------------- encoders
@@ -302,7 +311,7 @@ def test_cautions_of_a_run(predictor: Predictor) -> None:
     far[:, 1] = -9.9
     assert [one.kind for one in cautions.of_run(run, inputs, rows, said)] == ["long_text"]
     slad = predictor.runs[METHODS.index("slad")]
-    assert "1 utterances" in str(cautions.of_run(slad, inputs, rows, said))
+    assert "1 utterance(s)" in str(cautions.of_run(slad, inputs, rows, said))
 
 
 # ------------------------------------------------------------------------------------------- words and tables

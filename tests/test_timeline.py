@@ -15,7 +15,8 @@ from sample_runs import SampleRuns, make_sample_runs
 
 from pipeline.clip_curves import FEWEST_PICTURES, QUIETEST, Curves, curves_of
 from pipeline.params import Params
-from pipeline.predict import ClipPrediction, Predictor
+from pipeline.predict import Predictor
+from pipeline.prediction import ClipPrediction
 from pipeline.timeline import MOST_LINES, SPAN, STRIP, draw_timeline, style, timeline
 
 CLIP = "video_0001$_$0001"

@@ -40,6 +40,14 @@ def predict(
         str | None,
         typer.Option(help="Language of the clips, ISO 639-1. Default: the training corpus', or en."),
     ] = None,
+    context: Annotated[
+        bool,
+        typer.Option(
+            "--context",
+            help="The clips of a folder are one video's utterances, in the order of their names (2 before "
+            "10), for methods that read what was said before a clip.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object in place of tables.")
     ] = False,
@@ -68,9 +76,10 @@ def predict(
     """Predict the sentiment of new clips with trained runs of one dataset, all seeds and methods together.
 
     Features are made as the runs had them: their encoders, settings and scaling are those of the run folder,
-    whatever params say now. Each clip is read alone: methods that read the utterances before a clip (SLaD)
-    get none. Without --text, what is said is looked for in a .srt, .vtt or .txt beside the clip and in its
-    subtitles. Leaves with 1 if a clip gave nothing, 2 if features of a run cannot be made here.
+    whatever params say now. Each clip is read alone, unless --context gives methods that read the utterances
+    before a clip (SLaD) those of its folder. Without --text, what is said is looked for in a .srt, .vtt or
+    .txt beside the clip and in its subtitles. Leaves with 1 if a clip gave nothing, 2 if features of a run
+    cannot be made here.
 
     Example: msa-cli predict --video clip.mp4 --text "It was great." --run runs/misr-mosi-1111
     """
@@ -99,7 +108,7 @@ def predict(
     progress = Console(stderr=True)
     hidden = len(clips) == 1 or not progress.is_terminal
     found = []
-    work = predicting.predict(predictor, clips, text, language)
+    work = predicting.predict(predictor, clips, text, language, context)
     for clip in track(work, "predicting", len(clips), console=progress, disable=hidden):
         found.append(clip)
         if clip.ok and clip.material.clip_id in pictures:

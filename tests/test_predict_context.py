@@ -1,0 +1,85 @@
+"""Predicting where more than the clip counts: what was said before it, and the project of its run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+from sample_runs import SampleRuns, make_sample_runs
+
+from pipeline.params import Params
+from pipeline.predict import Predictor, clips_of, predict
+
+VALID = ("video_0002$_$0001", "video_0002$_$0002")
+
+pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory, project: Path) -> SampleRuns:
+    return make_sample_runs(tmp_path_factory.mktemp("context"), project / "data" / "sample")
+
+
+def written(run: Path, clip_id: str) -> float:
+    """What training wrote of a clip of the validation split."""
+    table = pq.read_table(run / "valid.predictions.parquet").to_pydict()
+    return float(table["prediction"][table["clip_id"].index(clip_id)])
+
+
+@pytest.mark.parametrize("settings", [{}, {"text": "finetune", "max_tokens": 12}])
+def test_after_what_was_said_before_a_clip_gets_the_prediction_that_training_wrote(
+    sample: SampleRuns, settings: dict[str, Any]
+) -> None:
+    folder = sample.run("slad", **settings)
+    predictor = Predictor.open([folder], Params())
+    before = predictor.look(VALID[0], sample.videos[VALID[0]], sample.texts[VALID[0]])
+    second = (VALID[1], sample.videos[VALID[1]], sample.texts[VALID[1]])
+    clip, alone = predictor(*second, before=[before, before]), predictor(*second)
+    assert clip.value == pytest.approx(written(folder, VALID[1]), abs=1e-6)
+    assert abs(alone.value - clip.value) > 1e-4
+    assert "context" not in {one.kind for one in clip.cautions}
+    assert "--context" in str(alone.cautions)
+    assert predictor.judge(before, []).value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
+
+
+def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Path) -> None:
+    talks = {"a/2.mp4": VALID[0], "a/10.mp4": VALID[1], "b/1.mp4": VALID[1]}
+    for name, clip_id in talks.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(sample.videos[clip_id], tmp_path / name)
+        (tmp_path / name).with_suffix(".txt").write_text(sample.texts[clip_id], encoding="utf-8")
+    (tmp_path / "a" / "3.mp4").write_bytes(b"no video" * 100)  # has no place in the order
+    folder = sample.run("slad")
+    clips = clips_of([tmp_path])
+    assert list(clips) == ["a/2", "a/3", "a/10", "b/1"]
+    found = {
+        clip.material.clip_id: clip
+        for clip in predict(Predictor.open([folder], Params()), clips, context=True)
+    }
+    assert found["a/10"].value == pytest.approx(written(folder, VALID[1]), abs=1e-6)
+    assert found["a/2"].value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
+    assert abs(found["b/1"].value - found["a/10"].value) > 1e-4 and not found["a/3"].ok
+
+
+def test_the_language_is_that_of_the_project_in_which_the_run_lies(
+    sample: SampleRuns, tmp_path: Path, project: Path
+) -> None:
+    run = tmp_path / "runs" / "misr"
+    shutil.copytree(sample.run("misr"), run)
+    assert Predictor.open([run], Params()).language is None
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    params = YAML(typ="safe").load(text)
+    params["datasets"]["sample"]["language"] = "zh"
+    params["assemble"] = {"scores": params["assemble"]["sample"]}
+    params |= {"datasets_run": []}
+    YAML(typ="safe").dump(params, tmp_path / "params.yaml")
+    predictor = Predictor.open([run], Params())
+    assert predictor.language == "zh"
+    clip = predictor("a", sample.videos[VALID[0]], "so so", "en")
+    assert "the clip is in 'en', but the run was trained on 'zh'" in str([str(one) for one in clip.cautions])
+    (tmp_path / "params.yaml").write_text("nonsense: 1", encoding="utf-8")
+    assert Predictor.open([run], Params()).language is None
