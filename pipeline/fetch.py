@@ -4,7 +4,8 @@
     elsewhere:  MSA_MODELS=models-here dvc repro
 
 Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit,
-and `fetched.json`, which says what it is. `--pin` writes the commits into params.yaml, comments kept.
+and `fetched.json`, which says what it is. `--pin` writes the commits into params.yaml and
+moves no other byte of it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pipeline.encoder_params import Pretrained
 from pipeline.errors import MissingModelError, ParamsError
 from pipeline.explain import unknown
 from pipeline.params import Params
+from pipeline.yaml_text import unshared, with_value
 
 PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
 
@@ -163,11 +165,11 @@ def fetch(wanted: Wanted, into: Path) -> Fetched:
 
 
 def pin(fetched: list[Fetched], file: Path) -> list[str]:
-    """Write the commits into params.yaml, comments kept; the keys that were written.
+    """Write the commits into params.yaml, and nothing else; the keys that were written.
 
     Raises
     ------
-    ParamsError : the file is not there, or does not write an encoder down
+    ParamsError : the file is not there, or does not write an encoder down, or shares its text (an anchor)
     """
     from ruamel.yaml import YAML
 
@@ -175,10 +177,8 @@ def pin(fetched: list[Fetched], file: Path) -> list[str]:
         raise ParamsError(
             f"--pin: there is no {file} in this folder; write the commits down where you need them"
         )
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096  # no line is broken anew
-    tree: Any = yaml.load(file.read_text(encoding="utf-8"))
+    text = file.read_bytes().decode("utf-8")
+    tree: Any = unshared(YAML(typ="safe").load(text))
     written = []
     for one in fetched:
         if not one.wanted.key:
@@ -189,13 +189,21 @@ def pin(fetched: list[Fetched], file: Path) -> list[str]:
             raise ParamsError(
                 f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
             )
+        if language and not isinstance(section.get("revision"), dict):
+            section["revision"] = dict.fromkeys(section["model"])
+            empty = ", ".join(f"{known}: null" for known in section["revision"])
+            text = with_value(text, (modality, name, "revision"), f"{{{empty}}}")
         if language:
-            if not isinstance(section.get("revision"), dict):
-                section["revision"] = dict.fromkeys(section["model"])
             section["revision"][language[0]] = one.commit
         else:
             section["revision"] = one.commit
+        a_word = YAML(typ="safe").load(one.commit) == one.commit  # one of digits alone is a number
+        text = with_value(text, one.wanted.key, one.commit if a_word else json.dumps(one.commit))
         written.append(".".join(one.wanted.key))
-    with file.open("w", encoding="utf-8") as out:
-        yaml.dump(tree, out)
+    if YAML(typ="safe").load(text) != tree:
+        raise ParamsError(
+            f"--pin: {file} writes one of {', '.join(written)} together with another section (an anchor, "
+            "say); write it out"
+        )
+    file.write_bytes(text.encode())
     return written

@@ -123,6 +123,10 @@ def _remarks(modality: str, found: ModalitySurvey | None, clips: int) -> list[Fi
             f"{modality}: the files have nothing of {found.missing} of {clips} clips; they will be absent"
         )
         findings.append(Finding("warning", "missing features", message))
+    if found.failed:
+        message = f"{modality}: {len(found.failed)} of {clips} clips cannot be read; they will be failed rows"
+        listed = tuple(f"{clip}: {why}" for clip, why in sorted(found.failed.items()))
+        findings.append(Finding("warning", "unreadable features", message, listed))
     if found.zero:
         message = f"{modality}: {len(found.zero)} of {clips} clips are all zeros; they will be absent"
         findings.append(Finding("warning", "zeros", message, tuple(sorted(found.zero))))

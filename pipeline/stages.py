@@ -63,13 +63,18 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
     """Corpus folder -> data/clips/DATASET.parquet."""
     from pipeline.clips import write_clips
     from pipeline.corpora import ingest as read_corpus
+    from pipeline.corpora import survey
     from pipeline.params import load_params
 
     params = load_params()
-    clips, facts = read_corpus(dataset, params.dataset(dataset), params.media, workers=_workers(workers))
+    corpus = params.dataset(dataset)
+    found = survey(dataset, corpus)
+    clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
     write_clips(clips, layout.clip_table(dataset), facts)
     bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
     print(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
+    for note in found.notes:
+        print(f"  {note.level}: {note.message}")
     for row in bad[:20]:
         print(f"  {row['clip_id']}: {row['status']}")
 
@@ -81,7 +86,9 @@ def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A nam
     from pipeline.params import load_params
 
     params = load_params()
-    print(summary(dataset, convert(dataset, params.imported(dataset), params.shards)))
+    conversion = convert(dataset, params.imported(dataset), params.shards)
+    print(summary(dataset, conversion))
+    conversion.survey.check(params.max_failed_fraction)
 
 
 @app.command()
@@ -255,6 +262,31 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
         load_params().training_set(dataset).metrics,
         device=device,
     )
+
+
+@app.command()
+def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+    """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
+    from pipeline.inspection import inspect as look
+    from pipeline.views_file import views_file
+
+    metrics = layout.result_files(method, dataset, seed).metrics
+    look(
+        layout.run_folder(method, dataset, seed),
+        layout.assembled_folder(dataset),
+        views_file(metrics),
+        device=device,
+    )
+
+
+@app.command()
+def page() -> None:
+    """Results and views -> reports/index.html: one page of all runs."""
+    from pipeline.params import load_params
+    from pipeline.report_page import write_page
+
+    write_page(load_params(), Path("results"), Path("reports"))
+    print("reports/index.html shows all runs")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,16 @@ def registered(name: str, params: Params) -> Subject:
     )
 
 
-def usual(path: Path, kind: str | None, settings: Mapping[str, Any]) -> tuple[str, Labelling]:
+def usual(
+    path: Path, kind: str | None, settings: Mapping[str, Any], classes: Sequence[str] = ()
+) -> tuple[str, Labelling]:
     """The kind of a folder or file, and what its labels usually are.
 
     Parameters
     ----------
     kind : of a corpus or import; None = mmsa for a folder, and what a file looks like
     settings : of that kind
+    classes : names that were given; some label files cannot be read without them
 
     Raises
     ------
@@ -76,8 +79,11 @@ def usual(path: Path, kind: str | None, settings: Mapping[str, Any]) -> tuple[st
     if kind is None:
         kind = sniff(Source(path)) if path.is_file() else "mmsa"
     if kind in IMPORTS:
-        asked = ImportParams.model_validate({"kind": kind, "root": str(path), "settings": dict(settings)})
-        labelling: Labelling = importer(kind).read(Source(path), asked).labelling
+        asked: dict[str, Any] = {"kind": kind, "root": str(path), "settings": dict(settings)}
+        if classes:
+            asked |= {"task": "classification", "classes": list(classes)}
+        described = check_params({"imports": {"x": asked}}, str(path)).imports["x"]
+        labelling: Labelling = importer(kind).read(Source(path), described).labelling
     elif kind in corpora.KINDS:
         labelling = corpora.reader(kind).LABELLING
     else:

@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pipeline.errors import MsaError, ParamsError
 from pipeline.params import PARAMS_FILE
 from pipeline.search_space import with_values
 from pipeline.trials import plain
+from pipeline.yaml_text import with_value
 
 AUTHOR = {"NAME": "msa-cli", "EMAIL": "msa-cli@localhost"}  # where git knows none
 
@@ -49,7 +50,7 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
         )
     edited = text
     for key, value in reversed(list(values.items())):  # each new one goes in front of the others
-        edited = _with_value(edited, (*place, *key.split(".")), as_yaml(value))
+        edited = with_value(edited, (*place, *key.split(".")), as_yaml(value))
     wanted["models"][method]["corpora"][dataset] = with_values(section, values)
     if YAML(typ="safe").load(edited) != wanted:
         raise ParamsError(
@@ -57,37 +58,6 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
             "with another section (an anchor, say); write the section out"
         )
     return edited
-
-
-def _with_value(text: str, path: Sequence[str], value: str) -> str:
-    """The text with one value replaced where it stands, or put in front of its section's other keys.
-
-    A round trip of the whole file would break its long lines anew. In front, because the comments before the
-    next section follow the last key.
-    """
-    from ruamel.yaml import YAML, MappingNode
-
-    node: Any = YAML().compose(text)
-    for depth, name in enumerate(path):
-        if not isinstance(node, MappingNode):  # a section that is written as null
-            break
-        found = next((child for key, child in node.value if key.value == name), None)
-        if found is None:
-            new = f"{name}: {_nested(path[depth + 1 :], value)}"
-            if node.flow_style:
-                start = node.start_mark.index + 1
-                return text[:start] + new + (", " if node.value else "") + text[start:]
-            first = node.value[0][0].start_mark
-            return f"{text[: first.index]}{new}\n{' ' * first.column}{text[first.index :]}"
-        node, rest = found, path[depth + 1 :]
-    start, end = node.start_mark.index, node.end_mark.index
-    space = " " if start == end else ""  # a null that is not written
-    return text[:start] + space + _nested(rest, value) + text[end:]
-
-
-def _nested(path: Sequence[str], value: str) -> str:
-    """`{a: {b: value}}`."""
-    return "".join(f"{{{name}: " for name in path) + value + "}" * len(path)
 
 
 def as_yaml(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Keys and items put into the text of a YAML file: what is there already stays, to the byte.
+"""Keys, items and values put into the text of a YAML file: what else is there stays, to the byte.
 
 A round trip through a YAML library would keep comments, but break long lines anew and write values in its
 own way, so that a diff shows lines that nobody changed. New entries go behind the last one of their section
@@ -38,7 +38,7 @@ def with_added(
     from ruamel.yaml import YAML
 
     old = _load(text) or {}
-    wanted = _own(old)
+    wanted = unshared(old)
     for path, value in entries.items():
         _put(wanted, path[:-1], {path[-1]: value})
     for path, more in (items or {}).items():
@@ -56,17 +56,53 @@ def with_added(
     return text
 
 
+def with_value(text: str, path: Sequence[str], value: str) -> str:
+    """The text with one value replaced where it stands, or put in front of its section's other keys.
+
+    In front, because the comments before the next section follow the last key. The caller compares what the
+    text means then with what was wanted: a section may share its text with another one (an anchor).
+
+    Parameters
+    ----------
+    path : names of the sections from the top and the key
+    value : as YAML
+    """
+    from ruamel.yaml import YAML, MappingNode
+
+    node: Any = YAML().compose(text)
+    for depth, name in enumerate(path):
+        if not isinstance(node, MappingNode):  # a section that is written as null
+            break
+        found = next((child for key, child in node.value if key.value == name), None)
+        if found is None:
+            new = f"{name}: {_nested(path[depth + 1 :], value)}"
+            if node.flow_style:
+                start = node.start_mark.index + 1
+                return text[:start] + new + (", " if node.value else "") + text[start:]
+            first = node.value[0][0].start_mark
+            return f"{text[: first.index]}{new}\n{' ' * first.column}{text[first.index :]}"
+        node, rest = found, path[depth + 1 :]
+    start, end = node.start_mark.index, node.end_mark.index
+    space = " " if start == end else ""  # a null that is not written
+    return text[:start] + space + _nested(rest, value) + text[end:]
+
+
+def _nested(path: Sequence[str], value: str) -> str:
+    """`{a: {b: value}}`."""
+    return "".join(f"{{{name}: " for name in path) + value + "}" * len(path)
+
+
 def _load(text: str) -> Any:
     from ruamel.yaml import YAML
 
     return YAML(typ="safe").load(text)
 
 
-def _own(tree: Any) -> Any:
+def unshared(tree: Any) -> Any:
     """A copy in which no two sections are one, as those of an anchor are."""
     if isinstance(tree, dict):
-        return {key: _own(value) for key, value in tree.items()}
-    return [_own(value) for value in tree] if isinstance(tree, list) else tree
+        return {key: unshared(value) for key, value in tree.items()}
+    return [unshared(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _put(tree: dict[str, Any], path: Path, new: Any) -> None:

@@ -8,10 +8,11 @@ import made_cherma as made
 import numpy as np
 import pytest
 
-from pipeline.errors import FormatError
+from pipeline.errors import ClipError, FormatError
 from pipeline.importers import cherma_features
 from pipeline.importers.imported import Imported
 from pipeline.importers.source import Source
+from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 
 
@@ -87,11 +88,23 @@ def test_refused(tmp_path: Path) -> None:
         read(made.make(tmp_path / "twice", train=[made.entry(0)] * 2))
     with pytest.raises(FormatError, match="no audio_file"):
         read(made.make(tmp_path / "entry", valid=[{"video_file": "x.mp4"}]))
-    folder = made.make(tmp_path / "damaged")
-    place = folder / "text" / "train" / f"{made.name(0)}.npy"
-    place.write_bytes(place.read_bytes()[:200])
-    with pytest.raises(FormatError, match=r"100_0\.npy"):
-        read(folder)
+    folder = made.make(tmp_path / "width")
+    np.save(folder / "text" / "train" / f"{made.name(1)}.npy", np.ones((2, 1023), np.float32))
+    with pytest.raises(FormatError, match=r"100_0|101_1.*\(2, 1023\).*1024 columns"):
+        read(folder).modalities["text"].read("101_1$_$0")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>gone</html>", None])
+def test_a_damaged_file_is_that_clip_alone(content: bytes | None, tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    place = folder / "text" / "train" / f"{made.name(0)}.npy"  # the first, which does not tell the width
+    place.write_bytes(place.read_bytes()[:200] if content is None else content)
+    found = read(folder)
+    with pytest.raises(ClipError, match=r"^100_0\.npy: "):
+        found.modalities["text"].read("100_0$_$0")
+    looked = survey(found, str(folder)).modalities["text"]
+    assert list(looked.failed) == ["100_0$_$0"] and len(looked.real) == 5 and looked.missing == 0
+    np.testing.assert_array_equal(found.modalities["text"].read("101_1$_$0"), made.values("text", 1))
 
 
 def test_other_folders_are_not_taken(tmp_path: Path) -> None:

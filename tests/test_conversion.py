@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from made_imported import (
 )
 
 from pipeline.clips import facts_of, read_clips
+from pipeline.errors import ClipError, TooManyFailedError
 from pipeline.features import FeatureStore
 from pipeline.importers.conversion import discard, summary
+from pipeline.importers.imported import Sequences
+from pipeline.importers.survey import survey
 from pipeline.shards import Features, Row
 from pipeline.transcripts import read_transcripts
 
@@ -130,6 +134,33 @@ def test_what_a_file_lacks_is_absent_with_its_reason(file: Path, tmp_path: Path)
     }
     assert summary("toy", done) == "toy: 4 clips\n  text: 4 ok\n  visual: 3 absent, 1 ok"
     assert dict(done.survey.lines())["visual"].endswith("2 clips missing, 1 clips all zeros")
+
+
+def test_what_cannot_be_read_is_a_failed_row_with_its_reason(file: Path, tmp_path: Path) -> None:
+    whole = sequences("visual", remark=lambda clip_id: "two faces" if clip_id == "a$_$2" else "")
+
+    def read(clip_id: str) -> Any:
+        if clip_id == "b$_$1":
+            raise ClipError("1.csv: the file is empty")
+        return whole.read(clip_id)
+
+    done = written(imported(modalities={"visual": replace(whole, read=read)}), file, tmp_path)
+    states = {clip_id: (row.status, row.error) for clip_id, row in stores(tmp_path)["visual"].rows.items()}
+    ok = ("ok", "")
+    failed = ("failed", "1.csv: the file is empty")
+    assert states == {"a$_$1": ok, "a$_$2": ("ok", "two faces"), "b$_$1": failed, "c$_$1": ok}
+    assert done.updates["visual"].failed == {"b$_$1": "1.csv: the file is empty"}
+    assert dict(done.survey.lines())["visual"].endswith(", 1 clips unreadable")
+    done.survey.check(0.25)
+    with pytest.raises(TooManyFailedError, match=r"visual: 1 of 4 clips.*\n  - b\$_\$1: 1\.csv"):
+        done.survey.check(0.24)
+
+
+def test_a_modality_of_no_clip_is_remarked(file: Path, tmp_path: Path) -> None:
+    nothing = Sequences(["a"], lambda clip_id: None, list(LENGTHS))
+    looked = survey(imported(modalities={"text": sequences("text"), "audio": nothing}), str(file))
+    assert [note for note in looked.notes if "audio: nothing of any clip" in note]
+    assert not [note for note in looked.notes if "text" in note]
 
 
 def test_a_modality_that_the_files_lack_is_a_note_alone(file: Path, tmp_path: Path) -> None:

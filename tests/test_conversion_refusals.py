@@ -122,3 +122,14 @@ def test_files_of_a_source_through_links_and_loops(tmp_path: Path) -> None:
         source = Source(root)
         assert [path.relative_to(root).as_posix() for path in source.files] == names
         assert list(source.hashes(source.files)) == names
+
+
+def test_classes_in_another_order_are_refused(file: Path, tmp_path: Path) -> None:
+    found = imported(
+        [{**row, "label": None, "class_label": 1} for row in rows()],
+        labelling=Labelling("classification", classes=("no", "maybe", "yes")),
+    )
+    check_rows(found, "toy", params_of(file, task="classification", classes=["No", "perhaps", "YES"]))
+    for classes in (["yes", "maybe", "no"], ["no", "yes", "perhaps"]):
+        with pytest.raises(ParamsError, match="count as in no, maybe, yes; name the classes in this order"):
+            check_rows(found, "toy", params_of(file, task="classification", classes=classes))

@@ -101,6 +101,31 @@ def test_commits_are_written_into_params_with_all_comments(
     assert load_params(file).text["two"].checkpoints() == {"en": ("org/tiny", COMMIT), "zh": ("minilm", None)}
 
 
+def test_pinning_moves_no_other_byte(hub: type[Hub], tmp_path: Path) -> None:  # noqa: F811
+    file = tmp_path / "params.yaml"
+    text = """text:
+  one: {kind: hf, model: org/tiny,   revision: null,
+        layers: [-1],  precision: 'fp32'}
+  two: {kind: hf, model: {en: org/tiny, zh: minilm}, revision:  {en: null, zh: null}}  # both
+seeds: [ 1,
+   2 ]
+""".replace("\n", "\r\n")
+    file.write_bytes(text.encode())
+    pin([fetch(wanted, tmp_path) for wanted in wanted_models(["two", "one"], load_params(file))], file)
+    wanted = text.replace("revision: null", f"revision: {COMMIT}").replace("en: null", f"en: {COMMIT}")
+    assert file.read_bytes().decode() == wanted
+
+
+def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> None:  # noqa: F811
+    file = tmp_path / "params.yaml"
+    text = "text:\n  one: &same {kind: hf, model: org/tiny, revision: null}\n  two: *same\n"
+    file.write_text(text)
+    got = [fetch(wanted, tmp_path) for wanted in wanted_models(["one"], load_params(file))]
+    with pytest.raises(ParamsError, match=r"text\.one\.revision together with another section.*write it out"):
+        pin(got, file)
+    assert file.read_text() == text
+
+
 def test_what_cannot_be_fetched_is_a_message(hub: type[Hub], tmp_path: Path) -> None:  # noqa: F811
     with pytest.raises(ParamsError, match="did you mean 'hubert'"):
         wanted_models(["huberd"], Params())

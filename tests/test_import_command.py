@@ -253,6 +253,27 @@ def test_a_failure_while_writing_leaves_no_trace(
     assert everything(here) == before
 
 
+def test_unreadable_tables_are_failed_rows_and_too_many_refused(here: Path, cli: Callable[..., Any]) -> None:
+    folder = made("openface_folder", "make", here / "files")
+    (folder / "v1" / "1.csv").write_bytes(b"")
+    before = everything(here)
+    code, shown = cli("import", folder, "--name", "mine")
+    assert code == 1 and "visual: 1 of 4 clips cannot be read, more than max_failed_fraction = 0.02" in shown
+    assert "  - v1$_$1: 1.csv: the file is empty" in shown and "Traceback" not in shown
+    assert everything(here) == before
+
+    strict = PARAMS.read_text()
+    PARAMS.write_text(strict.replace("max_failed_fraction: 0.02", "max_failed_fraction: 0.3"))
+    code, shown = cli("import", folder, "--name", "mine")
+    assert code == 0 and "visual: 1 failed, 3 ok" in shown
+    assert cli("stage", "import", "mine")[0] == 0 and cli("stage", "assemble", "mine")[0] == 0
+    assert "unreadable features" in cli("validate", "mine")[1]
+    PARAMS.write_text(PARAMS.read_text().replace("max_failed_fraction: 0.3", "max_failed_fraction: 0.02"))
+    code, shown = cli("stage", "import", "mine")
+    assert code == 1 and "1 of 4 clips cannot be read" in shown
+    assert Path("data/features/mine/visual-imported/shard-000.parquet").exists()
+
+
 def test_outside_of_a_project(
     tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

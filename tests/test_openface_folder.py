@@ -14,6 +14,7 @@ from pipeline.errors import ClipError, FormatError, LabelFileError, ParamsError
 from pipeline.importers import openface_folder
 from pipeline.importers.imported import Imported
 from pipeline.importers.source import Source
+from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 
 
@@ -80,8 +81,11 @@ def test_two_faces_and_frames_without_one(tmp_path: Path) -> None:
     rows = [row(frame, face_id=face, success=int(face == 1)) for frame in (1, 2, 3) for face in (0, 1)]
     rows[3]["gaze_0_x"] = "-nan(ind)"  # frame 2 of face 1
     write(folder / "v1" / "1.csv", rows)
-    given = read(folder).modalities["visual"].read("v1$_$1")
+    visual = read(folder).modalities["visual"]
+    given, remark = visual.read("v1$_$1"), visual.remark
     assert given is not None
+    assert remark is not None
+    assert remark("v1$_$1").startswith("2 faces; face_id 1 is taken") and remark("v1$_$2") == ""
     np.testing.assert_array_equal(given[:, 1], [1, 0, 1])
     np.testing.assert_array_equal(given[1], 0)
 
@@ -106,6 +110,17 @@ def test_an_empty_table_is_that_clip_alone(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match="no frame"):
         visual.read("v1$_$1")
     assert visual.read("v3$_$7") is not None
+
+
+@pytest.mark.parametrize("content", ["", "<html>gone</html>\n", "frame,face_id\n1,0\n"])
+def test_a_file_that_is_no_table_is_that_clip_alone(content: str, tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    (folder / "-v2_1.csv").write_text(content)  # the first
+    found = read(folder)
+    assert found.modalities["visual"].columns == FULL[3:] and not found.notes
+    looked = survey(found, str(folder)).modalities["visual"]
+    assert list(looked.failed) == ["-v2$_$0001"] and len(looked.real) == 3
+    assert looked.failed["-v2$_$0001"].startswith("-v2_1.csv: ")
 
 
 def test_classes(tmp_path: Path) -> None:

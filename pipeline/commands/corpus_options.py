@@ -52,6 +52,11 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
     return tree
 
 
+def class_names(classes: str | None) -> list[str]:
+    """The names in `--classes`."""
+    return [name.strip() for name in classes.split(",")] if classes else []
+
+
 def corpus_entry(
     kind: str,
     root: str,
@@ -63,9 +68,21 @@ def corpus_entry(
     metrics: str | None,
     settings: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:
-    """The entry of params.yaml, and its metric set: what is usual (a Labelling), and what was asked for."""
-    names = [name.strip() for name in classes.split(",")] if classes else list(usual.classes)
+    """The entry of params.yaml, and its metric set: what is usual (a Labelling), and what was asked for.
+
+    Raises
+    ------
+    ParamsError : classes of a regression, or a range of a classification
+    """
+    names = class_names(classes) or list(usual.classes)
     chosen = task or ("classification" if classes else usual.task)
+    if classes and chosen == "regression":
+        raise ParamsError(f"--classes {classes}: a regression has none; take it or --task regression away")
+    if label_range is not None and chosen == "classification":
+        raise ParamsError(
+            f"--range {label_range[0]:g} {label_range[1]:g}: the labels are classes, which have no range; "
+            "take it away, or write --task regression where they are scores"
+        )
     entry: dict[str, Any] = {
         "kind": kind,
         "root": root,

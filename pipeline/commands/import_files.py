@@ -75,6 +75,7 @@ def import_files(
         found = survey(imported, str(source))
         print(f"{name}: {importer(kind).KIND_OF_FILES}")
         _show(found)
+        found.check(params.max_failed_fraction)
         features = {
             modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
             for modality in ("text", "audio", "visual")

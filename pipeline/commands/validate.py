@@ -57,7 +57,7 @@ def validate(
     described = (language, task, label_range, classes)
     if path.exists():
         settings = options.parse_settings(setting)
-        kind, usual = subjects.usual(path, kind, settings)
+        kind, usual = subjects.usual(path, kind, settings, options.class_names(classes))
         entry, _ = options.corpus_entry(kind, name, usual, *described, None, settings)
         subject = subjects.on_disk(path, entry, language is not None)
     else:

@@ -6,7 +6,6 @@ survey.py says what such a file has to offer.
 from __future__ import annotations
 
 import importlib
-import logging
 from types import ModuleType
 
 import pyarrow as pa
@@ -32,7 +31,6 @@ KINDS = (
     "mosi_ood",
     "folder",
 )
-logger = logging.getLogger("msa")
 
 
 def reader(kind: str) -> ModuleType:
@@ -63,7 +61,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
 
 
 def ingest(
-    name: str, dataset: DatasetParams, limits: MediaLimits, workers: int = 1
+    name: str, dataset: DatasetParams, limits: MediaLimits, workers: int = 1, found: Survey | None = None
 ) -> tuple[pa.Table, ClipFacts]:
     """The clip table of a raw corpus, and what holds for all of its rows.
 
@@ -71,14 +69,13 @@ def ingest(
     ----------
     name : of the dataset in params.yaml, for messages
     workers : media files that are hashed and probed at the same time
+    found : what `survey` found, where that was asked before
 
     Raises
     ------
     LabelFileError : the label files cannot be used; lists all their problems
     """
-    found = survey(name, dataset)
+    found = survey(name, dataset) if found is None else found
     if found.problems:
         raise LabelFileError(found.source, shortened(found.problems))
-    for note in found.notes:
-        logger.log(logging.WARNING if note.level == "warning" else logging.INFO, "%s: %s", name, note.message)
     return clip_table(clip_rows(found.clips, dataset, limits, workers)), ClipFacts.of(name, dataset)

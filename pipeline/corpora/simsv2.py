@@ -59,11 +59,12 @@ def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None
     raw = place / mmsa.RAW if (root / place / mmsa.RAW).is_dir() else place
     files = find_media(root, str(raw))
     texts = _texts(found, root / place)
+    untold = "" if texts else None  # beside texts of others a clip without one has an empty one
     for file in files:
         video, clip = PurePosixPath(file).parent.name, PurePosixPath(file).stem
         if PurePosixPath(file).parent == raw or bad_id(video) or bad_id(clip):
             continue  # told of as a file without a row
-        text = texts.pop(_key(video, clip), "" if texts else None)
+        text = texts.pop(_key(video, clip), untold)
         found.clips.append(Clip(video, clip, UNLABELED, text, path=file))
     if texts:
         message = f"{len(texts)} texts of unlabelled clips have no media file and are left out"

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.clips import CLASSES as CLASS_COLUMNS
 from pipeline.clips import TEST, TRAIN, VALID
-from pipeline.errors import FormatError
+from pipeline.errors import ClipError, FormatError
 from pipeline.importers.checks import (
     ONLY_CLIP,
     clip_of,
@@ -168,9 +168,11 @@ def _places(source: Source, modality: str) -> dict[tuple[str, str], Path]:
 
 
 def _sequences(modality: str, places: Mapping[str, Path]) -> Sequences:
-    width = next((found.shape[1] for clip in places if len(found := _array(places[clip], clip, None))), 0)
+    width = next(filter(None, (_width(path, clip) for clip, path in places.items())), 0)
     if not width:
-        raise FormatError(f"{next(iter(places.values())).parent}: every array is empty; expected (T, D)")
+        raise FormatError(
+            f"{next(iter(places.values())).parent}: no array is whole and has a step; expected (T, D)"
+        )
 
     def rows_of(clip: str) -> np.ndarray | None:
         return _array(places[clip], clip, width) if clip in places else None
@@ -178,7 +180,26 @@ def _sequences(modality: str, places: Mapping[str, Path]) -> Sequences:
     return Sequences(numbered(modality, width), rows_of, list(places), padded=False)
 
 
+def _width(path: Path, clip: str) -> int:
+    """D of a file; 0 where it cannot be read, or has no step."""
+    try:
+        return int(_array(path, clip, None).shape[1])
+    except ClipError:
+        return 0
+
+
 def _array(path: Path, clip: str, width: int | None) -> np.ndarray:
+    """(T, D) of one file.
+
+    Raises
+    ------
+    ClipError : the file is damaged, empty or none of NumPy's
+    FormatError : it holds an array of another shape
+    """
     from pipeline.importers.npz import load_npy
 
-    return matrix(load_npy(path), width, f"{path}: clip {clip}")
+    try:
+        found = load_npy(path)
+    except FormatError as error:
+        raise ClipError(str(error).replace(str(path), path.name)) from error
+    return matrix(found, width, f"{path}: clip {clip}")

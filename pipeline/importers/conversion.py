@@ -4,8 +4,8 @@
     data/features/<name>/{text,audio,visual}-imported/    of a modality that the files lack: only none.json
 
 Values are those of the files as float32, NaN and infinities replaced by 0, padding taken away; a clip of
-which a file has nothing, or only zeros, is *absent*. The footer says which files (SHA-256), which kind, and
-what was cleaned.
+which a file has nothing, or only zeros, is *absent*, one whose own file cannot be read *failed*. The footer
+says which files (SHA-256), which kind, and what was cleaned.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from pipeline.importers.imported import Imported
 from pipeline.importers.padding import clean
 from pipeline.importers.source import Source
 from pipeline.importers.survey import Survey, checked, survey
-from pipeline.params import ImportParams
-from pipeline.shards import ABSENT, Row
+from pipeline.params import ImportParams, class_key
+from pipeline.shards import ABSENT, FAILED, Row
 from pipeline.shards import OK as ENCODED
 from pipeline.transcripts import LABEL, TRANSCRIPTS, write_transcripts
 
@@ -75,7 +75,7 @@ def write(
     shards: int,
     project: Path = Path(),
 ) -> dict[str, Update]:
-    """Tables and stores of files that were read, checked by `check_rows` and looked at; updates by modality."""
+    """Tables and stores of files that were read, checked (`check_rows`) and surveyed; updates by modality."""
     facts = replace(
         ClipFacts.of(name, params), root=None
     )  # where foreign files lie is one machine's business
@@ -117,6 +117,13 @@ def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
             f"{where}.classes has {len(params.classes)} names, but the files have the {len(found.classes)} "
             f"classes {', '.join(found.classes)}; name these in this order"
         )
+    theirs = [class_key(name) for name in found.classes]
+    for place, name in enumerate(params.classes):
+        if class_key(name) in theirs and theirs.index(class_key(name)) != place:
+            raise ParamsError(
+                f"{where}.classes has {name!r} in place {place}, but the files' labels count as in "
+                f"{', '.join(found.classes)}; name the classes in this order"
+            )
     splits: dict[str, list[str]] = {}
     for row in imported.rows:
         splits.setdefault(row["clip_id"], []).append(row["split"])
@@ -220,6 +227,9 @@ def _store(
 
     def compute(clip_ids: list[str]) -> Iterator[Row]:
         for clip_id in clip_ids:
+            if clip_id in looked.failed:
+                yield Row(clip_id, meta["fingerprint"], FAILED, looked.failed[clip_id])
+                continue
             steps = looked.real.get(clip_id)
             block = sequences.read(clip_id) if clip_id in there and steps is not None else None
             if block is None or steps is None:
@@ -228,7 +238,8 @@ def _store(
                 yield Row(clip_id, meta["fingerprint"], ABSENT, "all values in the file are 0")
             else:
                 values, _, _ = clean(checked(block, meta["dim"], modality, clip_id)[steps])
-                row = Row(clip_id, meta["fingerprint"], ENCODED, features=values)
+                remark = sequences.remark(clip_id) if sequences.remark is not None else ""
+                row = Row(clip_id, meta["fingerprint"], ENCODED, remark, features=values)
                 if sequences.times is not None and (times := sequences.times(clip_id)) is not None:
                     row.times = times[steps]
                 if sequences.token_ids is not None and (ids := sequences.token_ids(clip_id)) is not None:

@@ -30,7 +30,8 @@ class Sequences:
     Attributes
     ----------
     columns : names of the D columns
-    read : clip id -> (T, D) numbers of any dtype as in the file; None where the file has none of this clip
+    read : clip id -> (T, D) numbers of any dtype as in the file; None where the file has none of this clip;
+        raises ClipError where a file of this clip alone cannot be read: then it is a failed row
     clips : the ids that `read` may be asked for
     lengths : clip id -> real steps, where the file says them (a length that does not fit the padding is
         reported, and the padding believed); empty = recovered from the padding
@@ -38,6 +39,7 @@ class Sequences:
     side : where the padding is, if the kind of file fixes it; None = found out from all clips
     token_ids : clip id -> (T,) ids of the tokens that the T rows of a text stand for, where the file has them
     times : clip id -> (T,) seconds from the clip's start, where the file has them
+    remark : clip id -> what a reader of this clip's row should know; empty = nothing
     """
 
     columns: list[str]
@@ -48,6 +50,7 @@ class Sequences:
     side: Side | None = None
     token_ids: Callable[[str], np.ndarray | None] | None = None
     times: Callable[[str], np.ndarray | None] | None = None
+    remark: Callable[[str], str] | None = None
 
 
 @dataclass

@@ -6,7 +6,8 @@
 Clip ids that are numbers may have other leading zeros in the file's name (CH-SIMS). A name that two clips
 could have is an error. pipeline/visual/openface_csv.py reads the tables: columns by name, with 714 columns or
 a part (431 of old versions, -2Dfp, ...), without face_id, with blanks before the names, of several faces the
-one that is seen most; rows without success, or with `-nan(ind)`, are zero and their `success` is 0.
+one that is seen most; rows without success, or with `-nan(ind)`, are zero and their `success` is 0. What was
+so chosen or left out is a note in the clip's row; a clip whose table cannot be read is a failed row.
 
 `groups` chooses columns: `openface709` = the field's 709 without confidence and success; a list of gaze,
 pose, landmarks2d, landmarks3d, shape, aus = OpenFace's groups after confidence and success. Without it all of
@@ -28,7 +29,7 @@ import numpy as np
 from pipeline.clips import SEPARATOR
 from pipeline.corpora.label_csv import LABEL_FILES, LabelRow, read_labels
 from pipeline.corpora.problems import shortened
-from pipeline.errors import ClipError, FormatError, LabelFileError
+from pipeline.errors import FormatError, LabelFileError
 from pipeline.importers.checks import listed, settings_of
 from pipeline.importers.imported import Imported, Labelling, Sequences
 from pipeline.importers.source import Source
@@ -41,6 +42,7 @@ KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.c
 
 INDEX = ("frame", "timestamp", "confidence", "success")
 _HEADER_BYTES = 1 << 16
+_LOOKED_AT = 100  # tables; the first ones may be damaged
 
 
 class Settings(Section):
@@ -59,7 +61,8 @@ def matches(source: Source) -> str:
     tables = _tables(source)
     if not tables:
         return "no CSV file beside the labels"
-    if lacking := [name for name in INDEX if name not in _header(tables[0])]:
+    if not any(_is_table(_header(path)) for path in tables[:_LOOKED_AT]):
+        lacking = [name for name in INDEX if name not in _header(tables[0])]
         return f"{tables[0].name} has no column {', '.join(lacking)}"
     return ""
 
@@ -126,6 +129,10 @@ def _header(path: Path) -> list[str]:
     return [name.strip(' "\r\n\t') for name in line.split(",")]
 
 
+def _is_table(header: Sequence[str]) -> bool:
+    return set(INDEX) <= set(header)
+
+
 def _places(rows: Sequence[LabelRow], tables: Sequence[Path]) -> dict[str, Path]:
     """Clip id -> its table.
 
@@ -177,7 +184,12 @@ def _columns(source: Source, tables: Sequence[Path], settings: Settings) -> tupl
         return list(OPENFACE_709), []
     if settings.groups is not None:
         return columns_of(OPENFACE, settings.groups, "settings"), []
-    headers = {tuple(_header(path)) for path in tables}
+    # a file that is no table says nothing of the others; it cannot be read, and so will be a failed clip
+    headers = {header for path in tables if _is_table(header := tuple(_header(path)))}
+    if not headers:
+        raise FormatError(
+            f"{source}: no table has the columns {', '.join(INDEX)}; were they made by OpenFace?"
+        )
     shared = set.intersection(*(_given(header) for header in headers))
     columns = [name for name in [*FLAGS, *OPENFACE_709] if name in shared]
     if len(columns) <= len(FLAGS):
@@ -208,10 +220,7 @@ def _sequences(places: Mapping[str, Path], columns: list[str]) -> Sequences:
     def rows_of(clip: str) -> np.ndarray | None:
         if clip not in places:
             return None
-        try:
-            tracked = face(clip)
-        except ClipError as error:
-            raise ClipError(f"{places[clip].parent}: {error}") from error
+        tracked = face(clip)
         values = tracked.values.copy()
         if columns[: len(FLAGS)] == FLAGS:
             values[:, FLAGS.index("success")] = tracked.success
@@ -220,4 +229,7 @@ def _sequences(places: Mapping[str, Path], columns: list[str]) -> Sequences:
     def times_of(clip: str) -> np.ndarray | None:
         return face(clip).times if clip in places else None
 
-    return Sequences(columns, rows_of, list(places), padded=False, times=times_of)
+    def remark(clip: str) -> str:
+        return "; ".join(face(clip).notes)
+
+    return Sequences(columns, rows_of, list(places), padded=False, times=times_of, remark=remark)

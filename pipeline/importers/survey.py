@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import ALL_SPLITS
-from pipeline.errors import FormatError
+from pipeline.errors import ClipError, FormatError, TooManyFailedError
 from pipeline.importers.imported import Imported, Sequences, Side
 from pipeline.importers.padding import Edges, believable, clean, edges, real_steps, side_of
 
+SHOWN = 20  # clips that cannot be read and are listed
 TARGETS = ("label", "label_text", "label_audio", "label_visual", "class_label")
 
 
@@ -32,6 +33,7 @@ class ModalitySurvey:
     real : clip id -> the steps that are not padding
     missing : clips of which the files have nothing
     zero : clips of which they have only zeros
+    failed : clip id -> why what they have of it cannot be read
     ignored_lengths : lengths that the files give and that their padding contradicts
     """
 
@@ -44,6 +46,7 @@ class ModalitySurvey:
     real: dict[str, slice] = field(default_factory=dict)
     missing: int = 0
     zero: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
     ignored_lengths: int = 0
 
     def __str__(self) -> str:
@@ -55,7 +58,8 @@ class ModalitySurvey:
         if lengths and self.side:
             parts.append(f"{min(lengths)}-{max(lengths)} real steps")
         counts = {"NaN": self.nan, "infinite": self.infinite, "clips missing": self.missing}
-        counts |= {"clips all zeros": len(self.zero), "lengths contradicted": self.ignored_lengths}
+        counts |= {"clips all zeros": len(self.zero), "clips unreadable": len(self.failed)}
+        counts["lengths contradicted"] = self.ignored_lengths
         return ", ".join(parts + [f"{count} {what}" for what, count in counts.items() if count])
 
 
@@ -87,6 +91,24 @@ class Survey:
         lines += [(name, str(found)) for name, found in self.modalities.items()]
         return lines + [("note", note) for note in self.notes]
 
+    def check(self, max_failed_fraction: float) -> None:
+        """Refuse files of which too much cannot be read.
+
+        Raises
+        ------
+        TooManyFailedError : of a modality, more than that share of the clips; lists them
+        """
+        total = sum(self.splits.values())
+        for name, found in self.modalities.items():
+            if len(found.failed) > max_failed_fraction * total:
+                listed = "\n".join(f"  - {clip}: {why}" for clip, why in sorted(found.failed.items())[:SHOWN])
+                more = f"\n  ... and {len(found.failed) - SHOWN} more" if len(found.failed) > SHOWN else ""
+                raise TooManyFailedError(
+                    f"{name}: {len(found.failed)} of {total} clips cannot be read, more than "
+                    f"max_failed_fraction = {max_failed_fraction:g} in params.yaml; mend or remove their "
+                    f"files, or raise the fraction:\n{listed}{more}"
+                )
+
 
 def survey(imported: Imported, source: str) -> Survey:
     """Look at every clip of every modality once.
@@ -106,12 +128,14 @@ def survey(imported: Imported, source: str) -> Survey:
     }
     if imported.aligned:
         _same_lengths(modalities)
+    empty = [name for name, found in modalities.items() if not found.real and not found.failed]
     return Survey(
         {split: counts[split] for split in ALL_SPLITS if counts[split]},
         sum(bool(row.get("text")) for row in imported.rows),
         _labels(imported.rows),
         modalities,
-        imported.notes,
+        imported.notes
+        + [f"{name}: nothing of any clip; are its ids (times) those of the labels?" for name in empty],
     )
 
 
@@ -142,7 +166,11 @@ def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey
     ends: dict[str, Edges] = {}
     dtypes: Counter[str] = Counter()
     for clip_id in clips:
-        block = sequences.read(clip_id) if clip_id in there else None
+        try:
+            block = sequences.read(clip_id) if clip_id in there else None
+        except ClipError as error:
+            found.failed[clip_id] = str(error)
+            continue
         if block is None or len(block) == 0:
             found.missing += 1
             continue
