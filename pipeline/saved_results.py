@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +22,7 @@ from pipeline.errors import FormatError
 from pipeline.revisions import Revision
 
 RESULTS = "results"
+TEST, TEST_OOD = "test", "test_ood"  # the second, out of distribution, is of some sets
 NAME = re.compile(r"(?P<method>.+)-(?P<seed>\d+)\.json")
 FORMAT = 1  # of the results that are read here
 
@@ -45,7 +47,7 @@ class Result(BaseModel):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Test predictions of one run.
+    """Predictions of one run for a test split.
 
     Attributes
     ----------
@@ -62,7 +64,8 @@ class Predictions:
 class SavedRun:
     """One run: where its result lies, in which revision, what it says, its predictions if they were saved.
 
-    `content` is the bytes of both files: equal content was not made anew, or came out the same.
+    `content` is the bytes of both files: equal content was not made anew, or came out the same. `ood` are the
+    predictions for the second test split, where there is one.
     """
 
     path: str
@@ -70,11 +73,13 @@ class SavedRun:
     result: Result
     predictions: Predictions | None
     content: tuple[bytes, bytes | None] = field(repr=False)
+    ood: Predictions | None = None
 
 
 def find_results(revision: Revision) -> tuple[list[str], list[str]]:
     """Paths of the result files of runs, and of other JSON files in `results`."""
-    files = [path for path in revision.files(RESULTS) if path.endswith(".json")]
+    views = ".views.json"  # what `inspect` saw of a run is no result of it
+    files = [path for path in revision.files(RESULTS) if path.endswith(".json") and not path.endswith(views)]
     runs = [
         path
         for path in files
@@ -97,8 +102,8 @@ def read_run(revision: Revision, path: str) -> SavedRun:
     result = _parse(content, source)
     table = f"{path.removesuffix('.json')}.predictions.parquet"
     saved = revision.read(table)
-    predictions = None if saved is None else _predictions(saved, f"{table} of {revision.name}")
-    return SavedRun(path, revision.name, result, predictions, (content, saved))
+    found = {} if saved is None else _predictions(saved, f"{table} of {revision.name}")
+    return SavedRun(path, revision.name, result, found.get(TEST), (content, saved), found.get(TEST_OOD))
 
 
 def _parse(content: bytes, source: str) -> Result:
@@ -120,7 +125,8 @@ def _parse(content: bytes, source: str) -> Result:
     return result
 
 
-def _predictions(content: bytes, source: str) -> Predictions:
+def _predictions(content: bytes, source: str) -> dict[str, Predictions]:
+    """By test split."""
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
@@ -128,8 +134,16 @@ def _predictions(content: bytes, source: str) -> Predictions:
     lacking = [name for name in ("clip_id", "label", "prediction") if name not in table.column_names]
     if lacking:
         raise FormatError(f"{source}: column {lacking[0]!r} is missing; evaluate the run again")
-    if "split" in table.column_names:
-        table = table.filter(pa.compute.equal(table["split"], "test"))
+    if "split" not in table.column_names:
+        return {TEST: _sorted(table, source)}
+    return {
+        split: _sorted(table.filter(pc.equal(table["split"], split)), source)
+        for split in (TEST, TEST_OOD)
+        if split in table["split"].to_pylist()
+    }
+
+
+def _sorted(table: pa.Table, source: str) -> Predictions:
     table = table.sort_by("clip_id")
     clips = table["clip_id"].to_pylist()
     if len(set(clips)) < len(clips):

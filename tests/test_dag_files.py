@@ -37,7 +37,10 @@ PLUMBING = {
     "pipeline/layout.py",
     "pipeline/logs.py",
     "pipeline/params.py",
+    "pipeline/revisions.py",
     "pipeline/runs.py",
+    "pipeline/saved_results.py",
+    "pipeline/views_file.py",
     "pipeline/search_space.py",
     "pipeline/section.py",
     "pipeline/shards.py",
@@ -127,6 +130,34 @@ DECLARED = {
     "pretrain": LEARNING | {"pipeline/pretrain.py"},
     "train": LEARNING,
     "evaluate": LEARNING | {"pipeline/evaluate.py", "pipeline/metrics.py"},
+    "inspect": LEARNING
+    | {
+        "pipeline/evaluate.py",
+        "pipeline/inspection.py",
+        "pipeline/metrics.py",
+        "pipeline/trained.py",
+        "pipeline/views/misr.py",
+        "pipeline/views/view.py",
+    },
+    "page": {
+        "pipeline/comparison.py",
+        "pipeline/figures.py",
+        "pipeline/metric_sums.py",
+        "pipeline/metrics.py",
+        "pipeline/page.py",
+        "pipeline/page_figures.py",
+        "pipeline/page_runs.py",
+        "pipeline/page_tables.py",
+        "pipeline/page_template.py",
+        "pipeline/report.py",
+        "pipeline/report_page.py",
+        "pipeline/results_table.py",
+        "pipeline/significance.py",
+        *(
+            f"pipeline/tables/{name}.py"
+            for name in ("__init__", "cmir", "khar", "mird", "misr", "rows", "slad")
+        ),
+    },
     "report": {"pipeline/figures.py", "pipeline/report.py"},
 }
 ITEM = {
@@ -136,6 +167,7 @@ ITEM = {
     "pretrain": {"method": "misr"},
     "train": {"method": "misr"},
     "evaluate": {"method": "misr"},
+    "inspect": {"method": "misr"},
 }
 
 

@@ -331,6 +331,7 @@ FRAME = """<html><body><iframe src="probed.html" style="width:%dpx;height:900px;
 document.getElementById("told").textContent = event.data; });</script></body></html>"""
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome in PATH")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(width: int, page: Page, tmp_path: Path) -> None:
