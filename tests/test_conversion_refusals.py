@@ -133,3 +133,8 @@ def test_classes_in_another_order_are_refused(file: Path, tmp_path: Path) -> Non
     for classes in (["yes", "maybe", "no"], ["no", "yes", "perhaps"]):
         with pytest.raises(ParamsError, match="count as in no, maybe, yes; name the classes in this order"):
             check_rows(found, "toy", params_of(file, task="classification", classes=classes))
+
+
+def test_files_without_features_are_refused(file: Path) -> None:
+    with pytest.raises(FormatError, match=r"foreign\.pkl: no text, audio or visual features"):
+        check_rows(imported(modalities={}), "toy", params_of(file))

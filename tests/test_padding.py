@@ -95,6 +95,16 @@ def test_the_side_is_that_of_most_zeros_over_all_clips() -> None:
     assert side_of([face_lost_at_first, Edges(10, 0, 5), Edges(10, 1, 3)]) == "back"
 
 
+def test_lengths_tell_the_side_where_most_zeros_do_not() -> None:
+    late_faces = [Edges(20, 12, 0), Edges(20, 12, 1), Edges(20, 12, 2)]
+    assert side_of(late_faces) == "front"
+    assert side_of(late_faces, [20, 19, 18]) == "back"
+    assert side_of(late_faces, [None, None, 18]) == "back"
+    assert side_of(late_faces, [8, 8, 18]) == "front"
+    assert side_of(late_faces, [None, 20, 20]) == "front", "nothing is left by them"
+    assert side_of([Edges(6, 0, 0)], [3]) is None, "states of pad tokens are no zeros"
+
+
 def test_ties_are_padded_behind_as_most_files_are() -> None:
     assert side_of([Edges(10, 3, 3)]) == "back"
 

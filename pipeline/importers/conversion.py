@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from pipeline import layout
 from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
-from pipeline.errors import LabelFileError, ParamsError
+from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.features import FeatureStore, Update
 from pipeline.importers import importer
 from pipeline.importers.imported import Imported
@@ -107,6 +107,11 @@ def discard(name: str, project: Path = Path()) -> None:
 def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
     """Refuse rows that cannot be a clip table; errors as in `convert`."""
     where, found = f"imports.{name}", imported.labelling
+    if not imported.modalities:
+        raise FormatError(
+            f"{params.root}: no text, audio or visual features in it; labels and texts alone are a corpus "
+            "(msa-cli ingest)"
+        )
     if found.task != params.task:
         raise ParamsError(
             f"{where}.task is {params.task!r}, but the files have a {found.task}; correct it, or check "

@@ -2,7 +2,8 @@
 
 Files pad with rows of zeros, some behind the sequence and some in front of it, and one file does it on one
 side. A clip alone does not tell: its first frames may be zeros because no face was found in them. So the side
-is found from all clips of a modality together, and on the other side zeros are frames like any other.
+is found from all clips of a modality together, by their lengths where the file has some, and on the other
+side zeros are frames like any other.
 
 Symbols: T steps of a clip with padding, D columns.
 """
@@ -58,10 +59,25 @@ def edges(values: np.ndarray) -> Edges:
     return Edges(len(values), int(filled[0]), int(len(values) - 1 - filled[-1]))
 
 
-def side_of(found: Sequence[Edges]) -> Side | None:
-    """The side on which a modality is padded: that with more rows of zeros; None where neither has any."""
-    said = [one for one in found if not one.empty]
-    front, back = sum(one.front for one in said), sum(one.back for one in said)
+def side_of(found: Sequence[Edges], lengths: Sequence[int | None] = ()) -> Side | None:
+    """The side on which a modality is padded; None where neither has any row of zeros.
+
+    It is the side on which more clips have just as many rows of zeros as their length leaves; where lengths do
+    not tell, the one with more rows of zeros.
+
+    Parameters
+    ----------
+    lengths : real steps of each sequence, where the file says them; empty = of none
+    """
+    filled = [one for one in found if not one.empty]
+    left = [
+        (one, one.steps - said)
+        for one, said in zip(found, lengths, strict=False)
+        if said is not None and said < one.steps and not one.empty
+    ]
+    front, back = sum(one.front == rows for one, rows in left), sum(one.back == rows for one, rows in left)
+    if front == back:
+        front, back = sum(one.front for one in filled), sum(one.back for one in filled)
     if front == back == 0:
         return None
     return "front" if front > back else "back"

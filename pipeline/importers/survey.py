@@ -186,7 +186,9 @@ def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey
         found.steps = (min(one.steps for one in ends.values()), max(one.steps for one in ends.values()))
     found.dtypes = tuple(sorted(dtypes))
     if sequences.padded:
-        found.side = sequences.side or side_of(list(ends.values()))
+        found.side = sequences.side or side_of(
+            list(ends.values()), [sequences.lengths.get(clip) for clip in ends]
+        )
     _recover(found, sequences, ends)
     return found
 
