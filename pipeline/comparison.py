@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.errors import MsaError
-from pipeline.saved_results import Predictions, SavedRun
+from pipeline.saved_results import TEST, TEST_OOD, Predictions, SavedRun
 from pipeline.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
@@ -55,7 +55,7 @@ class Entry:
     title : what is compared: `misr on mosi`
     methods : of both sides
     seeds_a, seeds_b : of the runs
-    clips, left_out : that the statistics used, and that only a part of the runs has
+    clips, left_out : of the test split, that the statistics used, and that only a part of the runs has
     paired : runs were paired by their seeds; None without statistics
     same : both sides' files are the same, byte for byte
     remarks : what a reader must know before believing a difference
@@ -105,19 +105,21 @@ def compare_runs(
     if hindrance := _hindrance(a, b):
         entry.remarks.append(f"no statistics: {hindrance}")
         return entry
-    clips, sides = _sides(title, a, b)
-    tests = {row.metric: row for row in differences(sides, resamples, seed)}
-    left_out = len({clip for run in (*a, *b) for clip in _of(run).clip_ids}) - clips
-    if left_out:
-        entry.remarks.append(
-            f"{left_out} clip(s) are not in all runs: interval and p values are of the {clips} others"
-        )
-    else:
-        entry.remarks.extend(_definition_remarks(rows, tests))
-    if clips < FEW_CLIPS:
-        entry.remarks.append(f"{clips} clips are few: such intervals are too narrow, trust p before them")
+    if [_predicted(run) for run in a] == [_predicted(run) for run in b]:
+        entry.remarks.append("every prediction is the same on both sides, so there is nothing to test")
+        return entry
+    found = _statistics(title, a, b, TEST, resamples, seed)
+    splits = [found]
+    if all(run.ood is not None for run in (*a, *b)):
+        splits.append(_statistics(title, a, b, TEST_OOD, resamples, seed))
+        entry.remarks.append(f"{TEST_OOD} has {splits[1].clips} clips, which its metrics are of")
+    for one in splits:
+        entry.remarks.extend(one.remarks)
+        if not one.left_out:
+            entry.remarks.extend(_definition_remarks(rows, one.tests))
+    tests = {metric: test for one in splits for metric, test in one.tests.items()}
     rows = [replace(row, test=tests.get(row.metric)) for row in rows]
-    return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired)
+    return replace(entry, rows=rows, clips=found.clips, left_out=found.left_out, paired=found.paired)
 
 
 def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
@@ -140,7 +142,7 @@ def _recorded(run: SavedRun) -> dict[str, float]:
     result = run.result
     return {
         **{name: result.test[name] for name in sorted(result.test, key=_order)},
-        **{f"test_ood_{name}": value for name, value in sorted(result.test_ood.items())},
+        **{f"{TEST_OOD}_{name}": value for name, value in sorted(result.test_ood.items())},
         **{f"valid_{name}": result.valid[name] for name in CHIEF if name in result.valid},
     }
 
@@ -173,7 +175,7 @@ def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
         what = f"{named[0]}, made differently (feature sets {prints[0]} and {prints[1]})"
     else:
         what = f"{named[0]} ({prints[0]}) and {named[1]} ({prints[1]})"
-    return [f"the sides saw other features: {what}. The difference is not of the method alone"]
+    return [f"the sides saw other features: {what}. A difference is not of the method alone"]
 
 
 def _features(run: SavedRun) -> str:
@@ -208,20 +210,57 @@ def _definition_remarks(rows: list[Row], tests: dict[str, Difference]) -> list[s
 
 
 # --------------------------------------------------------------------------------------------------- clips
-def _of(run: SavedRun) -> Predictions:
-    assert run.predictions is not None
-    return run.predictions
+@dataclass(frozen=True)
+class _Statistics:
+    """What the predictions for one test split say; attributes as those of `Entry`."""
+
+    tests: dict[str, Difference]
+    remarks: list[str]
+    clips: int
+    left_out: int
+    paired: bool
 
 
-def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun]) -> tuple[int, Sides]:
+def _statistics(
+    title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str, resamples: int, seed: int
+) -> _Statistics:
+    clips, sides = _sides(title, a, b, split)
+    prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
+    rows = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
+    left_out = len({clip for run in (*a, *b) for clip in _of(run, split).clip_ids}) - clips
+    remarks = []
+    if left_out:
+        remarks.append(
+            f"{named}{left_out} clip(s) are not in all runs: interval and p values are of the {clips} others"
+        )
+    if clips < FEW_CLIPS:
+        remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
+    return _Statistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
+
+
+def _of(run: SavedRun, split: str) -> Predictions:
+    found = run.predictions if split == TEST else run.ood
+    assert found is not None
+    return found
+
+
+def _predicted(run: SavedRun) -> list[tuple[tuple[str, ...], list[float], list[float]] | None]:
+    """All predictions, to be compared."""
+    return [
+        None if one is None else (one.clip_ids, one.label.tolist(), one.prediction.tolist())
+        for one in (run.predictions, run.ood)
+    ]
+
+
+def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> tuple[int, Sides]:
     """How many clips all runs have, and the predictions for them."""
-    common = sorted(set.intersection(*(set(_of(run).clip_ids) for run in (*a, *b))))
+    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in (*a, *b))))
     if len(common) < 2:
         raise MsaError(
-            f"{title}: the runs have {len(common)} test clip(s) in common, at least 2 are needed; compare "
-            "runs of the same test split"
+            f"{title}: the runs have {len(common)} clip(s) of {split} in common, at least 2 are needed; "
+            "compare runs of the same test split"
         )
-    found = [_at(run, common) for run in (*a, *b)]
+    found = [_at(_of(run, split), common) for run in (*a, *b)]
     label = found[0][0]
     for run, (other, _) in zip((*a, *b), found, strict=True):
         unequal = np.flatnonzero(np.abs(other - label) > RECORDED)
@@ -239,9 +278,8 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun]) -> tuple[in
     )
 
 
-def _at(run: SavedRun, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _at(found: Predictions, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and predictions of these clips."""
-    found = _of(run)
     places = {clip: place for place, clip in enumerate(found.clip_ids)}
     chosen = [places[clip] for clip in clips]
     return found.label[chosen], found.prediction[chosen]

@@ -96,7 +96,8 @@ class Difference:
         """`better` or `worse`: B against A, for these runs on other clips, at `ALPHA`; else `open`."""
         if self.p_holm is None or self.p_holm >= ALPHA:
             return "open"
-        return "better" if (self.difference < 0) == (self.metric in LOWER_IS_BETTER) else "worse"
+        lower = self.metric.rpartition("_")[2] in LOWER_IS_BETTER  # test_ood_mae, too
+        return "better" if (self.difference < 0) == lower else "worse"
 
     @property
     def shown_for_other_runs(self) -> bool:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_repository import CLIPS, compared, git, make_repository, said, save_run
+from small_repository import CLIPS, commit, compared, git, make_repository, said, save_run
 
 from pipeline import comparison_pages as pages
 from pipeline.errors import MsaError
+from pipeline.metrics import METRIC_SETS
 from pipeline.page import as_html, as_markdown, rendered
 
 
@@ -117,12 +118,54 @@ def test_only_the_test_split_is_compared(repository: Path) -> None:
     path = repository / "results" / "mosi" / "misr-1.predictions.parquet"
     table = pq.read_table(path)
     more = table.set_column(0, "clip_id", pa.array([f"ood{i}" for i in range(CLIPS)]))
-    parts = [
-        t.append_column("split", pa.array([s] * CLIPS)) for t, s in ((table, "test"), (more, "test_ood"))
-    ]
-    pq.write_table(pa.concat_tables(parts), path)
+    pq.write_table(in_splits(table, more), path)
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
     assert (misr.clips, misr.left_out) == (CLIPS, 0)
+
+
+def in_splits(test: pa.Table, ood: pa.Table) -> pa.Table:
+    """Both as one table, as evaluate writes it."""
+    parts = ((test, "test"), (ood, "test_ood"))
+    return pa.concat_tables([t.append_column("split", pa.array([name] * len(t))) for t, name in parts])
+
+
+def test_a_second_test_split_is_tested_as_the_first_would_be(repository: Path) -> None:
+    """Its clips are those of the first by other names, and misr's errors there those of khar here."""
+    runs = repository / "results" / "mosi"
+    for tag, noise in (("one", 1.5), ("two", 0.3)):
+        for seed in (1, 2, 3):
+            save_run(repository, "khar", seed, noise)
+            ood = pq.read_table(runs / f"khar-{seed}.predictions.parquet").slice(0, CLIPS - 10)
+            metrics = METRIC_SETS["mmsa"](*(ood[name].to_numpy() for name in ("prediction", "label")))
+            save_run(repository, "misr", seed, 1.0, test_ood=metrics)
+            path = runs / f"misr-{seed}.predictions.parquet"
+            pq.write_table(in_splits(pq.read_table(path), ood), path)
+            save_run(repository, "khar", seed, noise, clips=CLIPS - 10)
+        commit(repository, tag)
+        git(repository, "tag", tag)
+    found = {entry.title: entry for entry in compared("one", "two", resamples=2000).entries}
+    misr = {row.metric: row for row in found["misr on mosi"].rows}
+    for row in found["khar on mosi"].rows[:-1]:
+        test, alone = misr[f"test_ood_{row.metric}"].test, row.test
+        assert test is not None and alone is not None
+        assert (test.difference, test.low, test.high, test.p) == (
+            alone.difference,
+            alone.low,
+            alone.high,
+            alone.p,
+        )
+        assert test.shown == alone.shown
+    assert misr["test_ood_mae"].test.shown == "better" and misr["mae"].test.difference == 0
+    assert found["misr on mosi"].remarks == ["test_ood has 50 clips, which its metrics are of"]
+
+
+def test_equal_predictions_are_not_tested(repository: Path) -> None:
+    for seed in (1, 2, 3):
+        save_run(repository, "misr", seed, 0.3, remarks={"test": ["said"]})
+    found = compared("HEAD")
+    misr = next(entry for entry in found.entries if entry.title == "misr on mosi")
+    assert not misr.same and all(row.test is None and row.difference == 0 for row in misr.rows)
+    assert "every prediction is the same" in misr.remarks[0] and found.family == 0
 
 
 def test_labels_that_differ_are_an_error_that_names_a_clip(repository: Path) -> None:
