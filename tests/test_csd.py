@@ -185,3 +185,12 @@ def test_refused(tmp_path: Path) -> None:
         FormatError, match=r"b2: features of shape \(60, 74\) and intervals of shape \(7, 2\)"
     ):
         read(tmp_path / "uneven").modalities["audio"].read("b2$_$0")
+
+
+def test_covarep_without_names_has_those_of_the_sdk(tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    data = {video: made.frames("COVAREP", video) for video in made.VIDEOS}
+    made.write(folder / "CMU_MOSI_COVAREP.csd", "COVAREP", data)
+    columns = read(folder).modalities["audio"].columns
+    assert columns[:3] == ["F0", "VUV", "NAQ"] and columns[10] == "creak" and columns[-1] == "HMPDD_12"
+    assert not [name for name in columns if "HRF" in name]

@@ -141,3 +141,21 @@ def test_nonsense_is_refused(tmp_path: Path, damage: Any, said: str) -> None:
     damage(tree)
     with pytest.raises(FormatError, match=said):
         read(write(tmp_path / "mosi.pkl", tree))
+
+
+@pytest.mark.parametrize(("low", "name"), [(0.0, "ur_funny.pkl"), (-1.0, "sarcasm.pkl"), (0.0, "data.pkl")])
+def test_labels_of_two_values_are_classes(low: float, name: str, tmp_path: Path) -> None:
+    tree = made_word_lists.tree(misa=True)
+    for clips in tree.values():
+        clips[:] = [
+            (rows, np.array([[[low, 1.0][i % 2]]]), segment) for i, (rows, _, segment) in enumerate(clips)
+        ]
+    found = read(write(tmp_path / name, tree))
+    expected = {
+        "ur_funny.pkl": ("not_humorous", "humorous"),
+        "sarcasm.pkl": ("not_sarcastic", "sarcastic"),
+        "data.pkl": ("negative", "positive"),
+    }
+    assert found.labelling.classes == expected[name] and found.labelling.metrics == "cls"
+    assert [row["class_label"] for row in found.rows[:5]] == [0, 1, 0, 1, 0]
+    assert not any("label" in row for row in found.rows)

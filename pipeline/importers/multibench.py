@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FormatError
+from pipeline.importers.binary_labels import binary_labelling
 from pipeline.importers.checks import listed, refuse_repeats, score_of, settings_of, split_of, text_of
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
-from pipeline.importers.imported import Imported, Labelling
+from pipeline.importers.imported import Imported
 from pipeline.importers.published import about_sizes
 from pipeline.importers.source import PICKLES, Source
 from pipeline.importers.stacks import (
@@ -46,13 +47,6 @@ KEYS = (*STACKS.values(), "labels", "id")
 RAW_TEXT = "_raw_text"  # in the name of the pickle of words
 HDF5 = (".hdf5", ".h5")
 PAUSE = "sp"
-CLASSES = {
-    "humor": ("not_humorous", "humorous"),
-    "funny": ("not_humorous", "humorous"),
-    "sarcasm": ("not_sarcastic", "sarcastic"),
-    "mustard": ("not_sarcastic", "sarcastic"),
-}
-OTHER_CLASSES = ("negative", "positive")
 SENTIMENT_FIRST = (1, 7)  # labels that one clip may have
 
 
@@ -87,7 +81,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     notes = left_out(tree, ())
     rows, places, raw_ids = _rows(source, parts, stacks["text"], notes)
     refuse_repeats(source, rows)
-    labelling = _label(rows, path.stem)
+    labelling = binary_labelling(rows, path.stem, "mmsa")
     notes += _add_text(source, rows, raw_ids)
     notes += about_segments(raw_ids)
     modalities = {}
@@ -150,18 +144,6 @@ def _label_of(value: Any, where: str) -> float | None:
     if size not in SENTIMENT_FIRST:
         raise FormatError(f"{where} has shape {np.shape(value)}; expected one number, or CMU-MOSEI's seven")
     return score_of(np.asarray(value).reshape(-1)[0], where)
-
-
-def _label(rows: Sequence[dict[str, Any]], name: str) -> Labelling:
-    """Turn labels that are 0 and 1, or -1 and 1, and nothing else, into classes."""
-    found = {row["label"] for row in rows} - {None}
-    if not found or not (found <= {0, 1} or found <= {-1, 1}):
-        return Labelling()
-    for row in rows:
-        label = row.pop("label")
-        row["class_label"] = None if label is None else int(label > 0)
-    known = next((classes for word, classes in CLASSES.items() if word in name.lower()), OTHER_CLASSES)
-    return Labelling("classification", classes=known, metrics="cls")
 
 
 # ----------------------------------------------------------------------------------------------------- words

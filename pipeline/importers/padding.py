@@ -62,8 +62,8 @@ def edges(values: np.ndarray) -> Edges:
 def side_of(found: Sequence[Edges], lengths: Sequence[int | None] = ()) -> Side | None:
     """The side on which a modality is padded; None where neither has any row of zeros.
 
-    It is the side on which more clips have just as many rows of zeros as their length leaves; where lengths do
-    not tell, the one with more rows of zeros.
+    It is the side on which more clips have just as many rows of zeros as their length leaves; where lengths
+    do not tell, the one with more rows of zeros.
 
     Parameters
     ----------

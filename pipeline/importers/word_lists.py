@@ -7,7 +7,8 @@
 (README of WasifurRahman/BERT_multimodal_transformer, `create_dataset.py` of declare-lab/MISA.) A clip has a
 row of each modality for each of its T words, without padding. Of several labels (CMU-MOSEI has seven) the
 first is the sentiment. The numbers of MISA's words index a table that is not in the pickle: they are unused.
-A clip without a segment is named after split and row.
+A clip without a segment is named after split and row. Labels that are 0 and 1 alone, as MISA's of UR-FUNNY,
+are classes.
 
 Also read: MAG-BERT's first upload (its issue 12), which has no words:
     {train: D, ...} or one D, taken for train;  D: facet, covarep, glove (n, T, D'), output_label (n)
@@ -23,10 +24,11 @@ import numpy as np
 
 from pipeline.clips import TRAIN
 from pipeline.errors import FormatError
+from pipeline.importers.binary_labels import binary_labelling
 from pipeline.importers.checks import matrix, refuse_repeats, score_of, settings_of, split_of, text_of
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
 from pipeline.importers.columns import columns_of
-from pipeline.importers.imported import Imported, Labelling, Sequences
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.importers.published import about_sizes
 from pipeline.importers.source import Source
 from pipeline.importers.stacks import (
@@ -128,7 +130,8 @@ def _read_lists(source: Source, tree: Any) -> Imported:
         for name, key in (("audio", "acoustic"), ("visual", "visual"))
         if (sequences := _sequences(source, name, key, clips)) is not None
     }
-    return Imported(rows, modalities, Labelling(metrics="magbert"), aligned=True, notes=notes)
+    labelling = binary_labelling(rows, f"{source.root.name} {source.pickle or ''}", "magbert")
+    return Imported(rows, modalities, labelling, aligned=True, notes=notes)
 
 
 def _clip_of(item: Any, where: str) -> Clip:
@@ -230,4 +233,5 @@ def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, A
         if (sequences := sequences_of(name, found, places)) is not None
     }
     notes += about_sizes(Counter(row["split"] for row in rows))
-    return Imported(rows, modalities, Labelling(metrics="magbert"), aligned=one_length(stacks), notes=notes)
+    labelling = binary_labelling(rows, f"{source.root.name} {source.pickle or ''}", "magbert")
+    return Imported(rows, modalities, labelling, aligned=one_length(stacks), notes=notes)
