@@ -120,7 +120,7 @@ class Predictor:
             remarks += cautions.of_rows(rows, self._columns(run))
             if run.reading.tokenizer is not None and not (material.spoken.text or "").strip():
                 remarks.append(Caution("absent", "text", "absent: no transcript"))
-            name = run.folder.name
+            name = self._name(run)
             try:
                 inputs = self._inputs(run, material)
             except ClipError as error:
@@ -145,6 +145,12 @@ class Predictor:
             found.reason = "; ".join(reasons) or "; ".join(dict.fromkeys(silent.values()))
             found.reason = found.reason.replace(TRANSIENT, "")
         return found
+
+    def _name(self, run: TrainedRun) -> str:
+        """Of its folder; the whole path where runs of two projects have one name."""
+        names = [other.folder.resolve().name for other in self.runs]
+        name = run.folder.resolve().name
+        return name if names.count(name) == 1 else str(run.folder)
 
     def _rows(self, run: TrainedRun, material: Material) -> dict[str, Row]:
         return {stream: material.rows[entry["fingerprint"]] for stream, entry in run.needed.items()}
@@ -188,6 +194,8 @@ def clips_of(videos: Sequence[Path]) -> dict[str, Path]:
         named = {request.out.as_posix().removesuffix(SUFFIX): request for request in plan([video], None)}
         for clip_id in sorted(named, key=natural_key):
             request = named[clip_id]
+            if clip_id in found and found[clip_id].resolve() == request.video.resolve():
+                raise MsaError(f"--video: {request.video} is given twice; give each clip once")
             if clip_id in found:
                 raise MsaError(
                     f"{found[clip_id]} and {request.video} would both be called {clip_id!r}; predict them "

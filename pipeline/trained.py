@@ -107,9 +107,9 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
     check_presence(device)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     torch.set_num_threads(1)  # as in training: the last bits of a sum depend on it
-    configs = {}
+    configs: dict[Path, dict[str, Any]] = {}
     for folder in folders:
-        if folder in configs:
+        if folder.resolve() in [known.resolve() for known in configs]:
             raise MsaError(f"--run: {folder} is given twice; give each run once")
         configs[folder] = _read_config(folder)
     _check_alike(configs)

@@ -266,8 +266,11 @@ def test_a_model_on_a_hub_is_that_of_the_run(sample: SampleRuns, tmp_path: Path)
 def test_runs_that_do_not_belong_together_are_refused(sample: SampleRuns, tmp_path: Path) -> None:
     with pytest.raises(MsaError, match=r"of dataset 'scores'.* of 'classes'"):
         open_runs([sample.run("misr"), sample.run("misr", classes=True)])
-    with pytest.raises(MsaError, match="given twice"):
-        open_runs([sample.run("misr"), sample.run("misr")])
+    again = tmp_path / "again"
+    again.symlink_to(sample.run("misr"))
+    for twin in (sample.run("misr"), again):
+        with pytest.raises(MsaError, match="given twice"):
+            open_runs([sample.run("misr"), twin])
     with pytest.raises(FormatError, match="not a run folder"):
         open_runs([tmp_path])
 
@@ -362,6 +365,9 @@ def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> Non
         (["--plot", "picture.jpg"], "expected a file that ends in .png"),
         (["--video", str(sample.videos[VALID[1]]), "--text", "a"], "belong to one clip"),
         (["nowhere"], "nowhere: not a run folder"),
+        (["--video", clip], "is given twice"),
+        (["--out", f"{clip}/out"], "cannot be made (Not a directory)"),
+        (["--plot", f"{clip}/a.png"], "cannot be made (File exists)"),
     ):
         done = CliRunner().invoke(app, ["predict", "--video", clip, "--run", run, *arguments])
         assert isinstance(done.exception, MsaError) and message in str(done.exception)

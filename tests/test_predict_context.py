@@ -65,6 +65,15 @@ def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Pa
     assert abs(found["b/1"].value - found["a/10"].value) > 1e-4 and not found["a/3"].ok
 
 
+def test_runs_of_one_name_are_told_apart(sample: SampleRuns, tmp_path: Path) -> None:
+    """Of two projects, say: each has its line in the JSON."""
+    run = sample.run("misr")
+    twin = tmp_path / "runs" / run.name
+    shutil.copytree(run, twin)
+    clip = Predictor.open([run, twin, sample.run("misr", seed=2)], Params())("a", sample.videos[VALID[0]])
+    assert [voice.run for voice in clip.voices] == [str(run), str(twin), "misr-scores-2"]
+
+
 def test_the_language_is_that_of_the_project_in_which_the_run_lies(
     sample: SampleRuns, tmp_path: Path, project: Path
 ) -> None:

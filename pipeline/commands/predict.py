@@ -105,6 +105,7 @@ def predict(
         text = read_text_file(text_file)
     pictures = _pictures(plot, list(clips))
     predictor = predicting.Predictor.open([*run, *(more or [])], load_params(params, settings), device, asr)
+    _prepare([*(file.parent for file in pictures.values()), *([] if out is None else [out])])
     progress = Console(stderr=True)
     hidden = len(clips) == 1 or not progress.is_terminal
     found = []
@@ -129,6 +130,18 @@ def predict(
             print(f"{clip.material.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
+
+
+def _prepare(folders: list[Path]) -> None:
+    """Make the folders that are written to, before the encoders take their time."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MsaError(
+                f"{folder}: this folder cannot be made ({error.strerror}); give --out and --plot a place "
+                "that you may write to"
+            ) from error
 
 
 def _pictures(plot: Path | None, clip_ids: list[str]) -> dict[str, Path]:
