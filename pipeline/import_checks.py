@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
 from pipeline.errors import FormatError, LabelFileError, MsaError
 from pipeline.findings import Finding
-from pipeline.importers import importer
+from pipeline.importers import read
 from pipeline.importers.conversion import check_rows
 from pipeline.importers.imported import Imported
 from pipeline.importers.source import Source
@@ -43,7 +43,7 @@ def look(
     """
     try:
         source = Source(Path(params.root))
-        imported: Imported = importer(params.kind).read(source, params)
+        imported = read(params.kind, source, params)
     except LabelFileError as error:
         return [], [Finding("error", "labels", f"{params.root}: label file", tuple(error.problems))], {}
     except FormatError as error:

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import corpora
 from pipeline.errors import MsaError
 from pipeline.importers import KINDS as IMPORTS
-from pipeline.importers import importer, sniff
+from pipeline.importers import read, sniff
 from pipeline.importers.imported import Labelling
 from pipeline.importers.source import Source
 from pipeline.params import DatasetParams, ImportParams, Params, check_params
@@ -83,7 +83,7 @@ def usual(
         if classes:
             asked |= {"task": "classification", "classes": list(classes)}
         described = check_params({"imports": {"x": asked}}, str(path)).imports["x"]
-        labelling: Labelling = importer(kind).read(Source(path), described).labelling
+        labelling = read(kind, Source(path), described).labelling
     elif kind in corpora.KINDS:
         labelling = corpora.reader(kind).LABELLING
     else:

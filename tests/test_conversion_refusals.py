@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from made_imported import (
 )
 
 from pipeline.errors import FormatError, LabelFileError, ParamsError
+from pipeline.importers import read
 from pipeline.importers.conversion import check_rows, convert
 from pipeline.importers.imported import Labelling
 from pipeline.importers.source import Source
+from pipeline.importers.survey import survey
 
 
 @pytest.fixture
@@ -138,3 +141,15 @@ def test_classes_in_another_order_are_refused(file: Path, tmp_path: Path) -> Non
 def test_files_without_features_are_refused(file: Path) -> None:
     with pytest.raises(FormatError, match=r"foreign\.pkl: no text, audio or visual features"):
         check_rows(imported(modalities={}), "toy", params_of(file))
+
+
+def test_values_of_no_expected_shape_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strange(*_: object) -> None:
+        len(1.5)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.importers.mmsa_pickle.read", strange)
+    with pytest.raises(FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): .*float.* has no len"):
+        read("mmsa_pickle", Source(file), params_of(file))
+    broken = replace(sequences("audio"), read=strange)
+    with pytest.raises(FormatError, match=r"x: audio of clip 'a\$_\$1': what lies there"):
+        survey(imported(modalities={"audio": broken}), "x")

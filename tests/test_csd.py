@@ -16,6 +16,7 @@ from pipeline.importers.csd_files import read_folds
 from pipeline.importers.csd_segments import pooled
 from pipeline.importers.imported import Imported
 from pipeline.importers.source import Source
+from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 
 KINDS = {"text": "glove", "audio": "COVAREP", "visual": "FACET"}
@@ -194,3 +195,33 @@ def test_covarep_without_names_has_those_of_the_sdk(tmp_path: Path) -> None:
     columns = read(folder).modalities["audio"].columns
     assert columns[:3] == ["F0", "VUV", "NAQ"] and columns[10] == "creak" and columns[-1] == "HMPDD_12"
     assert not [name for name in columns if "HRF" in name]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("COVAREP/data", np.zeros(3)),
+        ("COVAREP/data/-a_1", np.zeros(3)),
+        ("COVAREP/data/-a_1/features", 5),
+        ("COVAREP/data/c3/features", None),
+        ("COVAREP/data/-a_1/intervals", np.zeros((1, 2))),
+    ],
+)
+def test_a_damaged_sequence_is_named(place: str, value: Any, tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    with h5py.File(folder / "CMU_MOSI_COVAREP.csd", "r+") as file:
+        del file[place]
+        if value is None:
+            file.create_group(place)
+        else:
+            file[place] = value
+    with pytest.raises(FormatError, match=r"COVAREP\.csd: .*(expected|no features)"):
+        survey(read(folder), "csd")
+
+
+def test_metadata_that_are_no_group_are_not_read(tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    with h5py.File(folder / "CMU_MOSI_COVAREP.csd", "r+") as file:
+        del file["COVAREP/metadata"]
+        file["COVAREP/metadata"] = np.zeros(2)
+    assert read(folder).modalities["audio"].columns[0] == "F0"

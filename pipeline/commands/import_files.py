@@ -46,7 +46,7 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
-    from pipeline.importers import importer, sniff
+    from pipeline.importers import importer, read, sniff
     from pipeline.importers.conversion import ENCODER, Conversion, check_rows, discard, summary, write
     from pipeline.importers.imported import Labelling
     from pipeline.importers.source import Source
@@ -65,7 +65,7 @@ def import_files(
         guess, _ = options.corpus_entry(
             *place, Labelling(), language, None, label_range, classes, metrics, settings
         )
-        imported = importer(kind).read(source, _checked(name, guess))
+        imported = read(kind, source, _checked(name, guess))
         usual = imported.labelling
         described, metric_set = options.corpus_entry(
             *place, usual, language, task, label_range, classes, metrics, settings

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from pipeline.errors import FormatError, ParamsError
-from pipeline.importers.source import Source
+from pipeline.importers.imported import Imported
+from pipeline.importers.source import Source, understood
+
+if TYPE_CHECKING:
+    from pipeline.params import ImportParams
 
 # kind in params.yaml -> module, in the order in which they are tried
 KINDS = {
@@ -33,6 +38,21 @@ def importer(kind: str) -> ModuleType:
     return importlib.import_module(KINDS[kind])
 
 
+def read(kind: str, source: Source, params: ImportParams) -> Imported:
+    """What files of that kind hold.
+
+    Raises
+    ------
+    FormatError : they are not of that kind, or contradict themselves
+    ParamsError : settings that do not fit them
+    LabelFileError : a label file beside them cannot be used
+    """
+    found = importer(kind)
+    with understood(f"{source} (kind {kind})"):
+        imported: Imported = found.read(source, params)
+    return imported
+
+
 def sniff(source: Source) -> str:
     """The kind of files that these are.
 
@@ -42,7 +62,8 @@ def sniff(source: Source) -> str:
     """
     reasons = []
     for kind in KINDS:
-        reason: str = importer(kind).matches(source)
+        with understood(f"{source} (kind {kind})"):
+            reason: str = importer(kind).matches(source)
         if not reason:
             return kind
         reasons.append(f"{kind}: {reason}")

@@ -25,7 +25,7 @@ from pipeline import layout
 from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.features import FeatureStore, Update
-from pipeline.importers import importer
+from pipeline.importers import read
 from pipeline.importers.imported import Imported
 from pipeline.importers.padding import clean
 from pipeline.importers.source import Source
@@ -60,7 +60,7 @@ def convert(name: str, params: ImportParams, shards: int, project: Path = Path()
     LabelFileError : ids that occur twice, labels out of range
     """
     source = Source(Path(params.root))
-    imported: Imported = importer(params.kind).read(source, params)
+    imported = read(params.kind, source, params)
     check_rows(imported, name, params)
     found = survey(imported, str(source))
     return Conversion(found, write(name, params, source, imported, found, shards, project))

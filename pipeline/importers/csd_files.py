@@ -72,7 +72,7 @@ class Csd:
         self.path = path
         self._stack = ExitStack()
         file = self._stack.enter_context(open_hdf5(path))
-        roots = [name for name in sorted(file) if "data" in (file[name] if _is_group(file[name]) else ())]
+        roots = [name for name in sorted(file) if _is_group(file[name]) and _is_group(file[name].get("data"))]
         if len(roots) != 1:
             raise FormatError(
                 f"{path}: {len(roots)} groups with `data` (there are: {listed(sorted(file)) or 'none'}); "
@@ -104,9 +104,14 @@ class Csd:
         FormatError : one of them is not there, or they do not fit each other
         """
         group = self._data[key]
-        if "features" not in group or "intervals" not in group:
+        if not _is_group(group) or "features" not in group or "intervals" not in group:
             raise FormatError(f"{self.path}: {self.name}/data/{key}: no features or no intervals")
         features, intervals = group["features"], group["intervals"]
+        if not all(getattr(values, "shape", ()) for values in (features, intervals)):
+            raise FormatError(
+                f"{self.path}: {self.name}/data/{key}: features or intervals are no arrays; expected (T, D) "
+                "and (T, 2)"
+            )
         if len(intervals.shape) != 2 or intervals.shape[1] != 2 or features.shape[0] != intervals.shape[0]:
             raise FormatError(
                 f"{self.path}: {key}: features of shape {features.shape} and intervals of shape "
@@ -117,7 +122,7 @@ class Csd:
     @cached_property
     def width(self) -> int:
         """D."""
-        return int(np.prod(self._data[self.keys[0]]["features"].shape[1:]))
+        return int(np.prod(self.entry(self.keys[0]).features.shape[1:]))
 
     def columns(self, modality: str) -> list[str]:
         """The file's `dimension names` where they fit, else columns.py's, else numbers."""
@@ -134,7 +139,7 @@ class Csd:
     def _metadata(self, key: str) -> Any:
         """JSON text under a key; None where it is not there or is none."""
         found = self._root.get("metadata")
-        if found is None or key not in found:
+        if not _is_group(found) or key not in found:
             return None
         try:
             return json.loads(text_of(np.asarray(found[key][()]).reshape(-1)[0]))

@@ -119,6 +119,8 @@ def _rows(
     for number, part in enumerate(parts):
         split, empty = split_of(source, part.name), _all_zero(texts[number])
         labels = part.column("labels") or []
+        if len(labels) < part.count:
+            raise FormatError(f"{part.where}: no labels; expected one a clip")
         for index in range(part.count):
             row = names[start + index] | {"split": split}
             row["label"] = _label_of(labels[index], f"{part.where}: label of {row['clip_id']}")

@@ -153,6 +153,8 @@ def _rows(source: Source, key: str, entry: Any) -> list[dict[str, Any]]:
     if entry.get("sarcasm") not in (True, False, None):  # 0 and 1 are equal to them
         raise FormatError(f"{where}: sarcasm is {entry['sarcasm']!r:.80}; expected true or false")
     context, speakers = entry.get("context") or [], entry.get("context_speakers") or []
+    if not isinstance(context, list) or not isinstance(speakers, list):
+        raise FormatError(f"{where}: context and context_speakers: expected lists of sentences and names")
     if speakers and len(speakers) != len(context):
         raise FormatError(
             f"{where}: {len(context)} sentences of context and {len(speakers)} speakers of them"

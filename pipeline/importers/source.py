@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,25 @@ class Source:
         """SHA-256 (hex) by name, relative to the folder."""
         base = self.root if self.root.is_dir() else self.root.parent
         return {path.relative_to(base).as_posix(): file_hash(path) for path in sorted(paths)}
+
+
+@contextmanager
+def understood(where: str) -> Iterator[None]:
+    """Foreign values that have another shape than an importer expects and tells of: one line, no traceback.
+
+    Parameters
+    ----------
+    where : files and kind, for the message
+
+    Raises
+    ------
+    FormatError : in place of what Python says of such values
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise FormatError(
+            f"{where}: what lies there is not laid out as expected ({reason}); is it damaged, or of another "
+            "version or project?"
+        ) from error

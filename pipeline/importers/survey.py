@@ -15,6 +15,7 @@ from pipeline.clips import ALL_SPLITS
 from pipeline.errors import ClipError, FormatError, TooManyFailedError
 from pipeline.importers.imported import Imported, Sequences, Side
 from pipeline.importers.padding import Edges, believable, clean, edges, real_steps, side_of
+from pipeline.importers.source import understood
 
 SHOWN = 20  # clips that cannot be read and are listed
 TARGETS = ("label", "label_text", "label_audio", "label_visual", "class_label")
@@ -167,7 +168,8 @@ def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey
     dtypes: Counter[str] = Counter()
     for clip_id in clips:
         try:
-            block = sequences.read(clip_id) if clip_id in there else None
+            with understood(f"{source} of clip {clip_id!r}"):
+                block = sequences.read(clip_id) if clip_id in there else None
         except ClipError as error:
             found.failed[clip_id] = str(error)
             continue
