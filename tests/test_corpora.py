@@ -183,6 +183,14 @@ def test_simsv2_and_its_unlabelled_part(tmp_path: Path) -> None:
             rows_of("simsv2", root, unlabeled=place)
 
 
+def test_unlabelled_clips_without_a_row_have_no_text_wherever_they_stand(tmp_path: Path) -> None:
+    made["simsv2"](tmp_path)
+    for video in ("a", "z"):  # before and behind all clips that have one
+        clip(tmp_path / "u" / "Raw" / video / "0001.mp4")
+    rows = rows_of("simsv2", tmp_path, unlabeled="u")
+    assert rows["a$_$0001"]["status"] == rows["z$_$0001"]["status"] == "empty text"
+
+
 def test_videos_of_the_unlabelled_part_whose_ids_are_taken_are_told_apart(tmp_path: Path) -> None:
     root = tmp_path / "s"
     made["simsv2"](root)

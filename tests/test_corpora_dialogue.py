@@ -15,7 +15,7 @@ from made_corpora import CHERMA_WORDS, dataset, made, voice
 
 from pipeline.corpora import ingest, survey
 from pipeline.corpora.cherma import ENGLISH
-from pipeline.errors import LabelFileError, ParamsError
+from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.params import MediaLimits
 
 
@@ -267,3 +267,10 @@ def test_voxceleb_sound_and_speakers(tmp_path: Path) -> None:
     voice(tmp_path / "more" / "id10001" / "1zcIwhmdeo4" / "00001.wav")
     assert "one clip, several files" in problems_of("voxceleb", tmp_path)[0]
     assert np.array_equal(sorted(rows), sorted(set(rows)))
+
+
+def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
+    made["urfunny"](tmp_path)
+    change(tmp_path / "data_folds.pkl", test=-1)
+    with pytest.raises(FormatError, match=r"kind urfunny\): what lies there is not laid out as expected"):
+        rows_of("urfunny", tmp_path)

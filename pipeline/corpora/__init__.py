@@ -15,6 +15,7 @@ from pipeline.corpora.problems import shortened
 from pipeline.corpora.survey import Survey, clip_rows, note_labelling, note_sizes
 from pipeline.errors import LabelFileError, ParamsError
 from pipeline.explain import unknown
+from pipeline.importers.source import understood
 from pipeline.params import DatasetParams, MediaLimits
 
 # kind of a dataset in params.yaml, and the name of its module here
@@ -50,9 +51,11 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     Raises
     ------
     ParamsError : of `datasets.<name>.settings`
+    FormatError : a file holds values of a shape that nobody expects there
     """
     kind = reader(dataset.kind)
-    found: Survey = kind.survey(name, dataset)
+    with understood(f"{dataset.root} (kind {dataset.kind})"):
+        found: Survey = kind.survey(name, dataset)
     if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
         note_labelling(found, name, dataset, kind.LABELLING)
     if found.clips:

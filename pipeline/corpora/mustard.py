@@ -91,6 +91,9 @@ def _is_sound(found: Survey, key: str, entry: Any) -> bool:
         wrong.append(("ids", reason))
     if not isinstance(entry.get("sarcasm"), bool):
         wrong.append(("class", f"sarcasm is {entry.get('sarcasm')!r}, expected true or false"))
+    if not isinstance(context, list) or not isinstance(speakers, list):
+        found.reject("entry", f"{key}: context and context_speakers: expected lists of sentences and names")
+        return False
     if not all(isinstance(text, str) for text in context):
         wrong.append(("entry", "context holds more than sentences"))
     if speakers and len(speakers) != len(context):
