@@ -18,6 +18,7 @@ from pipeline.params import PARAMS_FILE, ModelParams
 from pipeline.revisions import Revision
 from pipeline.runs import SHARED_CODE
 from pipeline.saved_results import SavedRun, find_results, read_run
+from pipeline.search_space import leaves
 from pipeline.significance import RESAMPLES, SEED
 
 SCORING_CODE = ("pipeline/evaluate.py", "pipeline/metrics.py")
@@ -25,6 +26,7 @@ PRETRAINING_CODE = "pipeline/pretrain.py"
 PARTS = "models/parts"
 IMPORTED_PART = re.compile(r"^\s*from models\.parts\.(\w+) import", re.MULTILINE)
 ABSENT = object()  # a key that one side has not
+FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
 DEEPEST = 4  # folders above this one that are searched for the code
 
 
@@ -175,16 +177,24 @@ def _params(revision: Revision) -> dict[str, Any]:
 
 
 def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key and both values where trees differ; a section that one side lacks is one value.
+    """Dotted key and both values where trees differ; a large section that one side lacks is one value.
 
     Lists are values. 1 and 1.0 are equal, 1 and true are not.
     """
+    if a is ABSENT and _few(b):
+        a = {}
+    if b is ABSENT and _few(a):
+        b = {}
     if isinstance(a, dict) and isinstance(b, dict):
         for name in {**a, **b}:
             below = f"{key}.{name}" if key else str(name)
             yield from _differing(a.get(name, ABSENT), b.get(name, ABSENT), below)
     elif a != b or isinstance(a, bool) != isinstance(b, bool):
         yield key, a, b
+
+
+def _few(section: Any) -> bool:
+    return isinstance(section, dict) and 0 < len([*leaves(section)]) <= FEW_KEYS
 
 
 def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, str]]) -> list[ParamChange]:

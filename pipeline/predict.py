@@ -134,16 +134,19 @@ class Predictor:
             remarks += cautions.of_run(run, inputs, rows, material.spoken)
             seed = int(run.config["seed"])
             found.voices.append(Voice(name, run.config["method"], seed, outcome(run, inputs)))
-        remarks += [Caution("note", "text", problem) for problem in material.spoken.problems]
+        for problem in material.spoken.problems:
+            if not any(one.message.endswith(problem) for one in remarks):  # the file itself, say
+                remarks.append(Caution("note", "text", problem))
         found.cautions = list(dict.fromkeys(remarks))
         for name, reason in silent.items():
             found.cautions.append(Caution("failed", "", f"{name} gave nothing: {reason}"))
         if not found.voices:
-            reasons = [
-                str(one) for one in found.cautions if one.kind in ("absent", "failed") and one.modality
-            ]
-            found.reason = "; ".join(reasons) or "; ".join(dict.fromkeys(silent.values()))
-            found.reason = found.reason.replace(TRANSIENT, "")
+            reasons: dict[str, list[str]] = {}
+            for one in found.cautions:
+                if one.kind in ("absent", "failed") and one.modality:
+                    reasons.setdefault(one.message, []).append(one.modality)
+            said = [f"{', '.join(modalities)}: {message}" for message, modalities in reasons.items()]
+            found.reason = "; ".join(said or dict.fromkeys(silent.values())).replace(TRANSIENT, "")
         return found
 
     def _name(self, run: TrainedRun) -> str:

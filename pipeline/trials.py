@@ -169,7 +169,8 @@ def summary(
 def _trust(trials: Sequence[Trial], complete: Sequence[Trial], best: Trial) -> str:
     failed = sum(trial.state == FAILED for trial in trials)
     first = trials[0]
-    found = f"{len(trials)} trials were looked at{f', {failed} of them failed' if failed else ''}."
+    finished = sum(trial.state != RUNNING for trial in trials)
+    found = f"{finished} trials were looked at{f', {failed} of them failed' if failed else ''}."
     if best.number == 0:
         found += " None was better than the settings as they are."
     elif first.state == COMPLETE:

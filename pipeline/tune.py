@@ -164,9 +164,8 @@ class Study:
         """
         best = self.best
         if best is None:
-            raise TooManyFailedError(
-                f"all {len(self.trials)} trials failed, the last because: {self.trials[-1].reason}"
-            )
+            reasons = [trial.reason for trial in self.trials if trial.state == FAILED]
+            raise TooManyFailedError(f"all {len(reasons)} trials failed, the last because: {reasons[-1]}")
         return best
 
     def at_an_edge(self, trial: Trial) -> list[str]:

@@ -94,14 +94,7 @@ def save_experiment(name: str, text: str) -> None:
     ------
     MsaError : the current folder is no project in git with a commit, or git fails
     """
-    if not Path("dvc.yaml").exists():
-        raise MsaError(f"{Path.cwd()} has no dvc.yaml, so no DVC experiment can be made; use --write")
-    try:
-        head = _git("rev-parse", "--verify", "HEAD")
-    except MsaError as error:
-        raise MsaError(
-            f"a DVC experiment starts from a commit ({error}); make one, or use --write"
-        ) from error
+    head = baseline()
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"  # of our own: git's stays as it is
         shutil.copy(_git("rev-parse", "--git-path", "index"), index)

@@ -34,6 +34,19 @@ def test_params_and_the_runs_that_they_change(repository: Path) -> None:
     assert changes["models.misr.base.width"].reaches == []  # mosi has its own
 
 
+def test_a_small_section_that_one_side_lacks_is_shown_key_by_key(repository: Path) -> None:
+    text = (repository / "params.yaml").read_text()
+    large = "".join(f"  s{i}: {{a: 1}}\n" for i in range(9))
+    (repository / "params.yaml").write_text(
+        text.replace("mosi: {width: 32}", "mosi: {width: 32, weights: {prior: 0.3}}") + f"tune:\n{large}"
+    )
+    found = {change.key: change for change in compared("HEAD", test=False).params}
+    assert list(found) == ["models.misr.corpora.mosi.weights.prior", "tune"]
+    prior = found["models.misr.corpora.mosi.weights.prior"]
+    assert (prior.given, prior.new, prior.reaches) == ((False, True), 0.3, ["misr on mosi"])
+    assert "a section of 9 key(s)" in as_markdown(pages.comparison_blocks(compared("HEAD", test=False)))
+
+
 def test_code_and_the_methods_that_it_computes(repository: Path) -> None:
     (repository / "models" / "parts" / "noise.py").write_text("x = 1\n")
     (repository / "pipeline").mkdir()

@@ -337,7 +337,9 @@ def test_a_folder_with_a_broken_clip(
     assert tree["label_range"] == [-3.0, 3.0] and tree["task"] == "regression"
     good, broken, mute = tree["clips"]
     assert (good["status"], broken["status"], mute["status"]) == ("ok", "failed", "ok")
-    assert "not a media file" in broken["reason"] and "prediction" not in broken
+    assert broken["reason"].count("not a media file") == 1 and "prediction" not in broken
+    assert "audio, visual: failed: broken.mp4" in broken["reason"]
+    assert "note" not in {one["kind"] for one in broken["warnings"]}  # of the text: the same once more
     assert good["text"] == "-1 was given" and good["text_source"] == "sidecar"
     assert good["prediction"] == pytest.approx(np.mean(list(good["runs"].values())), abs=1e-6)
     assert good["methods"]["khar"]["runs"] == 1

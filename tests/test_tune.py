@@ -24,7 +24,7 @@ from pipeline.params import TrainParams
 from pipeline.proposals import importance, propose
 from pipeline.search_space import Dimension, SearchSpace, check_space
 from pipeline.train import train
-from pipeline.trials import COMPLETE, FAILED, RUNNING, Trial, read_trials, write_table
+from pipeline.trials import COMPLETE, FAILED, RUNNING, Trial, read_trials, summary, write_table
 from pipeline.tune import Search, Study
 
 SETTINGS = {"training": {"epochs": 2}}
@@ -278,6 +278,16 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(assembled: Path, tmp_p
     for row, trial in zip(rows, study.trials, strict=True):
         assert row["valid_loss"] == (repr(trial.loss) if trial.state == COMPLETE else "")
         assert row["seeds"] == "7" and int(row["explode_at"]) == trial.values["explode_at"]
+
+
+def test_a_trial_that_was_killed_is_not_among_those_looked_at() -> None:
+    trials = [
+        Trial(0, {"a": 1}, {7: 0.5}, COMPLETE),
+        Trial(1, {"a": 2}, {7: 0.6}, FAILED, "no"),
+        Trial(2, {}),
+    ]
+    said = summary("title", trials, trials[0], (7,), {}, [])
+    assert "2 trials were looked at, 1 of them failed" in said and "lowest of 1 losses" in said
 
 
 def test_all_failed_is_an_error(assembled: Path, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def tune(
     write_table(study.trials, list(space), study.search.seeds, stem.with_suffix(".tsv"))
     best = study.winner()
     text = summary(
-        f"{method} on {dataset}: {len(study.trials)} trials",
+        f"{method} on {dataset}",
         study.trials,
         best,
         study.search.seeds,
