@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.clip_inputs import ClipInputs
 from pipeline.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
 from pipeline.shards import ABSENT, OK, TRANSIENT, Row
+from pipeline.text_checks import in_other_script
 from pipeline.trained import WAVEFORM, TrainedRun
 from pipeline.transcribe import Spoken
 
@@ -123,8 +124,16 @@ def _far(modality: str, values: np.ndarray, entry: dict[str, Any]) -> list[Cauti
 
 
 def of_language(spoken: Spoken, trained: str | None) -> list[Caution]:
-    """A caution where the clip is in another language than the training corpus, as far as both are known."""
-    if trained is None or spoken.language in (None, trained):
+    """A caution where the clip is in another language than the training corpus, as far as both are known.
+
+    Who gives a text seldom says its language: one in another script than the corpus' is noticed, too.
+    """
+    if trained is None:
         return []
-    message = f"the clip is in {spoken.language!r}, but the run was trained on {trained!r}"
-    return [Caution("language", "text", message)]
+    if spoken.language not in (None, trained):
+        message = f"the clip is in {spoken.language!r}, but the run was trained on {trained!r}"
+        return [Caution("language", "text", message)]
+    if in_other_script(spoken.text or "", trained):
+        message = f"not in the script of {trained!r}, which the run was trained on"
+        return [Caution("language", "text", message)]
+    return []

@@ -47,7 +47,7 @@ def texts(rows: Sequence[Mapping[str, Any]], declared: bool) -> list[Finding]:
         findings.append(Finding("warning", "garbled text", message, broken))
     other: dict[str, list[str]] = defaultdict(list)
     for clip, text, language in said if declared else ():
-        if language in SCRIPTS and _in_other_script(text, SCRIPTS[language]):
+        if in_other_script(text, language):
             other[language].append(f"{clip}: {text[:SHOWN_LETTERS]}")
     for language, clips in other.items():
         message = f"{len(clips)} text(s) are not in the script of language {language!r}"
@@ -60,10 +60,11 @@ def letters(text: str) -> list[str]:
     return [char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalpha()]
 
 
-def _in_other_script(text: str, scripts: tuple[str, ...]) -> bool:
-    found = letters(text)
-    own = sum(unicodedata.name(letter, "").split(" ")[0] in scripts for letter in found)
-    return bool(found) and own / len(found) < LEAST_SHARE
+def in_other_script(text: str, language: str) -> bool:
+    """Whether few of a text's letters are those of its language; never of a language that SCRIPTS lacks."""
+    found, scripts = letters(text), SCRIPTS.get(language)
+    own = sum(unicodedata.name(letter, "").split(" ")[0] in (scripts or ()) for letter in found)
+    return scripts is not None and bool(found) and own / len(found) < LEAST_SHARE
 
 
 def _garbled(text: str) -> bool:

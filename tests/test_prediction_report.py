@@ -40,3 +40,13 @@ def test_another_language_than_the_corpus_is_said() -> None:
     spoken = Spoken("a", None, None, None, "zh")
     assert [one.kind for one in cautions.of_language(spoken, "en")] == ["language"]
     assert cautions.of_language(spoken, "zh") == cautions.of_language(spoken, None) == []
+    for text, trained, warned in (
+        ("今天很好", "en", True),
+        ("so good", "zh", True),
+        ("so good", "en", False),
+        ("今天 OK", "zh", False),
+        ("123 :-)", "zh", False),
+        ("так себе", "xx", False),
+    ):
+        assumed = Spoken("a", None, None, None, trained, text)
+        assert bool(cautions.of_language(assumed, trained)) == warned
