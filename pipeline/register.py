@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.clips import TEST, TRAIN, VALID
 from pipeline.errors import ParamsError
 from pipeline.explain import unknown
 from pipeline.params import NO_TABLES, NONE, Params, check_params
@@ -39,6 +40,7 @@ class Entry:
     folds : of a cross-validation: as many training sets, one a fold; 0 = the corpus' own splits
     by : what the folds keep apart
     like : the training set whose settings of methods (`corpora`) it gets, too; empty = none of its own
+    trainable : it has clips to train with; without any it gets no training set, which could not be made
     """
 
     name: str
@@ -50,9 +52,12 @@ class Entry:
     folds: int = 0
     by: str = "speaker"
     like: str = ""
+    trainable: bool = True
 
     def sets(self) -> dict[str, dict[str, Any]]:
         """The training sets by name."""
+        if not self.trainable:
+            return {}
         streams = (*MODALITIES, "waveform")
         one: dict[str, Any] = {"dataset": self.name, "metrics": self.metrics}
         one |= {stream: self.features.get(stream, NONE) for stream in streams}
@@ -81,6 +86,18 @@ class Entry:
 def set_names(name: str, folds: int) -> list[str]:
     """Names of the training sets of a corpus: its own, or one a fold."""
     return [f"{name}-f{fold}" for fold in range(folds)] or [name]
+
+
+def can_train(labels: Iterable[tuple[str | None, object]], folds: int) -> bool:
+    """Whether a corpus has clips to train with.
+
+    Parameters
+    ----------
+    labels : split and label of each clip, None where it has none
+    folds : of a cross-validation, which trains on clips of all labelled splits
+    """
+    splits = (TRAIN, VALID, TEST) if folds else (TRAIN,)
+    return any(label is not None and split in splits for split, label in labels)
 
 
 def check_name(name: str, folds: int, params: Params, file: Path) -> None:

@@ -125,3 +125,12 @@ def test_mistakes_are_named_and_leave_no_trace(
     assert code == 2 and message in shown, shown
     assert "Traceback" not in shown
     assert PARAMS.read_bytes() == before and not (here / "data").exists()
+
+
+def test_a_corpus_without_labels_gets_no_training_set(here: Path, cli: Callable[..., Any]) -> None:
+    clip(here / "clips" / "a.mp4")
+    code, shown = cli("ingest", "folder", here / "clips", "--name", "mine")
+    assert code == 0 and "no labelled clip to train with" in shown
+    params = load_params()
+    assert "mine" in params.datasets and "mine-librosa33" in params.jobs.audio
+    assert "mine" not in params.assemble and params.datasets_run == ["sample"]

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import ParamsError
 from pipeline.params import check_params, load_params
-from pipeline.register import Entry, check_name, linked, register
+from pipeline.register import Entry, can_train, check_name, linked, register
 
 PARAMS = Path("params.yaml")
 IMPORT: dict[str, Any] = {
@@ -154,6 +154,20 @@ def test_folds_whose_names_are_taken() -> None:
     entered(Entry("mine-f1", "imports", IMPORT, "mmsa", features=FEATURES))
     with pytest.raises(ParamsError, match=r"imports\.mine-f1 is there already"):
         check_name("mine", 2, load_params(), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "expected"),
+    [
+        ([("train", 0.0)], 0, True),
+        ([("train", None), ("test", 1.0), ("valid", 1)], 0, False),
+        ([("test", 1.0)], 3, True),
+        ([("unlabeled", 1.0), ("context", 1.0), (None, 1.0)], 3, False),
+        ([], 0, False),
+    ],
+)
+def test_who_can_train(labels: list[tuple[str | None, float | None]], folds: int, expected: bool) -> None:
+    assert can_train(labels, folds) is expected
 
 
 def test_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,12 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
     return tree
 
 
+NO_TRAINING_SET = (
+    "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
+    "datasets_run"
+)
+
+
 def class_names(classes: str | None) -> list[str]:
     """The names in `--classes`."""
     return [name.strip() for name in classes.split(",")] if classes else []

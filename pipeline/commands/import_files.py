@@ -46,13 +46,14 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
+    from pipeline.clips import target_column
     from pipeline.importers import importer, read, sniff
     from pipeline.importers.conversion import ENCODER, Conversion, check_rows, discard, summary, write
     from pipeline.importers.imported import Labelling
     from pipeline.importers.source import Source
     from pipeline.importers.survey import survey
     from pipeline.params import NONE, PARAMS_FILE, load_params
-    from pipeline.register import Entry, check_name, linked, register
+    from pipeline.register import Entry, can_train, check_name, linked, register
 
     params = load_params(PARAMS_FILE)
     check_name(name, folds, params, Path(PARAMS_FILE))
@@ -61,6 +62,7 @@ def import_files(
     with linked(name, files) as root:
         source = Source(root)
         kind = kind or ("arrays" if mapping is not None else sniff(source))
+        what = importer(kind).KIND_OF_FILES
         place = (kind, root.as_posix())
         guess, _ = options.corpus_entry(
             *place, Labelling(), language, None, label_range, classes, metrics, settings
@@ -73,16 +75,16 @@ def import_files(
         entered = _checked(name, described)
         check_rows(imported, name, entered)
         found = survey(imported, str(source))
-        print(f"{name}: {importer(kind).KIND_OF_FILES}")
+        print(f"{name}: {what}")
         _show(found)
         found.check(params.max_failed_fraction)
         features = {
             modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
             for modality in ("text", "audio", "visual")
         }
-        entry = Entry(
-            name, "imports", described, metric_set, features=features, folds=folds, by=by, like=like
-        )
+        target = target_column(entered.task)
+        trainable = can_train(((row["split"], row.get(target)) for row in imported.rows), folds)
+        entry = Entry(name, "imports", described, metric_set, {}, features, folds, by, like, trainable)
         edit = register(entry, params, Path(PARAMS_FILE), run=run)
         try:
             updates = write(name, entered, source, imported, found, params.shards)
@@ -90,6 +92,8 @@ def import_files(
         except BaseException:
             discard(name)
             raise
+    if not trainable:
+        print(options.NO_TRAINING_SET)
     for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
     print(summary(name, Conversion(found, updates)))

@@ -39,10 +39,11 @@ def ingest(
     from collections import Counter
 
     from pipeline import corpora
+    from pipeline.clips import target_column
     from pipeline.corpora.problems import shortened
     from pipeline.errors import LabelFileError
     from pipeline.params import NONE, PARAMS_FILE, check_params, load_params
-    from pipeline.register import Entry, check_name, linked, register
+    from pipeline.register import Entry, can_train, check_name, linked, register
 
     params = load_params(PARAMS_FILE)
     check_name(name, folds, params, Path(PARAMS_FILE))
@@ -61,13 +62,17 @@ def ingest(
             modality: NONE if encoder == NONE else f"{name}/{modality}-{encoder}"
             for modality, encoder in encoders.items()
         }
-        entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by, like)
+        target = target_column(dataset.task)
+        trainable = can_train(((clip.split, clip.labels.get(target)) for clip in found.clips), folds)
+        entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by, like, trainable)
         edit = register(entry, params, Path(PARAMS_FILE), run=run)
         edit.write()
     counts = Counter(clip.split for clip in found.clips)
     print(f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     for note in found.notes:
         print(f"  {note.level}: {note.message}")
+    if not trainable:
+        print(options.NO_TRAINING_SET)
     for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
     print(f"next: msa-cli validate {name}; dvc repro")
