@@ -20,9 +20,12 @@ from safetensors.torch import load_model
 from models.method import Method, Output, Task
 from pipeline.batches import Batch, Reading
 from pipeline.devices import check_presence
-from pipeline.errors import FormatError, MsaError
+from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method
 
+# what is read of config.json, and of its stats
+KEYS = ("method", "seed", "params", "dims", "train", "stats")
+STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
 WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
 
 
@@ -130,6 +133,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"{folder}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
         )
+    lacking = [key for key in KEYS if key not in config]
+    lacking = lacking or [f"stats.{key}" for key in STATS_KEYS if key not in config["stats"]]
+    if lacking:
+        raise FormatError(f"{path}: {', '.join(lacking)} is missing; train again")
     return config
 
 
@@ -148,7 +155,13 @@ def _check_alike(configs: dict[Path, dict[str, Any]]) -> None:
 def _opened(folder: Path, config: dict[str, Any], device: torch.device) -> TrainedRun:
     stats = config["stats"]
     task = Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
-    method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
+    try:
+        method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
+    except ParamsError as error:
+        raise FormatError(
+            f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
+            "again, or use the version that trained it"
+        ) from error
     try:
         load_model(method, folder / WEIGHTS)
     except (OSError, RuntimeError, SafetensorError) as error:

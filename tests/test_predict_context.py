@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from ruamel.yaml import YAML
 from sample_runs import SampleRuns, make_sample_runs
 
+from pipeline.errors import FormatError
 from pipeline.params import Params
 from pipeline.predict import Predictor, clips_of, predict
+from pipeline.trained import open_runs
 
 VALID = ("video_0002$_$0001", "video_0002$_$0002")
 
@@ -63,6 +67,27 @@ def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Pa
     assert found["a/10"].value == pytest.approx(written(folder, VALID[1]), abs=1e-6)
     assert found["a/2"].value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
     assert abs(found["b/1"].value - found["a/10"].value) > 1e-4 and not found["a/3"].ok
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config.pop("stats"), "stats is missing"),
+        (lambda config: config["stats"].pop("modalities"), "stats.modalities is missing"),
+        (lambda config: config["params"].update(foo=1), "does not take its settings .*'foo'"),
+        (lambda config: config.update(method="other"), "method 'other' is not known"),
+    ],
+)
+def test_a_run_that_was_edited_or_is_of_another_version(
+    sample: SampleRuns, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(sample.run("misr"), run)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    change(config)
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(FormatError, match=f"run.*{message}"):
+        open_runs([run])
 
 
 def test_runs_of_one_name_are_told_apart(sample: SampleRuns, tmp_path: Path) -> None:
