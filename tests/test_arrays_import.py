@@ -189,3 +189,20 @@ def test_other_kinds_are_not_taken(tmp_path: Path) -> None:
     made.make(tmp_path)
     (tmp_path / "x.pkl").write_bytes(b"")
     assert "x.pkl is of another kind" in arrays.matches(Source(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["../clips.npz", "/clips.npz", "a/../../clips.npz"])
+def test_nothing_outside_of_the_folder_is_read(place: str, tmp_path: Path) -> None:
+    folder = made.make(tmp_path / "inside")
+    (tmp_path / "clips.npz").write_bytes((folder / "clips.npz").read_bytes())
+    for settings in (changed(ids=f"{place}:id"), {"labels": place, "text": {"array": "text.npy"}}):
+        with pytest.raises(FormatError, match=r"leads out of .*import the folder"):
+            read(folder, settings)
+
+
+@pytest.mark.parametrize("position", [np.nan, -1, 0.5])
+def test_positions_are_whole_numbers(position: float, tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    np.save(folder / "place.npy", np.array([0, 1, 0, position, 0]))
+    with pytest.raises(FormatError, match=r"place\.npy: c\$_\$1: position is .*a whole number"):
+        read(folder, changed(labels={"label": "clips.npz:score", "position": "place.npy"}))

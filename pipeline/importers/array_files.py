@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ class ArrayFiles:
 
     def __init__(self, source: Source):
         self.source = source
-        self._base = source.root if source.root.is_dir() else source.root.parent
         self._open: dict[Path, Any] = {}
         self._stack = ExitStack()
 
@@ -42,9 +41,9 @@ class ArrayFiles:
         FormatError : no such file or array; lists those that are there
         """
         name, _, inner = reference.partition(":")
-        path = self._base / name
+        path = place_in(self.source, name)
         if not path.is_file():
-            raise FormatError(f"{reference}: no file {name!r} in {self._base}; expected `file:array`")
+            raise FormatError(f"{reference}: no file {name!r} in {path.parent}; expected `file:array`")
         found = self.opened(path)
         for part in filter(None, [inner] if isinstance(found, dict) and inner in found else inner.split("/")):
             if not _is_mapping(found) or part not in found:
@@ -101,6 +100,19 @@ class ArrayFiles:
 
             return load_npy(path)
         raise FormatError(f"{path}: expected a file of {', '.join((*SUFFIXES, '.csv', *PICKLES))}")
+
+
+def place_in(source: Source, name: str) -> Path:
+    """Where a file of an import is.
+
+    Raises
+    ------
+    FormatError : the name leads out of the folder, which DVC watches for changes
+    """
+    given = PurePosixPath(name)
+    if given.is_absolute() or ".." in given.parts:
+        raise FormatError(f"{name}: leads out of {source}; import the folder that holds all the files")
+    return (source.root if source.root.is_dir() else source.root.parent) / given
 
 
 def survey(source: Source) -> list[str]:

@@ -43,7 +43,7 @@ from pipeline.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.label_csv import LABEL_FILES, read_labels
 from pipeline.corpora.problems import shortened
 from pipeline.errors import FormatError, LabelFileError, ParamsError
-from pipeline.importers.array_files import SUFFIXES, ArrayFiles, survey
+from pipeline.importers.array_files import SUFFIXES, ArrayFiles, place_in, survey
 from pipeline.importers.array_sequences import read_sequences
 from pipeline.importers.checks import (
     ONLY_CLIP,
@@ -231,8 +231,7 @@ class Names:
 # ------------------------------------------------------------------------------------------------------- rows
 def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dict[str, Any]], Labelling]:
     """Rows of label.csv, labels as they stand there."""
-    base = source.root if source.root.is_dir() else source.root.parent
-    path = base / name
+    path = place_in(source, name)
     if path.name not in LABEL_FILES:
         raise ParamsError(f"settings.labels is {name!r}; expected {' or '.join(LABEL_FILES)}, or references")
     labels = read_labels(path.parent, (-math.inf, math.inf), "imports", params.classes)
@@ -323,5 +322,8 @@ def _cell(column: str, value: Any, classes: Sequence[str], where: str) -> Any:
             return keys.index(class_key(text_of(value)))
         return None if text_of(value) == "" else index_of(value, len(classes), where)
     if column == "position":
-        return int(score_of(value, where) or 0)
+        number = score_of(value, where)
+        if number is None or number < 0 or not number.is_integer():
+            raise FormatError(f"{where}: position is {value!r:.80}; expected a whole number from 0")
+        return int(number)
     return text_of(value).strip() or None
