@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def test_splits(folder: Path) -> None:
     independent = splits(read(folder, speaker_independent=True, valid=0))
     shows = {key: entry["show"] for key, entry in made.ENTRIES.items()}
     assert independent == {key: "test" if shows[key] == "FRIENDS" else "train" for key in made.IDS}
+
+
+def test_ids_of_no_part_of_a_fold_are_told(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    pair = (np.arange(1, 5), np.array([0]))  # without the last
+    (tmp_path / "data" / "split_indices.p").write_bytes(pickle.dumps([pair] * 5, protocol=2))
+    found = read(tmp_path / "data", fold=0, valid=0)
+    assert splits(found)[made.IDS[-1]] == "unlabeled"
+    assert any(f"has not 1 of 6 ids: they are unlabeled ({made.IDS[-1]})" in note for note in found.notes)
 
 
 def test_validation_clips_are_of_the_training_ones_and_of_both_classes(folder: Path) -> None:

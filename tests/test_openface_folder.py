@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from openface_tables import FULL, OLD, POSE, number, row, write
 
+from pipeline import subjects
 from pipeline.errors import ClipError, FormatError, LabelFileError, ParamsError
 from pipeline.importers import openface_folder
 from pipeline.importers.imported import Imported
@@ -132,7 +133,8 @@ def test_classes(tmp_path: Path) -> None:
     found = openface_folder.read(Source(folder), params)
     assert [row["class_label"] for row in found.rows] == [1, 0]
     assert found.labelling.classes == ("happy", "sad")
-    with pytest.raises(LabelFileError, match="'sad', expected a finite number"):
+    assert subjects.usual(folder, "openface_folder", {}, ["happy", "sad"])[1] == found.labelling
+    with pytest.raises(LabelFileError, match=r"'sad', expected a finite number; words .* --classes"):
         read(folder)
 
 

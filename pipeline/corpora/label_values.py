@@ -44,7 +44,9 @@ def _score(value: str, label_range: tuple[float, float]) -> tuple[float | None, 
     number = number_of(value)
     if number is None:
         hint = " with a decimal point" if "," in value else ""
-        return None, "label", f"a finite number{hint} in {interval(label_range)}"
+        inside = "" if math.isinf(label_range[0]) else f" in {interval(label_range)}"
+        words = "; words are classes, whose names need --classes" if value[:1].isalpha() else ""
+        return None, "label", f"a finite number{hint}{inside}{words}"
     if not label_range[0] <= number <= label_range[1]:
         return None, "label range", f"a number in {interval(label_range)}"
     return number, "", ""

@@ -206,6 +206,8 @@ def _splits(
         fold = settings.fold or 0
         splits = _fold(path, source.tree(path), fold, list(entries))
         note = f"speaker dependent: fold {fold} of {SPLITS}"
+        if left := [key for key, split in splits.items() if split == UNLABELED]:
+            note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
     for label in (True, False):
         keys = [
             key for key, entry in entries.items() if entry.get("sarcasm") == label and splits[key] == TRAIN
