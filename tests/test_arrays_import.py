@@ -206,3 +206,22 @@ def test_positions_are_whole_numbers(position: float, tmp_path: Path) -> None:
     np.save(folder / "place.npy", np.array([0, 1, 0, position, 0]))
     with pytest.raises(FormatError, match=r"place\.npy: c\$_\$1: position is .*a whole number"):
         read(folder, changed(labels={"label": "clips.npz:score", "position": "place.npy"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,said\na$_$1,=1+1\n", r"line 2: '=1\+1' is a spreadsheet formula"),
+        (b"id,said\na$_$1,@SUM(A1)\n", "spreadsheet formula"),
+        (b"id,said\na$_$1,x\0\n", "line 2: NUL"),
+        (b"\xff\xfei\0d\0", "UTF-16"),
+        (b"id,said\na$_$1\n", "line 2 has 1 cells, the header 2"),
+        (b"id,said\n", "1 lines; expected a header"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_tables_that_are_none_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    folder = made.make(tmp_path)
+    (folder / "who.csv").write_bytes(content)
+    with pytest.raises(FormatError, match=rf"who\.csv: .*{message}"):
+        read(folder, changed(ids="who.csv:id"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.corpora.csv_table import decoded, records
+from pipeline.corpora.problems import Problem
 from pipeline.errors import FormatError
 from pipeline.importers.checks import listed
 from pipeline.importers.source import PICKLES, Source
@@ -17,6 +18,7 @@ from pipeline.importers.source import PICKLES, Source
 HDF5 = (".h5", ".hdf5")
 SUFFIXES = (".npz", ".npy", *HDF5)
 MOST_CELLS = 10_000_000  # of a CSV file
+FORMULAS = ("=", "@")  # how a cell begins that a spreadsheet would run
 MOST_SHOWN = 100  # arrays that are listed
 
 
@@ -143,14 +145,17 @@ def _is_mapping(found: Any) -> bool:
 
 def _columns(path: Path) -> dict[str, Sequence[str]]:
     """Columns of a CSV file by their names in the first line."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, strict=True) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from error
-    if len(rows) < 2 or len(rows) * len(rows[0]) > MOST_CELLS:
+    problems: list[Problem] = []
+    text = decoded(path, problems, ("a name for each column",))
+    rows = [] if text is None else list(records(text, problems))
+    if problems:
+        raise FormatError(f"{path}: {problems[0]}")
+    if len(rows) < 2 or len(rows) * len(rows[0][1]) > MOST_CELLS:
         raise FormatError(f"{path}: {len(rows)} lines; expected a header and at most {MOST_CELLS} cells")
-    header = [name.strip() for name in rows[0]]
-    if uneven := [number for number, row in enumerate(rows, 1) if len(row) != len(header)]:
-        raise FormatError(f"{path}: line {uneven[0]} has not the {len(header)} cells of the header")
-    return {name: [row[place].strip() for row in rows[1:]] for place, name in enumerate(header)}
+    header = rows[0][1]
+    for line, cells in rows[1:]:
+        if len(cells) != len(header):
+            raise FormatError(f"{path}: line {line} has {len(cells)} cells, the header {len(header)}")
+        if formula := next((cell for cell in cells if cell[:1] in FORMULAS), None):
+            raise FormatError(f"{path}: line {line}: {formula[:40]!r} is a spreadsheet formula, not a value")
+    return {name: [cells[place] for _, cells in rows[1:]] for place, name in enumerate(header)}
