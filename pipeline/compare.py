@@ -212,10 +212,14 @@ def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, s
 
 
 def _settings(tree: dict[str, Any], dataset: str, method: str) -> dict[str, Any]:
-    """A method's settings on a dataset."""
-    section = (tree.get("models") or {}).get(method) or {}
-    model = ModelParams(base=section.get("base") or {}, corpora=section.get("corpora") or {})
-    return model.resolved(dataset)
+    """A method's settings on a dataset; what is no section where one is expected counts as an empty one."""
+    section = _section(_section(tree.get("models")).get(method))
+    corpora = {name: _section(values) for name, values in _section(section.get("corpora")).items()}
+    return ModelParams(base=_section(section.get("base")), corpora=corpora).resolved(dataset)
+
+
+def _section(value: Any) -> dict[str, Any]:
+    return {str(key): below for key, below in value.items()} if isinstance(value, dict) else {}
 
 
 def _reached(key: str, resolved: dict[tuple[str, str], list[str]]) -> list[str] | None:

@@ -30,7 +30,7 @@ FORMAT = 1  # of the results that are read here
 class Result(BaseModel):
     """What is compared of a result file; it has more."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     format: int = FORMAT
     method: str
@@ -115,7 +115,7 @@ def _parse(content: bytes, source: str) -> Result:
         raise FormatError(
             f"{source}: not a result that evaluate wrote ({wrong}); evaluate the run again"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{source}: not JSON ({error}); evaluate the run again") from error
     if result.format != FORMAT:
         raise FormatError(
@@ -134,6 +134,12 @@ def _predictions(content: bytes, source: str) -> dict[str, Predictions]:
     lacking = [name for name in ("clip_id", "label", "prediction") if name not in table.column_names]
     if lacking:
         raise FormatError(f"{source}: column {lacking[0]!r} is missing; evaluate the run again")
+    for name in ("label", "prediction"):
+        kind = table.schema.field(name).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise FormatError(
+                f"{source}: column {name!r} is {kind}, expected numbers; evaluate the run again"
+            )
     if "split" not in table.column_names:
         return {TEST: _sorted(table, source)}
     return {

@@ -47,6 +47,47 @@ def test_a_small_section_that_one_side_lacks_is_shown_key_by_key(repository: Pat
     assert "a section of 9 key(s)" in as_markdown(pages.comparison_blocks(compared("HEAD", test=False)))
 
 
+@pytest.mark.parametrize(
+    ("models", "key", "new"),
+    [
+        ("{misr: 3}", "models.misr", 3),
+        ("[misr]", "models", ["misr"]),
+        ("{misr: {base: 3, corpora: {mosi: 4}}}", "models.misr.base", 3),
+        ("{misr: {base: {}, corpora: [mosi]}}", "models.misr.corpora", ["mosi"]),
+    ],
+)
+def test_params_that_are_being_written_are_compared(
+    repository: Path, models: str, key: str, new: object
+) -> None:
+    (repository / "params.yaml").write_text(f"models: {models}\n")
+    found = {change.key: change for change in compared("HEAD", test=False).params}
+    assert found[key].new == new and found[key].reaches == ["misr on mosi"]
+
+
+def change_result(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: change_result(path, test={"mae": float("nan")}), "test.mae: Input should be a finite"),
+        (lambda path: path.write_text("[" * 100_000), "misr-1.json of workspace: not JSON"),
+        (
+            lambda path: pq.write_table(
+                pa.table({"clip_id": ["a"], "label": ["x"], "prediction": [1.0]}),
+                path.with_suffix(".predictions.parquet"),
+            ),
+            "column 'label' is string, expected numbers",
+        ),
+    ],
+)
+def test_damaged_results_are_named(repository: Path, damage: Any, message: str) -> None:
+    damage(repository / "results" / "mosi" / "misr-1.json")
+    with pytest.raises(MsaError, match=re.escape(message)):
+        compared("HEAD", test=False)
+
+
 def test_code_and_the_methods_that_it_computes(repository: Path) -> None:
     (repository / "models" / "parts" / "noise.py").write_text("x = 1\n")
     (repository / "pipeline").mkdir()
