@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.cautions import Caution
 from pipeline.prediction import MODALITIES, ClipPrediction, Facts
 from pipeline.trained import TrainedRun
 
@@ -208,6 +209,12 @@ def tables(clips: Sequence[ClipPrediction]) -> list[Table]:
     return _detailed(clips[0]) if len(clips) == 1 and clips[0].ok else [_overview(clips)]
 
 
+def shared(clips: Sequence[ClipPrediction]) -> list[Caution]:
+    """What is said of every clip, and need not be said in each line."""
+    first, *others = clips
+    return [one for one in first.cautions if all(one in clip.cautions for clip in others)]
+
+
 def _detailed(clip: ClipPrediction) -> list[Table]:
     from rich.markup import escape
     from rich.table import Table
@@ -253,6 +260,7 @@ def _overview(clips: Sequence[ClipPrediction]) -> Table:
     table = Table("clip", "prediction", "sd", "in words", *MODALITIES, "note")
     for column in (1, 2, 4, 5, 6):
         table.columns[column].justify = "right"
+    known = shared(clips)
     for clip in clips:
         name = escape(clip.material.clip_id)
         if not clip.ok:
@@ -260,7 +268,7 @@ def _overview(clips: Sequence[ClipPrediction]) -> Table:
             continue
         changes = [clip.contributions.get(modality, (None, None))[0] for modality in MODALITIES]
         cells = [_change(change) for change in changes]
-        note = escape("; ".join(map(str, clip.cautions)))
+        note = escape("; ".join(str(caution) for caution in clip.cautions if caution not in known))
         table.add_row(name, _number(clip.value), _spread(clip.sd), escape(in_words(clip)), *cells, note)
     table.caption = "text, audio, visual: the prediction minus that of the clip without the modality"
     return table

@@ -28,7 +28,7 @@ from pipeline import cautions
 from pipeline.cli import app
 from pipeline.clip_inputs import ClipInputs, batch_of, inputs_of
 from pipeline.contributions import outcome
-from pipeline.errors import FormatError, MsaError
+from pipeline.errors import MsaError
 from pipeline.params import Params
 from pipeline.predict import Predictor
 from pipeline.run_encoders import make_encoders
@@ -263,18 +263,6 @@ def test_a_model_on_a_hub_is_that_of_the_run(sample: SampleRuns, tmp_path: Path)
     assert encoder.params.max_length == text["provenance"]["params"]["max_length"]
 
 
-def test_runs_that_do_not_belong_together_are_refused(sample: SampleRuns, tmp_path: Path) -> None:
-    with pytest.raises(MsaError, match=r"of dataset 'scores'.* of 'classes'"):
-        open_runs([sample.run("misr"), sample.run("misr", classes=True)])
-    again = tmp_path / "again"
-    again.symlink_to(sample.run("misr"))
-    for twin in (sample.run("misr"), again):
-        with pytest.raises(MsaError, match="given twice"):
-            open_runs([sample.run("misr"), twin])
-    with pytest.raises(FormatError, match="not a run folder"):
-        open_runs([tmp_path])
-
-
 # --------------------------------------------------------------------------------------------------- cautions
 def row(features: np.ndarray | None, note: str = "", status: str = OK) -> Row:
     return Row("a", "", status, note, features)
@@ -358,6 +346,17 @@ def test_a_folder_with_a_broken_clip(
     assert cells[1]["prediction"] == ""
     assert all(cell[:1] not in "=+@" or not cell for one in cells for cell in one.values())
     assert str(tmp_path) not in (out / "predictions.csv").read_text()
+
+
+def test_what_holds_for_every_clip_is_said_once(sample: SampleRuns, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_clip(tmp_path / f"{name}.mkv", times=[i / 25 for i in range(10)], sound=tone(200, 0.5, 16_000))
+    (tmp_path / "b.txt").write_text("so so", encoding="utf-8")
+    arguments = ["--video", str(tmp_path), "--run", str(sample.run("misr"))]
+    done = CliRunner().invoke(app, ["predict", *arguments], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "no face found" not in done.stdout and done.stderr.count("no face found in 100%") == 1
+    assert done.stdout.count("no transcript") == 1 and "no transcript" not in done.stderr
 
 
 def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> None:

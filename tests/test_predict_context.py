@@ -1,4 +1,4 @@
-"""Predicting where more than the clip counts: what was said before it, and the project of its run."""
+"""Predicting where more than the clip counts: what was said before it, its runs and their project."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 from sample_runs import SampleRuns, make_sample_runs
 
-from pipeline.errors import FormatError
+from pipeline.errors import FormatError, MsaError
 from pipeline.params import Params
 from pipeline.predict import Predictor, clips_of, predict
 from pipeline.trained import open_runs
@@ -67,6 +67,18 @@ def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Pa
     assert found["a/10"].value == pytest.approx(written(folder, VALID[1]), abs=1e-6)
     assert found["a/2"].value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
     assert abs(found["b/1"].value - found["a/10"].value) > 1e-4 and not found["a/3"].ok
+
+
+def test_runs_that_do_not_belong_together_are_refused(sample: SampleRuns, tmp_path: Path) -> None:
+    with pytest.raises(MsaError, match=r"of dataset 'scores'.* of 'classes'"):
+        open_runs([sample.run("misr"), sample.run("misr", classes=True)])
+    again = tmp_path / "again"
+    again.symlink_to(sample.run("misr"))
+    for twin in (sample.run("misr"), again):
+        with pytest.raises(MsaError, match="given twice"):
+            open_runs([sample.run("misr"), twin])
+    with pytest.raises(FormatError, match="not a run folder"):
+        open_runs([tmp_path])
 
 
 @pytest.mark.parametrize(

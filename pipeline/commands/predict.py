@@ -123,7 +123,7 @@ def predict(
     else:
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
         Console(width=None if known else WIDTH_OF_A_FILE).print(*report.tables(found))
-        for remark in [*predictor.remarks, *(map(str, found[0].cautions) if len(found) == 1 else ())]:
+        for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:
         if not clip.ok:
