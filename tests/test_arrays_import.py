@@ -196,7 +196,7 @@ def test_nothing_outside_of_the_folder_is_read(place: str, tmp_path: Path) -> No
     folder = made.make(tmp_path / "inside")
     (tmp_path / "clips.npz").write_bytes((folder / "clips.npz").read_bytes())
     for settings in (changed(ids=f"{place}:id"), {"labels": place, "text": {"array": "text.npy"}}):
-        with pytest.raises(FormatError, match=r"leads out of .*import the folder"):
+        with pytest.raises(FormatError, match=r"leads out of .*into the folder"):
             read(folder, settings)
 
 

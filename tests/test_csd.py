@@ -127,10 +127,14 @@ def test_folds_of_three_forms(tmp_path: Path) -> None:
         read_folds(tmp_path / "b.json")
 
 
-def test_videos_of_no_fold_are_left_out(folder: Path, tmp_path: Path) -> None:
-    folds = tmp_path / "folds.txt"
-    folds.write_text("b2 train\nc3 test\nunknown valid\n")
-    found = read(folder, folds=str(folds))
+def test_videos_of_no_fold_are_left_out(tmp_path: Path) -> None:
+    own = made.make(tmp_path / "own")
+    for place in (own, tmp_path):
+        (place / "folds.txt").write_text("b2 train\nc3 test\nunknown valid\n")
+    for outside in ("../folds.txt", str(tmp_path / "folds.txt")):
+        with pytest.raises(FormatError, match=r"folds\.txt: leads out of .*or a link to it, into the folder"):
+            read(own, folds=outside)
+    found = read(own, folds="folds.txt")
     assert {row["video_id"] for row in found.rows} == {"b2", "c3"}
     assert any("in no fold" in note and "-a_1" in note for note in found.notes)
     assert any("unknown" in note for note in found.notes)

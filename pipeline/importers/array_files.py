@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class ArrayFiles:
         FormatError : no such file or array; lists those that are there
         """
         name, _, inner = reference.partition(":")
-        path = place_in(self.source, name)
+        path = self.source.place(name)
         if not path.is_file():
             raise FormatError(f"{reference}: no file {name!r} in {path.parent}; expected `file:array`")
         found = self.opened(path)
@@ -102,19 +102,6 @@ class ArrayFiles:
 
             return load_npy(path)
         raise FormatError(f"{path}: expected a file of {', '.join((*SUFFIXES, '.csv', *PICKLES))}")
-
-
-def place_in(source: Source, name: str) -> Path:
-    """Where a file of an import is.
-
-    Raises
-    ------
-    FormatError : the name leads out of the folder, which DVC watches for changes
-    """
-    given = PurePosixPath(name)
-    if given.is_absolute() or ".." in given.parts:
-        raise FormatError(f"{name}: leads out of {source}; import the folder that holds all the files")
-    return (source.root if source.root.is_dir() else source.root.parent) / given
 
 
 def survey(source: Source) -> list[str]:

@@ -43,7 +43,7 @@ from pipeline.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.label_csv import LABEL_FILES, read_labels
 from pipeline.corpora.problems import shortened
 from pipeline.errors import FormatError, LabelFileError, ParamsError
-from pipeline.importers.array_files import SUFFIXES, ArrayFiles, place_in, survey
+from pipeline.importers.array_files import SUFFIXES, ArrayFiles, survey
 from pipeline.importers.array_sequences import read_sequences
 from pipeline.importers.checks import (
     ONLY_CLIP,
@@ -231,7 +231,7 @@ class Names:
 # ------------------------------------------------------------------------------------------------------- rows
 def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dict[str, Any]], Labelling]:
     """Rows of label.csv, labels as they stand there."""
-    path = place_in(source, name)
+    path = source.place(name)
     if path.name not in LABEL_FILES:
         raise ParamsError(f"settings.labels is {name!r}; expected {' or '.join(LABEL_FILES)}, or references")
     labels = read_labels(path.parent, (-math.inf, math.inf), "imports", params.classes)

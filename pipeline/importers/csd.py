@@ -12,15 +12,14 @@ already, whose rows are taken as they are.
 - `align: words` gives a row a word in every modality: the mean of the frames that overlap the word, weighted
   by the seconds of overlap, column by column over finite values (NaN where there is none); zeros where no
   frame overlaps.
-- `folds` names the file of the standard folds (see `read_folds`), in the folder or from here. Without it all
-  clips are train. Videos of no fold are left out.
+- `folds` names the file of the standard folds (see `read_folds`) in the folder. Without it all clips are
+  train. Videos of no fold are left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +58,7 @@ class Settings(Section):
     visual: str | None = None
     """`none` = this modality is not wanted"""
     folds: str | None = None
-    """file with the videos of each split"""
+    """file in the folder with the videos of each split"""
     align: Literal["none", "words"] = "none"
     """`words` = a row a word in every modality"""
 
@@ -88,7 +87,7 @@ def read(source: Source, params: ImportParams) -> Imported:
             f"{source}: no file with labels (CMU_MOSI_Opinion_Labels.csd, CMU_MOSEI_Labels.csd); there is "
             f"{listed([path.name for path in source.with_suffix(SUFFIX)]) or 'no .csd file'}"
         )
-    folds = read_folds(_folds_path(source, settings.folds)) if settings.folds else None
+    folds = read_folds(source.place(settings.folds)) if settings.folds else None
     notes = [] if folds else ["all clips are train: settings.folds names no file of folds"]
     segments, problems = _segments(files["labels"])
     notes += problems
@@ -175,12 +174,6 @@ def _files(source: Source, settings: Settings) -> dict[str, Csd]:
 def _names(file: Csd) -> list[str]:
     """Root name and file name in lower case without signs."""
     return [re.sub(r"[^a-z0-9]", "", name.lower()) for name in (file.name, file.path.stem)]
-
-
-def _folds_path(source: Source, name: str) -> Path:
-    """The file in the folder of the sequences, or else from here."""
-    base = source.root if source.root.is_dir() else source.root.parent
-    return base / name if (base / name).is_file() else Path(name)
 
 
 # --------------------------------------------------------------------------------------------------- segments

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.checkpoint import file_hash
@@ -63,6 +63,21 @@ class Source:
             if found:
                 return found[0]
         return None
+
+    def place(self, name: str) -> Path:
+        """Where a file that the settings name is, or would be.
+
+        Raises
+        ------
+        FormatError : the name leads out of the folder, which is all that DVC watches
+        """
+        given = PurePosixPath(name)
+        if given.is_absolute() or ".." in given.parts:
+            raise FormatError(
+                f"{name}: leads out of {self.root}; put the file, or a link to it, into the folder, or "
+                "import it with the others"
+            )
+        return (self.root if self.root.is_dir() else self.root.parent) / given
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
         """The files with one of these endings, e.g. `.csd`."""
