@@ -13,8 +13,8 @@ import pytest
 from test_assemble import FACE, noise, read, toy, transcripts_of  # noqa: F401  (toy: a fixture)
 
 from pipeline.assemble import assemble
-from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.assemble_params import AssembleParams
+from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.shards import Row
 from pipeline.transcripts import TRANSCRIPTS
 
