@@ -11,7 +11,7 @@ demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of m
 	@cat reports/report.md
 
 test: $(SETUP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not benchmark"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not benchmark"
 
 bench: $(SETUP)  ## speed, as ratios measured side by side
 	$(BIN)/python -m pytest -m benchmark -s
