@@ -31,7 +31,7 @@ def one(findings: list[Finding], check: str, part: str = "") -> Finding:
 def test_a_sound_file_has_infos_only(tmp_path: Path) -> None:
     findings = pickled(tmp_path, made_mmsa.tree(), language="en")
     assert {finding.level for finding in findings} == {"info"}
-    assert "13 clips of 9 x 5 float32, padded in the back" in one(findings, "audio").message
+    assert "13 clips of 9 x 5 float32, padded at the back" in one(findings, "audio").message
     counts = [finding.message for finding in findings if finding.check == "counts"]
     assert [count.split(",")[0] for count in counts] == [
         "train: 6 clips of 3 videos",

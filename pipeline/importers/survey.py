@@ -55,7 +55,7 @@ class ModalitySurvey:
         shape = f"{len(self.real)} clips of {low if low == high else f'{low}-{high}'} x {self.width}"
         lengths = [found.stop - found.start for found in self.real.values()]
         parts = [f"{shape} {'/'.join(self.dtypes)}"]
-        parts.append("no padding" if self.side is None else f"padded in {_SIDES[self.side]}")
+        parts.append("no padding" if self.side is None else f"padded {_SIDES[self.side]}")
         if lengths and self.side:
             parts.append(f"{min(lengths)}-{max(lengths)} real steps")
         counts = {"NaN": self.nan, "infinite": self.infinite, "clips missing": self.missing}
@@ -64,7 +64,7 @@ class ModalitySurvey:
         return ", ".join(parts + [f"{count} {what}" for what, count in counts.items() if count])
 
 
-_SIDES = {"front": "front", "back": "the back"}
+_SIDES = {"front": "in front", "back": "at the back"}
 
 
 @dataclass
