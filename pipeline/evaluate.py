@@ -9,7 +9,6 @@ them. All are the same bytes for the same run and data.
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from pathlib import Path
@@ -19,8 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 
 from models.method import Method, Task
 from pipeline.batches import Split
@@ -28,7 +25,7 @@ from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.fabric import open_fabric, reproducible
 from pipeline.layout import ResultFiles
 from pipeline.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
-from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method, prediction_table, write_json
+from pipeline.runs import load_method, prediction_table, read_config, write_json
 from pipeline.train import predict, task_of
 from pipeline.training_set import TrainingSet, read_stats
 
@@ -170,30 +167,7 @@ def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
     FormatError : not a run folder, of another format version, or its weights do not fit its settings
     """
     config = read_config(run)
-    task = task_of(config["stats"])
-    method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
-    try:
-        load_model(method, run / WEIGHTS)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise FormatError(
-            f"{run / WEIGHTS}: does not fit {config['method']} as it is now ({error}); train again"
-        ) from error
-    return method.to(device).eval(), config
-
-
-def read_config(run: Path) -> dict[str, Any]:
-    """config.json of a run folder."""
-    path = run / CONFIG
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{run}: not a run folder ({path.name}: {error}); run its train stage") from error
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"{run}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
-        )
-    return config
+    return load_method(run, config, task_of(config["stats"])).to(device).eval(), config
 
 
 def check_task(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:

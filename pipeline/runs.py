@@ -27,13 +27,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_model
 
 from models import METHODS
 from models.checkpoints import Part, model_identity
 from models.method import Method, MethodSettings, Task
 from pipeline.batches import Split
 from pipeline.checkpoint import file_hash
-from pipeline.errors import ParamsError
+from pipeline.errors import FormatError, ParamsError
 from pipeline.explain import explain
 
 FORMAT_VERSION = 1
@@ -78,6 +80,44 @@ def build_method(
         hint = f"a value under models.{name}.corpora.<dataset> comes before that of `base`"
         raise ParamsError(f"{reason}; {hint}") from error
     return method_class(config, dims, task, config.open_backbones(config_only=not pretrained))
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """config.json of a run folder.
+
+    Raises
+    ------
+    FormatError : not a run folder, or of another format version
+    """
+    path = run / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{run}: not a run folder ({path.name}: {error}); run its train stage") from error
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{run}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
+        )
+    return config
+
+
+def load_method(run: Path, config: dict[str, Any], task: Task) -> Method:
+    """The method of a run with its trained weights, on the CPU.
+
+    Raises
+    ------
+    FormatError : its weights do not fit its settings
+    ParamsError : its settings are not those of the method as it is now
+    """
+    method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
+    try:
+        load_model(method, run / WEIGHTS)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise FormatError(
+            f"{run / WEIGHTS}: does not fit {config['method']} as it is now ({error}); train again"
+        ) from error
+    return method
 
 
 def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, str]:

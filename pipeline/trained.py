@@ -6,7 +6,6 @@ imported that only training needs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 
 from models.method import Method, Output, Task
 from pipeline.batches import Batch, Reading
 from pipeline.devices import check_presence
 from pipeline.errors import FormatError, MsaError, ParamsError
-from pipeline.runs import CONFIG, FORMAT_VERSION, WEIGHTS, build_method
+from pipeline.runs import CONFIG, load_method, read_config
 
 # what is read of config.json, and of its stats
 KEYS = ("method", "seed", "params", "dims", "train", "stats")
@@ -120,23 +117,11 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"{folder}: not a run folder ({path.name}: {error}); expected one that a train stage wrote, "
-            "such as runs/misr-sample-1111"
-        ) from error
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"{folder}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
-        )
+    config = read_config(folder)
     lacking = [key for key in KEYS if key not in config]
     lacking = lacking or [f"stats.{key}" for key in STATS_KEYS if key not in config["stats"]]
     if lacking:
-        raise FormatError(f"{path}: {', '.join(lacking)} is missing; train again")
+        raise FormatError(f"{folder / CONFIG}: {', '.join(lacking)} is missing; train again")
     return config
 
 
@@ -156,16 +141,10 @@ def _opened(folder: Path, config: dict[str, Any], device: torch.device) -> Train
     stats = config["stats"]
     task = Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
     try:
-        method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
+        method = load_method(folder, config, task)
     except ParamsError as error:
         raise FormatError(
             f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
             "again, or use the version that trained it"
-        ) from error
-    try:
-        load_model(method, folder / WEIGHTS)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise FormatError(
-            f"{folder / WEIGHTS}: does not fit {config['method']} as it is now ({error}); train again"
         ) from error
     return TrainedRun(folder, config, method.to(device).eval(), device)

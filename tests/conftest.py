@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,23 @@ def shared() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MSA_SHARED does not name the folder of real clips")
     return Path(folder)
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Run `msa-cli` with these words in this process: its exit code, and what it printed."""
+    from pipeline.cli import main
+
+    def run(*words: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["msa-cli", *map(str, words)])
+        capsys.readouterr()
+        try:
+            code = main() or 0
+        except SystemExit as done:
+            code = int(done.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.cli import main
 from pipeline.importers import KINDS, sniff
 from pipeline.importers.source import Source
 from pipeline.params import load_params
@@ -66,25 +65,6 @@ def here(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "mapping.yaml").write_text(json.dumps(made_arrays.SETTINGS))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Run `msa-cli` with these words: its exit code, and what it printed."""
-
-    def run(*words: str | Path) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["msa-cli", *map(str, words)])
-        capsys.readouterr()
-        try:
-            code = main() or 0
-        except SystemExit as done:
-            code = int(done.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def made(module: str, function: str, folder: Path) -> Path:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from made_corpora import clip, made
 
-from pipeline.cli import main
 from pipeline.params import load_params
 
 PARAMS = Path("params.yaml")
@@ -35,23 +34,6 @@ def corpus(here: Path) -> Path:
         lines.append(f"{number}.mp4,{number / 4 - 1},words {number},s{number % 3},{split}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Run `msa-cli` with these words: its exit code, and what it printed."""
-
-    def run(*words: str | Path) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["msa-cli", *map(str, words)])
-        capsys.readouterr()
-        try:
-            code = main() or 0
-        except SystemExit as done:
-            code = int(done.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def test_a_folder_of_clips_is_entered_and_valid(corpus: Path, cli: Callable[..., Any]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import get_args
 
 import pyarrow as pa
 
@@ -19,19 +20,7 @@ from pipeline.importers.source import understood
 from pipeline.params import DatasetParams, MediaLimits
 
 # kind of a dataset in params.yaml, and the name of its module here
-KINDS = (
-    "mmsa",
-    "mosi",
-    "mosei",
-    "sims",
-    "simsv2",
-    "cherma",
-    "urfunny",
-    "mustard",
-    "voxceleb",
-    "mosi_ood",
-    "folder",
-)
+KINDS: tuple[str, ...] = get_args(DatasetParams.model_fields["kind"].annotation)
 
 
 def reader(kind: str) -> ModuleType:
