@@ -194,7 +194,7 @@ def table(
     """
     from pipeline.ablation import find_table, parse_seeds, run_table
     from pipeline.params import load_params
-    from pipeline.tables.pages import markdown, show_settings, write_report
+    from pipeline.reports.paper_tables import markdown, show_settings, write_report
 
     found, params = find_table(method, name), load_params()
     if dataset is None:

@@ -14,10 +14,10 @@ from typing import Any
 from models import METHODS
 from pipeline.comparison import Entry, compare_runs, correct
 from pipeline.errors import MsaError, ParamsError
+from pipeline.evaluation.saved import SavedRun, find_results, read_run
 from pipeline.params import PARAMS_FILE, ModelParams
 from pipeline.revisions import Revision
 from pipeline.runs import SHARED_CODE
-from pipeline.saved_results import SavedRun, find_results, read_run
 from pipeline.search_space import leaves
 from pipeline.significance import RESAMPLES, SEED
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import MsaError
-from pipeline.saved_results import TEST, TEST_OOD, Predictions, SavedRun
+from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun, find_runs
 from pipeline.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
@@ -134,6 +135,34 @@ def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
         for entry in entries
     ]
     return done, sum(row.test is not None for entry in done for row in entry.rows)
+
+
+def compare_sets(
+    runs: Sequence[str], against: Sequence[str], resamples: int, seed: int, folder: Path = Path()
+) -> tuple[Entry, int]:
+    """The runs (B) less those that they are compared with (A), and the number of tests.
+
+    Raises
+    ------
+    MsaError : no such run, runs of several datasets, a seed twice on a side, or no statistics can be made
+    """
+    a, b = find_runs(against, folder), find_runs(runs, folder)
+    datasets = sorted({run.result.dataset for run in (*a, *b)})
+    if len(datasets) > 1:
+        raise MsaError(f"runs of {' and '.join(datasets)} were given; clips of one dataset can be compared")
+    named = [" and ".join(sorted({run.result.method for run in side})) for side in (a, b)]
+    if named[0] == named[1]:
+        named = [
+            f"{name}, {len(side)} run(s) ({side[0].path} ...)"
+            for name, side in zip(named, (a, b), strict=True)
+        ]
+    entry = compare_runs(f"{named[0]} (A) and {named[1]} (B) on {datasets[0]}", a, b, resamples, seed)
+    if entry.same:
+        raise MsaError("both sides are the same files; name other runs after --against")
+    if entry.paired is None:
+        raise MsaError(f"{entry.title}: {entry.remarks[-1]}; name other runs")
+    entries, family = correct([entry])
+    return entries[0], family
 
 
 # ------------------------------------------------------------------------------------------------- recorded

@@ -22,9 +22,9 @@ import torch
 from models.method import Method, Task
 from pipeline.batches import Split
 from pipeline.errors import FormatError, MsaError, ParamsError
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.fabric import open_fabric, reproducible
 from pipeline.layout import ResultFiles
-from pipeline.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.runs import load_method, prediction_table, read_config, write_json
 from pipeline.train import predict, task_of
 from pipeline.training_set import TrainingSet, read_stats

@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from pipeline.batches import Split
 from pipeline.errors import FormatError
 from pipeline.evaluate import check_features, check_task
+from pipeline.evaluation.saved import write_views
 from pipeline.fabric import reproducible
 from pipeline.trained import TrainedRun, open_runs
 from pipeline.training_set import TrainingSet, read_stats
 from pipeline.views.view import Bars, Part, View, gather
-from pipeline.views_file import write_views
 
 if TYPE_CHECKING:
     from torch import Tensor

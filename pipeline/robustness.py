@@ -27,8 +27,8 @@ from pipeline import layout
 from pipeline.batches import ordered_batches
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.evaluate import DECIMALS, check_features, check_task, load_run
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.fabric import open_fabric, reproducible
-from pipeline.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.runs import read_config
 from pipeline.train import EVALUATION_BATCH
 from pipeline.training_set import TrainingSet, read_stats

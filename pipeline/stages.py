@@ -267,8 +267,8 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
 @app.command()
 def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
+    from pipeline.evaluation.saved import views_file
     from pipeline.inspection import inspect as look
-    from pipeline.views_file import views_file
 
     metrics = layout.result_files(method, dataset, seed).metrics
     look(
@@ -283,7 +283,7 @@ def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "
 def page() -> None:
     """Results and views -> reports/index.html: one page of all runs."""
     from pipeline.params import load_params
-    from pipeline.report_page import write_page
+    from pipeline.reports.page import write_page
 
     write_page(load_params(), Path("results"), Path("reports"))
     print("reports/index.html shows all runs")
@@ -293,7 +293,7 @@ def page() -> None:
 def report() -> None:
     """Results -> reports/: summary, table and plots over methods and seeds."""
     from pipeline.params import load_params
-    from pipeline.report import report as write
+    from pipeline.reports.report import report as write
 
     write(load_params(), Path("results"), Path("reports"))
     print("reports/report.md has the table, the pictures lie beside it")

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline.findings import LEVELS, Finding, has_errors, percent
 from pipeline.label_checks import JOINT, Conflicts, SplitSummary, side_counts, sides
-from pipeline.page import Block, Heading, Lines, Table
 from pipeline.params import CorpusParams
+from pipeline.reports.blocks import Block, Heading, Lines, Table
 from pipeline.validate import Validation
 
 EXAMPLES = 5  # rows that are shown of a finding

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.compare import Comparison, compare
-from pipeline.metrics import METRIC_SETS
+from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.revisions import open_revision
 
 CLIPS = 60

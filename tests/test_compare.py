@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from small_repository import CLIPS, commit, compared, git, make_repository, said, save_run
 
-from pipeline import comparison_pages as pages
 from pipeline.errors import MsaError
-from pipeline.metrics import METRIC_SETS
-from pipeline.page import as_html, as_markdown, rendered
+from pipeline.evaluation.metrics import METRIC_SETS
+from pipeline.reports import comparison_pages as pages
+from pipeline.reports.blocks import as_html, as_markdown, rendered
 
 
 @pytest.fixture

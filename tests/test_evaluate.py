@@ -17,8 +17,8 @@ from tiny_set import write_tiny_set
 from models import METHODS, MethodEntry
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.evaluate import evaluate, least_scores, load_run
+from pipeline.evaluation.metrics import METRIC_SETS, MetricWarning
 from pipeline.layout import result_files
-from pipeline.metrics import METRIC_SETS, MetricWarning
 from pipeline.params import TrainParams
 from pipeline.train import predict, train
 from pipeline.training_set import TrainingSet

@@ -24,9 +24,9 @@ from pipeline.batches import Batch, Reading
 from pipeline.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.errors import FormatError
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.features import FeatureStore
 from pipeline.layout import result_files
-from pipeline.metrics import METRIC_SETS
 from pipeline.params import TrainParams
 from pipeline.shards import Features, write_rows
 from pipeline.train import train

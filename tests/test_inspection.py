@@ -15,9 +15,9 @@ from tiny_set import write_tiny_set
 from pipeline import inspection
 from pipeline.errors import FormatError, MsaError
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.saved import read_views, views_file
 from pipeline.inspection import WORST, inspect, lay_out
 from pipeline.layout import result_files
-from pipeline.views_file import read_views, views_file
 
 
 @pytest.fixture(scope="module")

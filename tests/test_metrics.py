@@ -14,7 +14,7 @@ from reference import metrics as reference
 from sklearn.metrics import accuracy_score, f1_score
 
 from pipeline.errors import MsaError
-from pipeline.metrics import METRIC_SETS, MetricWarning, cls, magbert, mmsa, sims
+from pipeline.evaluation.metrics import METRIC_SETS, MetricWarning, cls, magbert, mmsa, sims
 
 LABEL = np.array([-3, -1.6, -0.4, 0, 0, 0.4, 1.6, 3])
 PREDICTION = np.array([-2.5, -1.5, 0.2, 0.1, -0.3, 0.5, 2.5, 3.7])

@@ -22,8 +22,8 @@ from models.parts.noise import corrupt, spreads
 from pipeline.cli import app
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.evaluate import evaluate, load_run
+from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.layout import assembled_folder, result_files, run_folder
-from pipeline.metrics import METRIC_SETS
 from pipeline.params import TrainParams
 from pipeline.robustness import find_mask_id, under_noise
 from pipeline.train import train

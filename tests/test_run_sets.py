@@ -9,7 +9,7 @@ import pytest
 from small_repository import compared, git, make_repository, said, save_run
 
 from pipeline.comparison import compare_runs, correct
-from pipeline.run_sets import find_runs
+from pipeline.evaluation.saved import find_runs
 
 
 @pytest.fixture

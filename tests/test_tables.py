@@ -20,10 +20,10 @@ from pipeline import ablation
 from pipeline.ablation import Outcome, experiment_name, find_table, for_dataset, parse_seeds, settings
 from pipeline.cli import app
 from pipeline.errors import MsaError, ParamsError
-from pipeline.metrics import METRIC_SETS, cls
+from pipeline.evaluation.metrics import METRIC_SETS, cls
 from pipeline.params import Params, check_params, load_params
+from pipeline.reports.paper_tables import METRICS, METRICS_OF, markdown, show_settings
 from pipeline.tables import TABLES, PaperTable, Row
-from pipeline.tables.pages import METRICS, METRICS_OF, markdown, show_settings
 
 ROWS = {
     ("misr", "4"): 5,

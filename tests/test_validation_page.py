@@ -16,8 +16,8 @@ from test_ingest_mmsa import corpus, tiny_clip
 
 from pipeline.feature_checks import StoreSummary
 from pipeline.findings import Finding
-from pipeline.page import as_renderables
 from pipeline.params import DatasetParams, MediaLimits, Params
+from pipeline.reports.blocks import as_renderables
 from pipeline.subjects import Subject
 from pipeline.validate import Validation, examine
 from pipeline.validation_page import MOST_ROWS, page, write_page

@@ -23,8 +23,8 @@ from pipeline import layout
 from pipeline.batches import Batch
 from pipeline.checkpoint import Checkpoint, file_hash, fingerprint, hashes
 from pipeline.errors import MsaError
+from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.fabric import open_fabric, reproducible
-from pipeline.metrics import METRIC_SETS
 from pipeline.params import Params, load_params
 from pipeline.runs import PROJECT, SHARED_CODE, library_versions, write_json
 from pipeline.train import fit, load_splits, predict

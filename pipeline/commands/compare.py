@@ -39,9 +39,9 @@ def compare(
 
     Example: msa-cli compare main --md; msa-cli compare HEAD~1 HEAD
     """
-    from pipeline import comparison_pages as pages
-    from pipeline import page
     from pipeline.compare import compare as compare_revisions
+    from pipeline.reports import blocks as page
+    from pipeline.reports import comparison_pages as pages
     from pipeline.revisions import open_revision
 
     form = page.chosen_form(markdown, as_json, as_html)

@@ -20,8 +20,8 @@ def report(
     Made of what lies in RESULTS; nothing is trained, and no data is needed.
     """
     from pipeline.params import load_params
-    from pipeline.report import report as write
-    from pipeline.report_page import write_page
+    from pipeline.reports.page import write_page
+    from pipeline.reports.report import report as write
 
     loaded = load_params(params)
     write(loaded, results, out)

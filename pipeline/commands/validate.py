@@ -47,9 +47,10 @@ def validate(
 
     Example: msa-cli validate mosi --html mosi.html
     """
-    from pipeline import page, subjects
+    from pipeline import subjects
     from pipeline.findings import has_errors
     from pipeline.params import load_params
+    from pipeline.reports.blocks import publish
     from pipeline.validate import examine
     from pipeline.validation_report import blocks, facts
 
@@ -72,6 +73,6 @@ def validate(
         from pipeline.validation_page import write_page
 
         write_page(found, html, loaded.media)
-    page.publish([] if as_json else blocks(found), facts(found), "json" if as_json else "text", None)
+    publish([] if as_json else blocks(found), facts(found), "json" if as_json else "text", None)
     if has_errors(found.findings):
         raise typer.Exit(2)

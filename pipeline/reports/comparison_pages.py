@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.compare import Comparison, ParamChange
 from pipeline.comparison import Entry, Row, Spread
-from pipeline.page import Block, Heading, Lines, Table
-from pipeline.significance import ALPHA, LEVEL, LOWER_IS_BETTER
-
-if TYPE_CHECKING:
-    from pipeline.compare import Comparison, ParamChange
-    from pipeline.revisions import Revision
+from pipeline.reports.blocks import Block, Heading, Lines, Table
+from pipeline.revisions import Revision
+from pipeline.significance import ALPHA, LEVEL, lower_is_better
 
 SHORT = 10  # characters of a commit's hash
 LONGEST_VALUE = 60  # characters of a param's value
@@ -155,7 +153,7 @@ def _numbers(values: Iterable[object]) -> str:
 
 
 def _cells(row: Row, tested: bool) -> list[str]:
-    arrow = " ↓" if row.metric.rpartition("_")[2] in LOWER_IS_BETTER else " ↑"
+    arrow = " ↓" if lower_is_better(row.metric) else " ↑"
     difference = row.difference
     cells = [
         row.metric + arrow,

@@ -1,0 +1,295 @@
+"""Runs as evaluate and inspect saved them: `results/<dataset>/<method>-<seed>.json` and the files beside it.
+
+`.predictions.parquet` are the test predictions, `.curves.tsv` the learning curves, `.views.json` what inspect
+saw (inspect.py describes it). Results and predictions are read from any revision, written by this version or
+by an older one. Runs are named by their result file (`results/mosi/misr-1111.json`, from any folder), or as
+their run folder is called (`misr-mosi-1111`); `misr-mosi` stands for all its seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.curves import read_table
+from pipeline.errors import FormatError, MsaError
+from pipeline.explain import unknown
+from pipeline.layout import result_files
+from pipeline.params import Params
+from pipeline.revisions import Revision, Workspace
+
+RESULTS = "results"
+TEST, TEST_OOD = "test", "test_ood"  # the second, out of distribution, is of some sets
+NAME = re.compile(r"(?P<method>.+)-(?P<seed>\d+)\.json")
+FORMAT = 1  # of the results that are read here
+VIEWS_FORMAT = 1
+NEEDED = ("class_names", "epoch", "floor", "n")  # by reports, but not in results of older versions
+
+
+class Result(BaseModel):
+    """What is read of a result file."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    format: int = FORMAT
+    method: str
+    dataset: str
+    seed: int
+    metric_set: str
+    feature_set: str = ""
+    features: dict[str, str] = Field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    test: dict[str, float]
+    valid: dict[str, float] = Field(default_factory=dict)
+    test_ood: dict[str, float] = Field(default_factory=dict)
+    epoch: int = 0
+    n: dict[str, int] = Field(default_factory=dict)
+    floor: dict[str, float] = Field(default_factory=dict)
+    remarks: dict[str, list[str]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of one run for a test split.
+
+    Attributes
+    ----------
+    clip_ids : sorted, each once
+    label, prediction : (clips,) float64, label units or indices of classes
+    """
+
+    clip_ids: tuple[str, ...]
+    label: np.ndarray
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """One run: where its result lies, in which revision, what it says, its predictions if they were saved.
+
+    `content` is the bytes of both files: equal content was not made anew, or came out the same. `ood` are the
+    predictions for the second test split, where there is one, `curves` a row an epoch, where they were asked for.
+    """
+
+    path: str
+    source: str
+    result: Result
+    predictions: Predictions | None
+    content: tuple[bytes, bytes | None] = field(repr=False)
+    ood: Predictions | None = None
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def tested(self) -> Predictions:
+        """The test predictions of a run of `read_runs`, which has them."""
+        assert self.predictions is not None
+        return self.predictions
+
+
+def find_results(revision: Revision) -> tuple[list[str], list[str]]:
+    """Paths of the result files of runs, and of other JSON files in `results`."""
+    views = ".views.json"  # what `inspect` saw of a run is no result of it
+    files = [path for path in revision.files(RESULTS) if path.endswith(".json") and not path.endswith(views)]
+    runs = [
+        path
+        for path in files
+        if len(PurePosixPath(path).parts) == 3 and NAME.fullmatch(path.rpartition("/")[2])
+    ]
+    return runs, [path for path in files if path not in runs]
+
+
+def read_run(revision: Revision, path: str) -> SavedRun:
+    """A run's result and predictions.
+
+    Raises
+    ------
+    FormatError : no such file, not a result, or its predictions are no test predictions
+    """
+    source = f"{path} of {revision.name}"
+    content = revision.read(path)
+    if content is None:
+        raise FormatError(f"{source}: no such result; the evaluate stage writes it (`dvc repro`)")
+    result = _parse(content, source)
+    table = f"{path.removesuffix('.json')}.predictions.parquet"
+    saved = revision.read(table)
+    found = {} if saved is None else _predictions(saved, f"{table} of {revision.name}")
+    return SavedRun(path, revision.name, result, found.get(TEST), (content, saved), found.get(TEST_OOD))
+
+
+def read_runs(params: Params, results: Path) -> list[SavedRun]:
+    """The runs that params name, by dataset, method and seed, with their learning curves.
+
+    What is read comes from params (models_run x datasets_run x seeds), never from what lies in a folder, so
+    that results of methods or seeds that are no longer run do not slip in.
+
+    Parameters
+    ----------
+    results : folder with `<dataset>/<method>-<seed>.json` and the files beside it
+
+    Raises
+    ------
+    MsaError : params name no run, a file is missing or cannot be read
+    """
+    names = [
+        (method, dataset, seed)
+        for dataset in params.datasets_run
+        for method in params.models_run
+        for seed in params.seeds
+    ]
+    if not names:
+        raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
+    return [_read_whole(*name, results) for name in names]
+
+
+def _read_whole(method: str, dataset: str, seed: int, results: Path) -> SavedRun:
+    files = result_files(method, dataset, seed, results)
+    stage = f"evaluate@{method}-{dataset}-{seed}"
+    for path in files:
+        if not path.exists():
+            raise FormatError(
+                f"{path} is missing, but params.yaml runs {method} on {dataset} with seed {seed}; "
+                f"`dvc repro {stage}` makes it"
+            )
+    run = read_run(Workspace(results), files.metrics.relative_to(results).as_posix())
+    lacking = [name for name in NEEDED if name not in run.result.model_fields_set]
+    if lacking:
+        raise FormatError(f"{files.metrics}: has no {lacking[0]!r}; `dvc repro -f {stage}` writes it anew")
+    try:
+        return replace(run, curves=read_table(files.curves))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{files.curves}: cannot be read ({error}); evaluate the run again") from error
+
+
+def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
+    """The runs of these names, by seed.
+
+    Raises
+    ------
+    MsaError : no such run, or two with the same seed
+    """
+    workspace = Workspace(folder)
+    known: dict[str, SavedRun] = {}
+    found: dict[str, SavedRun] = {}
+    for name in names:
+        if name.endswith(".json"):
+            found[name] = read_run(workspace, name)
+            continue
+        if not known:
+            every = [read_run(workspace, path) for path in find_results(workspace)[0]]
+            known = {f"{one.result.method}-{one.result.dataset}-{one.result.seed}": one for one in every}
+        plain = Path(name).name
+        chosen = [run for run_name, run in known.items() if plain in (run_name, run_name.rpartition("-")[0])]
+        if not chosen:
+            raise MsaError(unknown("run", plain, known) + "; a result file can be given by its path too")
+        found |= {run.path: run for run in chosen}
+    runs = sorted(found.values(), key=lambda run: run.result.seed)
+    seeds = [run.result.seed for run in runs]
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    if twice is not None:
+        paths = " and ".join(run.path for run in runs if run.result.seed == twice)
+        raise MsaError(f"seed {twice} is twice on one side ({paths}); name one run a seed")
+    return runs
+
+
+def _parse(content: bytes, source: str) -> Result:
+    try:
+        tree: Any = json.loads(content)
+        result = Result.model_validate(tree)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise FormatError(
+            f"{source}: not a result that evaluate wrote ({wrong}); evaluate the run again"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{source}: not JSON ({error}); evaluate the run again") from error
+    if result.format != FORMAT:
+        raise FormatError(
+            f"{source}: result of format {result.format}, this version reads {FORMAT}; use the version that "
+            "wrote it"
+        )
+    return result
+
+
+def _predictions(content: bytes, source: str) -> dict[str, Predictions]:
+    """By test split."""
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"{source}: not readable as Parquet ({error}); evaluate the run again") from error
+    lacking = [name for name in ("clip_id", "label", "prediction") if name not in table.column_names]
+    if lacking:
+        raise FormatError(f"{source}: column {lacking[0]!r} is missing; evaluate the run again")
+    for name in ("label", "prediction"):
+        kind = table.schema.field(name).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise FormatError(
+                f"{source}: column {name!r} is {kind}, expected numbers; evaluate the run again"
+            )
+    if "split" not in table.column_names:
+        return {TEST: _sorted(table, source)}
+    return {
+        split: _sorted(table.filter(pc.equal(table["split"], split)), source)
+        for split in (TEST, TEST_OOD)
+        if split in table["split"].to_pylist()
+    }
+
+
+def _sorted(table: pa.Table, source: str) -> Predictions:
+    table = table.sort_by("clip_id")
+    clips = table["clip_id"].to_pylist()
+    if len(set(clips)) < len(clips):
+        twice = next(one for one, other in pairwise(clips) if one == other)
+        raise FormatError(f"{source}: clip {twice!r} occurs twice; evaluate the run again")
+    label, prediction = (table[name].to_numpy().astype(np.float64) for name in ("label", "prediction"))
+    if not (np.isfinite(label).all() and np.isfinite(prediction).all()):
+        raise FormatError(f"{source}: labels or predictions are not finite; evaluate the run again")
+    return Predictions(tuple(clips), label, prediction)
+
+
+# --------------------------------------------------------------------------------------------------- views
+def views_file(metrics: Path) -> Path:
+    """Where the views lie, beside a run's metrics `<method>-<seed>.json`."""
+    return metrics.with_name(f"{metrics.stem}.views.json")
+
+
+def write_views(views: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write views, with the format's version, which are returned too.
+
+    In the order given, which is that of modalities, terms and series; equal views have equal bytes.
+    """
+    written = {"format": VIEWS_FORMAT, **views}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    path.write_text(text + "\n", encoding="utf-8")
+    return written
+
+
+def read_views(path: Path) -> dict[str, Any] | None:
+    """The views of a run, None where there are none.
+
+    Raises
+    ------
+    FormatError : not a file of views, or of another format version
+    """
+    if not path.is_file():
+        return None
+    again = "run its inspect stage again (`dvc repro`)"
+    try:
+        views: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = views["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: not the views of a run ({error!r}); {again}") from error
+    if version != VIEWS_FORMAT:
+        raise FormatError(f"{path}: views of format {version}, this version reads {VIEWS_FORMAT}; {again}")
+    return views

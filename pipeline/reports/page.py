@@ -1,0 +1,207 @@
+"""`reports/index.html`: all runs of params.yaml on one page that needs no other file and no network.
+
+Made of what evaluate and inspect wrote (`results/<dataset>/<method>-<seed>.*`), so it can be made in a clone
+without data. Runs without views are shown without them. The page stays below `LIMIT`: where there are many
+runs, those of the later seeds have their numbers and no pictures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MsaError
+from pipeline.evaluation.saved import SavedRun, read_runs, read_views, views_file
+from pipeline.layout import result_files
+from pipeline.params import Params
+from pipeline.reports.blocks import (
+    Block,
+    Cell,
+    Details,
+    Figures,
+    Head,
+    Heading,
+    Lines,
+    Link,
+    Note,
+    PageBlock,
+    Picture,
+    Table,
+    as_html,
+)
+from pipeline.reports.report import MEANINGLESS, SAMPLE, constant, facts, remarks
+from pipeline.reports.run_figures import run_figures
+from pipeline.reports.tables import OOD, ResultsTable, metric_table, number_cell, results_table, summarize
+from pipeline.significance import ALPHA
+
+LIMIT = 5_000_000  # bytes of the page
+PICTURES = 4_300_000  # of these, bytes of pictures
+READING = (
+    "Loss terms are drawn as they are; what training adds up is each times its weight.",
+    "A t-SNE keeps neighbours together. Its axes have no unit, and distances between groups mean little. Full "
+    "markers are shared (or invariant) representations, hollow ones private (or spurious).",
+    "Errors by range stand beside the number of clips: few clips make a range's bar unreliable.",
+    "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
+    "of a class.",
+)
+Views = dict[str, Any]  # of inspect; None where there are none
+
+
+def write_page(params: Params, results: Path, out: Path) -> Path:
+    """Write `index.html` into a folder; the same bytes for the same results.
+
+    Parameters
+    ----------
+    results : folder with `<dataset>/<method>-<seed>.json` and the files beside it
+
+    Raises
+    ------
+    MsaError : params name no run, a result is missing or cannot be read, or there are more runs than fit
+    """
+    runs = read_runs(params, results)
+    views = {_anchor(run): _views(run, results) for run in runs}
+    pictures = _pictures_that_fit(runs, views, params)
+    seeds = ", ".join(map(str, params.seeds))
+    blocks: list[Block | PageBlock] = [
+        Heading("Results", 1),
+        Lines(
+            [
+                f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
+                "checkpoint, the epoch with the lowest validation loss. A heading of a table sorts it."
+            ]
+        ),
+    ]
+    contents = []
+    for name in params.datasets_run:
+        methods = [(method, f"{name}-{method}") for method in params.models_run]
+        contents.append([Link(name, name), *(Link(*method) for method in methods)])
+        of_all = [run for run in runs if run.result.dataset == name]
+        blocks += _dataset_blocks(name, of_all)
+        for method, anchor in methods:
+            mine = [run for run in of_all if run.result.method == method]
+            blocks.append(Heading(f"{method} on {name}", 3, anchor))
+            reading = next((found["reading"] for run in mine if (found := views[_anchor(run)])), "")
+            blocks += [Lines([reading])] if reading else []
+            blocks += [
+                _details(run, views[_anchor(run)], pictures.get(_anchor(run)), place == 0)
+                for place, run in enumerate(mine)
+            ]
+    blocks += [Heading("How to read the pictures", 2, "reading"), Lines([*READING], bullets=True)]
+    text = as_html(blocks, contents)
+    if len(text.encode()) > LIMIT:
+        raise MsaError(
+            f"the page of {len(runs)} runs has {len(text.encode()) / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} "
+            "are wanted; name fewer under datasets_run, models_run or seeds in params.yaml"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "index.html"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _anchor(run: SavedRun) -> str:
+    return f"{run.result.dataset}-{run.result.method}-{run.result.seed}"
+
+
+def _views(run: SavedRun, results: Path) -> Views | None:
+    result = run.result
+    return read_views(views_file(result_files(result.method, result.dataset, result.seed, results).metrics))
+
+
+def _pictures_that_fit(
+    runs: list[SavedRun], views: dict[str, Views | None], params: Params
+) -> dict[str, list[Picture]]:
+    """Anchor -> pictures, first seeds first, until the page is full."""
+    found: dict[str, list[Picture]] = {}
+    left = PICTURES
+    for seed in params.seeds:
+        for run in (run for run in runs if run.result.seed == seed):
+            span = params.corpus_of(run.result.dataset).label_range
+            pictures = run_figures(run, views[_anchor(run)], span)
+            left -= sum(len(picture.address) for picture in pictures)
+            if left < 0:
+                return found
+            found[_anchor(run)] = pictures
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- filling
+def _dataset_blocks(name: str, runs: list[SavedRun]) -> list[Block | PageBlock]:
+    summary = summarize(runs)[name]
+    by_method = {method: [run for run in runs if run.result.method == method] for method in summary}
+    table = results_table(summary, by_method, name, runs[0].result.floor)
+    own = [metric for metric in table.metrics if not metric.startswith(OOD)]
+    ood = [metric for metric in table.metrics if metric.startswith(OOD)]
+    blocks: list[Block | PageBlock] = [Heading(name, 2, name), *_warnings(name, runs), Lines([facts(runs)])]
+    blocks.append(metric_table(table, own, constant(runs)))
+    if ood:
+        blocks += [Heading("Out of distribution", 3), metric_table(table, ood, constant(runs))]
+    blocks.append(Lines([_legend(table, constant(runs))]))
+    said = [*table.remarks, *remarks(runs)]
+    return [*blocks, *([Lines(said, bullets=True)] if said else [])]
+
+
+def _warnings(name: str, runs: list[SavedRun]) -> list[Note]:
+    found = []
+    if name == SAMPLE:
+        found.append(
+            f"{MEANINGLESS}: the sample corpus is a handful of made clips that show that everything runs."
+        )
+    if len({run.result.feature_set for run in runs}) > 1:
+        found.append("The runs saw different features: the rows do not compare. Run `dvc repro evaluate`.")
+    return [Note("", title=line) for line in found]
+
+
+def _legend(table: ResultsTable, floor: str) -> str:
+    cells = [cell for row in table.rows.values() for cell in row.values()]
+    parts = [f"{floor} is a predictor that knows only the training labels."]
+    if any(cell.paper is not None for cell in cells):
+        parts.append(
+            "“paper” is what the method's paper prints of this corpus, with its own features and encoders."
+        )
+    parts.append(
+        f"Bold: better than the second best method at p < {ALPHA:g} (clips swapped between the methods, "
+        "Holm's correction over the metrics); † also as a statement on other seeds. Nothing bold: no best is "
+        "significant."
+    )
+    return " ".join(parts)
+
+
+def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None, first: bool) -> Details:
+    result = run.result
+    chief = ("accuracy", "f1_weighted") if result.class_names else ("mae", "corr")
+    numbers = " · ".join(f"{metric} {result.test[metric]:.3f}" for metric in chief)
+    notes = [] if views is None else list(views["notes"])
+    if views is None:
+        stage = f"inspect@{result.method}-{result.dataset}-{result.seed}"
+        notes.append(
+            "This run has no views: no maps, no view of the method, no worst clips. "
+            f"`dvc repro {stage}` makes them."
+        )
+    if pictures is None:
+        notes.append("No pictures: the page would be too large with those of all runs.")
+    blocks: list[Block | PageBlock] = [*map(Note, notes), Figures(pictures or [])]
+    if views is not None:
+        blocks += [Heading("The worst test clips", 4), _worst_table(views["worst"], result.class_names)]
+    summary = f"seed {result.seed} · epoch {result.epoch} of {len(run.curves)} · {numbers}"
+    return Details(summary, blocks, _anchor(run), first)
+
+
+def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> Table:
+    """The clips with the largest errors, as inspect found them."""
+
+    def shown(value: float) -> Cell:
+        return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)
+
+    error = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
+    rows = [
+        [
+            Cell(clip["clip_id"], clip["clip_id"]),
+            shown(clip["label"]),
+            shown(clip["prediction"]),
+            number_cell(clip["error"]),
+            Cell(clip["transcript"] or "–", clip["transcript"], words=True),
+        ]
+        for clip in worst
+    ]
+    return Table(["clip", "label", "prediction", Head("error", error), "transcript"], rows, sortable=True)

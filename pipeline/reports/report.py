@@ -1,0 +1,219 @@
+"""All runs side by side: tables, learning curves and predictions, for the names that params.yaml runs.
+
+Numbers are means and sample standard deviations (n - 1) over the seeds, of the test split.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MsaError
+from pipeline.evaluation.saved import SavedRun, read_runs
+from pipeline.params import Params
+from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
+from pipeline.reports.figures import draw_learning_curves, draw_predictions
+from pipeline.reports.tables import DIGITS, OOD, spread, summarize
+
+SAMPLE = "sample"  # the corpus that ships with the project
+MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
+SPLITS = ("valid", "test", "test_ood")
+
+
+def report(params: Params, results: Path, out: Path) -> str:
+    """Write the report; its Markdown is returned too, to be printed.
+
+    Parameters
+    ----------
+    results : folder with `<dataset>/<method>-<seed>.json`, `.predictions.parquet` and `.curves.tsv`
+    out : folder for report.md, summary.json, curves.tsv, predictions.csv, learning_curves.png and
+        predicted_vs_true.png (of classifications: confusion matrices); summary.json is
+        {dataset: {method: {metric: {mean, sd, n}}}}, where sd is null for a single seed
+
+    Raises
+    ------
+    MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
+    """
+    runs = read_runs(params, results)
+    for dataset in params.datasets_run:
+        _check_features([run for run in runs if run.result.dataset == dataset])
+
+    summary = summarize(runs)
+    text = as_markdown([*_report_blocks(runs, summary), *_fold_blocks(params, summary)], top=1)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(text, encoding="utf-8")
+    _write_curves(runs, out / "curves.tsv")
+    _write_predictions(runs, out / "predictions.csv")
+    draw_learning_curves(runs, out)
+    ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
+    draw_predictions(runs, ranges, out)
+    return text
+
+
+def _report_blocks(runs: list[SavedRun], summary: dict[str, Any]) -> list[Block]:
+    """One table a dataset; the last row is a predictor that knows only the training labels."""
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.result.seed for run in runs))
+    blocks: list[Block] = [
+        Heading("Results", 1),
+        _marked(
+            f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
+            "checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the cross-entropy "
+            "of a classification. `train median` always says the training labels' median, `train majority` "
+            "their most frequent class."
+        ),
+    ]
+    for dataset, methods in summary.items():
+        mine = [run for run in runs if run.result.dataset == dataset]
+        blocks.append(Heading(dataset))
+        if dataset == SAMPLE:
+            said = f"**{MEANINGLESS}**: the sample corpus is a handful of made clips that show that everything runs."
+            blocks.append(_marked(said))
+        blocks += [_marked(facts(mine, "`")), _own_table(mine, methods)]
+        if mine[0].result.test_ood:
+            count = mine[0].result.n["test_ood"]
+            metrics = [name for name in next(iter(methods.values())) if name.startswith(OOD)]
+            blocks += [
+                _marked(f"Out of distribution: {count} clips of `test_ood`."),
+                _table({name: name.removeprefix(OOD) for name in metrics}, methods),
+            ]
+        if said_of_runs := remarks(mine):
+            blocks.append(Lines(said_of_runs, bullets=True, marked=True))
+    return blocks
+
+
+def _own_table(runs: list[SavedRun], methods: dict[str, Any]) -> Table:
+    metrics = [name for name in next(iter(methods.values())) if not name.startswith(OOD)]
+    table = _table({name: name for name in metrics}, methods)
+    epochs = [
+        ", ".join(str(run.result.epoch) for run in runs if run.result.method == method) for method in methods
+    ]
+    floor = {name.removeprefix("test_"): value for name, value in runs[0].result.floor.items()}
+    cells = [f"{floor[name]:.{DIGITS}f}" if name in floor else "–" for name in metrics]
+    rows = [[*row, told] for row, told in zip(table.rows, epochs, strict=True)]
+    return Table([*table.head, "best epochs"], [*rows, [constant(runs), *cells, "–"]])
+
+
+def _table(metrics: dict[str, str], methods: dict[str, Any]) -> Table:
+    """Name in the summary -> name shown; a row a method."""
+    rows = [[method, *(_cell(scores[name]) for name in metrics)] for method, scores in methods.items()]
+    return Table(["method", *(shown.replace("_", " ") for shown in metrics.values())], rows)
+
+
+def cross_validations(params: Params) -> dict[str, list[str]]:
+    """Training sets that are folds of one cross-validation: {name of the whole: names of its sets}."""
+    groups: dict[str, list[str]] = {}
+    for name in params.datasets_run:
+        folds = params.assemble[name].protocol.folds
+        if folds is not None:
+            alike = params.assemble[name].model_dump(mode="json")
+            alike["protocol"]["folds"].pop("fold")
+            groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
+    return {f"{names[0]} to {names[-1]}": names for names in groups.values() if len(names) > 1}
+
+
+def _fold_blocks(params: Params, summary: dict[str, Any]) -> list[Block]:
+    """A table for each cross-validation: mean ± sample standard deviation over its folds."""
+    blocks: list[Block] = []
+    for whole, names in cross_validations(params).items():
+        folds = params.assemble[names[0]].protocol.folds
+        assert folds is not None
+        said = (
+            f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
+            "standard deviation over the folds, each the mean of its seeds."
+        )
+        metrics = [name for name in next(iter(summary[names[0]].values())) if not name.startswith(OOD)]
+        means = {
+            method: {m: spread([summary[name][method][m]["mean"] for name in names]) for m in metrics}
+            for method in summary[names[0]]
+        }
+        blocks += [Heading(f"{whole}, cross-validated"), _marked(said)]
+        blocks.append(_table({name: name for name in metrics}, means))
+    return blocks
+
+
+# -------------------------------------------------------------------------------------- what the page says too
+def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
+    """Features, clips and metric set of a dataset's runs; features of all of them where methods differ."""
+    encoders: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for modality, encoder in sorted(run.result.features.items()):
+            encoders.setdefault(modality, {})[f"{quote}{encoder}{quote}"] = None
+    features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
+    result = runs[0].result
+    sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
+    clips = ", ".join(f"{result.n[split]} {split}" for split in SPLITS if split in result.n)
+    return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
+
+
+def remarks(runs: Sequence[SavedRun]) -> list[str]:
+    """What evaluate remarked of each run."""
+    return [
+        f"{run.result.method}, seed {run.result.seed}, {split}: {line}"
+        for run in runs
+        for split, lines in run.result.remarks.items()
+        for line in lines
+    ]
+
+
+def constant(runs: Sequence[SavedRun]) -> str:
+    """The predictor that knows only the training labels."""
+    return "train majority" if runs[0].result.class_names else "train median"
+
+
+def _marked(text: str) -> Lines:
+    return Lines([text], marked=True)
+
+
+def _cell(found: dict[str, float | None]) -> str:
+    mean = f"{found['mean']:.{DIGITS}f}"
+    return mean if found["sd"] is None else f"{mean} ± {found['sd']:.{DIGITS}f}"
+
+
+def _check_features(runs: list[SavedRun]) -> None:
+    """Numbers of different features do not belong into one table."""
+    sets = {run.result.feature_set: run.result for run in runs}
+    if len(sets) > 1:
+        found = "; ".join(
+            f"{one.method}-{one.seed} saw {key[:12]} ({', '.join(one.features.values())})"
+            for key, one in sets.items()
+        )
+        raise MsaError(
+            f"the runs on {runs[0].result.dataset} saw different features: {found}; run `dvc repro evaluate`"
+        )
+
+
+# ------------------------------------------------------------------------------------------------- writing
+def _write_curves(runs: list[SavedRun], path: Path) -> None:
+    """Every epoch of every run; a column that a method has not is empty there."""
+    last = ["valid_loss", "lr"]
+    columns = dict.fromkeys(name for run in runs for name in run.curves[0] if name not in last)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file,
+            ["method", "dataset", "seed", *columns, *last],
+            delimiter="\t",
+            lineterminator="\n",
+            restval="",
+        )
+        writer.writeheader()
+        for run in runs:
+            key = {name: getattr(run.result, name) for name in ("method", "dataset", "seed")}
+            for row in run.curves:
+                writer.writerow({**key, **{name: f"{value:.6g}" for name, value in row.items()}})
+
+
+def _write_predictions(runs: list[SavedRun], path: Path) -> None:
+    """Of all test splits."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "dataset", "seed", "clip_id", "label", "prediction"])
+        for run in runs:
+            key = [run.result.method, run.result.dataset, run.result.seed]
+            for found in (run.tested, run.ood):
+                if found is not None:
+                    for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True):
+                        writer.writerow([*key, clip, f"{label:.6g}", f"{guess:.6g}"])

@@ -1,0 +1,226 @@
+"""The results of one dataset as a table: mean ± sd over seeds, the paper's figures, which best is no chance.
+
+A number stands out only where the method with the best mean differs significantly from the second: statistics
+of significance.py, Holm's correction over the dataset's metrics.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.comparison import compare_runs
+from pipeline.errors import MsaError
+from pipeline.evaluation.saved import SavedRun
+from pipeline.reports.blocks import Cell, Head, Table
+from pipeline.significance import RESAMPLES, SEED, Difference, corrected, lower_is_better
+from pipeline.tables import TABLES
+from pipeline.tables.rows import NO_SHARES, plain_name
+
+FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
+OOD = "ood_"  # before the names of metrics of a second test split
+DECIMALS = 6
+DIGITS = 3  # decimals
+MEANING = {  # of metrics; metrics.py defines them
+    "mae": "mean absolute error, in label units",
+    "corr": "Pearson's correlation",
+    "acc7": "share of clips whose rounded score, -3 to 3, is the label's",
+    "acc5": "share of clips in the label's class of five",
+    "acc3": "share of clips in the label's class of three",
+    "acc2": "share of clips on the label's side",
+    "f1": "F1 of two classes, weighted by true support",
+    "acc2_has0": "negative against non-negative, all clips",
+    "f1_has0": "F1, negative against non-negative, all clips",
+    "acc2_non0": "negative against positive, without labels of 0",
+    "f1_non0": "F1, negative against positive, without labels of 0",
+    "accuracy": "share of clips whose class is the label",
+    "f1_weighted": "mean F1 of the classes, weighted by true support",
+    "f1_macro": "plain mean F1 of the classes",
+}
+EMPTY = Cell("–")
+
+
+def summarize(runs: Sequence[SavedRun]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """{dataset: {method: {metric: {mean, sd, n}}}} over the seeds.
+
+    The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
+    split, of another distribution, its metrics with `ood_` before their names.
+    """
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for run in runs:
+        result = run.result
+        metrics = values.setdefault(result.dataset, {}).setdefault(result.method, {})
+        first = [n for n in (*FIRST, *(f"f1_{name}" for name in result.class_names)) if n in result.test]
+        for name in [*first, *sorted(n for n in result.test if n not in first)]:
+            metrics.setdefault(name, []).append(result.test[name])
+        chief = "accuracy" if result.class_names else "mae"
+        metrics.setdefault(f"valid_{chief}", []).append(result.valid[chief])
+        for name, value in result.test_ood.items():
+            metrics.setdefault(f"{OOD}{name}", []).append(value)
+    return {
+        dataset: {
+            method: {metric: spread(numbers) for metric, numbers in metrics.items()}
+            for method, metrics in methods.items()
+        }
+        for dataset, methods in values.items()
+    }
+
+
+def spread(numbers: Sequence[float]) -> dict[str, Any]:
+    """Mean, sample standard deviation (None of a single number), and how many numbers."""
+    sd = round(statistics.stdev(numbers), DECIMALS) if len(numbers) > 1 else None
+    return {"mean": round(statistics.fmean(numbers), DECIMALS), "sd": sd, "n": len(numbers)}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of a method.
+
+    Attributes
+    ----------
+    mean, sd : over the seeds; sd None for one seed
+    paper : the paper's figure in our unit, None where it has none of this dataset
+    best : significantly better than the second best, for these runs on other clips
+    best_of_other_runs : also as a statement on other seeds
+    """
+
+    mean: float
+    sd: float | None
+    paper: float | None = None
+    best: bool = False
+    best_of_other_runs: bool = False
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """A row a method.
+
+    Attributes
+    ----------
+    floor : metric -> what a predictor that knows only the training labels reaches
+    remarks : what was not tested, and why
+    """
+
+    metrics: list[str]
+    rows: dict[str, dict[str, Score]]
+    floor: dict[str, float]
+    remarks: list[str]
+
+
+def results_table(
+    summary: dict[str, dict[str, dict[str, Any]]],
+    runs: dict[str, list[SavedRun]],
+    dataset: str,
+    floor: dict[str, float],
+) -> ResultsTable:
+    """The table of a dataset.
+
+    Parameters
+    ----------
+    summary : method -> metric -> {mean, sd, n}, of `summarize`
+    runs : method -> its runs
+    floor : as evaluate wrote it: `test_mae` and the like
+    """
+    metrics = list(next(iter(summary.values())))
+    rows = {
+        method: {
+            metric: Score(found["mean"], found["sd"], paper_figures(method, dataset).get(metric))
+            for metric, found in scores.items()
+        }
+        for method, scores in summary.items()
+    }
+    tests, remarks = _tested(rows, runs, metrics)
+    for metric, (method, test) in tests.items():
+        if test.shown == "better":
+            best = replace(rows[method][metric], best=True, best_of_other_runs=test.shown_for_other_runs)
+            rows[method][metric] = best
+    floors = {_floor_metric(name): value for name, value in floor.items()}
+    return ResultsTable(metrics, rows, floors, remarks)
+
+
+def paper_figures(method: str, dataset: str) -> dict[str, float]:
+    """What the method's paper prints of its full model on the corpus of this name, shares in [0, 1]."""
+    for (of, _), table in TABLES.items():
+        for row in table.rows if of == method else ():
+            if row.overrides or row.without or row.blocked:
+                continue
+            for corpus, figures in row.paper.items():
+                if plain_name(corpus) == plain_name(dataset):
+                    return {m: v if m in NO_SHARES else round(v / 100, 6) for m, v in figures.items()}
+    return {}
+
+
+def _floor_metric(name: str) -> str:
+    return name.replace("test_ood_", OOD).removeprefix("test_")
+
+
+def _tested(
+    rows: dict[str, dict[str, Score]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
+) -> tuple[dict[str, tuple[str, Difference]], list[str]]:
+    """Metric -> the best method and its difference from the second, corrected; and what was not tested."""
+    chosen: dict[str, tuple[str, str]] = {}
+    for metric in metrics:
+        ranked = sorted(
+            (method for method in rows if metric in rows[method]),
+            key=lambda m, metric=metric: rows[m][metric].mean * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
+        )
+        if len(ranked) > 1:
+            chosen[metric] = (ranked[0], ranked[1])
+    known: dict[tuple[str, str], dict[str, Difference]] = {}
+    remarks = []
+    for best, second in dict.fromkeys(chosen.values()):
+        try:
+            entry = compare_runs(f"{best} and {second}", runs[second], runs[best], RESAMPLES, SEED)
+        except MsaError as error:
+            remarks.append(f"not tested: {error}")
+            continue
+        remarks += [f"statistics: {remark}" for remark in entry.remarks]
+        known[best, second] = {row.metric: row.test for row in entry.rows if row.test is not None}
+    tests = [
+        (metric, pair[0], known[pair][metric])
+        for metric, pair in chosen.items()
+        if metric in known.get(pair, {})
+    ]
+    found = corrected([test for *_, test in tests]) if tests else []
+    return {metric: (method, test) for (metric, method, _), test in zip(tests, found, strict=True)}, [
+        *dict.fromkeys(remarks)
+    ]
+
+
+# ----------------------------------------------------------------------------------------------- for a page
+def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str) -> Table:
+    """These metrics of all methods; the last row is the predictor that knows the training labels alone."""
+    rows = [
+        [Cell(method, method), *(_cell(row[m]) if m in row else EMPTY for m in metrics)]
+        for method, row in table.rows.items()
+    ]
+    floors = [table.floor.get(metric) for metric in metrics]
+    rows.append([Cell(constant, constant), *(EMPTY if v is None else number_cell(v) for v in floors)])
+    return Table([Head("method"), *map(_head, metrics)], rows, sortable=True)
+
+
+def number_cell(value: float) -> Cell:
+    """A number alone."""
+    return Cell(f"{value:.{DIGITS}f}", f"{value:.6g}")
+
+
+def _cell(score: Score) -> Cell:
+    return Cell(
+        f"{score.mean:.{DIGITS}f}",
+        f"{score.mean:.6g}",
+        score.best,
+        "†" if score.best_of_other_runs else "",
+        "" if score.sd is None else f"± {score.sd:.{DIGITS}f}",
+        "" if score.paper is None else f"{score.paper:.{DIGITS}f}",
+    )
+
+
+def _head(metric: str) -> Head:
+    plain = metric.removeprefix(OOD)
+    meaning = MEANING.get(plain.removeprefix("valid_"), "F1 of this class against all others")
+    where = "validation split: " if plain.startswith("valid_") else ""
+    lower = lower_is_better(metric)
+    side = "lower is better" if lower else "higher is better"
+    return Head(f"{plain.replace('_', ' ')} {'↓' if lower else '↑'}", f"{where}{meaning}; {side}")
