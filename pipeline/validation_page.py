@@ -52,18 +52,18 @@ def _blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBloc
     if found.summaries:
         yield Heading("Splits and labels")
         yield split_table(found.summaries, found.corpus)
-        yield Figures([*_split_pictures(found, limits)])
+        yield Figures([*_split_pictures(found, limits)], large=True)
     if found.conflicts is not None and found.conflicts.clips:
         yield Heading("Where the modalities disagree")
         yield Lines(conflict_lines(found.conflicts, bool(found.corpus.classes)))
         yield conflict_table(found.conflicts)
         by_modality = figures.modality_picture(found.conflicts, sides(found.corpus))
-        yield Figures([figures.conflict_picture(found.conflicts), by_modality])
+        yield Figures([figures.conflict_picture(found.conflicts), by_modality], large=True)
     if found.stores:
         yield Heading("Features")
         yield store_table(found)
         yield Lines(maker_lines(found), bullets=True)
-        yield Figures([figures.feature_picture(found.stores)])
+        yield Figures([figures.feature_picture(found.stores)], large=True)
 
 
 def _split_pictures(found: Validation, limits: MediaLimits) -> Iterator[Picture]:

@@ -1,1 +1,1 @@
-"""Trained runs scored: metrics, statistics of differences, comparisons, views of methods, the papers' tables."""
+"""Runs scored: metrics, statistics of differences, comparisons, views of methods, the papers' tables."""

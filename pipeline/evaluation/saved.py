@@ -79,7 +79,7 @@ class SavedRun:
     """One run: where its result lies, in which revision, what it says, its predictions if they were saved.
 
     `content` is the bytes of both files: equal content was not made anew, or came out the same. `ood` are the
-    predictions for the second test split, where there is one, `curves` a row an epoch, where they were asked for.
+    predictions for the second test split, where there is one; `curves` a row an epoch, of `read_runs` alone.
     """
 
     path: str

@@ -139,9 +139,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures beside each other, as many as the screen has room for."""
+    """Pictures beside each other, as many as the screen has room for; fewer where they are `large`."""
 
     pictures: Sequence[Picture]
+    large: bool = False
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[Lin
 
     Parameters
     ----------
-    contents : lines of links to anchors, shown below the first block
+    contents : lines of links to anchors, shown below the second block
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

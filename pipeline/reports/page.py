@@ -29,7 +29,7 @@ from pipeline.reports.blocks import (
     Table,
     as_html,
 )
-from pipeline.reports.report import MEANINGLESS, SAMPLE, constant, facts, remarks
+from pipeline.reports.report import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.run_figures import run_figures
 from pipeline.reports.tables import OOD, ResultsTable, metric_table, number_cell, results_table, summarize
 from pipeline.significance import ALPHA
@@ -38,8 +38,8 @@ LIMIT = 5_000_000  # bytes of the page
 PICTURES = 4_300_000  # of these, bytes of pictures
 READING = (
     "Loss terms are drawn as they are; what training adds up is each times its weight.",
-    "A t-SNE keeps neighbours together. Its axes have no unit, and distances between groups mean little. Full "
-    "markers are shared (or invariant) representations, hollow ones private (or spurious).",
+    "A t-SNE keeps neighbours together. Its axes have no unit, and distances between groups mean little. "
+    "Full markers are shared (or invariant) representations, hollow ones private (or spurious).",
     "Errors by range stand beside the number of clips: few clips make a range's bar unreliable.",
     "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
     "of a class.",
@@ -144,9 +144,7 @@ def _dataset_blocks(name: str, runs: list[SavedRun]) -> list[Block | PageBlock]:
 def _warnings(name: str, runs: list[SavedRun]) -> list[Note]:
     found = []
     if name == SAMPLE:
-        found.append(
-            f"{MEANINGLESS}: the sample corpus is a handful of made clips that show that everything runs."
-        )
+        found.append(f"{MEANINGLESS}: {WHY_MEANINGLESS}.")
     if len({run.result.feature_set for run in runs}) > 1:
         found.append("The runs saw different features: the rows do not compare. Run `dvc repro evaluate`.")
     return [Note("", title=line) for line in found]

@@ -20,6 +20,7 @@ from pipeline.reports.tables import DIGITS, OOD, spread, summarize
 
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
+WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
 SPLITS = ("valid", "test", "test_ood")
 
 
@@ -61,8 +62,8 @@ def _report_blocks(runs: list[SavedRun], summary: dict[str, Any]) -> list[Block]
         Heading("Results", 1),
         _marked(
             f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
-            "checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the cross-entropy "
-            "of a classification. `train median` always says the training labels' median, `train majority` "
+            "checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
+            "cross-entropy of a classification. `train median` always says the training labels' median, `train majority` "
             "their most frequent class."
         ),
     ]
@@ -70,8 +71,7 @@ def _report_blocks(runs: list[SavedRun], summary: dict[str, Any]) -> list[Block]
         mine = [run for run in runs if run.result.dataset == dataset]
         blocks.append(Heading(dataset))
         if dataset == SAMPLE:
-            said = f"**{MEANINGLESS}**: the sample corpus is a handful of made clips that show that everything runs."
-            blocks.append(_marked(said))
+            blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))
         blocks += [_marked(facts(mine, "`")), _own_table(mine, methods)]
         if mine[0].result.test_ood:
             count = mine[0].result.n["test_ood"]
@@ -135,7 +135,7 @@ def _fold_blocks(params: Params, summary: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-# -------------------------------------------------------------------------------------- what the page says too
+# ----------------------------------------------------------------------------------- what the page says too
 def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
     """Features, clips and metric set of a dataset's runs; features of all of them where methods differ."""
     encoders: dict[str, dict[str, None]] = {}
