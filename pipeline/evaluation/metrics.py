@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
 
 CLASSIFICATION = "cls"  # its name as a metric set
 CONSTANT = 1e-12  # variance relative to the mean square, below which values count as equal

@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.curves import read_table
-from pipeline.errors import FormatError, MsaError
-from pipeline.explain import unknown
-from pipeline.layout import result_files
-from pipeline.params import Params
-from pipeline.revisions import Revision, Workspace
+from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.git import Revision, Workspace
+from pipeline.core.paths import result_files
+from pipeline.params.explain import unknown
+from pipeline.params.params import Params
+from pipeline.training.loop.curves import read_table
 
 RESULTS = "results"
 TEST, TEST_OOD = "test", "test_ood"  # the second, out of distribution, is of some sets

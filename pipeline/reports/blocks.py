@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

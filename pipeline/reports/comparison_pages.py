@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.compare import Comparison, ParamChange
-from pipeline.comparison import Entry, Row, Spread
+from pipeline.core.git import Revision
+from pipeline.evaluation.compare import Comparison, ParamChange
+from pipeline.evaluation.comparison import Entry, Row, Spread
+from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
 from pipeline.reports.blocks import Block, Heading, Lines, Table
-from pipeline.revisions import Revision
-from pipeline.significance import ALPHA, LEVEL, lower_is_better
 
 SHORT = 10  # characters of a commit's hash
 LONGEST_VALUE = 60  # characters of a param's value

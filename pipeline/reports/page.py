@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
+from pipeline.core.paths import result_files
 from pipeline.evaluation.saved import SavedRun, read_runs, read_views, views_file
-from pipeline.layout import result_files
-from pipeline.params import Params
+from pipeline.evaluation.significance import ALPHA
+from pipeline.params.params import Params
 from pipeline.reports.blocks import (
     Block,
     Cell,
@@ -32,7 +33,6 @@ from pipeline.reports.blocks import (
 from pipeline.reports.report import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.run_figures import run_figures
 from pipeline.reports.tables import OOD, ResultsTable, metric_table, number_cell, results_table, summarize
-from pipeline.significance import ALPHA
 
 LIMIT = 5_000_000  # bytes of the page
 PICTURES = 4_300_000  # of these, bytes of pictures

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from pipeline.ablation import Outcome, as_yaml, for_dataset, what_lacks
-from pipeline.params import NONE, Params
+from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
+from pipeline.evaluation.tables.run import Outcome, as_yaml, for_dataset, what_lacks
+from pipeline.params.params import NONE, Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
-from pipeline.tables.rows import NO_SHARES, PaperTable, plain_name
 
 REPORTS = Path("reports/tables")
 METRICS = (  # columns, in this order

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
 from pipeline.evaluation.saved import SavedRun, read_runs
-from pipeline.params import Params
+from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.figures import draw_learning_curves, draw_predictions
 from pipeline.reports.tables import DIGITS, OOD, spread, summarize

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.comparison import compare_runs
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
+from pipeline.evaluation.comparison import compare_runs
 from pipeline.evaluation.saved import SavedRun
+from pipeline.evaluation.significance import RESAMPLES, SEED, Difference, corrected, lower_is_better
+from pipeline.evaluation.tables import TABLES
+from pipeline.evaluation.tables.rows import NO_SHARES, plain_name
 from pipeline.reports.blocks import Cell, Head, Table
-from pipeline.significance import RESAMPLES, SEED, Difference, corrected, lower_is_better
-from pipeline.tables import TABLES
-from pipeline.tables.rows import NO_SHARES, plain_name
 
 FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
 OOD = "ood_"  # before the names of metrics of a second test split
