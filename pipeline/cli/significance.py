@@ -54,7 +54,7 @@ def significance(
     """
     from pipeline.evaluation.comparison import compare_sets
     from pipeline.reports import blocks as page
-    from pipeline.reports import comparison_pages as pages
+    from pipeline.reports import comparison as pages
 
     form = page.chosen_form(markdown, as_json, as_html)
     entry, family = compare_sets(runs, against, resamples, seed)

@@ -1,1 +1,1 @@
-"""Runs scored: metrics, statistics of differences, comparisons, views of methods, the papers' tables."""
+"""Metrics, scoring, views of methods, robustness, significance, comparison, the papers' tables."""

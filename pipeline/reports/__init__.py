@@ -1,1 +1,1 @@
-"""What people read: pages, tables and pictures of results and comparisons."""
+"""Pages, tables and pictures of results."""

@@ -63,8 +63,8 @@ def _report_blocks(runs: list[SavedRun], summary: dict[str, Any]) -> list[Block]
         _marked(
             f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
             "checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
-            "cross-entropy of a classification. `train median` always says the training labels' median, `train majority` "
-            "their most frequent class."
+            "cross-entropy of a classification. `train median` always says the training labels' median, "
+            "`train majority` their most frequent class."
         ),
     ]
     for dataset, methods in summary.items():
