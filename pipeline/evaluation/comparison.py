@@ -33,7 +33,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One metric; a side that has not recorded it is None. `test` is None where there were no statistics."""
 
     metric: str
@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodComparison:
     """One method on one dataset.
 
     Attributes
@@ -67,7 +67,7 @@ class Entry:
     methods: list[str]
     seeds_a: list[int]
     seeds_b: list[int]
-    rows: list[Row]
+    rows: list[MetricRow]
     clips: int = 0
     left_out: int = 0
     paired: bool | None = None
@@ -77,7 +77,7 @@ class Entry:
 
 def compare_runs(
     title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], resamples: int, seed: int, test: bool = True
-) -> Entry:
+) -> MethodComparison:
     """What differs between two sets of runs of one dataset; p values are not yet corrected.
 
     Parameters
@@ -90,12 +90,12 @@ def compare_runs(
     MsaError : a clip's label is not the same in all runs, or no clip is in all of them
     """
     rows = [
-        Row(name, _spread(a, name), _spread(b, name))
+        MetricRow(name, _spread(a, name), _spread(b, name))
         for name in dict.fromkeys(name for run in (*a, *b) for name in _recorded(run))
     ]
     results = [run.result for run in (*a, *b)]
     methods = sorted({result.method for result in results})
-    entry = Entry(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
+    entry = MethodComparison(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
     if not a or not b:
         return entry
     if [run.content for run in a] == [run.content for run in b]:
@@ -123,7 +123,7 @@ def compare_runs(
     return replace(entry, rows=rows, clips=found.clips, left_out=found.left_out, paired=found.paired)
 
 
-def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
+def correct(entries: Iterable[MethodComparison]) -> tuple[list[MethodComparison], int]:
     """The entries with Holm's correction over the tests of all of them, and the number of tests."""
     entries = list(entries)
     found = iter(corrected([row.test for entry in entries for row in entry.rows if row.test is not None]))
@@ -139,7 +139,7 @@ def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
 
 def compare_sets(
     runs: Sequence[str], against: Sequence[str], resamples: int, seed: int, folder: Path = Path()
-) -> tuple[Entry, int]:
+) -> tuple[MethodComparison, int]:
     """The runs (B) less those that they are compared with (A), and the number of tests.
 
     Raises
@@ -222,7 +222,7 @@ def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
     return f"{without[0]} has no predictions beside it" if without else ""
 
 
-def _definition_remarks(rows: list[Row], tests: dict[str, Difference]) -> list[str]:
+def _definition_remarks(rows: list[MetricRow], tests: dict[str, Difference]) -> list[str]:
     """Recorded metrics are checked against the predictions: an older revision may define them otherwise."""
     strange = [
         row.metric
@@ -240,8 +240,8 @@ def _definition_remarks(rows: list[Row], tests: dict[str, Difference]) -> list[s
 
 # --------------------------------------------------------------------------------------------------- clips
 @dataclass(frozen=True)
-class _Statistics:
-    """What the predictions for one test split say; attributes as those of `Entry`."""
+class _SplitStatistics:
+    """What the predictions for one test split say; attributes as those of `MethodComparison`."""
 
     tests: dict[str, Difference]
     remarks: list[str]
@@ -252,7 +252,7 @@ class _Statistics:
 
 def _statistics(
     title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str, resamples: int, seed: int
-) -> _Statistics:
+) -> _SplitStatistics:
     clips, sides = _sides(title, a, b, split)
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
     rows = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
@@ -264,7 +264,7 @@ def _statistics(
         )
     if clips < FEW_CLIPS:
         remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
-    return _Statistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
+    return _SplitStatistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
 
 
 def _of(run: SavedRun, split: str) -> Predictions:

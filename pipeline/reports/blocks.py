@@ -101,7 +101,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Note:
+class Callout:
     """A remark that stands out, with rows that are listed below it.
 
     Attributes
@@ -164,7 +164,7 @@ class Link:
 
 
 Block = Heading | Lines | Table
-PageBlock = Note | Figures | Details  # of pages of HTML alone
+PageBlock = Callout | Figures | Details  # of pages of HTML alone
 
 
 def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:

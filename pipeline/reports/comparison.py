@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.git import Revision
 from pipeline.evaluation.compare import Comparison, ParamChange
-from pipeline.evaluation.comparison import Entry, Row, Spread
+from pipeline.evaluation.comparison import MethodComparison, MetricRow, Spread
 from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
 from pipeline.reports.blocks import Block, Heading, Lines, Table
 
@@ -61,7 +61,7 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
     return [*blocks, *method_blocks(comparison.resamples, comparison.seed, comparison.family)]
 
 
-def entry_blocks(entry: Entry, level: int = 2) -> list[Block]:
+def entry_blocks(entry: MethodComparison, level: int = 2) -> list[Block]:
     """One method on one dataset."""
     blocks: list[Block] = [Heading(entry.title, level), Lines([_runs(entry)])]
     tested = any(row.test is not None for row in entry.rows)
@@ -132,12 +132,12 @@ def _reach(change: ParamChange) -> str:
     return ", ".join(change.reaches[:ALTERNATIVES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _unchanged(entry: Entry) -> str:
+def _unchanged(entry: MethodComparison) -> str:
     remarks = "".join(f" ({remark})" for remark in entry.remarks)
     return f"{entry.title}, seeds {_numbers(entry.seeds_a)}{remarks}"
 
 
-def _runs(entry: Entry) -> str:
+def _runs(entry: MethodComparison) -> str:
     if entry.seeds_a == entry.seeds_b:
         said = f"Seeds {_numbers(entry.seeds_a)}"
     else:
@@ -152,7 +152,7 @@ def _numbers(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _cells(row: Row, tested: bool) -> list[str]:
+def _cells(row: MetricRow, tested: bool) -> list[str]:
     arrow = " ↓" if lower_is_better(row.metric) else " ↑"
     difference = row.difference
     cells = [
@@ -221,7 +221,7 @@ def statistics_facts(resamples: int, seed: int, family: int) -> dict[str, Any]:
     }
 
 
-def entry_facts(entry: Entry) -> dict[str, Any]:
+def entry_facts(entry: MethodComparison) -> dict[str, Any]:
     """An entry for programs."""
     found = dataclasses.asdict(entry)
     for row, plain in zip(entry.rows, found["rows"], strict=True):

@@ -17,6 +17,7 @@ from pipeline.evaluation.significance import ALPHA
 from pipeline.params.params import Params
 from pipeline.reports.blocks import (
     Block,
+    Callout,
     Cell,
     Details,
     Figures,
@@ -24,7 +25,6 @@ from pipeline.reports.blocks import (
     Heading,
     Lines,
     Link,
-    Note,
     PageBlock,
     Picture,
     Table,
@@ -141,13 +141,13 @@ def _dataset_blocks(name: str, runs: list[SavedRun]) -> list[Block | PageBlock]:
     return [*blocks, *([Lines(said, bullets=True)] if said else [])]
 
 
-def _warnings(name: str, runs: list[SavedRun]) -> list[Note]:
+def _warnings(name: str, runs: list[SavedRun]) -> list[Callout]:
     found = []
     if name == SAMPLE:
         found.append(f"{MEANINGLESS}: {WHY_MEANINGLESS}.")
     if len({run.result.feature_set for run in runs}) > 1:
         found.append("The runs saw different features: the rows do not compare. Run `dvc repro evaluate`.")
-    return [Note("", title=line) for line in found]
+    return [Callout("", title=line) for line in found]
 
 
 def _legend(table: ResultsTable, floor: str) -> str:
@@ -178,7 +178,7 @@ def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None,
         )
     if pictures is None:
         notes.append("No pictures: the page would be too large with those of all runs.")
-    blocks: list[Block | PageBlock] = [*map(Note, notes), Figures(pictures or [])]
+    blocks: list[Block | PageBlock] = [*map(Callout, notes), Figures(pictures or [])]
     if views is not None:
         blocks += [Heading("The worst test clips", 4), _worst_table(views["worst"], result.class_names)]
     summary = f"seed {result.seed} · epoch {result.epoch} of {len(run.curves)} · {numbers}"

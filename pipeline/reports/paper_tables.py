@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
-from pipeline.evaluation.tables.run import Outcome, as_yaml, for_dataset, what_lacks
+from pipeline.evaluation.tables.run import RowOutcome, as_yaml, for_dataset, what_lacks
 from pipeline.params.params import NONE, Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 
@@ -47,7 +47,7 @@ def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
 
 
 def markdown(
-    table: PaperTable, dataset: str, seeds: list[int], outcomes: list[Outcome], params: Params
+    table: PaperTable, dataset: str, seeds: list[int], outcomes: list[RowOutcome], params: Params
 ) -> str:
     """Our numbers beside the paper's, as Markdown; the same text for the same numbers."""
     metric_set = params.training_set(dataset).metrics
@@ -118,7 +118,7 @@ def _theirs(table: PaperTable, corpus: str, metric: str) -> list[str]:
     return ["–" if number is None else f"{number:.{decimals}f}" for number in numbers]
 
 
-def _ours(outcome: Outcome, metric: str) -> str:
+def _ours(outcome: RowOutcome, metric: str) -> str:
     if not outcome.scores:
         return "–"
     share, decimals = (1, 3) if metric in NO_SHARES else (100, 2)

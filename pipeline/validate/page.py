@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import MediaLimits
-from pipeline.reports.blocks import Block, Figures, Heading, Lines, Note, PageBlock, Picture, as_html
+from pipeline.reports.blocks import Block, Callout, Figures, Heading, Lines, PageBlock, Picture, as_html
 from pipeline.validate import figures
 from pipeline.validate.labels import sides
 from pipeline.validate.report import (
@@ -46,7 +46,7 @@ def page(found: Validation, limits: MediaLimits) -> str:
 
 def _blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBlock]:
     yield Heading(found.what, 1)
-    yield Note("", title=verdict(found.findings))
+    yield Callout("", title=verdict(found.findings))
     yield Heading("Findings")
     yield from map(_note, untold(found.findings))
     if found.summaries:
@@ -75,8 +75,8 @@ def _split_pictures(found: Validation, limits: MediaLimits) -> Iterator[Picture]
         yield figures.duration_picture(found.seconds, limits.max_seconds)
 
 
-def _note(finding: Finding) -> Note:
+def _note(finding: Finding) -> Callout:
     """All rows behind a line that opens them; a few are open from the start."""
     count = len(finding.rows)
     rows = [*finding.rows[:MOST_ROWS], *([f"and {count - MOST_ROWS} more"] if count > MOST_ROWS else [])]
-    return Note(finding.message, finding.check, finding.level, rows, count, count <= EXAMPLES)
+    return Callout(finding.message, finding.check, finding.level, rows, count, count <= EXAMPLES)

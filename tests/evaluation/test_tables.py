@@ -21,7 +21,7 @@ from pipeline.core.errors import MsaError, ParamsError
 from pipeline.evaluation.metrics import METRIC_SETS, cls
 from pipeline.evaluation.tables import TABLES, PaperTable, Row, run
 from pipeline.evaluation.tables.run import (
-    Outcome,
+    RowOutcome,
     experiment_name,
     find_table,
     for_dataset,
@@ -190,9 +190,9 @@ def test_metric_sets_have_the_columns() -> None:
     assert METRICS_OF["cls"] <= set(cls(np.array([0, 1]), np.array([0, 1]), ["a", "b"]))
 
 
-def outcomes_of(table: PaperTable, dataset: str, params: Params) -> list[Outcome]:
+def outcomes_of(table: PaperTable, dataset: str, params: Params) -> list[RowOutcome]:
     scores = [dict.fromkeys(METRICS, 0.5 + 0.01 * seed) for seed in (0, 2)]
-    return [Outcome(row, tuple(scores)) for row in for_dataset(table, dataset, params)]
+    return [RowOutcome(row, tuple(scores)) for row in for_dataset(table, dataset, params)]
 
 
 def test_our_numbers_stand_beside_the_paper() -> None:
@@ -204,7 +204,7 @@ def test_our_numbers_stand_beside_the_paper() -> None:
     assert line.startswith(
         "| ω + L_con + L_ml         | 0.510 ± 0.014 |       0.444 | 0.510 ± 0.014 |        0.604"
     )
-    assert "| 51.00 ± 1.41 | 78.8 " in line
+    assert "| 51.00 ± 1.41 |         78.8 | " in line
     assert text == markdown(table, "d", [1, 2], outcomes_of(table, "d", params), params)
 
 
@@ -236,8 +236,8 @@ def test_khar_compares_with_the_corpus_of_the_same_metrics() -> None:
 def test_a_failed_row_and_one_seed() -> None:
     table, params = TABLES["cmir", "constraints"], small_params()
     rows = for_dataset(table, "d", params)
-    outcomes = [Outcome(rows[0], ({"mae": 1.0, **dict.fromkeys(METRICS, 0.25)},))]
-    outcomes += [Outcome(row, reason="failed: no such | thing") for row in rows[1:]]
+    outcomes = [RowOutcome(rows[0], ({"mae": 1.0, **dict.fromkeys(METRICS, 0.25)},))]
+    outcomes += [RowOutcome(row, reason="failed: no such | thing") for row in rows[1:]]
     text = markdown(table, "d", [7], outcomes, params)
     assert "±" not in text and "the seed 7" in text and "Paper:" not in text
     assert "- w/o invariance: failed: no such | thing" in text

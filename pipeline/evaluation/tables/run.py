@@ -38,7 +38,7 @@ TEMPORARY = re.compile(r"\S*/\.dvc/tmp/exps/standalone/[^/\s]+/")  # folder of a
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RowOutcome:
     """What became of a row: the test metrics of each seed, or the reason why there are none."""
 
     row: Row
@@ -133,7 +133,7 @@ def run_table(
     seeds: list[int],
     params: Params,
     say: Callable[[str], None] = lambda line: None,
-) -> list[Outcome]:
+) -> list[RowOutcome]:
     """Train and evaluate every row; one that fails says why, and the others go on.
 
     Parameters
@@ -155,7 +155,7 @@ def run_table(
     outcomes = []
     for number, row in enumerate(rows, start=1):
         if row.blocked:
-            outcomes.append(Outcome(row, reason=f"not run: {row.blocked}"))
+            outcomes.append(RowOutcome(row, reason=f"not run: {row.blocked}"))
             continue
         name = experiment_name(table, row, dataset)
         say(f"{number}/{len(rows)} {row.label} (follow it in {LOGS / name}.log)")
@@ -217,7 +217,7 @@ def _locked_stages() -> set[str]:
     return set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
 
 
-def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> Outcome:
+def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> RowOutcome:
     method = table.method
     overrides = {
         "models_run": f"[{method}]",
@@ -237,15 +237,15 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
         if not _git("show-ref", "--verify", "--quiet", reference).returncode:  # of an earlier run
             _dvc(["exp", "remove", name], file)
         if _dvc(command, file):
-            return Outcome(row, reason=f"failed: {_last_error(log)}")
+            return RowOutcome(row, reason=f"failed: {_last_error(log)}")
     scores = []
     for seed in seeds:
         path = layout.result_files(method, dataset, seed).metrics
         found = _git("show", f"{reference}:./{path.as_posix()}")
         if found.returncode:
-            return Outcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
+            return RowOutcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
         scores.append(json.loads(found.stdout)["test"])
-    return Outcome(row, tuple(scores))
+    return RowOutcome(row, tuple(scores))
 
 
 def as_yaml(value: object) -> str:
