@@ -142,11 +142,8 @@ def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
         figure.supxlabel("epoch (dot: the chosen one)", fontsize="small")
         last = curves[epoch - 1]
         said = ", ".join(f"{name} {last[name]:.3g}" for name in shown)
-        return _drawn(
-            figure,
-            "Loss terms" if terms else "Losses",
-            f"Learning curves over {len(curves)} epochs; at epoch {epoch}: {said}.",
-        )
+        said = f"Learning curves over {len(curves)} epochs; at epoch {epoch}: {said}."
+        return _drawn(figure, "Loss terms" if terms else "Losses", said)
 
 
 def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch: int) -> Picture | None:
@@ -172,13 +169,8 @@ def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch
             panel.ticklabel_format(useOffset=False)
             _never_flat(panel)
             if len(names) > 1:
-                panel.legend(
-                    loc="upper left",
-                    bbox_to_anchor=(1, 1.05),
-                    frameon=False,
-                    fontsize="x-small",
-                    handlelength=3,
-                )
+                beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1.05), "handlelength": 3}
+                panel.legend(frameon=False, fontsize="x-small", **beside)
         panels[-1].set_xlabel("epoch (dotted: the chosen one)", fontsize="small")
         said = "; ".join(
             f"{name} {curves[epoch - 1][name]:.3g}" for names in groups.values() for name in names
@@ -215,12 +207,8 @@ def draw_scatter(label: np.ndarray, prediction: np.ndarray, span: tuple[float, f
         panel.set(xlim=limits, ylim=limits, aspect="equal", ylabel="prediction (label units)")
         panel.set_xlabel(f"label ({span[0]:g} to {span[1]:g})")
         panel.legend(frameon=False, fontsize="small")
-        mean = np.abs(prediction - label).mean()
-        return _drawn(
-            figure,
-            "Predicted against true",
-            f"Predicted against true scores of {len(label)} test clips; mean absolute error {mean:.3f}.",
-        )
+        said = f"{len(label)} test clips; mean absolute error {np.abs(prediction - label).mean():.3f}"
+        return _drawn(figure, "Predicted against true", f"Predicted against true scores of {said}.")
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Picture:
@@ -302,52 +290,39 @@ def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Pic
     """
     part, label = np.array(drawn["part"]), np.array(drawn["label"])
     places = np.stack([drawn["x"], drawn["y"]], axis=1)
-    named = by == "sentiment" and bool(classes)
     with _figure(HEIGHT + 0.6) as figure:
         panel = figure.subplots()
+
+        def points(mine: np.ndarray, sign: int, full: bool, name: str | None, colours: Any = None) -> None:
+            edges = COLOURS[sign % len(COLOURS)] if colours is None else colours
+            panel.scatter(
+                places[mine, 0],
+                places[mine, 1],
+                s=26 if len(part) < 400 else 9,
+                marker=MARKERS[sign % len(MARKERS)],
+                edgecolors=edges,
+                facecolors=edges if full else "none",
+                linewidths=1.2,
+                label=name,
+            )
+
         shades = _shades(figure, panel, label) if by == "sentiment" and not classes else None
         for number, entry in enumerate(drawn["parts"]):
-            mine = part == number
-            if named:
+            mine, sign, full = part == number, STYLE_OF[entry["modality"]], entry["shared"]
+            if shades is not None:
+                points(mine, sign, full, None, shades(label[mine]))
+                points(np.zeros_like(mine), sign, full, entry["name"], "0.3")  # for the legend
+            elif by == "sentiment":
                 for index, name in enumerate(classes):
-                    chosen = places[mine & (label == index)]
-                    _points(panel, chosen, index, entry["shared"], name if number == 0 else None, len(part))
-                continue
-            look, full, name = STYLE_OF[entry["modality"]], entry["shared"], entry["name"]
-            if shades is None:
-                _points(panel, places[mine], look, full, name, len(part))
+                    points(mine & (label == index), index, full, name if number == 0 else None)
             else:
-                _points(panel, places[mine], look, full, None, len(part), shades(label[mine]))
-                _points(panel, places[:0], look, full, name, len(part), "0.3")  # for the legend
+                points(mine, sign, full, entry["name"])
         panel.set(xticks=[], yticks=[], aspect="equal")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
         names = ", ".join(entry["name"] for entry in drawn["parts"])
         title = f"t-SNE of {drawn['title']}"
         said = f"{title}: {len(part)} points of {names}, coloured by {by}."
         return _drawn(figure, f"{title}, by {by}", said)
-
-
-def _points(
-    panel: Axes,
-    places: np.ndarray,
-    look: int,
-    full: bool,
-    name: str | None,
-    among: int,
-    colours: np.ndarray | str | None = None,
-) -> None:
-    """Markers of one look, in its colour, in one given colour, or in a colour each."""
-    edges: Any = COLOURS[look % len(COLOURS)] if colours is None else colours
-    panel.scatter(
-        places[:, 0],
-        places[:, 1],
-        s=26 if among < 400 else 9,
-        marker=MARKERS[look % len(MARKERS)],
-        edgecolors=edges,
-        facecolors=edges if full else "none",
-        linewidths=1.2,
-        label=name,
-    )
 
 
 def _shades(figure: Figure, panel: Axes, label: np.ndarray) -> Any:
