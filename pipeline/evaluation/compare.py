@@ -41,7 +41,7 @@ class ParamChange:
 
 @dataclass(frozen=True)
 class CodeChange:
-    """A file or folder of code that results were made with; `methods` are those whose results changed code."""
+    """Code that results were made with, a file or folder; `methods` are those for which it changed."""
 
     path: str
     state: str
@@ -244,9 +244,8 @@ def _reached(key: str, resolved: dict[tuple[str, str], list[str]]) -> list[str] 
 def _code_changes(a: Revision, b: Revision, methods: list[str]) -> list[CodeChange]:
     """Code with which the results of these methods were made, where it differs, or one side alone has it."""
     old, new = _code(a), _code(b)
-    on_both = {
-        method for method in methods if all(any(method in u for u in side.values()) for side in (old, new))
-    }
+    known_a, known_b = ({method for uses in side.values() for method in uses} for side in (old, new))
+    on_both = known_a & known_b & set(methods)
     changes = []
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path, {}), new.get(path, {})

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from made import workspace as workspace_module
 from made.workspace import FEATURES, Workspace, make_workspace
 
 pytestmark = pytest.mark.benchmark
