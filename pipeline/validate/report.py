@@ -1,4 +1,4 @@
-"""What a validation says: the blocks of its page (page.py) for a terminal, and its facts for programs."""
+"""What a validation says: the blocks of its page (blocks.py) for a terminal, and its facts for programs."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ PLUMBING = {
     "pipeline/core/git.py",
     "pipeline/training/runs.py",
     "pipeline/evaluation/saved.py",
+    "pipeline/evaluation/views_file.py",
     "pipeline/params/search.py",
     "pipeline/params/section.py",
     "pipeline/store/shard.py",
@@ -141,9 +142,15 @@ DECLARED = {
     "page": {
         "pipeline/evaluation/comparison.py",
         "pipeline/reports/figures.py",
+        "pipeline/evaluation/metric_sums.py",
         "pipeline/evaluation/metrics.py",
         "pipeline/reports/page.py",
+        "pipeline/reports/page_figures.py",
+        "pipeline/reports/page_runs.py",
+        "pipeline/reports/page_tables.py",
+        "pipeline/reports/page_template.py",
         "pipeline/reports/report.py",
+        "pipeline/reports/report_page.py",
         "pipeline/reports/tables.py",
         "pipeline/evaluation/significance.py",
         *(
