@@ -92,6 +92,7 @@ def predict(
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
+    from pipeline.reports.blocks import as_renderables
     from pipeline.transcripts.table import read_text_file
 
     if text is not None and text_file is not None:
@@ -122,7 +123,7 @@ def predict(
         print(report.as_json(found, predictor.runs, predictor.remarks))
     else:
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
-        Console(width=None if known else WIDTH_OF_A_FILE).print(*report.tables(found))
+        Console(width=None if known else WIDTH_OF_A_FILE).print(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,14 +77,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells; the first `left` columns are words, the others numbers. `strong` rows stand out.
+    """Cells; the columns `words` are words, the others numbers. `strong` rows stand out.
 
     `marked`: the cells are Markdown; `sortable`: a page of HTML sorts by the heading that is clicked.
     """
 
     head: Sequence[str | Head]
     rows: Sequence[Sequence[str | Cell]]
-    left: int = 1
+    words: Collection[int] = (0,)
     strong: frozenset[int] = frozenset()
     marked: bool = False
     sortable: bool = False
@@ -239,8 +239,8 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
         else:
             table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
             for place, head in enumerate(block.heads):
-                words = place < block.left
-                names = block.left == 1 and words  # of numbers: they are not torn apart
+                words = place in block.words
+                names = words and len(block.words) == 1  # of numbers: they are not torn apart
                 side: Literal["left", "right"] = "left" if words else "right"
                 table.add_column(Text(head.text), justify=side, no_wrap=names or not words, overflow="fold")
             for place, row in enumerate(block.cells):
@@ -276,12 +276,12 @@ def _markdown_table(table: Table) -> str:
         cells = [_escaped(cell.text, table.marked) for cell in row]
         rows.append([f"**{cell}**" if place in table.strong and cell else cell for cell in cells])
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
-    sides = [str.ljust if place < table.left else str.rjust for place in range(len(widths))]
+    sides = [str.ljust if place in table.words else str.rjust for place in range(len(widths))]
     lines = [
         " | ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
         for row in rows
     ]
-    rules = ["-" * w if place < table.left else "-" * (w - 1) + ":" for place, w in enumerate(widths)]
+    rules = ["-" * w if place in table.words else "-" * (w - 1) + ":" for place, w in enumerate(widths)]
     return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(rules), *lines[1:]))
 
 

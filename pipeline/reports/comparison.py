@@ -38,7 +38,7 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
             ]
             for change in comparison.code
         ]
-        blocks.append(Table(["file", "", "of"], rows, left=3))
+        blocks.append(Table(["file", "", "of"], rows, words=range(3)))
     else:
         blocks.append(Lines(["The same on both sides."]))
     same = [entry for entry in comparison.entries if entry.same]
@@ -112,7 +112,7 @@ def _params_table(changes: list[ParamChange]) -> Table:
         ]
         for change in changes
     ]
-    return Table(["key", "A", "B", "settings of"], rows, left=4)
+    return Table(["key", "A", "B", "settings of"], rows, words=range(4))
 
 
 def _value(value: Any) -> str:

@@ -91,7 +91,10 @@ def _page(
         Heading(f"{table.method}, {table.title[0].lower()}{table.title[1:]}", 1),
         Lines(text, marked=True),
         Table(
-            list(columns), [list(row) for row in zip(*columns.values(), strict=True)], left=words, marked=True
+            list(columns),
+            [list(row) for row in zip(*columns.values(), strict=True)],
+            words=range(words),
+            marked=True,
         ),
     ]
     if remarks:

@@ -104,7 +104,7 @@ def finding_table(findings: list[Finding], examples: int = EXAMPLES) -> Table:
             lines.append(f"  and {len(finding.rows) - examples} more")
         rows.append([finding.level, finding.check, "\n".join(lines)])
     strong = frozenset(place for place, one in enumerate(shown) if one.level == "error")
-    return Table(["level", "check", "what"], rows, left=3, strong=strong)
+    return Table(["level", "check", "what"], rows, words=range(3), strong=strong)
 
 
 def untold(findings: list[Finding]) -> list[Finding]:
