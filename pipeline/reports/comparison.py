@@ -1,4 +1,4 @@
-"""What a comparison of revisions or of runs says: the blocks of its page (blocks.py), and its facts as JSON."""
+"""What a comparison of revisions or of runs says: the blocks of its page, and its facts as JSON."""
 
 from __future__ import annotations
 
