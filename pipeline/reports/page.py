@@ -153,7 +153,7 @@ def _warnings(name: str, runs: list[SavedRun]) -> list[Callout]:
 def _legend(table: ResultsTable, floor: str) -> str:
     cells = [cell for row in table.rows.values() for cell in row.values()]
     parts = [f"{floor} is a predictor that knows only the training labels."]
-    if any(cell.paper is not None for cell in cells):
+    if any(cell.paper for cell in cells):
         parts.append(
             "“paper” is what the method's paper prints of this corpus, with its own features and encoders."
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.errors import MsaError
@@ -75,27 +75,12 @@ def spread(numbers: Sequence[float]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A metric of a method.
-
-    Attributes
-    ----------
-    mean, sd : over the seeds; sd None for one seed
-    paper : the paper's figure in our unit, None where it has none of this dataset
-    best : significantly better than the second best, for these runs on other clips
-    best_of_other_runs : also as a statement on other seeds
-    """
-
-    mean: float
-    sd: float | None
-    paper: float | None = None
-    best: bool = False
-    best_of_other_runs: bool = False
-
-
-@dataclass(frozen=True)
 class ResultsTable:
-    """A row a method.
+    """A row a method, of cells of a page.
+
+    A cell stands out where it is significantly better than the second best, for these runs on other clips,
+    and has a mark where that is so as a statement on other seeds too; beside it is the figure of the method's
+    paper, where that has one of this dataset.
 
     Attributes
     ----------
@@ -104,7 +89,7 @@ class ResultsTable:
     """
 
     metrics: list[str]
-    rows: dict[str, dict[str, Score]]
+    rows: dict[str, dict[str, Cell]]
     floor: dict[str, float]
     remarks: list[str]
 
@@ -124,18 +109,14 @@ def results_table(
     floor : as evaluate wrote it: `test_mae` and the like
     """
     metrics = list(next(iter(summary.values())))
-    rows = {
-        method: {
-            metric: Score(found["mean"], found["sd"], paper_figures(method, dataset).get(metric))
+    tests, remarks = _tested(summary, runs, metrics)
+    rows = {}
+    for method, scores in summary.items():
+        paper = paper_figures(method, dataset)
+        rows[method] = {
+            metric: _cell(found, paper.get(metric), tests.get((method, metric)))
             for metric, found in scores.items()
         }
-        for method, scores in summary.items()
-    }
-    tests, remarks = _tested(rows, runs, metrics)
-    for metric, (method, test) in tests.items():
-        if test.shown == "better":
-            best = replace(rows[method][metric], best=True, best_of_other_runs=test.shown_for_other_runs)
-            rows[method][metric] = best
     floors = {_floor_metric(name): value for name, value in floor.items()}
     return ResultsTable(metrics, rows, floors, remarks)
 
@@ -157,14 +138,14 @@ def _floor_metric(name: str) -> str:
 
 
 def _tested(
-    rows: dict[str, dict[str, Score]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
-) -> tuple[dict[str, tuple[str, Difference]], list[str]]:
-    """Metric -> the best method and its difference from the second, corrected; and what was not tested."""
+    summary: dict[str, dict[str, dict[str, Any]]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
+) -> tuple[dict[tuple[str, str], Difference], list[str]]:
+    """(Best method, metric) -> its difference from the second best, corrected; and what was not tested."""
     chosen: dict[str, tuple[str, str]] = {}
     for metric in metrics:
         ranked = sorted(
-            (method for method in rows if metric in rows[method]),
-            key=lambda m, metric=metric: rows[m][metric].mean * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
+            (method for method in summary if metric in summary[method]),
+            key=lambda m, metric=metric: summary[m][metric]["mean"] * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
         )
         if len(ranked) > 1:
             chosen[metric] = (ranked[0], ranked[1])
@@ -178,23 +159,32 @@ def _tested(
             continue
         remarks += [f"statistics: {remark}" for remark in entry.remarks]
         known[best, second] = {row.metric: row.test for row in entry.rows if row.test is not None}
-    tests = [
-        (metric, pair[0], known[pair][metric])
+    tests = {
+        (pair[0], metric): known[pair][metric]
         for metric, pair in chosen.items()
         if metric in known.get(pair, {})
-    ]
-    found = corrected([test for *_, test in tests]) if tests else []
-    return {metric: (method, test) for (metric, method, _), test in zip(tests, found, strict=True)}, [
-        *dict.fromkeys(remarks)
-    ]
+    }
+    found = corrected([*tests.values()]) if tests else []
+    return dict(zip(tests, found, strict=True)), [*dict.fromkeys(remarks)]
+
+
+def _cell(found: dict[str, Any], paper: float | None, test: Difference | None) -> Cell:
+    best = test is not None and test.shown == "better"
+    return Cell(
+        f"{found['mean']:.{DIGITS}f}",
+        f"{found['mean']:.6g}",
+        strong=best,
+        mark="†" if best and test.shown_for_other_runs else "",
+        spread="" if found["sd"] is None else f"± {found['sd']:.{DIGITS}f}",
+        paper="" if paper is None else f"{paper:.{DIGITS}f}",
+    )
 
 
 # ----------------------------------------------------------------------------------------------- for a page
 def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str) -> Table:
     """These metrics of all methods; the last row is the predictor that knows the training labels alone."""
     rows = [
-        [Cell(method, method), *(_cell(row[m]) if m in row else EMPTY for m in metrics)]
-        for method, row in table.rows.items()
+        [Cell(method, method), *(row.get(m, EMPTY) for m in metrics)] for method, row in table.rows.items()
     ]
     floors = [table.floor.get(metric) for metric in metrics]
     rows.append([Cell(constant, constant), *(EMPTY if v is None else number_cell(v) for v in floors)])
@@ -204,17 +194,6 @@ def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str) -> 
 def number_cell(value: float) -> Cell:
     """A number alone."""
     return Cell(f"{value:.{DIGITS}f}", f"{value:.6g}")
-
-
-def _cell(score: Score) -> Cell:
-    return Cell(
-        f"{score.mean:.{DIGITS}f}",
-        f"{score.mean:.6g}",
-        score.best,
-        "†" if score.best_of_other_runs else "",
-        "" if score.sd is None else f"± {score.sd:.{DIGITS}f}",
-        "" if score.paper is None else f"{score.paper:.{DIGITS}f}",
-    )
 
 
 def _head(metric: str) -> Head:
