@@ -7,7 +7,6 @@ the saved test predictions, on the clips that all runs of both sides have.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,21 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun, find_runs
+from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun, Spread, find_runs
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
 FEW_CLIPS = 50  # below, percentile intervals are clearly too narrow
 CHIEF = ("mae", "accuracy")  # of the validation split these are listed
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A metric over runs; sd is None for one run."""
-
-    mean: float
-    sd: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -182,10 +172,7 @@ def _order(metric: str) -> tuple[bool, bool, str]:
 
 def _spread(runs: Sequence[SavedRun], name: str) -> Spread | None:
     values = [value for run in runs if (value := _recorded(run).get(name)) is not None]
-    if not values:
-        return None
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), sd, len(values))
+    return Spread.of(values) if values else None
 
 
 def _seeds(runs: Sequence[SavedRun]) -> list[int]:

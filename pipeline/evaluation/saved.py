@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -95,6 +96,29 @@ class SavedRun:
         """The test predictions of a run of `read_runs`, which has them."""
         assert self.predictions is not None
         return self.predictions
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Numbers over runs; sd is the sample standard deviation (n - 1), None of one run."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], decimals: int | None = None) -> Spread:
+        """Of at least one number, rounded where decimals are given."""
+        mean = statistics.fmean(values)
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        if decimals is not None:
+            mean, sd = round(mean, decimals), None if sd is None else round(sd, decimals)
+        return cls(mean, sd, len(values))
+
+    def text(self, decimals: int = 3) -> str:
+        """`0.750 ± 0.050`."""
+        mean = f"{self.mean:.{decimals}f}"
+        return mean if self.sd is None else f"{mean} ± {self.sd:.{decimals}f}"
 
 
 def find_results(revision: Revision) -> tuple[list[str], list[str]]:

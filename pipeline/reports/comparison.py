@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.git import Revision
 from pipeline.evaluation.compare import Comparison, ParamChange
-from pipeline.evaluation.comparison import MethodComparison, MetricRow, Spread
+from pipeline.evaluation.comparison import MethodComparison, MetricRow
 from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
 from pipeline.reports.blocks import Block, Heading, Lines, Table
 
@@ -157,8 +157,8 @@ def _cells(row: MetricRow, tested: bool) -> list[str]:
     difference = row.difference
     cells = [
         row.metric + arrow,
-        _mean(row.a),
-        _mean(row.b),
+        "–" if row.a is None else row.a.text(),
+        "–" if row.b is None else row.b.text(),
         "–" if difference is None else signed(difference),
     ]
     if not tested:
@@ -169,12 +169,6 @@ def _cells(row: MetricRow, tested: bool) -> list[str]:
     shown = test.shown if test.shown == "open" or test.shown_for_other_runs else f"{test.shown}*"
     interval = f"{signed(test.low)} to {signed(test.high)}"
     return [*cells, interval, _p(test.p), _p(test.p_holm), _p(test.p_runs_holm), shown]
-
-
-def _mean(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    return f"{spread.mean:.3f}" if spread.sd is None else f"{spread.mean:.3f} ± {spread.sd:.3f}"
 
 
 def signed(value: float) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
+from pipeline.evaluation.saved import Spread
 from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
 from pipeline.evaluation.tables.run import RowOutcome, as_yaml, for_dataset, what_lacks
 from pipeline.params.params import NONE, Params
@@ -125,6 +125,4 @@ def _ours(outcome: RowOutcome, metric: str) -> str:
     if not outcome.scores:
         return "–"
     share, decimals = (1, 3) if metric in NO_SHARES else (100, 2)
-    values = [share * scores[metric] for scores in outcome.scores]
-    mean = f"{statistics.fmean(values):.{decimals}f}"
-    return f"{mean} ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else mean
+    return Spread.of([share * scores[metric] for scores in outcome.scores]).text(decimals)

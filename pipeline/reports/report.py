@@ -8,15 +8,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.saved import SavedRun, read_runs
+from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.figures import draw_learning_curves, draw_predictions
-from pipeline.reports.tables import DIGITS, OOD, spread, summarize
+from pipeline.reports.tables import DECIMALS, DIGITS, OOD, summarize
 
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
@@ -45,7 +45,7 @@ def report(params: Params, results: Path, out: Path) -> str:
     summary = summarize(runs)
     text = as_markdown([*_report_blocks(runs, summary), *_fold_blocks(params, summary)], top=1)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (out / "summary.json").write_text(json.dumps(summary, indent=1, default=asdict) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
     _write_curves(runs, out / "curves.tsv")
     _write_predictions(runs, out / "predictions.csv")
@@ -55,7 +55,7 @@ def report(params: Params, results: Path, out: Path) -> str:
     return text
 
 
-def _report_blocks(runs: list[SavedRun], summary: dict[str, Any]) -> list[Block]:
+def _report_blocks(runs: list[SavedRun], summary: dict[str, dict[str, dict[str, Spread]]]) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.result.seed for run in runs))
     blocks: list[Block] = [
@@ -85,7 +85,7 @@ def _report_blocks(runs: list[SavedRun], summary: dict[str, Any]) -> list[Block]
     return blocks
 
 
-def _own_table(runs: list[SavedRun], methods: dict[str, Any]) -> Table:
+def _own_table(runs: list[SavedRun], methods: dict[str, dict[str, Spread]]) -> Table:
     metrics = [name for name in next(iter(methods.values())) if not name.startswith(OOD)]
     table = _table({name: name for name in metrics}, methods)
     epochs = [
@@ -97,9 +97,9 @@ def _own_table(runs: list[SavedRun], methods: dict[str, Any]) -> Table:
     return Table([*table.head, "best epochs"], [*rows, [constant(runs), *cells, "–"]])
 
 
-def _table(metrics: dict[str, str], methods: dict[str, Any]) -> Table:
+def _table(metrics: dict[str, str], methods: dict[str, dict[str, Spread]]) -> Table:
     """Name in the summary -> name shown; a row a method."""
-    rows = [[method, *(_cell(scores[name]) for name in metrics)] for method, scores in methods.items()]
+    rows = [[method, *(scores[name].text() for name in metrics)] for method, scores in methods.items()]
     return Table(["method", *(shown.replace("_", " ") for shown in metrics.values())], rows)
 
 
@@ -115,7 +115,7 @@ def cross_validations(params: Params) -> dict[str, list[str]]:
     return {f"{names[0]} to {names[-1]}": names for names in groups.values() if len(names) > 1}
 
 
-def _fold_blocks(params: Params, summary: dict[str, Any]) -> list[Block]:
+def _fold_blocks(params: Params, summary: dict[str, dict[str, dict[str, Spread]]]) -> list[Block]:
     """A table for each cross-validation: mean ± sample standard deviation over its folds."""
     blocks: list[Block] = []
     for whole, names in cross_validations(params).items():
@@ -126,10 +126,10 @@ def _fold_blocks(params: Params, summary: dict[str, Any]) -> list[Block]:
             "standard deviation over the folds, each the mean of its seeds."
         )
         metrics = [name for name in next(iter(summary[names[0]].values())) if not name.startswith(OOD)]
-        means = {
-            method: {m: spread([summary[name][method][m]["mean"] for name in names]) for m in metrics}
-            for method in summary[names[0]]
-        }
+        means: dict[str, dict[str, Spread]] = {}
+        for method in summary[names[0]]:
+            of_folds = {m: [summary[name][method][m].mean for name in names] for m in metrics}
+            means[method] = {m: Spread.of(values, DECIMALS) for m, values in of_folds.items()}
         blocks += [Heading(f"{whole}, cross-validated"), _marked(said)]
         blocks.append(_table({name: name for name in metrics}, means))
     return blocks
@@ -166,11 +166,6 @@ def constant(runs: Sequence[SavedRun]) -> str:
 
 def _marked(text: str) -> Lines:
     return Lines([text], marked=True)
-
-
-def _cell(found: dict[str, float | None]) -> str:
-    mean = f"{found['mean']:.{DIGITS}f}"
-    return mean if found["sd"] is None else f"{mean} ± {found['sd']:.{DIGITS}f}"
 
 
 def _check_features(runs: list[SavedRun]) -> None:

@@ -6,14 +6,12 @@ of significance.py, Holm's correction over the dataset's metrics.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.core.errors import MsaError
 from pipeline.evaluation.comparison import compare_runs
-from pipeline.evaluation.saved import SavedRun
+from pipeline.evaluation.saved import SavedRun, Spread
 from pipeline.evaluation.significance import RESAMPLES, SEED, Difference, corrected, lower_is_better
 from pipeline.evaluation.tables import TABLES
 from pipeline.evaluation.tables.rows import NO_SHARES, plain_name
@@ -42,8 +40,8 @@ MEANING = {  # of metrics; metrics.py defines them
 EMPTY = Cell("–")
 
 
-def summarize(runs: Sequence[SavedRun]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """{dataset: {method: {metric: {mean, sd, n}}}} over the seeds.
+def summarize(runs: Sequence[SavedRun]) -> dict[str, dict[str, dict[str, Spread]]]:
+    """{dataset: {method: {metric: its spread over the seeds}}}.
 
     The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
     split, of another distribution, its metrics with `ood_` before their names.
@@ -61,17 +59,11 @@ def summarize(runs: Sequence[SavedRun]) -> dict[str, dict[str, dict[str, dict[st
             metrics.setdefault(f"{OOD}{name}", []).append(value)
     return {
         dataset: {
-            method: {metric: spread(numbers) for metric, numbers in metrics.items()}
+            method: {metric: Spread.of(numbers, DECIMALS) for metric, numbers in metrics.items()}
             for method, metrics in methods.items()
         }
         for dataset, methods in values.items()
     }
-
-
-def spread(numbers: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (None of a single number), and how many numbers."""
-    sd = round(statistics.stdev(numbers), DECIMALS) if len(numbers) > 1 else None
-    return {"mean": round(statistics.fmean(numbers), DECIMALS), "sd": sd, "n": len(numbers)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ class ResultsTable:
 
 
 def results_table(
-    summary: dict[str, dict[str, dict[str, Any]]],
+    summary: dict[str, dict[str, Spread]],
     runs: dict[str, list[SavedRun]],
     dataset: str,
     floor: dict[str, float],
@@ -104,7 +96,7 @@ def results_table(
 
     Parameters
     ----------
-    summary : method -> metric -> {mean, sd, n}, of `summarize`
+    summary : method -> metric -> spread, of `summarize`
     runs : method -> its runs
     floor : as evaluate wrote it: `test_mae` and the like
     """
@@ -138,14 +130,14 @@ def _floor_metric(name: str) -> str:
 
 
 def _tested(
-    summary: dict[str, dict[str, dict[str, Any]]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
+    summary: dict[str, dict[str, Spread]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
 ) -> tuple[dict[tuple[str, str], Difference], list[str]]:
     """(Best method, metric) -> its difference from the second best, corrected; and what was not tested."""
     chosen: dict[str, tuple[str, str]] = {}
     for metric in metrics:
         ranked = sorted(
             (method for method in summary if metric in summary[method]),
-            key=lambda m, metric=metric: summary[m][metric]["mean"] * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
+            key=lambda m, metric=metric: summary[m][metric].mean * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
         )
         if len(ranked) > 1:
             chosen[metric] = (ranked[0], ranked[1])
@@ -168,14 +160,14 @@ def _tested(
     return dict(zip(tests, found, strict=True)), [*dict.fromkeys(remarks)]
 
 
-def _cell(found: dict[str, Any], paper: float | None, test: Difference | None) -> Cell:
-    best = test is not None and test.shown == "better"
+def _cell(found: Spread, paper: float | None, test: Difference | None) -> Cell:
+    best = test if test is not None and test.shown == "better" else None
     return Cell(
-        f"{found['mean']:.{DIGITS}f}",
-        f"{found['mean']:.6g}",
-        strong=best,
-        mark="†" if best and test.shown_for_other_runs else "",
-        spread="" if found["sd"] is None else f"± {found['sd']:.{DIGITS}f}",
+        f"{found.mean:.{DIGITS}f}",
+        f"{found.mean:.6g}",
+        strong=best is not None,
+        mark="†" if best is not None and best.shown_for_other_runs else "",
+        spread="" if found.sd is None else f"± {found.sd:.{DIGITS}f}",
         paper="" if paper is None else f"{paper:.{DIGITS}f}",
     )
 
