@@ -23,6 +23,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.core.files import file_hash
 from pipeline.errors import FormatError, MissingModelError, ParamsError
 
 BUNDLED = "minilm"
@@ -292,6 +293,5 @@ def file_sha256(path: Path) -> str:
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _digests:
-        with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        _digests[key] = file_hash(path)
     return _digests[key]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import sys
@@ -24,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from pipeline.core.files import atomic_write, file_hash
 
 FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
@@ -84,9 +85,7 @@ class Checkpoint:
         started = time.monotonic()
         if started - self._saved_at < max(SAVE_EVERY_S, self._cost_s / SAVE_SHARE):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        with atomic_write(self._file) as temporary, temporary.open("wb") as file:
             torch.save(
                 {
                     "state": vars(state),
@@ -97,9 +96,6 @@ class Checkpoint:
                 },
                 file,
             )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
         self._saved_at = time.monotonic()
         self._cost_s = self._saved_at - started
 
@@ -138,9 +134,3 @@ def hashes(folder: Path, *patterns: str) -> dict[str, str]:
     """SHA-256 (hex) of the folder's files that match, by file name."""
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
     return {file.name: file_hash(file) for file in files}
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

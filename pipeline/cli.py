@@ -230,8 +230,8 @@ def noise(
 
     Example: msa-cli noise runs/cmir-mosi-1111 runs/misr-mosi-1111 --kind erase
     """
+    from pipeline.core.files import write_json
     from pipeline.robustness import render, under_noise
-    from pipeline.runs import write_json
 
     results = []
     for run in runs:

@@ -21,11 +21,12 @@ import torch
 
 from models.method import Method, Task
 from pipeline.batches import Split
+from pipeline.core.files import write_json
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.fabric import open_fabric, reproducible
 from pipeline.layout import ResultFiles
 from pipeline.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
-from pipeline.runs import load_method, prediction_table, read_config, write_json
+from pipeline.runs import load_method, prediction_table, read_config
 from pipeline.train import predict, task_of
 from pipeline.training_set import TrainingSet, read_stats
 

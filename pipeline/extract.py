@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.checkpoints import pinned_revision
+from pipeline.core.files import file_hash
 from pipeline.encoder_params import Pretrained
 from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
 from pipeline.errors import ClipError, MissingModelError, MsaError
 from pipeline.extraction import Task, encode_row, footer, hears_language, media_hash
-from pipeline.media import VIDEO_SUFFIXES, sha256
+from pipeline.media import VIDEO_SUFFIXES
 from pipeline.params import NONE, Params
 from pipeline.shards import FAILED, OK, Row, write_rows
 from pipeline.shared_decoding import SharedFile, SharedPath
@@ -223,7 +224,7 @@ def extract(
         if encoders["text"]:
             spoken = listen(spoken)
         try:
-            media: str | None = sha256(video)
+            media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read
         words = text_hash(spoken.text, spoken.language, spoken.words)

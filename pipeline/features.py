@@ -7,8 +7,6 @@ whole, so that its bytes do not depend on the history. One added clip rewrites o
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import heapq
 import os
@@ -17,13 +15,13 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.errors import FormatError, IncompleteError, MsaError, ParamsError, TooManyFailedError
+from pipeline.core.files import lock
+from pipeline.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
 from pipeline.shards import (
     FAILED,
     Features,
@@ -194,7 +192,10 @@ class FeatureStore:
         retry_failed : compute failed rows again, not only transient ones
         on_plan : called with (kept, to compute) before the work begins
         """
-        with self._alone(part):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        busy = f"{self.folder}: another run is at work on these features; wait for it, or end it"
+        # shares of several machines go together; the folder's own lock leaves no file in it
+        with lock(self.folder, busy, shared=part.step > 1 and not part.clips):
             return self._updated(wanted, meta, shards, compute, part, fresh, retry_failed, on_plan)
 
     def _updated(
@@ -293,25 +294,6 @@ class FeatureStore:
                 for open_bucket in list(pending):
                     write(open_bucket)
                 last_flush = time.monotonic()
-
-    @contextmanager
-    def _alone(self, part: Part) -> Iterator[None]:
-        """Nobody else may work on the same rows; shares of several machines (`step`) go together."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        share = fcntl.LOCK_SH if part.step > 1 and not part.clips else fcntl.LOCK_EX
-        lock = os.open(self.folder, os.O_RDONLY)  # of the folder itself: no file of ours lies about
-        try:
-            fcntl.flock(lock, share | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                os.close(lock)
-                raise MsaError(
-                    f"{self.folder}: another run is at work on these features; wait for it, or end it"
-                ) from error  # else a file system without locks
-        try:
-            yield
-        finally:
-            os.close(lock)
 
     def _reshard(self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, Row] | None]) -> bool:
         """Move rows that were made with these settings for another number of shards: no clip is computed.

@@ -83,15 +83,14 @@ def _learn(
 ) -> bool:
     from safetensors.torch import save_model
 
-    from pipeline.checkpoint import Checkpoint, file_hash, fingerprint, hashes
+    from pipeline.checkpoint import Checkpoint, fingerprint, hashes
+    from pipeline.core.files import file_hash, replaced_folder, write_json
     from pipeline.fabric import open_fabric, reproducible
     from pipeline.runs import (
         build_method,
         code_hashes,
         encoder_identities,
         library_versions,
-        replaced_folder,
-        write_json,
     )
     from pipeline.train import fit, load_splits, task_of
     from pipeline.training_set import read_stats

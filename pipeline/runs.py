@@ -14,10 +14,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +30,7 @@ from models import METHODS
 from models.checkpoints import Part, model_identity
 from models.method import Method, MethodSettings, Task
 from pipeline.batches import Split
-from pipeline.checkpoint import file_hash
+from pipeline.core.files import file_hash
 from pipeline.errors import FormatError, ParamsError
 from pipeline.explain import explain
 
@@ -156,29 +152,6 @@ def code_hashes(method_name: str) -> dict[str, str]:
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that compute a run's numbers."""
     return {name: version(name) for name in LIBRARIES}
-
-
-@contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
-    """An empty folder to fill, which at the end takes the place of `out`: that is never half written."""
-    for left in out.parent.glob(f".{out.name}.*.tmp"):  # by a run that was killed while writing
-        shutil.rmtree(left, ignore_errors=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Keys sorted, so that equal content has equal bytes."""
-    path.write_text(
-        json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
-        encoding="utf-8",
-    )
 
 
 def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: Path) -> None:

@@ -18,7 +18,6 @@ gives equal bytes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.files import atomic_write
 from pipeline.errors import FormatError
 
 FORMAT_VERSION = 1
@@ -82,7 +82,7 @@ class Features:
 
 
 def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
-    """Write rows as one Parquet file: sorted by id, temporary name first, equal content gives equal bytes."""
+    """Write rows as one Parquet file: sorted by id, at once or not at all; equal content, equal bytes."""
     ordered = sorted(rows, key=lambda row: row.clip_id)
     dim, dtype = int(meta["dim"]), np.dtype(meta["dtype"])
     empty = np.zeros((0, dim), dtype)
@@ -105,27 +105,18 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
     row_bytes = max(1, sum(block.nbytes for block in blocks) // max(1, len(blocks)))
     # float16 stays plain: not every reader knows byte-stream-split for it
     split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype != np.float16 else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a killed run may still have a child
-    try:
-        _write(table, temporary, row_bytes, split)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(table: pa.Table, path: Path, row_bytes: int, split: dict[str, str] | None) -> None:
-    pq.write_table(
-        table,
-        path,
-        row_group_size=max(1, ROW_GROUP_BYTES // row_bytes),
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=False,
-        column_encoding=split,
-        write_statistics=["clip_id"],
-        write_page_checksum=True,  # so that damaged bytes are found, not believed
-    )
+    with atomic_write(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            row_group_size=max(1, ROW_GROUP_BYTES // row_bytes),
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=False,
+            column_encoding=split,
+            write_statistics=["clip_id"],
+            write_page_checksum=True,  # so that damaged bytes are found, not believed
+        )
 
 
 def read_meta(path: Path) -> dict[str, Any]:

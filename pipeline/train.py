@@ -36,6 +36,7 @@ from models import METHODS
 from models.method import Method, Task
 from pipeline.batches import Split, companions, ordered_batches, shuffled_batches
 from pipeline.checkpoint import Checkpoint, State, fingerprint, hashes
+from pipeline.core.files import replaced_folder, write_json
 from pipeline.curves import Curves, Progress, write_table
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.explain import explain
@@ -50,8 +51,6 @@ from pipeline.runs import (
     code_hashes,
     encoder_identities,
     library_versions,
-    replaced_folder,
-    write_json,
     write_predictions,
 )
 from pipeline.training_set import CONTEXT, TrainingSet, read_stats

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import write_json
 from pipeline.errors import FormatError
 
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
@@ -79,11 +80,8 @@ def read_trials(path: Path) -> list[Trial]:
 
 
 def write_trials(trials: Sequence[Trial], path: Path) -> None:
-    """All trials, under a temporary name first: the file is never half written."""
-    temporary = path.with_suffix(".tmp")
-    text = json.dumps([asdict(trial) for trial in trials], indent=1, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """All trials, at once or not at all."""
+    write_json([asdict(trial) for trial in trials], path, sort_keys=False)
 
 
 def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:

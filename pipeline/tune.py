@@ -18,12 +18,10 @@ sampler has a memory.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -136,10 +134,11 @@ class Study:
         ------
         MsaError : another process runs this very search
         """
-        from pipeline.runs import write_json
+        from pipeline.core.files import lock, write_json
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder):
+        busy = f"{self.folder}: this search is running in another process; wait for it"
+        with lock(self.folder, busy):
             self.trials = read_trials(self.folder / "trials.json")
             write_json(self.identity, self.folder / "study.json")
             link_splits(self.search.assembled, self.folder / "assembled")
@@ -301,7 +300,7 @@ def _with_effect(search: Search) -> SearchSpace:
 
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
-    from pipeline.checkpoint import file_hash
+    from pipeline.core.files import file_hash
     from pipeline.fabric import open_fabric
     from pipeline.runs import code_hashes, library_versions
 
@@ -318,17 +317,6 @@ def _identity(search: Search) -> dict[str, Any]:
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,
     }
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two processes in one study would train the same trials."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MsaError(f"{folder}: this search is running in another process; wait for it") from error
-        yield
 
 
 def _duration(seconds: float) -> str:

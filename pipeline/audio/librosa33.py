@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio.compiled import ensure_compiled
+from pipeline.audio.compiled import compile_once
 from pipeline.encoder_params import Librosa33 as Librosa33Params
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
@@ -232,6 +232,17 @@ class Librosa33(Encoder):
         nearest = np.rint((times - at[0]) * rate / hop).astype(int)
         inside = (nearest >= 0) & (nearest < len(f0))
         return np.where(inside, f0[nearest.clip(0, len(f0) - 1)], 0.0)
+
+
+def ensure_compiled() -> None:
+    """Have Numba compile librosa's functions, if no process of this installation has had it yet."""
+    compile_once(_run_compiled)
+
+
+def _run_compiled() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)
+    for f0 in ("pyin", "yin", "zcr"):
+        Librosa33("compiled", Librosa33Params(f0=f0), MediaLimits()).features(tone.astype(np.float32))
 
 
 def _parselmouth() -> Any:

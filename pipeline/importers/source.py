@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.checkpoint import file_hash
+from pipeline.core.files import file_hash
 from pipeline.errors import FormatError
 
 PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")

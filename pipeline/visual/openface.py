@@ -31,10 +31,11 @@ from typing import Any
 
 from pipeline.clips import SEPARATOR
 from pipeline.containers import check_length
+from pipeline.core.files import file_hash
 from pipeline.encoder_params import OpenFace as OpenFaceParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ClipTimeoutError, MissingDependencyError, ParamsError
-from pipeline.media import probe, sha256
+from pipeline.media import probe
 from pipeline.params import MediaLimits
 from pipeline.visual.layout import FLAGS, OPENFACE, OPENFACE_709, columns_of, notes_on
 from pipeline.visual.openface_csv import FaceTable, read_table
@@ -83,10 +84,10 @@ class OpenFace(Encoder):
         if self.params.csv is not None:
             folder = self._csv_folder()
             for path in sorted(folder.rglob("*.csv")):
-                digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+                digest.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n".encode())
             return f"csv:{digest.hexdigest()}"
         binary = self._binary()
-        digest.update(f"{sha256(binary)}\n".encode())
+        digest.update(f"{file_hash(binary)}\n".encode())
         for name in _MODEL_FOLDERS:
             for path in sorted((binary.parent / name).rglob("*")):
                 if path.is_file():

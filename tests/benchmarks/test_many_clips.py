@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from pipeline import executor
+from pipeline.core.files import file_hash
 from pipeline.encoder_params import Librosa33
 from pipeline.encoders import Clip
 from pipeline.extraction import RowMaker, Task, encode_row, footer, media_hash
 from pipeline.features import FeatureStore
-from pipeline.media import sha256
 from pipeline.params import MediaLimits
 from pipeline.shards import Row
 
@@ -34,7 +34,7 @@ def tasks(folder: Path, numbers: range) -> dict[str, Task]:
         path = folder / f"{i:05}.wav"
         hertz = 80 + 300 * i / CLIPS
         soundfile.write(path, 0.5 * np.sin(2 * np.pi * hertz * np.arange(RATE) / RATE), RATE)
-        found[f"v$_${i:05}"] = Task(Clip(f"v$_${i:05}", path=path), media_hash(sha256(path), None, None))
+        found[f"v$_${i:05}"] = Task(Clip(f"v$_${i:05}", path=path), media_hash(file_hash(path), None, None))
     return found
 
 

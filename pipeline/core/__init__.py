@@ -1,0 +1,1 @@
+"""What every other package stands on; each thing is said once."""
