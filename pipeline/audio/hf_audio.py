@@ -33,14 +33,13 @@ import numpy as np
 from models.backbones import AUDIO_TYPES, load_audio_backbone
 from models.checkpoints import Part, model_folder
 from pipeline.audio.padded import PaddedBackbone
+from pipeline.audio.sound import clip_sound
 from pipeline.encoder_params import TransformerAudio
 from pipeline.encoders import Clip, Encoded, Prepared
-from pipeline.errors import AbsentError, ClipError, FormatError, ParamsError
-from pipeline.media import waveform
+from pipeline.errors import ClipError, FormatError, ParamsError
 from pipeline.states import PretrainedStates, Source
 
 SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
-SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does
 FLOAT16_MAX = 65504.0
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB
 PREPROCESSOR = "preprocessor_config.json"
@@ -212,27 +211,17 @@ class AudioStates(PretrainedStates):
         AbsentError : no media file, or no audio track in it
         ClipError : cannot be decoded, shorter than one frame, or there is no checkpoint for its language
         """
-        if clip.path is None:
-            raise AbsentError(f"{clip.clip_id}: no media file")
         source = self.source(clip)
-        notes: list[str] = []
-        sound = waveform(
-            clip.path,
-            self.limits,
-            sample_rate=SAMPLE_RATE,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
-        return self.prepare_sound(sound, source, notes)
+        sound, note = clip_sound(clip, self.limits, SAMPLE_RATE)
+        return self.prepare_sound(sound, source, note)
 
-    def prepare_sound(self, sound: np.ndarray, source: Source, notes: list[str] | None = None) -> Prepared:
+    def prepare_sound(self, sound: np.ndarray, source: Source, note: str = "") -> Prepared:
         """A waveform as the checkpoint wants it.
 
         Parameters
         ----------
         sound : shape (n_samples,), float32 in [-1, 1], 16 kHz
-        notes : what is known of it
+        note : what a reader should know of it
 
         Raises
         ------
@@ -243,12 +232,10 @@ class AudioStates(PretrainedStates):
                 f"{len(sound)} samples of sound at {SAMPLE_RATE} Hz are less than one frame "
                 f"({self.grid.reach} samples)"
             )
-        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
-        silent = [f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})"] if level < SILENCE_DBFS else []
         if self.normalises(source):
             sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)  # as Wav2Vec2FeatureExtractor does
         windows = self._windows(len(sound))
-        content = Sound(source, sound, "; ".join([*(notes or []), *silent]))
+        content = Sound(source, sound, note)
         return Prepared(content, max(one.stop - one.start for one in windows), len(windows))
 
     def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
