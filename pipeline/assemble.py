@@ -39,7 +39,7 @@ from pipeline.aligned import WORDS, align
 from pipeline.assemble_params import NONE, AssembleParams, ProtocolParams
 from pipeline.assembled_files import Joined, write_set
 from pipeline.clips import ALL_SPLITS, CONTEXT, SPLITS, UNLABELED, facts_of, target_column
-from pipeline.encoders import MODALITIES
+from pipeline.encoder_registry import MODALITIES
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
 from pipeline.shards import OK, Features

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.encoder_params import Librosa33 as Librosa33Params
-from pipeline.encoders import Clip, Encoder, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoder
 from pipeline.errors import ClipError
 from pipeline.media import frames, probe, waveform
 from pipeline.params import MediaLimits

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
 from pipeline.encoder_params import Pretrained
-from pipeline.encoders import MODALITIES
+from pipeline.encoder_registry import MODALITIES
 from pipeline.errors import MsaError
-from pipeline.extraction import RowMaker
+from pipeline.feature_rows import RowMaker
 from pipeline.fetch import needed
 from pipeline.params import Params
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from models.checkpoints import pinned_revision
 from pipeline.core.files import file_hash
 from pipeline.encoder_params import Pretrained
-from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
+from pipeline.encoder_registry import MODALITIES, build_encoder
+from pipeline.encoders import Clip, Encoder
 from pipeline.errors import ClipError, MissingModelError, MsaError
-from pipeline.extraction import Task, encode_row, footer, hears_language, media_hash
+from pipeline.feature_rows import Task, encode_row, footer, hears_language, media_hash
 from pipeline.media import VIDEO_SUFFIXES
 from pipeline.params import NONE, Params
 from pipeline.shards import FAILED, OK, Row, write_rows

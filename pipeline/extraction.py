@@ -1,32 +1,24 @@
-"""Clips to feature rows: one clip with a reason for every outcome, or a whole dataset incrementally."""
+"""The extraction stage: the feature rows of a whole dataset, incrementally, by the executor that fits."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline import executor, layout
 from pipeline.clips import read_clips
-from pipeline.encoder_params import EncoderParams
-from pipeline.encoders import BatchEncoder, Clip, Encoded, Encoder, build_encoder
-from pipeline.errors import AbsentError, ClipError, MsaError, ParamsError
+from pipeline.encoders import BatchEncoder, Clip
+from pipeline.errors import ParamsError
+from pipeline.feature_rows import RowMaker, Task, footer, hears_language, media_hash, rows_in_batches
 from pipeline.features import EVERYTHING, FeatureStore, Part, Update, bucket_of
-from pipeline.params import MediaLimits, Params
-from pipeline.shards import ABSENT, FAILED, OK, TRANSIENT, Row
+from pipeline.params import Params
+from pipeline.shards import FAILED, TRANSIENT, Row
 from pipeline.transcripts import read_transcripts, text_hash
-
-T = TypeVar("T")
-log = logging.getLogger("msa.extraction")
 
 
 @dataclass(frozen=True)
@@ -60,139 +52,6 @@ class Runtime:
         return self.workers or len(os.sched_getaffinity(0))
 
 
-@dataclass(frozen=True)
-class Task:
-    """One clip to encode, and the hash of what it is made from."""
-
-    clip: Clip
-    source_sha256: str
-
-
-@dataclass(frozen=True)
-class RowMaker:
-    """Builds and loads an encoder in a worker; picklable, as the encoder itself need not be."""
-
-    modality: str
-    name: str
-    params: EncoderParams
-    limits: MediaLimits
-    device: str
-
-    def build(self) -> Encoder:
-        return build_encoder(self.modality, self.name, self.params, self.limits, self.device)
-
-    def __call__(self) -> Callable[[Task], Row]:
-        encoder = self.build()
-        encoder.load()
-        return lambda task: encode_row(encoder, task)
-
-
-def encode_row(encoder: Encoder, task: Task) -> Row:
-    """The row of one clip, whatever happens: ok, absent or failed with a reason."""
-    began = time.perf_counter()
-    outcome = guarded(encoder, task, lambda: encoder.encode(task.clip))
-    row = outcome if isinstance(outcome, Row) else encoded_row(encoder, task, outcome)
-    log.debug(
-        "%s %s: %s, %d frames, %.2f s%s",
-        encoder.name,
-        row.clip_id,
-        row.status,
-        0 if row.features is None else len(row.features),
-        time.perf_counter() - began,
-        f" ({row.error})" if row.error else "",
-    )
-    return row
-
-
-def guarded(encoder: Encoder, task: Task, work: Callable[[], T]) -> T | Row:
-    """What `work` gives of a clip, or the clip's row where it is absent or fails.
-
-    Raises
-    ------
-    MsaError : the encoder as a whole cannot work
-    """
-    clip_id, source = task.clip.clip_id, task.source_sha256
-    path = task.clip.path
-    if encoder.needs_media and path is not None and not path.exists():
-        return Row(clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?")
-    if encoder.needs_media and path is None:
-        return Row(clip_id, source, FAILED, "missing media: the clip table says which file was looked for")
-    try:
-        return work()
-    except ClipError as error:
-        return failed_row(task, error)
-    except MemoryError:
-        return Row(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
-    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
-        return Row(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
-    except MsaError:
-        raise  # the encoder as a whole cannot work
-    except Exception as error:  # a library's own: the clip's fault until shown otherwise
-        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))
-        return Row(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
-
-
-def failed_row(task: Task, error: ClipError) -> Row:
-    """The row of a clip whose features could not be made."""
-    status = ABSENT if isinstance(error, AbsentError) else FAILED
-    reason = f"{TRANSIENT if error.transient else ''}{error}"
-    return Row(task.clip.clip_id, task.source_sha256, status, reason)
-
-
-def encoded_row(encoder: Encoder, task: Task, encoded: Encoded) -> Row:
-    """The row of what an encoder gave; failed where that is not what it promised."""
-    clip_id, source = task.clip.clip_id, task.source_sha256
-    if encoded.features.ndim != 2 or encoded.features.shape[1] != encoder.dim or len(encoded.features) == 0:
-        return Row(
-            clip_id,
-            source,
-            FAILED,
-            f"features of shape {encoded.features.shape}, expected (n, {encoder.dim})",
-        )
-    if not np.isfinite(encoded.features).all():
-        return Row(clip_id, source, FAILED, "features are not finite")
-    return Row(
-        clip_id,
-        source,
-        OK,
-        encoded.note,
-        encoded.features,
-        encoded.times,
-        encoded.token_ids,
-        encoded.char_start,
-        encoded.char_end,
-    )
-
-
-def footer(encoder: Encoder) -> dict[str, Any]:
-    """What a feature file says of itself."""
-    return {
-        **encoder.provenance,
-        "fingerprint": encoder.fingerprint,
-        "dim": encoder.dim,
-        "dtype": encoder.dtype,
-        "column_names": encoder.column_names,
-        "frame_rate": encoder.frame_rate,
-    }
-
-
-def media_hash(
-    sha256: str | None, start_s: float | None, end_s: float | None, language: str | None = None
-) -> str:
-    """`source_sha256` of audio and visual rows: the media's bytes and the part of them that is the clip.
-
-    `language` counts where it chooses the model (`hears_language`).
-    """
-    known = [sha256, start_s, end_s] if language is None else [sha256, start_s, end_s, language]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def hears_language(params: EncoderParams) -> bool:
-    """Whether a clip's language chooses the model of this encoder of sound."""
-    return params.kind == "hf_audio" and isinstance(params.model, dict)
-
-
 def extract_dataset(
     modality: str,
     dataset: str,
@@ -223,7 +82,7 @@ def extract_dataset(
     def compute(clip_ids: list[str]) -> Iterator[Row]:
         wanted = [tasks[clip_id] for clip_id in clip_ids]
         for task, row in _rows(maker, wanted, runtime, params.shards):
-            if isinstance(row, executor.Lost):
+            if isinstance(row, executor.TaskFailure):
                 row = Row(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
             on_row(row)
             yield row
@@ -243,7 +102,7 @@ def extract_dataset(
 
 def _rows(
     maker: RowMaker, tasks: list[Task], runtime: Runtime, shards: int
-) -> Iterator[tuple[Task, Row | executor.Lost]]:
+) -> Iterator[tuple[Task, Row | executor.TaskFailure]]:
     """The rows of clips by the executor that fits."""
     limits: dict[str, Any] = {"timeout_s": runtime.timeout_s}
     if runtime.executor == "ray":
@@ -256,8 +115,6 @@ def _rows(
         return ray_executor.run(maker, tasks, workers=runtime.workers, group=shard, gpus=gpus, **limits)
     encoder = maker.build()
     if isinstance(encoder, BatchEncoder) and encoder.device.startswith("cuda"):
-        from pipeline.gpu_batches import rows_in_batches
-
         return rows_in_batches(maker, tasks, workers=runtime.processes, **limits)
     # other models would all lie on the one GPU at once
     processes = (runtime.workers or 1) if encoder.device.startswith("cuda") else runtime.processes

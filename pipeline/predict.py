@@ -24,7 +24,7 @@ from pipeline.contributions import outcome
 from pipeline.encoders import Clip, Encoder
 from pipeline.errors import ClipError, MsaError
 from pipeline.extract import make_listener, plan
-from pipeline.extraction import Task, encode_row
+from pipeline.feature_rows import Task, encode_row
 from pipeline.params import PARAMS_FILE, Params, load_params
 from pipeline.prediction import ClipPrediction, Facts, Material, Voice
 from pipeline.run_encoders import make_encoders

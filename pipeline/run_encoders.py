@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.encoder_params import EncoderParams, Pretrained, TransformerText
-from pipeline.encoders import REGISTRY, Encoder, build_encoder
+from pipeline.encoder_registry import REGISTRY, build_encoder
+from pipeline.encoders import Encoder
 from pipeline.errors import FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.params import MediaLimits, Params
 from pipeline.trained import WAVEFORM, TrainedRun

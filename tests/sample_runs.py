@@ -11,8 +11,9 @@ from typing import Any
 from pipeline.assemble import assemble
 from pipeline.assemble_params import AssembleParams
 from pipeline.clips import METADATA_KEY, ClipFacts, clip_table, full_id
-from pipeline.encoders import Clip, Encoder, build_encoder
-from pipeline.extraction import Task, encode_row, footer
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoder
+from pipeline.feature_rows import Task, encode_row, footer
 from pipeline.params import Params, TrainParams
 from pipeline.shards import Features
 from pipeline.train import train

@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.encoder_params import FaceCrops as Params
 from pipeline.encoder_params import FaceMesh as MeshParams
-from pipeline.encoders import Clip, Encoded, build_encoder
-from pipeline.extraction import Task, encode_row, footer
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoded
+from pipeline.feature_rows import Task, encode_row, footer
 from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits
 from pipeline.shards import read_rows, write_rows

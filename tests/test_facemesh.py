@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.encoder_params import FaceMesh as Params
-from pipeline.encoders import Clip, Encoded, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits

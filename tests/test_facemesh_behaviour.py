@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.encoder_params import FaceMesh as Params
-from pipeline.encoders import Clip, Encoded, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoded
 from pipeline.media import Frame, frames, waveform
 from pipeline.params import MediaLimits
 from pipeline.visual import mesh

@@ -12,15 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import gpu_batches
 from pipeline.encoder_params import FaceMesh as FaceMeshParams
 from pipeline.encoder_params import OpenFace as OpenFaceParams
 from pipeline.encoder_params import TransformerText
-from pipeline.encoders import BatchEncoder, Clip, Encoded, Prepared
+from pipeline.encoders import BatchEncoder, Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, MissingModelError
-from pipeline.executor import Lost
-from pipeline.extraction import RowMaker, Task, encode_row
-from pipeline.gpu_batches import Budget, padded_steps, rows_in_batches
+from pipeline.execution import gpu
+from pipeline.execution.gpu import Budget, Prepared, padded_steps
+from pipeline.executor import TaskFailure
+from pipeline.feature_rows import RowMaker, Task, encode_row, rows_in_batches
 from pipeline.params import MediaLimits
 from pipeline.shards import Row
 from pipeline.visual.facemesh import FaceMesh
@@ -110,30 +110,31 @@ def in_this_process(make: Any, items: list[Any], **_: Any) -> Iterator[tuple[Any
 
 
 def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_batches.executor, "run", in_this_process)
+    monkeypatch.setattr(gpu.executor, "run", in_this_process)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     texts = ["x" * n for n in (3, 13, 5, 8, 2, 41, 20)] + ["absent"]
     maker: Any = SmallMaker()
     rows = {
         task.clip.clip_id: row for task, row in rows_in_batches(maker, tasks(texts), workers=1, timeout_s=9)
     }
+    failure = rows.pop("c5")
+    assert isinstance(failure, TaskFailure) and "fails on this clip alone" in failure.reason
     values = {name: None if row.features is None else row.features.item() for name, row in rows.items()}
-    assert values == {"c0": 3, "c1": None, "c2": 5, "c3": 8, "c4": 2, "c5": None, "c6": 20, "c7": None}
+    assert values == {"c0": 3, "c1": None, "c2": 5, "c3": 8, "c4": 2, "c6": 20, "c7": None}
     assert rows["c1"].error == "unlucky" and rows["c7"].status == "absent"
-    assert rows["c5"].transient and "fails on this clip alone" in rows["c5"].error
     fitted = [call for call in maker.encoder.calls if len(call) * max(call) <= Small.room]
     assert max(map(len, fitted)) > 1, "batches, not clip by clip"
 
 
 def test_lost_workers_and_useless_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(make: Any, items: list[Any], **_: Any) -> Iterator[tuple[Any, Any]]:
-        yield items[0], Lost("its worker was killed")
+        yield items[0], TaskFailure("its worker was killed")
         raise MissingModelError("no weights")
 
-    monkeypatch.setattr(gpu_batches.executor, "run", lost)
+    monkeypatch.setattr(gpu.executor, "run", lost)
     maker: Any = SmallMaker()
     found = rows_in_batches(maker, tasks(["a", "b"]), workers=1, timeout_s=9)
-    assert next(found)[1] == Lost("its worker was killed")
+    assert next(found)[1] == TaskFailure("its worker was killed")
     with pytest.raises(MissingModelError, match="no weights"):
         next(found)
 
@@ -156,7 +157,7 @@ def test_the_budget_grows_with_what_the_device_has() -> None:
     batch = [(i, Prepared(None, 1000)) for i in range(60)]
     block = torch.zeros(60_000 * 64, device="cuda")
     budget.learn(batch)
-    assert budget.steps > gpu_batches.FIRST_STEPS
+    assert budget.steps > gpu.FIRST_STEPS
     del block
 
 
@@ -164,8 +165,6 @@ def test_the_module_needs_no_media_libraries() -> None:
     import subprocess
     import sys
 
-    code = (
-        "import sys, pipeline.gpu_batches; print([m for m in ('av', 'librosa', 'torch') if m in sys.modules])"
-    )
+    code = "import sys, pipeline.execution.gpu; print({'av', 'librosa', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"

@@ -25,9 +25,10 @@ from transformers import (
 
 from pipeline.audio.hf_audio import AudioStates
 from pipeline.encoder_params import TransformerAudio
-from pipeline.encoders import Clip, Encoded, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, FormatError, MissingModelError, ParamsError
-from pipeline.extraction import Task, encode_row
+from pipeline.feature_rows import Task, encode_row
 from pipeline.media import waveform
 from pipeline.params import MediaLimits
 

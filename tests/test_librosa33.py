@@ -13,7 +13,8 @@ from media_factory import make_clip, tone
 
 from pipeline.audio.librosa33 import Librosa33
 from pipeline.encoder_params import Librosa33 as Librosa33Params
-from pipeline.encoders import Clip, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.media import waveform
 from pipeline.params import MediaLimits

@@ -14,7 +14,8 @@ from media_factory import make_clip, tone
 
 from pipeline.audio.opensmile import COLUMNS, SAMPLE_RATE, OpenSmile
 from pipeline.encoder_params import OpenSmile as OpenSmileParams
-from pipeline.encoders import Clip, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError
 from pipeline.params import MediaLimits
 

@@ -23,7 +23,7 @@ from test_features import META, make_row
 
 from pipeline import executor, ray_executor
 from pipeline.errors import MissingModelError, MsaError
-from pipeline.executor import Lost
+from pipeline.executor import TaskFailure
 from pipeline.features import FeatureStore, bucket_of
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -60,7 +60,7 @@ def test_nothing_to_do_starts_nothing() -> None:
 
 def test_a_killed_and_a_hanging_worker_cost_their_items_only() -> None:
     found = dict(ray_executor.run(fragile, list(range(8)), workers=2, timeout_s=2, group=lambda x: x // 4))
-    assert {x: r for x, r in found.items() if not isinstance(r, Lost)} == {
+    assert {x: r for x, r in found.items() if not isinstance(r, TaskFailure)} == {
         x: x * x for x in (0, 1, 2, 4, 6, 7)
     }
     assert "its worker was lost" in found[KILL].reason

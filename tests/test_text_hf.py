@@ -20,7 +20,8 @@ from tiny_models import save_tiny_bert, save_tiny_roberta
 from transformers import AutoModel, AutoTokenizer
 
 from pipeline.encoder_params import TransformerText
-from pipeline.encoders import Clip, Encoded, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, MissingModelError, ParamsError
 from pipeline.params import MediaLimits, Params
 from pipeline.text.hf import TransformerStates, lower

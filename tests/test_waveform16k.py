@@ -15,10 +15,11 @@ from rich.console import Console
 
 from pipeline.audio.waveform16k import SAMPLE_RATE, Waveform16k
 from pipeline.encoder_params import Waveform16k as Waveform16kParams
-from pipeline.encoders import Clip, build_encoder
+from pipeline.encoder_registry import build_encoder
+from pipeline.encoders import Clip
 from pipeline.errors import AbsentError, FormatError
 from pipeline.extract import Request, extract
-from pipeline.extraction import Task, encode_row, footer
+from pipeline.feature_rows import Task, encode_row, footer
 from pipeline.features import FeatureStore, shard_name
 from pipeline.info import describe, render
 from pipeline.media import waveform

@@ -35,8 +35,9 @@ from models.checkpoints import Part, model_folder
 from pipeline.audio.padded import PaddedBackbone
 from pipeline.audio.sound import clip_sound
 from pipeline.encoder_params import TransformerAudio
-from pipeline.encoders import Clip, Encoded, Prepared
+from pipeline.encoders import Clip, Encoded
 from pipeline.errors import ClipError, FormatError, ParamsError
+from pipeline.execution.gpu import Prepared
 from pipeline.states import PretrainedStates, Source
 
 SAMPLE_RATE = 16_000  # Hz, what all of them were trained on

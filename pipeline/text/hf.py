@@ -18,8 +18,9 @@ import numpy as np
 from models.backbones import load_text_backbone, load_text_config, load_tokenizer, longest_input
 from models.checkpoints import Part
 from pipeline.encoder_params import TransformerText
-from pipeline.encoders import Clip, Encoded, Prepared
+from pipeline.encoders import Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, ParamsError
+from pipeline.execution.gpu import Prepared
 from pipeline.states import PretrainedStates, Source
 
 if TYPE_CHECKING:

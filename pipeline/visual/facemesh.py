@@ -28,7 +28,7 @@ class FaceMesh(MeshEncoder):
     """Landmarks, head pose, gaze and AU estimates; see the table of face.py."""
 
     VERSION = 1
-    LIBRARIES = ("av", "mediapipe", "numpy")
+    LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
 
     def __init__(self, name: str, params: FaceMeshParams, limits: MediaLimits, device: str = "cpu"):

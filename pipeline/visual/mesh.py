@@ -10,7 +10,6 @@ decoded in a thread ahead of the mesh; their order, and so the result, is the sa
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
@@ -24,7 +23,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from queue import Full, Queue
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ import numpy as np
 from pipeline.encoder_params import FaceCrops, FaceMesh
 from pipeline.encoders import Clip, Encoder
 from pipeline.errors import AbsentError, MissingDependencyError
+from pipeline.execution.ahead import read_ahead
 from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits
 
@@ -131,7 +130,8 @@ class MeshEncoder(Encoder):
         )
         previous: np.ndarray | None = None
         first = True
-        with closing(_ahead(source)) as stream:
+        # a decoder that hangs must not hold up a clip that was given up
+        with closing(read_ahead(source, FRAMES_AHEAD, wait_s=1.0)) as stream:
             for frame in stream:
                 faces = self._process(frame.image, first=first)
                 first = False
@@ -198,38 +198,6 @@ def choose_face(
     else:
         merit = -(corners[:, 1] - corners[:, 0]).prod(1)
     return faces[np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0]]
-
-
-def _ahead(source: Iterator[Frame]) -> Generator[Frame, None, None]:
-    """The same frames in the same order, decoded in a thread at most FRAMES_AHEAD frames ahead."""
-    waiting: Queue[Frame | BaseException | None] = Queue(FRAMES_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: Frame | BaseException | None) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(Full):
-                return waiting.put(item, timeout=0.1)
-
-    def decode() -> None:
-        try:
-            for frame in source:
-                put(frame)
-                if stopped.is_set():
-                    break
-            put(None)
-        except BaseException as error:  # raised again where the frames are read
-            put(error)
-
-    thread = threading.Thread(target=decode, name="decode", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join(timeout=1.0)  # a decoder that hangs must not hold up a clip that was given up
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pipeline import executor
 from pipeline.core.files import file_hash
 from pipeline.encoder_params import Librosa33
 from pipeline.encoders import Clip
-from pipeline.extraction import RowMaker, Task, encode_row, footer, media_hash
+from pipeline.feature_rows import RowMaker, Task, encode_row, footer, media_hash
 from pipeline.features import FeatureStore
 from pipeline.params import MediaLimits
 from pipeline.shards import Row

@@ -14,7 +14,7 @@ from timing import CALM, measure, others_cpu_s
 from pipeline import executor
 from pipeline.encoder_params import FaceMesh as Params
 from pipeline.encoders import Clip
-from pipeline.extraction import RowMaker, Task
+from pipeline.feature_rows import RowMaker, Task
 from pipeline.media import frames
 from pipeline.params import MediaLimits
 from pipeline.visual.facemesh import FaceMesh
@@ -107,7 +107,7 @@ def rate(shared: Path, max_faces: int, workers: int) -> float:
     ]
     begin = counted = done = 0.0
     for i, (_, row) in enumerate(executor.run(maker, tasks, workers=workers, timeout_s=300)):
-        assert not isinstance(row, executor.Lost) and row.features is not None
+        assert not isinstance(row, executor.TaskFailure) and row.features is not None
         done = time.perf_counter()
         if i < workers:
             begin = done

@@ -1,0 +1,47 @@
+"""The kinds of encoders by name: a modality's lie in `pipeline/<modality>/<kind>.py`."""
+
+from __future__ import annotations
+
+import importlib
+
+from pipeline.devices import check_spelling
+from pipeline.encoder_params import EncoderParams
+from pipeline.encoders import Encoder
+from pipeline.errors import ParamsError
+from pipeline.params import MediaLimits
+
+# kind -> module and class; imported only when asked for, so that `--help` stays light
+REGISTRY: dict[str, dict[str, str]] = {
+    "text": {"hf": "pipeline.text.hf:TransformerStates"},
+    "audio": {
+        "hf_audio": "pipeline.audio.hf_audio:AudioStates",
+        "librosa33": "pipeline.audio.librosa33:Librosa33",
+        "opensmile": "pipeline.audio.opensmile:OpenSmile",
+        "waveform16k": "pipeline.audio.waveform16k:Waveform16k",
+    },
+    "visual": {
+        "facecrops": "pipeline.visual.facecrops:FaceCrops",
+        "facemesh": "pipeline.visual.facemesh:FaceMesh",
+        "openface": "pipeline.visual.openface:OpenFace",
+        "pyfeat": "pipeline.visual.pyfeat:PyFeat",
+    },
+}
+MODALITIES = tuple(REGISTRY)
+
+
+def build_encoder(
+    modality: str, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"
+) -> Encoder:
+    """The encoder that params.yaml configures as `<modality>.<name>`, not loaded yet.
+
+    `device` is cpu, cuda or cuda:<index>; auto means cpu, where a row's bytes depend on its clip alone.
+    """
+    check_spelling(device)
+    kinds = REGISTRY[modality]
+    if params.kind not in kinds:
+        raise ParamsError(
+            f"{modality}.{name}.kind is {params.kind!r}; {modality} encoders are of kind {', '.join(kinds)}"
+        )
+    module, _, class_name = kinds[params.kind].partition(":")
+    encoder: type[Encoder] = getattr(importlib.import_module(module), class_name)
+    return encoder(name, params, limits, "cpu" if device == "auto" else device)
