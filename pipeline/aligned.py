@@ -25,7 +25,7 @@ import pyarrow as pa
 from pipeline.assemble_params import AssembleParams
 from pipeline.errors import ClipError, FormatError, MsaError, ParamsError
 from pipeline.sequences import SUCCESS
-from pipeline.shards import OK, Features, Row
+from pipeline.shards import OK, FeatureRow, Features
 from pipeline.words import locate, pool_frames, pool_tokens, times_of
 
 WORDS = "words"
@@ -94,7 +94,7 @@ def align(
 
 
 def align_clip(
-    rows: Mapping[str, Row],
+    rows: Mapping[str, FeatureRow],
     column_names: Mapping[str, Sequence[str]],
     text: str | None,
     words: Sequence[Mapping[str, Any]] | None,

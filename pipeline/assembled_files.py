@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.clips import ALL_SPLITS, SPLITS
 from pipeline.core.files import replaced_folder, write_json
-from pipeline.shards import OK, Row
+from pipeline.shards import OK, FeatureRow
 
 ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
 ROW_GROUP_SAMPLES = 8 << 20  # of waveforms; 16 MB, 9 minutes
@@ -49,7 +49,11 @@ class Joined:
 
 
 def write_set(
-    table: pa.Table, joined: dict[str, Joined], sound: Iterator[Row] | None, stats: dict[str, Any], out: Path
+    table: pa.Table,
+    joined: dict[str, Joined],
+    sound: Iterator[FeatureRow] | None,
+    stats: dict[str, Any],
+    out: Path,
 ) -> None:
     """All files of a set, at once or not at all.
 
@@ -101,7 +105,7 @@ def _lists(sequences: Joined, start: int, stop: int) -> pa.Array:
 
 
 def _write_waveforms(
-    sound: Iterator[Row], split_of: dict[str, str], entry: dict[str, Any], folder: Path
+    sound: Iterator[FeatureRow], split_of: dict[str, str], entry: dict[str, Any], folder: Path
 ) -> None:
     """`{split}.waveform.parquet`, in one pass over the sound: hours of it would not fit into memory.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.encoder_params import Librosa33 as Librosa33Params
+from pipeline.encoder_params import Librosa33Params
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip, Encoder
 from pipeline.errors import ClipError
@@ -21,7 +21,7 @@ from pipeline.params import MediaLimits
 from pipeline.predict import Predictor
 from pipeline.prediction import ClipPrediction
 from pipeline.sequences import SUCCESS
-from pipeline.shards import OK, Row
+from pipeline.shards import OK, FeatureRow
 
 FEWEST_PICTURES, MOST_PICTURES = 3, 16
 PICTURE_SIDE = 240  # pixels, the longer side of a picture of the strip
@@ -83,7 +83,7 @@ def _pictures(path: Path, limits: MediaLimits, count: int, duration_s: float) ->
         return []
 
 
-def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator[tuple[Encoder, Row]]:
+def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator[tuple[Encoder, FeatureRow]]:
     """Encoder and good row of each kind of features of a modality."""
     for key, encoder in predictor.encoders.items():
         row = clip.material.rows[key]

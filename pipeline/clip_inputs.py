@@ -17,7 +17,7 @@ import torch
 from pipeline.aligned import align_clip
 from pipeline.batches import LABELS, Batch, Ragged, Reading, Split, Streams
 from pipeline.sequences import prepare
-from pipeline.shards import OK, Row
+from pipeline.shards import OK, FeatureRow
 from pipeline.trained import WAVEFORM, TrainedRun
 from pipeline.transcribe import Spoken
 
@@ -60,7 +60,11 @@ class ClipInputs:
 
 
 def inputs_of(
-    run: TrainedRun, clip_id: str, rows: Mapping[str, Row], columns: Mapping[str, list[str]], spoken: Spoken
+    run: TrainedRun,
+    clip_id: str,
+    rows: Mapping[str, FeatureRow],
+    columns: Mapping[str, list[str]],
+    spoken: Spoken,
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 

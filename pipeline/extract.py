@@ -20,10 +20,10 @@ from pipeline.encoder_params import Pretrained
 from pipeline.encoder_registry import MODALITIES, build_encoder
 from pipeline.encoders import Clip, Encoder
 from pipeline.errors import ClipError, MissingModelError, MsaError
-from pipeline.feature_rows import Task, encode_row, footer, hears_language, media_hash
+from pipeline.feature_rows import EncodingTask, encode_row, footer, hears_language, media_hash
 from pipeline.media import VIDEO_SUFFIXES
 from pipeline.params import NONE, Params
-from pipeline.shards import FAILED, OK, Row, write_rows
+from pipeline.shards import FAILED, OK, FeatureRow, write_rows
 from pipeline.shared_decoding import SharedFile, SharedPath
 from pipeline.transcribe import ListenerMaker, Spoken, read
 from pipeline.transcribe_params import AsrParams
@@ -231,7 +231,9 @@ def extract(
         words = text_hash(spoken.text, spoken.language, spoken.words)
         clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
         for modality, chosen in encoders.items():
-            tasks = [Task(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen]
+            tasks = [
+                EncodingTask(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen
+            ]
             for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
@@ -250,10 +252,10 @@ def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
     return media_hash(media, None, None, clip.language if hears_language(encoder.params) else None)
 
 
-def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]:
+def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[FeatureRow, float]]:
     """The row and the seconds of each encoder; several read the file at the same time, decoded once."""
 
-    def timed(encoder: Encoder, task: Task) -> tuple[Row, float]:
+    def timed(encoder: Encoder, task: EncodingTask) -> tuple[FeatureRow, float]:
         begin = time.perf_counter()
         row = encode_row(encoder, task)
         return row, round(time.perf_counter() - begin, 2)
@@ -264,7 +266,7 @@ def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]
     assert path is not None
     shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
 
-    def one(encoder: Encoder, task: Task, handle: SharedPath) -> tuple[Row, float]:
+    def one(encoder: Encoder, task: EncodingTask, handle: SharedPath) -> tuple[FeatureRow, float]:
         try:
             return timed(encoder, replace(task, clip=replace(task.clip, path=handle)))
         finally:

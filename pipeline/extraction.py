@@ -14,10 +14,10 @@ from pipeline import executor, layout
 from pipeline.clips import read_clips
 from pipeline.encoders import BatchEncoder, Clip
 from pipeline.errors import ParamsError
-from pipeline.feature_rows import RowMaker, Task, footer, hears_language, media_hash, rows_in_batches
-from pipeline.features import EVERYTHING, FeatureStore, Part, Update, bucket_of
+from pipeline.feature_rows import EncodingTask, RowMaker, footer, hears_language, media_hash, rows_in_batches
+from pipeline.features import EVERYTHING, FeatureStore, StorePart, Update, bucket_of
 from pipeline.params import Params
-from pipeline.shards import FAILED, TRANSIENT, Row
+from pipeline.shards import FAILED, TRANSIENT, FeatureRow
 from pipeline.transcripts import read_transcripts, text_hash
 
 
@@ -42,7 +42,7 @@ class Runtime:
     timeout_s: float = 600.0
     fresh: bool = False
     retry_failed: bool = False
-    part: Part = EVERYTHING
+    part: StorePart = EVERYTHING
     executor: Literal["local", "ray"] = "local"
     gpus_per_worker: float = 0.0
 
@@ -60,7 +60,7 @@ def extract_dataset(
     runtime: Runtime,
     *,
     on_plan: Callable[[int, int], None],
-    on_row: Callable[[Row], None],
+    on_row: Callable[[FeatureRow], None],
 ) -> Update:
     """Bring `data/features/<dataset>/<modality>-<encoder>` up to date, computing only what is missing.
 
@@ -79,11 +79,11 @@ def extract_dataset(
     if unknown := runtime.part.clips - tasks.keys():
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
 
-    def compute(clip_ids: list[str]) -> Iterator[Row]:
+    def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         wanted = [tasks[clip_id] for clip_id in clip_ids]
         for task, row in _rows(maker, wanted, runtime, params.shards):
             if isinstance(row, executor.TaskFailure):
-                row = Row(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
+                row = FeatureRow(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
             on_row(row)
             yield row
 
@@ -101,14 +101,14 @@ def extract_dataset(
 
 
 def _rows(
-    maker: RowMaker, tasks: list[Task], runtime: Runtime, shards: int
-) -> Iterator[tuple[Task, Row | executor.TaskFailure]]:
+    maker: RowMaker, tasks: list[EncodingTask], runtime: Runtime, shards: int
+) -> Iterator[tuple[EncodingTask, FeatureRow | executor.TaskFailure]]:
     """The rows of clips by the executor that fits."""
     limits: dict[str, Any] = {"timeout_s": runtime.timeout_s}
     if runtime.executor == "ray":
         from pipeline import ray_executor
 
-        def shard(task: Task) -> int:
+        def shard(task: EncodingTask) -> int:
             return bucket_of(task.clip.clip_id, shards)
 
         gpus = runtime.gpus_per_worker
@@ -121,12 +121,14 @@ def _rows(
     return executor.run(maker, tasks, workers=processes, **limits)
 
 
-def dataset_tasks(modality: str, dataset: str, root: Path, by_language: bool = False) -> dict[str, Task]:
+def dataset_tasks(
+    modality: str, dataset: str, root: Path, by_language: bool = False
+) -> dict[str, EncodingTask]:
     """What an encoder of this modality has to read, by clip id: transcripts for text, else the clip table."""
     if modality == "text":
         rows = read_transcripts(layout.transcript_table(dataset)).to_pylist()
         return {
-            row["clip_id"]: Task(
+            row["clip_id"]: EncodingTask(
                 Clip(row["clip_id"], text=row["text"], language=row["language"]),
                 text_hash(row["text"], row["language"], row["words"]),
             )
@@ -134,7 +136,7 @@ def dataset_tasks(modality: str, dataset: str, root: Path, by_language: bool = F
         }
     clips: pa.Table = read_clips(layout.clip_table(dataset))
     return {
-        row["clip_id"]: Task(
+        row["clip_id"]: EncodingTask(
             Clip(
                 row["clip_id"],
                 path=root / row["path"] if row["path"] else None,

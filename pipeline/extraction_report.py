@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.files import write_json
 from pipeline.features import Update
-from pipeline.shards import FAILED, Row
+from pipeline.shards import FAILED, FeatureRow
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,7 +43,7 @@ class ExtractionReport:
         print(f"{self.what}: {kept} kept, {missing} to compute", flush=True)
         self.progress.update(self.bar, total=missing)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: FeatureRow) -> None:
         """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED

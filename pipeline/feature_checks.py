@@ -21,7 +21,7 @@ from pipeline.errors import FormatError
 from pipeline.features import FeatureStore
 from pipeline.findings import Finding, percent
 from pipeline.params import Params
-from pipeline.shards import ABSENT, FAILED, OK, Row
+from pipeline.shards import ABSENT, FAILED, OK, FeatureRow
 
 STREAMS = ("text", "audio", "visual", "waveform")  # of a training set
 FEATURES = Path("data/features")
@@ -115,12 +115,12 @@ def _summary(name: str, store: FeatureStore, meta: dict[str, Any], clip_ids: Col
     return found
 
 
-def _ledger(store: FeatureStore) -> Iterable[Row]:
+def _ledger(store: FeatureStore) -> Iterable[FeatureRow]:
     features = store.ledger()
     return () if features is None else features.rows.values()
 
 
-def _count(found: StoreSummary, row: Row) -> None:
+def _count(found: StoreSummary, row: FeatureRow) -> None:
     found.ok += row.status == OK
     found.absent += row.status == ABSENT
     if row.status == FAILED:

@@ -19,14 +19,14 @@ from pipeline.errors import AbsentError, ClipError, MsaError
 from pipeline.execution import gpu
 from pipeline.executor import TaskFailure
 from pipeline.params import MediaLimits
-from pipeline.shards import ABSENT, FAILED, OK, TRANSIENT, Row
+from pipeline.shards import ABSENT, FAILED, OK, TRANSIENT, FeatureRow
 
 T = TypeVar("T")
 log = logging.getLogger("msa.extraction")
 
 
 @dataclass(frozen=True)
-class Task:
+class EncodingTask:
     """One clip to encode, and the hash of what it is made from."""
 
     clip: Clip
@@ -46,7 +46,7 @@ class RowMaker:
     def build(self) -> Encoder:
         return build_encoder(self.modality, self.name, self.params, self.limits, self.device)
 
-    def __call__(self) -> Callable[[Task], Row]:
+    def __call__(self) -> Callable[[EncodingTask], FeatureRow]:
         encoder = self.build()
         encoder.load()
         return lambda task: encode_row(encoder, task)
@@ -58,7 +58,7 @@ class Preparer:
 
     maker: RowMaker
 
-    def __call__(self) -> Callable[[Task], gpu.Prepared | Row]:
+    def __call__(self) -> Callable[[EncodingTask], gpu.Prepared | FeatureRow]:
         encoder = self.maker.build()
         assert isinstance(encoder, BatchEncoder)
         encoder.load_preparer()
@@ -66,8 +66,8 @@ class Preparer:
 
 
 def rows_in_batches(
-    maker: RowMaker, tasks: list[Task], *, workers: int, timeout_s: float
-) -> Iterator[tuple[Task, Row | TaskFailure]]:
+    maker: RowMaker, tasks: list[EncodingTask], *, workers: int, timeout_s: float
+) -> Iterator[tuple[EncodingTask, FeatureRow | TaskFailure]]:
     """The row of every clip, in any order, by an encoder that takes several at once.
 
     Raises
@@ -89,11 +89,11 @@ def rows_in_batches(
             yield task, outcome
 
 
-def encode_row(encoder: Encoder, task: Task) -> Row:
+def encode_row(encoder: Encoder, task: EncodingTask) -> FeatureRow:
     """The row of one clip, whatever happens: ok, absent or failed with a reason."""
     began = time.perf_counter()
     outcome = guarded(encoder, task, lambda: encoder.encode(task.clip))
-    row = outcome if isinstance(outcome, Row) else encoded_row(encoder, task, outcome)
+    row = outcome if isinstance(outcome, FeatureRow) else encoded_row(encoder, task, outcome)
     log.debug(
         "%s %s: %s, %d frames, %.2f s%s",
         encoder.name,
@@ -106,7 +106,7 @@ def encode_row(encoder: Encoder, task: Task) -> Row:
     return row
 
 
-def guarded(encoder: Encoder, task: Task, work: Callable[[], T]) -> T | Row:
+def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | FeatureRow:
     """What `work` gives of a clip, or the clip's row where it is absent or fails.
 
     Raises
@@ -116,45 +116,49 @@ def guarded(encoder: Encoder, task: Task, work: Callable[[], T]) -> T | Row:
     clip_id, source = task.clip.clip_id, task.source_sha256
     path = task.clip.path
     if encoder.needs_media and path is not None and not path.exists():
-        return Row(clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?")
+        return FeatureRow(
+            clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?"
+        )
     if encoder.needs_media and path is None:
-        return Row(clip_id, source, FAILED, "missing media: the clip table says which file was looked for")
+        return FeatureRow(
+            clip_id, source, FAILED, "missing media: the clip table says which file was looked for"
+        )
     try:
         return work()
     except ClipError as error:
         return failed_row(task, error)
     except MemoryError:
-        return Row(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
+        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
     except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
-        return Row(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
+        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
     except MsaError:
         raise  # the encoder as a whole cannot work
     except Exception as error:  # a library's own: the clip's fault until shown otherwise
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))
-        return Row(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
+        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
 
 
-def failed_row(task: Task, error: ClipError) -> Row:
+def failed_row(task: EncodingTask, error: ClipError) -> FeatureRow:
     """The row of a clip whose features could not be made."""
     status = ABSENT if isinstance(error, AbsentError) else FAILED
     reason = f"{TRANSIENT if error.transient else ''}{error}"
-    return Row(task.clip.clip_id, task.source_sha256, status, reason)
+    return FeatureRow(task.clip.clip_id, task.source_sha256, status, reason)
 
 
-def encoded_row(encoder: Encoder, task: Task, encoded: Encoded) -> Row:
+def encoded_row(encoder: Encoder, task: EncodingTask, encoded: Encoded) -> FeatureRow:
     """The row of what an encoder gave; failed where that is not what it promised."""
     clip_id, source = task.clip.clip_id, task.source_sha256
     if encoded.features.ndim != 2 or encoded.features.shape[1] != encoder.dim or len(encoded.features) == 0:
-        return Row(
+        return FeatureRow(
             clip_id,
             source,
             FAILED,
             f"features of shape {encoded.features.shape}, expected (n, {encoder.dim})",
         )
     if not np.isfinite(encoded.features).all():
-        return Row(clip_id, source, FAILED, "features are not finite")
-    return Row(
+        return FeatureRow(clip_id, source, FAILED, "features are not finite")
+    return FeatureRow(
         clip_id,
         source,
         OK,

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import FormatError, MsaError
 from pipeline.features import FeatureStore
-from pipeline.shards import META_KEY, OK, Row, read_meta, stream_rows
+from pipeline.shards import META_KEY, OK, FeatureRow, read_meta, stream_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,7 +99,7 @@ class _Statistics:
         }
 
 
-def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
+def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[FeatureRow]) -> dict[str, Any]:
     statistics = _Statistics()
     status: Counter[str] = Counter()
     notes: dict[str, str] = {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.cautions import Caution
 from pipeline.contributions import Outcome
-from pipeline.shards import Row
+from pipeline.shards import FeatureRow
 from pipeline.trained import TrainedRun
 from pipeline.transcribe import Spoken
 
@@ -56,7 +56,7 @@ class Material:
     clip_id: str
     video: Path
     spoken: Spoken
-    rows: dict[str, Row]
+    rows: dict[str, FeatureRow]
 
 
 @dataclass(frozen=True)

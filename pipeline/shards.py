@@ -41,7 +41,7 @@ STREAMED_ROWS = 4  # clips; Arrow takes up to 16 bytes a sample of a waveform wh
 
 
 @dataclass
-class Row:
+class FeatureRow:
     """One clip of a store.
 
     Attributes
@@ -78,10 +78,10 @@ class Features:
     """
 
     meta: dict[str, Any]
-    rows: dict[str, Row]
+    rows: dict[str, FeatureRow]
 
 
-def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
+def write_rows(path: Path, rows: Iterable[FeatureRow], meta: dict[str, Any]) -> None:
     """Write rows as one Parquet file: sorted by id, at once or not at all; equal content, equal bytes."""
     ordered = sorted(rows, key=lambda row: row.clip_id)
     dim, dtype = int(meta["dim"]), np.dtype(meta["dtype"])
@@ -160,7 +160,7 @@ def read_rows(path: Path) -> Features:
     return Features(meta, {row.clip_id: row for batch in _batches(path) for row in _rows(batch, meta)})
 
 
-def stream_rows(path: Path) -> Iterator[Row]:
+def stream_rows(path: Path) -> Iterator[FeatureRow]:
     """The rows of one feature file in its order, by clip id; few of them are in memory at a time.
 
     Raises
@@ -172,11 +172,11 @@ def stream_rows(path: Path) -> Iterator[Row]:
         yield from _rows(batch, meta)
 
 
-def read_ledger(path: Path) -> dict[str, Row]:
+def read_ledger(path: Path) -> dict[str, FeatureRow]:
     """The rows of a file without their features: who is in it, made from what, with which status."""
     read_meta(path)
     light = ["clip_id", "source_sha256", "status", "error"]
-    return {row["clip_id"]: Row(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
+    return {row["clip_id"]: FeatureRow(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
 
 
 def check_data(path: Path) -> None:
@@ -190,7 +190,7 @@ def check_data(path: Path) -> None:
         pass
 
 
-def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
+def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[FeatureRow]:
     names, dim = batch.schema.names, int(meta["dim"])
     frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
     ends = np.cumsum(batch.column("n_frames").to_numpy())
@@ -203,7 +203,7 @@ def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
     for i, clip_id in enumerate(plain["clip_id"]):
         start = ends[i - 1] if i else 0
         good = plain["status"][i] == OK
-        yield Row(
+        yield FeatureRow(
             clip_id,
             plain["source_sha256"][i],
             plain["status"][i],

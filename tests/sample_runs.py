@@ -13,7 +13,7 @@ from pipeline.assemble_params import AssembleParams
 from pipeline.clips import METADATA_KEY, ClipFacts, clip_table, full_id
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip, Encoder
-from pipeline.feature_rows import Task, encode_row, footer
+from pipeline.feature_rows import EncodingTask, encode_row, footer
 from pipeline.params import Params, TrainParams
 from pipeline.shards import Features
 from pipeline.train import train
@@ -118,7 +118,7 @@ def make_sample_runs(folder: Path, corpus: Path) -> SampleRuns:
     for modality, name in ENCODERS.items():
         encoder = _encoder(modality, name)
         tasks = {
-            clip_id: Task(Clip(clip_id, path=video, text=texts[clip_id]), "")
+            clip_id: EncodingTask(Clip(clip_id, path=video, text=texts[clip_id]), "")
             for clip_id, video in videos.items()
         }
         rows = {clip_id: encode_row(encoder, task) for clip_id, task in tasks.items()}

@@ -19,7 +19,7 @@ from pipeline.clips import METADATA_KEY, SPLITS, ClipFacts, clip_table
 from pipeline.errors import FormatError, MsaError, ParamsError
 from pipeline.features import FeatureStore
 from pipeline.sequences import prepare
-from pipeline.shards import FORMAT_VERSION, Features, Row, write_rows
+from pipeline.shards import FORMAT_VERSION, FeatureRow, Features, write_rows
 
 RNG = np.random.default_rng(7)
 FACE = ["confidence", "success", "AU01", "AU12", "x_0", "X_0", "pose_Rx"]
@@ -39,9 +39,9 @@ def store(modality: str, columns: list[str], blocks: dict[str, np.ndarray | str]
         "params": {"kind": "made-up"},
     }
     rows = {
-        clip_id: Row(clip_id, "0", "ok", "", block)
+        clip_id: FeatureRow(clip_id, "0", "ok", "", block)
         if isinstance(block, np.ndarray)
-        else Row(clip_id, "0", block, f"why {block}")
+        else FeatureRow(clip_id, "0", block, f"why {block}")
         for clip_id, block in blocks.items()
     }
     return Features(meta, rows)
@@ -232,7 +232,7 @@ def test_prepare_gives_one_clip_the_same_numbers(toy: dict[str, Any], tmp_path: 
 
 # --------------------------------------------------------------------------------------- rows, counts, files
 def test_every_clip_is_in_its_split_or_has_a_reason(toy: dict[str, Any], tmp_path: Path) -> None:
-    toy["features"]["visual"].rows["v4$_$1"] = Row("v4$_$1", "0", "absent", "no track")
+    toy["features"]["visual"].rows["v4$_$1"] = FeatureRow("v4$_$1", "0", "absent", "no track")
     report = assemble(**toy, out=tmp_path / "set")
     assert report.left_out == {
         "v3$_$2": "no label",

@@ -19,7 +19,7 @@ from pipeline.assemble_params import AssembleParams
 from pipeline.batches import Batch, Ragged, Reading, companions, ordered_batches, shuffled_batches
 from pipeline.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.errors import FormatError
-from pipeline.shards import Features, Row
+from pipeline.shards import FeatureRow, Features
 from pipeline.training_set import TrainingSet
 
 DIMS = {"text": 6, "audio": 3, "visual": 2}
@@ -83,7 +83,7 @@ def folder(source: dict[str, dict[str, np.ndarray]], tmp_path_factory: pytest.Te
                 "dtype": "float32",
                 "frame_rate": None,
             },
-            {key: Row(key, "0", "ok", "", block) for key, block in blocks.items()},
+            {key: FeatureRow(key, "0", "ok", "", block) for key, block in blocks.items()},
         )
         for modality, blocks in source.items()
     }

@@ -13,10 +13,10 @@ from pipeline.audio.compiled import compile_once
 
 PROGRAM = """
 import numpy as np
-from pipeline.encoder_params import Librosa33 as Settings
+from pipeline.encoder_params import Librosa33Params
 from pipeline.audio.librosa33 import Librosa33
 from pipeline.params import MediaLimits
-encoder = Librosa33("x", Settings(f0="zcr"), MediaLimits())
+encoder = Librosa33("x", Librosa33Params(f0="zcr"), MediaLimits())
 encoder.load()
 print(encoder.features(np.zeros(22_050, np.float32)).shape)
 """

@@ -31,7 +31,7 @@ from pipeline.features import FeatureStore
 from pipeline.importers.conversion import discard, summary
 from pipeline.importers.imported import Sequences
 from pipeline.importers.survey import survey
-from pipeline.shards import Features, Row
+from pipeline.shards import FeatureRow, Features
 from pipeline.transcripts import read_transcripts
 
 
@@ -48,11 +48,11 @@ def stores(project: Path) -> dict[str, Features]:
     return {name: store for name, store in found.items() if store is not None}
 
 
-def row_of(project: Path, modality: str, clip_id: str) -> Row:
+def row_of(project: Path, modality: str, clip_id: str) -> FeatureRow:
     return stores(project)[modality].rows[clip_id]
 
 
-def array(row: Row) -> np.ndarray:
+def array(row: FeatureRow) -> np.ndarray:
     assert row.features is not None
     return row.features
 

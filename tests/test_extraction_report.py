@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.extraction_report import ExtractionReport, by_reason
 from pipeline.features import Update
-from pipeline.shards import FAILED, OK, Row
+from pipeline.shards import FAILED, OK, FeatureRow
 
 FAILURES = {
     "a": "a.mp4: empty file",
@@ -33,7 +33,7 @@ def test_the_end_is_a_table_and_a_summary(tmp_path: Path, capsys: pytest.Capture
     with report.progress:
         report.plan(4, 8)
         for i in range(8):
-            report.row(Row(f"r{i}", "s", FAILED if i < 6 else OK))
+            report.row(FeatureRow(f"r{i}", "s", FAILED if i < 6 else OK))
     update = Update(12, 4, 8, 0, Counter(ok=6, failed=6), FAILURES)
     report.end(update, tmp_path / "logs", "sample-audio-toy")
     said = capsys.readouterr().out

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.encoder_params import FaceCrops as Params
-from pipeline.encoder_params import FaceMesh as MeshParams
+from pipeline.encoder_params import FaceCropsParams as Params
+from pipeline.encoder_params import FaceMeshParams as MeshParams
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip, Encoded
-from pipeline.feature_rows import Task, encode_row, footer
+from pipeline.feature_rows import EncodingTask, encode_row, footer
 from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits
 from pipeline.shards import read_rows, write_rows
@@ -158,7 +158,7 @@ def test_a_file_holds_bytes(
     monkeypatch.setattr(
         mesh, "frames", lambda *_, **__: (Frame(image, i / 25, 1.0) for i, image in enumerate(images))
     )
-    row = encode_row(encoder, Task(Clip("clip", tmp_path), "source"))
+    row = encode_row(encoder, EncodingTask(Clip("clip", tmp_path), "source"))
     write_rows(tmp_path / "shard-000.parquet", [row], footer(encoder))
     read = read_rows(tmp_path / "shard-000.parquet")
     assert row.features is not None and read.rows["clip"].features is not None

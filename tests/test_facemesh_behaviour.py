@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.encoder_params import FaceMesh as Params
+from pipeline.encoder_params import FaceMeshParams as Params
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip, Encoded
 from pipeline.media import Frame, frames, waveform

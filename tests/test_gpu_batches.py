@@ -12,25 +12,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encoder_params import FaceMesh as FaceMeshParams
-from pipeline.encoder_params import OpenFace as OpenFaceParams
-from pipeline.encoder_params import TransformerText
+from pipeline.encoder_params import FaceMeshParams, OpenFaceParams, TransformerText
 from pipeline.encoders import BatchEncoder, Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, MissingModelError
 from pipeline.execution import gpu
 from pipeline.execution.gpu import Budget, Prepared, padded_steps
 from pipeline.executor import TaskFailure
-from pipeline.feature_rows import RowMaker, Task, encode_row, rows_in_batches
+from pipeline.feature_rows import EncodingTask, RowMaker, encode_row, rows_in_batches
 from pipeline.params import MediaLimits
-from pipeline.shards import Row
+from pipeline.shards import FeatureRow
 from pipeline.visual.facemesh import FaceMesh
 from pipeline.visual.openface import OpenFace
 
 TEXTS = ["It was great.", "No.", "", "I would not go there again, not for all the money in the world.", "Hm"]
 
 
-def tasks(texts: list[str]) -> list[Task]:
-    return [Task(Clip(f"c{i}", text=text), f"s{i}") for i, text in enumerate(texts)]
+def tasks(texts: list[str]) -> list[EncodingTask]:
+    return [EncodingTask(Clip(f"c{i}", text=text), f"s{i}") for i, text in enumerate(texts)]
 
 
 def test_rows_are_those_of_one_by_one() -> None:
@@ -41,7 +39,7 @@ def test_rows_are_those_of_one_by_one() -> None:
     assert len(found) == len(TEXTS)
     for task, row in found.items():
         alone = encode_row(encoder, task)
-        assert isinstance(row, Row)
+        assert isinstance(row, FeatureRow)
         assert (row.clip_id, row.source_sha256, row.status, row.error) == (
             alone.clip_id,
             alone.source_sha256,
@@ -144,7 +142,7 @@ def test_missing_media_are_a_row() -> None:
     assert encode_row(encoder, tasks(["a"])[0]).error.startswith("missing media")
     tables = OpenFace("of", OpenFaceParams(csv="tables"), MediaLimits())
     assert not tables.needs_media
-    elsewhere = Task(Clip("c", path=Path("/not/mounted/c.mp4")), "s")
+    elsewhere = EncodingTask(Clip("c", path=Path("/not/mounted/c.mp4")), "s")
     row = encode_row(encoder, elsewhere)
     assert row.transient and "c.mp4: no such file; is its folder mounted?" in row.error
 

@@ -12,7 +12,7 @@ import pytest
 from media_factory import make_clip, tone
 
 from pipeline.audio.librosa33 import Librosa33
-from pipeline.encoder_params import Librosa33 as Librosa33Params
+from pipeline.encoder_params import Librosa33Params
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError, ParamsError

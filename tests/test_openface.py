@@ -15,7 +15,7 @@ import pytest
 from media_factory import make_clip
 from openface_tables import FULL, POSE, number, row, write
 
-from pipeline.encoder_params import OpenFace as Params
+from pipeline.encoder_params import OpenFaceParams as Params
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip
 from pipeline.errors import (

@@ -13,7 +13,7 @@ import pytest
 from media_factory import make_clip, tone
 
 from pipeline.audio.opensmile import COLUMNS, SAMPLE_RATE, OpenSmile
-from pipeline.encoder_params import OpenSmile as OpenSmileParams
+from pipeline.encoder_params import OpenSmileParams
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip
 from pipeline.errors import AbsentError, ClipError, MissingDependencyError

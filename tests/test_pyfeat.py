@@ -16,7 +16,7 @@ import pytest
 from media_factory import make_clip
 from reference.rotations import about_x, about_y, about_z, openface_matrix
 
-from pipeline.encoder_params import PyFeat as Params
+from pipeline.encoder_params import PyFeatParams as Params
 from pipeline.encoder_registry import build_encoder
 from pipeline.encoders import Clip
 from pipeline.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError

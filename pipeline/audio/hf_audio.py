@@ -48,7 +48,7 @@ PREPROCESSOR = "preprocessor_config.json"
 
 # ----------------------------------------------------------------------------------------------------- frames
 @dataclass(frozen=True)
-class Window:
+class SampleWindow:
     """Samples `start` to `stop` of a clip; of their frames `keep` count, after the first `skip`."""
 
     start: int
@@ -86,24 +86,24 @@ class FrameGrid:
         centres = np.arange(frames) * self.hop + (self.reach - 1) / 2
         return (centres / SAMPLE_RATE).astype(np.float32)
 
-    def windows(self, samples: int, window_s: float, overlap_s: float) -> list[Window]:
+    def windows(self, samples: int, window_s: float, overlap_s: float) -> list[SampleWindow]:
         """Windows whose own frames, one after the other, are the frames of the clip."""
         total, width = self.frames(samples), max(self.frames(round(window_s * SAMPLE_RATE)), 1)
         if total <= width:
-            return [Window(0, samples, 0, total)]
+            return [SampleWindow(0, samples, 0, total)]
         step = max(width - round(overlap_s * SAMPLE_RATE / self.hop), 1)
         starts = [*range(0, total - width, step), total - width]
         turns = [(a + b + width - 1) // 2 + 1 for a, b in pairwise(starts)]  # first frame nearer to the next
         bounds = pairwise([0, *turns, total])
         return [
-            Window(at * self.hop, at * self.hop + self.samples(width), first - at, end - first)
+            SampleWindow(at * self.hop, at * self.hop + self.samples(width), first - at, end - first)
             for at, (first, end) in zip(starts, bounds, strict=True)
         ]
 
 
 # ---------------------------------------------------------------------------------------------------- encoder
 @dataclass(frozen=True, eq=False)
-class Sound:
+class PreparedSound:
     """A clip's sound made ready for its checkpoint.
 
     Attributes
@@ -236,7 +236,7 @@ class AudioStates(PretrainedStates):
         if self.normalises(source):
             sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)  # as Wav2Vec2FeatureExtractor does
         windows = self._windows(len(sound))
-        content = Sound(source, sound, note)
+        content = PreparedSound(source, sound, note)
         return Prepared(content, max(one.stop - one.start for one in windows), len(windows))
 
     def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
@@ -264,7 +264,7 @@ class AudioStates(PretrainedStates):
             outcomes.append(self._encoded(one.content, np.concatenate(rows)))
         return outcomes
 
-    def _windows(self, samples: int) -> list[Window]:
+    def _windows(self, samples: int) -> list[SampleWindow]:
         return self.grid.windows(samples, self.params.window_s, self.params.overlap_s)
 
     def _states(self, source: Source, sounds: list[np.ndarray]) -> list[np.ndarray]:
@@ -278,7 +278,7 @@ class AudioStates(PretrainedStates):
             states = mean.cpu().numpy()  # (batch, frames of the longest, dim)
         return [states[row, : self.grid.frames(len(sound))] for row, sound in enumerate(sounds)]
 
-    def _encoded(self, sound: Sound, states: np.ndarray) -> Encoded | ClipError:
+    def _encoded(self, sound: PreparedSound, states: np.ndarray) -> Encoded | ClipError:
         if not np.isfinite(states).all():
             return ClipError(f"{sound.source[0]} gave states that are not finite")
         features = states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)

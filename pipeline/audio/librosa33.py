@@ -42,7 +42,7 @@ import numpy as np
 
 from pipeline.audio.compiled import compile_once
 from pipeline.audio.sound import clip_sound
-from pipeline.encoder_params import Librosa33 as Librosa33Params
+from pipeline.encoder_params import Librosa33Params
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import ClipError, MissingDependencyError, ParamsError
 from pipeline.params import MediaLimits

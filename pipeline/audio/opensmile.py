@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.sound import clip_sound
-from pipeline.encoder_params import OpenSmile as OpenSmileParams
+from pipeline.encoder_params import OpenSmileParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import ClipError, MissingDependencyError
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.audio.sound import clip_sound
-from pipeline.encoder_params import Waveform16k as Waveform16kParams
+from pipeline.encoder_params import Waveform16kParams
 from pipeline.encoders import Clip, Encoded, Encoder
 
 SAMPLE_RATE = 16_000  # Hz, what data2vec-audio, HuBERT, wav2vec 2.0 and WavLM were trained on

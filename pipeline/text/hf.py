@@ -32,7 +32,7 @@ FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens:
+class PreparedText:
     """A transcript made ready for its checkpoint.
 
     Attributes
@@ -122,7 +122,7 @@ class TransformerStates(PretrainedStates):
         char_start[real] = origin[char_start[real]]
         char_end[real] = np.where(blank[real], char_start[real], origin[char_end[real] - 1] + 1)
         note = self._note(tokenizer, seen, len(ids))
-        return Prepared(Tokens(source, ids, char_start, char_end, words, note), len(ids))
+        return Prepared(PreparedText(source, ids, char_start, char_end, words, note), len(ids))
 
     def _words(self, tokenizer: Tokenizer, text: str, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Shape (n_words, 2), int64: each word's first token, and the one after its last."""
@@ -168,7 +168,7 @@ class TransformerStates(PretrainedStates):
             states = mean(self.chosen(output)).cpu().numpy()  # (batch, longest, dim)
         return [states[row, :length] for row, length in enumerate(lengths)]
 
-    def _encoded(self, tokens: Tokens, states: np.ndarray) -> Encoded | ClipError:
+    def _encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded | ClipError:
         if not np.isfinite(states).all():
             return ClipError(f"{tokens.source[0]} gave states that are not finite")
         ids, char_start, char_end = tokens.ids, tokens.char_start, tokens.char_end

@@ -26,7 +26,7 @@ from contextlib import closing
 
 import numpy as np
 
-from pipeline.encoder_params import FaceCrops as FaceCropsParams
+from pipeline.encoder_params import FaceCropsParams
 from pipeline.encoders import Clip, Encoded
 from pipeline.visual.layout import notes_on
 from pipeline.visual.mesh import MeshEncoder
@@ -64,7 +64,7 @@ class FaceCrops(MeshEncoder):
         times: list[float] = []
         counts: list[int] = []  # faces in each frame
         pixels = bytearray()  # grows in place: ten minutes are 0.7 GB
-        with closing(self.sightings(clip, notes)) as stream:
+        with closing(self.tracked_frames(clip, notes)) as stream:
             for seen in stream:
                 times.append(seen.frame.time_s)
                 counts.append(seen.faces)

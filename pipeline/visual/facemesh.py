@@ -10,7 +10,7 @@ from contextlib import closing
 
 import numpy as np
 
-from pipeline.encoder_params import FaceMesh as FaceMeshParams
+from pipeline.encoder_params import FaceMeshParams
 from pipeline.encoders import Clip, Encoded
 from pipeline.params import MediaLimits
 from pipeline.visual.action_units import ACTION_UNITS
@@ -52,7 +52,7 @@ class FaceMesh(MeshEncoder):
         found: list[int] = []  # the rows of those frames
         counts: list[int] = []  # faces in each frame
         camera: Camera | None = None
-        with closing(self.sightings(clip, notes)) as stream:
+        with closing(self.tracked_frames(clip, notes)) as stream:
             for row, seen in enumerate(stream):
                 frame = seen.frame
                 height, width = frame.image.shape[:2]

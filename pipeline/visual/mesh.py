@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.encoder_params import FaceCrops, FaceMesh
+from pipeline.encoder_params import FaceCropsParams, FaceMeshParams
 from pipeline.encoders import Clip, Encoder
 from pipeline.errors import AbsentError, MissingDependencyError
 from pipeline.execution.ahead import read_ahead
 from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits
 
-__all__ = ["MeshEncoder", "Sighting", "choose_face", "read_landmarks"]
+__all__ = ["MeshEncoder", "TrackedFrame", "choose_face", "read_landmarks"]
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
 FRAMES_AHEAD = 4  # decoded and waiting at most
@@ -56,7 +56,7 @@ _TAGS = {0: b"\x0a", 1: b"\x0f", 2: b"\x0d", 7: b"\x15", 12: b"\x1d"}
 
 
 @dataclass(frozen=True)
-class Sighting:
+class TrackedFrame:
     """One frame and what was seen in it.
 
     Attributes
@@ -76,9 +76,11 @@ class MeshEncoder(Encoder):
     """An encoder that looks at the face that MediaPipe Face Mesh tracks."""
 
     modality = "visual"
-    params: FaceMesh | FaceCrops
+    params: FaceMeshParams | FaceCropsParams
 
-    def __init__(self, name: str, params: FaceMesh | FaceCrops, limits: MediaLimits, device: str = "cpu"):
+    def __init__(
+        self, name: str, params: FaceMeshParams | FaceCropsParams, limits: MediaLimits, device: str = "cpu"
+    ):
         # MediaPipe's Python graph computes on the CPU only: the same numbers whatever device is asked for
         super().__init__(name, params, limits, "cpu")
         self._graph: Any = None
@@ -106,7 +108,7 @@ class MeshEncoder(Encoder):
             )
             self._graph.process(np.zeros((64, 64, 3), np.uint8))  # its threads start, and speak, only now
 
-    def sightings(self, clip: Clip, notes: list[str]) -> Generator[Sighting, None, None]:
+    def tracked_frames(self, clip: Clip, notes: list[str]) -> Generator[TrackedFrame, None, None]:
         """The sampled frames of a clip, at least one, each with the chosen face.
 
         `notes` gets a line if the file is cut off or damaged, once the last frame was given.
@@ -139,7 +141,7 @@ class MeshEncoder(Encoder):
                 if faces:
                     height, width = frame.image.shape[:2]
                     mesh = previous = choose_face(faces, self.params.face, (width, height), previous)
-                yield Sighting(frame, mesh, len(faces))
+                yield TrackedFrame(frame, mesh, len(faces))
 
     def _process(self, image: np.ndarray, *, first: bool) -> list[np.ndarray]:
         """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""

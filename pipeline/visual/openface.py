@@ -32,7 +32,7 @@ from typing import Any
 from pipeline.clips import SEPARATOR
 from pipeline.containers import check_length
 from pipeline.core.files import file_hash
-from pipeline.encoder_params import OpenFace as OpenFaceParams
+from pipeline.encoder_params import OpenFaceParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ClipTimeoutError, MissingDependencyError, ParamsError
 from pipeline.media import probe

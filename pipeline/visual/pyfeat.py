@@ -35,7 +35,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipeline.devices import check_presence
-from pipeline.encoder_params import PyFeat as PyFeatParams
+from pipeline.encoder_params import PyFeatParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
 from pipeline.media import Frame, frames

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pipeline.audio.librosa33 import Librosa33
-from pipeline.encoder_params import Librosa33 as Librosa33Params
+from pipeline.encoder_params import Librosa33Params
 from pipeline.params import MediaLimits
 
 RATE, SECONDS, ROUNDS = 22_050, 8, 3

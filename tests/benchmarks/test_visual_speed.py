@@ -12,9 +12,9 @@ import pytest
 from timing import CALM, measure, others_cpu_s
 
 from pipeline import executor
-from pipeline.encoder_params import FaceMesh as Params
+from pipeline.encoder_params import FaceMeshParams as Params
 from pipeline.encoders import Clip
-from pipeline.feature_rows import RowMaker, Task
+from pipeline.feature_rows import EncodingTask, RowMaker
 from pipeline.media import frames
 from pipeline.params import MediaLimits
 from pipeline.visual.facemesh import FaceMesh
@@ -102,7 +102,7 @@ def rate(shared: Path, max_faces: int, workers: int) -> float:
     maker = RowMaker("visual", "facemesh", Params(max_faces=max_faces), MediaLimits(), "cpu")
     starts = [PIECE_S * (i % 4) for i in range(PIECES * workers)]
     tasks = [
-        Task(Clip(f"v$_${i}", path, start_s=start, end_s=start + PIECE_S), "")
+        EncodingTask(Clip(f"v$_${i}", path, start_s=start, end_s=start + PIECE_S), "")
         for i, start in enumerate(starts)
     ]
     begin = counted = done = 0.0
