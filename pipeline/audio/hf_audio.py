@@ -38,10 +38,9 @@ from pipeline.encoder_params import TransformerAudio
 from pipeline.encoders import Clip, Encoded
 from pipeline.errors import ClipError, FormatError, ParamsError
 from pipeline.execution.gpu import Prepared
-from pipeline.states import PretrainedStates, Source
+from pipeline.states import PretrainedStates, Source, stored
 
 SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
-FLOAT16_MAX = 65504.0
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -273,16 +272,13 @@ class AudioStates(PretrainedStates):
 
         with torch.inference_mode():
             output = self.backbone(source)(sounds, output_hidden_states=self.params.layers != [-1])
-            chosen = self.chosen(output)
-            mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
-            states = mean.cpu().numpy()  # (batch, frames of the longest, dim)
+            states = self.mean_state(output)  # (batch, frames of the longest, dim)
         return [states[row, : self.grid.frames(len(sound))] for row, sound in enumerate(sounds)]
 
     def _encoded(self, sound: PreparedSound, states: np.ndarray) -> Encoded | ClipError:
         if not np.isfinite(states).all():
             return ClipError(f"{sound.source[0]} gave states that are not finite")
-        features = states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-        return Encoded(features, self.grid.times(len(features)), sound.note)
+        return Encoded(stored(states), self.grid.times(len(states)), sound.note)
 
 
 def _batches(items: list[Any], lengths: list[int], limit: int) -> Iterator[list[Any]]:

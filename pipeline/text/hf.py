@@ -21,14 +21,10 @@ from pipeline.encoder_params import TransformerText
 from pipeline.encoders import Clip, Encoded
 from pipeline.errors import AbsentError, ClipError, ParamsError
 from pipeline.execution.gpu import Prepared
-from pipeline.states import PretrainedStates, Source
+from pipeline.states import PretrainedStates, Source, stored
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.backbones import Tokenizer
-
-FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +161,7 @@ class TransformerStates(PretrainedStates):
                 torch.from_numpy(mask).to(self.device),
                 output_hidden_states=self.params.layers != [-1],
             )
-            states = mean(self.chosen(output)).cpu().numpy()  # (batch, longest, dim)
+            states = self.mean_state(output)  # (batch, longest, dim)
         return [states[row, :length] for row, length in enumerate(lengths)]
 
     def _encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded | ClipError:
@@ -177,19 +173,12 @@ class TransformerStates(PretrainedStates):
             first, last = tokens.words[:, 0], tokens.words[:, 1] - 1
             ids, char_start, char_end = ids[first], char_start[first], char_end[last]
         return Encoded(
-            features=states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16),
+            features=stored(states),
             note=tokens.note,
             token_ids=ids,
             char_start=char_start,
             char_end=char_end,
         )
-
-
-def mean(states: list[Tensor]) -> Tensor:
-    """Mean of states of one shape in float32; a single one as it is."""
-    import torch
-
-    return states[0].float() if len(states) == 1 else torch.stack(states).float().mean(dim=0)
 
 
 def lower(text: str) -> tuple[str, np.ndarray]:
