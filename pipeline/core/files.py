@@ -20,7 +20,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
 
 _SUFFIX = ".tmp"
 

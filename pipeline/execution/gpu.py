@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import executor
-from pipeline.errors import MsaError
+from pipeline.core.errors import MsaError
+from pipeline.execution import local
 from pipeline.execution.ahead import read_ahead
-from pipeline.executor import Item, Result, TaskFailure
+from pipeline.execution.local import Item, Result, TaskFailure
 
 WINDOW = 512  # items that are sorted together; also how far the workers may be ahead
 WINDOW_STEPS = 1 << 28  # tokens or samples that wait at most: 1 GiB of sound
@@ -89,7 +89,7 @@ def run(
             for (item, _), result in zip(batch, results, strict=True):
                 yield item, result
 
-    for item, prepared in read_ahead(executor.run(make, items, workers=workers, timeout_s=timeout_s), WINDOW):
+    for item, prepared in read_ahead(local.run(make, items, workers=workers, timeout_s=timeout_s), WINDOW):
         if isinstance(prepared, Prepared):
             waiting.append((item, prepared))
         else:  # it needs no model, or its worker failed

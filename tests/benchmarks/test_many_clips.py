@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import executor
 from pipeline.core.files import file_hash
-from pipeline.encoder_params import Librosa33Params
-from pipeline.encoders import Clip
-from pipeline.feature_rows import EncodingTask, RowMaker, encode_row, footer, media_hash
-from pipeline.features import FeatureStore
-from pipeline.params import MediaLimits
-from pipeline.shards import FeatureRow
+from pipeline.execution import local
+from pipeline.features.encoder import Clip
+from pipeline.features.rows import EncodingTask, RowMaker, encode_row, footer, media_hash
+from pipeline.params.encoders import Librosa33Params
+from pipeline.params.params import MediaLimits
+from pipeline.store.shard import FeatureRow
+from pipeline.store.store import FeatureStore
 
 pytestmark = pytest.mark.benchmark
 
@@ -53,7 +53,7 @@ def test_two_thousand_clips_and_one_more(tmp_path: Path, capsys: pytest.CaptureF
 
     def in_workers(clip_ids: list[str]) -> Iterator[FeatureRow]:
         wanted = [all_tasks[clip_id] for clip_id in clip_ids]
-        for _, row in executor.run(maker, wanted, workers=2, timeout_s=60):
+        for _, row in local.run(maker, wanted, workers=2, timeout_s=60):
             assert isinstance(row, FeatureRow)
             resident.append(resident_mb())
             yield row

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import MsaError
 from pipeline.core.files import atomic_write, file_hash, lock, replaced_folder, write_json
-from pipeline.errors import MsaError
 
 WRITER = """
 import sys, time
