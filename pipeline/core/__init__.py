@@ -1,1 +1,1 @@
-"""What every other package stands on; each thing is said once."""
+"""What every room uses: errors, vocabulary, paths, files, git, devices, console."""

@@ -1,1 +1,1 @@
-"""Items to worker processes, to Ray or through a model on a GPU, and results back."""
+"""Items to worker processes, a Ray cluster or a GPU, and results back."""

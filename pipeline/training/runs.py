@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,12 @@ from pipeline.params.explain import explain
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("lightning", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 SHARED_CODE = (
-    "models/core/blocks.py",
-    "models/core/method.py",
-    "models/core/backbones.py",
-    "pipeline/training/loop/train.py",
-    "pipeline/training/loop/optimizers.py",
-    "pipeline/training/loop/fabric.py",
-    "pipeline/datasets/training_set.py",
+    "models/core",
     "pipeline/datasets/splits.py",
+    "pipeline/datasets/training_set.py",
+    "pipeline/training/loop",
 )
 
 
@@ -144,9 +141,16 @@ def code_hashes(method_name: str) -> dict[str, str]:
     spec = importlib.util.find_spec(METHODS[method_name].module)
     assert spec is not None
     assert spec.origin is not None
-    parts = sorted((PROJECT / "models" / "parts").glob("*.py"))
-    files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE), *parts]
-    return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
+    return file_hashes((Path(spec.origin).parent, *(PROJECT / name for name in SHARED_CODE)))
+
+
+def file_hashes(places: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 (hex) of code files, and of those in folders, by path in the project."""
+    files = [file for place in places for file in (sorted(place.glob("*.py")) if place.is_dir() else [place])]
+    return {
+        file.relative_to(PROJECT).as_posix() if file.is_relative_to(PROJECT) else file.name: file_hash(file)
+        for file in files
+    }
 
 
 def library_versions() -> dict[str, str]:
