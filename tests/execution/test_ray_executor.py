@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_executor
-from made.made_rows import META, make_row
+from made.feature_rows import META, make_row
 from test_executor import (
     HANG,
     KILL,

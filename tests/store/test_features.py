@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made.made_rows import DIM, META, make_row
+from made.feature_rows import DIM, META, make_row
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError, TooManyFailedError
 from pipeline.store import store as features_module

@@ -1,4 +1,4 @@
-"""Feature rows without an encoder, and the footer of their shards."""
+"""Rows of a feature store whose numbers follow from their names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import numpy as np
 from pipeline.store.shard import OK, FeatureRow
 
 DIM = 5
+
+
 META = {
     "modality": "audio",
     "encoder": "toy",
