@@ -1,4 +1,4 @@
-"""The kinds of encoders by name: a modality's lie in `pipeline/<modality>/<kind>.py`."""
+"""The kinds of encoders by name: a modality's lie in `pipeline/features/<modality>`."""
 
 from __future__ import annotations
 
