@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.checkpoints import (
     HUB_TIMEOUT_S,
@@ -32,7 +31,7 @@ from pipeline.encoder_params import Pretrained
 from pipeline.errors import MissingModelError, ParamsError
 from pipeline.explain import unknown
 from pipeline.params import Params
-from pipeline.yaml_text import unshared, with_value
+from pipeline.yaml_text import with_edits
 
 PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
 
@@ -169,7 +168,7 @@ def pin(fetched: list[Fetched], file: Path) -> list[str]:
 
     Raises
     ------
-    ParamsError : the file is not there, or does not write an encoder down, or shares its text (an anchor)
+    ParamsError : the file is not there, or does not write an encoder down, or cannot be edited
     """
     from ruamel.yaml import YAML
 
@@ -178,32 +177,16 @@ def pin(fetched: list[Fetched], file: Path) -> list[str]:
             f"--pin: there is no {file} in this folder; write the commits down where you need them"
         )
     text = file.read_bytes().decode("utf-8")
-    tree: Any = unshared(YAML(typ="safe").load(text))
-    written = []
-    for one in fetched:
-        if not one.wanted.key:
-            continue
-        modality, name, _, *language = one.wanted.key
+    tree, values = YAML(typ="safe").load(text), {}
+    keys = [one.wanted.key for one in fetched if one.wanted.key]
+    for modality, name, _, *language in keys:
         section = (tree.get(modality) or {}).get(name)
         if section is None:
             raise ParamsError(
                 f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
             )
         if language and not isinstance(section.get("revision"), dict):
-            section["revision"] = dict.fromkeys(section["model"])
-            empty = ", ".join(f"{known}: null" for known in section["revision"])
-            text = with_value(text, (modality, name, "revision"), f"{{{empty}}}")
-        if language:
-            section["revision"][language[0]] = one.commit
-        else:
-            section["revision"] = one.commit
-        a_word = YAML(typ="safe").load(one.commit) == one.commit  # one of digits alone is a number
-        text = with_value(text, one.wanted.key, one.commit if a_word else json.dumps(one.commit))
-        written.append(".".join(one.wanted.key))
-    if YAML(typ="safe").load(text) != tree:
-        raise ParamsError(
-            f"--pin: {file} writes one of {', '.join(written)} together with another section (an anchor, "
-            "say); write it out"
-        )
-    file.write_bytes(text.encode())
-    return written
+            values |= {(modality, name, "revision", known): None for known in section["model"]}
+    values |= {one.wanted.key: one.commit for one in fetched if one.wanted.key}
+    file.write_bytes(with_edits(text, values).encode())
+    return [".".join(key) for key in keys]

@@ -21,7 +21,7 @@ from pipeline.page_tables import HtmlTable, metric_table
 from pipeline.params import Params
 from pipeline.report import OOD, SAMPLE, Scored, summarize
 from pipeline.results_table import ResultsTable, results_table
-from pipeline.revisions import Workspace
+from pipeline.revisions import open_revision
 from pipeline.saved_results import SavedRun, read_run
 from pipeline.significance import ALPHA
 from pipeline.views_file import read_views, views_file
@@ -92,7 +92,7 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
 def read_one(results: Path, method: str, dataset: str, seed: int) -> Run:
     """A run's results, curves and views."""
     files = result_files(method, dataset, seed, results)
-    saved = read_run(Workspace(results), files.metrics.relative_to(results).as_posix())
+    saved = read_run(open_revision(None, results), files.metrics.relative_to(results).as_posix())
     if saved.predictions is None:
         raise FormatError(f"{files.predictions}: no such file; evaluate the run again (`dvc repro`)")
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.comparison import Entry, compare_runs, correct
 from pipeline.errors import MsaError
 from pipeline.explain import unknown
-from pipeline.revisions import Workspace
+from pipeline.revisions import open_revision
 from pipeline.saved_results import SavedRun, find_results, read_run
 
 
@@ -51,7 +51,7 @@ def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
     ------
     MsaError : no such run, or two with the same seed
     """
-    workspace = Workspace(folder)
+    workspace = open_revision(None, folder)
     known: dict[str, SavedRun] = {}
     found: dict[str, SavedRun] = {}
     for name in names:

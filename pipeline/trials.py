@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import FormatError
+from pipeline.yaml_text import as_yaml
 
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
 SHOWN = 5  # best trials in a summary
@@ -96,23 +97,16 @@ def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[in
         for trial in trials:
             loss = trial.loss if trial.state == COMPLETE else ""
             losses = [trial.losses.get(seed, "") for seed in seeds]
-            values = [plain(trial.values[key]) for key in keys]
+            values = [as_yaml(trial.values[key]) for key in keys]
             reason = " ".join(trial.reason.split())
             numbers = ",".join(map(str, seeds))
             writer.writerow([trial.number, trial.state, loss, *losses, *values, numbers, reason])
 
 
 # ----------------------------------------------------------------------------------------------- in words
-def plain(value: object) -> str:
-    """A value as params.yaml has it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def line(trial: Trial, total: int, best: Trial | None) -> str:
     """What became of a trial, for the one who waits."""
-    values = " ".join(f"{key}={plain(value)}" for key, value in trial.values.items())
+    values = " ".join(f"{key}={as_yaml(value)}" for key, value in trial.values.items())
     what = f"valid loss {trial.loss:.4f}" if trial.state == COMPLETE else f"failed: {trial.reason}"
     if trial.state == COMPLETE and trial.reason:
         what += f" ({trial.reason})"
@@ -154,7 +148,7 @@ def summary(
     for trial in shown:
         name = "0, the settings as they are" if trial.number == 0 else str(trial.number)
         lines.append(
-            f"| {name} | {trial.loss:.4f} | {' | '.join(plain(trial.values[key]) for key in keys)} |"
+            f"| {name} | {trial.loss:.4f} | {' | '.join(as_yaml(trial.values[key]) for key in keys)} |"
         )
     lines.append("")
     if importance:

@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 from pipeline.importers import KINDS, sniff
 from pipeline.importers.source import Source
 from pipeline.params import load_params
-from pipeline.yaml_text import with_added
+from pipeline.yaml_text import with_edits
 
 PARAMS = Path("params.yaml")
 # module of tests/made_*.py, its function, kind, clips by split
@@ -61,7 +61,7 @@ SMALL |= {"training": {"batch_size": 4, "epochs": 2, "lr_other": 0.001}}  # type
 def here(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of params.yaml alone, in which MISR is small; the current folder."""
     text = (project / PARAMS).read_text(encoding="utf-8")
-    (tmp_path / PARAMS).write_text(with_added(text, {("models", "misr", "corpora", "mine"): SMALL}))
+    (tmp_path / PARAMS).write_text(with_edits(text, {("models", "misr", "corpora", "mine"): SMALL}))
     (tmp_path / "mapping.yaml").write_text(json.dumps(made_arrays.SETTINGS))
     monkeypatch.chdir(tmp_path)
     return tmp_path

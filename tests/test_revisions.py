@@ -11,7 +11,7 @@ import pytest
 from small_repository import commit, compared, git, make_repository, said, save_run
 
 from pipeline.errors import MsaError
-from pipeline.revisions import Commit, Workspace, open_revision
+from pipeline.revisions import WORKSPACE, open_revision
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_revisions_by_every_name(repository: Path) -> None:
     for name in ("before", "HEAD~1", first, first[:8], "feature/old"):
         found = open_revision(name)
         assert (found.commit, found.subject) == (first, "First")
-    assert isinstance(open_revision(None), Workspace)
+    assert (open_revision(None).name, open_revision(None).commit) == (WORKSPACE, "")
 
 
 def test_experiments_of_dvc_by_name(repository: Path) -> None:
@@ -48,7 +48,7 @@ def test_experiments_of_dvc_by_name(repository: Path) -> None:
     git(repository, "checkout", "-q", ".")
     found = compared("HEAD", "light-one")
     assert [entry.title for entry in found.entries if not entry.same] == ["misr on mosi"]
-    assert isinstance(found.b, Commit) and found.b.commit != git(repository, "rev-parse", "HEAD")
+    assert found.b.commit != git(repository, "rev-parse", "HEAD")
     with pytest.raises(MsaError, match="did you mean 'light-one'"):
         open_revision("light-on")
 
@@ -80,7 +80,7 @@ def test_a_study_in_a_folder_of_its_own(repository: Path, monkeypatch: pytest.Mo
     ("words", "message"),
     [
         (["befor"], "revision 'befor' is not known here, did you mean 'before'"),
-        (["--", "--output=x"], "begins with a hyphen"),
+        (["--", "--output=x"], "revision '--output=x' is not known"),
         (["before", ""], "revision '' is not known"),
         (["before", "HEAD", "--md", "--json"], "--md and --json were given"),
     ],

@@ -19,9 +19,10 @@ from pipeline.cli import app
 from pipeline.errors import ParamsError
 from pipeline.params import load_params
 from pipeline.pretrain import pretrain
+from pipeline.revisions import save_experiment
 from pipeline.search_space import with_values
 from pipeline.train import train
-from pipeline.tuned_params import save_experiment, with_tuned
+from pipeline.yaml_text import with_tuned
 
 PARAMS = """\
 # what is learnt
@@ -88,7 +89,7 @@ def test_any_value_is_read_back_from_any_section(section: str, value: object) ->
 
 def test_a_section_that_another_shares_is_not_touched() -> None:
     text = "models: {m: {corpora: {a: &x {dropout: 0.1}, d: *x}}}\n"
-    with pytest.raises(ParamsError, match=r"models\.m\.corpora\.d, which shares its text"):
+    with pytest.raises(ParamsError, match=r"m\.corpora\.d\.dropout: cannot be written, .* shared"):
         with_tuned(text, "m", "d", {"dropout": 0.5})
 
 
@@ -142,7 +143,7 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     assert best.number > 0, "the test needs a find"
     status = run("git", "status", "--porcelain", here=repository)
     index = (repository.parent / ".git/index").read_bytes()
-    save_experiment("tune-tiny-tiny", with_tuned(PARAMS, "tiny", "tiny", best.values))
+    save_experiment("tune-tiny-tiny", "params.yaml", with_tuned(PARAMS, "tiny", "tiny", best.values))
     assert run("git", "status", "--porcelain", here=repository) == status
     assert (repository.parent / ".git/index").read_bytes() == index
     assert (repository / "params.yaml").read_text(encoding="utf-8") == PARAMS
@@ -167,7 +168,7 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     assert found["valid_loss"] == best.loss
     assert contents(rerun) == contents(study.folder / "runs" / f"trial-{best.number}-seed-7")
 
-    save_experiment("tune-tiny-tiny", PARAMS)  # again, from what is there now
+    save_experiment("tune-tiny-tiny", "params.yaml", PARAMS)  # again, from what is there now
     assert run("dvc", "exp", "list", "--name-only", here=repository).split().count("tune-tiny-tiny") == 1
 
 

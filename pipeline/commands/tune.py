@@ -41,9 +41,10 @@ def tune(
     from pipeline.ablation import parse_seeds
     from pipeline.params import NONE, PARAMS_FILE, load_params
     from pipeline.proposals import importance
-    from pipeline.trials import plain, summary, write_table
+    from pipeline.revisions import baseline, save_experiment
+    from pipeline.trials import summary, write_table
     from pipeline.tune import Search, Study
-    from pipeline.tuned_params import baseline, save_experiment, with_tuned
+    from pipeline.yaml_text import as_yaml, with_tuned
 
     params = load_params()
     if dataset is None:
@@ -75,7 +76,10 @@ def tune(
     file = Path(PARAMS_FILE)
     with_tuned(file.read_text(encoding="utf-8"), method, dataset, {})  # what cannot be written down later
     if not write:
-        baseline()
+        try:
+            baseline()
+        except MsaError as error:
+            raise MsaError(f"no DVC experiment can be made: {error}; or use --write") from error
     study.run(trials, say=lambda line: print(line, file=sys.stderr, flush=True))
 
     space, stem = study.search.space, Path("reports/tune") / f"{method}-{dataset}"
@@ -100,11 +104,11 @@ def tune(
         file.write_text(tuned, encoding="utf-8")
         print(f"written into {file} under models.{method}.corpora.{dataset}:")
         for key, value in best.values.items():
-            print(f"  {key}: {plain(value)}")
+            print(f"  {key}: {as_yaml(value)}")
         print("`git diff params.yaml` shows it, `dvc repro` trains it")
         return
     name = f"tune-{method}-{dataset}"
-    save_experiment(name, tuned)
+    save_experiment(name, PARAMS_FILE, tuned)
     print(
         f"the best values are the DVC experiment {name}; {file} is as it was.\n"
         f"  dvc params diff HEAD {name}         shows them\n"

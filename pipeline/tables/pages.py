@@ -6,9 +6,10 @@ import re
 import statistics
 from pathlib import Path
 
-from pipeline.ablation import Outcome, as_yaml, for_dataset, what_lacks
+from pipeline.ablation import Outcome, for_dataset, what_lacks
 from pipeline.params import NONE, Params
 from pipeline.tables.rows import PaperTable
+from pipeline.yaml_text import as_yaml
 
 REPORTS = Path("reports/tables")
 METRICS = (  # columns, in this order
