@@ -12,8 +12,8 @@ A key is a path below `models.<method>.base`. What is not named stays as it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -22,10 +22,11 @@ from pipeline.explain import explain, unknown
 from pipeline.section import Section
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
     from models.method import MethodSettings
 
+N = TypeVar("N", int, float)
 Scalar = bool | int | float | str | None
 DIGITS = 4  # of a drawn number
 INSIDE = 0.381966  # share of a range at which a number with digits lies, to see whether such a one is taken
@@ -73,17 +74,28 @@ class Dimension(Section):
         if (high - low) % step:
             raise ValueError(f"high {high:g} is not reached from low {low:g} in steps of {step}")
 
-    def distribution(self) -> BaseDistribution:
-        """The same for Optuna."""
-        from optuna import distributions
-
+    def suggest(self, trial: Trial, key: str) -> None:
+        """Have Optuna draw the key's value of a trial, if it has none yet."""
         if self.choices is not None:
-            return distributions.CategoricalDistribution(self.choices)
+            trial.suggest_categorical(key, self.choices)
+        elif self.step is not None:
+            trial.suggest_int(key, *self._ends(int), step=self.step)
+        else:
+            trial.suggest_float(key, *self._ends(float), log=self.log)
+
+    def holds(self, value: Scalar) -> bool:
+        """True where the value is one of those that can be drawn."""
+        if self.choices is not None:
+            return any(type(choice) is type(value) and choice == value for choice in self.choices)
+        low, high = self._ends(float)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return False
+        return self.step is None or (value - low) % self.step == 0
+
+    def _ends(self, kind: Callable[[float], N]) -> tuple[N, N]:
         assert self.low is not None
         assert self.high is not None
-        if self.step is not None:
-            return distributions.IntDistribution(int(self.low), int(self.high), step=self.step)
-        return distributions.FloatDistribution(self.low, self.high, log=self.log)
+        return kind(self.low), kind(self.high)
 
     def rounded(self, value: Scalar) -> Scalar:
         """A drawn number with few digits, so that what is written down is what was trained."""
@@ -95,11 +107,10 @@ class Dimension(Section):
         """Values that a method must accept if it is to accept all."""
         if self.choices is not None:
             return list(self.choices)
-        assert self.low is not None
-        assert self.high is not None
         if self.step is not None:
-            return [int(self.low), int(self.high)]
-        return [self.low, self.low + INSIDE * (self.high - self.low), self.high]
+            return [*self._ends(int)]
+        low, high = self._ends(float)
+        return [low, low + INSIDE * (high - low), high]
 
 
 SearchSpace = dict[str, Dimension]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import shutil
 import subprocess
@@ -19,9 +18,11 @@ from pipeline.cli import app
 from pipeline.errors import ParamsError
 from pipeline.params import load_params
 from pipeline.pretrain import pretrain
+from pipeline.proposals import open_study
 from pipeline.revisions import save_experiment
 from pipeline.search_space import with_values
 from pipeline.train import train
+from pipeline.trials import best_of, trials_of
 from pipeline.yaml_text import with_tuned
 
 PARAMS = """\
@@ -204,13 +205,13 @@ def test_the_command_goes_on_and_writes_down_both_ways(repository: Path) -> None
     said = tune("--trials", "4", "--write")
     assert "3 finished trials are kept" in said and losses()[:4] == first
     (study,) = (repository / ".state/tune").iterdir()
-    trials = json.loads((study / "trials.json").read_text())
-    best = min(trials, key=lambda trial: trial["losses"]["7"])
+    best = best_of(trials_of(open_study(study, {})))
+    assert best is not None
     text = params.read_text(encoding="utf-8")
-    assert "training: {lr_other" not in text and f"lr_other: {best['values']['training.lr_other']}" in text
+    assert "training: {lr_other" not in text and f"lr_other: {best.values['training.lr_other']}" in text
     written = load_params().model("tiny", "tiny")["training"]["lr_other"]
-    assert written == best["values"]["training.lr_other"]
-    assert str(best["losses"]["7"]) in losses()
+    assert written == best.values["training.lr_other"]
+    assert str(best.losses[7]) in losses()
     assert not (repository / "runs").exists(), "runs of the project are not touched"
 
 

@@ -40,7 +40,6 @@ def tune(
     from pipeline import layout
     from pipeline.ablation import parse_seeds
     from pipeline.params import NONE, PARAMS_FILE, load_params
-    from pipeline.proposals import importance
     from pipeline.revisions import baseline, save_experiment
     from pipeline.trials import summary, write_table
     from pipeline.tune import Search, Study
@@ -90,7 +89,7 @@ def tune(
         study.trials,
         best,
         study.search.seeds,
-        importance(space, study.trials),
+        study.importance,
         study.at_an_edge(best),
     )
     stem.with_suffix(".md").write_text(text, encoding="utf-8")
