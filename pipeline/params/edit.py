@@ -1,0 +1,220 @@
+"""Keys, items and values put into the text of a YAML file: what else is there stays, to the byte.
+
+A round trip through a YAML library would keep comments, but break long lines anew and write values in its
+own way, so that a diff shows lines that nobody changed. So its parser says where things stand, and its writer
+writes what is new: behind the last entry of its section, in its style, or in place of a value. A section that
+is empty (`{}`, `[]`, null, or missing) is opened.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ruamel.yaml import YAML, RoundTripRepresenter
+from ruamel.yaml.comments import CommentedMap
+
+from pipeline.core.errors import ParamsError
+
+STEP = 2  # columns that a section is indented by
+LINE = 110  # characters of the longest mapping on one line, about
+
+Path = tuple[str, ...]
+Edit = tuple[int, int, str]  # from, to: what stands there is replaced
+
+
+def with_edits(
+    text: str, values: Mapping[Path, Any], items: Mapping[Path, Sequence[Any]] | None = None
+) -> str:
+    """The text with keys that are new or have another value, and with more items of lists.
+
+    Parameters
+    ----------
+    values : names of the sections from the top and the key -> its value, which is plain: mappings, sequences,
+        strings, numbers, booleans, None
+    items : names of the sections and of the list -> what is put at its end
+
+    Raises
+    ------
+    ParamsError : one of the sections is a value, or is written in a way that cannot be edited
+    """
+    old = _load(text) or {}
+    wanted = _unshared(old)
+    for path, value in values.items():
+        _put(wanted, path[:-1], {path[-1]: value})
+    for path, more in (items or {}).items():
+        _put(wanted, path, list(more))
+    node = YAML().compose(text)
+    edits = _edits(text, node, old, wanted, 0) if node is not None else [_behind(text, len(text), wanted, 0)]
+    for start, end, new in sorted(edits, key=lambda edit: edit[0], reverse=True):
+        text = text[:start] + new + text[end:]
+    if _load(text) != wanted:
+        places = ", ".join(sorted(".".join(path) for path in (*values, *(items or {}))))
+        raise ParamsError(
+            f"{places}: cannot be written, as their text is shared with another section (an anchor, say); "
+            "write it out"
+        )
+    return text
+
+
+def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) -> str:
+    """The text of params.yaml with values by dotted key under `models.<method>.corpora.<dataset>`.
+
+    That section overrules `base`, so other corpora keep their own.
+
+    Raises
+    ------
+    ParamsError : the text has no such section, or one that is written in a way that cannot be edited
+    """
+    place, section = ("models", method, "corpora", dataset), _load(text)
+    for name in place:
+        section = section.get(name) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        raise ParamsError(
+            f"{'.'.join(place)} is missing in params.yaml; write `{dataset}: {{}}` there, the values go "
+            "below it"
+        )
+    return with_edits(text, {(*place, *key.split(".")): value for key, value in values.items()})
+
+
+def as_yaml(value: object) -> str:
+    """A plain value on one line, as YAML of any version reads it back."""
+    if isinstance(value, dict | list):
+        return _written(value, flow=True).strip()
+    return _written([value], flow=True).strip()[1:-1]
+
+
+def _load(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def _unshared(tree: Any) -> Any:
+    """A copy in which no two sections are one, as those of an anchor are."""
+    if isinstance(tree, dict):
+        return {key: _unshared(value) for key, value in tree.items()}
+    return [_unshared(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _put(tree: dict[str, Any], path: Path, new: Any) -> None:
+    """What is to be added, added to the plain tree."""
+    for depth, name in enumerate(path):
+        if not isinstance(tree, dict):
+            raise ParamsError(f"{'.'.join(path[:depth])} is a value, expected a section")
+        if tree.get(name) is None:
+            tree[name] = [] if isinstance(new, list) and depth == len(path) - 1 else {}
+        tree = tree[name]
+    if type(tree) is not type(new):
+        kind = "list" if isinstance(new, list) else "section"
+        raise ParamsError(f"{'.'.join(path) or 'the file'} is a {type(tree).__name__}, expected a {kind}")
+    if isinstance(tree, list):
+        tree += new
+    else:
+        tree |= new
+
+
+# --------------------------------------------------------------------------------------------------- edits
+def _edits(text: str, node: Any, old: Any, wanted: Any, column: int, flow: bool = False) -> list[Edit]:
+    """What makes the text of a node, which reads as `old`, read as `wanted`: the outer edits first.
+
+    Edits at one place are done in this order, so that the last of them stands before the others there.
+
+    Parameters
+    ----------
+    flow : it stands in brackets, where no further lines can be opened
+    """
+    if old and isinstance(old, list) and isinstance(wanted, list):
+        return [_appended(text, node, wanted[len(old) :])]
+    if not old or not isinstance(old, dict) or not isinstance(wanted, dict):
+        return _replaced(text, node, wanted, column, flow)
+    new = {key: value for key, value in wanted.items() if key not in old}
+    edits = [_appended(text, node, new)] if new else []
+    for key, value in node.value:
+        name = next((name for name in old if str(name) == key.value), None)
+        if name is not None and (old[name] != wanted[name] or type(old[name]) is not type(wanted[name])):
+            edits += _edits(
+                text, value, old[name], wanted[name], key.start_mark.column + STEP, flow or node.flow_style
+            )
+    return edits
+
+
+def _appended(text: str, node: Any, new: Any) -> Edit:
+    """Behind the last key or item of a section that has some."""
+    if node.flow_style:
+        end = len(text[: node.end_mark.index - 1].rstrip())  # before the bracket
+        comma = " " if text[end - 1] == "," else ", "
+        return end, end, comma + as_yaml(new)[1:-1]
+    return _behind(text, _end(node), new, node.start_mark.column)
+
+
+def _replaced(text: str, node: Any, new: Any, column: int, flow: bool) -> list[Edit]:
+    """In place of a value, or of an empty section; the rest of the line (a comment) stays where it is."""
+    start, end = node.start_mark.index, node.end_mark.index
+    opened = isinstance(new, dict) or (isinstance(new, list) and start == end)
+    if flow or not opened:
+        space = " " if start == end else ""  # a null that is not written
+        return [(start, end, space + as_yaml(new))]
+    head = len(text[:start].rstrip(" "))
+    comment = text[end:].lstrip(" ").startswith("#")
+    space = " " * (end - head) if comment else ""  # it keeps its column
+    return [_behind(text, head, new, column), (head, end, space)]
+
+
+def _end(node: Any) -> int:
+    """Where the text of a node ends; the mark of a block's own end lies behind the comments that follow."""
+    if isinstance(node.value, list) and node.value and not node.flow_style:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    end: int = node.end_mark.index
+    return end
+
+
+def _behind(text: str, index: int, new: Any, column: int) -> Edit:
+    """More lines behind the line that holds this place."""
+    index = len(text[:index].rstrip("\n")) if text[:index].strip() else index  # a block of text ends in lines
+    end = text.find("\n", index)
+    if end < 0:
+        break_ = "\n" if text and not text.endswith("\n") else ""
+        return len(text), len(text), break_ + _dumped(new, column)
+    return end + 1, end + 1, _dumped(new, column)
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as a word, and 1.0e-05, which YAML 1.1 takes for a word without its point."""
+
+
+_Representer.add_representer(
+    type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+_Representer.add_representer(
+    float,
+    lambda writer, value: writer.represent_scalar(
+        "tag:yaml.org,2002:float", (text := repr(value)).replace("e", "e" if "." in text else ".0e")
+    ),
+)
+
+
+def _dumped(value: Any, column: int) -> str:
+    """YAML of a mapping or a list, a line an entry; short mappings without further ones on one line."""
+    if isinstance(value, list):
+        return "".join(f"{' ' * column}- {as_yaml(item)}\n" for item in value)
+    lines = _written(_in_blocks(value), flow=None).splitlines(keepends=True)
+    return "".join(" " * column + line for line in lines)
+
+
+def _written(value: Any, flow: bool | None) -> str:
+    yaml, out = YAML(), io.StringIO()
+    yaml.Representer = _Representer
+    yaml.default_flow_style = flow
+    yaml.width = 1 << 16  # no line is broken
+    yaml.dump(value, out)
+    return out.getvalue()
+
+
+def _in_blocks(mapping: dict[str, Any]) -> Any:
+    """A mapping that is written a line a key, and so those below it that are long."""
+    written = CommentedMap()
+    for key, value in mapping.items():
+        written[key] = _in_blocks(value) if isinstance(value, dict) and len(str(value)) > LINE else value
+    written.fa.set_block_style()
+    return written
