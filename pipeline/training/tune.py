@@ -42,7 +42,7 @@ from pipeline.core.errors import (
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
-from pipeline.training.proposals import importance, next_trial, open_optuna, open_study
+from pipeline.training.study import importance, next_trial, open_optuna, open_study
 from pipeline.training.trials import FAILED, REASON, RUNNING, SETTINGS, Trial, best_of, line, trials_of
 
 if TYPE_CHECKING:
@@ -317,7 +317,6 @@ def _with_effect(search: Search) -> SearchSpace:
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
     from pipeline.core.files import file_hash
-
     from pipeline.training.loop.fabric import open_fabric
     from pipeline.training.runs import code_hashes, library_versions
 

@@ -30,7 +30,7 @@ from pipeline.core.errors import (
 from pipeline.params.params import TrainParams
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
-from pipeline.training.proposals import importance, make_sampler, open_study
+from pipeline.training.study import importance, make_sampler, open_study
 from pipeline.training.trials import COMPLETE, FAILED, RUNNING, Trial, summary, trials_of, write_table
 from pipeline.training.tune import Search, Study
 
@@ -45,7 +45,7 @@ SPACE: SearchSpace = {
 
 @pytest.fixture(autouse=True)
 def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,10 @@ def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_p
 
 def test_one_process_at_a_time(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path, 1, assembled)
-    with pipeline.tune._alone(study.folder), pytest.raises(MsaError, match="running in another process"):
+    with (
+        pipeline.training.tune._alone(study.folder),
+        pytest.raises(MsaError, match="running in another process"),
+    ):
         searched(tmp_path, 2, assembled)
 
 
