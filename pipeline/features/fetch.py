@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from models.core.checkpoints import (
     HUB_TIMEOUT_S,
@@ -177,7 +178,8 @@ def pin(fetched: list[Fetched], file: Path) -> list[str]:
             f"--pin: there is no {file} in this folder; write the commits down where you need them"
         )
     text = file.read_bytes().decode("utf-8")
-    tree, values = YAML(typ="safe").load(text), {}
+    tree: Any = YAML(typ="safe").load(text)
+    values: dict[tuple[str, ...], str | None] = {}
     keys = [one.wanted.key for one in fetched if one.wanted.key]
     for modality, name, _, *language in keys:
         section = (tree.get(modality) or {}).get(name)

@@ -20,12 +20,12 @@ from pipeline.core.errors import ParamsError
 STEP = 2  # columns that a section is indented by
 LINE = 110  # characters of the longest mapping on one line, about
 
-Path = tuple[str, ...]
-Edit = tuple[int, int, str]  # from, to: what stands there is replaced
+Keys = tuple[str, ...]  # names of the sections from the top, and the key
+Splice = tuple[int, int, str]  # from, to: what stands there is replaced
 
 
 def with_edits(
-    text: str, values: Mapping[Path, Any], items: Mapping[Path, Sequence[Any]] | None = None
+    text: str, values: Mapping[Keys, Any], items: Mapping[Keys, Sequence[Any]] | None = None
 ) -> str:
     """The text with keys that are new or have another value, and with more items of lists.
 
@@ -96,7 +96,7 @@ def _unshared(tree: Any) -> Any:
     return [_unshared(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def _put(tree: dict[str, Any], path: Path, new: Any) -> None:
+def _put(tree: dict[str, Any], path: Keys, new: Any) -> None:
     """What is to be added, added to the plain tree."""
     for depth, name in enumerate(path):
         if not isinstance(tree, dict):
@@ -114,7 +114,7 @@ def _put(tree: dict[str, Any], path: Path, new: Any) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- edits
-def _edits(text: str, node: Any, old: Any, wanted: Any, column: int, flow: bool = False) -> list[Edit]:
+def _edits(text: str, node: Any, old: Any, wanted: Any, column: int, flow: bool = False) -> list[Splice]:
     """What makes the text of a node, which reads as `old`, read as `wanted`: the outer edits first.
 
     Edits at one place are done in this order, so that the last of them stands before the others there.
@@ -138,7 +138,7 @@ def _edits(text: str, node: Any, old: Any, wanted: Any, column: int, flow: bool 
     return edits
 
 
-def _appended(text: str, node: Any, new: Any) -> Edit:
+def _appended(text: str, node: Any, new: Any) -> Splice:
     """Behind the last key or item of a section that has some."""
     if node.flow_style:
         end = len(text[: node.end_mark.index - 1].rstrip())  # before the bracket
@@ -147,7 +147,7 @@ def _appended(text: str, node: Any, new: Any) -> Edit:
     return _behind(text, _end(node), new, node.start_mark.column)
 
 
-def _replaced(text: str, node: Any, new: Any, column: int, flow: bool) -> list[Edit]:
+def _replaced(text: str, node: Any, new: Any, column: int, flow: bool) -> list[Splice]:
     """In place of a value, or of an empty section; the rest of the line (a comment) stays where it is."""
     start, end = node.start_mark.index, node.end_mark.index
     opened = isinstance(new, dict) or (isinstance(new, list) and start == end)
@@ -169,7 +169,7 @@ def _end(node: Any) -> int:
     return end
 
 
-def _behind(text: str, index: int, new: Any, column: int) -> Edit:
+def _behind(text: str, index: int, new: Any, column: int) -> Splice:
     """More lines behind the line that holds this place."""
     index = len(text[:index].rstrip("\n")) if text[:index].strip() else index  # a block of text ends in lines
     end = text.find("\n", index)

@@ -11,7 +11,8 @@ from pipeline.core.errors import FormatError, MissingDependencyError
 from pipeline.params.search import SearchSpace
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna import Study, Trial
+    from optuna.samplers import BaseSampler
 
 SEED = 1111  # of all searches
 FEWEST_FOR_IMPORTANCE = 20  # complete trials; PED-ANOVA compares their best tenth with all
@@ -34,7 +35,7 @@ def open_optuna() -> Any:
     return optuna
 
 
-def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
+def open_study(folder: Path, space: SearchSpace) -> Study:
     """The study of a folder, with the trials that are there; nobody else may have it open.
 
     Raises
@@ -48,35 +49,35 @@ def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # without its half line
     try:
         backend = optuna.storages.journal.JournalFileBackend(str(file))
-        study: optuna.Study = optuna.create_study(
+        study: Study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
             study_name=folder.name,
             sampler=make_sampler(space),
             load_if_exists=True,
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # its reader trusts what is there
         raise FormatError(
             f"{file}: no journal of a search ({error}); remove {folder} to search from the start"
         ) from error
     return study
 
 
-def next_trial(study: optuna.Study) -> optuna.Trial:
+def next_trial(study: Study) -> Trial:
     """The one that a killed process left unfinished, else a new one."""
     optuna = open_optuna()
     left = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    trial: optuna.Trial = optuna.Trial(study, left[0]._trial_id) if left else study.ask()
+    trial: Trial = optuna.Trial(study, left[0]._trial_id) if left else study.ask()
     return trial
 
 
-def make_sampler(space: SearchSpace) -> optuna.samplers.BaseSampler:
+def make_sampler(space: SearchSpace) -> BaseSampler:
     """Optuna's TPE, whose draws are functions of the finished trials, the trial's number and the key alone.
 
     So a search that was killed proposes what it would have proposed. Numbers have few digits.
     """
     optuna = open_optuna()
 
-    class Sampler(optuna.samplers.BaseSampler):  # type: ignore[misc, name-defined]
+    class Sampler(optuna.samplers.BaseSampler):  # type: ignore[name-defined]
         def _tpe(self, trial: Any, key: str = "") -> Any:
             seed = zlib.crc32(f"{SEED} {trial.number} {key}".encode())
             return optuna.samplers.TPESampler(seed=seed)
@@ -93,11 +94,11 @@ def make_sampler(space: SearchSpace) -> optuna.samplers.BaseSampler:
                 self._tpe(trial, key).sample_independent(study, trial, key, distribution)
             )
 
-    sampler: optuna.samplers.BaseSampler = Sampler()
+    sampler: BaseSampler = Sampler()
     return sampler
 
 
-def importance(study: optuna.Study, space: SearchSpace) -> dict[str, float]:
+def importance(study: Study, space: SearchSpace) -> dict[str, float]:
     """Share of each setting in what sets the best tenth of the trials apart, sums to 1, largest first.
 
     Empty with fewer than 20 complete trials, of which the best tenth would be one.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import builtins
 import csv
 import json
-import math
 import shutil
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -30,7 +28,7 @@ from pipeline.core.errors import (
 from pipeline.params.params import TrainParams
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
-from pipeline.training.study import importance, make_sampler, open_study
+from pipeline.training.study import open_study
 from pipeline.training.trials import COMPLETE, FAILED, RUNNING, Trial, summary, trials_of, write_table
 from pipeline.training.tune import Search, Study
 
@@ -225,65 +223,6 @@ def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) ->
         logs=tmp_path / "logs",
     )
     assert study.trials[0].loss == plain["valid_loss"]
-
-
-BOWL: SearchSpace = {
-    "training.lr_other": Dimension(low=1e-5, high=1.0, log=True),
-    "training.optimizer": Dimension(choices=["adam", "adamw"]),
-}
-
-
-def told(count: int) -> optuna.Study:
-    """A bowl with its bottom at lr 0.01, where nothing else matters; trial 0 has no value in the space."""
-    study = optuna.create_study(sampler=make_sampler(BOWL))
-    study.tell(study.ask(), 5.0)
-    for _ in range(1, count):
-        trial = study.ask()
-        for key, dimension in BOWL.items():
-            dimension.suggest(trial, key)
-        study.tell(trial, abs(math.log10(trial.params["training.lr_other"]) + 2))
-    return study
-
-
-def test_the_search_finds_a_bowl_better_than_chance_and_knows_what_made_it() -> None:
-    study = told(40)
-    late = [trial.value for trial in study.trials[20:]]
-    assert statistics.median(late) < 0.6, "uniform draws have a median of 1.25"
-    shares = importance(study, BOWL)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["training.lr_other"] > 0.8
-    assert importance(told(15), BOWL) == {}
-
-
-def test_values_lie_in_their_ranges_and_have_few_digits() -> None:
-    study = optuna.create_study(sampler=make_sampler(SPACE))
-    for _ in range(30):
-        trial = study.ask()
-        for key, dimension in SPACE.items():
-            dimension.suggest(trial, key)
-        study.tell(trial, trial.params["weights.spread"])
-        assert all(dimension.holds(trial.params[key]) for key, dimension in SPACE.items())
-        lr = trial.params["training.lr_other"]
-        assert 1e-4 <= lr <= 1e-1 and lr == float(f"{lr:.3e}")
-        assert trial.params["training.batch_size"] in (4, 8, 12)
-        assert type(trial.params["training.batch_size"]) is int
-        assert trial.params["training.optimizer"] in ("adam", "adamw")
-    edge = Dimension(low=0.12344, high=0.2)
-    assert edge.rounded(0.12344) == 0.12344, "0.1234 would lie outside"
-
-
-@pytest.mark.parametrize(
-    ("dimension", "inside", "outside"),
-    [
-        ({"low": 1, "high": 2}, [1, 1.5, 2.0], [0.9, 2.1, True, None, "1"]),
-        ({"low": 2, "high": 6, "step": 2}, [2, 4, 6], [3, 8, 0, 2.5]),
-        ({"choices": [1, "a", None]}, [1, "a", None], [1.0, True, "b"]),
-    ],
-)
-def test_what_a_range_holds(dimension: dict[str, Any], inside: list[Any], outside: list[Any]) -> None:
-    held = Dimension(**dimension)
-    assert all(held.holds(value) for value in inside)
-    assert not any(held.holds(value) for value in outside)
 
 
 def test_settings_outside_of_the_space_are_trial_0_all_the_same(assembled: Path, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
     scores, saved = [], experiment(name)
     for seed in seeds:
         path = layout.result_files(method, dataset, seed).metrics
-        found = saved and saved.read(path.as_posix())
+        found = None if saved is None else saved.read(path.as_posix())
         if found is None:
             return Outcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
         scores.append(json.loads(found)["test"])
