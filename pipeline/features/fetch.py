@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.core.checkpoints import (
     HUB_TIMEOUT_S,
@@ -29,7 +28,6 @@ from models.core.checkpoints import (
     missing_here,
 )
 from pipeline.core.errors import MissingModelError, ParamsError
-from pipeline.params.edit import with_edits
 from pipeline.params.encoders import Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
@@ -162,33 +160,3 @@ def fetch(wanted: Wanted, into: Path) -> Fetched:
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
     size = sum((folder / name).stat().st_size for name in chosen)
     return Fetched(wanted, commit, folder, size / 1e6)
-
-
-def pin(fetched: list[Fetched], file: Path) -> list[str]:
-    """Write the commits into params.yaml, and nothing else; the keys that were written.
-
-    Raises
-    ------
-    ParamsError : the file is not there, or does not write an encoder down, or cannot be edited
-    """
-    from ruamel.yaml import YAML
-
-    if not file.exists():
-        raise ParamsError(
-            f"--pin: there is no {file} in this folder; write the commits down where you need them"
-        )
-    text = file.read_bytes().decode("utf-8")
-    tree: Any = YAML(typ="safe").load(text)
-    values: dict[tuple[str, ...], str | None] = {}
-    keys = [one.wanted.key for one in fetched if one.wanted.key]
-    for modality, name, _, *language in keys:
-        section = (tree.get(modality) or {}).get(name)
-        if section is None:
-            raise ParamsError(
-                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
-            )
-        if language and not isinstance(section.get("revision"), dict):
-            values |= {(modality, name, "revision", known): None for known in section["model"]}
-    values |= {one.wanted.key: one.commit for one in fetched if one.wanted.key}
-    file.write_bytes(with_edits(text, values).encode())
-    return [".".join(key) for key in keys]

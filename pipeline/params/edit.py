@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML, RoundTripRepresenter
@@ -76,6 +77,38 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
             "below it"
         )
     return with_edits(text, {(*place, *key.split(".")): value for key, value in values.items()})
+
+
+def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
+    """Write commits of models into params.yaml, and nothing else; the keys that were written.
+
+    Parameters
+    ----------
+    commits : names of the modality and the encoder, `revision`, and the language where there are several ->
+        the commit; of an empty key nothing is written
+
+    Raises
+    ------
+    ParamsError : the file is not there, or does not write an encoder down, or cannot be edited
+    """
+    if not file.exists():
+        raise ParamsError(
+            f"--pin: there is no {file} in this folder; write the commits down where you need them"
+        )
+    text = file.read_bytes().decode("utf-8")
+    tree = _load(text)
+    values: dict[Keys, str | None] = {}
+    for modality, name, _, *language in filter(None, commits):
+        section = (tree.get(modality) or {}).get(name)
+        if section is None:
+            raise ParamsError(
+                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
+            )
+        if language and not isinstance(section.get("revision"), dict):
+            values |= {(modality, name, "revision", known): None for known in section["model"]}
+    values |= {key: commit for key, commit in commits.items() if key}
+    file.write_bytes(with_edits(text, values).encode())
+    return [".".join(key) for key in commits if key]
 
 
 def as_yaml(value: object) -> str:
