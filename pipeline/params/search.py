@@ -12,8 +12,8 @@ A key is a path below `models.<method>.base`. What is not named stays as it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from models.core.method import MethodSettings
 
-N = TypeVar("N", int, float)
 Scalar = bool | int | float | str | None
 DIGITS = 4  # of a drawn number
 INSIDE = 0.381966  # share of a range at which a number with digits lies, to see whether such a one is taken
@@ -79,23 +78,23 @@ class Dimension(Section):
         if self.choices is not None:
             trial.suggest_categorical(key, self.choices)
         elif self.step is not None:
-            trial.suggest_int(key, *self._ends(int), step=self.step)
+            trial.suggest_int(key, *map(int, self._ends()), step=self.step)
         else:
-            trial.suggest_float(key, *self._ends(float), log=self.log)
+            trial.suggest_float(key, *self._ends(), log=self.log)
 
     def holds(self, value: Scalar) -> bool:
         """True where the value is one of those that can be drawn."""
         if self.choices is not None:
             return any(type(choice) is type(value) and choice == value for choice in self.choices)
-        low, high = self._ends(float)
+        low, high = self._ends()
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             return False
         return self.step is None or (value - low) % self.step == 0
 
-    def _ends(self, kind: Callable[[float], N]) -> tuple[N, N]:
+    def _ends(self) -> tuple[float, float]:
         assert self.low is not None
         assert self.high is not None
-        return kind(self.low), kind(self.high)
+        return self.low, self.high
 
     def rounded(self, value: Scalar) -> Scalar:
         """A drawn number with few digits, so that what is written down is what was trained."""
@@ -107,10 +106,8 @@ class Dimension(Section):
         """Values that a method must accept if it is to accept all."""
         if self.choices is not None:
             return list(self.choices)
-        if self.step is not None:
-            return [*self._ends(int)]
-        low, high = self._ends(float)
-        return [low, low + INSIDE * (high - low), high]
+        low, high = self._ends()
+        return [low, low + INSIDE * (high - low), high] if self.step is None else [int(low), int(high)]
 
 
 SearchSpace = dict[str, Dimension]
