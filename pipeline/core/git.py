@@ -129,13 +129,13 @@ def save_experiment(name: str, path: str, text: str, folder: Path = Path()) -> N
 
     head, git = baseline(folder), _open(folder)
     repository = git.pygit2.repo
-    index = repository.index  # in memory; it is not written
     changed = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE | FileStatus.WT_DELETED
     try:
         author = git.pygit2.author
     except (SCMError, NotImplementedError):  # git knows none, or its date is set from outside
         author = pygit2.Signature(*AUTHOR)
     try:
+        index = repository.index  # in memory; it is not written
         for file, status in repository.status(untracked_files="no").items():
             if status & changed:
                 place = Path(git.root_dir, file)
@@ -156,16 +156,20 @@ def _reference(head: str, name: str) -> str:
 
 
 def _open(folder: Path) -> Git:
+    import pygit2
     from scmrepo.exceptions import SCMError
     from scmrepo.git import Git
 
     try:
-        return Git(str(folder), backends=("pygit2", "dulwich"))  # the third one needs git itself
-    except SCMError as error:
+        git = Git(str(folder), backends=("pygit2", "dulwich"))  # the third one needs git itself
+        if git.pygit2.repo.is_bare:
+            raise SCMError("it is bare")
+    except (SCMError, pygit2.GitError) as error:
         raise MsaError(
-            f"{folder.absolute()} is not the working folder of a git repository; run this in the project's "
-            "folder"
+            f"{folder.absolute()} is not the working folder of a git repository ({error}); run this in the "
+            "project's folder"
         ) from error
+    return git
 
 
 def _below_top(git: Git, folder: Path) -> str:

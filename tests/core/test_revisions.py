@@ -108,6 +108,12 @@ def test_no_repository_and_no_results(tmp_path: Path, monkeypatch: pytest.Monkey
     commit(tmp_path, "Nothing")
     with pytest.raises(MsaError, match="HEAD has no results/<dataset>"):
         compared("HEAD")
+    git(tmp_path, "init", "-q", "--bare", "bare")
+    with pytest.raises(MsaError, match="not the working folder of a git repository"):
+        open_revision("HEAD", tmp_path / "bare")
+    (tmp_path / ".git" / "config").write_text("[")
+    with pytest.raises(MsaError, match="not the working folder of a git repository"):
+        open_revision("HEAD")
 
 
 @pytest.mark.parametrize(
