@@ -161,7 +161,7 @@ def _config(model: str, revision: str | None) -> PretrainedConfig:
             return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise FormatError(
-                f"model {model!r}: {folder / CONFIG[0]} is not the config of a model type that the installed "
+                f"model {model!r}: {folder / CONFIG} is not the config of a model type that the installed "
                 f"transformers knows (code from a repository is never run): {_first_line(error)}"
             ) from error
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,9 +22,10 @@ from tiny_models import bundled, save_tiny_bert
 
 from models import checkpoints
 from models.backbones import load_text_backbone, load_tokenizer
-from models.checkpoints import model_folder, model_identity, pinned_revision
-from pipeline.errors import MissingModelError, MsaError, ParamsError
+from models.checkpoints import download, model_folder, model_identity, pinned_revision
+from pipeline.errors import FormatError, MissingModelError, MsaError, ParamsError
 
+PARTS = ("config", "tokenizer", "weights")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -71,8 +75,8 @@ def test_missing_model_says_what_and_how_at_once() -> None:
     message = str(caught.value)
     assert "'google-bert/bert-base-uncased'" in message
     assert "HF_HUB_OFFLINE is set" in message
-    assert f"hf download google-bert/bert-base-uncased --revision {COMMIT}" in message
-    assert "--local-dir" in message
+    assert f"HF_HUB_CACHE=FOLDER msa-cli fetch google-bert/bert-base-uncased@{COMMIT}" in message
+    assert "any local folder" in message
 
 
 def test_missing_folder_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,12 +96,70 @@ def test_missing_folder_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -
         load_tokenizer("minilm")
 
 
+# ------------------------------------------------------------------------------ a cache that was carried here
+def cache_of(model: Path, cache: Path, *, links: bool) -> Path:
+    """The cache folder of huggingface_hub with org/tiny in it, as its documentation draws it."""
+    root = cache / "models--org--tiny"
+    snapshot, blobs = root / "snapshots" / COMMIT, root / "blobs"
+    for folder in (snapshot, blobs, root / "refs"):
+        folder.mkdir(parents=True)
+    (root / "refs" / "main").write_text(COMMIT)
+    for path in model.iterdir():
+        blob = hashlib.sha256(path.read_bytes()).hexdigest()
+        if links:
+            shutil.copy(path, blobs / blob)
+            (snapshot / path.name).symlink_to(f"../../blobs/{blob}")
+        else:  # carried on a file system without links
+            shutil.copy(path, snapshot / path.name)
+    return cache
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "without links"])
+def test_a_carried_cache_is_all_that_is_needed(
+    bert: Path, tmp_path: Path, project: Path, links: bool
+) -> None:
+    cache = cache_of(bert, tmp_path / "made", links=links).rename(tmp_path / "carried")
+    code = f"""
+from models.backbones import load_text_backbone, load_tokenizer
+from models.checkpoints import missing_here, model_identity, pinned_revision
+load_tokenizer("org/tiny", "{COMMIT}")
+print(sum(float(p.detach().abs().sum()) for p in load_text_backbone("org/tiny", "{COMMIT}").parameters()))
+print(pinned_revision("org/tiny"), model_identity("org/tiny", "{COMMIT}"))
+print(missing_here("org/tiny", "0" * 40, ["config"]), missing_here("org/tiny", None, {PARTS}))
+"""
+    variables = {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(project)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    total, commit, missing = done.stdout.splitlines()
+    parameters = load_text_backbone(str(bert)).parameters()
+    assert float(total) == sum(float(parameter.detach().abs().sum()) for parameter in parameters)
+    assert commit == f"{COMMIT} org/tiny@{COMMIT}"
+    assert missing == "['its files'] []", "another commit is another model"
+
+
+def test_a_blob_that_was_left_behind_is_missing(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    cache = cache_of(bert, tmp_path, links=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    (cache / "models--org--tiny" / "snapshots" / COMMIT / "model.safetensors").resolve().unlink()
+    load_tokenizer("org/tiny", COMMIT)
+    with pytest.raises(
+        MissingModelError, match=r"the weights \(model.safetensors\) missing here.* HF_HUB_OFFLINE"
+    ):
+        load_text_backbone("org/tiny", COMMIT)
+
+
 # ---------------------------------------------------------------------------------------------- a hub of ours
 class Hub(BaseHTTPRequestHandler):
-    """The few answers of a model hub that a download needs."""
+    """The few answers of a model hub that a download needs; weights are LFS files, as on the real one."""
 
     folder: Path
     asked: list[str]
+    damaged: str = ""  # name of a file of which other bytes are sent than are listed
 
     def _answer(self, body: bytes, **headers: str) -> None:
         self.send_response(200)
@@ -114,16 +176,28 @@ class Hub(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in files]
             self._answer(json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode())
         elif self.path.startswith("/api/models/org/tiny/tree/"):
-            sizes = {name: (self.folder / name).stat().st_size for name in files}
-            tree = [{"type": "file", "path": n, "size": s, "oid": n} for n, s in sizes.items()]
-            self._answer(json.dumps(tree).encode(), Content_Type="application/json")
+            self._answer(
+                json.dumps([self._entry(name) for name in files]).encode(), Content_Type="application/json"
+            )
         elif self.path.startswith("/org/tiny/resolve/"):
             name = self.path.rpartition("/")[2]
-            self._answer((self.folder / name).read_bytes(), ETag=f'"{name}"', X_Repo_Commit=COMMIT)
+            body = (self.folder / name).read_bytes()
+            if name == self.damaged:
+                body = body[:-1] + bytes([body[-1] ^ 1])
+            self._answer(body, ETag=f'"{name}"', X_Repo_Commit=COMMIT)
         else:
             self.send_error(404)
 
     do_HEAD = do_GET
+
+    def _entry(self, name: str) -> dict[str, object]:
+        body = (self.folder / name).read_bytes()
+        blob = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()  # as git names it
+        entry: dict[str, object] = {"type": "file", "path": name, "size": len(body), "oid": blob}
+        if name.endswith(".safetensors"):
+            sha256 = hashlib.sha256(body).hexdigest()
+            entry["lfs"] = {"oid": sha256, "size": len(body), "pointerSize": 134}
+        return entry
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -192,6 +266,17 @@ def test_an_interrupted_download_is_not_taken_for_whole(hub: type[Hub]) -> None:
     folder = model_folder("org/tiny", COMMIT, ("tokenizer",))
     (folder / "tokenizer_config.json").unlink()  # holds how the text is normalised
     assert (model_folder("org/tiny", COMMIT, ("tokenizer",)) / "tokenizer_config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_what_came_damaged_is_noticed_once_and_fetched_again(hub: type[Hub], bert: Path, name: str) -> None:
+    hub.damaged = name
+    for _ in range(2):
+        with pytest.raises(FormatError, match=rf"{name} came damaged from http.*fetch it again"):
+            download("org/tiny", COMMIT, ("tokenizer", "weights"))
+    hub.damaged = ""
+    folder = download("org/tiny", COMMIT, ("tokenizer", "weights"))
+    assert (folder / name).read_bytes() == (bert / name).read_bytes()
 
 
 def test_what_the_hub_does_not_have(hub: type[Hub]) -> None:
