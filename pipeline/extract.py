@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.checkpoints import pinned_revision
-from pipeline.encoder_params import Pretrained
+from pipeline.encoder_params import PretrainedEncoder
 from pipeline.encoders import MODALITIES, Clip, Encoder, build_encoder
 from pipeline.errors import ClipError, MissingModelError, MsaError
 from pipeline.extraction import Task, encode_row, footer, hears_language, media_hash
@@ -30,7 +30,7 @@ from pipeline.transcripts import LABEL, text_hash
 if TYPE_CHECKING:
     from rich.table import Table
 
-P = TypeVar("P", bound=Pretrained)
+P = TypeVar("P", bound=PretrainedEncoder)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> d
 
 def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
     settings = params.encoder(modality, name)
-    if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
+    if isinstance(settings, PretrainedEncoder):  # here, unlike in the DAG, a hub id may come without commit
         settings = _pinned(settings)
     encoder = build_encoder(modality, name, settings, params.media, device)
     encoder.load()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from models.backbones import has_native_bf16
 from models.checkpoints import Part, is_unpinned, model_identity
 from pipeline.devices import check_presence
-from pipeline.encoder_params import TransformerAudio, TransformerText
+from pipeline.encoder_params import Source, TransformerAudio, TransformerText
 from pipeline.encoders import BatchEncoder, Clip
 from pipeline.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.params import MediaLimits
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
-
-Source = tuple[str, str | None]
-"""model and revision, see models/checkpoints.py"""
 
 
 class PretrainedStates(BatchEncoder):
@@ -175,10 +172,9 @@ class PretrainedStates(BatchEncoder):
         ClipError : there is none
         MissingModelError : its files are not here
         """
-        checkpoints = self.params.checkpoints()
-        found = checkpoints.get(None) or checkpoints.get(clip.language)
+        found = self.params.checkpoint(clip.language)
         if found is None:
-            there = ", ".join(sorted(str(language) for language in checkpoints))
+            there = ", ".join(sorted(str(language) for language in self.params.checkpoints()))
             raise ClipError(
                 f"no model for language {clip.language!r}: {self.key}.model has {there}; "
                 f"add {self.key}.model.{clip.language}, or give the clip the language that it is in"

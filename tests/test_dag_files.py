@@ -14,6 +14,8 @@ from models import METHODS
 PLUMBING = {
     "models/__init__.py",
     "models/checkpoints.py",
+    "models/core/__init__.py",
+    "models/core/loading.py",
     "models/parts/__init__.py",
     "pipeline/__init__.py",
     "pipeline/checkpoint.py",
@@ -29,7 +31,6 @@ PLUMBING = {
     "pipeline/executor.py",
     "pipeline/explain.py",
     "pipeline/features.py",
-    "pipeline/heard.py",
     # readers of foreign files for those who read three of a corpus' own
     *(f"pipeline/importers/{name}.py" for name in ("__init__", "imported", "joblib_files", "literals")),
     *(f"pipeline/importers/{name}.py" for name in ("opcodes", "pickles", "plain", "reader")),
@@ -90,7 +91,6 @@ DECLARED = {
     },
     "transcribe": {
         "models/backbones.py",
-        "models/recognizers.py",
         "pipeline/alignment.py",
         "pipeline/asr.py",
         "pipeline/containers.py",
@@ -98,6 +98,7 @@ DECLARED = {
         "pipeline/subtitles.py",
         "pipeline/transcribe.py",
         "pipeline/transcripts.py",
+        "pipeline/whisper.py",
         "pipeline/words.py",
     },
     "text": {"pipeline/text/hf.py", "models/backbones.py"},

@@ -33,11 +33,11 @@ import numpy as np
 from models.backbones import AUDIO_TYPES, load_audio_backbone
 from models.checkpoints import Part, model_folder
 from pipeline.audio.padded import PaddedBackbone
-from pipeline.encoder_params import TransformerAudio
+from pipeline.encoder_params import Source, TransformerAudio
 from pipeline.encoders import Clip, Encoded, Prepared
 from pipeline.errors import AbsentError, ClipError, FormatError, ParamsError
 from pipeline.media import waveform
-from pipeline.states import PretrainedStates, Source
+from pipeline.states import PretrainedStates
 
 SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
 SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does

@@ -17,10 +17,10 @@ import numpy as np
 
 from models.backbones import load_text_backbone, load_text_config, load_tokenizer, longest_input
 from models.checkpoints import Part
-from pipeline.encoder_params import TransformerText
+from pipeline.encoder_params import Source, TransformerText
 from pipeline.encoders import Clip, Encoded, Prepared
 from pipeline.errors import AbsentError, ClipError, ParamsError
-from pipeline.states import PretrainedStates, Source
+from pipeline.states import PretrainedStates
 
 if TYPE_CHECKING:
     from torch import Tensor
