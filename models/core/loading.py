@@ -1,6 +1,6 @@
 """Opens the files of a pretrained model with transformers. The only place that calls `from_pretrained`.
 
-It is always given the folder that models/checkpoints.py finds (which says what a `model` may be), so
+It is always given the folder that models/core/checkpoints.py finds (which says what a `model` may be), so
 transformers itself never asks a hub. Weights are safetensors or are read with `weights_only`, every parameter
 must get its value from them, and code that a repository brings along is never run.
 """
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.checkpoints import CONFIG, GENERATION, model_folder
-from pipeline.errors import FormatError, MissingDependencyError
+from models.core.checkpoints import CONFIG, GENERATION, model_folder
+from pipeline.core.errors import FormatError, MissingDependencyError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,0 +1,138 @@
+"""`msa-cli fetch`: the models of encoders into huggingface_hub's cache, and their commits into params.yaml.
+
+    connected:  HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin
+    elsewhere:  HF_HUB_CACHE=folder HF_HUB_OFFLINE=1 dvc repro
+
+Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit.
+`--pin` writes the commits into params.yaml and moves no other byte of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.core.checkpoints import Part, is_hub_id, missing_here
+from pipeline.core.errors import ParamsError
+from pipeline.params.edit import unshared, with_value
+from pipeline.params.encoders import Pretrained
+from pipeline.params.explain import unknown
+from pipeline.params.params import Params
+
+PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A hub's model that a setting names; `key` is where its commit belongs in params.yaml."""
+
+    key: tuple[str, ...]
+    model: str
+    revision: str | None
+
+
+def wanted_models(names: list[str], params: Params) -> list[Wanted]:
+    """The models on a hub behind names of encoders, or behind a hub id itself.
+
+    Raises
+    ------
+    ParamsError : a name that is neither, or whose model is on no hub
+    """
+    encoders = {
+        name: (modality, settings)
+        for modality in ("text", "audio")
+        for name, settings in getattr(params, modality).items()
+        if isinstance(settings, Pretrained)
+    }
+    found: list[Wanted] = []
+    for name in names:
+        if name in encoders:
+            modality, settings = encoders[name]
+            models = list(of_encoder(modality, name, settings))
+            if not models:
+                raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: nothing of it is on a hub")
+            found += models
+        elif "/" in name and is_hub_id(name.partition("@")[0]):
+            model, _, revision = name.partition("@")
+            found.append(Wanted((), model, revision or None))
+        else:
+            raise ParamsError(
+                unknown("encoder", name, encoders)
+                + "; a hub id will do too: owner/model or owner/model@COMMIT"
+            )
+    return found
+
+
+def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[Wanted]:
+    """The models on a hub that an encoder names."""
+    for language, (model, revision) in settings.checkpoints().items():
+        if is_hub_id(model):
+            key = (modality, name, "revision", *([language] if language else []))
+            yield Wanted(key, model, revision)
+
+
+def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
+    """In words, which models of an encoder are not on this machine, and how they come."""
+    parts = PARTS if modality == "text" else ("config", "weights")
+    lines = [
+        f"{wanted.model} ({' and '.join(missing)} missing)"
+        for wanted in of_encoder(modality, name, settings)
+        if (missing := missing_here(wanted.model, wanted.revision, parts))
+    ]
+    if lines:
+        lines.append(
+            f"on a connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {name}; then the same FOLDER here"
+        )
+    return lines
+
+
+def pin(commits: Mapping[tuple[str, ...], str], file: Path) -> list[str]:
+    """Write commits into params.yaml, and nothing else; the keys that were written.
+
+    Parameters
+    ----------
+    commits : `Wanted.key` -> commit; an empty key is passed over
+
+    Raises
+    ------
+    ParamsError : the file is not there, or does not write an encoder down, or shares its text (an anchor)
+    """
+    from ruamel.yaml import YAML
+
+    if not file.exists():
+        raise ParamsError(
+            f"--pin: there is no {file} in this folder; write the commits down where you need them"
+        )
+    text = file.read_bytes().decode("utf-8")
+    tree: Any = unshared(YAML(typ="safe").load(text))
+    written = []
+    for key, commit in commits.items():
+        if not key:
+            continue
+        modality, name, _, *language = key
+        section = (tree.get(modality) or {}).get(name)
+        if section is None:
+            raise ParamsError(
+                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
+            )
+        if language and not isinstance(section.get("revision"), dict):
+            section["revision"] = dict.fromkeys(section["model"])
+            empty = ", ".join(f"{known}: null" for known in section["revision"])
+            text = with_value(text, (modality, name, "revision"), f"{{{empty}}}")
+        if language:
+            section["revision"][language[0]] = commit
+        else:
+            section["revision"] = commit
+        a_word = YAML(typ="safe").load(commit) == commit  # one of digits alone is a number
+        text = with_value(text, key, commit if a_word else json.dumps(commit))
+        written.append(".".join(key))
+    if YAML(typ="safe").load(text) != tree:
+        raise ParamsError(
+            f"--pin: {file} writes one of {', '.join(written)} together with another section (an anchor, "
+            "say); write it out"
+        )
+    file.write_bytes(text.encode())
+    return written
