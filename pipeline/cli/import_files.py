@@ -46,9 +46,8 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
-    from pipeline.corpora.labelling import Labelling
-
     from pipeline.corpora.clips import target_column
+    from pipeline.corpora.labelling import Labelling
     from pipeline.formats.source import Source
     from pipeline.imports.convert import ENCODER, Conversion, check_rows, discard, summary, write
     from pipeline.imports.kinds import importer, read, sniff

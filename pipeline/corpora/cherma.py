@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, read_json, reject_repeated, reject_task
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, Wanted, find_media, match_media
 from pipeline.corpora.tables.values import bad_id

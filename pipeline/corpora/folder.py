@@ -25,11 +25,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from pipeline.corpora.labelling import Labelling
 from pydantic import Field, model_validator
 
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.folder_table import default_id, read_table
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
 from pipeline.corpora.tables.media_files import find_media
 from pipeline.params.params import DatasetParams

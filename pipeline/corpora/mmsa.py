@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from pipeline.corpora.labelling import Labelling
-
 from pipeline.corpora.survey import Clip, Survey
 from pipeline.corpora.tables.labels import LAYOUT, LabelRow, read_labels
 from pipeline.corpora.tables.media_files import Wanted, by_folder, find_media, match_media, same_form

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID, full_id
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey, settings_of
 from pipeline.corpora.tables.labels import LAYOUT
 from pipeline.params.params import DatasetParams

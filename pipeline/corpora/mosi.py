@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey, settings_of
 from pipeline.corpora.tables.labels import LAYOUT
 from pipeline.params.params import DatasetParams

@@ -21,11 +21,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.core.errors import FormatError
 from pipeline.corpora import mosi
 from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, read_json, settings_of
 from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
 from pipeline.params.params import DatasetParams

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 from pydantic import Field
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, read_json, reject_task, settings_of
 from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
 from pipeline.corpora.tables.values import bad_id

@@ -6,10 +6,9 @@ Source: https://github.com/thuiar/MMSA
 
 from __future__ import annotations
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey
 from pipeline.corpora.tables.labels import LAYOUT
 from pipeline.params.params import DatasetParams

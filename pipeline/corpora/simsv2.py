@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import Problem
 from pipeline.corpora.sims import note_unimodal
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of

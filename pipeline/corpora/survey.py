@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pipeline.corpora.labelling import Labelling
 from pydantic import ValidationError
 
 from pipeline.core.errors import ParamsError
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import Problem
 from pipeline.params.explain import explain
 from pipeline.params.params import DatasetParams, MediaLimits

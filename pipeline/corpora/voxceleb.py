@@ -15,10 +15,9 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, settings_of
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.tables.values import bad_id

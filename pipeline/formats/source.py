@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.core.files import file_hash
-
 from pipeline.core.errors import FormatError
+from pipeline.core.files import file_hash
 
 PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")
 MOST_FILES = 500_000  # of a folder

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.corpora.clips import CLASSES as CLASS_COLUMNS
 from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.checks import (
     ONLY_CLIP,

@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.checks import listed, refuse_repeats, score_of, settings_of, split_of
 from pipeline.imports.clip_names import made_rows, named_rows

@@ -23,10 +23,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import TRAIN, UNLABELED
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.checks import refuse_repeats, score_of, settings_of, split_of, text_of
 from pipeline.imports.clip_names import named_rows

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.checks import clip_of, listed, matrix, numbered, refuse_repeats, settings_of, text_of
 from pipeline.imports.contract import Imported, Sequences

@@ -4,10 +4,10 @@
     **/<video_id>/<clip_id>.csv     or <video_id>$_$<clip_id>.csv, or <video_id>_<clip_id>.csv, in any folder
 
 Clip ids that are numbers may have other leading zeros in the file's name (CH-SIMS). A name that two clips
-could have is an error. pipeline/formats/openface_csv.py reads the tables: columns by name, with 714 columns or
-a part (431 of old versions, -2Dfp, ...), without face_id, with blanks before the names, of several faces the
-one that is seen most; rows without success, or with `-nan(ind)`, are zero and their `success` is 0. What was
-so chosen or left out is a note in the clip's row; a clip whose table cannot be read is a failed row.
+could have is an error. formats/openface_csv.py reads the tables: columns by name, with 714 columns or a
+part (431 of old versions, -2Dfp, ...), without face_id, with blanks before the names, of several faces the
+one that is seen most; rows without success, or with `-nan(ind)`, are zero and their `success` is 0. What was so
+chosen or left out is a note in the clip's row; a clip whose table cannot be read is a failed row.
 
 `groups` chooses columns: `openface709` = the field's 709 without confidence and success; a list of gaze,
 pose, landmarks2d, landmarks3d, shape, aus = OpenFace's groups after confidence and success. Without it all of
@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 
 from pipeline.core.errors import FormatError, LabelFileError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
 from pipeline.corpora.clips import SEPARATOR
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import shortened
 from pipeline.corpora.tables.labels import LABEL_FILES, LabelRow, read_labels
 from pipeline.formats.openface_csv import TrackedFace, read_table
@@ -50,7 +50,7 @@ class Settings(Section):
     """Which columns."""
 
     groups: Literal["openface709"] | list[str] | None = None
-    """`openface709`, or groups of pipeline/core/openface_layout.py; all that every table has where not given"""
+    """`openface709`, or groups of core/openface_layout.py; all that every table has where not given"""
 
 
 def matches(source: Source) -> str:

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.openface_layout import FLAGS, OPENFACE_709
 from pipeline.corpora.clips import CONTEXT
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.checks import (
     clip_of,

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pipeline.media.words import spans
 
 from models.core.backbones import AUDIO_TYPES
 from models.core.checkpoints import model_folder
@@ -30,6 +29,7 @@ from models.core.loading import first_line, importing_models, load_config, load_
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ClipError, FormatError, ParamsError
 from pipeline.media.decode import waveform
+from pipeline.media.words import spans
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AlignParams
 

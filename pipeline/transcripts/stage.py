@@ -34,7 +34,10 @@ from pipeline.transcripts.table import LABEL, TRANSCRIPTS
 
 SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
 RESULT = ("text", "language", "source", "words")  # of a clip, what models may change
-CODE = ("containers.py", "media.py", "words.py", "asr.py", "whisper.py", "alignment.py")
+CODE = (
+    *("media/containers.py", "media/decode.py", "media/words.py"),
+    *("transcripts/recognition.py", "transcripts/whisper.py", "transcripts/alignment.py"),
+)
 LIBRARIES = ("av", "numpy", "scipy", "soxr", "tokenizers", "torch", "transformers")
 KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside the media's bytes
 
@@ -311,7 +314,7 @@ class KeptResults:
     def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
         self.file = file
         self._used: dict[str, str] = {}  # key -> line
-        folder = Path(__file__).parent
+        folder = Path(__file__).parents[1]
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
             "code": [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CODE],

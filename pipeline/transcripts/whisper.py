@@ -1,6 +1,6 @@
 """Whisper: its weights, tokenizer and mel spectrograms, and greedy decoding.
 
-No token of time may be said: the times of words come from cross-attention (asr.py).
+No token of time may be said: the times of words come from cross-attention (recognition.py).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def load_whisper(model: str, revision: str | None = None) -> Whisper:
 
     Parameters
     ----------
-    model, revision : see models/core/checkpoints.py; config, tokenizer, weights and generation_config.json, which
-        names the languages and the attention heads that tell word times
+    model, revision : see models/core/checkpoints.py; config, tokenizer, weights and generation_config.json,
+        which names the languages and the attention heads that tell word times
 
     Raises
     ------

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.labelling import Labelling
-
 from pipeline.core.errors import MsaError
 from pipeline.corpora import ingest
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.kinds import KINDS as IMPORTS
 from pipeline.imports.kinds import read, sniff

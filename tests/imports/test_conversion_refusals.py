@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from made.made_imported import LENGTHS, SHARDS, STEPS, imported, params_of, rows, sequences, written
-from pipeline.corpora.labelling import Labelling
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.convert import check_rows, convert
 from pipeline.imports.kinds import read

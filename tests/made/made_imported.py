@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported, Sequences
 from pipeline.imports.convert import Conversion, check_rows, write

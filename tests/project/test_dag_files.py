@@ -14,8 +14,6 @@ from models import METHODS
 PLUMBING = {
     "models/__init__.py",
     "models/core/checkpoints.py",
-    "models/core/__init__.py",
-    "models/core/loading.py",
     "models/parts/__init__.py",
     "pipeline/__init__.py",
     "pipeline/training/loop/checkpoint.py",
@@ -31,6 +29,7 @@ PLUMBING = {
     "pipeline/execution/local.py",
     "pipeline/params/explain.py",
     "pipeline/store/store.py",
+    "pipeline/transcripts/heard.py",
     # readers of foreign files for those who read three of a corpus' own
     *(f"pipeline/importers/{name}.py" for name in ("__init__", "imported", "joblib_files", "literals")),
     *(f"pipeline/importers/{name}.py" for name in ("opcodes", "pickles", "plain", "reader")),
@@ -91,6 +90,7 @@ DECLARED = {
     },
     "transcribe": {
         "models/core/backbones.py",
+        "models/core/recognizers.py",
         "pipeline/transcripts/alignment.py",
         "pipeline/transcripts/recognition.py",
         "pipeline/media/containers.py",
@@ -98,7 +98,6 @@ DECLARED = {
         "pipeline/media/subtitles.py",
         "pipeline/transcripts/stage.py",
         "pipeline/transcripts/table.py",
-        "pipeline/transcripts/whisper.py",
         "pipeline/transcripts/words.py",
     },
     "text": {"pipeline/features/text/hf.py", "models/core/backbones.py"},

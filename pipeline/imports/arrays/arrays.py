@@ -37,11 +37,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pipeline.corpora.labelling import Labelling
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
 from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import shortened
 from pipeline.corpora.tables.labels import LABEL_FILES, read_labels
 from pipeline.formats.source import PICKLES, Source

@@ -23,10 +23,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from pipeline.corpora.labelling import Labelling
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.corpora.clips import TRAIN
+from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.checks import clip_of, listed, refuse_repeats, settings_of, text_of
 from pipeline.imports.contract import Imported
