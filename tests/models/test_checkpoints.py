@@ -120,8 +120,8 @@ def test_a_carried_cache_is_all_that_is_needed(
 ) -> None:
     cache = cache_of(bert, tmp_path / "made", links=links).rename(tmp_path / "carried")
     code = f"""
-from models.backbones import load_text_backbone, load_tokenizer
-from models.checkpoints import missing_here, model_identity, pinned_revision
+from models.core.backbones import load_text_backbone, load_tokenizer
+from models.core.checkpoints import missing_here, model_identity, pinned_revision
 load_tokenizer("org/tiny", "{COMMIT}")
 print(sum(float(p.detach().abs().sum()) for p in load_text_backbone("org/tiny", "{COMMIT}").parameters()))
 print(pinned_revision("org/tiny"), model_identity("org/tiny", "{COMMIT}"))

@@ -344,7 +344,7 @@ def test_a_second_run_listens_only_to_what_is_new(
         table, _ = transcribe_dataset(clips, tmp_path, "toy", asked, LIMITS, kept=kept, fresh=fresh)
         return table.to_pylist(), "".join(listened)
 
-    monkeypatch.setattr("pipeline.transcripts.stage.executor.run", alone)
+    monkeypatch.setattr("pipeline.transcripts.stage.local.run", alone)
     kept, fresh = tmp_path / "state" / "toy.jsonl", False
     for seed, name in enumerate("abc"):
         make_clip(tmp_path / f"{name}.wav", sound=speech(1.0, seed), audio_codec="pcm_s16le")
