@@ -1,13 +1,16 @@
 """Models fetched into the cache: from a hub of ours, used without it, pinned with all comments kept."""
 
+# ruff: noqa: F811  (fixtures come by import)
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
-from test_checkpoints import COMMIT, Hub, bert, copy, hub, online  # noqa: F401  (fixtures)
+from made.hub import COMMIT, Hub, bert, copy, hub, online  # noqa: F401  (fixtures)
 
 from models.core.backbones import load_text_backbone, load_tokenizer
 from models.core.checkpoints import download, missing_here, model_folder, model_identity, pinned_revision
@@ -32,27 +35,18 @@ def fetched(names: list[str], loaded: Params) -> dict[tuple[str, ...], str]:
     return {one.key: download(one.model, one.revision, PARTS).name for one in wanted_models(names, loaded)}
 
 
-def run(*words: str, **variables: str) -> str:
-    """Output of the command line."""
-    from typer.testing import CliRunner
-
-    from pipeline.cli.app import app
-
-    result = CliRunner().invoke(app, [*words], env=variables, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 @pytest.mark.parametrize("revision", ["", f"@{COMMIT}", "@main"])
 def test_fetched_here_and_used_without_the_hub(
-    hub: type[Hub],  # noqa: F811
-    bert: Path,  # noqa: F811
+    hub: type[Hub],
+    bert: Path,
     monkeypatch: pytest.MonkeyPatch,
+    cli: Callable[..., tuple[int, str]],
     revision: str,
 ) -> None:
     (hub.folder / "own.py").write_text("never fetched")
     (hub.folder / "preprocessor_config.json").write_text("{}")
-    assert f"org/tiny: 0 MB\n  commit: {COMMIT}" in run("fetch", f"org/tiny{revision}")
+    code, said = cli("fetch", f"org/tiny{revision}")
+    assert code == 0 and f"org/tiny: 0 MB\n  commit: {COMMIT}" in said
     folder = model_folder("org/tiny", COMMIT, PARTS)
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= names and "own.py" not in names
@@ -70,7 +64,7 @@ def test_fetched_here_and_used_without_the_hub(
     assert hub.asked == []
 
 
-def test_what_is_missing_is_said_with_the_way_to_get_it(hub: type[Hub]) -> None:  # noqa: F811
+def test_what_is_missing_is_said_with_the_way_to_get_it(hub: type[Hub]) -> None:
     hub.asked.clear()
     needs = needed("text", "bert", Params().text["bert"])
     assert "google-bert/bert-base-uncased (its files missing)" in needs
@@ -85,7 +79,7 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(hub: type[Hub]) -> None:
 
 
 def test_commits_are_written_into_params_with_all_comments(
-    hub: type[Hub],  # noqa: F811
+    hub: type[Hub],
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "params.yaml"
@@ -99,7 +93,11 @@ def test_commits_are_written_into_params_with_all_comments(
     assert load_params(file).text["two"].checkpoints() == {"en": ("org/tiny", COMMIT), "zh": ("minilm", None)}
 
 
-def test_pinning_moves_no_other_byte(hub: type[Hub], tmp_path: Path) -> None:  # noqa: F811
+def test_pinning_moves_no_other_byte(
+    hub: type[Hub],
+    tmp_path: Path,
+    cli: Callable[..., tuple[int, str]],
+) -> None:
     file = tmp_path / "params.yaml"
     text = """text:
   one: {kind: hf, model: org/tiny,   revision: null,
@@ -109,12 +107,13 @@ seeds: [ 1,
    2 ]
 """.replace("\n", "\r\n")
     file.write_bytes(text.encode())
-    assert "written into" in run("fetch", "two", "one", "--pin", "--params", str(file))
+    code, said = cli("fetch", "two", "one", "--pin", "--params", str(file))
+    assert code == 0 and f"written into {file}: text.two.revision.en, text.one.revision" in said
     wanted = text.replace("revision: null", f"revision: {COMMIT}").replace("en: null", f"en: {COMMIT}")
     assert file.read_bytes().decode() == wanted
 
 
-def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> None:  # noqa: F811
+def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     text = "text:\n  one: &same {kind: hf, model: org/tiny, revision: null}\n  two: *same\n"
     file.write_text(text)
@@ -125,7 +124,7 @@ def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> No
 
 
 def test_what_cannot_be_fetched_is_a_message(
-    hub: type[Hub],  # noqa: F811
+    hub: type[Hub],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(ParamsError, match="did you mean 'hubert'"):
