@@ -78,7 +78,7 @@ def _torch() -> list[Check]:
         else:
             checks.append(Check("ok", name, version(name)))
     if broken:
-        found = f"pip uninstall -y {' '.join(broken)}   (builds for another torch; "
+        found = f"pip uninstall -y {' '.join(broken)}   (builds for another torch, or for CUDA beside one for CPU; "
         found += "transformers breaks with them; " if "error" in broken.values() else ""
         found += (
             "py-feat needs torchvision 0.28 and torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
