@@ -78,10 +78,11 @@ def _torch() -> list[Check]:
         else:
             checks.append(Check("ok", name, version(name)))
     if broken:
-        found = f"pip uninstall -y {' '.join(broken)}   (builds for another torch, or for CUDA beside one for CPU; "
-        found += "transformers breaks with them; " if "error" in broken.values() else ""
+        found = f"pip uninstall -y {' '.join(broken)}   ("
+        found += "transformers breaks with them: " if "error" in broken.values() else ""
         found += (
-            "py-feat needs torchvision 0.28 and torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
+            "builds for another torch, or for CUDA beside a torch for CPU; py-feat needs torchvision 0.28 and "
+            "torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
         )
         checks.append(Check("error" if "error" in broken.values() else "warning", "way out", found))
     return checks

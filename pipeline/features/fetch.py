@@ -84,7 +84,7 @@ def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
     ]
     if lines:
         lines.append(
-            f"on a connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {name}; carried here: HF_HUB_CACHE=FOLDER"
+            f"on a connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {name}; here: HF_HUB_CACHE=FOLDER"
         )
     return lines
 
