@@ -81,8 +81,8 @@ def _torch() -> list[Check]:
         found = f"pip uninstall -y {' '.join(broken)}   ("
         found += "transformers breaks with them: " if "error" in broken.values() else ""
         found += (
-            "builds for another torch, or for CUDA beside a torch for CPU; py-feat needs torchvision 0.28 and "
-            "torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
+            "builds for another torch, or for CUDA beside a torch for CPU; py-feat needs torchvision 0.28 "
+            "and torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
         )
         checks.append(Check("error" if "error" in broken.values() else "warning", "way out", found))
     return checks
