@@ -267,17 +267,10 @@ def _wanted(clip: Spoken, settings: TranscribeParams) -> bool:
 
 
 def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
-    assert clip.path is not None
     try:
         found = recognizer.recognize(clip.path, limits, clip.language, clip.start_s, clip.end_s)
-    except AbsentError as error:
-        return clip.but(str(error))
-    except ClipError as error:
-        return clip.but(str(error), failed=True)
-    except MsaError:
-        raise  # the model as a whole cannot work
-    except Exception as error:  # a library's own: the clip's fault until shown otherwise
-        return clip.but(f"{type(error).__name__}: {error}".splitlines()[0][:300], failed=True)
+    except Exception as error:
+        return clip.but(_problem(error), failed=not isinstance(error, AbsentError))
     if not found.text:
         return clip.but("no speech heard")
     source = f"{ASR}:{recognizer.model_name(clip.language)}"
@@ -286,16 +279,19 @@ def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
 
 
 def _aligned(clip: Spoken, aligner: Any, limits: MediaLimits) -> Spoken:
-    assert clip.path is not None and clip.text is not None
     try:
         words = aligner.align(clip.path, limits, clip.text, clip.language, clip.start_s, clip.end_s)
-    except ClipError as error:
-        return clip.but(f"words not aligned: {error}")
-    except MsaError:
-        raise
     except Exception as error:
-        return clip.but(f"words not aligned: {type(error).__name__}: {error}".splitlines()[0][:300])
+        return clip.but(f"words not aligned: {_problem(error)}")
     return replace(clip, words=words)
+
+
+def _problem(error: Exception) -> str:
+    """What is told of a clip that failed; an error of the model as a whole, which cannot work, is raised."""
+    if isinstance(error, MsaError) and not isinstance(error, ClipError):
+        raise error
+    name = "" if isinstance(error, MsaError) else f"{type(error).__name__}: "  # a library's own
+    return f"{name}{error}".splitlines()[0][:300]
 
 
 class KeptResults:
