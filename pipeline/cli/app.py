@@ -167,6 +167,7 @@ def fetch(
 
     from models.core.checkpoints import download
     from pipeline.features import fetch as fetching
+    from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
     commits = {}
@@ -176,7 +177,7 @@ def fetch(
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
     if pin:
-        written = fetching.pin(commits, params or Path(PARAMS_FILE))
+        written = edit.pin(commits, params or Path(PARAMS_FILE))
         print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
     print(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")
 

@@ -9,15 +9,11 @@ Of each model come its config, its tokenizer and its weights (safetensors where 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from models.core.checkpoints import Part, is_hub_id, missing_here
 from pipeline.core.errors import ParamsError
-from pipeline.params.edit import unshared, with_value
 from pipeline.params.encoders import Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
@@ -87,52 +83,3 @@ def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
             f"on a connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {name}; here: HF_HUB_CACHE=FOLDER"
         )
     return lines
-
-
-def pin(commits: Mapping[tuple[str, ...], str], file: Path) -> list[str]:
-    """Write commits into params.yaml, and nothing else; the keys that were written.
-
-    Parameters
-    ----------
-    commits : `Wanted.key` -> commit; an empty key is passed over
-
-    Raises
-    ------
-    ParamsError : the file is not there, or does not write an encoder down, or shares its text (an anchor)
-    """
-    from ruamel.yaml import YAML
-
-    if not file.exists():
-        raise ParamsError(
-            f"--pin: there is no {file} in this folder; write the commits down where you need them"
-        )
-    text = file.read_bytes().decode("utf-8")
-    tree: Any = unshared(YAML(typ="safe").load(text))
-    written = []
-    for key, commit in commits.items():
-        if not key:
-            continue
-        modality, name, _, *language = key
-        section = (tree.get(modality) or {}).get(name)
-        if section is None:
-            raise ParamsError(
-                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
-            )
-        if language and not isinstance(section.get("revision"), dict):
-            section["revision"] = dict.fromkeys(section["model"])
-            empty = ", ".join(f"{known}: null" for known in section["revision"])
-            text = with_value(text, (modality, name, "revision"), f"{{{empty}}}")
-        if language:
-            section["revision"][language[0]] = commit
-        else:
-            section["revision"] = commit
-        a_word = YAML(typ="safe").load(commit) == commit  # one of digits alone is a number
-        text = with_value(text, key, commit if a_word else json.dumps(commit))
-        written.append(".".join(key))
-    if YAML(typ="safe").load(text) != tree:
-        raise ParamsError(
-            f"--pin: {file} writes one of {', '.join(written)} together with another section (an anchor, "
-            "say); write it out"
-        )
-    file.write_bytes(text.encode())
-    return written

@@ -16,7 +16,8 @@ from models.core.backbones import load_text_backbone, load_tokenizer
 from models.core.checkpoints import download, missing_here, model_folder, model_identity, pinned_revision
 from pipeline.cli import doctor
 from pipeline.core.errors import MissingModelError, ParamsError
-from pipeline.features.fetch import PARTS, needed, pin, wanted_models
+from pipeline.features.fetch import PARTS, needed, wanted_models
+from pipeline.params.edit import pin
 from pipeline.params.encoders import TransformerText
 from pipeline.params.params import Params, load_params
 
@@ -118,7 +119,7 @@ def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> No
     text = "text:\n  one: &same {kind: hf, model: org/tiny, revision: null}\n  two: *same\n"
     file.write_text(text)
     got = fetched(["one"], load_params(file))
-    with pytest.raises(ParamsError, match=r"text\.one\.revision together with another section.*write it out"):
+    with pytest.raises(ParamsError, match=r"text\.one\.revision: cannot be written, .*write it out"):
         pin(got, file)
     assert file.read_text() == text
 
