@@ -22,7 +22,7 @@ PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HubModel:
     """A hub's model that a setting names; `key` is where its commit belongs in params.yaml."""
 
     key: tuple[str, ...]
@@ -30,7 +30,7 @@ class Wanted:
     revision: str | None
 
 
-def wanted_models(names: list[str], params: Params) -> list[Wanted]:
+def wanted_models(names: list[str], params: Params) -> list[HubModel]:
     """The models on a hub behind names of encoders, or behind a hub id itself.
 
     Raises
@@ -43,7 +43,7 @@ def wanted_models(names: list[str], params: Params) -> list[Wanted]:
         for name, settings in getattr(params, modality).items()
         if isinstance(settings, Pretrained)
     }
-    found: list[Wanted] = []
+    found: list[HubModel] = []
     for name in names:
         if name in encoders:
             modality, settings = encoders[name]
@@ -53,7 +53,7 @@ def wanted_models(names: list[str], params: Params) -> list[Wanted]:
             found += models
         elif "/" in name and is_hub_id(name.partition("@")[0]):
             model, _, revision = name.partition("@")
-            found.append(Wanted((), model, revision or None))
+            found.append(HubModel((), model, revision or None))
         else:
             raise ParamsError(
                 unknown("encoder", name, encoders)
@@ -62,12 +62,12 @@ def wanted_models(names: list[str], params: Params) -> list[Wanted]:
     return found
 
 
-def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[Wanted]:
+def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[HubModel]:
     """The models on a hub that an encoder names."""
     for language, (model, revision) in settings.checkpoints().items():
         if is_hub_id(model):
             key = (modality, name, "revision", *([language] if language else []))
-            yield Wanted(key, model, revision)
+            yield HubModel(key, model, revision)
 
 
 def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
