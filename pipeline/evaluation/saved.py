@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.core.git import Revision, Workspace
+from pipeline.core.git import Revision, open_revision
 from pipeline.core.paths import result_files
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
@@ -185,7 +185,7 @@ def _read_whole(method: str, dataset: str, seed: int, results: Path) -> SavedRun
                 f"{path} is missing, but params.yaml runs {method} on {dataset} with seed {seed}; "
                 f"`dvc repro {stage}` makes it"
             )
-    run = read_run(Workspace(results), files.metrics.relative_to(results).as_posix())
+    run = read_run(open_revision(None, results), files.metrics.relative_to(results).as_posix())
     lacking = [name for name in NEEDED if name not in run.result.model_fields_set]
     if lacking:
         raise FormatError(f"{files.metrics}: has no {lacking[0]!r}; `dvc repro -f {stage}` writes it anew")
@@ -202,7 +202,7 @@ def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
     ------
     MsaError : no such run, or two with the same seed
     """
-    workspace = Workspace(folder)
+    workspace = open_revision(None, folder)
     known: dict[str, SavedRun] = {}
     found: dict[str, SavedRun] = {}
     for name in names:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.evaluation.saved import Spread
 from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
-from pipeline.evaluation.tables.run import RowOutcome, as_yaml, for_dataset, what_lacks
+from pipeline.evaluation.tables.run import RowOutcome, for_dataset, what_lacks
+from pipeline.params.edit import as_yaml
 from pipeline.params.params import NONE, Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 

@@ -28,6 +28,7 @@ from pipeline.evaluation.tables.run import (
     parse_seeds,
     settings,
 )
+from pipeline.params.edit import as_yaml
 from pipeline.params.params import Params, check_params, load_params
 from pipeline.reports.paper_tables import METRICS, METRICS_OF, markdown, show_settings
 
@@ -169,7 +170,7 @@ def test_dvc_lays_the_overrides_where_the_stages_read_them(
     file = tmp_path / "params.yaml"
     shutil.copy(project / "params.yaml", file)
     keys = settings(table, row, "sample")
-    apply_overrides(str(file), [f"++{key}={run.as_yaml(value)}" for key, value in keys.items()])
+    apply_overrides(str(file), [f"++{key}={as_yaml(value)}" for key, value in keys.items()])
     before = load_params(project / "params.yaml").model(table.method, "sample")
     after = load_params(file).model(table.method, "sample")
     assert after == laid_over(before, nested(dict(row.overrides)))
@@ -319,7 +320,7 @@ def test_a_folder_that_experiments_cannot_start_from(monkeypatch: pytest.MonkeyP
     refused("no dvc.yaml")
     Path("dvc.yaml").write_text("stages: {}\n")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    refused("no commit yet")
+    refused("not the working folder of a git repository")
     git("init", "-q")
     refused("no commit yet")
     git("commit", "-q", "--allow-empty", "-m", "x")
@@ -375,7 +376,7 @@ def test_a_table_is_run_as_experiments(
     report = (folder / "reports/tables/misr-tiny-sample.md").read_text(encoding="utf-8")
     assert report in first.output
     line = next(line for line in report.splitlines() if line.startswith("| w/o L_IC "))
-    assert re.match(r"\| w/o L_IC +\| \d\.\d{3} ± \d\.\d{3} +\| 0\.682 ", line)
+    assert re.match(r"\| w/o L_IC +\| \d\.\d{3} ± \d\.\d{3} +\| +0\.682 ", line)
     assert "- broken: failed: models.misr.base.env_fusion is 'nope'" in report
     assert "- V+A+T: not run: sample is assembled without audio anyway" in report
     assert str(tmp_path) not in report and "Traceback" not in first.output
