@@ -18,14 +18,6 @@ from models.core.checkpoints import model_identity
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 
-CODE = (
-    "media/containers.py",
-    "media/decode.py",
-    "media/words.py",
-    "transcripts/recognition.py",
-    "transcripts/alignment.py",
-    "../models/core/recognizers.py",
-)
 LIBRARIES = ("av", "numpy", "scipy", "soxr", "tokenizers", "torch", "transformers")
 
 
@@ -35,16 +27,24 @@ class Heard:
     Parameters
     ----------
     file : where they are kept; made when the first result comes
+    code : hash of the code that computes them
     fresh : forget what is there
     """
 
-    def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
+    def __init__(
+        self,
+        file: Path,
+        settings: TranscribeParams,
+        limits: MediaLimits,
+        device: str,
+        code: str,
+        fresh: bool = False,
+    ):
         self.file = file
         self._used: dict[str, str] = {}  # key -> line
-        folder = Path(__file__).parents[1]
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
-            "code": [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CODE],
+            "code": code,
             "libraries": {name: version(name) for name in LIBRARIES},
             "limits": limits.model_dump(mode="json"),
             "device": device.split(":")[0],

@@ -26,6 +26,7 @@ from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
+from pipeline.store.fingerprint import code_hash
 from pipeline.transcripts.heard import Heard
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS
 
@@ -183,7 +184,9 @@ def transcribe_dataset(
     todo = {
         clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
     }
-    heard = Heard(kept, settings, limits, device, fresh) if kept is not None and todo else None
+    heard = None
+    if kept is not None and todo:
+        heard = Heard(kept, settings, limits, device, code_hash(ListenerMaker), fresh)
     keys: dict[str, str] = {}
     if heard is not None:
         for row in rows:

@@ -70,7 +70,7 @@ def test_batches_keep_to_the_budget_and_lose_no_clip(lengths: list[int], steps: 
 class Small(BatchEncoder):
     """A model that has room for so many padded steps, and says `n` of a clip of n characters."""
 
-    modality, VERSION, LIBRARIES = "text", 1, ()
+    modality, LIBRARIES = "text", ()
     room = 40
     calls: list[list[int]]
 
