@@ -8,28 +8,52 @@ from __future__ import annotations
 
 METHOD = "models/${item.method}"  # as in dvc.yaml
 
-_READ = ("pipeline/datasets/splits.py", "pipeline/datasets/training_set.py")
-_LEARN = ("models/core", METHOD, *_READ, "pipeline/training/loop")
+_LEARN = (
+    "models/core",
+    METHOD,
+    "pipeline/datasets/splits.py",
+    "pipeline/datasets/training_set.py",
+    "pipeline/training/loop",
+)
 _ENCODE = ("models/core/backbones.py", "pipeline/features/encoder.py", "pipeline/features/pretrained.py")
 
 STAGE_CODE: dict[str, tuple[str, ...]] = {
-    "ingest": ("pipeline/corpora", "pipeline/media"),
-    "transcribe": ("models/core/backbones.py", "pipeline/media", "pipeline/transcripts"),
+    "ingest": ("pipeline/corpora", "pipeline/formats", "pipeline/media"),
+    "transcribe": (
+        "models/core/backbones.py",
+        "models/core/recognizers.py",
+        "pipeline/media",
+        "pipeline/transcripts",
+    ),
     "import": (
+        "pipeline/core/columns.py",
+        "pipeline/core/openface_layout.py",
         "pipeline/corpora",
         "pipeline/formats",
         "pipeline/imports",
-        "pipeline/media",
         "pipeline/transcripts/table.py",
+        "pipeline/transcripts/words.py",
     ),
     "text": (*_ENCODE, "pipeline/features/text"),
     "audio": (*_ENCODE, "pipeline/features/audio", "pipeline/media"),
-    "visual": ("pipeline/features/encoder.py", "pipeline/features/visual", "pipeline/media"),
+    "visual": (
+        "pipeline/core/openface_layout.py",
+        "pipeline/features/encoder.py",
+        "pipeline/features/visual",
+        "pipeline/formats/openface_csv.py",
+        "pipeline/media",
+    ),
     "assemble": ("pipeline/datasets/assembly", "pipeline/transcripts/words.py"),
     "pretrain": _LEARN,
     "train": _LEARN,
-    "evaluate": (*_LEARN, "pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py"),
-    "inspect": (*_LEARN, "pipeline/evaluation/inspect.py", "pipeline/evaluation/views"),
+    # a run's config.json holds the hashes of what it was trained with, so that its code counts here too
+    "evaluate": ("pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py"),
+    "inspect": (
+        "pipeline/evaluation/evaluate.py",
+        "pipeline/evaluation/inspect.py",
+        "pipeline/evaluation/views",
+        "pipeline/training/trained.py",
+    ),
     "report": ("pipeline/reports",),
     "page": ("pipeline/evaluation", "pipeline/reports"),
 }

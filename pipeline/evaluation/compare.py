@@ -6,25 +6,20 @@ a clone without data. Runs are matched by dataset, method and seed; what only on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models import METHODS
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import Revision
+from pipeline.core.stage_code import code_of
 from pipeline.evaluation.comparison import Entry, compare_runs, correct
 from pipeline.evaluation.saved import SavedRun, find_results, read_run
 from pipeline.evaluation.significance import RESAMPLES, SEED
 from pipeline.params.params import PARAMS_FILE, ModelParams
 from pipeline.params.search import leaves
-from pipeline.training.runs import SHARED_CODE
 
-SCORING_CODE = ("pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py")
-PRETRAINING_CODE = "pipeline/training/loop/pretrain.py"
-PARTS = "models/parts"
-IMPORTED_PART = re.compile(r"^\s*from models\.parts\.(\w+) import", re.MULTILINE)
+STAGES = ("pretrain", "train", "evaluate")  # whose code makes a result
 ABSENT = object()  # a key that one side has not
 FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
 DEEPEST = 4  # folders above this one that are searched for the code
@@ -252,32 +247,23 @@ def _code_changes(a: Revision, b: Revision, methods: list[str]) -> list[CodeChan
     if not roots:
         return []
     root = roots[0]
-    users = dict.fromkeys((*SHARED_CODE, *SCORING_CODE), methods)
+    users: dict[str, list[str]] = {}
     for method in methods:
-        if method in METHODS:
-            main = f"{METHODS[method].module.replace('.', '/')}.py"
-            pretraining = {PRETRAINING_CODE} if METHODS[method].pretrains else set()
-            for path in {main, *pretraining, *_parts(a, root, main), *_parts(b, root, main)}:
-                users[path] = [*users.get(path, []), method]
+        for path in dict.fromkeys(path for stage in STAGES for path in code_of(stage, method)):
+            users.setdefault(path, []).append(method)
     changes = []
-    for path, used_by in sorted(users.items()):
-        old, new = a.read(root + path), b.read(root + path)
-        if old != new:
-            state = "added" if old is None else "removed" if new is None else "changed"
-            changes.append(CodeChange(root + path, state, used_by))
-    return changes
+    for path, used_by in users.items():
+        for file in sorted({file for revision in (a, b) for file in _modules(revision, root + path)}):
+            old, new = a.read(file), b.read(file)
+            if old != new:
+                state = "added" if old is None else "removed" if new is None else "changed"
+                changes.append(CodeChange(file, state, used_by))
+    return sorted(changes, key=lambda change: change.path)
 
 
-def _parts(revision: Revision, root: str, path: str) -> set[str]:
-    """Files of models/parts that a file imports, and those that they import."""
-    found: set[str] = set()
-    todo = [path]
-    while todo:
-        source = (revision.read(root + todo.pop()) or b"").decode("utf-8", errors="replace")
-        new = {f"{PARTS}/{name}.py" for name in IMPORTED_PART.findall(source)} - found
-        found |= new
-        todo += sorted(new)
-    return found
+def _modules(revision: Revision, path: str) -> list[str]:
+    """A file, or the modules of a folder."""
+    return [path] if path.endswith(".py") else [file for file in revision.files(path) if file.endswith(".py")]
 
 
 def _code_root(revision: Revision) -> str | None:

@@ -39,7 +39,6 @@ OURS = ("models", "pipeline")
 # workers and to disk. What of them matters (settings, identity of weights) is in a fingerprint by itself.
 LEFT_OUT = (
     "models.core.checkpoints",
-    "pipeline.cli",
     "pipeline.core.console",
     "pipeline.core.devices",
     "pipeline.core.errors",
@@ -48,7 +47,6 @@ LEFT_OUT = (
     "pipeline.core.paths",
     "pipeline.execution",
     "pipeline.params",
-    "pipeline.reports",
     "pipeline.store",
 )
 LOGGERS = ("_log", "console", "log", "logger", "logging", "warnings")
@@ -96,7 +94,7 @@ class SourceCode:
         """
         found: dict[str, str] = {}
         for place in (self.project / path for path in paths):
-            for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            for file in [place] if place.suffix == ".py" else sorted(place.rglob("*.py")):
                 path = file.relative_to(self.project).as_posix()
                 module = Module(self, path.removesuffix(".py").replace("/", "."), file)
                 found[path] = _digest(_Reader(self, module, lambda module, _: module).form(module.body))

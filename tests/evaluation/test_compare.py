@@ -89,13 +89,14 @@ def test_damaged_results_are_named(repository: Path, damage: Any, message: str) 
 
 
 def test_code_and_the_methods_that_it_computes(repository: Path) -> None:
-    (repository / "models" / "parts" / "noise.py").write_text("x = 1\n")
-    (repository / "pipeline").mkdir()
-    (repository / "pipeline" / "train.py").write_text("")
+    (repository / "models/core/noise.py").write_text("x = 1\n")
+    (repository / "pipeline/training/loop").mkdir(parents=True)
+    (repository / "pipeline/training/loop/train.py").write_text("")
+    (repository / "pipeline/training/loop/notes.md").write_text("")
     found = {change.path: (change.state, change.methods) for change in compared("before", test=False).code}
     assert found == {
         "models/misr/model.py": ("changed", ["misr"]),
-        "models/core/noise.py": ("changed", ["cmir"]),
+        "models/core/noise.py": ("changed", ["cmir", "misr", "slad"]),
         "pipeline/training/loop/train.py": ("added", ["cmir", "misr", "slad"]),
     }
 
@@ -129,7 +130,7 @@ def test_what_is_the_same_and_what_one_side_lacks(repository: Path) -> None:
 
 
 def test_results_that_were_not_made_anew(repository: Path) -> None:
-    (repository / "models" / "cmir.py").write_text("changed = True\n")
+    (repository / "models/cmir/model.py").write_text("changed = True\n")
     cmir = next(entry for entry in compared("HEAD", test=False).entries if entry.title == "cmir on mosi")
     assert cmir.same
     assert "models/cmir/model.py" in cmir.remarks[0] and "dvc repro" in cmir.remarks[0]

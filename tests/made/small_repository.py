@@ -81,9 +81,9 @@ def save_run(
 def make_repository(tmp_path: Path) -> Path:
     """Tag `before`: misr and cmir; HEAD: misr is better with a new weight, cmir the same, slad is new."""
     git(tmp_path, "init", "-q", "-b", "main")
-    for name in ("__init__.py", "misr.py", "cmir.py", "parts/noise.py"):
+    for name in ("__init__.py", "misr/model.py", "cmir/model.py", "core/noise.py"):
         (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "models" / name).write_text("from models.parts.noise import x\n" * (name == "cmir.py"))
+        (tmp_path / "models" / name).write_text("")
     (tmp_path / "params.yaml").write_text(PARAMS)
     for seed in (1, 2, 3):
         save_run(tmp_path, "misr", seed, 1.5)
@@ -93,7 +93,7 @@ def make_repository(tmp_path: Path) -> Path:
     (tmp_path / "params.yaml").write_text(
         PARAMS.replace("invariance: 1.0", "invariance: 0.5").replace("64", "48")
     )
-    (tmp_path / "models" / "misr.py").write_text("changed = True\n")
+    (tmp_path / "models/misr/model.py").write_text("changed = True\n")
     for seed in (1, 2, 3):
         save_run(tmp_path, "misr", seed, 0.3)
     save_run(tmp_path, "slad", 1, 1.0)
