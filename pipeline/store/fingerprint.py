@@ -10,7 +10,7 @@ the entry imports. What a used module does when it is imported counts too.
 What is hashed is the syntax of each definition, in the order in which they are met. Not in it:
 - comments, layout, docstrings, type hints;
 - in which module a definition stands, and how it is imported;
-- log lines: statements that only call `print`, a logger, `warnings` or something of LEFT_OUT;
+- log lines: statements that only call `print`, a logger, `warnings` or the console;
 - what an error says: the arguments of `raise X(...)` and of `XError(...)`, the text of an `assert`. A row
   that failed may therefore keep the words of an older version;
 - everything in LEFT_OUT.
@@ -34,12 +34,13 @@ from pipeline.core.stage_code import code_of
 
 PROJECT = Path(__file__).resolve().parents[2]  # where the packages lie, also when they are installed
 OURS = ("models", "pipeline")
+CONSOLE = "pipeline.core.console"
 
 # Packages and modules that decide no number: they check settings, name and find files, report, carry rows to
 # workers and to disk. What of them matters (settings, identity of weights) is in a fingerprint by itself.
 LEFT_OUT = (
     "models.core.checkpoints",
-    "pipeline.core.console",
+    CONSOLE,
     "pipeline.core.devices",
     "pipeline.core.errors",
     "pipeline.core.files",
@@ -51,7 +52,7 @@ LEFT_OUT = (
 )
 LOGGERS = ("_log", "console", "log", "logger", "logging", "warnings")
 LEVELS = ("critical", "debug", "error", "exception", "info", "log", "print", "warn", "warning")
-UNSPOKEN = ("annotation", "ctx", "kind", "returns", "type_comment", "type_params")  # fields of syntax trees
+IGNORED_FIELDS = ("annotation", "ctx", "kind", "returns", "type_comment", "type_params")  # of syntax trees
 ON_IMPORT, EVERYTHING = "", "*"  # stand for a name where they mean what a module does, and all of it
 
 Target = tuple[str, str | None]
@@ -96,8 +97,9 @@ class SourceCode:
         for place in (self.project / path for path in paths):
             for file in [place] if place.suffix == ".py" else sorted(place.rglob("*.py")):
                 path = file.relative_to(self.project).as_posix()
-                module = Module(self, path.removesuffix(".py").replace("/", "."), file)
-                found[path] = _digest(_Reader(self, module, lambda module, _: module).form(module.body))
+                name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+                module = Module(self, name, file)
+                found[path] = _digest(_Reader(self, module, lambda module, _: module).syntax(module.body))
         return found
 
     def definitions(self, *entries: str) -> dict[tuple[str, str], Any]:
@@ -115,7 +117,7 @@ class SourceCode:
         while len(found) < len(places):
             module, name = list(places)[len(found)]
             reader = _Reader(self, self.module(module), place_of)
-            found[module, name] = reader.form(self.module(module).statements(name))
+            found[module, name] = reader.syntax(self.module(module).statements(name))
         return found
 
     def file(self, module: str) -> Path | None:
@@ -224,34 +226,38 @@ class _Reader:
         self._module = module
         self._place_of = place_of
 
-    def form(self, node: Any) -> Any:
+    def syntax(self, node: Any) -> Any:
         """Lists and strings; None for what does not count."""
         match node:
             case list():
-                return [form for one in node if (form := self.form(one)) is not None]
+                return [part for one in node if (part := self.syntax(one)) is not None]
             case ast.Pass() | ast.Expr(value=ast.Constant(value=str())):
                 return None
-            case ast.Expr(value=ast.Call(func=called)) if self._only_tells(called):
+            case ast.Expr(value=ast.Call(func=called)) if self._is_log_call(called):
                 return None
             case ast.Import() | ast.ImportFrom():
                 foreign = [alias for alias in node.names if not self._module.target(node, alias)]
-                return [getattr(node, "module", None), self.form(foreign)] if foreign else None
+                return [getattr(node, "module", None), self.syntax(foreign)] if foreign else None
             case ast.Raise(exc=error):
-                return ["Raise", self.form(error.func if isinstance(error, ast.Call) else error)]
+                return ["Raise", self.syntax(error.func if isinstance(error, ast.Call) else error)]
             case ast.Call(func=called) if self._is_error(called):
-                return ["Call", self.form(called)]
+                return ["Call", self.syntax(called)]
             case ast.Assert(test=test):
-                return ["Assert", self.form(test)]
+                return ["Assert", self.syntax(test)]
             case ast.Name() | ast.Attribute() if targets := self._targets(node):
-                return ["Name", *(self._spelt(*target) for target in targets)]
+                return ["Name", *(self._reference(*target) for target in targets)]
             case ast.JoinedStr(values=values):  # Python 3.12 puts empty pieces there
-                return ["JoinedStr", self.form([one for one in values if getattr(one, "value", None) != ""])]
-            case ast.AST():
-                said = [(name, value) for name, value in ast.iter_fields(node) if name not in UNSPOKEN]
-                parts = [
-                    [name, self.form(value)] for name, value in said if value is not None and value != []
+                return [
+                    "JoinedStr",
+                    self.syntax([one for one in values if getattr(one, "value", None) != ""]),
                 ]
-                return [type(node).__name__, *parts]
+            case ast.AST():
+                fields = [
+                    [name, self.syntax(value)]
+                    for name, value in ast.iter_fields(node)
+                    if name not in IGNORED_FIELDS and value is not None and value != []
+                ]
+                return [type(node).__name__, *fields]
             case _:
                 return ascii(node)
 
@@ -268,13 +274,13 @@ class _Reader:
             for module in modules
         ]
 
-    def _spelt(self, module: str, name: str | None) -> str:
+    def _reference(self, module: str, name: str | None) -> str:
         if _left_out(module):
             return name or ""
         return f"{name} {self._place_of(module, name or EVERYTHING)}"
 
-    def _only_tells(self, called: ast.expr) -> bool:
-        """Whether a call says something and computes nothing."""
+    def _is_log_call(self, called: ast.expr) -> bool:
+        """Whether a call tells something and computes nothing."""
         match called:
             case ast.Name(id="print"):
                 return True
@@ -282,8 +288,7 @@ class _Reader:
                 logger in LOGGERS and level in LEVELS
             ):
                 return True
-        targets = self._targets(called)
-        return bool(targets) and all(_left_out(module) for module, _ in targets)
+        return any(module == CONSOLE for module, _ in self._targets(called))
 
     def _is_error(self, called: ast.expr) -> bool:
         """Whether it is an exception's class, whose arguments are what it says."""
