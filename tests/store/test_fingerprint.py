@@ -36,7 +36,7 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
     ),
     ("models/core/backbones.py", "config.pad_token_id + 1 if", "config.pad_token_id + 2 if", {"hf"}),
     ("pipeline/features/pretrained.py", "layers == [-1]:", "layers == [-2]:", {"hf", "hf_audio"}),
-    ("pipeline/features/text/hf.py", "FLOAT16_MAX = 65504.0", "FLOAT16_MAX = 65503.0", {"hf"}),
+    ("pipeline/features/text/hf.py", "[1] = token + 1", "[1] = token + 2", {"hf"}),
     ("pipeline/features/audio/hf_audio.py", "SAMPLE_RATE = 16_000", "SAMPLE_RATE = 16_001", {"hf_audio"}),
     ("pipeline/features/audio/padded.py", "self._stride + 1", "self._stride + 2", {"hf_audio"}),
     ("pipeline/features/audio/librosa33.py", "N_MFCC = 20", "N_MFCC = 21", {"librosa33"}),
@@ -72,12 +72,6 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
         {"facemesh"},
     ),
     ("pipeline/features/visual/face/geometry.py", "return cls(500.0", "return cls(501.0", {"facemesh"}),
-    (
-        "pipeline/features/visual/face/geometry.py",
-        "arctan2(-rotation[:, 0, 1]",
-        "arctan2(-rotation[:, 0, 2]",
-        {"facemesh", "pyfeat"},
-    ),
     ("pipeline/features/visual/facecrops.py", "((0.3427, ", "((0.3428, ", {"facecrops"}),
     ("pipeline/formats/openface_csv.py", "_SLACK_S = 0.0005", "_SLACK_S = 0.0006", {"openface"}),
     ("pipeline/features/visual/openface.py", "len(tables) != 1:", "len(tables) != 2:", {"openface"}),
@@ -203,9 +197,13 @@ def test_how_a_definition_is_imported_does_not_count(
     project: Path, before: dict[str, str], tmp_path: Path
 ) -> None:
     code = copied(project, tmp_path)
-    file = code / "pipeline/features/audio/waveform16k.py"
-    edited(file, "from pipeline.media.decode import waveform\n", "import pipeline.media.decode as sound\n")
-    edited(file, "y = waveform(", "y = sound.waveform(")
+    file = code / "pipeline/features/visual/face/mesh.py"
+    edited(
+        file,
+        "from pipeline.media.decode import Frame, frames\n",
+        "from pipeline.media import decode as media\n",
+    )
+    edited(file, "= frames(", "= media.frames(")
     assert hashes(code) == before
 
 
