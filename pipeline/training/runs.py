@@ -34,7 +34,7 @@ from pipeline.params.explain import explain
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-LIBRARIES = ("lightning", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
+LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 
 
 def build_method(
