@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.files import atomic_write
 from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
@@ -218,12 +219,8 @@ class Edit:
 
     def write(self) -> None:
         """Put it in place of the file, at once or not at all."""
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.tmp")
-        try:
+        with atomic_write(self.file) as temporary:
             temporary.write_bytes(self.text.encode())
-            os.replace(temporary, self.file)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> Edit:

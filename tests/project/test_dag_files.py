@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from models import METHODS
 from pipeline.core.stage_code import STAGE_CODE, code_of
 from pipeline.corpora import ingest
-from pipeline.features.encoder import REGISTRY
+from pipeline.features.registry import REGISTRY
 from pipeline.imports import kinds
 from pipeline.store.fingerprint import SourceCode, stage_hashes
 
@@ -41,7 +41,7 @@ ENTRIES: dict[str, list[str]] = {
 CARRIERS = {
     "models/__init__.py",  # names of methods
     "pipeline/corpora/clips.py",  # names of columns; ids
-    "pipeline/features/encoder.py",  # names of modalities
+    "pipeline/features/registry.py",  # names of modalities
     "pipeline/evaluation/views_file.py",
     "pipeline/training/loop/curves.py",
     "pipeline/training/runs.py",

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from made.media_factory import make_clip, tone
 
-from pipeline.features.encoder import REGISTRY, Clip, build_encoder
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import REGISTRY, build_encoder
 from pipeline.params.params import Params
 from pipeline.store.fingerprint import LEFT_OUT, OURS, SourceCode, code_hash
 
