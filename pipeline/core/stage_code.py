@@ -15,13 +15,18 @@ _LEARN = (
     "pipeline/datasets/training_set.py",
     "pipeline/training/loop",
 )
-_ENCODE = ("models/core/backbones.py", "pipeline/features/encoder.py", "pipeline/features/pretrained.py")
+_ENCODE = (
+    "models/core/backbones.py",
+    "models/core/loading.py",
+    "pipeline/features/encoder.py",
+    "pipeline/features/pretrained.py",
+)
 
 STAGE_CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("pipeline/corpora", "pipeline/formats", "pipeline/media"),
     "transcribe": (
         "models/core/backbones.py",
-        "models/core/recognizers.py",
+        "models/core/loading.py",
         "pipeline/media",
         "pipeline/transcripts",
     ),
