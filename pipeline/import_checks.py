@@ -18,10 +18,10 @@ import numpy as np
 from pipeline.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
 from pipeline.errors import FormatError, LabelFileError, MsaError
 from pipeline.findings import Finding
+from pipeline.formats.source import Source
 from pipeline.importers import read
 from pipeline.importers.conversion import check_rows
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.importers.survey import ModalitySurvey, survey
 from pipeline.params import ImportParams
 

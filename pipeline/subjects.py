@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import corpora
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import MsaError
+from pipeline.formats.source import Source
 from pipeline.importers import KINDS as IMPORTS
 from pipeline.importers import read, sniff
-from pipeline.importers.imported import Labelling
-from pipeline.importers.source import Source
 from pipeline.params import DatasetParams, ImportParams, Params, check_params
 
 OF_ANY_CORPUS = ("mmsa", "folder")  # these layouts tell no language

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.corpora.labelling import Labelling
+from pipeline.formats.source import Source
 from pipeline.importers.conversion import Conversion, check_rows, write
-from pipeline.importers.imported import Imported, Labelling, Sequences
-from pipeline.importers.source import Source
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 

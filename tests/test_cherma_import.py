@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ClipError, FormatError
+from pipeline.formats.source import Source
 from pipeline.importers import cherma_features
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 

@@ -19,11 +19,11 @@ from made_imported import (
     written,
 )
 
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, LabelFileError, ParamsError
+from pipeline.formats.source import Source
 from pipeline.importers import read
 from pipeline.importers.conversion import check_rows, convert
-from pipeline.importers.imported import Labelling
-from pipeline.importers.source import Source
 from pipeline.importers.survey import survey
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import FormatError, ParamsError
+from pipeline.formats.source import Source
 from pipeline.importers import csd
 from pipeline.importers.csd_files import read_folds
 from pipeline.importers.csd_segments import pooled
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import FormatError
-from pipeline.importers.hdf5 import datasets, open_hdf5, text
-from pipeline.importers.stored import Limits
+from pipeline.formats.hdf5 import datasets, open_hdf5, text
+from pipeline.formats.stored import Limits
 
 RANDOM = np.random.default_rng(3)
 

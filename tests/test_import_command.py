@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.formats.source import Source
 from pipeline.importers import KINDS, sniff
-from pipeline.importers.source import Source
 from pipeline.params import load_params
 from pipeline.yaml_text import with_added
 

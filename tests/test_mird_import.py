@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from made_mmsa import write
 
+from pipeline.core.columns import NAMES, columns_of
 from pipeline.errors import FormatError
+from pipeline.formats.source import Source
 from pipeline.importers import mird
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
-from pipeline.importers.columns import NAMES, columns_of
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.params import ImportParams
 
 

@@ -15,9 +15,9 @@ from made_mmsa import write
 
 from pipeline.clips import TEST_OOD, TRAIN, UNLABELED
 from pipeline.errors import FormatError, ParamsError
+from pipeline.formats.source import Source
 from pipeline.importers import importer, mmsa_pickle, published
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.params import ImportParams
 
 KINDS = ("mmsa_pickle", "mird", "multibench", "word_lists")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import FormatError, ParamsError
+from pipeline.formats.source import Source
 from pipeline.importers import mustard_features
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.params import ImportParams
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import FormatError
-from pipeline.importers.npz import load_npy, load_npz
-from pipeline.importers.signatures import refuse_archive
-from pipeline.importers.stored import Limits, StoredArray
+from pipeline.formats.npz import load_npy, load_npz
+from pipeline.formats.signatures import refuse_archive
+from pipeline.formats.stored import Limits, StoredArray
 
 RANDOM = np.random.default_rng(5)
 LARGE = RANDOM.normal(size=(60, 30, 20))  # 288 kB
@@ -205,7 +205,7 @@ READ = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.importers.npz import load_npz
+from pipeline.formats.npz import load_npz
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 before = peak()

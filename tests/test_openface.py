@@ -15,6 +15,7 @@ import pytest
 from media_factory import make_clip
 from openface_tables import FULL, POSE, number, row, write
 
+from pipeline.core.openface_layout import OPENFACE, OPENFACE_709
 from pipeline.encoder_params import OpenFace as Params
 from pipeline.encoders import Clip, build_encoder
 from pipeline.errors import (
@@ -26,7 +27,6 @@ from pipeline.errors import (
 )
 from pipeline.params import MediaLimits
 from pipeline.visual import openface
-from pipeline.visual.layout import OPENFACE, OPENFACE_709
 from pipeline.visual.openface import OpenFace
 
 LIMITS = MediaLimits()

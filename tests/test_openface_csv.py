@@ -9,10 +9,10 @@ import openface_tables as tables
 import pytest
 from openface_tables import FULL, OLD, number, row, write
 
+from pipeline.core.openface_layout import OPENFACE, OPENFACE_709
 from pipeline.errors import ClipError
-from pipeline.visual import openface_csv
-from pipeline.visual.layout import OPENFACE, OPENFACE_709
-from pipeline.visual.openface_csv import TrackedFace, read_table
+from pipeline.formats import openface_csv
+from pipeline.formats.openface_csv import TrackedFace, read_table
 
 ASKED = ["confidence", "success", "gaze_angle_x", "pose_Tz", "x_0", "AU12_r", "AU28_c"]
 

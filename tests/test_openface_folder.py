@@ -12,9 +12,9 @@ from openface_tables import FULL, OLD, POSE, number, row, write
 
 from pipeline import subjects
 from pipeline.errors import ClipError, FormatError, LabelFileError, ParamsError
+from pipeline.formats.source import Source
 from pipeline.importers import openface_folder
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.importers.survey import survey
 from pipeline.params import ImportParams
 

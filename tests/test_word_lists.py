@@ -12,9 +12,9 @@ import pytest
 from made_mmsa import write
 
 from pipeline.errors import FormatError
+from pipeline.formats.source import Source
 from pipeline.importers import word_lists
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source
 from pipeline.params import ImportParams
 
 

@@ -47,10 +47,10 @@ def import_files(
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
     from pipeline.clips import target_column
+    from pipeline.corpora.labelling import Labelling
+    from pipeline.formats.source import Source
     from pipeline.importers import importer, read, sniff
     from pipeline.importers.conversion import ENCODER, Conversion, check_rows, discard, summary, write
-    from pipeline.importers.imported import Labelling
-    from pipeline.importers.source import Source
     from pipeline.importers.survey import survey
     from pipeline.params import NONE, PARAMS_FILE, load_params
     from pipeline.register import Entry, can_train, check_name, linked, register

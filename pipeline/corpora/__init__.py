@@ -16,7 +16,7 @@ from pipeline.corpora.problems import shortened
 from pipeline.corpora.survey import Survey, clip_rows, note_labelling, note_sizes
 from pipeline.errors import LabelFileError, ParamsError
 from pipeline.explain import unknown
-from pipeline.importers.source import understood
+from pipeline.formats.source import understood
 from pipeline.params import DatasetParams, MediaLimits
 
 # kind of a dataset in params.yaml, and the name of its module here

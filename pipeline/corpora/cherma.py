@@ -19,9 +19,9 @@ from typing import Any
 
 from pipeline.clips import CLASSES, TEST, TRAIN, VALID
 from pipeline.corpora.label_values import bad_id
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import SOUND_SUFFIXES, Wanted, find_media, match_media
 from pipeline.corpora.survey import Clip, Survey, read_json, reject_repeated, reject_task
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams, class_key
 
 LAYOUT = "<root>/train.json, valid.json, test.json, and x.mp4 (or x.wav) in folders below"

@@ -29,9 +29,9 @@ from pydantic import Field, model_validator
 
 from pipeline.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.folder_table import default_id, read_table
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import find_media
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 

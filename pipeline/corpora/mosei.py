@@ -11,8 +11,8 @@ from typing import Literal
 from pipeline.clips import TEST, TRAIN, VALID, full_id
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey, settings_of
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 

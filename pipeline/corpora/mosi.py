@@ -13,8 +13,8 @@ from dataclasses import replace
 from pipeline.clips import TEST, TRAIN, VALID
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey, settings_of
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 

@@ -29,10 +29,10 @@ from pydantic import Field
 
 from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.label_values import bad_id
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import Wanted, find_media, match_media
 from pipeline.corpora.survey import Clip, Survey, read_json, reject_task, settings_of
 from pipeline.errors import FormatError
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -167,7 +167,7 @@ def _splits(
 
 def _fold(found: Survey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
     """The test ids of a fold; empty and a problem where the file does not give them."""
-    from pipeline.importers.pickles import load
+    from pipeline.formats.pickle import load
 
     if not path.is_file():
         found.reject(

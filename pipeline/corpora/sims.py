@@ -9,8 +9,8 @@ from __future__ import annotations
 from pipeline.clips import LABELS, TEST, TRAIN, VALID
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams
 
 __all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "note_unimodal", "survey"]

@@ -17,11 +17,11 @@ from pipeline.corpora import mmsa
 from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
 from pipeline.corpora.label_csv import LABEL_FILES
 from pipeline.corpora.label_values import bad_id
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import find_media, same_form
 from pipeline.corpora.problems import Problem
 from pipeline.corpora.sims import note_unimodal
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 

@@ -24,10 +24,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import Problem
 from pipeline.errors import ParamsError
 from pipeline.explain import explain
-from pipeline.importers.imported import Labelling
 from pipeline.params import DatasetParams, MediaLimits
 from pipeline.section import Section
 

@@ -17,10 +17,10 @@ from typing import Literal
 
 from pipeline.clips import UNLABELED
 from pipeline.corpora.label_values import bad_id
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.survey import Clip, Survey, settings_of
 from pipeline.errors import FormatError
-from pipeline.importers.imported import Labelling
 from pipeline.media import VIDEO_SUFFIXES
 from pipeline.params import DatasetParams
 from pipeline.section import Section

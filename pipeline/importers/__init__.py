@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pipeline.errors import FormatError, ParamsError
+from pipeline.formats.source import Source, understood
 from pipeline.importers.imported import Imported
-from pipeline.importers.source import Source, understood
 
 if TYPE_CHECKING:
     from pipeline.params import ImportParams

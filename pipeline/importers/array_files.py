@@ -12,8 +12,8 @@ import numpy as np
 from pipeline.corpora.csv_table import decoded, records
 from pipeline.corpora.problems import Problem
 from pipeline.errors import FormatError
+from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.checks import listed
-from pipeline.importers.source import PICKLES, Source
 
 HDF5 = (".h5", ".hdf5")
 SUFFIXES = (".npz", ".npy", *HDF5)
@@ -90,15 +90,15 @@ class ArrayFiles:
         if suffix in PICKLES:
             return self.source.tree(path)
         if suffix in HDF5:
-            from pipeline.importers.hdf5 import open_hdf5
+            from pipeline.formats.hdf5 import open_hdf5
 
             return self._stack.enter_context(open_hdf5(path))
         if suffix == ".npz":
-            from pipeline.importers.npz import load_npz
+            from pipeline.formats.npz import load_npz
 
             return load_npz(path)
         if suffix == ".npy":
-            from pipeline.importers.npz import load_npy
+            from pipeline.formats.npz import load_npy
 
             return load_npy(path)
         raise FormatError(f"{path}: expected a file of {', '.join((*SUFFIXES, '.csv', *PICKLES))}")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import numbered
 from pipeline.errors import FormatError
 from pipeline.importers.array_files import ArrayFiles
-from pipeline.importers.checks import listed, matrix, numbered, text_of
+from pipeline.importers.checks import listed, matrix, text_of
 from pipeline.importers.imported import Sequences
 
 

@@ -41,8 +41,10 @@ from pydantic import Field, model_validator
 
 from pipeline.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.label_csv import LABEL_FILES, read_labels
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import shortened
 from pipeline.errors import FormatError, LabelFileError, ParamsError
+from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.array_files import SUFFIXES, ArrayFiles, survey
 from pipeline.importers.array_sequences import read_sequences
 from pipeline.importers.checks import (
@@ -56,8 +58,7 @@ from pipeline.importers.checks import (
     split_of,
     text_of,
 )
-from pipeline.importers.imported import Imported, Labelling, Sequences, Side
-from pipeline.importers.source import PICKLES, Source
+from pipeline.importers.imported import Imported, Sequences, Side
 from pipeline.params import ImportParams, class_key
 from pipeline.section import Section
 

@@ -133,12 +133,6 @@ def listed(names: Sequence[object]) -> str:
     return ", ".join(str(name) for name in names[:SHOWN]) + more
 
 
-def numbered(prefix: str, width: int) -> list[str]:
-    """`prefix_000`, `prefix_001`, ..., one a column."""
-    digits = max(3, len(str(width - 1)))
-    return [f"{prefix}_{column:0{digits}d}" for column in range(width)]
-
-
 def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
     """The (T, D) numbers of one clip; one vector is one step, and a leading axis of one is dropped.
 

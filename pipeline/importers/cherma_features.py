@@ -22,19 +22,12 @@ import numpy as np
 
 from pipeline.clips import CLASSES as CLASS_COLUMNS
 from pipeline.clips import TEST, TRAIN, VALID
+from pipeline.core.columns import numbered
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import ClipError, FormatError
-from pipeline.importers.checks import (
-    ONLY_CLIP,
-    clip_of,
-    listed,
-    matrix,
-    numbered,
-    refuse_repeats,
-    settings_of,
-    text_of,
-)
-from pipeline.importers.imported import Imported, Labelling, Sequences
-from pipeline.importers.source import Source
+from pipeline.formats.source import Source
+from pipeline.importers.checks import ONLY_CLIP, clip_of, listed, matrix, refuse_repeats, settings_of, text_of
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.params import ImportParams
 from pipeline.section import Section
 
@@ -196,7 +189,7 @@ def _array(path: Path, clip: str, width: int | None) -> np.ndarray:
     ClipError : the file is damaged, empty or none of NumPy's
     FormatError : it holds an array of another shape
     """
-    from pipeline.importers.npz import load_npy
+    from pipeline.formats.npz import load_npy
 
     try:
         found = load_npy(path)

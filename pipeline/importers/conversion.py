@@ -25,10 +25,10 @@ from pipeline import layout
 from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.features import FeatureStore, Update
+from pipeline.formats.source import Source
 from pipeline.importers import read
 from pipeline.importers.imported import Imported
 from pipeline.importers.padding import clean
-from pipeline.importers.source import Source
 from pipeline.importers.survey import Survey, checked, survey
 from pipeline.params import ImportParams, class_key
 from pipeline.shards import ABSENT, FAILED, Row

@@ -25,12 +25,13 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.clips import TRAIN
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, ParamsError
+from pipeline.formats.source import Source
 from pipeline.importers.checks import clip_of, listed, refuse_repeats, settings_of, text_of
 from pipeline.importers.csd_files import REST, SEGMENT, SUFFIX, Csd, read_folds
 from pipeline.importers.csd_segments import Segment, aligned, spoken, unaligned
-from pipeline.importers.imported import Imported, Labelling
-from pipeline.importers.source import Source
+from pipeline.importers.imported import Imported
 from pipeline.params import ImportParams
 from pipeline.section import Section
 

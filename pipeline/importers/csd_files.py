@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import NAMES, numbered
 from pipeline.errors import FormatError
-from pipeline.importers.checks import listed, numbered, split_of, text_of
-from pipeline.importers.columns import NAMES
+from pipeline.importers.checks import listed, split_of, text_of
 
 SUFFIX = ".csd"
 SEGMENT = re.compile(r"(.+)\[(\d+)\]")  # what the SDK's align() calls entries
@@ -67,7 +67,7 @@ class Csd:
     """
 
     def __init__(self, path: Path):
-        from pipeline.importers.hdf5 import open_hdf5
+        from pipeline.formats.hdf5 import open_hdf5
 
         self.path = path
         self._stack = ExitStack()

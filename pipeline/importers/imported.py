@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.corpora.labelling import Labelling
+
 Side = Literal["front", "back"]
 
 
@@ -51,26 +53,6 @@ class Sequences:
     token_ids: Callable[[str], np.ndarray | None] | None = None
     times: Callable[[str], np.ndarray | None] | None = None
     remark: Callable[[str], str] | None = None
-
-
-@dataclass
-class Labelling:
-    """What the labels of a file are.
-
-    Attributes
-    ----------
-    task : `regression` or `classification`
-    label_range : of a regression
-    classes : names of the classes in the order of their indices
-    language : ISO 639-1, where the kind of file tells it
-    metrics : the metric set that is usual for the corpus
-    """
-
-    task: Literal["regression", "classification"] = "regression"
-    label_range: tuple[float, float] = (-3.0, 3.0)
-    classes: tuple[str, ...] = ()
-    language: str = "en"
-    metrics: str = "mmsa"
 
 
 @dataclass

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.clips import UNLABELED
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError
+from pipeline.formats.source import Source
 from pipeline.importers.checks import listed, refuse_repeats, score_of, settings_of, split_of
 from pipeline.importers.clip_names import made_rows, named_rows
-from pipeline.importers.imported import Imported, Labelling
+from pipeline.importers.imported import Imported
 from pipeline.importers.published import about_sizes
-from pipeline.importers.source import Source
 from pipeline.importers.stacks import Part, has_keys, left_out, sequences_of, splits_of, texts_of, tree_of
 from pipeline.params import ImportParams
 from pipeline.section import Section

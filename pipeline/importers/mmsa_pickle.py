@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import TRAIN, UNLABELED
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError
+from pipeline.formats.source import Source
 from pipeline.importers.checks import refuse_repeats, score_of, settings_of, split_of, text_of
 from pipeline.importers.clip_names import named_rows
-from pipeline.importers.imported import Imported, Labelling, Sequences
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.importers.published import about_sizes, about_sum
-from pipeline.importers.source import Source
 from pipeline.importers.stacks import (
     TRAIN_MIX,
     Part,

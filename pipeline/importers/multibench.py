@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FormatError
+from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.binary_labels import binary_labelling
 from pipeline.importers.checks import listed, refuse_repeats, score_of, settings_of, split_of, text_of
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
 from pipeline.importers.imported import Imported
 from pipeline.importers.published import about_sizes
-from pipeline.importers.source import PICKLES, Source
 from pipeline.importers.stacks import (
     Part,
     Stack,
@@ -184,7 +184,7 @@ def _pickled_words(source: Source, path: Path, keys: Sequence[list[str]]) -> lis
 
 
 def _hdf5_words(path: Path, keys: Sequence[list[str]]) -> list[list[str] | None]:
-    from pipeline.importers.hdf5 import open_hdf5
+    from pipeline.formats.hdf5 import open_hdf5
 
     said: list[list[str] | None] = []
     with open_hdf5(path) as file:

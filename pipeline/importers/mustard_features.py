@@ -30,11 +30,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.columns import numbered
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError
-from pipeline.importers.checks import clip_of, listed, matrix, numbered, refuse_repeats, settings_of, text_of
-from pipeline.importers.imported import Imported, Labelling, Sequences
+from pipeline.formats.source import Source
+from pipeline.importers.checks import clip_of, listed, matrix, refuse_repeats, settings_of, text_of
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.importers.mustard_stores import bert, bert_files, visual, visual_files
-from pipeline.importers.source import Source
 from pipeline.params import ImportParams
 from pipeline.section import Section
 

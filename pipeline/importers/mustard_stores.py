@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import SEPARATOR
+from pipeline.core.columns import numbered
 from pipeline.errors import FormatError, ParamsError
-from pipeline.importers.checks import matrix, numbered
+from pipeline.formats.source import Source
+from pipeline.importers.checks import matrix
 from pipeline.importers.imported import Sequences
-from pipeline.importers.source import Source
 
 BERT = ("bert-output.jsonl", "bert-output-context.jsonl")
 LONGEST_LINE = 64 << 20  # bytes; a sentence of 128 tokens and four layers has 8 MB
@@ -79,7 +80,7 @@ def _is_context(source: Source, path: Path) -> bool:
 
 def _datasets(source: Source, places: dict[str, Path], name: str) -> Sequences:
     """Datasets by the id of each clip's scene."""
-    from pipeline.importers.hdf5 import open_hdf5
+    from pipeline.formats.hdf5 import open_hdf5
 
     stack = ExitStack()  # files stay open as long as the sequences are there
     files = {path: stack.enter_context(open_hdf5(path)) for path in sorted(set(places.values()))}

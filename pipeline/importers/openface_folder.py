@@ -27,16 +27,17 @@ from typing import Literal
 import numpy as np
 
 from pipeline.clips import SEPARATOR
+from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
 from pipeline.corpora.label_csv import LABEL_FILES, LabelRow, read_labels
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import shortened
 from pipeline.errors import FormatError, LabelFileError
+from pipeline.formats.openface_csv import TrackedFace, read_table
+from pipeline.formats.source import Source
 from pipeline.importers.checks import listed, settings_of
-from pipeline.importers.imported import Imported, Labelling, Sequences
-from pipeline.importers.source import Source
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.params import ImportParams
 from pipeline.section import Section
-from pipeline.visual.layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
-from pipeline.visual.openface_csv import TrackedFace, read_table
 
 KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
 

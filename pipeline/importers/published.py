@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.clips import TEST, TRAIN, VALID
-from pipeline.importers.source import Source
+from pipeline.formats.source import Source
 
 SIZES = {
     "CMU-MOSI": (1284, 229, 686),

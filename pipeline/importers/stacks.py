@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import columns_of
 from pipeline.errors import FormatError
+from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.checks import SPLIT_NAMES, listed, matrix, text_of
-from pipeline.importers.columns import columns_of
 from pipeline.importers.imported import Sequences
-from pipeline.importers.source import PICKLES, Source
 
 TRAIN_MIX = "train_mix"  # CH-SIMS v2: labeled and unlabeled clips together
 OBJECTS = "O"  # kind of an array of objects

@@ -13,9 +13,9 @@ import numpy as np
 
 from pipeline.clips import ALL_SPLITS
 from pipeline.errors import ClipError, FormatError, TooManyFailedError
+from pipeline.formats.source import understood
 from pipeline.importers.imported import Imported, Sequences, Side
 from pipeline.importers.padding import Edges, believable, clean, edges, real_steps, side_of
-from pipeline.importers.source import understood
 
 SHOWN = 20  # clips that cannot be read and are listed
 TARGETS = ("label", "label_text", "label_audio", "label_visual", "class_label")

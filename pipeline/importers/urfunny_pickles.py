@@ -28,23 +28,24 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import CONTEXT
+from pipeline.core.columns import numbered
+from pipeline.core.openface_layout import FLAGS, OPENFACE_709
+from pipeline.corpora.labelling import Labelling
 from pipeline.errors import ClipError, FormatError
+from pipeline.formats.source import Source
 from pipeline.importers.checks import (
     clip_of,
     index_of,
     listed,
     matrix,
-    numbered,
     refuse_repeats,
     settings_of,
     split_of,
     text_of,
 )
-from pipeline.importers.imported import Imported, Labelling, Sequences
-from pipeline.importers.source import Source
+from pipeline.importers.imported import Imported, Sequences
 from pipeline.params import ImportParams
 from pipeline.section import Section
-from pipeline.visual.layout import FLAGS, OPENFACE_709
 from pipeline.words import locate
 
 KIND_OF_FILES = "UR-FUNNY: a folder of its pickles (data_folds, language_sdk, humor_label_sdk and features)"

@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.clips import TRAIN
+from pipeline.core.columns import columns_of
 from pipeline.errors import FormatError
+from pipeline.formats.source import Source
 from pipeline.importers.binary_labels import binary_labelling
 from pipeline.importers.checks import matrix, refuse_repeats, score_of, settings_of, split_of, text_of
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
-from pipeline.importers.columns import columns_of
 from pipeline.importers.imported import Imported, Sequences
 from pipeline.importers.published import about_sizes
-from pipeline.importers.source import Source
 from pipeline.importers.stacks import (
     Part,
     has_keys,

@@ -40,9 +40,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.core.openface_layout import GAZE, LANDMARKS_2D, LANDMARKS_3D, POSE, columns_of
 from pipeline.visual.action_units import ACTION_UNITS, STABLE, action_units, similarity
 from pipeline.visual.canonical_face import CANONICAL, LANDMARKS_68, rows
-from pipeline.visual.layout import GAZE, LANDMARKS_2D, LANDMARKS_3D, POSE, columns_of
 
 __all__ = [
     "COLUMNS",

@@ -26,9 +26,9 @@ from contextlib import closing
 
 import numpy as np
 
+from pipeline.core.openface_layout import notes_on
 from pipeline.encoder_params import FaceCrops as FaceCropsParams
 from pipeline.encoders import Clip, Encoded
-from pipeline.visual.layout import notes_on
 from pipeline.visual.mesh import MeshEncoder
 
 __all__ = ["TEMPLATE", "FaceCrops", "anchors", "crop", "placement"]

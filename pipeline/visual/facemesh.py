@@ -10,13 +10,13 @@ from contextlib import closing
 
 import numpy as np
 
+from pipeline.core.openface_layout import columns_of, notes_on
 from pipeline.encoder_params import FaceMesh as FaceMeshParams
 from pipeline.encoders import Clip, Encoded
 from pipeline.params import MediaLimits
 from pipeline.visual.action_units import ACTION_UNITS
 from pipeline.visual.canonical_face import POINTS
 from pipeline.visual.face import COLUMNS, GROUPS, Camera, describe
-from pipeline.visual.layout import columns_of, notes_on
 from pipeline.visual.mesh import MeshEncoder
 
 __all__ = ["FaceMesh"]

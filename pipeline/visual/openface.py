@@ -31,13 +31,13 @@ from typing import Any
 
 from pipeline.clips import SEPARATOR
 from pipeline.containers import check_length
+from pipeline.core.openface_layout import FLAGS, OPENFACE, OPENFACE_709, columns_of, notes_on
 from pipeline.encoder_params import OpenFace as OpenFaceParams
 from pipeline.encoders import Clip, Encoded, Encoder
 from pipeline.errors import AbsentError, ClipError, ClipTimeoutError, MissingDependencyError, ParamsError
+from pipeline.formats.openface_csv import FaceTable, read_table
 from pipeline.media import probe, sha256
 from pipeline.params import MediaLimits
-from pipeline.visual.layout import FLAGS, OPENFACE, OPENFACE_709, columns_of, notes_on
-from pipeline.visual.openface_csv import FaceTable, read_table
 
 __all__ = ["OpenFace"]
 

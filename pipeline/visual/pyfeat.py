@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of, notes_on
 from pipeline.devices import check_presence
 from pipeline.encoder_params import PyFeat as PyFeatParams
 from pipeline.encoders import Clip, Encoded, Encoder
@@ -41,7 +42,6 @@ from pipeline.media import Frame, frames
 from pipeline.params import MediaLimits
 from pipeline.visual.canonical_face import LANDMARKS_68
 from pipeline.visual.face import to_euler
-from pipeline.visual.layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of, notes_on
 
 if TYPE_CHECKING:
     from pandas import DataFrame

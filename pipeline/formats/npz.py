@@ -20,10 +20,10 @@ from typing import IO
 import numpy as np
 
 from pipeline.errors import FormatError
-from pipeline.importers.plain import SMALL
-from pipeline.importers.signatures import refuse_stranger
-from pipeline.importers.stored import (
+from pipeline.formats.signatures import refuse_stranger
+from pipeline.formats.stored import (
     PIECE,
+    SMALL,
     Limits,
     Opened,
     Refused,

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.importers.plain import BYTE, Name, Space, make_array
-from pipeline.importers.reader import Reader
-from pipeline.importers.stored import PIECE, Limits, Opened, Refused, Scratch, StoredArray
+from pipeline.formats.pickle.plain import BYTE, Name, Space, make_array
+from pipeline.formats.pickle.reader import Reader
+from pipeline.formats.stored import PIECE, Limits, Opened, Refused, Scratch, StoredArray
 
 ARRAYS = ("numpy.ndarray", "numpy.memmap", "numpy.matrix")
 OLD = b"ZF"  # joblib before 0.10

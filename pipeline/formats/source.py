@@ -97,7 +97,7 @@ class Source:
         FormatError : it cannot be read, or holds anything but data
         """
         if path not in self._trees:
-            from pipeline.importers.pickles import load
+            from pipeline.formats.pickle import load
 
             self._trees[path] = load(path)
         return self._trees[path]

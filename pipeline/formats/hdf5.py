@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import FormatError
-from pipeline.importers.signatures import refuse_stranger
-from pipeline.importers.stored import Limits, Opened, Refused
+from pipeline.formats.signatures import refuse_stranger
+from pipeline.formats.stored import Limits, Opened, Refused
 
 if TYPE_CHECKING:
     import h5py

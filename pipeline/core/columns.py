@@ -18,8 +18,14 @@ the name: such columns hold the output of somebody else's emotion classifier.
 
 from __future__ import annotations
 
-from pipeline.importers.checks import numbered
-from pipeline.visual.layout import OPENFACE_709
+from pipeline.core.openface_layout import OPENFACE_709
+
+
+def numbered(prefix: str, width: int) -> list[str]:
+    """`prefix_000`, `prefix_001`, ..., one a column."""
+    digits = max(3, len(str(width - 1)))
+    return [f"{prefix}_{column:0{digits}d}" for column in range(width)]
+
 
 COVAREP = [
     *("F0", "VUV", "NAQ", "QOQ", "H1H2", "PSP", "MDQ", "peakSlope", "Rd", "Rd_conf", "creak"),

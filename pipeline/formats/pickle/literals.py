@@ -12,16 +12,29 @@ import codecs
 import pickle
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from pipeline.importers.plain import BYTE, SMALL, Letters
-from pipeline.importers.reader import decoded
-from pipeline.importers.stored import Refused, StoredArray
-
-if TYPE_CHECKING:
-    from pipeline.importers.opcodes import Machine
+from pipeline.formats.pickle.plain import BYTE, Letters, Space
+from pipeline.formats.pickle.reader import Reader, decoded
+from pipeline.formats.stored import SMALL, Refused, StoredArray
 
 NUMBER = 400  # bytes of one number, as text or not
+
+
+class Machine(Protocol):
+    """What a literal needs of the machine that meets it (opcodes.py).
+
+    Attributes
+    ----------
+    reader : behind the literal's instruction
+    space : what loading may use
+    """
+
+    reader: Reader
+    space: Space
+
+    def expects_bytes(self) -> bool:
+        """Whether the next text stands for bytes."""
 
 
 def _number(layout: str) -> Callable[[Machine], Any]:

@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FormatError
-from pipeline.importers.joblib_files import unpacked
-from pipeline.importers.opcodes import Machine
-from pipeline.importers.plain import Name, Space
-from pipeline.importers.reader import Reader
-from pipeline.importers.signatures import refuse_stranger
-from pipeline.importers.stored import Limits, Opened, Refused, StoredArray
+from pipeline.formats.pickle.joblib_files import unpacked
+from pipeline.formats.pickle.opcodes import Machine
+from pipeline.formats.pickle.plain import Name, Space
+from pipeline.formats.pickle.reader import Reader
+from pipeline.formats.signatures import refuse_stranger
+from pipeline.formats.stored import Limits, Opened, Refused, StoredArray
 
 SCALARS = frozenset({type(None), bool, int, float, complex, np.bool_, *np.sctypeDict.values()})
 SIZED = (str, bytes, bytearray)
