@@ -22,8 +22,8 @@ from pipeline.clips import (
     TEST_OOD,
     UNREADABLE_MEDIA,
 )
+from pipeline.corpora.findings import Finding, percent
 from pipeline.corpora.survey import TIMES_BEYOND
-from pipeline.findings import Finding, percent
 from pipeline.params import MediaLimits
 from pipeline.text_checks import letters
 

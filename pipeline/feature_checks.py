@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.assemble_params import NONE
+from pipeline.corpora.findings import Finding, percent
 from pipeline.errors import FormatError
 from pipeline.features import FeatureStore
-from pipeline.findings import Finding, percent
 from pipeline.params import Params
 from pipeline.shards import ABSENT, FAILED, OK, Row
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
+from pipeline.corpora.findings import Finding
 from pipeline.errors import FormatError, LabelFileError, MsaError
-from pipeline.findings import Finding
 from pipeline.formats.source import Source
 from pipeline.importers import read
 from pipeline.importers.conversion import check_rows

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import ALL_SPLITS, CONTEXT, OK, TEST, TEST_OOD, TRAIN, VALID, target_column
-from pipeline.corpora.survey import Clip
+from pipeline.corpora.findings import Finding, percent
+from pipeline.corpora.survey import CorpusClip
 from pipeline.corpus_checks import clip_seconds
-from pipeline.findings import Finding, percent
 from pipeline.params import CorpusParams
 
 BINS = 7  # of the label histogram, as many as the classes of Acc7
@@ -223,7 +223,7 @@ def _shifts(there: Mapping[str, SplitSummary], corpus: CorpusParams) -> list[Fin
     return [Finding("info", "label shift", message, tuple(shifted))]
 
 
-def annotated_otherwise(clips: Sequence[Clip]) -> list[Finding]:
+def annotated_otherwise(clips: Sequence[CorpusClip]) -> list[Finding]:
     """What people wrote beside a label (Positive ...) against its sign; classes have none."""
     wrong = []
     for clip in clips:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.findings import Finding
+from pipeline.corpora.findings import Finding
 
 LEAST_SHARE = 0.2  # of a text's letters that must be in the script of its language
 SHOWN_LETTERS = 40  # of a text that is named

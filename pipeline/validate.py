@@ -8,7 +8,6 @@ feature stores on disk are in feature_checks.py.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +25,10 @@ from pipeline import (
 )
 from pipeline.assemble_params import ProtocolParams
 from pipeline.clips import CONTEXT, METADATA_KEY, ClipFacts, clip_table
-from pipeline.corpora.problems import Problem
-from pipeline.corpora.survey import Survey, clip_rows
+from pipeline.corpora.findings import Finding, by_check, has_errors, worst_first
+from pipeline.corpora.survey import CorpusSurvey, clip_rows
 from pipeline.errors import FormatError, MsaError
 from pipeline.feature_checks import StoreSummary
-from pipeline.findings import Finding, has_errors, worst_first
 from pipeline.label_checks import Conflicts, SplitSummary
 from pipeline.params import DatasetParams, ImportParams, MediaLimits, Params
 from pipeline.subjects import Subject
@@ -124,7 +122,7 @@ def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -
     """A raw corpus: its label files, what its kind remarks, its media."""
     survey = corpora.survey(name, corpus)
     findings = _label_files(survey)
-    findings += [Finding(note.level, note.check, note.message, note.rows) for note in survey.notes]
+    findings += survey.notes
     rows = clip_rows(survey.clips, corpus, limits, workers)
     if rows:
         findings += corpus_checks.media(rows, survey.files, limits)
@@ -132,13 +130,10 @@ def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -
     return _Looked(rows, findings)
 
 
-def _label_files(survey: Survey) -> list[Finding]:
+def _label_files(survey: CorpusSurvey) -> list[Finding]:
     """Problems of the label files, one finding a kind of problem."""
-    kinds: dict[str, list[Problem]] = defaultdict(list)
-    for problem in survey.problems:
-        kinds[problem.check].append(problem)
     findings = []
-    for check, problems in kinds.items():
+    for check, problems in by_check(survey.problems).items():
         lines = tuple(str(problem) for problem in problems)
         if len(lines) == 1:
             findings.append(Finding("error", check, f"{survey.source}: {lines[0]}"))

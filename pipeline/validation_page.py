@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import validation_figures as figures
-from pipeline.findings import Finding
+from pipeline.corpora.findings import Finding
 from pipeline.label_checks import sides
 from pipeline.page import Table
 from pipeline.params import MediaLimits

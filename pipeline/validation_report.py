@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.findings import LEVELS, Finding, has_errors, percent
+from pipeline.corpora.findings import LEVELS, Finding, has_errors, percent
 from pipeline.label_checks import JOINT, Conflicts, SplitSummary, side_counts, sides
 from pipeline.page import Block, Heading, Lines, Table
 from pipeline.params import CorpusParams

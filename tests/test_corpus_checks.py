@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.corpora.findings import Finding, has_errors, percent, worst_first
 from pipeline.corpus_checks import SHARED_S, clip_seconds, leaks, media
-from pipeline.findings import Finding, has_errors, percent, worst_first
 from pipeline.params import MediaLimits
 
 LONG = "one thing I really liked about this film was how it ended"

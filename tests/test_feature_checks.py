@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.corpora.findings import Finding
 from pipeline.feature_checks import FEATURES, StoreSummary, expected, made_by, stores
 from pipeline.features import FeatureStore, bucket_of, shard_name
-from pipeline.findings import Finding
 from pipeline.params import Params
 from pipeline.shards import ABSENT, FAILED, OK, Row
 

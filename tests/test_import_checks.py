@@ -11,7 +11,7 @@ import made_mmsa
 import numpy as np
 
 from pipeline.clips import CLIP_SCHEMA, clip_table, read_clips
-from pipeline.findings import Finding
+from pipeline.corpora.findings import Finding
 from pipeline.import_checks import look
 from pipeline.importers.conversion import convert
 from pipeline.params import ImportParams

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from pipeline.clips import CLASSES, LABELS
-from pipeline.findings import Finding
+from pipeline.corpora.findings import Finding
 from pipeline.label_checks import conflicts, disagreements, splits, summarize
 from pipeline.params import DatasetParams
 

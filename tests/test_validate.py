@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_ingest_mmsa import GOOD, corpus, tiny_clip
 
-from pipeline.findings import Finding
+from pipeline.corpora.findings import Finding
 from pipeline.label_checks import BINS
 from pipeline.params import DatasetParams, MediaLimits
 from pipeline.validate import validate

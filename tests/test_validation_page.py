@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 from test_ingest_mmsa import corpus, tiny_clip
 
+from pipeline.corpora.findings import Finding
 from pipeline.feature_checks import StoreSummary
-from pipeline.findings import Finding
 from pipeline.page import as_renderables
 from pipeline.params import DatasetParams, MediaLimits, Params
 from pipeline.subjects import Subject

@@ -40,7 +40,7 @@ def ingest(
 
     from pipeline import corpora
     from pipeline.clips import target_column
-    from pipeline.corpora.problems import shortened
+    from pipeline.corpora.findings import shortened
     from pipeline.errors import LabelFileError
     from pipeline.params import NONE, PARAMS_FILE, check_params, load_params
     from pipeline.register import Entry, can_train, check_name, linked, register

@@ -48,7 +48,7 @@ def validate(
     Example: msa-cli validate mosi --html mosi.html
     """
     from pipeline import page, subjects
-    from pipeline.findings import has_errors
+    from pipeline.corpora.findings import has_errors
     from pipeline.params import load_params
     from pipeline.validate import examine
     from pipeline.validation_report import blocks, facts

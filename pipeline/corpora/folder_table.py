@@ -11,7 +11,7 @@ from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, r
 from pipeline.corpora.label_csv import CLASS_COLUMNS, LABEL_COLUMNS, name_settings
 from pipeline.corpora.label_values import MODES, bad_id, label_value, number_of
 from pipeline.corpora.media_files import same_form
-from pipeline.corpora.survey import Clip, Survey
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.params import DatasetParams
 
 FILES = ("file", "path", "clip_id")  # the first that is there names the video
@@ -27,7 +27,7 @@ def default_id(file: str) -> tuple[str, str]:
     return ".".join(path.parent.parts) or path.stem, path.stem
 
 
-def read_table(found: Survey, path: Path, dataset: DatasetParams, setting: str) -> bool:
+def read_table(found: CorpusSurvey, path: Path, dataset: DatasetParams, setting: str) -> bool:
     """Add the clips of a table to a survey that knows the files; whether the table has a column of splits.
 
     Parameters
@@ -73,7 +73,7 @@ def _videos(files: list[str]) -> dict[str, list[str]]:
 
 
 def _add(
-    found: Survey,
+    found: CorpusSurvey,
     line: int,
     cells: Mapping[str, str],
     key: str,
@@ -112,7 +112,7 @@ def _add(
     elif split and target is None and place != UNLABELED and not cells.get("label"):
         found.reject("label", f"label of {given} is empty; only split unlabeled may have none", line)
     found.clips.append(
-        Clip(
+        CorpusClip(
             video,
             clip,
             place,
@@ -128,7 +128,7 @@ def _add(
     )
 
 
-def _times(found: Survey, line: int, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
+def _times(found: CorpusSurvey, line: int, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
     """Begin and end of the part that is the clip, seconds."""
     times: list[float | None] = []
     for name in ("start_s", "end_s"):
@@ -147,7 +147,7 @@ def _times(found: Survey, line: int, cells: Mapping[str, str]) -> tuple[float | 
 
 
 def _labels(
-    found: Survey, line: int, cells: Mapping[str, str], given: str, dataset: DatasetParams
+    found: CorpusSurvey, line: int, cells: Mapping[str, str], given: str, dataset: DatasetParams
 ) -> dict[str, float | None]:
     labels: dict[str, float | None] = {}
     for name, column in (CLASS_COLUMNS if dataset.classes else LABEL_COLUMNS).items():

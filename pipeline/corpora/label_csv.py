@@ -16,10 +16,8 @@ from pathlib import Path
 
 from pipeline.clips import CLASSES, LABELS, UNLABELED, full_id
 from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.findings import Finding, problem
 from pipeline.corpora.label_values import MODES, bad_id, interval, label_value
-from pipeline.corpora.problems import Problem, shortened
-
-__all__ = ["LabelFile", "LabelRow", "Problem", "read_labels", "shortened"]
 
 LABEL_FILES = ("label.csv", "meta.csv")
 LAYOUT = "<root>/label.csv and <root>/Raw/<video_id>/<clip_id>.mp4"
@@ -32,7 +30,7 @@ KNOWN = {name.lower() for name in (*REQUIRED, *LABEL_COLUMNS, "annotation")}
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One row of the label file; None where a value is absent (or wrong: then there is a Problem)."""
+    """One row of the label file; None where a value is absent (or wrong: then there is a finding)."""
 
     line: int
     video_id: str
@@ -60,11 +58,11 @@ class LabelFile:
 
     path: Path
     rows: list[LabelRow] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
-        self.problems.append(Problem(check, message, line))
+        self.problems.append(problem(check, message, line))
 
 
 def read_labels(
@@ -108,7 +106,7 @@ def read_labels(
 
 
 def name_settings(
-    problems: list[Problem], label_range: tuple[float, float], classes: Sequence[str], setting: str
+    problems: list[Finding], label_range: tuple[float, float], classes: Sequence[str], setting: str
 ) -> None:
     """Add to wrong labels which setting says what is right."""
     outside = sum(problem.check == "label range" for problem in problems)
@@ -117,14 +115,14 @@ def name_settings(
             f"{outside} label(s) lie outside of {interval(label_range)}: correct them, or set "
             f"{setting}.label_range if this corpus is labelled on another scale"
         )
-        problems.append(Problem("range setting", message))
+        problems.append(problem("range setting", message))
     unknown = sum(problem.check == "class" for problem in problems)
     if unknown:
         message = (
             f"{unknown} label(s) are no class of this dataset: correct them, or set {setting}.classes, the "
             f"names in order; now they are {', '.join(classes)}"
         )
-        problems.append(Problem("class setting", message))
+        problems.append(problem("class setting", message))
 
 
 def _is_there(labels: LabelFile, root: Path, setting: str) -> bool:

@@ -12,7 +12,7 @@ from pipeline.clips import TEST, TRAIN, VALID, full_id
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Survey, settings_of
+from pipeline.corpora.survey import CorpusSurvey, settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -39,7 +39,7 @@ class Settings(Section):
     """the six clips whose sound is broken"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media; a word on those with broken sound."""
     settings = settings_of(Settings, name, dataset)
     found = mmsa.survey(name, dataset)

@@ -14,7 +14,7 @@ from pipeline.clips import TEST, TRAIN, VALID
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Survey, settings_of
+from pipeline.corpora.survey import CorpusSurvey, settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -46,7 +46,7 @@ class Settings(Section):
     """write texts that have no lower-case letter in lower case"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
     settings = settings_of(Settings, name, dataset)
     found = mmsa.survey(name, dataset)
@@ -66,7 +66,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _note_folds(found: Survey) -> None:
+def _note_folds(found: CorpusSurvey) -> None:
     standard = {video: split for split, videos in VIDEOS.items() for video in videos.split()}
     there = {clip.video_id for clip in found.clips}
     moved = [

@@ -25,7 +25,7 @@ from pipeline.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
 from pipeline.corpora import mosi
 from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, read_json, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, settings_of
 from pipeline.errors import FormatError
 from pipeline.params import DatasetParams
 
@@ -47,7 +47,7 @@ class Settings(mosi.Settings):
     """folder or file of id lists, relative to the corpus' folder"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
     settings = settings_of(Settings, name, dataset)
     own = {"settings": {"lower_case": settings.lower_case}}
@@ -85,10 +85,10 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _names_of(clips: list[Clip]) -> dict[str, str]:
+def _names_of(clips: list[CorpusClip]) -> dict[str, str]:
     """Every way to write an id -> the id."""
     names: dict[str, str] = {}
-    videos: dict[str, list[Clip]] = {}
+    videos: dict[str, list[CorpusClip]] = {}
     for clip in sorted(clips, key=lambda clip: natural_key(clip.clip_id)):
         videos.setdefault(clip.video_id, []).append(clip)
     for video, members in videos.items():
@@ -97,7 +97,7 @@ def _names_of(clips: list[Clip]) -> dict[str, str]:
     return names
 
 
-def _note_identical(found: Survey, inside: set[str], outside: set[str]) -> None:
+def _note_identical(found: CorpusSurvey, inside: set[str], outside: set[str]) -> None:
     """A warning where the lists of the two test splits have clips in common."""
     both = sorted(inside & outside)
     if not both:
@@ -111,7 +111,7 @@ def _note_identical(found: Survey, inside: set[str], outside: set[str]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ lists
-def _lists(found: Survey, root: Path, given: str, setting: str) -> dict[str, list[str]]:
+def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[str, list[str]]:
     """Ids by split; empty and problems where there are none."""
     place = root / given
     inside = not PurePosixPath(given).is_absolute() and ".." not in PurePosixPath(given).parts
@@ -141,7 +141,7 @@ def _lists(found: Survey, root: Path, given: str, setting: str) -> dict[str, lis
     return lists
 
 
-def _of_file(found: Survey, path: Path) -> dict[str, list[str]]:
+def _of_file(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _of_csv(found, path)
@@ -158,7 +158,7 @@ def _of_file(found: Survey, path: Path) -> dict[str, list[str]]:
     }
 
 
-def _of_csv(found: Survey, path: Path) -> dict[str, list[str]]:
+def _of_csv(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
     columns = ("id", "split")
     text = decoded(path, found.problems, columns)
     if text is None:
@@ -173,7 +173,7 @@ def _of_csv(found: Survey, path: Path) -> dict[str, list[str]]:
     return lists
 
 
-def _ids_of(found: Survey, path: Path) -> list[str]:
+def _ids_of(found: CorpusSurvey, path: Path) -> list[str]:
     """The ids of one list."""
     if path.suffix.lower() == ".pkl":
         return _ids_in(found, path.name, _pickle(found, path))
@@ -181,7 +181,7 @@ def _ids_of(found: Survey, path: Path) -> list[str]:
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
-def _ids_in(found: Survey, where: str, value: Any) -> list[str]:
+def _ids_in(found: CorpusSurvey, where: str, value: Any) -> list[str]:
     """Ids of a list of ids, of CLUE's [(features, label, id)], or of {id: [ids]}."""
     if isinstance(value, Mapping):
         value = value.get("id")
@@ -193,7 +193,7 @@ def _ids_in(found: Survey, where: str, value: Any) -> list[str]:
     return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]
 
 
-def _pickle(found: Survey, path: Path) -> Any:
+def _pickle(found: CorpusSurvey, path: Path) -> Any:
     from pipeline.formats.pickle import load
 
     try:

@@ -31,7 +31,7 @@ from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.label_values import bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import Wanted, find_media, match_media
-from pipeline.corpora.survey import Clip, Survey, read_json, reject_task, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task, settings_of
 from pipeline.errors import FormatError
 from pipeline.params import DatasetParams
 from pipeline.section import Section
@@ -54,12 +54,12 @@ class Settings(Section):
     """share of the training clips that validate"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Utterances and the sentences before them."""
     settings = settings_of(Settings, name, dataset)
     root = Path(dataset.root)
     path = next((path for path in (root / ENTRIES, root / "data" / ENTRIES) if path.is_file()), None)
-    found = Survey(str(path or root))
+    found = CorpusSurvey(str(path or root))
     reject_task(found, name, dataset, LABELLING)
     if path is None:
         where = f"datasets.{name}.root is {str(root)!r}"
@@ -80,7 +80,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _is_sound(found: Survey, key: str, entry: Any) -> bool:
+def _is_sound(found: CorpusSurvey, key: str, entry: Any) -> bool:
     """Whether an entry is as described; else problems say what is wrong with it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("utterance"), str):
         found.reject("entry", f"{key}: no utterance; expected utterance, speaker, context, show, sarcasm")
@@ -103,21 +103,23 @@ def _is_sound(found: Survey, key: str, entry: Any) -> bool:
     return not wrong
 
 
-def _clips(key: str, entry: Mapping[str, Any], split: str | None) -> list[Clip]:
+def _clips(key: str, entry: Mapping[str, Any], split: str | None) -> list[CorpusClip]:
     """The sentences before an utterance in their order, then the utterance."""
     context, speakers = entry.get("context") or [], entry.get("context_speakers") or []
     before = [
-        Clip(key, f"c{index}", CONTEXT, text, speaker=speakers[index] if speakers else None, position=index)
+        CorpusClip(
+            key, f"c{index}", CONTEXT, text, speaker=speakers[index] if speakers else None, position=index
+        )
         for index, text in enumerate(context)
     ]
     label: dict[str, float | None] = {"class_label": int(entry["sarcasm"])}
-    said = Clip(
+    said = CorpusClip(
         key, UTTERANCE, split, entry["utterance"], label, speaker=entry.get("speaker"), position=len(context)
     )
     return [*before, said]
 
 
-def _add_media(found: Survey) -> None:
+def _add_media(found: CorpusSurvey) -> None:
     """The utterance's video with it, the context's with its last sentence."""
     with_media = [
         index
@@ -137,7 +139,7 @@ def _add_media(found: Survey) -> None:
 
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
-    found: Survey, path: Path, entries: Mapping[str, Any], settings: Settings, setting: str
+    found: CorpusSurvey, path: Path, entries: Mapping[str, Any], settings: Settings, setting: str
 ) -> dict[str, str]:
     """The split of each id."""
     if settings.split == "speaker_independent":
@@ -165,7 +167,7 @@ def _splits(
     return splits
 
 
-def _fold(found: Survey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
+def _fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
     """The test ids of a fold; empty and a problem where the file does not give them."""
     from pipeline.formats.pickle import load
 

@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 from pipeline.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora import mmsa
 from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.findings import Finding
 from pipeline.corpora.label_csv import LABEL_FILES
 from pipeline.corpora.label_values import bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import find_media, same_form
-from pipeline.corpora.problems import Problem
 from pipeline.corpora.sims import note_unimodal
-from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -38,7 +38,7 @@ class Settings(Section):
     """its folder, relative to the corpus' folder; none = it is not used"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
     settings = settings_of(Settings, name, dataset)
     found = mmsa.survey(name, dataset)
@@ -48,7 +48,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None:
+def _add_unlabeled(found: CorpusSurvey, root: Path, folder: str, setting: str) -> None:
     place = PurePosixPath(folder)
     if place.is_absolute() or ".." in place.parts or not (root / place).is_dir():
         found.reject(
@@ -65,7 +65,7 @@ def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None
         if PurePosixPath(file).parent == raw or bad_id(video) or bad_id(clip):
             continue  # told of as a file without a row
         text = texts.pop(_key(video, clip), untold)
-        found.clips.append(Clip(video, clip, UNLABELED, text, path=file))
+        found.clips.append(CorpusClip(video, clip, UNLABELED, text, path=file))
     if texts:
         message = f"{len(texts)} texts of unlabelled clips have no media file and are left out"
         found.note("unlabeled", message, sorted("/".join(key) for key in texts), "warning")
@@ -73,7 +73,7 @@ def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None
     _tell_apart(found)
 
 
-def _tell_apart(found: Survey) -> None:
+def _tell_apart(found: CorpusSurvey) -> None:
     """Both parts number their videos: an unlabelled video whose id is taken gets a `u_` before it."""
     taken = {clip.video_id for clip in found.clips if clip.split != UNLABELED}
     found.clips = [
@@ -85,10 +85,10 @@ def _tell_apart(found: Survey) -> None:
     reject_repeated(found)
 
 
-def _texts(found: Survey, folder: Path) -> dict[tuple[str, str], str]:
+def _texts(found: CorpusSurvey, folder: Path) -> dict[tuple[str, str], str]:
     """(video, clip) -> text of the unlabelled part's own label file; empty where it has none."""
     path = next((folder / file for file in LABEL_FILES if (folder / file).is_file()), None)
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     texts: dict[tuple[str, str], str] = {}
     content = decoded(path, problems, TEXT_COLUMNS) if path is not None else None
     if content is not None:

@@ -26,7 +26,7 @@ from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.label_values import MODES, bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import Wanted, find_media, match_media
-from pipeline.corpora.survey import Clip, Survey, reject_repeated, reject_task, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task, settings_of
 from pipeline.errors import FormatError
 from pipeline.params import DatasetParams
 from pipeline.section import Section
@@ -44,11 +44,11 @@ class Settings(Section):
     """where the times of words count from: the start of the video, or its first word"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
     settings = settings_of(Settings, name, dataset)
     root = Path(dataset.root)
-    found = Survey(str(root))
+    found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
     folds, language, labels = (_tree(found, name, root, file) for file in (FOLDS, LANGUAGE, LABELS))
     if folds is None or language is None or labels is None:
@@ -83,7 +83,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _tree(found: Survey, name: str, root: Path, file: str) -> dict[str, Any] | None:
+def _tree(found: CorpusSurvey, name: str, root: Path, file: str) -> dict[str, Any] | None:
     """A pickle's dict with its keys as text; None and a problem where it cannot be had."""
     from pipeline.formats.pickle import load
 
@@ -103,8 +103,13 @@ def _tree(found: Survey, name: str, root: Path, file: str) -> dict[str, Any] | N
 
 
 def _clips(
-    found: Survey, key: str, split: str | None, record: Mapping[str, Any], label: Any, settings: Settings
-) -> list[Clip]:
+    found: CorpusSurvey,
+    key: str,
+    split: str | None,
+    record: Mapping[str, Any],
+    label: Any,
+    settings: Settings,
+) -> list[CorpusClip]:
     """The sentences before a punchline in their order, then the punchline."""
     sentences = [_text(sentence) for sentence in _listed(record.get("context_sentences"))]
     spans = _listed(record.get("context_intervals"))
@@ -120,11 +125,11 @@ def _clips(
     if humorous is None:
         found.reject("class", f"{LABELS}: label of {key} is {label!r}, expected 0 or 1")
     clips = [
-        Clip(key, f"c{index}", CONTEXT, text, start_s=start, end_s=end, position=index)
+        CorpusClip(key, f"c{index}", CONTEXT, text, start_s=start, end_s=end, position=index)
         for index, (text, (start, end)) in enumerate(zip(sentences, times, strict=False))
     ]
     start, end = times[-1]
-    last = Clip(
+    last = CorpusClip(
         key,
         "punchline",
         split,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.corpora.csv_table import decoded, records
-from pipeline.corpora.problems import Problem
+from pipeline.corpora.findings import Finding
 from pipeline.errors import FormatError
 from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.checks import listed
@@ -132,7 +132,7 @@ def _is_mapping(found: Any) -> bool:
 
 def _columns(path: Path) -> dict[str, Sequence[str]]:
     """Columns of a CSV file by their names in the first line."""
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     text = decoded(path, problems, ("a name for each column",))
     rows = [] if text is None else list(records(text, problems))
     if problems:

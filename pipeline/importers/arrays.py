@@ -40,9 +40,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.clips import CLASSES, LABELS, SEPARATOR, TRAIN
+from pipeline.corpora.findings import shortened
 from pipeline.corpora.label_csv import LABEL_FILES, read_labels
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.problems import shortened
 from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.array_files import SUFFIXES, ArrayFiles, survey

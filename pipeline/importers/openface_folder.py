@@ -28,9 +28,9 @@ import numpy as np
 
 from pipeline.clips import SEPARATOR
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
+from pipeline.corpora.findings import shortened
 from pipeline.corpora.label_csv import LABEL_FILES, LabelRow, read_labels
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.problems import shortened
 from pipeline.errors import FormatError, LabelFileError
 from pipeline.formats.openface_csv import TrackedFace, read_table
 from pipeline.formats.source import Source
@@ -50,7 +50,7 @@ class Settings(Section):
     """Which columns."""
 
     groups: Literal["openface709"] | list[str] | None = None
-    """`openface709`, or groups of pipeline/visual/layout.py; all that every table has where not given"""
+    """`openface709`, or groups of core/openface_layout.py; all that every table has where not given"""
 
 
 def matches(source: Source) -> str:
