@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.findings import Finding
 from pipeline.errors import FormatError, LabelFileError, MsaError
 from pipeline.formats.source import Source
@@ -25,7 +26,6 @@ from pipeline.importers.imported import Imported
 from pipeline.importers.survey import ModalitySurvey, survey
 from pipeline.params import ImportParams
 
-MODALITIES = ("text", "audio", "visual")
 HASHED = ("audio", "visual")  # short texts are alike without being one clip
 ONE_TYPE = ("float32", "float64")  # what feature files usually hold, alone
 

@@ -29,7 +29,7 @@ from pipeline.clips import facts_of, read_clips
 from pipeline.errors import ClipError, TooManyFailedError
 from pipeline.features import FeatureStore
 from pipeline.importers.conversion import discard, summary
-from pipeline.importers.imported import Sequences
+from pipeline.importers.imported import FeatureSequences
 from pipeline.importers.survey import survey
 from pipeline.shards import Features, Row
 from pipeline.transcripts import read_transcripts
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_a_failed_row_with_its_reason(file: Path, tmp_pat
 
 
 def test_a_modality_of_no_clip_is_remarked(file: Path, tmp_path: Path) -> None:
-    nothing = Sequences(["a"], lambda clip_id: None, list(LENGTHS))
+    nothing = FeatureSequences(["a"], lambda clip_id: None, list(LENGTHS))
     looked = survey(imported(modalities={"text": sequences("text"), "audio": nothing}), str(file))
     assert [note for note in looked.notes if "audio: nothing of any clip" in note]
     assert not [note for note in looked.notes if "text" in note]

@@ -16,7 +16,6 @@ from pipeline.corpora.findings import shortened
 from pipeline.corpora.survey import CorpusSurvey, clip_rows, note_labelling, note_sizes
 from pipeline.errors import LabelFileError, ParamsError
 from pipeline.explain import unknown
-from pipeline.formats.source import understood
 from pipeline.params import DatasetParams, MediaLimits
 
 # kind of a dataset in params.yaml, and the name of its module here
@@ -43,8 +42,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     FormatError : a file holds values of a shape that nobody expects there
     """
     kind = reader(dataset.kind)
-    with understood(f"{dataset.root} (kind {dataset.kind})"):
-        found: CorpusSurvey = kind.survey(name, dataset)
+    found: CorpusSurvey = kind.survey(name, dataset)
     if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
         note_labelling(found, name, dataset, kind.LABELLING)
     if found.clips:

@@ -31,7 +31,8 @@ from pipeline.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.folder_table import default_id, read_table
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import find_media
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
+from pipeline.explain import settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -59,7 +60,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Every video below the folder, with what the table says of it."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root))
     if not root.is_dir():

@@ -12,7 +12,8 @@ from pipeline.clips import TEST, TRAIN, VALID, full_id
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusSurvey, settings_of
+from pipeline.corpora.survey import CorpusSurvey
+from pipeline.explain import settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -41,7 +42,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media; a word on those with broken sound."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     broken = [clip.id for clip in found.clips if clip.id in BROKEN_SOUND]
     if broken and settings.broken_sound == "drop":

@@ -14,7 +14,8 @@ from pipeline.clips import TEST, TRAIN, VALID
 from pipeline.corpora import mmsa
 from pipeline.corpora.label_csv import LAYOUT
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusSurvey, settings_of
+from pipeline.corpora.survey import CorpusSurvey
+from pipeline.explain import settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -48,7 +49,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     shouted = [clip.id for clip in found.clips if (clip.text or "").isupper()]
     if shouted and settings.lower_case:

@@ -25,8 +25,10 @@ from pipeline.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
 from pipeline.corpora import mosi
 from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json
 from pipeline.errors import FormatError
+from pipeline.explain import settings_of
+from pipeline.formats.source import understood
 from pipeline.params import DatasetParams
 
 LAYOUT = "<root>/label.csv, <root>/Raw/<video_id>/<clip_id>.mp4, and id lists (settings.splits)"
@@ -49,11 +51,12 @@ class Settings(mosi.Settings):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     own = {"settings": {"lower_case": settings.lower_case}}
     found = mosi.survey(name, dataset.model_copy(update=own))
     found.notes = [note for note in found.notes if note.check not in ("standard folds", "published sizes")]
-    lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
+    with understood(f"{dataset.root} (kind {dataset.kind})"):
+        lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
     if not lists or found.problems:
         return found
     known = _names_of(found.clips)

@@ -31,8 +31,9 @@ from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.label_values import bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import Wanted, find_media, match_media
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task
 from pipeline.errors import FormatError
+from pipeline.explain import settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -56,7 +57,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Utterances and the sentences before them."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     path = next((path for path in (root / ENTRIES, root / "data" / ENTRIES) if path.is_file()), None)
     found = CorpusSurvey(str(path or root))
@@ -156,15 +157,27 @@ def _splits(
         test = _fold(found, path, list(entries), settings.fold, setting)
         rule = f"speaker dependent: fold {settings.fold} of {SPLITS}"
     splits = {key: TEST if key in test else TRAIN for key in entries}
-    for label in (False, True):
-        members = [
-            key for key, split in splits.items() if split == TRAIN and entries[key]["sarcasm"] is label
-        ]
-        members.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        splits |= dict.fromkeys(members[: round(settings.valid * len(members))], VALID)
+    splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
     share = f"of the rest the {settings.valid:g} of each class with the smallest SHA-256 of the id are valid"
     found.note("split", f"{rule}; {share}")
     return splits
+
+
+def held_out(entries: Mapping[str, Any], splits: Mapping[str, str], share: float) -> list[str]:
+    """The training ids that validate: of each class that share, those with the smallest SHA-256 of the id.
+
+    Parameters
+    ----------
+    entries : of sarcasm_data.json, by id
+    splits : id -> split, without validation clips
+    """
+    chosen = []
+    for label in (False, True):
+        members = [key for key, entry in entries.items() if entry.get("sarcasm") == label]
+        members = [key for key in members if splits[key] == TRAIN]
+        members.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+        chosen += members[: round(share * len(members))]
+    return chosen
 
 
 def _fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:

@@ -21,7 +21,8 @@ from pipeline.corpora.label_values import bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import find_media, same_form
 from pipeline.corpora.sims import note_unimodal
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
+from pipeline.explain import settings_of
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
@@ -40,7 +41,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     note_unimodal(found)
     if settings.unlabeled is not None:

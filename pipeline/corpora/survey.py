@@ -19,23 +19,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
 from pipeline.corpora.findings import Finding, Level, problem
 from pipeline.corpora.labelling import Labelling
-from pipeline.errors import ParamsError
-from pipeline.explain import explain
 from pipeline.params import DatasetParams, MediaLimits
-from pipeline.section import Section
 
 TIMES_BEYOND = "times beyond the media"
 SLACK_S = 0.5  # a word may end that much after the last frame
 MAX_JSON_BYTES = 200_000_000
-
-S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -98,19 +91,6 @@ class CorpusSurvey:
 
     def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
         self.notes.append(Finding(level, check, message, tuple(rows)))
-
-
-def settings_of(model: type[S], name: str, dataset: DatasetParams) -> S:
-    """`datasets.<name>.settings` as the kind's own section.
-
-    Raises
-    ------
-    ParamsError : an unknown key or a wrong value
-    """
-    try:
-        return model.model_validate(dataset.settings)
-    except ValidationError as error:
-        raise ParamsError(explain(error, model, f"datasets.{name}.settings")) from error
 
 
 def read_json(survey: CorpusSurvey, path: Path) -> Any:

@@ -26,12 +26,15 @@ from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.label_values import MODES, bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import Wanted, find_media, match_media
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task
 from pipeline.errors import FormatError
+from pipeline.explain import settings_of
+from pipeline.formats.source import understood
 from pipeline.params import DatasetParams
 from pipeline.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
+PUNCHLINE = "punchline"
 LAYOUT = f"<root>/{FOLDS}, {LANGUAGE}, {LABELS}, and <id>.mp4 in folders below"
 LABELLING = Labelling("classification", classes=("not_humorous", "humorous"), metrics="cls")
 PUBLISHED = {TRAIN: 7614, VALID: 980, TEST: 994}
@@ -46,7 +49,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
@@ -54,17 +57,18 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     if folds is None or language is None or labels is None:
         return found
     lacking: list[str] = []
-    for fold, keys in folds.items():
-        split = MODES.get(fold.lower())
-        if split is None:
-            found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev and test")
-        for key in map(_plain, keys):
-            if bad_id(key):
-                found.reject("ids", f"{FOLDS}: id {key!r}: {bad_id(key)}")
-            elif not isinstance(language.get(key), Mapping) or key not in labels:
-                lacking.append(key)
-            else:
-                found.clips += _clips(found, key, split, language[key], labels[key], settings)
+    with understood(f"{dataset.root} (kind {dataset.kind})"):
+        for fold, keys in folds.items():
+            split = MODES.get(fold.lower())
+            if split is None:
+                found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev and test")
+            for key in map(_plain, keys):
+                if bad_id(key):
+                    found.reject("ids", f"{FOLDS}: id {key!r}: {bad_id(key)}")
+                elif not isinstance(language.get(key), Mapping) or key not in labels:
+                    lacking.append(key)
+                else:
+                    found.clips += _clips(found, key, split, language[key], labels[key], settings)
     if lacking:
         message = f"{len(lacking)} ids of {FOLDS} have no text or no label, and are left out"
         found.note("ids without text", message, lacking, "warning")
@@ -131,7 +135,7 @@ def _clips(
     start, end = times[-1]
     last = CorpusClip(
         key,
-        "punchline",
+        PUNCHLINE,
         split,
         _text(record.get("punchline_sentence")),
         {"class_label": None if humorous is None else int(humorous)},

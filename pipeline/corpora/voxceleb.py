@@ -19,8 +19,9 @@ from pipeline.clips import UNLABELED
 from pipeline.corpora.label_values import bad_id
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.media_files import SOUND_SUFFIXES, find_media
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.errors import FormatError
+from pipeline.explain import settings_of
 from pipeline.media import VIDEO_SUFFIXES
 from pipeline.params import DatasetParams
 from pipeline.section import Section
@@ -42,7 +43,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Every clip below the corpus' folder."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES))
     clips = _by_clip(found.files, settings)

@@ -110,7 +110,10 @@ class Source:
 
 @contextmanager
 def understood(where: str) -> Iterator[None]:
-    """Foreign values that have another shape than an importer expects and tells of: one line, no traceback.
+    """Foreign values of another shape than their reader expects and tells of: one line, no traceback.
+
+    It stands around the reading of such values and nothing else: what our own code does with them later is
+    no damage of theirs.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from pipeline.core.columns import numbered
 from pipeline.errors import FormatError
 from pipeline.importers.array_files import ArrayFiles
 from pipeline.importers.checks import listed, matrix, text_of
-from pipeline.importers.imported import Sequences
+from pipeline.importers.imported import FeatureSequences
 
 
 def read_sequences(
@@ -20,7 +20,7 @@ def read_sequences(
     settings: Mapping[str, Any],
     ids: Mapping[str, int] | None,
     clip_of: Callable[[object], str],
-) -> Sequences:
+) -> FeatureSequences:
     """What the settings of a modality name.
 
     Parameters
@@ -67,7 +67,7 @@ def read_sequences(
         raise FormatError(f"{reference}: {_shape(array)} has no padding; take `lengths` away")
     lengths = _lengths(files, settings["lengths"], places)
     columns = _columns(files, settings["columns"], width, modality, reference)
-    return Sequences(
+    return FeatureSequences(
         columns,
         rows_of,
         list(places),

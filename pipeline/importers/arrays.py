@@ -40,11 +40,13 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.clips import CLASSES, LABELS, SEPARATOR, TRAIN
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.findings import shortened
 from pipeline.corpora.label_csv import LABEL_FILES, read_labels
 from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, LabelFileError, ParamsError
-from pipeline.formats.source import PICKLES, Source
+from pipeline.explain import settings_of
+from pipeline.formats.source import PICKLES, Source, understood
 from pipeline.importers.array_files import SUFFIXES, ArrayFiles, survey
 from pipeline.importers.array_sequences import read_sequences
 from pipeline.importers.checks import (
@@ -54,18 +56,16 @@ from pipeline.importers.checks import (
     listed,
     refuse_repeats,
     score_of,
-    settings_of,
     split_of,
     text_of,
 )
-from pipeline.importers.imported import Imported, Sequences, Side
+from pipeline.importers.imported import FeatureSequences, Imported, Side
 from pipeline.params import ImportParams, class_key
 from pipeline.section import Section
 
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 
 OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
-MODALITIES = ("text", "audio", "visual")
 _BRACKETS = re.compile(r"(.+)\[(\d+)\]")
 
 
@@ -153,24 +153,26 @@ def read(source: Source, params: ImportParams) -> Imported:
             "  ids: 'FILE:ARRAY'\n  splits: 'FILE:ARRAY'\n  labels: {label: 'FILE:ARRAY'}\n"
             "  audio: {array: 'FILE:ARRAY'}\nThere are:\n" + "\n".join(survey(source))
         )
-    settings = settings_of(params.settings, Settings, "arrays")
+    settings = settings_of(Settings, params.settings, "arrays.settings")
     files = ArrayFiles(source)
     names = Names(source, settings.id_separator)
-    ids = None if settings.ids is None else names.clips(files.values(settings.ids))
-    if isinstance(settings.labels, str):
-        rows, labelling = _from_csv(source, settings.labels, params)
-    else:
-        rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
+    with understood(f"{source} (kind {params.kind})"):
+        ids = None if settings.ids is None else names.clips(files.values(settings.ids))
+        if isinstance(settings.labels, str):
+            rows, labelling = _from_csv(source, settings.labels, params)
+        else:
+            rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
     refuse_repeats(source, rows)
     notes: list[str] = []
     known = {row["clip_id"] for row in rows}
-    modalities: dict[str, Sequences] = {}
+    modalities: dict[str, FeatureSequences] = {}
     for modality in MODALITIES:
         chosen: ArraySettings | None = getattr(settings, modality)
         if chosen is None:
             continue
-        own = ids if chosen.ids is None else names.clips(files.values(chosen.ids))
-        found = read_sequences(files, modality, chosen.model_dump(), own, names.clip)
+        with understood(f"{source} (kind {params.kind})"):
+            own = ids if chosen.ids is None else names.clips(files.values(chosen.ids))
+            found = read_sequences(files, modality, chosen.model_dump(), own, names.clip)
         if strange := sorted(set(found.clips) - known):
             raise FormatError(
                 f"{chosen.array}: {len(strange)} of {len(found.clips)} ids are of no clip: "

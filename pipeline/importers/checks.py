@@ -1,21 +1,18 @@
-"""What importers check alike: settings, ids, splits, repeated clips, widths; and how they name columns.
+"""What importers check alike: ids, splits, repeated clips, widths; and how they name columns.
 
 Every message names the file, the value, what was expected and the way out.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from pipeline.clips import CONTEXT, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID, full_id
-from pipeline.errors import FormatError, ParamsError
-from pipeline.explain import explain
-from pipeline.section import Section
+from pipeline.clips import CONTEXT, TEST, TEST_OOD, TRAIN, UNLABELED, VALID, full_id
+from pipeline.corpora.label_values import bad_id
+from pipeline.errors import FormatError
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -34,21 +31,6 @@ SPLIT_NAMES = {
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip
 SHOWN = 10  # ids that a message lists
 
-Chosen = TypeVar("Chosen", bound=Section)
-
-
-def settings_of(settings: Mapping[str, Any], model: type[Chosen], kind: str) -> Chosen:
-    """The `settings` of an import, checked.
-
-    Raises
-    ------
-    ParamsError : an unknown key or a wrong value, named
-    """
-    try:
-        return model.model_validate(dict(settings))
-    except ValidationError as error:
-        raise ParamsError(f"import of kind {kind}: {explain(error, model, 'settings')}") from error
-
 
 def clip_of(source: object, video: object, clip: object) -> str:
     """`video$_$clip`, for ids of any type (text, bytes, numbers).
@@ -59,19 +41,9 @@ def clip_of(source: object, video: object, clip: object) -> str:
     """
     parts = [text_of(video), text_of(clip)]
     for name, value in zip(("video", "clip"), parts, strict=True):
-        if reason := _bad_id(value):
+        if reason := bad_id(value):
             raise FormatError(f"{source}: id of a {name} is {value[:80]!r}: {reason}; rename it in the file")
     return full_id(*parts)
-
-
-def _bad_id(value: str) -> str:
-    if not value.strip():
-        return "it is empty"
-    if value in {".", ".."} or "/" in value or "\\" in value:
-        return "an id names files, so that it holds no / and no \\"
-    if any(unicodedata.category(char) == "Cc" for char in value):
-        return "it holds control characters"
-    return f"{SEPARATOR} separates video from clip and stands there once" if SEPARATOR in value else ""
 
 
 def text_of(value: object) -> str:

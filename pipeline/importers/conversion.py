@@ -23,20 +23,20 @@ import pyarrow as pa
 
 from pipeline import layout
 from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.features import FeatureStore, Update
 from pipeline.formats.source import Source
 from pipeline.importers import read
 from pipeline.importers.imported import Imported
 from pipeline.importers.padding import clean
-from pipeline.importers.survey import Survey, checked, survey
+from pipeline.importers.survey import ImportSurvey, checked, survey
 from pipeline.params import ImportParams, class_key
 from pipeline.shards import ABSENT, FAILED, Row
 from pipeline.shards import OK as ENCODED
 from pipeline.transcripts import LABEL, TRANSCRIPTS, write_transcripts
 
 ENCODER = "imported"
-MODALITIES = ("text", "audio", "visual")
 CODE_VERSION = 1  # raise it when the same files would give other features
 NAMED_FILES = 20  # of an import, in the footer; of more only their number and joint hash
 SHOWN = 20  # problems that are spelt out
@@ -46,7 +46,7 @@ SHOWN = 20  # problems that are spelt out
 class Conversion:
     """What was found, and what was written by modality."""
 
-    survey: Survey
+    survey: ImportSurvey
     updates: dict[str, Update]
 
 
@@ -71,7 +71,7 @@ def write(
     params: ImportParams,
     source: Source,
     imported: Imported,
-    found: Survey,
+    found: ImportSurvey,
     shards: int,
     project: Path = Path(),
 ) -> dict[str, Update]:
@@ -189,7 +189,7 @@ def _transcripts(imported: Imported, params: ImportParams) -> pa.Table:
 def _footer(
     modality: str,
     imported: Imported,
-    found: Survey,
+    found: ImportSurvey,
     params: ImportParams,
     source: Source,
     hashes: dict[str, str],
@@ -225,7 +225,7 @@ def _joint(content: Any) -> str:
 
 
 def _store(
-    folder: Path, modality: str, imported: Imported, found: Survey, meta: dict[str, Any], shards: int
+    folder: Path, modality: str, imported: Imported, found: ImportSurvey, meta: dict[str, Any], shards: int
 ) -> Update:
     sequences, looked = imported.modalities[modality], found.modalities[modality]
     there = set(sequences.clips)

@@ -25,10 +25,12 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.clips import TRAIN
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, ParamsError
-from pipeline.formats.source import Source
-from pipeline.importers.checks import clip_of, listed, refuse_repeats, settings_of, text_of
+from pipeline.explain import settings_of
+from pipeline.formats.source import Source, understood
+from pipeline.importers.checks import clip_of, listed, refuse_repeats, text_of
 from pipeline.importers.csd_files import REST, SEGMENT, SUFFIX, Csd, read_folds
 from pipeline.importers.csd_segments import Segment, aligned, spoken, unaligned
 from pipeline.importers.imported import Imported
@@ -46,7 +48,6 @@ ROLES = {
     "audio": r"covarep|opensmile",
     "visual": r"facet|openface",
 }
-MODALITIES = ("text", "audio", "visual")
 
 
 class Settings(Section):
@@ -81,17 +82,18 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : a file that is not there, or several that could be meant
     FormatError : a file is not as described
     """
-    settings = settings_of(params.settings, Settings, "csd")
-    files = _files(source, settings)
+    settings = settings_of(Settings, params.settings, "csd.settings")
+    with understood(f"{source} (kind {params.kind})"):
+        files = _files(source, settings)
     if "labels" not in files:
         raise FormatError(
             f"{source}: no file with labels (CMU_MOSI_Opinion_Labels.csd, CMU_MOSEI_Labels.csd); there is "
             f"{listed([path.name for path in source.with_suffix(SUFFIX)]) or 'no .csd file'}"
         )
-    folds = read_folds(source.place(settings.folds)) if settings.folds else None
-    notes = [] if folds else ["all clips are train: settings.folds names no file of folds"]
-    segments, problems = _segments(files["labels"])
-    notes += problems
+    with understood(f"{source} (kind {params.kind})"):
+        folds = read_folds(source.place(settings.folds)) if settings.folds else None
+        segments, problems = _segments(files["labels"])
+    notes = problems if folds else ["all clips are train: settings.folds names no file of folds", *problems]
     if folds is not None:
         strays = sorted({segment.video for segment in segments} - folds.keys())
         if strays:
@@ -101,18 +103,20 @@ def read(source: Source, params: ImportParams) -> Imported:
         segments = [segment for segment in segments if segment.video in folds]
     if not segments:
         raise FormatError(f"{source}: no labelled clip is left; are the folds those of this corpus?")
-    words = (
-        {segment.clip: spoken(files["words"], segment) for segment in segments} if "words" in files else {}
-    )
-    by_clip = {segment.clip: segment for segment in segments}
-    if settings.align == "words":
-        if "words" not in files:
-            raise ParamsError("settings.align is `words`, but no file has words; name it as settings.words")
-        modalities = {
-            role: aligned(files[role], role, by_clip, words) for role in MODALITIES if role in files
-        }
-    else:
-        modalities = {role: unaligned(files[role], role, by_clip) for role in MODALITIES if role in files}
+    with understood(f"{source} (kind {params.kind})"):
+        said = segments if "words" in files else []
+        words = {segment.clip: spoken(files["words"], segment) for segment in said}
+        by_clip = {segment.clip: segment for segment in segments}
+        if settings.align == "words":
+            if "words" not in files:
+                raise ParamsError(
+                    "settings.align is `words`, but no file has words; name it as settings.words"
+                )
+            modalities = {
+                role: aligned(files[role], role, by_clip, words) for role in MODALITIES if role in files
+            }
+        else:
+            modalities = {role: unaligned(files[role], role, by_clip) for role in MODALITIES if role in files}
     if not modalities:
         raise FormatError(f"{source}: no file of text, audio or visual features; name them in settings")
     notes.append("; ".join(f"{role}: {file.path.name} ({file.name})" for role, file in files.items()))

@@ -36,7 +36,7 @@ MOST_BYTES = 50_000_000  # of a file of folds
 
 
 @dataclass(frozen=True)
-class Entry:
+class CsdEntry:
     """One video of a sequence.
 
     Attributes
@@ -96,7 +96,7 @@ class Csd:
     def __contains__(self, key: str) -> bool:
         return key in self._known
 
-    def entry(self, key: str) -> Entry:
+    def entry(self, key: str) -> CsdEntry:
         """Features and intervals of a video.
 
         Raises
@@ -117,7 +117,7 @@ class Csd:
                 f"{self.path}: {key}: features of shape {features.shape} and intervals of shape "
                 f"{intervals.shape}; expected (T, D) and (T, 2)"
             )
-        return Entry(features, np.asarray(intervals, np.float64))
+        return CsdEntry(features, np.asarray(intervals, np.float64))
 
     @cached_property
     def width(self) -> int:

@@ -20,7 +20,6 @@ those whose SHA-256 of the id is smallest, so that it is the same clips whatever
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,21 +30,19 @@ from pydantic import Field, model_validator
 
 from pipeline.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.core.columns import numbered
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
 from pipeline.errors import FormatError
-from pipeline.formats.source import Source
-from pipeline.importers.checks import clip_of, listed, matrix, refuse_repeats, settings_of, text_of
-from pipeline.importers.imported import Imported, Sequences
+from pipeline.explain import settings_of
+from pipeline.formats.source import Source, understood
+from pipeline.importers.checks import clip_of, listed, matrix, refuse_repeats, text_of
+from pipeline.importers.imported import FeatureSequences, Imported
 from pipeline.importers.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params import ImportParams
 from pipeline.section import Section
 
 KIND_OF_FILES = "MUStARD: sarcasm_data.json with audio_features.p, visual HDF5 or BERT JSONL files"
 
-ENTRIES, AUDIO, SPLITS = "sarcasm_data.json", "audio_features.p", "split_indices.p"
-UTTERANCE = "utterance"
-CLASSES = ("not_sarcastic", "sarcastic")
-TEST_SHOW = "FRIENDS"
+AUDIO = "audio_features.p"
 MOST_BYTES = 100_000_000  # of the JSON; the real one has 0.4 MB
 LIBROSA_283 = [
     *(f"mfcc_{i}" for i in range(13)),
@@ -95,29 +92,30 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : settings that do not fit the folder
     FormatError : a file is not as described
     """
-    settings = settings_of(params.settings, Settings, "mustard_features")
+    settings = settings_of(Settings, params.settings, "mustard_features.settings")
     entries = _entries(source)
     rows: list[dict[str, Any]] = []
-    for key, entry in entries.items():
-        rows += _rows(source, key, entry)
+    with understood(f"{source} (kind {params.kind})"):
+        for key, entry in entries.items():
+            rows += _rows(source, key, entry)
+        splits, notes = _splits(source, entries, settings)
     refuse_repeats(source, rows)
-    splits, notes = _splits(source, entries, settings)
     for row in rows:
         row["split"] = splits[row["video_id"]] if row["split"] != CONTEXT else CONTEXT
     utterances = [row["clip_id"] for row in rows if row["split"] != CONTEXT]
     contexts = [row["clip_id"] for row in rows if row["split"] == CONTEXT]
-    found = {
-        "text": bert(source, settings.layers, utterances, contexts),
-        "audio": _audio(source, utterances),
-        "visual": visual(source, settings.visual, utterances, contexts),
-    }
+    with understood(f"{source} (kind {params.kind})"):
+        found = {
+            "text": bert(source, settings.layers, utterances, contexts),
+            "audio": _audio(source, utterances),
+            "visual": visual(source, settings.visual, utterances, contexts),
+        }
     modalities = {name: sequences for name, sequences in found.items() if sequences is not None}
     if not modalities:
         raise FormatError(f"{source}: no {AUDIO}, .hdf5 or bert-output.jsonl; there are no features")
     shows = sorted({text_of(entry.get("show", "unknown")) for entry in entries.values()})
     notes.append(f"{len(utterances)} utterances of {', '.join(shows)} with {len(contexts)} before them")
-    labelling = Labelling("classification", classes=CLASSES, metrics="cls")
-    return Imported(rows, modalities, labelling, notes=notes)
+    return Imported(rows, modalities, LABELLING, notes=notes)
 
 
 # ------------------------------------------------------------------------------------------------------- rows
@@ -210,12 +208,7 @@ def _splits(
         note = f"speaker dependent: fold {fold} of {SPLITS}"
         if left := [key for key, split in splits.items() if split == UNLABELED]:
             note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
-    for label in (True, False):
-        keys = [
-            key for key, entry in entries.items() if entry.get("sarcasm") == label and splits[key] == TRAIN
-        ]
-        keys.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        splits |= dict.fromkeys(keys[: round(settings.valid * len(keys))], VALID)
+    splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
     return splits, [
         f"{note}; valid = {settings.valid:g} of the training clips of each class, by hash of the id"
     ]
@@ -243,7 +236,7 @@ def _fold(path: Path, folds: Any, fold: int, keys: Sequence[str]) -> dict[str, s
 
 
 # ------------------------------------------------------------------------------------------------------ audio
-def _audio(source: Source, utterances: Sequence[str]) -> Sequences | None:
+def _audio(source: Source, utterances: Sequence[str]) -> FeatureSequences | None:
     path = source.named(AUDIO)
     if path is None:
         return None
@@ -265,4 +258,4 @@ def _audio(source: Source, utterances: Sequence[str]) -> Sequences | None:
         return matrix(np.asarray(value).T, width, f"{path}: clip {clip}, steps x features")
 
     columns = LIBROSA_283 if width == len(LIBROSA_283) else numbered("audio", width)
-    return Sequences(columns, rows_of, list(utterances), padded=False)
+    return FeatureSequences(columns, rows_of, list(utterances), padded=False)

@@ -32,10 +32,11 @@ from pipeline.corpora.findings import shortened
 from pipeline.corpora.label_csv import LABEL_FILES, LabelRow, read_labels
 from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, LabelFileError
+from pipeline.explain import settings_of
 from pipeline.formats.openface_csv import TrackedFace, read_table
 from pipeline.formats.source import Source
-from pipeline.importers.checks import listed, settings_of
-from pipeline.importers.imported import Imported, Sequences
+from pipeline.importers.checks import listed
+from pipeline.importers.imported import FeatureSequences, Imported
 from pipeline.params import ImportParams
 from pipeline.section import Section
 
@@ -77,7 +78,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : groups that OpenFace does not measure
     FormatError : no table belongs to a clip, or tables lack columns that are asked for
     """
-    settings = settings_of(params.settings, Settings, "openface_folder")
+    settings = settings_of(Settings, params.settings, "openface_folder.settings")
     labels = read_labels(source.root, (-math.inf, math.inf), "imports", params.classes)
     if labels.problems:
         raise LabelFileError(str(labels.path), shortened(labels.problems))
@@ -209,7 +210,7 @@ def _given(header: Sequence[str]) -> set[str]:
     return names | set(GAZE_ANGLES) if names >= set(GAZE_VECTORS) else names
 
 
-def _sequences(places: Mapping[str, Path], columns: list[str]) -> Sequences:
+def _sequences(places: Mapping[str, Path], columns: list[str]) -> FeatureSequences:
     last: dict[str, TrackedFace] = {}
 
     def face(clip: str) -> TrackedFace:
@@ -233,4 +234,4 @@ def _sequences(places: Mapping[str, Path], columns: list[str]) -> Sequences:
     def remark(clip: str) -> str:
         return "; ".join(face(clip).notes)
 
-    return Sequences(columns, rows_of, list(places), padded=False, times=times_of, remark=remark)
+    return FeatureSequences(columns, rows_of, list(places), padded=False, times=times_of, remark=remark)

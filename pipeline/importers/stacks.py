@@ -20,7 +20,7 @@ from pipeline.core.columns import columns_of
 from pipeline.errors import FormatError
 from pipeline.formats.source import PICKLES, Source
 from pipeline.importers.checks import SPLIT_NAMES, listed, matrix, text_of
-from pipeline.importers.imported import Sequences
+from pipeline.importers.imported import FeatureSequences
 
 TRAIN_MIX = "train_mix"  # CH-SIMS v2: labeled and unlabeled clips together
 OBJECTS = "O"  # kind of an array of objects
@@ -70,7 +70,7 @@ def has_keys(tree: Any, *keys: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------- one split
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """One split of a file.
 
     Attributes
@@ -87,7 +87,7 @@ class Part:
     count: int
 
     @classmethod
-    def of(cls, source: object, name: str, content: Any, keys: Sequence[str]) -> Part:
+    def of(cls, source: object, name: str, content: Any, keys: Sequence[str]) -> SplitPart:
         """A split of which the values of `keys`, where they are there, have one row a clip.
 
         Raises
@@ -207,7 +207,7 @@ def matrix_shape(item: Any, where: str) -> tuple[int, int]:
 # ----------------------------------------------------------------------------------------------- all splits
 def sequences_of(
     modality: str, stacks: Sequence[Stack | None], places: Mapping[str, tuple[int, int]], **more: Any
-) -> Sequences | None:
+) -> FeatureSequences | None:
     """One modality of a file.
 
     Parameters
@@ -215,7 +215,7 @@ def sequences_of(
     modality : `text`, `audio` or `visual`
     stacks : of each split
     places : clip id -> its split's number in `stacks` and its row there
-    more : further attributes of `Sequences`
+    more : further attributes of `FeatureSequences`
 
     Returns
     -------
@@ -247,7 +247,7 @@ def sequences_of(
     steps = [count for stack in there for count in stack.steps]
     # clips of a list have lengths of their own, unless all of them have one and the same
     padded = True in said or (None in said and len(steps) > len(set(steps)) == 1)
-    return Sequences(columns_of(modality, width), read, clips, padded=padded, **more)
+    return FeatureSequences(columns_of(modality, width), read, clips, padded=padded, **more)
 
 
 def one_length(stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
@@ -259,7 +259,7 @@ def one_length(stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
     return len(stacks) > 1
 
 
-def texts_of(part: Part, key: str) -> list[str | None]:
+def texts_of(part: SplitPart, key: str) -> list[str | None]:
     """Raw text of every clip: None where the split has none, or a clip's is empty or NaN."""
     values = part.column(key)
     if values is None:

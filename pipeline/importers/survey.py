@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.clips import ALL_SPLITS
 from pipeline.errors import ClipError, FormatError, TooManyFailedError
 from pipeline.formats.source import understood
-from pipeline.importers.imported import Imported, Sequences, Side
+from pipeline.importers.imported import FeatureSequences, Imported, Side
 from pipeline.importers.padding import Edges, believable, clean, edges, real_steps, side_of
 
 SHOWN = 20  # clips that cannot be read and are listed
@@ -68,7 +68,7 @@ _SIDES = {"front": "in front", "back": "at the back"}
 
 
 @dataclass
-class Survey:
+class ImportSurvey:
     """What is in the files.
 
     Attributes
@@ -111,7 +111,7 @@ class Survey:
                 )
 
 
-def survey(imported: Imported, source: str) -> Survey:
+def survey(imported: Imported, source: str) -> ImportSurvey:
     """Look at every clip of every modality once.
 
     Parameters
@@ -130,7 +130,7 @@ def survey(imported: Imported, source: str) -> Survey:
     if imported.aligned:
         _same_lengths(modalities)
     empty = [name for name, found in modalities.items() if not found.real and not found.failed]
-    return Survey(
+    return ImportSurvey(
         {split: counts[split] for split in ALL_SPLITS if counts[split]},
         sum(bool(row.get("text")) for row in imported.rows),
         _labels(imported.rows),
@@ -161,7 +161,7 @@ def checked(block: Any, columns: int, source: str, clip_id: str) -> np.ndarray:
     return array
 
 
-def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey:
+def _look(sequences: FeatureSequences, clips: list[str], source: str) -> ModalitySurvey:
     width = len(sequences.columns)
     there, found = set(sequences.clips), ModalitySurvey(width)
     ends: dict[str, Edges] = {}
@@ -195,7 +195,7 @@ def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey
     return found
 
 
-def _recover(found: ModalitySurvey, sequences: Sequences, ends: dict[str, Edges]) -> None:
+def _recover(found: ModalitySurvey, sequences: FeatureSequences, ends: dict[str, Edges]) -> None:
     """The real steps of every clip, by what the file says and what its padding shows."""
     said = {clip_id: int(sequences.lengths[clip_id]) for clip_id in ends if clip_id in sequences.lengths}
     trusted = sequences.token_ids is not None  # then the lengths are those of the attention mask
