@@ -1,4 +1,4 @@
-"""Log lines on stderr, as MSA_LOG asks (`MSA_LOG=debug` gives a line for every clip), and tables on stdout."""
+"""Log lines on stderr, as MSA_LOG asks: `MSA_LOG=debug` gives a line for every clip; and tables on stdout."""
 
 from __future__ import annotations
 

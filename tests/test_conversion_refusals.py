@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import made_mmsa
 import numpy as np
 import pytest
 from made_imported import (
@@ -18,11 +19,12 @@ from made_imported import (
     sequences,
     written,
 )
+from made_mmsa import write
 
 from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, LabelFileError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.importers import read
+from pipeline.importers import mmsa_pickle, read
 from pipeline.importers.conversion import check_rows, convert
 from pipeline.importers.survey import survey
 
@@ -143,13 +145,35 @@ def test_files_without_features_are_refused(file: Path) -> None:
         check_rows(imported(modalities={}), "toy", params_of(file))
 
 
-def test_values_of_no_expected_shape_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
+    ragged = {
+        "regression_labels": [0.5],
+        "id": ["a$_$1"],
+        "text": np.zeros((1, 2, 3)),
+        "text_bert": [[[1], [1, 2]]],
+    }
+    path = write(tmp_path / "foreign.pkl", {"train": ragged})
+    with pytest.raises(FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): what lies there .*ValueError"):
+        read("mmsa_pickle", Source(path), params_of(path))
+
     def strange(*_: object) -> None:
         len(1.5)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pipeline.importers.mmsa_pickle.read", strange)
-    with pytest.raises(FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): .*float.* has no len"):
-        read("mmsa_pickle", Source(file), params_of(file))
     broken = replace(sequences("audio"), read=strange)
     with pytest.raises(FormatError, match=r"x: audio of clip 'a\$_\$1': what lies there"):
         survey(imported(modalities={"audio": broken}), "x")
+
+
+@pytest.mark.parametrize("function", ["about_sizes", "refuse_repeats", "_labelling"])
+def test_a_bug_of_ours_is_not_told_as_damage(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made_mmsa.make(tmp_path)
+    assert read("mmsa_pickle", Source(path), params_of(path)).rows
+
+    def wrong(*_: object) -> None:
+        len(1.5)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mmsa_pickle, function, wrong)
+    with pytest.raises(TypeError):
+        read("mmsa_pickle", Source(path), params_of(path))

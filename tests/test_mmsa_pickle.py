@@ -16,7 +16,8 @@ from made_mmsa import write
 from pipeline.clips import TEST_OOD, TRAIN, UNLABELED
 from pipeline.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.importers import importer, mmsa_pickle, published
+from pipeline.importers import importer, published
+from pipeline.importers import read as read_kind
 from pipeline.importers.imported import Imported
 from pipeline.params import ImportParams
 
@@ -35,7 +36,7 @@ FACET_41 = (
 
 def read(path: Path, **settings: Any) -> Imported:
     params = ImportParams(root=str(path), kind="mmsa_pickle", settings=settings)
-    return mmsa_pickle.read(Source(path), params)
+    return read_kind("mmsa_pickle", Source(path), params)
 
 
 def read_tree(folder: Path, tree: Any) -> Imported:
@@ -294,8 +295,8 @@ def drop(tree: dict[str, Any]) -> None:
             spoil("id", lambda a: ["train-v0$_$1", *a[1:]], "test"),
             r"train-v0\$_\$1 \(train and test",
         ),
-        (spoil("id", lambda a: ["a$_$b$_$c", *a[1:]]), "stands there once"),
-        (spoil("id", lambda a: ["../a$_$b", *a[1:]]), "holds no /"),
+        (spoil("id", lambda a: ["a$_$b$_$c", *a[1:]]), "separates video_id from clip_id"),
+        (spoil("id", lambda a: ["../a$_$b", *a[1:]]), "must not lead to another folder"),
         (spoil("id", lambda a: ["a\n$_$b", *a[1:]]), "control characters"),
         (drop, "has no id; expected video_id"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
+from pipeline.importers import read as read_kind
 from pipeline.importers import urfunny_pickles
 from pipeline.importers.imported import Imported
 from pipeline.params import ImportParams
@@ -20,7 +21,7 @@ def read(folder: Path, **settings: Any) -> Imported:
     source = Source(folder)
     assert not urfunny_pickles.matches(source)
     params = ImportParams(kind="urfunny_pickles", root=str(folder), settings=settings)
-    return urfunny_pickles.read(source, params)
+    return read_kind("urfunny_pickles", source, params)
 
 
 @pytest.fixture(scope="module")

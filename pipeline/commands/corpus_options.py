@@ -123,8 +123,8 @@ class CorpusOptions:
             )
         if self.label_range is not None and chosen == "classification":
             raise ParamsError(
-                f"--range {self.label_range[0]:g} {self.label_range[1]:g}: the labels are classes, which have "
-                "no range; take it away, or write --task regression where they are scores"
+                f"--range {self.label_range[0]:g} {self.label_range[1]:g}: the labels are classes, which "
+                "have no range; take it away, or write --task regression where they are scores"
             )
         entry: dict[str, Any] = {"kind": kind, "root": root, "language": self.language or usual.language}
         entry["task"] = chosen
