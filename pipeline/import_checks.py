@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
+from pipeline.clips import CLIP_SCHEMA
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.findings import Finding
 from pipeline.errors import FormatError, LabelFileError, MsaError
 from pipeline.formats.source import Source
 from pipeline.importers import read
-from pipeline.importers.conversion import check_rows
+from pipeline.importers.conversion import check_rows, clip_rows
 from pipeline.importers.imported import Imported
 from pipeline.importers.survey import ModalitySurvey, survey
 from pipeline.params import ImportParams
@@ -80,11 +80,8 @@ def _refused(imported: Imported, name: str, params: ImportParams) -> list[Findin
 
 def _rows(imported: Imported, params: ImportParams) -> list[dict[str, Any]]:
     rows = []
-    for row in imported.rows:
-        text = row.get("text") or None
-        status = OK if text or "text" in imported.modalities else EMPTY_TEXT
-        own = {"language": params.language, "status": status, **row, "text": text}
-        full = {**dict.fromkeys(CLIP_SCHEMA.names), **own}
+    for row in clip_rows(imported, params):
+        full = {**dict.fromkeys(CLIP_SCHEMA.names), **row}
         if full["position"] is None:  # then clip_table works it out
             del full["position"]
         rows.append(full)

@@ -24,7 +24,7 @@ NO_TRAINING_SET = (
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command with an option for each field of its dataclass parameters."""
     signature = inspect.signature(command, eval_str=True)
-    groups = {
+    groups: dict[str, Any] = {
         name: given.annotation
         for name, given in signature.parameters.items()
         if is_dataclass(given.annotation)

@@ -13,6 +13,7 @@ from pipeline.checkpoint import file_hash
 from pipeline.errors import FormatError
 
 PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")
+HDF5 = (".hdf5", ".h5")
 MOST_FILES = 500_000  # of a folder
 
 

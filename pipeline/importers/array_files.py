@@ -12,10 +12,9 @@ import numpy as np
 from pipeline.corpora.csv_table import decoded, records
 from pipeline.corpora.findings import Finding
 from pipeline.errors import FormatError
-from pipeline.formats.source import PICKLES, Source
+from pipeline.formats.source import HDF5, PICKLES, Source
 from pipeline.importers.checks import listed
 
-HDF5 = (".h5", ".hdf5")
 SUFFIXES = (".npz", ".npy", *HDF5)
 MOST_CELLS = 10_000_000  # of a CSV file
 FORMULAS = ("=", "@")  # how a cell begins that a spreadsheet would run

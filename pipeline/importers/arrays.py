@@ -32,19 +32,17 @@ Labels are columns of the clip table; classes are indices, or names (of `classes
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from pipeline.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.findings import shortened
-from pipeline.corpora.label_csv import LABEL_FILES, read_labels
+from pipeline.corpora.label_csv import LABEL_FILES
 from pipeline.corpora.labelling import Labelling
-from pipeline.errors import FormatError, LabelFileError, ParamsError
+from pipeline.errors import FormatError, ParamsError
 from pipeline.explain import settings_of
 from pipeline.formats.source import PICKLES, Source, understood
 from pipeline.importers.array_files import SUFFIXES, ArrayFiles, survey
@@ -59,6 +57,8 @@ from pipeline.importers.checks import (
     split_of,
     text_of,
 )
+from pipeline.importers.clip_names import SEGMENT
+from pipeline.importers.csv_labels import given_labelling, labelled_rows
 from pipeline.importers.imported import FeatureSequences, Imported, Side
 from pipeline.params import ImportParams, class_key
 from pipeline.section import Section
@@ -66,7 +66,6 @@ from pipeline.section import Section
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 
 OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
-_BRACKETS = re.compile(r"(.+)\[(\d+)\]")
 
 
 class ArraySettings(Section):
@@ -203,7 +202,7 @@ class Names:
         video, between, clip = text.partition(SEPARATOR)
         if between:
             return clip_of(self.source, video, clip)
-        if named := _BRACKETS.fullmatch(text):
+        if named := SEGMENT.fullmatch(text):
             return clip_of(self.source, named[1], named[2])
         if self.separator is not None and self.separator in text:
             video, _, clip = text.rpartition(self.separator)
@@ -237,20 +236,8 @@ def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dic
     path = source.place(name)
     if path.name not in LABEL_FILES:
         raise ParamsError(f"settings.labels is {name!r}; expected {' or '.join(LABEL_FILES)}, or references")
-    labels = read_labels(path.parent, (-math.inf, math.inf), "imports", params.classes)
-    if labels.problems:
-        raise LabelFileError(str(labels.path), shortened(labels.problems))
-    rows = [
-        {
-            "clip_id": row.id,
-            "video_id": row.video_id,
-            "split": row.split,
-            "text": row.text or None,
-            **row.labels,
-        }
-        for row in labels.rows
-    ]
-    return rows, _labelling(params, tuple(params.classes))
+    _, rows, labelling = labelled_rows(path.parent, params)
+    return rows, labelling
 
 
 def _from_arrays(
@@ -272,12 +259,7 @@ def _from_arrays(
     for column, values in columns.items():
         for row, value in zip(rows, values, strict=True):
             row[column] = _cell(column, value, classes, f"{given[column]}: {row['clip_id']}")
-    return rows, _labelling(params, classes if any(column in CLASSES for column in columns) else ())
-
-
-def _labelling(params: ImportParams, classes: tuple[str, ...]) -> Labelling:
-    task: Literal["regression", "classification"] = "classification" if classes else "regression"
-    return Labelling(task, params.label_range, classes, params.language, "cls" if classes else "mmsa")
+    return rows, given_labelling(params, classes if any(column in CLASSES for column in columns) else ())
 
 
 def _splits(

@@ -29,6 +29,7 @@ SPLIT_NAMES = {
     "context": CONTEXT,
 }
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip
+PAUSE = "sp"  # what the CMU SDK writes where nobody speaks
 SHOWN = 10  # ids that a message lists
 
 

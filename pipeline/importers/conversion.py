@@ -79,7 +79,7 @@ def write(
     facts = replace(
         ClipFacts.of(name, params), root=None
     )  # where foreign files lie is one machine's business
-    write_clips(clip_table(_clip_rows(imported, params)), project / layout.clip_table(name), facts)
+    write_clips(clip_table(clip_rows(imported, params)), project / layout.clip_table(name), facts)
     write_transcripts(_transcripts(imported, params), project / layout.transcript_table(name))
     hashes = source.hashes(source.files)
     updates = {}
@@ -162,12 +162,12 @@ def _beyond(row: dict[str, Any], params: ImportParams, where: str) -> Iterator[s
             )
 
 
-def _clip_rows(imported: Imported, params: ImportParams) -> Iterator[dict[str, Any]]:
+def clip_rows(imported: Imported, params: ImportParams) -> Iterator[dict[str, Any]]:
+    """Rows of the clip table."""
     for row in imported.rows:
         text = row.get("text") or None
         status = OK if text or "text" in imported.modalities else EMPTY_TEXT
-        labels = {key: row[key] for key in (*LABELS, *CLASSES) if row.get(key) is not None}
-        yield {"language": params.language, "status": status, **row, "text": text, **labels}
+        yield {"language": params.language, "status": status, **row, "text": text}
 
 
 def _transcripts(imported: Imported, params: ImportParams) -> pa.Table:

@@ -29,9 +29,11 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError, ParamsError
 from pipeline.explain import settings_of
+from pipeline.formats.hdf5 import SIGNATURE
 from pipeline.formats.source import Source, understood
 from pipeline.importers.checks import clip_of, listed, refuse_repeats, text_of
-from pipeline.importers.csd_files import REST, SEGMENT, SUFFIX, Csd, read_folds
+from pipeline.importers.clip_names import SEGMENT
+from pipeline.importers.csd_files import REST, SUFFIX, Csd, read_folds
 from pipeline.importers.csd_segments import Segment, aligned, spoken, unaligned
 from pipeline.importers.imported import Imported
 from pipeline.params import ImportParams
@@ -39,7 +41,6 @@ from pipeline.section import Section
 
 KIND_OF_FILES = "CMU Multimodal SDK: a folder of .csd files, one of them with labels"
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # role -> how names of its files and roots look, in lower case without signs
 ROLES = {
     "labels": r"label",
@@ -71,7 +72,7 @@ def matches(source: Source) -> str:
     if not paths:
         return f"no {SUFFIX} file"
     with open(paths[0], "rb") as file:
-        return "" if file.read(len(_SIGNATURE)) == _SIGNATURE else f"{paths[0].name} is no HDF5 file"
+        return "" if file.read(len(SIGNATURE)) == SIGNATURE else f"{paths[0].name} is no HDF5 file"
 
 
 def read(source: Source, params: ImportParams) -> Imported:

@@ -29,7 +29,6 @@ from pipeline.errors import FormatError
 from pipeline.importers.checks import listed, split_of, text_of
 
 SUFFIX = ".csd"
-SEGMENT = re.compile(r"(.+)\[(\d+)\]")  # what the SDK's align() calls entries
 KNOWN = ("glove", "bert", "covarep", "facet", "openface", "opensmile")  # in names of files and roots
 REST = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 MOST_BYTES = 50_000_000  # of a file of folds

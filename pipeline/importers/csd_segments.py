@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.importers.checks import matrix, text_of
+from pipeline.importers.checks import PAUSE, matrix, text_of
 from pipeline.importers.csd_files import Csd, CsdEntry
 from pipeline.importers.imported import FeatureSequences
 
-PAUSE = "sp"
 _INSTANT_S = 1e-6  # a frame without length still is at its time
 
 

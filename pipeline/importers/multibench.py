@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import FormatError
-from pipeline.formats.source import PICKLES, Source, understood
+from pipeline.formats.source import HDF5, PICKLES, Source, understood
 from pipeline.importers.binary_labels import binary_labelling
-from pipeline.importers.checks import listed, refuse_repeats, score_of, split_of, text_of
+from pipeline.importers.checks import PAUSE, listed, refuse_repeats, score_of, split_of, text_of
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
 from pipeline.importers.imported import Imported
 from pipeline.importers.published import about_sizes
@@ -44,8 +44,6 @@ KIND_OF_FILES = "affect pickles of MultiBench and MulT (mosi, mosei, humor, sarc
 STACKS = {"text": "text", "audio": "audio", "visual": "vision"}
 KEYS = (*STACKS.values(), "labels", "id")
 RAW_TEXT = "_raw_text"  # in the name of the pickle of words
-HDF5 = (".hdf5", ".h5")
-PAUSE = "sp"
 SENTIMENT_FIRST = (1, 7)  # labels that one clip may have
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from pipeline.clips import SEPARATOR
 from pipeline.core.columns import numbered
 from pipeline.errors import FormatError, ParamsError
-from pipeline.formats.source import Source
+from pipeline.formats.source import HDF5, Source
 from pipeline.importers.checks import matrix
 from pipeline.importers.imported import FeatureSequences
 
@@ -38,7 +38,7 @@ _INDEX_BYTES = 100  # at the beginning of a line
 # ----------------------------------------------------------------------------------------------------- visual
 def visual_files(source: Source) -> list[Path]:
     """The HDF5 files."""
-    return source.with_suffix(".hdf5", ".h5")
+    return source.with_suffix(*HDF5)
 
 
 def visual(

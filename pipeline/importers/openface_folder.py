@@ -18,7 +18,6 @@ Source: https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,14 +27,13 @@ import numpy as np
 
 from pipeline.clips import SEPARATOR
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
-from pipeline.corpora.findings import shortened
-from pipeline.corpora.label_csv import LABEL_FILES, LabelRow, read_labels
-from pipeline.corpora.labelling import Labelling
-from pipeline.errors import FormatError, LabelFileError
+from pipeline.corpora.label_csv import LABEL_FILES, LabelRow
+from pipeline.errors import FormatError
 from pipeline.explain import settings_of
 from pipeline.formats.openface_csv import TrackedFace, read_table
 from pipeline.formats.source import Source
 from pipeline.importers.checks import listed
+from pipeline.importers.csv_labels import labelled_rows
 from pipeline.importers.imported import FeatureSequences, Imported
 from pipeline.params import ImportParams
 from pipeline.section import Section
@@ -79,9 +77,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     FormatError : no table belongs to a clip, or tables lack columns that are asked for
     """
     settings = settings_of(Settings, params.settings, "openface_folder.settings")
-    labels = read_labels(source.root, (-math.inf, math.inf), "imports", params.classes)
-    if labels.problems:
-        raise LabelFileError(str(labels.path), shortened(labels.problems))
+    labels, rows, labelling = labelled_rows(source.root, params)
     tables = _tables(source)
     places = _places(labels.rows, tables)
     if not places:
@@ -95,24 +91,6 @@ def read(source: Source, params: ImportParams) -> Imported:
         notes.append(f"{len(lacking)} clips have no table: {listed(lacking)}")
     if unused := sorted(path.relative_to(source.root).as_posix() for path in {*tables} - {*places.values()}):
         notes.append(f"{len(unused)} tables are of no clip: {listed(unused)}")
-    rows = [
-        {
-            "clip_id": row.id,
-            "video_id": row.video_id,
-            "split": row.split,
-            "text": row.text or None,
-            **row.labels,
-        }
-        for row in labels.rows
-    ]
-    task: Literal["regression", "classification"] = "classification" if params.classes else "regression"
-    labelling = Labelling(
-        task,
-        params.label_range,
-        tuple(params.classes),
-        params.language,
-        "cls" if params.classes else "mmsa",
-    )
     return Imported(rows, {"visual": _sequences(places, columns)}, labelling, notes=notes)
 
 

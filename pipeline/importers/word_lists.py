@@ -28,7 +28,7 @@ from pipeline.corpora.labelling import Labelling
 from pipeline.errors import FormatError
 from pipeline.formats.source import Source, understood
 from pipeline.importers.binary_labels import binary_labelling
-from pipeline.importers.checks import matrix, refuse_repeats, score_of, split_of, text_of
+from pipeline.importers.checks import PAUSE, matrix, refuse_repeats, score_of, split_of, text_of
 from pipeline.importers.clip_names import about_segments, made_rows, named_rows
 from pipeline.importers.imported import FeatureSequences, Imported
 from pipeline.importers.published import about_sizes
@@ -48,7 +48,6 @@ KIND_OF_FILES = "word-aligned lists of MAG-BERT, MISA, MIB and CLUE (words, visu
 
 STACKS = {"text": "glove", "audio": "covarep", "visual": "facet"}
 LABELS = ("output_label", "label")
-PAUSE = "sp"
 
 
 class AlignedClip(NamedTuple):
