@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.errors import ParamsError
+from pipeline.core.errors import ParamsError
 
 __all__ = [
     "FLAGS",

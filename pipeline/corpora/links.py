@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.errors import ParamsError
+from pipeline.core.errors import ParamsError
 
 RAW = Path("data/raw")
 

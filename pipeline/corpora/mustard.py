@@ -27,15 +27,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
-from pipeline.corpora.label_values import bad_id
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.media_files import Wanted, find_media, match_media
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task
-from pipeline.errors import FormatError
-from pipeline.explain import settings_of
-from pipeline.params import DatasetParams
-from pipeline.section import Section
+from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.tables.values import bad_id
+from pipeline.params.explain import settings_of
+from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
 ENTRIES, SPLITS = "sarcasm_data.json", "split_indices.p"
 LAYOUT = f"<root>/{ENTRIES}, {SPLITS}, utterances_final/<id>.mp4 and context_final/<id>_c.mp4"

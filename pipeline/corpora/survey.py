@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
+from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
 from pipeline.corpora.findings import Finding, Level, problem
 from pipeline.corpora.labelling import Labelling
-from pipeline.params import DatasetParams, MediaLimits
+from pipeline.params.params import DatasetParams, MediaLimits
 
 TIMES_BEYOND = "times beyond the media"
 SLACK_S = 0.5  # a word may end that much after the last frame

@@ -22,16 +22,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
-from pipeline.corpora.label_values import MODES, bad_id
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.media_files import Wanted, find_media, match_media
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task
-from pipeline.errors import FormatError
-from pipeline.explain import settings_of
+from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.tables.values import MODES, bad_id
 from pipeline.formats.source import understood
-from pipeline.params import DatasetParams
-from pipeline.section import Section
+from pipeline.params.explain import settings_of
+from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
 PUNCHLINE = "punchline"

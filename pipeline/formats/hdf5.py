@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import FormatError
+from pipeline.core.errors import FormatError
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import Limits, Opened, Refused
 

@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.errors import FormatError
+from pipeline.core.errors import FormatError
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import (
     PIECE,

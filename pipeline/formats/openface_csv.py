@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.errors import ClipError
 from pipeline.core.openface_layout import GAZE_ANGLES, GAZE_VECTORS
-from pipeline.errors import ClipError
 
 __all__ = ["FaceTable", "TrackedFace", "read_table"]
 

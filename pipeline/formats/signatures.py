@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import FormatError
+from pipeline.core.errors import FormatError
 
 HEAD = 512  # bytes
 ARCHIVES = {

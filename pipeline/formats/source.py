@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.checkpoint import file_hash
-from pipeline.errors import FormatError
+from pipeline.core.errors import FormatError
+from pipeline.core.files import file_hash
 
 PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")
 HDF5 = (".hdf5", ".h5")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import FormatError
+from pipeline.core.errors import FormatError
 
 KINDS = "biufcSU"  # what an array may hold: bool, int, uint, float, complex, bytes, text
 PIECE = 1 << 20  # bytes that are copied at a time

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import FormatError
+from pipeline.core.errors import FormatError
 from pipeline.formats.pickle.joblib_files import unpacked
 from pipeline.formats.pickle.opcodes import Machine
 from pipeline.formats.pickle.plain import Name, Space

@@ -1,0 +1,57 @@
+"""Kinds of ready-made feature files: one small module per kind, each giving what it found (imported.py)."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import get_args
+
+from pipeline.core.errors import FormatError, ParamsError
+from pipeline.formats.source import Source
+from pipeline.imports.contract import Imported
+from pipeline.params.explain import settings_of, unknown
+from pipeline.params.params import ImportParams
+from pipeline.params.section import Section
+
+# kind in params.yaml, and the name of its module here, in the order in which they are tried
+KINDS: tuple[str, ...] = get_args(ImportParams.model_fields["kind"].annotation)
+
+
+def importer(kind: str) -> ModuleType:
+    """The module that reads files of that kind."""
+    if kind not in KINDS:
+        raise ParamsError(unknown("kind of import", kind, KINDS))
+    return importlib.import_module(f"pipeline.importers.{kind}")
+
+
+def read(kind: str, source: Source, params: ImportParams) -> Imported:
+    """What files of that kind hold.
+
+    Raises
+    ------
+    FormatError : they are not of that kind, or contradict themselves
+    ParamsError : settings that do not fit them
+    LabelFileError : a label file beside them cannot be used
+    """
+    found = importer(kind)
+    if not hasattr(found, "Settings"):  # then there are none; who has some checks them
+        settings_of(Section, params.settings, f"{kind}.settings")
+    imported: Imported = found.read(source, params)
+    return imported
+
+
+def sniff(source: Source) -> str:
+    """The kind of files that these are.
+
+    Raises
+    ------
+    FormatError : of none; the message says for each kind why not
+    """
+    reasons = []
+    for kind in KINDS:
+        reason: str = importer(kind).matches(source)
+        if not reason:
+            return kind
+        reasons.append(f"{kind}: {reason}")
+    listed = "\n".join(f"  - {reason}" for reason in reasons)
+    raise FormatError(f"{source}: of no kind that is known here; `--as KIND` insists on one\n{listed}")

@@ -1,0 +1,91 @@
+"""Errors in params.yaml and the methods' settings as pydantic finds them, in words that name the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.core.errors import ParamsError
+from pipeline.params.section import Section
+
+S = TypeVar("S", bound=Section)
+
+
+def settings_of(model: type[S], settings: Mapping[str, Any], key: str) -> S:
+    """Free settings (of a kind of corpus or import) as the kind's own section.
+
+    Parameters
+    ----------
+    key : under which they stand, for messages
+
+    Raises
+    ------
+    ParamsError : an unknown key or a wrong value, named
+    """
+    try:
+        return model.model_validate(dict(settings))
+    except ValidationError as error:
+        raise ParamsError(explain(error, model, key)) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> str:
+    """A validation error in words that name keys (below the key `under`), values and valid names."""
+    lines = []
+    for item in error.errors():
+        keys, there = _walk(model, item["loc"])
+        key = ".".join(part for part in (under, *keys) if part)
+        if item["type"] == "extra_forbidden":
+            names = _fields(_walk(model, item["loc"][:-1])[1])
+            lines.append(unknown(f"key {key!r}: name", str(item["loc"][-1]), names))
+        elif item["type"] == "missing":
+            lines.append(f"key {key!r} is missing")
+        elif item["type"] == "union_tag_not_found":
+            lines.append(f"key '{key}.kind' is missing (there are: {', '.join(_kinds(there))})")
+        elif item["type"] == "union_tag_invalid":
+            lines.append(unknown(f"{key}.kind", item["ctx"]["tag"], _kinds(there)))
+        elif item["type"] == "value_error":
+            lines.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
+        else:
+            lines.append(f"{key or 'params'} is {item['input']!r}: {item['msg']}")
+    return "; ".join(lines)
+
+
+def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The keys of an error's place, and the type that belongs there; None where it cannot be told."""
+    keys: list[str] = []
+    current: Any = model
+    for part in loc:
+        if part in _kinds(current):  # pydantic says which of several sections it took; that is no key
+            current = _kinds(current)[str(part)]
+            continue
+        keys.append(str(part))
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        else:  # dict[str, X]: step into X
+            arguments = get_args(current)
+            current = arguments[-1] if arguments else None
+    return keys, current
+
+
+def _fields(there: Any) -> list[str]:
+    """Names of a section's fields; empty for any other type."""
+    return list(there.model_fields) if isinstance(there, type) and issubclass(there, BaseModel) else []
+
+
+def _kinds(there: Any) -> dict[str, type[BaseModel]]:
+    """The sections that `kind` chooses among, `Annotated[A | B, Field(discriminator="kind")]`; else empty."""
+    if get_origin(there) is not Annotated:
+        return {}
+    return {section.model_fields["kind"].default: section for section in get_args(get_args(there)[0])}
+
+
+def unknown(what: str, name: str, valid: Iterable[object]) -> str:
+    """That a name is not known, the nearest one that is, and all of them."""
+    names = [str(entry) for entry in valid]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f", did you mean {near[0]!r}" if near else ""
+    return f"{what} {name!r} is not known{hint} (there are: {', '.join(names) or 'none'})"
