@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.files import write_json
 from ruamel.yaml import YAML
 
 from pipeline.core import paths
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.params.params import ModelParams, load_params

@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from models.core.batch import Batch, Sequences
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.core.batch import Batch, Sequences
 from models.core.blocks import TransformerLayer, full_precision, masked_mean, mean_over_time, row_similarity
 from models.core.method import (
     REGRESSION,

@@ -1,8 +1,8 @@
 """Pretrained encoders of text and of sound, and tokenizers. The only place that calls `from_pretrained`.
 
-`from_pretrained` is always given the folder that models/core/checkpoints.py finds (which says what a `model` may
-be), so transformers itself never asks a hub. Weights are safetensors or are read with `weights_only`, every
-parameter must get its value from them, and code that a repository brings along is never run.
+`from_pretrained` is always given the folder that checkpoints.py finds (which says what a `model` may be), so
+transformers itself never asks a hub. Weights are safetensors or are read with `weights_only`, every parameter
+must get its value from them, and code that a repository brings along is never run.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from models.core.batch import Batch, Inputs, Reading, Sequences, Tokens
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.backbones import Tokenizer, load_text_backbone, load_tokenizer, longest_input
+from models.core.batch import Batch, Inputs, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, masked_mean
 from pipeline.core.errors import MsaError, ParamsError
 

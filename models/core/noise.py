@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
-from models.core.batch import FULL_SCALE, Batch, Inputs, Sequences, Tokens, Waveform
 from torch import Tensor
 
+from models.core.batch import FULL_SCALE, Batch, Inputs, Sequences, Tokens, Waveform
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.datasets.splits import Streams
 

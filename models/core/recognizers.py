@@ -1,7 +1,7 @@
 """Pretrained models that hear words: Whisper for recognition, CTC heads for alignment.
 
-As models/core/backbones.py does it: the folder that models/core/checkpoints.py finds, safetensors or `weights_only`,
-every parameter from the file, no code of a repository, no question to a hub by transformers itself.
+As backbones.py does it: the folder that checkpoints.py finds, safetensors or `weights_only`, every parameter
+from the file, no code of a repository, no question to a hub by transformers itself.
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from models.core.batch import Batch, Inputs, Sequences, Tokens
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.core.batch import Batch, Inputs, Sequences, Tokens
 from models.core.blocks import masked_mean, mean_over_time
 from models.core.method import (
     REGRESSION,

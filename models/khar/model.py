@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from models.core.batch import Batch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.core.batch import Batch
 from models.core.blocks import (
     full_precision,
     kl_to_prior,

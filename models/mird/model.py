@@ -29,12 +29,12 @@ from itertools import combinations
 from typing import Any, Literal
 
 import torch
-from models.core.batch import Batch, Reading, Sequences, Tokens
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.backbones import load_text_backbone
+from models.core.batch import Batch, Reading, Sequences, Tokens
 from models.core.blocks import Clubs, full_precision, mean_over_time
 from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
 from models.mird.disentangle import Decoder, PrivateEncoder, Rebuilt, log_mean, orthogonality

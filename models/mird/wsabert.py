@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from models.core.batch import Sequences, Tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.core.batch import Sequences, Tokens
 from models.core.blocks import MultimodalAdaptationGate, TransformerLayer, mean_over_time, sparsemax
 from models.core.method import attended
 from pipeline.core.errors import ParamsError

@@ -22,11 +22,11 @@ from itertools import combinations, permutations
 from typing import Literal
 
 import torch
-from models.core.batch import Batch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.core.batch import Batch
 from models.core.blocks import TransformerLayer, full_precision, kl_between, kl_to_prior, masked_mean
 from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
 from pipeline.core.errors import ParamsError

@@ -25,12 +25,12 @@ from functools import partial
 from typing import Annotated, Literal
 
 import torch
-from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.backbones import audio_frame_mask, load_audio_backbone
+from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
 from models.core.blocks import CrossModalEncoder, full_precision, masked_mean, mean_over_time, row_similarity
 from models.core.method import (
     REGRESSION,

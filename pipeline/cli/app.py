@@ -230,7 +230,6 @@ def noise(
     Example: msa-cli noise runs/cmir-mosi-1111 runs/misr-mosi-1111 --kind erase
     """
     from pipeline.core.files import write_json
-
     from pipeline.evaluation.noise import render, under_noise
 
     results = []

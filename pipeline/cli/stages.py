@@ -39,7 +39,9 @@ Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Secon
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
 WriteConfig = Annotated[
     Path | None,
-    typer.Option(help="Write the run as JSON for `python -m pipeline.train --config`, and do not train."),
+    typer.Option(
+        help="Write the run as JSON for `python -m pipeline.training.loop.train --config`; train nothing."
+    ),
 ]
 Only = Annotated[
     list[str] | None,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from models.core.batch import LABELS, Reading
 
+from models.core.batch import LABELS, Reading
 from pipeline.core.errors import FormatError
 from pipeline.datasets.splits import Ragged, Split, Streams
 

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pipeline.core.files import write_json
 
 from models.core.method import Method, Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats

@@ -35,9 +35,9 @@ from pipeline.training.loop.fabric import reproducible
 from pipeline.training.trained import TrainedRun, open_runs
 
 if TYPE_CHECKING:
-    from models.core.batch import Batch
     from torch import Tensor
 
+    from models.core.batch import Batch
     from models.core.method import Output
 
 POINTS = 1500  # of a map; of a larger split clips are taken evenly
@@ -74,7 +74,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         raise FormatError(f"{assembled}: no clips in test; there is nothing to look at")
     name = opened.config["method"]
     with reproducible(SEED, opened.device):
-        shown: View = importlib.import_module(f"pipeline.views.{name}").view(opened, splits)
+        shown: View = importlib.import_module(f"pipeline.evaluation.views.{name}").view(opened, splits)
         worst = _worst(opened, splits["test"], assembled)
     maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
     views = {

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.core import paths
 from pipeline.core.errors import AbsentError, ClipError, MsaError, ParamsError
 from pipeline.corpora.clips import read_clips
-from pipeline.execution import local as executor
+from pipeline.execution import local
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder, build_encoder
 from pipeline.params.encoders import EncoderParams
 from pipeline.params.params import MediaLimits, Params
@@ -224,7 +224,7 @@ def extract_dataset(
     def compute(clip_ids: list[str]) -> Iterator[Row]:
         wanted = [tasks[clip_id] for clip_id in clip_ids]
         for task, row in _rows(maker, wanted, runtime, params.shards):
-            if isinstance(row, executor.Lost):
+            if isinstance(row, local.Lost):
                 row = Row(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
             on_row(row)
             yield row
@@ -244,7 +244,7 @@ def extract_dataset(
 
 def _rows(
     maker: RowMaker, tasks: list[Task], runtime: Runtime, shards: int
-) -> Iterator[tuple[Task, Row | executor.Lost]]:
+) -> Iterator[tuple[Task, Row | local.Lost]]:
     """The rows of clips by the executor that fits."""
     limits: dict[str, Any] = {"timeout_s": runtime.timeout_s}
     if runtime.executor == "ray":
@@ -262,7 +262,7 @@ def _rows(
         return rows_in_batches(maker, tasks, workers=runtime.processes, **limits)
     # other models would all lie on the one GPU at once
     processes = (runtime.workers or 1) if encoder.device.startswith("cuda") else runtime.processes
-    return executor.run(maker, tasks, workers=processes, **limits)
+    return local.run(maker, tasks, workers=processes, **limits)
 
 
 def dataset_tasks(modality: str, dataset: str, root: Path, by_language: bool = False) -> dict[str, Task]:

@@ -1,4 +1,4 @@
-"""Kinds of ready-made feature files: one small module per kind, each giving what it found (imported.py)."""
+"""Kinds of ready-made feature files: one module a kind, each giving what it found (contract.py)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def importer(kind: str) -> ModuleType:
     """The module that reads files of that kind."""
     if kind not in KINDS:
         raise ParamsError(unknown("kind of import", kind, KINDS))
-    return importlib.import_module(f"pipeline.importers.{kind}")
+    return importlib.import_module(f"{__package__}.{kind}")
 
 
 def read(kind: str, source: Source, params: ImportParams) -> Imported:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pipeline.importers.csv_labels import labelled_rows
 
 from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
@@ -34,6 +33,7 @@ from pipeline.formats.openface_csv import TrackedFace, read_table
 from pipeline.formats.source import Source
 from pipeline.imports.checks import listed
 from pipeline.imports.contract import FeatureSequences, Imported
+from pipeline.imports.csv_labels import labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section

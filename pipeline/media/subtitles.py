@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.media.words import joined, spans
-
 from pipeline.core.errors import ClipError, FormatError
+from pipeline.media.words import joined, spans
 
 MAX_BYTES = 5_000_000  # of a text or subtitle file, and of the text of a track
 SUFFIXES = frozenset({".txt", ".srt", ".vtt"})

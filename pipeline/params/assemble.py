@@ -67,7 +67,7 @@ class AssembleParams(Section):
     dataset: str
     """the dataset or import whose clips and transcripts these are"""
     metrics: Literal["mmsa", "sims", "magbert", "cls"] = "mmsa"
-    """metric set of the evaluation; pipeline/evaluation/metrics.py defines them. `cls` is that of classifications"""
+    """metric set of the evaluation; evaluation/metrics.py defines them. `cls` is that of classifications"""
     text: str = NONE
     audio: str = NONE
     visual: str = NONE

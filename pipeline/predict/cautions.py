@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pipeline.transcripts.scripts import in_other_script
 
 from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
 from pipeline.predict.inputs import ClipInputs
 from pipeline.store.shard import ABSENT, OK, TRANSIENT, Row
 from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.transcripts.scripts import in_other_script
 from pipeline.transcripts.stage import Spoken
 
 FACELESS = 0.4  # share of frames without a face from which on the face says little

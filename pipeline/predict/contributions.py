@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from models.core.batch import Batch
 from torch import Tensor
 
+from models.core.batch import Batch
 from models.core.method import Output
 from pipeline.core.errors import MsaError
 from pipeline.predict.inputs import ClipInputs, batch_of

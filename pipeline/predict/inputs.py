@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from models.core.batch import LABELS, Batch, Reading
 
+from models.core.batch import LABELS, Batch, Reading
 from pipeline.datasets.assembly.aligned import align_clip
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.datasets.splits import Ragged, Split, Streams

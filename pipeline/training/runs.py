@@ -14,10 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pipeline.core.files import file_hash
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -35,22 +31,19 @@ from models import METHODS
 from models.core.checkpoints import Part, model_identity
 from models.core.method import Method, MethodSettings, Task
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.files import file_hash
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("lightning", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 SHARED_CODE = (
-    "models/core/blocks.py",
-    "models/core/method.py",
-    "models/core/backbones.py",
-    "pipeline/training/loop/train.py",
-    "pipeline/training/loop/optimizers.py",
-    "pipeline/training/loop/fabric.py",
-    "pipeline/datasets/training_set.py",
+    "models/core",
     "pipeline/datasets/splits.py",
+    "pipeline/datasets/training_set.py",
+    "pipeline/training/loop",
 )
 
 
@@ -148,37 +141,21 @@ def code_hashes(method_name: str) -> dict[str, str]:
     spec = importlib.util.find_spec(METHODS[method_name].module)
     assert spec is not None
     assert spec.origin is not None
-    parts = sorted((PROJECT / "models" / "parts").glob("*.py"))
-    files = [Path(spec.origin), *(PROJECT / name for name in SHARED_CODE), *parts]
-    return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
+    return file_hashes((Path(spec.origin).parent, *(PROJECT / name for name in SHARED_CODE)))
+
+
+def file_hashes(places: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 (hex) of code files, and of those in folders, by path in the project."""
+    files = [file for place in places for file in (sorted(place.glob("*.py")) if place.is_dir() else [place])]
+    return {
+        file.relative_to(PROJECT).as_posix() if file.is_relative_to(PROJECT) else file.name: file_hash(file)
+        for file in files
+    }
 
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that compute a run's numbers."""
     return {name: version(name) for name in LIBRARIES}
-
-
-@contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
-    """An empty folder to fill, which at the end takes the place of `out`: that is never half written."""
-    for left in out.parent.glob(f".{out.name}.*.tmp"):  # by a run that was killed while writing
-        shutil.rmtree(left, ignore_errors=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Keys sorted, so that equal content has equal bytes."""
-    path.write_text(
-        json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
-        encoding="utf-8",
-    )
 
 
 def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: Path) -> None:

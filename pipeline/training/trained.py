@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from models.core.batch import Batch, Reading
 
+from models.core.batch import Batch, Reading
 from models.core.method import Method, Output, Task
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import FormatError, MsaError, ParamsError

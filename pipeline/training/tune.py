@@ -302,7 +302,6 @@ def _with_effect(search: Search) -> SearchSpace:
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
     from pipeline.core.files import file_hash
-
     from pipeline.training.loop.fabric import open_fabric
     from pipeline.training.runs import code_hashes, library_versions
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline.media.words import spans
 
 from models.core.recognizers import SAMPLE_RATE, CtcModel, load_ctc
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ClipError, ParamsError
 from pipeline.media.decode import waveform
+from pipeline.media.words import spans
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AlignParams
 

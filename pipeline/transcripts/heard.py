@@ -18,7 +18,14 @@ from models.core.checkpoints import model_identity
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 
-CODE = ("containers.py", "media.py", "words.py", "asr.py", "alignment.py", "../models/recognizers.py")
+CODE = (
+    "media/containers.py",
+    "media/decode.py",
+    "media/words.py",
+    "transcripts/recognition.py",
+    "transcripts/alignment.py",
+    "../models/core/recognizers.py",
+)
 LIBRARIES = ("av", "numpy", "scipy", "soxr", "tokenizers", "torch", "transformers")
 
 
@@ -34,7 +41,7 @@ class Heard:
     def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
         self.file = file
         self._used: dict[str, str] = {}  # key -> line
-        folder = Path(__file__).parent
+        folder = Path(__file__).parents[1]
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
             "code": [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CODE],

@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.transcripts.scripts import letters
-
 from pipeline.corpora.clips import (
     ALL_SPLITS,
     AMBIGUOUS_MEDIA,
@@ -27,6 +25,7 @@ from pipeline.corpora.clips import (
 from pipeline.corpora.findings import Finding, percent
 from pipeline.corpora.survey import TIMES_BEYOND
 from pipeline.params.params import MediaLimits
+from pipeline.transcripts.scripts import letters
 
 SHORTEST_S = 0.5  # seconds; a clip that is shorter hardly holds a word
 SHARED_S = 0.1  # seconds; where two clips of one file share less, they only touch

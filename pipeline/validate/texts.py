@@ -5,29 +5,14 @@ They read rows of the clip table: `clip_id`, `text`, `language` (ISO 639-1).
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.corpora.findings import Finding
+from pipeline.transcripts.scripts import in_other_script
 
-LEAST_SHARE = 0.2  # of a text's letters that must be in the script of its language
 SHOWN_LETTERS = 40  # of a text that is named
-
-# what the Unicode names of a language's letters begin with
-SCRIPTS = {
-    **dict.fromkeys(("de", "en", "es", "fr", "id", "it", "nl", "pl", "pt", "tr", "vi"), ("LATIN",)),
-    "zh": ("CJK",),
-    "ja": ("CJK", "HIRAGANA", "KATAKANA"),
-    "ko": ("HANGUL",),
-    "ru": ("CYRILLIC",),
-    "uk": ("CYRILLIC",),
-    "ar": ("ARABIC",),
-    "fa": ("ARABIC",),
-    "hi": ("DEVANAGARI",),
-    "el": ("GREEK",),
-}
 
 
 def texts(rows: Sequence[Mapping[str, Any]], declared: bool) -> list[Finding]:
@@ -53,18 +38,6 @@ def texts(rows: Sequence[Mapping[str, Any]], declared: bool) -> list[Finding]:
         message = f"{len(clips)} text(s) are not in the script of language {language!r}"
         findings.append(Finding("warning", "script", message, tuple(clips)))
     return findings
-
-
-def letters(text: str) -> list[str]:
-    """The letters of a text, without case, marks of writing and forms of width."""
-    return [char for char in unicodedata.normalize("NFKC", text).casefold() if char.isalpha()]
-
-
-def in_other_script(text: str, language: str) -> bool:
-    """Whether few of a text's letters are those of its language; never of a language that SCRIPTS lacks."""
-    found, scripts = letters(text), SCRIPTS.get(language)
-    own = sum(unicodedata.name(letter, "").split(" ")[0] in (scripts or ()) for letter in found)
-    return scripts is not None and bool(found) and own / len(found) < LEAST_SHARE
 
 
 def _garbled(text: str) -> bool:

@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from models.core.batch import LABELS, Batch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from models import METHODS
 from models.core.backbones import load_tokenizer
+from models.core.batch import LABELS, Batch
 from models.core.method import REGRESSION, Method
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams

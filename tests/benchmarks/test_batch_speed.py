@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from models.core.batch import LABELS, Batch
 from torch import Tensor
 
+from models.core.batch import LABELS, Batch
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 
 CLIPS, BATCH = 1284, 32  # CMU-MOSI's train split

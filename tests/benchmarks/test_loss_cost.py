@@ -11,10 +11,10 @@ import pytest
 import torch
 from full_size import FRAMES, Trainer, full_size, mosi
 from made import tiny_methods
-from models.core.batch import Batch
 from timing import Rounds
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from models.core.batch import Batch
 from models.core.method import Method, Output
 
 CLIPS = 256

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from models.core.batch import Reading
 from test_assemble import toy  # noqa: F401
 
+from models.core.batch import Reading
 from pipeline.cli.info import describe
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.corpora.clips import SPLITS

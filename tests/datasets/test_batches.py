@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.core.batch import Batch, Reading
 
+from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.datasets.assembly.assemble import assemble
@@ -218,7 +218,7 @@ def test_tokens_replace_text(folder: Path) -> None:
 
 def test_tokens_of_a_real_tokenizer(folder: Path) -> None:
     """The bundled MiniLM's word pieces: [CLS] 101, `word` 2773, [SEP] 102, padding 0."""
-    backbones = pytest.importorskip("models.backbones")
+    backbones = pytest.importorskip("models.core.backbones")
     tokenizer = backbones.load_tokenizer("minilm")
     split = TrainingSet.load(folder, Reading(tokenizer, max_tokens=5)).splits["train"]
     tokens = split.batch(torch.tensor([0, 1, split.clip_ids.index(clip_id(4))])).tokens

@@ -14,11 +14,11 @@ import pytest
 import torch
 from made.tiny_models import save_tiny_bert, save_tiny_roberta
 from made.tiny_set import write_tiny_set
-from models.core.batch import Batch, Reading
 from test_assemble import noise, store
 
 from models import METHODS, MethodEntry
 from models.core.backbones import Tokenizer, load_tokenizer
+from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
 from pipeline.core.paths import result_files
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
@@ -295,7 +295,7 @@ def test_ids_that_were_cut_anywhere_are_known_again(length: int) -> None:
 # ------------------------------------------------------------------------------------- a second test split
 @pytest.fixture
 def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
     yield
     del METHODS["tiny"]
 

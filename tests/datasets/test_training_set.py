@@ -13,9 +13,9 @@ import pytest
 import torch
 from made.tiny_models import save_tiny_bert
 from made.tiny_set import DIMS, write_tiny_set
-from models.core.batch import Reading
 
 from models.core.backbones import load_tokenizer
+from models.core.batch import Reading
 from pipeline.core.errors import FormatError
 from pipeline.datasets.training_set import TrainingSet
 

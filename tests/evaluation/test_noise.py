@@ -9,9 +9,9 @@ import pytest
 import torch
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_cmir import tiny, tiny_finetuned
-from models.core.batch import Waveform
 from torch import Tensor
 
+from models.core.batch import Waveform
 from models.core.noise import (
     RATES,
     SEEDS,
@@ -178,7 +178,7 @@ def test_spreads_of_a_train_split() -> None:
 
 
 def test_spread_counts_rows_and_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.parts.noise.BLOCK", 2)
+    monkeypatch.setattr("models.core.noise.BLOCK", 2)
     values = torch.tensor([[1.0, 5.0], [torch.nan, torch.nan], [4.0, 5.0], [1.0, 5.0]])
     times = torch.tensor([1, 0, 2, 0])
     assert spread(values, times).tolist() == pytest.approx([2**0.5, 0])

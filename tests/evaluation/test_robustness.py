@@ -35,7 +35,7 @@ RUN, SET = run_folder("tiny", "tiny", 3), assembled_folder("tiny")
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
     yield
     del METHODS["tiny"]
 
@@ -152,7 +152,7 @@ def test_fine_tuned_text(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPa
         erased.append(others[-1])
         return corrupt(batch, *others)
 
-    monkeypatch.setattr("models.parts.noise.corrupt", spy)
+    monkeypatch.setattr("models.core.noise.corrupt", spy)
     result = under_noise(RUN, kind, device="cpu")
     assert means(result, "0") == evaluated()
     assert means(result, "0.5")["mae"] != means(result, "0")["mae"]

@@ -314,7 +314,7 @@ def test_what_was_written_can_be_discarded(file: Path, tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------- memory
 def test_memory_of_an_import_is_that_of_its_pieces(tmp_path: Path) -> None:
     """A pickle far larger than what an import may hold at once: its arrays stay on disk."""
-    measured = Path(__file__).parent / "benchmarks" / "import_memory.py"
+    measured = Path(__file__).parents[1] / "benchmarks" / "import_memory.py"
     done = subprocess.run(
         [sys.executable, str(measured), str(tmp_path), "40"], capture_output=True, text=True, check=True
     )

@@ -66,7 +66,7 @@ def here(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def made(module: str, function: str, folder: Path) -> Path:
-    path: Path = getattr(importlib.import_module(f"made_{module}"), function)(folder)
+    path: Path = getattr(importlib.import_module(f"made.made_{module}"), function)(folder)
     return path
 
 

@@ -15,7 +15,6 @@ from made import made_mustard as made
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.imports import mustard
 from pipeline.imports.contract import Imported
 from pipeline.params.params import ImportParams
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+
 from models.core.batch import Batch, Inputs, Sequences, Tokens
 
 DIMS = {"text": 12, "audio": 5, "visual": 7}

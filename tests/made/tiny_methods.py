@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from made.tiny_batch import fill_masked, random_batch
-from models.core.batch import Batch
 from torch import Tensor
 
 from models import METHODS
+from models.core.batch import Batch
 from models.core.method import REGRESSION, Method, Task
 
 NAMES = [name for name in METHODS if (Path(__file__).parent / f"tiny_{name}.py").is_file()]
@@ -22,14 +22,14 @@ CONTEXTUAL = {"slad": {"context": 2}}  # settings of tiny_finetuned, so that utt
 
 def tiny(name: str, task: Task = REGRESSION, **settings: object) -> Method:
     """A small model in training mode, without dropout unless asked."""
-    method: Method = importlib.import_module(f"tiny_{name}").tiny(task=task, **settings)
+    method: Method = importlib.import_module(f"made.tiny_{name}").tiny(task=task, **settings)
     return ready(method)
 
 
 def tiny_finetuned(name: str, task: Task = REGRESSION, **settings: object) -> Method:
     """The same with a text encoder that learns, and with a context where the method has one."""
     settings = {**CONTEXTUAL.get(name, {}), **settings}
-    method: Method = importlib.import_module(f"tiny_{name}").tiny_finetuned(task=task, **settings)
+    method: Method = importlib.import_module(f"made.tiny_{name}").tiny_finetuned(task=task, **settings)
     return ready(method)
 
 

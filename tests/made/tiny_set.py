@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from models.core.batch import Batch
 from torch import Tensor, nn
 
+from models.core.batch import Batch
 from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
 
 DIMS = {"text": 6, "audio": 4, "visual": 3}

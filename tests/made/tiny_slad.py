@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_models import tiny_bert
-from models.core.batch import Batch, Waveform
 from torch import nn
 from transformers import (
     Data2VecAudioConfig,
@@ -18,6 +17,7 @@ from transformers import (
     HubertModel,
 )
 
+from models.core.batch import Batch, Waveform
 from models.core.method import REGRESSION, Task
 from models.slad.model import SLaD, SLaDSettings
 

@@ -261,14 +261,14 @@ def test_memory_stays_at_one_frame(tmp_path: Path) -> None:
         options={"preset": "ultrafast"},
     )
     program = (
-        "import resource, sys; from pathlib import Path; from pipeline.media import frames;"
-        "from pipeline.params import MediaLimits;"
+        "import resource, sys; from pathlib import Path; from pipeline.media.decode import frames;"
+        "from pipeline.params.params import MediaLimits;"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024;"
         "items = frames(Path(sys.argv[1]), MediaLimits()); [next(items) for _ in range(20)]; before = peak();"
         "print(sum(1 for _ in items), peak() - before)"
     )
     count, grown = subprocess.check_output(
-        [sys.executable, "-c", program, path], text=True, cwd=Path(__file__).parent.parent
+        [sys.executable, "-c", program, path], text=True, cwd=Path(__file__).parents[2]
     ).split()
     assert int(count) == 180  # 500 MB of pixels
     assert int(grown) < 50, f"grew by {grown} MB"

@@ -11,11 +11,11 @@ import torch
 from made.tiny_batch import DIMS, pad_more, random_batch, select
 from made.tiny_cmir import MISSING, OPTIONS, TINY, tiny, tiny_finetuned
 from made.tiny_methods import weighted
-from models.core.batch import Batch
 from reference import cmir as reference
 from torch import Tensor
 
 from models.cmir.model import CmIR, disagreement, overlap
+from models.core.batch import Batch
 from models.core.method import Task
 
 CONSTRAINTS = ("invariance", "decorrelation", "reconstruction")

@@ -10,7 +10,6 @@ import torch
 from made.tiny_batch import DIMS, random_batch, select
 from made.tiny_cmir import TINY, tiny, tiny_finetuned
 from made.tiny_methods import weighted
-from models.core.batch import Batch
 from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
@@ -18,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import BertConfig, BertModel
 
 from models.cmir.model import BiLSTMLayer, CmIR, CmIRSettings, SequenceFeature
+from models.core.batch import Batch
 
 
 # -------------------------------------------------------------------------------------------------- features

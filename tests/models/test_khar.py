@@ -12,11 +12,11 @@ import torch
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_khar import FUSIONS, MISSING, REFINEMENTS, settings_of, tiny, tiny_finetuned
 from made.tiny_methods import weighted
-from models.core.batch import Batch
 from pydantic import ValidationError
 from reference import khar as reference
 from torch.nn import functional as F
 
+from models.core.batch import Batch
 from models.core.method import Task
 from models.khar.model import KHaR, KHaROutput, KHaRSettings
 from pipeline.core.errors import ParamsError

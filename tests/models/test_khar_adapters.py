@@ -11,11 +11,11 @@ from made.tiny_batch import DIMS, random_batch
 from made.tiny_khar import FROZEN, PRETRAINING, TINY, settings_of, tiny, tiny_finetuned
 from made.tiny_methods import weighted
 from made.tiny_models import tiny_bert
-from models.core.batch import Batch
 from pydantic import ValidationError
 from reference import khar as reference
 from torch import Tensor
 
+from models.core.batch import Batch
 from models.khar.harvest import Adapters, Harvester, KHaRPretraining, text_states
 from models.khar.model import KHaR
 from pipeline.core.errors import ParamsError

@@ -12,8 +12,8 @@ from made.tiny_batch import DIMS, fill_masked, pad_more, random_batch, select
 from made.tiny_khar import FUSIONS, MISSING, REFINEMENTS, tiny, tiny_finetuned
 from made.tiny_methods import check_absent_is_unread, weighted
 from made.tiny_models import tiny_bert
-from models.core.batch import Batch, Sequences, Tokens
 
+from models.core.batch import Batch, Sequences, Tokens
 from models.khar.model import KHaR, KHaRSettings
 from pipeline.core.errors import MsaError, ParamsError
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from made.tiny_batch import DIMS, fill_masked, random_batch
 from made.tiny_models import tiny_bert
-from models.core.batch import Batch, Reading
 from pydantic import ValidationError
 from scipy.special import expit
 from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from models.core.backbones import load_text_backbone
+from models.core.batch import Batch, Reading
 from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
 from pipeline.core.errors import MsaError, ParamsError
 

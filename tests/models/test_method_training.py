@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from made.tiny_methods import NAMES, Loop, batch_for, terms_of, tiny
-from models.core.batch import Batch
 from torch import nn
 
+from models.core.batch import Batch
 from models.core.method import Method, Task
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 

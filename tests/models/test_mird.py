@@ -11,12 +11,12 @@ from made.tiny_batch import DIMS, pad_more, random_batch, select
 from made.tiny_methods import weighted
 from made.tiny_mird import BERT, TINY, VARIANTS, tiny, tiny_finetuned, variant
 from made.tiny_models import tiny_bert
-from models.core.batch import Batch, Sequences
 from reference import mird as reference
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
 
+from models.core.batch import Batch, Sequences
 from models.core.blocks import shift_scale
 from models.mird.disentangle import Decoder, PrivateEncoder
 from models.mird.model import MIRD, MIRDSettings

@@ -13,10 +13,10 @@ import torch
 from made.tiny_batch import DIMS, random_batch, select
 from made.tiny_methods import weighted
 from made.tiny_mird import MISSING, tiny, tiny_finetuned
-from models.core.batch import Batch, Tokens
 from reference import mird as reference
 from torch import Tensor
 
+from models.core.batch import Batch, Tokens
 from models.core.method import Task
 from models.mird.disentangle import log_mean, orthogonality
 from models.mird.model import MIRD, MIRDOutput

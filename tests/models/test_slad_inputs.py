@@ -18,9 +18,9 @@ from made.tiny_slad import (
     tiny_sounding,
     waveform,
 )
-from models.core.batch import Batch, Inputs, Waveform
 from reference import slad as reference
 
+from models.core.batch import Batch, Inputs, Waveform
 from models.core.method import Task
 from models.slad import model as slad
 from models.slad.model import SLaD, SLaDSettings, pooled_into_bins, standardized

@@ -8,10 +8,10 @@ import pytest
 import torch
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_slad import annotated, sounding_batch, tiny, tiny_finetuned, tiny_sounding
-from models.core.batch import Batch
 from pydantic import ValidationError
 from transformers import RobertaConfig, RobertaModel
 
+from models.core.batch import Batch
 from models.core.method import REGRESSION, Task
 from models.slad.model import LABEL_AWARE, SLaD, SLaDOutput, SLaDSettings
 from pipeline.core.errors import ParamsError

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 SAMPLE = DATA / "sample"
 UNIMODAL = ("label_T", "label_A", "label_V")
 

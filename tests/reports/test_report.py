@@ -323,7 +323,9 @@ def test_results_of_an_older_version_are_named(place: Path) -> None:
 
 
 def test_needs_no_torch() -> None:
-    script = "import sys, pipeline.report; assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
+    script = (
+        "import sys, pipeline.reports.report; assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

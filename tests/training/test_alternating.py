@@ -10,11 +10,11 @@ import pytest
 import torch
 from made import tiny_set
 from made.tiny_set import Tiny, TinyOutput, TinySettings, write_tiny_set
-from models.core.batch import Batch, Reading
 from test_train import contents, run
 from torch import Tensor, nn
 
 from models import METHODS, MethodEntry
+from models.core.batch import Batch, Reading
 from models.core.method import REGRESSION, Output, Task
 
 STEPS = 3
@@ -65,7 +65,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor], part: str) -> bool
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Guessing]:
     """The methods that training builds."""
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
     built: list[Guessing] = []
 
     def build(*arguments: Any) -> Guessing:

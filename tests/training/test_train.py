@@ -31,9 +31,9 @@ import os, signal, sys
 from pathlib import Path
 {before}
 from models import METHODS, MethodEntry
-METHODS["tiny"] = MethodEntry("tiny_set", "Tiny")
-from pipeline.params import TrainParams
-from pipeline.train import train
+METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
+from pipeline.params.params import TrainParams
+from pipeline.training.loop.train import train
 {after}
 here = Path(sys.argv[1])
 run = here / "runs" / "tiny-tiny-7"
@@ -44,7 +44,7 @@ train("tiny", "tiny", 7, {{}}, TrainParams(), Path(sys.argv[2]), here / "pretrai
 
 @pytest.fixture(autouse=True)
 def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def run(assembled: Path, here: Path, params: dict[str, Any] | None = None, **set
 
 
 def python(script: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    tests = Path(tiny_set.__file__).parent
+    tests = Path(tiny_set.__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)], env=environment, capture_output=True, text=True
@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def undisturbed(assembled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a whole run with seed 7."""
     here = tmp_path_factory.mktemp("undisturbed")
-    METHODS["tiny"] = MethodEntry("tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
     run(assembled, here)
     del METHODS["tiny"]
     return here / "runs" / "tiny-tiny-7"
@@ -111,8 +111,9 @@ def test_killed_and_resumed_is_undisturbed(assembled: Path, undisturbed: Path, t
     killed = SCRIPT.format(
         before="",
         after="""
-import pipeline.checkpoint, tiny_set
-pipeline.checkpoint.SAVE_EVERY_S, pipeline.checkpoint.SAVE_SHARE = 0.0, float("inf")
+from made import tiny_set
+from pipeline.training.loop import checkpoint
+checkpoint.SAVE_EVERY_S, checkpoint.SAVE_SHARE = 0.0, float("inf")
 losses = tiny_set.Tiny.losses
 def deadly(self, batch, output, terms):
     if self.passes == 37:  # of 8 an epoch: in the middle of the fifth

@@ -1,4 +1,4 @@
-"""`python -m pipeline.train`: a run on a machine that has the learning libraries alone."""
+"""`python -m pipeline.training.loop.train`: a run on a machine that has the learning libraries alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def command(config: dict[str, Any], here: Path) -> subprocess.CompletedProcess[s
     (here / "run.json").write_text(json.dumps(config), encoding="utf-8")
     (here / "hiding").mkdir(exist_ok=True)
     (here / "hiding" / "sitecustomize.py").write_text(HIDING, encoding="utf-8")
-    project = Path(__file__).resolve().parent.parent
+    project = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here / "hiding"), str(project)])}
     arguments = [
         sys.executable,

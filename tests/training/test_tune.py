@@ -44,7 +44,7 @@ SPACE: SearchSpace = {
 
 @pytest.fixture(autouse=True)
 def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,10 @@ def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_p
 
 def test_one_process_at_a_time(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path, 1, assembled)
-    with pipeline.tune._alone(study.folder), pytest.raises(MsaError, match="running in another process"):
+    with (
+        pipeline.training.tune._alone(study.folder),
+        pytest.raises(MsaError, match="running in another process"),
+    ):
         searched(tmp_path, 2, assembled)
 
 

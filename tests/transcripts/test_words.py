@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.media.words import joined, spans
 
 from pipeline.core.errors import ClipError
+from pipeline.media.words import joined, spans
 from pipeline.transcripts.words import locate, pool_frames, pool_tokens, times_of
 
 

@@ -1,4 +1,4 @@
-"""The ablation and sensitivity tables of the papers; pipeline/evaluation/tables/run.py runs and prints them."""
+"""The ablation and sensitivity tables of the papers; run.py runs and prints them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ TABLES = (
             Row("MUL for MIB", {"fusion": "product"}, _printed("0.427 0.567 42.23", "0.706 0.798 46.36")),
         ),
         (
-            "what stands for MoE and MIB is not defined in the paper; models/khar/model.py says what is taken",
+            "what stands for MoE and MIB is not defined in the paper; models/khar says what is taken",
             "V+A on MOSI is hardly better than the best constant (MAE 1.379, acc7 21.14), and that is "
             "expected of voice and face alone",
         ),

@@ -1,4 +1,4 @@
-"""Tables of MISR (Findings of ACL 2025); its numbers are those of models/misr/model.py's protocol on CMU-MOSI."""
+"""Tables of MISR (Findings of ACL 2025); its numbers are those of models/misr's protocol on CMU-MOSI."""
 
 from __future__ import annotations
 

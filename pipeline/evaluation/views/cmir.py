@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from models.core.batch import Batch
 from torch import Tensor
 
 from models.cmir.model import CmIR, CmIROutput
+from models.core.batch import Batch
 from models.core.method import Output
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import Bars, Part, View, gather, number

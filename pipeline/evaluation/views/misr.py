@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from models.core.batch import Batch
 from torch import Tensor
 
+from models.core.batch import Batch
 from models.core.method import Output
 from models.misr.model import MISR, MISROutput, uncertainty_fusion
 from pipeline.datasets.splits import Split

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.core.batch import Batch
 from torch import Tensor
 
+from models.core.batch import Batch
 from models.core.method import Output
 from models.slad.model import LABEL_AWARE, SLaD, SLaDOutput
 from models.slad.submodal import relations

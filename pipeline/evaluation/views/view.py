@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from models.core.batch import Batch
 from torch import Tensor
 
+from models.core.batch import Batch
 from models.core.method import Method, Output
 from pipeline.datasets.splits import Split
 from pipeline.training.trained import TrainedRun

@@ -36,7 +36,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.importers.csv_labels import given_labelling, labelled_rows
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, ParamsError
@@ -59,6 +58,7 @@ from pipeline.imports.checks import (
 )
 from pipeline.imports.clip_names import SEGMENT
 from pipeline.imports.contract import FeatureSequences, Imported, Side
+from pipeline.imports.csv_labels import given_labelling, labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams, class_key
 from pipeline.params.section import Section

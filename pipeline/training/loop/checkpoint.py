@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pipeline.core.files import file_hash
+
 FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
 SAVE_SHARE = 0.03  # of the time, spent on saving, at most (large models, slow disks)
@@ -138,9 +140,3 @@ def hashes(folder: Path, *patterns: str) -> dict[str, str]:
     """SHA-256 (hex) of the folder's files that match, by file name."""
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
     return {file.name: file_hash(file) for file in files}
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

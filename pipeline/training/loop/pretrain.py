@@ -81,9 +81,9 @@ def _learn(
     device: str,
     state_root: Path,
 ) -> bool:
-    from pipeline.core.files import file_hash, replaced_folder, write_json
     from safetensors.torch import save_model
 
+    from pipeline.core.files import file_hash, replaced_folder, write_json
     from pipeline.datasets.training_set import read_stats
     from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
     from pipeline.training.loop.fabric import open_fabric, reproducible

@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from pipeline.core.files import replaced_folder, write_json
 from pydantic import Field, ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from torch import Tensor, nn
 from models import METHODS
 from models.core.method import Method, Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.files import replaced_folder, write_json
 from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
 from pipeline.params.explain import explain

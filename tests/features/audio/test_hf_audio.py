@@ -274,7 +274,7 @@ def test_the_modules_are_light(project: Path) -> None:
 import sys
 for name in ("av", "librosa", "soxr", "soundfile", "cv2", "mediapipe"):
     sys.modules[name] = None
-import pipeline.encoders, pipeline.text.hf, pipeline.audio.hf_audio
+import pipeline.features.encoder, pipeline.features.text.hf, pipeline.features.audio.hf_audio
 print([name for name in ("torch", "transformers") if name in sys.modules])
 """
     out = subprocess.run(

@@ -279,7 +279,10 @@ def test_configured_encoders(folders: dict[str, Path]) -> None:
 
 
 def test_the_module_is_light(project: Path) -> None:
-    code = "import sys, pipeline.text.hf; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    code = (
+        "import sys, pipeline.features.text.hf;"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""MAG, sparse gates and the cross-modal encoder of models/core/blocks.py: known answers, definitions, masks."""
+"""MAG, sparse gates and the cross-modal encoder of methods: known answers, definitions, masks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Raw corpora -> clip table: one file a corpus."""
