@@ -190,7 +190,7 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
         (["--name", "a b"], "expected letters, digits"),
         (
             ["--name", "mine", "--as", "pickle"],
-            "kind of import 'pickle' is not known (there are: mmsa_pi",
+            "kind of import 'pickle' is not known, did you mean 'mmsa_pi",
         ),
         (["--name", "mine", "--metrics", "cls"], "expected mmsa, sims or magbert for a regression"),
         (["--name", "mine", "--task", "classification"], "classes is missing"),
