@@ -28,7 +28,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.folder_table import default_id, read_table
+from pipeline.corpora.folder_table import default_id, read_clips
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
 from pipeline.corpora.tables.media_files import find_media
@@ -72,7 +72,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     split_by_table = False
     if table is not None:
         found.source = str(table)
-        split_by_table = read_table(found, table, dataset, f"datasets.{name}")
+        split_by_table = read_clips(found, table, dataset, f"datasets.{name}")
     named = {clip.path for clip in found.clips}
     rest = [file for file in found.files if file not in named]
     found.clips += [CorpusClip(*default_id(file), UNLABELED, path=file) for file in rest]

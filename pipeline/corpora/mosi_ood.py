@@ -26,7 +26,7 @@ from pipeline.corpora import mosi
 from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.tables.csv import decoded, read_table
 from pipeline.formats.source import understood
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
@@ -163,16 +163,9 @@ def _of_file(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
 
 def _of_csv(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
     columns = ("id", "split")
-    text = decoded(path, found.problems, columns)
-    if text is None:
-        return {}
-    rows = records(text, found.problems)
-    header = columns_of(*next(rows, (1, [])), columns, columns, found.problems)
     lists: dict[str, list[str]] = {}
-    for line, fields in rows if header else ():
-        cells = cells_of(line, fields, header or [], columns, found.problems)
-        if cells and not reject_formulas(line, cells, columns, found.problems):
-            lists.setdefault(cells["split"], []).append(cells["id"])
+    for _, cells in read_table(path, found.problems, columns, columns).rows:
+        lists.setdefault(cells["split"], []).append(cells["id"])
     return lists
 
 

@@ -18,7 +18,7 @@ from pipeline.corpora.findings import Finding
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.sims import note_unimodal
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.corpora.tables.media_files import find_media, same_form
 from pipeline.corpora.tables.values import bad_id
@@ -91,14 +91,9 @@ def _texts(found: CorpusSurvey, folder: Path) -> dict[tuple[str, str], str]:
     path = next((folder / file for file in LABEL_FILES if (folder / file).is_file()), None)
     problems: list[Finding] = []
     texts: dict[tuple[str, str], str] = {}
-    content = decoded(path, problems, TEXT_COLUMNS) if path is not None else None
-    if content is not None:
-        rows = records(content, problems)
-        columns = columns_of(*next(rows, (1, [])), TEXT_COLUMNS, TEXT_COLUMNS, problems)
-        for line, fields in rows if columns else ():
-            cells = cells_of(line, fields, columns or [], TEXT_COLUMNS, problems)
-            if cells and not reject_formulas(line, cells, TEXT_COLUMNS, problems):
-                texts[_key(cells["video_id"], cells["clip_id"])] = cells["text"]
+    if path is not None:
+        for _, cells in read_table(path, problems, TEXT_COLUMNS, TEXT_COLUMNS).rows:
+            texts[_key(cells["video_id"], cells["clip_id"])] = cells["text"]
     found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in problems]
     return texts
 

@@ -25,7 +25,7 @@ from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, refuse_repeats, text_of
+from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, text_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
 
@@ -63,7 +63,6 @@ def read(source: Source, params: ImportParams) -> Imported:
                 row = _row(path, entry)
                 rows.append(row | {"split": split})
                 folders[row["clip_id"]] = path.stem
-    refuse_repeats(source, rows)
     notes: list[str] = []
     modalities: dict[str, FeatureSequences] = {}
     for modality in MODALITIES:

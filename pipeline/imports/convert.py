@@ -57,7 +57,7 @@ def convert(name: str, params: ImportParams, shards: int, project: Path = Path()
     ------
     FormatError : the files are not of that kind, or contradict themselves
     ParamsError : the task or the classes in params.yaml are not those of the files
-    LabelFileError : ids that occur twice, labels out of range
+    LabelFileError : labels out of range
     """
     source = Source(Path(params.root))
     imported = read(params.kind, source, params)
@@ -129,16 +129,7 @@ def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
                 f"{where}.classes has {name!r} in place {place}, but the files' labels count as in "
                 f"{', '.join(found.classes)}; name the classes in this order"
             )
-    splits: dict[str, list[str]] = {}
-    for row in imported.rows:
-        splits.setdefault(row["clip_id"], []).append(row["split"])
-    problems = []
-    for clip_id, found_in in splits.items():
-        if len(found_in) > 1:
-            places = " and ".join(sorted(set(found_in)))
-            problems.append(f"clip {clip_id!r} is there {len(found_in)} times, in {places}: keep one")
-    for row in imported.rows:
-        problems += _beyond(row, params, where)
+    problems = [problem for row in imported.rows for problem in _beyond(row, params, where)]
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise LabelFileError(params.root, problems[:SHOWN] + more)

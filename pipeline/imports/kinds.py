@@ -8,6 +8,7 @@ from typing import get_args
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
+from pipeline.imports.checks import refuse_repeats
 from pipeline.imports.contract import Imported
 from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import ImportParams
@@ -37,6 +38,7 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
     if not hasattr(found, "Settings"):  # then there are none; who has some checks them
         settings_of(Section, params.settings, f"{kind}.settings")
     imported: Imported = found.read(source, params)
+    refuse_repeats(source, imported.rows)
     return imported
 
 

@@ -17,7 +17,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import listed, refuse_repeats, score_of, split_of
+from pipeline.imports.checks import listed, score_of, split_of
 from pipeline.imports.clip_names import made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
@@ -62,7 +62,6 @@ def read(source: Source, params: ImportParams) -> Imported:
             sequences = sequences_of(name, [part.stack(key) for part in parts], places)
             if sequences is not None:
                 modalities[name] = sequences
-    refuse_repeats(source, rows)
     notes = left_out(tree, KEYS if _without_splits(tree) else ())
     if nameless := [part.name for part in parts if "id" not in part.content]:
         notes.append(

@@ -28,7 +28,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import TRAIN, UNLABELED
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import refuse_repeats, score_of, split_of, text_of
+from pipeline.imports.checks import score_of, split_of, text_of
 from pipeline.imports.clip_names import named_rows
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.published import about_sizes, about_sum
@@ -96,7 +96,6 @@ def read(source: Source, params: ImportParams) -> Imported:
             if sequences is not None:
                 modalities[name] = sequences
         notes += _disagreements(rows)
-    refuse_repeats(source, rows)
     counts = Counter(row["split"] for row in rows)
     notes += about_sizes(counts)
     if source.pickle is not None:

@@ -24,7 +24,7 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import HDF5, PICKLES, Source, understood
 from pipeline.imports.binary_labels import binary_labelling
-from pipeline.imports.checks import PAUSE, listed, refuse_repeats, score_of, split_of, text_of
+from pipeline.imports.checks import PAUSE, listed, score_of, split_of, text_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
@@ -74,7 +74,6 @@ def read(source: Source, params: ImportParams) -> Imported:
                 # one vector a clip, or clips with lengths of their own, have no padding
                 sequences.side = "front" if sequences.padded else None
                 modalities[name] = sequences
-    refuse_repeats(source, rows)
     labelling = binary_labelling(rows, path.stem, "mmsa")
     notes += about_sizes(Counter(row["split"] for row in rows))
     return Imported(rows, modalities, labelling, aligned=one_length(stacks), notes=notes)

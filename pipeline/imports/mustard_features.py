@@ -33,7 +33,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, listed, matrix, refuse_repeats, text_of
+from pipeline.imports.checks import clip_of, listed, matrix, text_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params.explain import settings_of
@@ -99,7 +99,6 @@ def read(source: Source, params: ImportParams) -> Imported:
         for key, entry in entries.items():
             rows += _rows(source, key, entry)
         splits, notes = _splits(source, entries, settings)
-    refuse_repeats(source, rows)
     for row in rows:
         row["split"] = splits[row["video_id"]] if row["split"] != CONTEXT else CONTEXT
     utterances = [row["clip_id"] for row in rows if row["split"] != CONTEXT]

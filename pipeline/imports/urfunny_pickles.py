@@ -33,7 +33,7 @@ from pipeline.core.openface_layout import FLAGS, OPENFACE_709
 from pipeline.corpora.clips import CONTEXT
 from pipeline.corpora.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, index_of, listed, matrix, refuse_repeats, split_of, text_of
+from pipeline.imports.checks import clip_of, index_of, listed, matrix, split_of, text_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
 from pipeline.transcripts.words import locate
@@ -112,7 +112,6 @@ def read(source: Source, params: ImportParams) -> Imported:
         modalities = _modalities(source, language, places)
         words, unplaced = _words(rows, places, language)
         uneven = _uneven(source, language, places)
-    refuse_repeats(source, rows)
     notes = [f"{len(lacking)} ids of {FOLDS} have no text or no label: {listed(lacking)}"] if lacking else []
     if unplaced:
         notes.append(f"{unplaced} clips have no word times: their words are not those of their sentence")

@@ -28,7 +28,7 @@ from pipeline.corpora.clips import TRAIN
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source, understood
 from pipeline.imports.binary_labels import binary_labelling
-from pipeline.imports.checks import PAUSE, matrix, refuse_repeats, score_of, split_of, text_of
+from pipeline.imports.checks import PAUSE, matrix, score_of, split_of, text_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.published import about_sizes
@@ -85,7 +85,6 @@ def read(source: Source, params: ImportParams) -> Imported:
     stacked = _stacked(tree)
     with understood(f"{source} (kind {params.kind})"):
         found = _read_lists(source, tree) if stacked is None else _read_stacks(source, stacked, tree)
-    refuse_repeats(source, found.rows)
     found.labelling = binary_labelling(found.rows, f"{source.root.name} {source.pickle or ''}", "magbert")
     found.notes += about_sizes(Counter(row["split"] for row in found.rows))
     return found

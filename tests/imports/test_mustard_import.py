@@ -17,6 +17,7 @@ from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
 from pipeline.imports import mustard_features
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
@@ -24,7 +25,7 @@ def read(folder: Path, **settings: Any) -> Imported:
     source = Source(folder)
     assert not mustard_features.matches(source)
     params = ImportParams(kind="mustard_features", root=str(folder), settings=settings)
-    return mustard_features.read(source, params)
+    return read_kind("mustard_features", source, params)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.corpora.findings import Finding, problem
 
@@ -82,16 +83,65 @@ def records(text: str, problems: list[Finding]) -> Iterator[tuple[int, list[str]
             yield line, fields
 
 
-def columns_of(
-    line: int, header: list[str], required: Collection[str], known: Collection[str], problems: list[Finding]
-) -> list[str] | None:
-    """Lower-case names of the columns in their order, or None and the reason among the problems.
+class Table(NamedTuple):
+    """A CSV file under its header.
+
+    Attributes
+    ----------
+    header : names as they stand there
+    columns : the same in lower case; empty where the file cannot be used, which is a problem
+    rows : line number and values by column; a record that cannot be used becomes a problem
+    """
+
+    header: list[str]
+    columns: list[str]
+    rows: Iterator[tuple[int, dict[str, str]]]
+
+
+def read_table(
+    path: Path,
+    problems: list[Finding],
+    required: Sequence[str],
+    known: Collection[str],
+    either: Sequence[str] = (),
+) -> Table:
+    """A table whose rows are read one by one; what is wrong with it is collected, never raised.
 
     Parameters
     ----------
+    path : a file that exists
     required : lower-case names that must be there
-    known : lower-case names that must not be there twice
+    known : those of columns that are used: once in the header, and without formulas
+    either : names of which one must be there, too
     """
+    text = decoded(path, problems, (*required, *either))
+    if text is None:
+        return Table([], [], iter(()))
+    found = records(text, problems)
+    line, header = next(found, (1, []))
+    there = {name.lower() for name in header}
+    needed = [*required, *[name for name in either if name in there or not there & {*either}][:1]]
+    columns = _columns(line, header, needed, {*known, *required, *either}, problems)
+    return Table(header, columns, _rows(found, columns, needed, known, problems) if columns else iter(()))
+
+
+def _rows(
+    found: Iterator[tuple[int, list[str]]],
+    columns: list[str],
+    required: Collection[str],
+    known: Collection[str],
+    problems: list[Finding],
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, fields in found:
+        cells = _cells(line, fields, columns, required, problems)
+        if cells is not None and not _has_formula(line, cells, known, problems):
+            yield line, cells
+
+
+def _columns(
+    line: int, header: list[str], required: Collection[str], known: Collection[str], problems: list[Finding]
+) -> list[str]:
+    """Lower-case names of the columns in their order; empty, and the reason among the problems."""
     names = [name.lower() for name in header]
     missing = [name for name in required if name not in names]
     for sign, called in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
@@ -99,7 +149,7 @@ def columns_of(
         if missing and set(required) <= cells:
             message = f"columns are separated by {called}, expected ',': save it so"
             problems.append(problem("delimiter", message, line))
-            return None
+            return []
     if missing:
         message = (
             f"missing column(s) {', '.join(missing)} (there are: {', '.join(header)}); the first line must "
@@ -109,10 +159,10 @@ def columns_of(
     twice = sorted({name for name in names if name in known and names.count(name) > 1})
     if twice:
         problems.append(problem("columns", f"column(s) {', '.join(twice)} occur twice: remove one", line))
-    return None if missing or twice else names
+    return [] if missing or twice else names
 
 
-def cells_of(
+def _cells(
     line: int, fields: list[str], columns: list[str], required: Collection[str], problems: list[Finding]
 ) -> dict[str, str] | None:
     """A record's values by column; None and a problem where their number is not the header's."""
@@ -126,12 +176,12 @@ def cells_of(
     return dict.fromkeys(columns, "") | dict(zip(columns, fields, strict=False))
 
 
-def reject_formulas(
-    line: int, cells: dict[str, str], known: Collection[str], problems: list[Finding]
-) -> bool:
+def _has_formula(line: int, cells: dict[str, str], known: Collection[str], problems: list[Finding]) -> bool:
     """Whether a cell of a column that is used holds a formula; each becomes a problem."""
     found = False
     for name, value in cells.items():
+        if name == "annotation":  # what people wrote beside the label, which nobody computes with
+            continue
         speech = name == "text"  # which may begin with a dash and go on with brackets
         if name in known and (value[:1] in ("=", "@") if speech else FORMULA.match(value)):
             what = "a formula, not speech" if speech else "a spreadsheet formula, not a value"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.corpora.clips import CLASSES, LABELS, UNLABELED, full_id
 from pipeline.corpora.findings import Finding, problem
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.values import MODES, bad_id, interval, label_value
 
 LABEL_FILES = ("label.csv", "meta.csv")
@@ -79,20 +79,14 @@ def read_labels(
     """
     path = next((root / name for name in LABEL_FILES if (root / name).is_file()), root / LABEL_FILES[0])
     labels = LabelFile(path)
-    text = decoded(path, labels.problems, REQUIRED) if _is_there(labels, root, setting) else None
-    if text is None:
+    if not _is_there(labels, root, setting):
         return labels
-    found = records(text, labels.problems)
-    line, header = next(found, (1, []))
-    columns = columns_of(line, header, REQUIRED, KNOWN, labels.problems)
-    labels.ignored = [name for name in header if name and name.lower() not in KNOWN]
-    if columns is None:
+    table = read_table(path, labels.problems, REQUIRED, KNOWN)
+    labels.ignored = [name for name in table.header if name and name.lower() not in KNOWN]
+    if not table.columns:
         return labels
     seen: dict[str, LabelRow] = {}
-    for line, fields in found:
-        cells = cells_of(line, fields, columns, REQUIRED, labels.problems)
-        if cells is None or reject_formulas(line, cells, KNOWN - {"annotation"}, labels.problems):
-            continue
+    for line, cells in table.rows:
         row = _row(labels, line, cells, label_range, classes)
         if row is not None and row.id in seen:
             _reject_duplicate(labels, seen[row.id], row)

@@ -51,7 +51,6 @@ from pipeline.imports.checks import (
     clip_of,
     index_of,
     listed,
-    refuse_repeats,
     score_of,
     split_of,
     text_of,
@@ -161,7 +160,6 @@ def read(source: Source, params: ImportParams) -> Imported:
             rows, labelling = _from_csv(source, settings.labels, params)
         else:
             rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
-    refuse_repeats(source, rows)
     notes: list[str] = []
     known = {row["clip_id"] for row in rows}
     modalities: dict[str, FeatureSequences] = {}

@@ -30,7 +30,7 @@ from pipeline.corpora.clips import TRAIN
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.hdf5 import SIGNATURE
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, listed, refuse_repeats, text_of
+from pipeline.imports.checks import clip_of, listed, text_of
 from pipeline.imports.clip_names import SEGMENT
 from pipeline.imports.contract import Imported
 from pipeline.imports.csd.files import REST, SUFFIX, Csd, read_folds
@@ -122,7 +122,6 @@ def read(source: Source, params: ImportParams) -> Imported:
         raise FormatError(f"{source}: no file of text, audio or visual features; name them in settings")
     notes.append("; ".join(f"{role}: {file.path.name} ({file.name})" for role, file in files.items()))
     rows = [_row(segment, folds, words.get(segment.clip)) for segment in segments]
-    refuse_repeats(source, rows)
     return Imported(
         rows,
         modalities,
