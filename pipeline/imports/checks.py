@@ -5,7 +5,10 @@ Every message names the file, the value, what was expected and the way out.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,7 @@ SPLIT_NAMES = {
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip
 PAUSE = "sp"  # what the CMU SDK writes where nobody speaks
 SHOWN = 10  # ids that a message lists
+MOST_JSON_BYTES = 500_000_000  # the largest known one (CHERMA) has a few MB
 
 
 def clip_of(source: object, video: object, clip: object) -> str:
@@ -104,6 +108,31 @@ def listed(names: Sequence[object]) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(str(name) for name in names[:SHOWN]) + more
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; every object's keys stand there once.
+
+    Raises
+    ------
+    FormatError : too large, no JSON, or a key that is there twice
+    """
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_JSON_BYTES}")
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = Counter(key for key, _ in pairs)
+        twice.extend(sorted(key for key, count in keys.items() if count > 1))
+        return dict(pairs)
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
+    if twice:
+        raise FormatError(f"{path}: {len(twice)} keys occur twice: {listed(twice)}; keep each once")
+    return content
 
 
 def matrix(values: Any, width: int | None, where: str) -> np.ndarray:

@@ -13,7 +13,6 @@ An utterance is a video of its own: `x` becomes the clip `x$_$0`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,12 @@ from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, text_of
+from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, read_json, text_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = "CHERMA: train/test/valid.json beside text, audio and visual folders of .npy files (LFMIM)"
 
-MOST_BYTES = 500_000_000  # of a JSON file; the real ones have a few MB
 
 _INDICES = {name: index for names in (CHINESE, ENGLISH) for index, name in enumerate(names)}
 _INDICES |= {str(index): index for index in range(len(ENGLISH))}
@@ -94,12 +92,7 @@ def _split_files(source: Source) -> dict[Path, str]:
 
 
 def _entries(path: Path) -> list[Any]:
-    if path.stat().st_size > MOST_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise FormatError(f"{path}: holds a {type(entries).__name__}; expected a list with an entry a clip")
     return entries

@@ -21,7 +21,7 @@ from pipeline.imports.checks import listed, score_of, split_of
 from pipeline.imports.clip_names import made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
-from pipeline.imports.stacks import SplitPart, has_keys, left_out, sequences_of, splits_of, texts_of, tree_of
+from pipeline.imports.stacks import SplitPart, has_keys, left_out, modalities_of, splits_of, texts_of, tree_of
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = "pickles of MIRD (CMU-MOSI, CMU-MOSEI with 33 + 709 features), and its EmoVoxCeleb"
@@ -51,17 +51,14 @@ def read(source: Source, params: ImportParams) -> Imported:
     splits = {UNLABELED: tree} if _without_splits(tree) else splits_of(tree)
     rows: list[dict[str, Any]] = []
     places: dict[str, tuple[int, int]] = {}
-    modalities = {}
     with understood(f"{source} (kind {params.kind})"):
         parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits.items()]
         for number, part in enumerate(parts):
             for index, row in enumerate(_rows(part, split_of(source, part.name))):
                 places[row["clip_id"]] = (number, index)
                 rows.append(row)
-        for name, key in STACKS.items():
-            sequences = sequences_of(name, [part.stack(key) for part in parts], places)
-            if sequences is not None:
-                modalities[name] = sequences
+        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+        modalities = modalities_of(stacks, places)
     notes = left_out(tree, KEYS if _without_splits(tree) else ())
     if nameless := [part.name for part in parts if "id" not in part.content]:
         notes.append(

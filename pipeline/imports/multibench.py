@@ -28,7 +28,7 @@ from pipeline.imports.checks import PAUSE, listed, score_of, split_of, text_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
-from pipeline.imports.stacks import SplitPart, Stack, has_keys, left_out, one_length, sequences_of, splits_of
+from pipeline.imports.stacks import SplitPart, Stack, has_keys, left_out, modalities_of, one_length, splits_of
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = "affect pickles of MultiBench and MulT (mosi, mosei, humor, sarcasm)"
@@ -61,19 +61,15 @@ def read(source: Source, params: ImportParams) -> Imported:
         raise FormatError(f"{source}: {reason}; expected a file of MultiBench")
     tree = source.tree(path)
     notes = left_out(tree, ())
-    modalities = {}
     with understood(f"{source} (kind {params.kind})"):
         parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
         stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
         rows, places, raw_ids = _rows(source, parts, stacks["text"], notes)
         notes += _add_text(source, rows, raw_ids)
         notes += about_segments(raw_ids)
-        for name, found in stacks.items():
-            sequences = sequences_of(name, found, places)
-            if sequences is not None:
-                # one vector a clip, or clips with lengths of their own, have no padding
-                sequences.side = "front" if sequences.padded else None
-                modalities[name] = sequences
+        modalities = modalities_of(stacks, places)
+        for sequences in modalities.values():  # one vector a clip, or lengths of its own: no padding
+            sequences.side = "front" if sequences.padded else None
     labelling = binary_labelling(rows, path.stem, "mmsa")
     notes += about_sizes(Counter(row["split"] for row in rows))
     return Imported(rows, modalities, labelling, aligned=one_length(stacks), notes=notes)

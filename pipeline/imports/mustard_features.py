@@ -20,7 +20,6 @@ those whose SHA-256 of the id is smallest, so that it is the same clips whatever
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, listed, matrix, text_of
+from pipeline.imports.checks import clip_of, listed, matrix, read_json, text_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params.explain import settings_of
@@ -43,7 +42,6 @@ from pipeline.params.section import Section
 KIND_OF_FILES = "MUStARD: sarcasm_data.json with audio_features.p, visual HDF5 or BERT JSONL files"
 
 AUDIO = "audio_features.p"
-MOST_BYTES = 100_000_000  # of the JSON; the real one has 0.4 MB
 LIBROSA_283 = [
     *(f"mfcc_{i}" for i in range(13)),
     *(f"mfcc_delta_{i}" for i in range(13)),
@@ -122,23 +120,7 @@ def _entries(source: Source) -> dict[str, Any]:
     path = source.named(ENTRIES)
     if path is None:
         raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's folder `data`")
-    if path.stat().st_size > MOST_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
-    twice: list[str] = []
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
-        return found
-
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
-    if twice:
-        raise FormatError(f"{path}: {len(twice)} keys occur twice: {listed(twice)}; keep each once")
+    entries = read_json(path)
     if not isinstance(entries, dict) or not entries:
         raise FormatError(f"{path}: expected a JSON object with an entry an id")
     return entries

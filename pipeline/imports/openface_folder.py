@@ -29,7 +29,7 @@ from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
 from pipeline.corpora.clips import SEPARATOR
 from pipeline.corpora.tables.labels import LABEL_FILES, LabelRow
-from pipeline.formats.openface_csv import TrackedFace, read_table
+from pipeline.formats.openface_csv import HEADER_BYTES, INDEX, TrackedFace, names_of, read_table
 from pipeline.formats.source import Source
 from pipeline.imports.checks import listed
 from pipeline.imports.contract import FeatureSequences, Imported
@@ -40,8 +40,6 @@ from pipeline.params.section import Section
 
 KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
 
-INDEX = ("frame", "timestamp", "confidence", "success")
-_HEADER_BYTES = 1 << 16
 _LOOKED_AT = 100  # tables; the first ones may be damaged
 
 
@@ -105,8 +103,7 @@ def _tables(source: Source) -> list[Path]:
 
 def _header(path: Path) -> list[str]:
     with open(path, "rb") as file:
-        line = file.readline(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    return [name.strip(' "\r\n\t') for name in line.split(",")]
+        return names_of(file.readline(HEADER_BYTES))
 
 
 def _is_table(header: Sequence[str]) -> bool:

@@ -250,6 +250,14 @@ def sequences_of(
     return FeatureSequences(columns_of(modality, width), read, clips, padded=padded, **more)
 
 
+def modalities_of(
+    stacks: Mapping[str, Sequence[Stack | None]], places: Mapping[str, tuple[int, int]]
+) -> dict[str, FeatureSequences]:
+    """`sequences_of` every modality that a split has."""
+    found = {name: sequences_of(name, of_splits, places) for name, of_splits in stacks.items()}
+    return {name: sequences for name, sequences in found.items() if sequences is not None}
+
+
 def one_length(stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
     """Whether every split has the same T for all clips of all modalities, at least two of them, and T > 1."""
     for group in zip(*stacks.values(), strict=True):

@@ -37,8 +37,8 @@ from pipeline.imports.stacks import (
     has_keys,
     left_out,
     matrix_shape,
+    modalities_of,
     one_length,
-    sequences_of,
     splits_of,
     tree_of,
 )
@@ -225,9 +225,4 @@ def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, A
             places[row["clip_id"]] = (number, index)
             rows.append(row)
     stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
-    modalities = {
-        name: sequences
-        for name, found in stacks.items()
-        if (sequences := sequences_of(name, found, places)) is not None
-    }
-    return Imported(rows, modalities, Labelling(), aligned=one_length(stacks), notes=notes)
+    return Imported(rows, modalities_of(stacks, places), Labelling(), aligned=one_length(stacks), notes=notes)
