@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,18 +29,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, given in signature.parameters.items()
         if is_dataclass(given.annotation)
     }
-    spread: list[inspect.Parameter] = []
+    spread = []
     for name, given in signature.parameters.items():
-        if name not in groups:
-            spread.append(given.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        hints = get_type_hints(groups[name], include_extras=True)
-        for option in fields(groups[name]):
-            default = inspect.Parameter.empty if option.default is MISSING else option.default
-            kind = inspect.Parameter.KEYWORD_ONLY
-            spread.append(
-                inspect.Parameter(option.name, kind, default=default, annotation=hints[option.name])
-            )
+        shared = (
+            inspect.signature(groups[name], eval_str=True).parameters if name in groups else {name: given}
+        )
+        spread += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in shared.values()]
 
     @wraps(command)
     def run(**given: Any) -> None:

@@ -49,13 +49,12 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     entries = [entry for path in lists for entry in _entries(found, path, words)]
     videos, sounds = find_media(root), find_media(root, suffixes=SOUND_SUFFIXES)
     wanted = [Wanted("", clip.video_id, f"{clip.video_id}.mp4") for clip in entries]
-    pictures = match_media(wanted, {"": videos})
-    voices = match_media(wanted, {"": sounds})
-    for clip, picture, voice in zip(entries, pictures, voices, strict=True):
-        path, unmatched = voice if picture[0] is None and voice[0] is not None else picture
+    by_video, by_sound = (match_media(wanted, {"": files}) for files in (videos, sounds))
+    for clip, video, sound in zip(entries, by_video, by_sound, strict=True):
+        path, unmatched = sound if video[0] is None and sound[0] is not None else video
         found.clips.append(CorpusClip(**vars(clip) | {"path": path, "unmatched": unmatched}))
-    voiced = set(sounds)
-    only_sound = [clip.id for clip in found.clips if clip.path in voiced]
+    sound_files = set(sounds)
+    only_sound = [clip.id for clip in found.clips if clip.path in sound_files]
     if only_sound:
         found.note("only sound", f"{len(only_sound)} clips have sound and no video", only_sound)
     used = {clip.path for clip in found.clips}

@@ -106,7 +106,7 @@ class ImportSurvey:
                 more = f"\n  ... and {len(found.failed) - SHOWN} more" if len(found.failed) > SHOWN else ""
                 raise TooManyFailedError(
                     f"{name}: {len(found.failed)} of {total} clips cannot be read, more than "
-                    f"max_failed_fraction = {max_failed_fraction:g} in params.yaml; mend or remove their "
+                    f"max_failed_fraction = {max_failed_fraction:g} in params.yaml; fix or remove their "
                     f"files, or raise the fraction:\n{listed}{more}"
                 )
 
@@ -125,7 +125,8 @@ def survey(imported: Imported, source: str) -> ImportSurvey:
     counts = Counter(row["split"] for row in imported.rows)
     clips = [row["clip_id"] for row in imported.rows]
     modalities = {
-        name: _look(sequences, clips, f"{source}: {name}") for name, sequences in imported.modalities.items()
+        name: _survey_modality(sequences, clips, f"{source}: {name}")
+        for name, sequences in imported.modalities.items()
     }
     if imported.aligned:
         _same_lengths(modalities)
@@ -161,7 +162,7 @@ def checked(block: Any, columns: int, source: str, clip_id: str) -> np.ndarray:
     return array
 
 
-def _look(sequences: FeatureSequences, clips: list[str], source: str) -> ModalitySurvey:
+def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str) -> ModalitySurvey:
     width = len(sequences.columns)
     there, found = set(sequences.clips), ModalitySurvey(width)
     ends: dict[str, Edges] = {}

@@ -30,7 +30,7 @@ HASHED = ("audio", "visual")  # short texts are alike without being one clip
 ONE_TYPE = ("float32", "float64")  # what feature files usually hold, alone
 
 
-def look(
+def examine(
     name: str, params: ImportParams
 ) -> tuple[list[dict[str, Any]], list[Finding], Mapping[str, Hashable]]:
     """The rows of an import with all columns of the clip table, what is strange, and digests by clip id.

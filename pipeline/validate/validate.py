@@ -92,7 +92,7 @@ def examine(subject: Subject, params: Params, workers: int = 1, project: Path = 
     """
     corpus = subject.corpus
     if isinstance(corpus, ImportParams):
-        rows, findings, digests = imports.look(subject.dataset or UNNAMED, corpus)
+        rows, findings, digests = imports.examine(subject.dataset or UNNAMED, corpus)
         looked = _Looked(rows, findings, digests)
     else:
         looked = _look(subject.dataset or UNNAMED, corpus, params.media, workers)
