@@ -37,7 +37,7 @@ def import_files(
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
     from pipeline.core.vocabulary import MODALITIES
-    from pipeline.corpora.clips import target_column
+    from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.labelling import Labelling
     from pipeline.corpora.links import linked
     from pipeline.formats.source import Source
@@ -45,7 +45,7 @@ def import_files(
     from pipeline.imports.kinds import importer, read, sniff
     from pipeline.imports.survey import survey
     from pipeline.params.params import NONE, PARAMS_FILE, load_params
-    from pipeline.params.register import NewCorpus, can_train, check_name, register
+    from pipeline.params.register import NewCorpus, check_name, register
 
     params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
     check_name(name, folds, params, Path(PARAMS_FILE))

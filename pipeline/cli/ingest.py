@@ -32,11 +32,11 @@ def ingest(
 
     from pipeline.core.errors import LabelFileError
     from pipeline.corpora import ingest as corpora
-    from pipeline.corpora.clips import target_column
+    from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.findings import shortened
     from pipeline.corpora.links import linked
     from pipeline.params.params import NONE, PARAMS_FILE, check_params, load_params
-    from pipeline.params.register import NewCorpus, can_train, check_name, register
+    from pipeline.params.register import NewCorpus, check_name, register
 
     params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
     check_name(name, folds, params, Path(PARAMS_FILE))

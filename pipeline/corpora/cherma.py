@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_repeated, reject_task
-from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, Wanted, find_media, match_media
+from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, WantedMedia, find_media, match_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams, class_key
 
@@ -48,7 +48,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
         return found
     entries = [entry for path in lists for entry in _entries(found, path, words)]
     videos, sounds = find_media(root), find_media(root, suffixes=SOUND_SUFFIXES)
-    wanted = [Wanted("", clip.video_id, f"{clip.video_id}.mp4") for clip in entries]
+    wanted = [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in entries]
     by_video, by_sound = (match_media(wanted, {"": files}) for files in (videos, sounds))
     for clip, video, sound in zip(entries, by_video, by_sound, strict=True):
         path, unmatched = sound if video[0] is None and sound[0] is not None else video

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT, LabelRow, read_labels
-from pipeline.corpora.tables.media_files import Wanted, by_folder, find_media, match_media, same_form
+from pipeline.corpora.tables.media_files import WantedMedia, by_folder, find_media, match_media, same_form
 from pipeline.params.params import DatasetParams
 
 __all__ = ["LABELLING", "LAYOUT", "survey", "with_media"]
@@ -33,7 +33,9 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
 
 def with_media(rows: list[LabelRow], files: list[str], raw: str) -> list[CorpusClip]:
     """Rows of a label file as clips with the files of `<raw>/<video_id>`."""
-    wanted = [Wanted(row.video_id, row.clip_id, f"{raw}/{row.video_id}/{row.clip_id}.mp4") for row in rows]
+    wanted = [
+        WantedMedia(row.video_id, row.clip_id, f"{raw}/{row.video_id}/{row.clip_id}.mp4") for row in rows
+    ]
     return [
         CorpusClip(
             row.video_id,

@@ -31,7 +31,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task
-from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
@@ -132,7 +132,7 @@ def _add_media(found: CorpusSurvey) -> None:
         clip = found.clips[index]
         said = clip.clip_id == UTTERANCE
         stem = clip.video_id if said else f"{clip.video_id}_c"
-        wanted.append(Wanted("", stem, f"{'utterances' if said else 'context'}_final/{stem}.mp4"))
+        wanted.append(WantedMedia("", stem, f"{'utterances' if said else 'context'}_final/{stem}.mp4"))
     matched = match_media(wanted, {"": found.files})
     for index, (path, unmatched) in zip(with_media, matched, strict=True):
         found.clips[index] = replace(found.clips[index], path=path, unmatched=unmatched)

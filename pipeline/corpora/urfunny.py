@@ -26,7 +26,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task
-from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_media
 from pipeline.corpora.tables.values import MODES, bad_id
 from pipeline.formats.source import understood
 from pipeline.params.explain import settings_of
@@ -77,7 +77,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
         found.note("ids without a fold", f"{len(strays)} labels are of no fold, and left out", strays)
     found.files = find_media(root)
     media = match_media(
-        [Wanted("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips], {"": found.files}
+        [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips], {"": found.files}
     )
     found.clips = [
         replace(clip, path=path, unmatched=unmatched)

@@ -34,8 +34,8 @@ from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.published import about_sizes, about_sum
 from pipeline.imports.stacks import (
     TRAIN_MIX,
+    ModalityStack,
     SplitPart,
-    Stack,
     left_out,
     one_length,
     sequences_of,
@@ -220,7 +220,7 @@ def _lengths(
 
 def _text(
     parts: Sequence[SplitPart],
-    stacks: Sequence[Stack | None],
+    stacks: Sequence[ModalityStack | None],
     places: Mapping[str, tuple[int, int]],
     notes: list[str],
 ) -> dict[str, Any]:
@@ -256,7 +256,9 @@ def _text(
     return {"token_ids": token_ids, "lengths": lengths}
 
 
-def _aligned(tree: Any, parts: Sequence[SplitPart], stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
+def _aligned(
+    tree: Any, parts: Sequence[SplitPart], stacks: Mapping[str, Sequence[ModalityStack | None]]
+) -> bool:
     config = tree.get("config")
     if tree.get("align") or (isinstance(config, Mapping) and config.get("align")):
         return True

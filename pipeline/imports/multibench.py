@@ -28,7 +28,15 @@ from pipeline.imports.checks import PAUSE, listed, score_of, split_of, text_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
-from pipeline.imports.stacks import SplitPart, Stack, has_keys, left_out, modalities_of, one_length, splits_of
+from pipeline.imports.stacks import (
+    ModalityStack,
+    SplitPart,
+    has_keys,
+    left_out,
+    modalities_of,
+    one_length,
+    splits_of,
+)
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = "affect pickles of MultiBench and MulT (mosi, mosei, humor, sarcasm)"
@@ -82,7 +90,7 @@ def _main(source: Source) -> Path | None:
 
 
 def _rows(
-    source: Source, parts: Sequence[SplitPart], texts: Sequence[Stack | None], notes: list[str]
+    source: Source, parts: Sequence[SplitPart], texts: Sequence[ModalityStack | None], notes: list[str]
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[int, int]], list[Any]]:
     """Rows, for each clip its split's number and its row there, and the ids as in the file."""
     rows: list[dict[str, Any]] = []
@@ -114,7 +122,7 @@ def _rows(
     return rows, places, kept_ids
 
 
-def _all_zero(stack: Stack | None) -> set[int]:
+def _all_zero(stack: ModalityStack | None) -> set[int]:
     if stack is None:
         return set()
     filled = [bool(np.any(block)) for blocks in stack.blocks() for block in blocks]

@@ -115,11 +115,11 @@ class SplitPart:
         values = self.content[key]
         return list(np.asarray(values)) if hasattr(values, "dtype") else list(values)
 
-    def stack(self, key: str) -> Stack | None:
+    def stack(self, key: str) -> ModalityStack | None:
         """A modality of the split, None where it has no such key or no clips."""
         if key not in self.content or not self.count:
             return None
-        return Stack.of(self.content[key], f"{self.where}: {key}")
+        return ModalityStack.of(self.content[key], f"{self.where}: {key}")
 
 
 def shape_of(values: Any, where: str) -> tuple[int, ...]:
@@ -138,7 +138,7 @@ def shape_of(values: Any, where: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Stack:
+class ModalityStack:
     """A modality of one split.
 
     Attributes
@@ -157,7 +157,7 @@ class Stack:
     padded: bool | None
 
     @classmethod
-    def of(cls, values: Any, where: str) -> Stack:
+    def of(cls, values: Any, where: str) -> ModalityStack:
         """Look at shapes, not at numbers.
 
         Raises
@@ -206,7 +206,7 @@ def matrix_shape(item: Any, where: str) -> tuple[int, int]:
 
 # ----------------------------------------------------------------------------------------------- all splits
 def sequences_of(
-    modality: str, stacks: Sequence[Stack | None], places: Mapping[str, tuple[int, int]], **more: Any
+    modality: str, stacks: Sequence[ModalityStack | None], places: Mapping[str, tuple[int, int]], **more: Any
 ) -> FeatureSequences | None:
     """One modality of a file.
 
@@ -251,14 +251,14 @@ def sequences_of(
 
 
 def modalities_of(
-    stacks: Mapping[str, Sequence[Stack | None]], places: Mapping[str, tuple[int, int]]
+    stacks: Mapping[str, Sequence[ModalityStack | None]], places: Mapping[str, tuple[int, int]]
 ) -> dict[str, FeatureSequences]:
     """`sequences_of` every modality that a split has."""
     found = {name: sequences_of(name, of_splits, places) for name, of_splits in stacks.items()}
     return {name: sequences for name, sequences in found.items() if sequences is not None}
 
 
-def one_length(stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
+def one_length(stacks: Mapping[str, Sequence[ModalityStack | None]]) -> bool:
     """Whether every split has the same T for all clips of all modalities, at least two of them, and T > 1."""
     for group in zip(*stacks.values(), strict=True):
         steps = {count for stack in group if stack is not None for count in stack.steps}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.params.edit import with_added
 from pipeline.params.explain import unknown
 from pipeline.params.params import NO_TABLES, NONE, Params, check_params
@@ -84,18 +83,6 @@ class NewCorpus:
 def set_names(name: str, folds: int) -> list[str]:
     """Names of the training sets of a corpus: its own, or one a fold."""
     return [f"{name}-f{fold}" for fold in range(folds)] or [name]
-
-
-def can_train(labels: Iterable[tuple[str | None, object]], folds: int) -> bool:
-    """Whether a corpus has clips to train with.
-
-    Parameters
-    ----------
-    labels : split and label of each clip, None where it has none
-    folds : of a cross-validation, which trains on clips of all labelled splits
-    """
-    splits = (TRAIN, VALID, TEST) if folds else (TRAIN,)
-    return any(label is not None and split in splits for split, label in labels)
 
 
 def check_name(name: str, folds: int, params: Params, file: Path) -> None:

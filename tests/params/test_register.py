@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import ParamsError
+from pipeline.corpora.clips import can_train
 from pipeline.corpora.links import linked
 from pipeline.params.params import check_params, load_params
-from pipeline.params.register import NewCorpus, can_train, check_name, register
+from pipeline.params.register import NewCorpus, check_name, register
 
 PARAMS = Path("params.yaml")
 IMPORT: dict[str, Any] = {

@@ -83,7 +83,7 @@ def records(text: str, problems: list[Finding]) -> Iterator[tuple[int, list[str]
             yield line, fields
 
 
-class Table(NamedTuple):
+class CsvTable(NamedTuple):
     """A CSV file under its header.
 
     Attributes
@@ -104,7 +104,7 @@ def read_table(
     required: Sequence[str],
     known: Collection[str],
     either: Sequence[str] = (),
-) -> Table:
+) -> CsvTable:
     """A table whose rows are read one by one; what is wrong with it is collected, never raised.
 
     Parameters
@@ -116,13 +116,13 @@ def read_table(
     """
     text = decoded(path, problems, (*required, *either))
     if text is None:
-        return Table([], [], iter(()))
+        return CsvTable([], [], iter(()))
     found = records(text, problems)
     line, header = next(found, (1, []))
     there = {name.lower() for name in header}
     needed = [*required, *[name for name in either if name in there or not there & {*either}][:1]]
     columns = _columns(line, header, needed, {*known, *required, *either}, problems)
-    return Table(header, columns, _rows(found, columns, needed, known, problems) if columns else iter(()))
+    return CsvTable(header, columns, _rows(found, columns, needed, known, problems) if columns else iter(()))
 
 
 def _rows(
