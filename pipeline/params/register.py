@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.params.edit import with_added
+from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
 from pipeline.params.params import NO_TABLES, NONE, Params, check_params
 
@@ -169,7 +169,7 @@ def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) 
             if name not in settings.corpora:
                 added["models", method, "corpora", name] = settings.corpora.get(entry.like, {})
     running = list(entry.sets()) if run else []
-    text = with_added(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
+    text = with_edits(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
     check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")
     keys = [".".join(path) for path in new]
     return Edit(file, text, keys + [f"datasets_run: {name}" for name in running])
