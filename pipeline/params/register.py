@@ -6,7 +6,6 @@ each fold), and an entry under `corpora` of every method. A name that is there a
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.files import atomic_write
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
@@ -134,12 +134,8 @@ class Edit:
 
     def write(self) -> None:
         """Put it in place of the file, at once or not at all."""
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.tmp")
-        try:
+        with atomic_write(self.file) as temporary:
             temporary.write_bytes(self.text.encode())
-            os.replace(temporary, self.file)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) -> Edit:

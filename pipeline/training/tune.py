@@ -19,12 +19,10 @@ sampler has a memory, and a trial that was running is trained with the seeds tha
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -141,10 +139,11 @@ class Study:
         ------
         MsaError : another process runs this very search
         """
-        from pipeline.core.files import write_json
+        from pipeline.core.files import lock, write_json
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder):
+        busy = f"{self.folder}: this search is running in another process; wait for it"
+        with lock(self.folder, busy):
             write_json(self.identity, self.folder / "study.json")
             link_splits(self.search.assembled, self.folder / "assembled")
             link_splits(self.search.source, self.folder / "source")
@@ -333,17 +332,6 @@ def _identity(search: Search) -> dict[str, Any]:
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,
     }
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two processes in one study would train the same trials."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MsaError(f"{folder}: this search is running in another process; wait for it") from error
-        yield
 
 
 def _duration(seconds: float) -> str:

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from made.tiny_set import TinySettings, write_tiny_set
 
-import pipeline.training.tune
 from models import METHODS, MethodEntry
 from pipeline.core.errors import (
     FormatError,
@@ -25,6 +24,7 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
+from pipeline.core.files import lock
 from pipeline.params.params import TrainParams
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
@@ -200,7 +200,7 @@ def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_p
 def test_one_process_at_a_time(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path, 1, assembled)
     with (
-        pipeline.training.tune._alone(study.folder),
+        lock(study.folder),
         pytest.raises(MsaError, match="running in another process"),
     ):
         searched(tmp_path, 2, assembled)
