@@ -27,7 +27,7 @@ ENTRIES: dict[str, list[str]] = {
         "pipeline.transcripts.stage:transcribe_dataset",
         "pipeline.transcripts.table:write_transcripts",
     ],
-    "import": ["pipeline.imports.convert:convert", *(f"{module}:*" for module in kinds.KINDS.values())],
+    "import": ["pipeline.imports.convert:convert", *(f"pipeline.imports.{kind}:*" for kind in kinds.KINDS)],
     **{modality: list(encoders.values()) for modality, encoders in REGISTRY.items()},
     "assemble": ["pipeline.datasets.assembly.assemble:assemble"],
     "pretrain": ["pipeline.training.loop.pretrain:pretrain"],
@@ -41,7 +41,7 @@ ENTRIES: dict[str, list[str]] = {
 CARRIERS = {
     "models/__init__.py",  # names of methods
     "pipeline/corpora/clips.py",  # names of columns; ids
-    "pipeline/features/registry.py",  # names of modalities
+    "pipeline/core/vocabulary.py",  # names
     "pipeline/evaluation/views_file.py",
     "pipeline/training/loop/curves.py",
     "pipeline/training/runs.py",
