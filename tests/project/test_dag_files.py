@@ -42,6 +42,7 @@ CARRIERS = {
     "models/__init__.py",  # names of methods
     "pipeline/corpora/clips.py",  # names of columns; ids
     "pipeline/core/vocabulary.py",  # names
+    "pipeline/features/registry.py",  # names of encoders
     "pipeline/evaluation/views_file.py",
     "pipeline/training/loop/curves.py",
     "pipeline/training/runs.py",
