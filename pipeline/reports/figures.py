@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -50,9 +50,9 @@ def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
-def save_png(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path | BinaryIO) -> None:
     """Write a figure."""
-    figure.savefig(path, metadata={"Software": None})  # matplotlib's version would be in it
+    figure.savefig(path, format="png", metadata={"Software": None})  # matplotlib's version would be in it
 
 
 def png_picture(figure: Figure, title: str, alt: str) -> Picture:
@@ -60,7 +60,7 @@ def png_picture(figure: Figure, title: str, alt: str) -> Picture:
     from PIL import Image
 
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", metadata={"Software": None})
+    save_png(figure, raw)
     with Image.open(raw) as image:
         small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
@@ -113,25 +113,27 @@ def draw_learning_curves(scored: list[SavedRun], folder: Path) -> None:
             runs = [run for run in scored if run.result.dataset == dataset]
             labels = {method: method for method in methods}
             for run in runs:
-                style = {
-                    **_style(methods.index(run.result.method)),
+                number = methods.index(run.result.method) % len(COLOURS)
+                style: dict[str, Any] = {
+                    "color": COLOURS[number],
+                    "linestyle": LINES[number],
+                    "linewidth": 1.2,
+                    "marker": MARKERS[number],
                     "markersize": 7,
                     "markevery": [run.result.epoch - 1],
+                    "label": labels.pop(run.result.method, None),  # once a method
                 }
-                style["label"] = labels.pop(run.result.method, None)  # once a method
                 epochs = [row["epoch"] for row in run.curves]
                 upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
                 lower.plot(epochs, [row["total"] for row in run.curves], **style)
             if not runs[0].result.class_names:
                 height = runs[0].result.floor["valid_mae"]
                 upper.axhline(height, color="0.5", linestyle=(0, (1, 3)), label="train median")
-            upper.set_title(f"{dataset}: validation")
-            upper.set_ylabel("cross-entropy (nats)" if runs[0].result.class_names else "MAE (label units)")
+            unit = "cross-entropy (nats)" if runs[0].result.class_names else "MAE (label units)"
+            upper.set(title=f"{dataset}: validation", ylabel=unit)
             upper.set_ylim(bottom=0)
-            lower.set_title(f"{dataset}: training")
-            lower.set_ylabel("weighted sum of the loss terms")
-            lower.set_xlabel("epoch")
-            _legend(upper)
+            lower.set(title=f"{dataset}: training", ylabel="weighted sum of the loss terms", xlabel="epoch")
+            upper.legend(frameon=False, fontsize="small")
         figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
         save_png(figure, folder / "learning_curves.png")
 
@@ -175,18 +177,19 @@ def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) ->
     limits = (min(ends) - margin, max(ends) + margin)
     panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
     for number, run in enumerate(runs):
-        style: dict[str, Any] = {
-            "s": 18,
-            "marker": MARKERS[number % len(MARKERS)],
-            "edgecolors": COLOURS[number % len(COLOURS)],
-            "facecolors": "none",
-            "linewidths": 0.8,
-        }
-        panel.scatter(run.tested.label, run.tested.prediction, label=f"seed {run.result.seed}", **style)
-    panel.set(xlim=limits, ylim=limits, aspect="equal")
+        panel.scatter(
+            run.tested.label,
+            run.tested.prediction,
+            s=18,
+            marker=MARKERS[number % len(MARKERS)],
+            edgecolors=COLOURS[number % len(COLOURS)],
+            facecolors="none",
+            linewidths=0.8,
+            label=f"seed {run.result.seed}",
+        )
+    panel.set(xlim=limits, ylim=limits, aspect="equal", ylabel="prediction (label units)")
     panel.set_xlabel(f"label ({low:g} to {high:g})")
-    panel.set_ylabel("prediction (label units)")
-    _legend(panel)
+    panel.legend(frameon=False, fontsize="small")
 
 
 def _names(scored: list[SavedRun]) -> tuple[list[str], list[str]]:
@@ -194,16 +197,3 @@ def _names(scored: list[SavedRun]) -> tuple[list[str], list[str]]:
     named = [(run.result.dataset, run.result.method) for run in scored]
     datasets, methods = (list(dict.fromkeys(names)) for names in zip(*named, strict=True))
     return datasets, methods
-
-
-def _style(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": LINES[number % len(LINES)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linewidth": 1.2,
-    }
-
-
-def _legend(panel: Axes) -> None:
-    panel.legend(frameon=False, fontsize="small")

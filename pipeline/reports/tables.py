@@ -39,9 +39,11 @@ MEANING = {  # of metrics; metrics.py defines them
 }
 EMPTY = Cell("–")
 
+Scores = dict[str, dict[str, Spread]]  # method -> metric -> spread over the seeds
 
-def summarize(runs: Sequence[SavedRun]) -> dict[str, dict[str, dict[str, Spread]]]:
-    """{dataset: {method: {metric: its spread over the seeds}}}.
+
+def summarize(runs: Sequence[SavedRun]) -> dict[str, Scores]:
+    """Scores of each dataset.
 
     The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
     split, of another distribution, its metrics with `ood_` before their names.
@@ -86,19 +88,13 @@ class ResultsTable:
     remarks: list[str]
 
 
-def results_table(
-    summary: dict[str, dict[str, Spread]],
-    runs: dict[str, list[SavedRun]],
-    dataset: str,
-    floor: dict[str, float],
-) -> ResultsTable:
+def results_table(summary: Scores, runs: dict[str, list[SavedRun]], dataset: str) -> ResultsTable:
     """The table of a dataset.
 
     Parameters
     ----------
-    summary : method -> metric -> spread, of `summarize`
+    summary : of `summarize`
     runs : method -> its runs
-    floor : as evaluate wrote it: `test_mae` and the like
     """
     metrics = list(next(iter(summary.values())))
     tests, remarks = _tested(summary, runs, metrics)
@@ -109,7 +105,8 @@ def results_table(
             metric: _cell(found, paper.get(metric), tests.get((method, metric)))
             for metric, found in scores.items()
         }
-    floors = {_floor_metric(name): value for name, value in floor.items()}
+    floor = next(iter(runs.values()))[0].result.floor
+    floors = {name.replace("test_ood_", OOD).removeprefix("test_"): value for name, value in floor.items()}
     return ResultsTable(metrics, rows, floors, remarks)
 
 
@@ -125,48 +122,37 @@ def paper_figures(method: str, dataset: str) -> dict[str, float]:
     return {}
 
 
-def _floor_metric(name: str) -> str:
-    return name.replace("test_ood_", OOD).removeprefix("test_")
-
-
 def _tested(
-    summary: dict[str, dict[str, Spread]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
+    summary: Scores, runs: dict[str, list[SavedRun]], metrics: Sequence[str]
 ) -> tuple[dict[tuple[str, str], Difference], list[str]]:
     """(Best method, metric) -> its difference from the second best, corrected; and what was not tested."""
-    chosen: dict[str, tuple[str, str]] = {}
+    contested: dict[tuple[str, ...], list[str]] = {}
     for metric in metrics:
-        ranked = sorted(
-            (method for method in summary if metric in summary[method]),
-            key=lambda m, metric=metric: summary[m][metric].mean * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
-        )
-        if len(ranked) > 1:
-            chosen[metric] = (ranked[0], ranked[1])
-    known: dict[tuple[str, str], dict[str, Difference]] = {}
+        sign = 1 if lower_is_better(metric) else -1
+        means = {method: sign * scores[metric].mean for method, scores in summary.items() if metric in scores}
+        if len(means) > 1:
+            contested.setdefault(tuple(sorted(means, key=means.__getitem__)[:2]), []).append(metric)
+    tests: dict[tuple[str, str], Difference] = {}
     remarks = []
-    for best, second in dict.fromkeys(chosen.values()):
+    for (best, second), of_pair in contested.items():
         try:
             entry = compare_runs(f"{best} and {second}", runs[second], runs[best], RESAMPLES, SEED)
         except MsaError as error:
             remarks.append(f"not tested: {error}")
             continue
         remarks += [f"statistics: {remark}" for remark in entry.remarks]
-        known[best, second] = {row.metric: row.test for row in entry.rows if row.test is not None}
-    tests = {
-        (pair[0], metric): known[pair][metric]
-        for metric, pair in chosen.items()
-        if metric in known.get(pair, {})
-    }
-    found = corrected([*tests.values()]) if tests else []
-    return dict(zip(tests, found, strict=True)), [*dict.fromkeys(remarks)]
+        found = {row.metric: row.test for row in entry.rows}
+        tests |= {(best, metric): test for metric in of_pair if (test := found.get(metric)) is not None}
+    return dict(zip(tests, corrected([*tests.values()]), strict=True)), [*dict.fromkeys(remarks)]
 
 
 def _cell(found: Spread, paper: float | None, test: Difference | None) -> Cell:
-    best = test if test is not None and test.shown == "better" else None
+    best = test is not None and test.shown == "better"
     return Cell(
         f"{found.mean:.{DIGITS}f}",
         f"{found.mean:.6g}",
-        strong=best is not None,
-        mark="†" if best is not None and best.shown_for_other_runs else "",
+        strong=best,
+        mark="†" if best and test is not None and test.shown_for_other_runs else "",
         spread="" if found.sd is None else f"± {found.sd:.{DIGITS}f}",
         paper="" if paper is None else f"{paper:.{DIGITS}f}",
     )
@@ -192,6 +178,5 @@ def _head(metric: str) -> Head:
     plain = metric.removeprefix(OOD)
     meaning = MEANING.get(plain.removeprefix("valid_"), "F1 of this class against all others")
     where = "validation split: " if plain.startswith("valid_") else ""
-    lower = lower_is_better(metric)
-    side = "lower is better" if lower else "higher is better"
-    return Head(f"{plain.replace('_', ' ')} {'↓' if lower else '↑'}", f"{where}{meaning}; {side}")
+    side, arrow = ("lower", "↓") if lower_is_better(metric) else ("higher", "↑")
+    return Head(f"{plain.replace('_', ' ')} {arrow}", f"{where}{meaning}; {side} is better")
