@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -188,18 +189,16 @@ def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Pat
     ----------
     facts : what is printed as JSON
     """
-    if form == "text" and out is None:
-        from rich.console import Console
+    from rich.console import Console
 
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(rendered(blocks, facts, form), encoding="utf-8")
+    elif form == "text":
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
         Console(width=None if known else WIDTH, highlight=False).print(*as_renderables(blocks))
-        return
-    text = rendered(blocks, facts, form)
-    if out is None:
-        print(text, end="")
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    else:
+        print(rendered(blocks, facts, form), end="")
 
 
 def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:
@@ -210,14 +209,11 @@ def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:
         return as_html(blocks)
     if form == "json":
         return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str) + "\n"
-    from io import StringIO
-
     from rich.console import Console
 
-    console = Console(file=StringIO(), width=WIDTH, highlight=False)
-    with console.capture() as caught:
-        console.print(*as_renderables(blocks))
-    return caught.get()
+    drawn = StringIO()
+    Console(file=drawn, width=WIDTH, highlight=False).print(*as_renderables(blocks))
+    return drawn.getvalue()
 
 
 def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
@@ -231,10 +227,9 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
         if isinstance(block, Heading):
             shown.append(Text(f"\n{block.text}", style="bold underline" if block.level == 1 else "bold"))
         elif isinstance(block, Lines):
-            mark = "- " if block.bullets else ""
             for line in block.lines:
                 grid = RichTable.grid(padding=0)
-                grid.add_row(Text(mark), Text(line))
+                grid.add_row(Text("- " if block.bullets else ""), Text(line))
                 shown.append(grid)
         else:
             table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
