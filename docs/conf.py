@@ -4,6 +4,7 @@ project = "msa-pipeline"
 author = copyright = "the msa-pipeline authors"
 extensions = ["myst_parser"]
 myst_heading_anchors = 3  # links to headings as a code-hosting page makes them: page.md#a-heading
+highlight_language = "none"
 html_theme = "furo"
 html_title = "msa-pipeline"
 html_show_sphinx = html_show_sourcelink = html_copy_source = False

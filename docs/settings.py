@@ -1,4 +1,4 @@
-"""The tables of settings in methods.md, from `models.<method>.base` of params.yaml: python docs/settings.py."""
+"""Writes the tables of settings in methods.md from params.yaml: python docs/settings.py."""
 
 from __future__ import annotations
 

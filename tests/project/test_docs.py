@@ -1,0 +1,130 @@
+"""The pages: no dead link between them, README, CONTRIBUTING and code; commands and settings as they are."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "experiments/*/*.md", "data/sample/*.md")
+    for path in PROJECT.glob(pattern)
+)
+FENCE = re.compile(r"^(```+)(.*?)\n(.*?)^\1 *$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+ROOMS = ("pipeline/", "models/", "tests/", "docs/", "experiments/", "data/sample/")
+SUFFIXES = "py|md|yaml|toml|csv|svg|png"
+FILE = re.compile(rf"(?<![\w/.<-])(?:{'|'.join(ROOMS)})[\w/.-]+\.(?:{SUFFIXES})\b")
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a code-hosting page makes of the headings."""
+    headings = re.findall(r"^#+ +(.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    dead = []
+    for link in LINK.findall(prose(page)):
+        target, _, anchor = link.partition("#")
+        if re.match(r"\w+:", target):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists() or not file.is_relative_to(PROJECT) or (anchor and anchor not in anchors(file)):
+            dead.append(link)
+    assert not dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_paths_of_the_project_exist(page: Path) -> None:
+    named = {path for path in CODE.findall(prose(page)) if re.fullmatch(r"[\w./-]+", path)}
+    at_top = {path.name for path in PROJECT.iterdir() if path.is_file()}
+    ours = {path for path in named if path.startswith(ROOMS) or path in at_top or path.endswith(".yaml")}
+    assert not {path for path in ours if not any((top / path).exists() for top in (PROJECT, page.parent))}
+
+
+def test_code_names_files_that_exist() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    dead = []
+    for name in tracked:
+        path = PROJECT / name
+        if path.suffix not in (".py", ".yaml", ".toml", ".md", ".j2") or not path.exists():
+            continue
+        if path.is_relative_to(PROJECT / "tests") or name == "CONTRIBUTING.md":  # their examples are made up
+            continue
+        text = path.read_text("utf-8")
+        dead += [f"{name}: {file}" for file in FILE.findall(text) if not (PROJECT / file).exists()]
+    assert not dead
+
+
+def test_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+def test_every_page_is_in_the_contents() -> None:
+    index = (PROJECT / "docs/index.md").read_text("utf-8")
+    contents = re.search(r"```{toctree}(.*?)```", index, re.DOTALL)
+    assert contents is not None
+    listed = re.findall(r"^\w+$", contents[1], re.MULTILINE)
+    assert sorted([*listed, "index"]) == sorted(path.stem for path in (PROJECT / "docs").glob("*.md"))
+    assert set(re.findall(r"\]\((\w+)\.md\)", index)) == set(listed)
+
+
+def test_tables_of_settings_are_those_of_params() -> None:
+    page = (PROJECT / "docs/methods.md").read_text("utf-8")
+    filled = runpy.run_path(str(PROJECT / "docs/settings.py"))["filled"]
+    assert page == filled(page, (PROJECT / "params.yaml").read_text("utf-8")), "run: python docs/settings.py"
+
+
+def commands() -> list[list[str]]:
+    """Calls of msa-cli in pages, in blocks of code and between words, as lists of words."""
+    texts = [page.read_text("utf-8") for page in PAGES]
+    lines = [line for text in texts for _, _, block in FENCE.findall(text) for line in block.splitlines()]
+    lines += [code for page in PAGES for code in CODE.findall(prose(page).replace("\n", " "))]
+    calls = [line.split("#")[0].split() for line in lines if line.startswith("msa-cli ")]
+    return [call for call in calls if len(call) > 1 and re.fullmatch(r"[a-z]+", call[1])]
+
+
+def spellings(option: Any) -> list[str]:
+    return [*option.opts, *option.secondary_opts]
+
+
+def test_commands_and_their_options_exist() -> None:
+    from pipeline.cli.app import app
+
+    calls, wrong = commands(), []
+    assert len(calls) > 20
+    for call in calls:
+        command: Any = get_command(app)
+        words = call[1:]
+        while hasattr(command, "commands") and words and words[0] != "...":
+            command = command.commands.get(words.pop(0))
+        known = {"--help"} | {name for option in getattr(command, "params", ()) for name in spellings(option)}
+        if command is None or not {word for word in words if word.startswith("--")} <= known:
+            wrong.append(" ".join(call))
+    assert not wrong
+
+
+def test_targets_of_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    texts = [page.read_text("utf-8") for page in PAGES if page.name != "CHANGELOG.md"]
+    used = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)}
+    assert used <= targets
+    assert {"demo", "test", "bench", "docs", "sample"} <= used
