@@ -15,9 +15,9 @@ class MethodEntry:
 
 
 METHODS = {
-    "misr": MethodEntry("models.misr", "MISR"),
-    "cmir": MethodEntry("models.cmir", "CmIR"),
-    "slad": MethodEntry("models.slad", "SLaD"),
-    "mird": MethodEntry("models.mird", "MIRD"),
-    "khar": MethodEntry("models.khar", "KHaR", pretrains=True),
+    "misr": MethodEntry("models.misr.model", "MISR"),
+    "cmir": MethodEntry("models.cmir.model", "CmIR"),
+    "slad": MethodEntry("models.slad.model", "SLaD"),
+    "mird": MethodEntry("models.mird.model", "MIRD"),
+    "khar": MethodEntry("models.khar.model", "KHaR", pretrains=True),
 }

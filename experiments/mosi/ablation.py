@@ -16,13 +16,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline import layout
-from pipeline.errors import MsaError, ParamsError
-from pipeline.evaluate import evaluate
-from pipeline.layout import ResultFiles
-from pipeline.params import ModelParams, load_params
-from pipeline.runs import write_json
-from pipeline.train import train
+from pipeline.core import paths
+from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.files import write_json
+from pipeline.core.paths import ResultFiles
+from pipeline.evaluation.evaluate import evaluate
+from pipeline.params.params import ModelParams, load_params
+from pipeline.training.loop.train import train
 
 DATASET = "mosi"
 FILE = Path("ablations.yaml")
@@ -36,13 +36,13 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
     row, params = tree["ablations"][name], load_params()
     whole = params.model(row["method"], DATASET)
     settings = ModelParams(base=whole, corpora={DATASET: row["set"]}).resolved(DATASET)
-    assembled = layout.assembled_folder(DATASET)
+    assembled = paths.assembled_folder(DATASET)
     runs = {}
     for seed in tree["ablation_seeds"]:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / f"{name}-{seed}"
             files = ResultFiles(*(Path(place) / kind for kind in ("metrics", "predictions", "curves")))
-            pretrained = layout.pretrained_folder(row["method"], DATASET)
+            pretrained = paths.pretrained_folder(row["method"], DATASET)
             arguments = (row["method"], DATASET, seed, settings, params.train, assembled, pretrained, folder)
             train(*arguments, device=device)
             metrics = params.training_set(DATASET).metrics

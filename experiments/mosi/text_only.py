@@ -17,18 +17,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.common import mean_over_time
-from models.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
-from pipeline import layout
-from pipeline.batches import Batch
-from pipeline.checkpoint import Checkpoint, file_hash, fingerprint, hashes
-from pipeline.errors import MsaError
-from pipeline.fabric import open_fabric, reproducible
-from pipeline.metrics import METRIC_SETS
-from pipeline.params import Params, load_params
-from pipeline.runs import PROJECT, SHARED_CODE, library_versions, write_json
-from pipeline.train import fit, load_splits, predict
-from pipeline.training_set import TrainingSet
+from models.core.batch import Batch
+from models.core.blocks import mean_over_time
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
+from pipeline.core import paths
+from pipeline.core.errors import MsaError
+from pipeline.core.files import write_json
+from pipeline.datasets.training_set import TrainingSet
+from pipeline.evaluation.metrics import METRIC_SETS
+from pipeline.params.params import Params, load_params
+from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
+from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.train import fit, load_splits, predict
+from pipeline.training.runs import PROJECT, SHARED_CODE, file_hashes, library_versions
 
 DATASET, NAME = "mosi", "text-only"
 DECIMALS = 6
@@ -88,7 +89,7 @@ class TextOnly(Method):
 def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
     """Train and score one seed; the result is what is written."""
     started = time.perf_counter()
-    assembled = layout.assembled_folder(DATASET)
+    assembled = paths.assembled_folder(DATASET)
     score = METRIC_SETS[params.training_set(DATASET).metrics]
     identity = {
         "method": NAME,
@@ -96,7 +97,7 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
         "params": SETTINGS.model_dump(mode="json"),
         "train": params.train.model_dump(mode="json"),
         "assembled": hashes(assembled, "train.parquet", "valid.parquet"),
-        "code": [file_hash(file) for file in (Path(__file__), *(PROJECT / name for name in SHARED_CODE))],
+        "code": file_hashes((Path(__file__), *(PROJECT / name for name in SHARED_CODE))),
         "libraries": library_versions(),
     }
     fabric = open_fabric(device, params.train.precision)

@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.clips import CLASSES, TEST, TRAIN, VALID
-from pipeline.corpora.label_values import bad_id
-from pipeline.corpora.media_files import SOUND_SUFFIXES, Wanted, find_media, match_media
+from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, read_json, reject_repeated, reject_task
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams, class_key
+from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, Wanted, find_media, match_media
+from pipeline.corpora.tables.values import bad_id
+from pipeline.params.params import DatasetParams, class_key
 
 LAYOUT = "<root>/train.json, valid.json, test.json, and x.mp4 (or x.wav) in folders below"
 CHINESE = ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")

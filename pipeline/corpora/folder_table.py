@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from pipeline.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA, TEST_OOD, UNLABELED
-from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
-from pipeline.corpora.label_csv import CLASS_COLUMNS, LABEL_COLUMNS, name_settings
-from pipeline.corpora.label_values import MODES, bad_id, label_value, number_of
-from pipeline.corpora.media_files import same_form
+from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA, TEST_OOD, UNLABELED
 from pipeline.corpora.survey import Clip, Survey
-from pipeline.params import DatasetParams
+from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.tables.labels import CLASS_COLUMNS, LABEL_COLUMNS, name_settings
+from pipeline.corpora.tables.media_files import same_form
+from pipeline.corpora.tables.values import MODES, bad_id, label_value, number_of
+from pipeline.params.params import DatasetParams
 
 FILES = ("file", "path", "clip_id")  # the first that is there names the video
 SPLITS = ("split", "mode")

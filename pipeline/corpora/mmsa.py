@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from pipeline.corpora.label_csv import LAYOUT, LabelRow, read_labels
-from pipeline.corpora.media_files import Wanted, by_folder, find_media, match_media, same_form
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams
+from pipeline.corpora.tables.labels import LAYOUT, LabelRow, read_labels
+from pipeline.corpora.tables.media_files import Wanted, by_folder, find_media, match_media, same_form
+from pipeline.params.params import DatasetParams
 
 __all__ = ["LABELLING", "LAYOUT", "survey", "with_media"]
 LABELLING = Labelling()

@@ -21,13 +21,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.core.errors import FormatError
 from pipeline.corpora import mosi
-from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, read_json, settings_of
-from pipeline.errors import FormatError
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams
+from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.params.params import DatasetParams
 
 LAYOUT = "<root>/label.csv, <root>/Raw/<video_id>/<clip_id>.mp4, and id lists (settings.splits)"
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
@@ -194,7 +194,7 @@ def _ids_in(found: Survey, where: str, value: Any) -> list[str]:
 
 
 def _pickle(found: Survey, path: Path) -> Any:
-    from pipeline.importers.pickles import load
+    from pipeline.formats.pickle.pickles import load
 
     try:
         return load(path)

@@ -27,14 +27,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
-from pipeline.corpora.label_values import bad_id
-from pipeline.corpora.media_files import Wanted, find_media, match_media
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, read_json, reject_task, settings_of
-from pipeline.errors import FormatError
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams
-from pipeline.section import Section
+from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.tables.values import bad_id
+from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
 ENTRIES, SPLITS = "sarcasm_data.json", "split_indices.p"
 LAYOUT = f"<root>/{ENTRIES}, {SPLITS}, utterances_final/<id>.mp4 and context_final/<id>_c.mp4"
@@ -167,7 +167,7 @@ def _splits(
 
 def _fold(found: Survey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
     """The test ids of a fold; empty and a problem where the file does not give them."""
-    from pipeline.importers.pickles import load
+    from pipeline.formats.pickle.pickles import load
 
     if not path.is_file():
         found.reject(

@@ -6,12 +6,12 @@ Source: https://github.com/thuiar/MMSA
 
 from __future__ import annotations
 
-from pipeline.clips import LABELS, TEST, TRAIN, VALID
 from pipeline.corpora import mmsa
-from pipeline.corpora.label_csv import LAYOUT
+from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Survey
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams
+from pipeline.corpora.tables.labels import LAYOUT
+from pipeline.params.params import DatasetParams
 
 __all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "note_unimodal", "survey"]
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")

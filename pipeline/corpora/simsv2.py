@@ -12,18 +12,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora import mmsa
-from pipeline.corpora.csv_table import cells_of, columns_of, decoded, records, reject_formulas
-from pipeline.corpora.label_csv import LABEL_FILES
-from pipeline.corpora.label_values import bad_id
-from pipeline.corpora.media_files import find_media, same_form
+from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import Problem
 from pipeline.corpora.sims import note_unimodal
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams
-from pipeline.section import Section
+from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.tables.labels import LABEL_FILES
+from pipeline.corpora.tables.media_files import find_media, same_form
+from pipeline.corpora.tables.values import bad_id
+from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
 LAYOUT = "<root>/meta.csv, <root>/Raw/<video_id>/<clip_id>.mp4 and perhaps a folder of unlabelled clips"
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")

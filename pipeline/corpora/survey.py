@@ -23,13 +23,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
+from pipeline.core.errors import ParamsError
+from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import Problem
-from pipeline.errors import ParamsError
-from pipeline.explain import explain
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams, MediaLimits
-from pipeline.section import Section
+from pipeline.params.explain import explain
+from pipeline.params.params import DatasetParams, MediaLimits
+from pipeline.params.section import Section
 
 TIMES_BEYOND = "times beyond the media"
 SLACK_S = 0.5  # a word may end that much after the last frame

@@ -22,14 +22,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.clips import CONTEXT, TEST, TRAIN, VALID
-from pipeline.corpora.label_values import MODES, bad_id
-from pipeline.corpora.media_files import Wanted, find_media, match_media
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, reject_task, settings_of
-from pipeline.errors import FormatError
-from pipeline.importers.imported import Labelling
-from pipeline.params import DatasetParams
-from pipeline.section import Section
+from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.tables.values import MODES, bad_id
+from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
 LAYOUT = f"<root>/{FOLDS}, {LANGUAGE}, {LABELS}, and <id>.mp4 in folders below"
@@ -85,7 +85,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
 
 def _tree(found: Survey, name: str, root: Path, file: str) -> dict[str, Any] | None:
     """A pickle's dict with its keys as text; None and a problem where it cannot be had."""
-    from pipeline.importers.pickles import load
+    from pipeline.formats.pickle.pickles import load
 
     if not (root / file).is_file():
         where = f"datasets.{name}.root is {str(root)!r}"

@@ -15,15 +15,15 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pipeline.clips import UNLABELED
-from pipeline.corpora.label_values import bad_id
-from pipeline.corpora.media_files import SOUND_SUFFIXES, find_media
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import UNLABELED
+from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, settings_of
-from pipeline.errors import FormatError
-from pipeline.importers.imported import Labelling
-from pipeline.media import VIDEO_SUFFIXES
-from pipeline.params import DatasetParams
-from pipeline.section import Section
+from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
+from pipeline.corpora.tables.values import bad_id
+from pipeline.media.decode import VIDEO_SUFFIXES
+from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
 LAYOUT = "<root>/.../id<number>/<video>/<clip>.mp4 (or .m4a, .wav)"
 LABELLING = Labelling()
@@ -98,7 +98,7 @@ def _is_video(file: str) -> bool:
 
 def _text(found: Survey, root: Path, files: list[str]) -> str | None:
     """What a .txt beside one of the files says; None where there is none."""
-    from pipeline.subtitles import read_text_file
+    from pipeline.media.subtitles import read_text_file
 
     for file in files:
         beside = (root / file).with_suffix(".txt")

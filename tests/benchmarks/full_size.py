@@ -22,13 +22,14 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from models import METHODS
-from models.backbones import load_tokenizer
-from models.method import REGRESSION, Method
-from pipeline.batches import LABELS, Batch, Ragged, Split, Streams, shuffled_batches
-from pipeline.fabric import open_fabric
-from pipeline.optimizers import open_optimizer
-from pipeline.params import TrainParams
-from pipeline.train import active_weights
+from models.core.backbones import load_tokenizer
+from models.core.batch import LABELS, Batch
+from models.core.method import REGRESSION, Method
+from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
+from pipeline.params.params import TrainParams
+from pipeline.training.loop.fabric import open_fabric
+from pipeline.training.loop.optimizers import open_optimizer
+from pipeline.training.loop.train import active_weights
 
 WORDS_A_SECOND = 2.9
 FRAMES_IN_MEMORY = 4096  # all clips are cut from them
@@ -151,7 +152,7 @@ def sample_of_batches(split: Split, size: int, number: int) -> list[Tensor]:
 
 # -------------------------------------------------------------------------------------------------- step
 class Trainer:
-    """A method with its optimisers, and the step of pipeline/train.py in either precision."""
+    """A method with its optimisers, and the step of pipeline/training/loop/train.py in either precision."""
 
     def __init__(self, method: Method, device: str = "cpu"):
         self.method = method

@@ -43,8 +43,8 @@ def peak_mb() -> float:
 
 
 def imported(file: Path, project: Path) -> None:
-    from pipeline.importers.conversion import convert
-    from pipeline.params import ImportParams
+    from pipeline.imports.convert import convert
+    from pipeline.params.params import ImportParams
 
     convert("big", ImportParams(kind="mmsa_pickle", root=str(file)), 16, project)
 

@@ -15,9 +15,9 @@ import librosa
 import numpy as np
 import pytest
 
-from pipeline.audio.librosa33 import Librosa33
-from pipeline.encoder_params import Librosa33 as Librosa33Params
-from pipeline.params import MediaLimits
+from pipeline.features.audio.librosa33 import Librosa33
+from pipeline.params.encoders import Librosa33 as Librosa33Params
+from pipeline.params.params import MediaLimits
 
 RATE, SECONDS, ROUNDS = 22_050, 8, 3
 

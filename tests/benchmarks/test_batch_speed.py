@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.batches import LABELS, Batch, Ragged, Split, Streams, shuffled_batches
+from models.core.batch import LABELS, Batch
+from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 
 CLIPS, BATCH = 1284, 32  # CMU-MOSI's train split
 WIDTHS = {"text": 384, "audio": 33, "visual": 40}

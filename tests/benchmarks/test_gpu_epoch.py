@@ -12,8 +12,8 @@ import torch
 from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi
 
 from models import METHODS
-from pipeline.batches import shuffled_batches
-from pipeline.fabric import reproducible
+from pipeline.datasets.splits import shuffled_batches
+from pipeline.training.loop.fabric import reproducible
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.gpu, pytest.mark.shared]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_methods
 import torch
 from full_size import FRAMES, Trainer, full_size, mosi
+from made import tiny_methods
 from timing import Rounds
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.method import Method, Output
-from pipeline.batches import Batch
+from models.core.batch import Batch
+from models.core.method import Method, Output
 
 CLIPS = 256
 LARGEST_SHARE = 0.05  # of a step

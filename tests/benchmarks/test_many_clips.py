@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import executor
-from pipeline.encoder_params import Librosa33
-from pipeline.encoders import Clip
-from pipeline.extraction import RowMaker, Task, encode_row, footer, media_hash
-from pipeline.features import FeatureStore
-from pipeline.media import sha256
-from pipeline.params import MediaLimits
-from pipeline.shards import Row
+from pipeline.execution import local
+from pipeline.features.encoder import Clip
+from pipeline.features.stage import RowMaker, Task, encode_row, footer, media_hash
+from pipeline.media.decode import sha256
+from pipeline.params.encoders import Librosa33
+from pipeline.params.params import MediaLimits
+from pipeline.store.shard import Row
+from pipeline.store.store import FeatureStore
 
 pytestmark = pytest.mark.benchmark
 
@@ -51,7 +51,7 @@ def test_two_thousand_clips_and_one_more(tmp_path: Path, capsys: pytest.CaptureF
 
     def in_workers(clip_ids: list[str]) -> Iterator[Row]:
         wanted = [all_tasks[clip_id] for clip_id in clip_ids]
-        for _, row in executor.run(maker, wanted, workers=2, timeout_s=60):
+        for _, row in local.run(maker, wanted, workers=2, timeout_s=60):
             assert isinstance(row, Row)
             resident.append(resident_mb())
             yield row

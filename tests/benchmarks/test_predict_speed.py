@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from sample_runs import SampleRuns, make_sample_runs
+from made.sample_runs import SampleRuns, make_sample_runs
 from timing import Rounds
 
-from pipeline.executor import THREADS
-from pipeline.params import Params
-from pipeline.predict import Predictor
+from pipeline.execution.local import THREADS
+from pipeline.params.params import Params
+from pipeline.predict.predict import Predictor
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")]
 

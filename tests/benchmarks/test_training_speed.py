@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import tiny_set
 import torch
 from full_size import FRAMES, Trainer, full_size, mosi, padded_to_the_longest, sample_of_batches
+from made import tiny_set
 from timing import Rounds
 
 from models import METHODS
-from models.method import REGRESSION, Method
-from pipeline.batches import Split, shuffled_batches
-from pipeline.fabric import reproducible
-from pipeline.runs import build_method
-from pipeline.training_set import TrainingSet
+from models.core.method import REGRESSION, Method
+from pipeline.datasets.splits import Split, shuffled_batches
+from pipeline.datasets.training_set import TrainingSet
+from pipeline.training.loop.fabric import reproducible
+from pipeline.training.runs import build_method
 
 pytestmark = pytest.mark.benchmark
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from timing import Rounds
 
-from pipeline.audio.hf_audio import SAMPLE_RATE, AudioStates
-from pipeline.encoder_params import TransformerAudio, TransformerText
-from pipeline.encoders import BatchEncoder, Clip, Encoded, Prepared
-from pipeline.params import MediaLimits
-from pipeline.text.hf import TransformerStates
+from pipeline.features.audio.hf_audio import SAMPLE_RATE, AudioStates
+from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Prepared
+from pipeline.features.text.hf import TransformerStates
+from pipeline.params.encoders import TransformerAudio, TransformerText
+from pipeline.params.params import MediaLimits
 
 pytestmark = pytest.mark.benchmark
 

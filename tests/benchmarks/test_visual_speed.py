@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from timing import CALM, measure, others_cpu_s
 
-from pipeline import executor
-from pipeline.encoder_params import FaceMesh as Params
-from pipeline.encoders import Clip
-from pipeline.extraction import RowMaker, Task
-from pipeline.media import frames
-from pipeline.params import MediaLimits
-from pipeline.visual.facemesh import FaceMesh
+from pipeline.execution import local
+from pipeline.features.encoder import Clip
+from pipeline.features.stage import RowMaker, Task
+from pipeline.features.visual.facemesh import FaceMesh
+from pipeline.media.decode import frames
+from pipeline.params.encoders import FaceMesh as Params
+from pipeline.params.params import MediaLimits
 
 LARGEST_RATIO = 1.3
 CLIP_S = 10.0
@@ -106,8 +106,8 @@ def rate(shared: Path, max_faces: int, workers: int) -> float:
         for i, start in enumerate(starts)
     ]
     begin = counted = done = 0.0
-    for i, (_, row) in enumerate(executor.run(maker, tasks, workers=workers, timeout_s=300)):
-        assert not isinstance(row, executor.Lost) and row.features is not None
+    for i, (_, row) in enumerate(local.run(maker, tasks, workers=workers, timeout_s=300)):
+        assert not isinstance(row, local.Lost) and row.features is not None
         done = time.perf_counter()
         if i < workers:
             begin = done

@@ -1,6 +1,6 @@
 """CmIR's views, prediction and losses from its equations: NumPy, float64, clip by clip.
 
-Nothing here is batched over clips, modalities or environments, and nothing is shared with models/cmir.py.
+Nothing here is batched over clips, modalities or environments, and nothing is shared with models/cmir.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """MISR's fusion, environments and losses from the paper's equations: NumPy, float64, clip by clip.
 
-Nothing here is batched over clips, modalities or environments, and nothing is shared with models/misr.py.
+Nothing here is batched over clips, modalities or environments, and nothing is shared with models/misr.
 Arrays by modality: (B, T, d); `present` by modality: (B,) bool.
 """
 

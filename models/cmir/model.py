@@ -1,0 +1,387 @@
+"""CmIR: causal modality-invariant representations.
+
+"Learning Invariant Modality Representation for Robust Multimodal Learning from a Causal Inference
+Perspective", ACL 2026, arXiv 2604.18460. There is no code of the authors, and only a digest of the paper was
+at hand: it has no equation numbers and no sizes. What it does not say is our decision, beside the line.
+
+    clip ─feature─▶ X_m ─g_m─┬─▶ Z_inv ─┬─ concat over m ─▶ predictor ─▶ ŷ       m ∈ {text, audio, visual}
+                     │       └─▶ Z_spu ─┴─ r_m ─▶ X̂_m
+                     └─ + α(e) ε ─g_m─▶ Z_inv^(e), e = 1..K "virtual environments", in training alone
+
+    L = L_pred + Σ_m (λ1 R_inv + λ2 R_dec + λ3 R_rec)
+
+Terms: prediction = L_pred, invariance = R_inv, decorrelation = R_dec, reconstruction = R_rec. X_m stands for
+the paper's "original features": tokens cannot be perturbed, and after the encoders all modalities are alike.
+
+Shapes: B clips, T steps, x = d_x, z = d_z, C classes, K environments, E views of a clip. A clip without a
+modality keeps its rows in every shape; the predictor sees zeros there, and the terms leave them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.core.batch import Batch, Sequences
+from models.core.blocks import TransformerLayer, full_precision, masked_mean, mean_over_time, row_similarity
+from models.core.method import (
+    REGRESSION,
+    Method,
+    MethodSettings,
+    Output,
+    Settings,
+    Share,
+    Task,
+    Training,
+    attended,
+)
+from models.core.noise import Kind, batch_spreads, corrupt, noisy_words, spread
+
+
+# [P] = stated in the paper, [R] = in code of the same author, [D] = our decision
+class Weights(Settings):
+    """λ of each term; 0 = the term is not computed, and without reconstruction there is no r_m."""
+
+    prediction: NonNegativeFloat = 1.0  # [P]
+    invariance: NonNegativeFloat = 0.1  # [D] λ1
+    decorrelation: NonNegativeFloat = 0.1  # [D] λ2
+    reconstruction: NonNegativeFloat = 0.1  # [D] λ3
+
+
+class CmIRTraining(Training):
+    """The optimiser is the paper's; all else is our decision."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
+    lr_backbone: NonNegativeFloat = 1e-5  # [R]
+    lr_other: NonNegativeFloat = 1e-4  # [D]; 2e-5 in the author's earlier code
+    weight_decay: NonNegativeFloat = 0.01  # [D]
+    batch_size: PositiveInt = 32  # [D]
+    epochs: PositiveInt = 50  # [D]
+    warmup: Share = 0.1  # [D]
+    schedule: Literal["cosine", "linear", "constant", "ramp"] = "linear"  # [D]
+    schedule_every: Literal["epoch", "step"] = "step"  # [D]
+    patience: PositiveInt = 8  # [D]
+
+
+class CmIRSettings(MethodSettings):
+    """Settings of CmIR, section `models.cmir` of params.yaml."""
+
+    weights: Weights = Weights()
+    training: CmIRTraining = CmIRTraining()
+    text_pooling: Literal["mean", "cls"] = "mean"  # [D] of the text's states; cls = the first of them
+    feature_encoder: Literal["transformer", "bilstm"] = "transformer"  # [D] of audio and visual
+    width: Annotated[int, Field(gt=0, multiple_of=2)] = 128  # [D] of the feature encoders
+    layers: PositiveInt = 2  # [D]
+    heads: PositiveInt = 4  # [D] of transformer
+    head_dim: PositiveInt = 32  # [D]
+    feedforward: PositiveInt = 256  # [D]
+    dropout: Share = 0.1  # [D] of the feature encoders
+    d_x: PositiveInt = 128  # [D] width of X_m
+    d_z: PositiveInt = 64  # [D] width of each half
+    hidden: PositiveInt = 256  # [D] hidden layer of g_m and r_m, "simple MLPs" [P]
+    predictor_width: PositiveInt = 128  # [D]
+    predictor_dropout: Share = 0.1  # [D]
+    environments: PositiveInt = 3  # [D] K
+    alpha: NonNegativeFloat = 0.1  # [D] α(1): noise of the first environment; X_m has spread 1
+    env_mode: Literal["all", "assigned"] = "all"  # [D] all K views of a clip, or the clean one and one of K
+    include_clean: bool = False  # [D] the clean view as environment 0 of `all`
+    noise_site: Literal["feature", "frame"] = "feature"  # [D] X_m, or for audio and visual the input frames
+    inv_reduction: Literal["mean", "sum"] = "mean"  # [D] over pairs of views and widths
+    alpha_off: Share = 0.1  # [D] weight of R_dec between different clips; below 1 [P]
+    z_norm: Literal["none", "layernorm"] = "none"  # [P] layernorm: a half cannot evade R_inv by shrinking
+    train_noise: Literal["none"] | Kind = "none"  # [D] in training as models/core/noise.py does it in tests
+    train_noise_rate: Share = 0.4  # [D] share of the steps that it hits
+
+    @model_validator(mode="after")
+    def _views_can_be_compared(self) -> CmIRSettings:
+        if self.weights.invariance == 0:
+            return self
+        if self.environments == 1 and self.env_mode == "all" and not self.include_clean:
+            raise ValueError(
+                "models.cmir: one environment has nothing to be compared with; set environments to 2 or "
+                "more, or include_clean to true"
+            )
+        if self.noise_site == "frame" and self.dropout > 0:
+            raise ValueError(
+                f"models.cmir: noise_site is frame and dropout is {self.dropout}, but views of a clip must "
+                "differ by their noise alone; set dropout to 0"
+            )
+        return self
+
+
+@dataclass
+class CmIROutput(Output):
+    """Predictions and representations; dictionaries by modality.
+
+    Attributes
+    ----------
+    prediction : (B,) ŷ, from the invariant halves alone
+    present : (B,) bool, the clip has the modality
+    features : (B, x) X_m
+    invariant, spurious : (B, z) Z_inv and Z_spu
+    views : (E, B, z) Z_inv of the noisy copies of X_m; empty where not needed
+    reconstruction : (B, x) X̂_m; empty where not needed
+    """
+
+    present: dict[str, Tensor]
+    features: dict[str, Tensor]
+    invariant: dict[str, Tensor]
+    spurious: dict[str, Tensor]
+    views: dict[str, Tensor]
+    reconstruction: dict[str, Tensor]
+
+
+# --------------------------------------------------------------------------------------- features X_m (ours)
+class TextFeature(nn.Module):
+    """One vector of the text encoder's states."""
+
+    def __init__(self, states: int, config: CmIRSettings):
+        super().__init__()
+        self.pooling = config.text_pooling
+        self.project = nn.Linear(states, config.d_x)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, states), mask (B, T) -> (B, x)."""
+        return self.project(mean_over_time(values, mask) if self.pooling == "mean" else values[:, 0])
+
+
+class SequenceFeature(nn.Module):
+    """One vector of a sequence of frames: Linear, layers, mean over time, Linear."""
+
+    def __init__(self, frame: int, config: CmIRSettings):
+        super().__init__()
+        self.embed = nn.Linear(frame, config.width)
+        sizes = (config.width, config.heads, config.head_dim, config.feedforward, config.dropout)
+        self.positional = config.feature_encoder == "transformer"
+        self.layers = nn.ModuleList(
+            TransformerLayer(*sizes) if self.positional else BiLSTMLayer(config.width, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.project = nn.Linear(config.width, config.d_x)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, frame), mask (B, T), real steps first -> (B, x)."""
+        states = self.embed(values)
+        if self.positional:
+            states = states + sinusoids(states)
+        keys = attended(mask)
+        for layer in self.layers:
+            states = layer(states, keys)
+        return self.project(mean_over_time(states, mask))
+
+
+class BiLSTMLayer(nn.Module):
+    """An LSTM in each direction, half of the width each."""
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.ahead = nn.LSTM(width, width // 2, batch_first=True)
+        self.back = nn.LSTM(width, width // 2, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, width), mask (B, T), real steps first -> (B, T, width).
+
+        A packed sequence would have a GPU wait for the lengths; so the real steps are turned round instead,
+        and padding, which then still stands last, is read by no real step in either direction.
+        """
+        steps = torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - steps, steps)[..., None]  # (B, T, 1)
+        back, _ = self.back(x.gather(1, turned.expand_as(x)))
+        ahead, _ = self.ahead(x)
+        return self.dropout(torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1))
+
+
+def sinusoids(like: Tensor) -> Tensor:
+    """(B, T, D) -> (T, D) sines and cosines of each position: a table to learn would bound the length."""
+    steps, width = like.shape[1:]
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)  # 1 to 1/10000
+    angles = torch.arange(steps, device=like.device)[:, None] * rates  # (T, D/2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(like.dtype)
+
+
+def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """The paper's "simple MLP". No dropout: views of a clip must differ by their noise alone."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+# ------------------------------------------------------------------------------------------------ constraints
+def disagreement(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
+    """R_inv of one modality: (E, B, z), present (B,) -> scalar, over ordered pairs of views.
+
+    `mean`: mean |Z^(e1) − Z^(e2)| over pairs, clips and widths. `sum`: the paper's Σ ‖Z^(e1) − Z^(e2)‖₁,
+    as a mean over clips; it is E (E − 1) z times as large.
+    """
+    gaps = (views[:, None] - views[None]).abs().sum(dim=(0, 1))  # (B, z)
+    if reduction == "sum":
+        return masked_mean(gaps.sum(dim=-1), present)
+    number = len(views)
+    return masked_mean(gaps, present) / (number * (number - 1))
+
+
+def overlap(invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float) -> Tensor:
+    """R_dec of one modality: (B, z), (B, z), present (B,) -> scalar, mean_i C_ii² + α_off mean_{i≠j} C_ij².
+
+    C are the cosines of all invariant with all spurious halves. The weighted Frobenius norm of the paper,
+    read as weights of the squares; as means, so that λ2 does not depend on the batch. One clip has no i≠j.
+    """
+    squares = row_similarity(invariant, spurious).square()  # (B, B)
+    pairs = present[:, None] & present
+    same = torch.eye(len(present), dtype=torch.bool, device=present.device)
+    return masked_mean(squares, pairs & same) + alpha_off * masked_mean(squares, pairs & ~same)
+
+
+# -------------------------------------------------------------------------------------------------- the model
+class CmIR(Method):
+    """The model and its losses; see the module's text."""
+
+    TERMS = ("prediction", "invariance", "decorrelation", "reconstruction")
+    NEEDS = ("text", "audio", "visual")
+    Config = CmIRSettings
+    config: CmIRSettings
+
+    def __init__(
+        self,
+        config: CmIRSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
+        names, x, z = tuple(self.dims), config.d_x, config.d_z
+        self.feature = nn.ModuleDict(
+            {m: (TextFeature if m == "text" else SequenceFeature)(self.dims[m], config) for m in names}
+        )
+        self.encoder = nn.ModuleDict({m: perceptron(x, config.hidden, 2 * z) for m in names})  # g_m
+        rebuilt = names if config.weights.reconstruction > 0 else ()
+        self.decoder = nn.ModuleDict({m: perceptron(2 * z, config.hidden, x) for m in rebuilt})  # r_m
+        self.predictor = nn.Sequential(
+            nn.Linear(len(names) * z, config.predictor_width),
+            nn.ReLU(),
+            nn.Dropout(config.predictor_dropout),
+            nn.Linear(config.predictor_width, task.outputs),
+        )
+
+    def forward(self, batch: Batch) -> CmIROutput:
+        """ŷ and the representations; noisy views and reconstruction in training, for active terms alone."""
+        inputs = self.spoilt_inputs(batch)
+        present = {m: source.present for m, source in inputs.items()}
+        features = {m: self.embed(m, source) for m, source in inputs.items()}  # X_m
+        invariant, spurious = {}, {}
+        for m, x in features.items():
+            invariant[m], spurious[m] = self.halves(m, x)
+        prediction = self.predict(invariant, present)
+        views, reconstruction = {}, {}
+        if self.training and "invariance" in self.active_terms:
+            views = {m: self.views(m, inputs[m], features[m], invariant[m]) for m in inputs}
+        if self.training and "reconstruction" in self.active_terms:
+            for m, decoder in self.decoder.items():
+                reconstruction[m] = full_precision(decoder(torch.cat([invariant[m], spurious[m]], dim=-1)))
+        return CmIROutput(prediction, present, features, invariant, spurious, views, reconstruction)
+
+    def spoilt_inputs(self, batch: Batch) -> dict[str, Sequences]:
+        """`inputs`, in training with `train_noise`. σ is the batch's, in place of the train split's; hit
+        tokens of fine-tuned text have a noisy embedding, or none.
+        """
+        kind, rate = self.config.train_noise, self.config.train_noise_rate
+        if not self.training or kind == "none":
+            return self.inputs(batch)
+        std = batch_spreads(batch, self.backbone)
+        with noisy_words(self.backbone, kind, rate, std.get("tokens")):
+            return self.inputs(corrupt(batch, kind, rate, std))
+
+    def embed(self, name: str, source: Sequences) -> Tensor:
+        """X_m of a modality, (B, x) in float32 at least.
+
+        Layer-normalised, so that the noise has a unit, and without a learned scale: the model could make
+        the noise meaningless by growing it.
+        """
+        x = full_precision(self.feature[name](source.values, source.mask))
+        return F.layer_norm(x, x.shape[-1:])
+
+    def halves(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """g_m: X_m (..., x) -> Z_inv, Z_spu, (..., z) each, in float32 at least."""
+        invariant, spurious = full_precision(self.encoder[name](x)).chunk(2, dim=-1)
+        if self.config.z_norm == "layernorm":  # without scale and shift
+            return F.layer_norm(invariant, invariant.shape[-1:]), F.layer_norm(spurious, spurious.shape[-1:])
+        return invariant, spurious
+
+    def predict(self, invariant: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        """Z_inv of all modalities -> ŷ, (B,) or (B, C)."""
+        known = [half.masked_fill(~present[m][:, None], 0.0) for m, half in invariant.items()]
+        return self.task.shaped(self.predictor(torch.cat(known, dim=-1)))
+
+    def views(self, name: str, source: Sequences, x: Tensor, invariant: Tensor) -> Tensor:
+        """Z_inv of a modality in the environments that are compared, (E, B, z).
+
+        One environment after the other, in the shape of the clean X_m: in one product of all of them equal
+        rows may differ in their last bits, and so would views without noise.
+        """
+        if self.config.noise_site == "frame" and name != "text":
+            frames = self.noisy(source.values)
+            copies = [self.embed(name, replace(source, values=values)) for values in frames]
+        else:
+            copies = self.noisy(x)
+        views = [self.halves(name, copy)[0] for copy in copies]
+        if self.config.env_mode == "assigned" or self.config.include_clean:
+            views.insert(0, invariant)
+        return torch.stack(views)
+
+    def noisy(self, values: Tensor) -> list[Tensor]:
+        """x + α(e) ε with α(e) = α(1) e, in the shape of x: for e = 1..K, or one random e for each clip."""
+        alpha, number = self.config.alpha, self.config.environments
+        if self.config.env_mode == "all":
+            return [values + alpha * e * torch.randn_like(values) for e in range(1, number + 1)]
+        shape = (len(values), *[1] * (values.dim() - 1))
+        e = torch.randint(1, number + 1, shape, device=values.device).to(values.dtype)
+        return [values + alpha * e * torch.randn_like(values)]
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        """The asked terms, unweighted; the constraints are summed over the modalities."""
+        assert isinstance(output, CmIROutput)
+        present, zero = output.present, output.prediction.new_zeros(())
+        losses: dict[str, Tensor] = {}
+        if "prediction" in terms:  # on the clean features
+            losses["prediction"] = self.task.loss(output.prediction, batch.label, among=batch.labeled)
+        if "invariance" in terms:  # gradient through all views
+            if not output.views:
+                raise ValueError("invariance needs a forward in training mode with the term active")
+            reduction = self.config.inv_reduction
+            parts = (disagreement(views, present[m], reduction) for m, views in output.views.items())
+            losses["invariance"] = sum(parts, start=zero)
+        if "decorrelation" in terms:
+            parts = (
+                overlap(output.invariant[m], output.spurious[m], present[m], self.config.alpha_off)
+                for m in self.dims
+            )
+            losses["decorrelation"] = sum(parts, start=zero)
+        if "reconstruction" in terms:  # detached: a constant X_m would be a free minimum
+            if not output.reconstruction:
+                raise ValueError("reconstruction needs its decoders, and training mode with the term active")
+            parts = (
+                masked_mean((output.features[m].detach() - rebuilt).square(), present[m])
+                for m, rebuilt in output.reconstruction.items()
+            )
+            losses["reconstruction"] = sum(parts, start=zero)
+        return losses
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Spread of Z_inv over the clips, a mean over its widths; and R_inv over this spread, 0 without one.
+
+        R_inv is small where Z_inv keeps still, which is wanted, and where it is small itself, which is not.
+        """
+        assert isinstance(output, CmIROutput)
+        curves: dict[str, Tensor] = {}
+        for m, invariant in output.invariant.items():
+            curves[f"std/{m}"] = std = spread(invariant, output.present[m]).mean()
+            if output.views:
+                gap = disagreement(output.views[m], output.present[m])
+                curves[f"gap_over_std/{m}"] = torch.where(std > 0, gap / std.clamp(min=1e-12), 0.0)
+        return curves

@@ -1,0 +1,1 @@
+"""What methods share: the contract, batches, blocks, backbones, checkpoints."""

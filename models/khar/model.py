@@ -1,0 +1,392 @@
+"""KHaR: knowledge harvesting and refinement for multimodal sentiment analysis.
+
+Anonymous ACL submission, no code of the authors. Equation numbers are the paper's; where the paper is silent,
+the choice stands beside the line: [R] follows the code of its relatives (KuDA, CLGSI, MIB), [D] is ours.
+Its parts lie in models/parts: harvest.py has the harvest (3.3) and its pretraining, refinement.py the
+refinement (3.4). The rest is here, in the paper's order:
+
+    I_m ─harvest─▶ X_m ─MoE_m─▶ x̂_m ─┬─▶ fusion ─▶ x ─▶ N(μ, σ²) ─▶ z ─▶ D ─▶ ŷ     m ∈ {text, audio, visual}
+                                     └─▶ contrast of all pairs of clips by their labels
+
+Terms: task = L_Task and bottleneck_error + β compression = L_MIB (12), balance = L_MoE (6), contrastive =
+L_CL (21). In (22) the error of ŷ counts twice: D is deterministic on the very z of L_MIB, so that -log q(y|z)
+(25) and L_Task are one number. Both are kept, as terms of their own; `weights.task: 0` takes the duplicate
+out (β, w and λ then act twice as strongly beside the error).
+
+Signs: (8) is maximised and (12) minimised, and both are called L_MIB; here β pushes the KL down. (24) writes
+the covariance Σ where the standard deviation σ is meant. Posterior is the encoder, prior N(0, 1).
+
+Shapes: B clips, T steps, D width of X_m, F = 50 width of x̂_m, E experts, Z width of z. A clip without a
+modality keeps its rows in every shape, with x̂_m = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.core.batch import Batch
+from models.core.blocks import (
+    full_precision,
+    kl_to_prior,
+    masked_logsumexp,
+    masked_mean,
+    mean_over_time,
+    row_similarity,
+    squared_cv,
+)
+from models.core.method import REGRESSION, Method, Output, Settings, Share, Task, Training, attended
+from models.khar.harvest import Adapters, Harvester, HarvestSettings, UnimodalRegressor, load_stage_one
+from models.khar.refinement import (
+    AttentionRefinement,
+    ConvolutionRefinement,
+    ExpertRefinement,
+    Mixture,
+    Usage,
+)
+from pipeline.core.errors import ParamsError
+
+TOLERANCE = 1e-6  # of κ: in float32 0.6 - 0.2 and 3.0 - 2.6 are greater than 0.4
+SMALLEST_SIGMA = 1e-6  # under the logarithm of the KL
+
+
+# ------------------------------------------------------------------------------------------------- settings
+class Weights(Settings):
+    """Weight of each term in (22); 0 = the term is not computed."""
+
+    task: NonNegativeFloat = 1.0  # [P] L_Task; 0 leaves the error in L_MIB alone
+    bottleneck_error: NonNegativeFloat = 1.0  # [P] -log q(y|z) of (12)
+    compression: NonNegativeFloat = 1e-3  # [R] β of (12)
+    balance: NonNegativeFloat = 1e-2  # [D] ω of (6)
+    contrastive: NonNegativeFloat = 0.05  # [P] λ; 1 on SIMS and SIMS v2, 0.45 on MOSEI
+
+
+class KHaRTraining(Training):
+    """The paper's optimisation of stage 2: AdamW with a linear warm-up and weight decay."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
+    lr_backbone: NonNegativeFloat = 3e-5  # [P] 1e-5 on MOSEI
+    lr_other: NonNegativeFloat = 3e-5  # [P] one rate for all
+    weight_decay: NonNegativeFloat = 1e-5  # [R] amount unreported
+    batch_size: PositiveInt = 64  # [P] 36 on MOSEI
+    epochs: PositiveInt = 70  # [P]
+    schedule: Literal["cosine", "linear", "constant", "ramp"] = "linear"  # [D]
+    schedule_every: Literal["epoch", "step"] = "step"  # [D]
+
+
+class KHaRSettings(HarvestSettings):
+    """Settings of KHaR, section `models.khar` of params.yaml."""
+
+    weights: Weights = Weights()
+    training: KHaRTraining = KHaRTraining()
+
+    refine: Literal["moe", "mlp", "attention", "cnn"] = "moe"  # [P] table 3; L_MoE = 0 in all but moe
+    refined_width: PositiveInt = 50  # [P] F, "fine-grained dimension"
+    experts: Annotated[int, Field(ge=2)] = 3  # [P] s
+    k: PositiveInt = (
+        2  # [D] experts a row uses, below s; with 1 the softmax of (4) gives the gate no gradient
+    )
+    moe_level: Literal["token", "utterance"] = "token"  # [D] rows of the MoE: steps, or clips pooled before
+    noisy_gate: bool = False  # [D] (4) has no noise
+    expert_width: PositiveInt | None = None  # [D] inside an expert; null = 2 d_m
+    expert_dropout: Share = 0.1  # [D]
+
+    fusion: Literal["mib", "sum", "concat", "attention", "product"] = "mib"  # [P] table 3; L_MIB in mib alone
+    fusion_width: PositiveInt = 128  # [R] of x
+    bottleneck_width: PositiveInt = 1024  # [R] inside the encoder of z
+    latent_width: PositiveInt = 128  # [R] Z
+    predictor_width: PositiveInt = 64  # [R] inside D
+    kl_reduction: Literal["mean", "sum"] = "mean"  # [R] over the Z dimensions; β belongs to it
+
+    kappa: NonNegativeFloat | None = 0.4  # [P] κ of (14), in units of the label; null for classes
+    temperature: PositiveFloat = 0.1  # [D] τ of (21)
+
+    @model_validator(mode="after")
+    def _there_is_something_to_learn(self) -> KHaRSettings:
+        if self.fusion != "mib" and self.weights.task == 0:
+            raise ValueError(
+                f"fusion {self.fusion} has no bottleneck, whose error would replace weights.task: 0; "
+                "give weights.task its 1 back, or take fusion mib"
+            )
+        return self
+
+
+@dataclass
+class KHaROutput(Output):
+    """Predictions and representations; dictionaries by modality.
+
+    Attributes
+    ----------
+    prediction : (B,) ŷ, or (B, C)
+    present : (B,) bool, the clip has the modality
+    refined : (B, F) x̂_m, 0 where absent
+    importance, load, rows : (E,) the usage of the experts; empty with another `refine`
+    mean, sigma : (B, Z) μ and σ of the bottleneck, None without
+    """
+
+    present: dict[str, Tensor]
+    refined: dict[str, Tensor]
+    importance: dict[str, Tensor]
+    load: dict[str, Tensor]
+    rows: dict[str, Tensor]
+    mean: Tensor | None
+    sigma: Tensor | None
+
+
+def refinement(width: int, config: KHaRSettings) -> nn.Module:
+    """MoE_m, or what an ablation puts in its place, for X_m of this width."""
+    sizes = {"width": width, "out_width": config.refined_width}
+    if config.refine == "attention":
+        return AttentionRefinement(**sizes)
+    if config.refine == "cnn":
+        return ConvolutionRefinement(**sizes)
+    sizes["hidden"] = config.expert_width or 2 * config.pretraining.width
+    if config.refine == "mlp":
+        return ExpertRefinement(**sizes, dropout=config.expert_dropout)
+    return Mixture(
+        **sizes,
+        dropout=config.expert_dropout,
+        experts=config.experts,
+        k=config.k,
+        noisy=config.noisy_gate,
+        by_token=config.moe_level == "token",
+    )
+
+
+# ------------------------------------------------------------------------------------------- fusion (3.5)
+class Fusion(nn.Module):
+    """x̂_m of all modalities -> x (B, fusion_width): one Linear with ReLU over how they are put together."""
+
+    def __init__(self, names: tuple[str, ...], config: KHaRSettings):
+        super().__init__()
+        width = config.refined_width
+        self.kind = config.fusion
+        attends = self.kind == "attention"
+        self.attention = nn.MultiheadAttention(width, 1, batch_first=True) if attends else None
+        slots = len(names) if self.kind in ("mib", "concat") else 1
+        self.out = nn.Linear(slots * width, config.fusion_width)
+
+    def forward(self, refined: Tensor, present: Tensor) -> Tensor:
+        """x̂ (B, M, F), 0 where absent, present (B, M) bool -> x (B, fusion_width)."""
+        if self.attention is not None:  # [D] the modalities as tokens; the mean of those that a clip has
+            mixed, _ = self.attention(
+                refined, refined, refined, key_padding_mask=~attended(present), need_weights=False
+            )
+            joint = mean_over_time(mixed, present)
+        elif self.kind == "sum":
+            joint = refined.sum(dim=1)
+        elif self.kind == "product":  # [D] what is absent changes no product
+            joint = refined.masked_fill(~present[..., None], 1.0).prod(dim=1)
+        else:
+            joint = refined.flatten(1)
+        return F.relu(self.out(joint))
+
+
+class Bottleneck(nn.Module):
+    """Encoder p(z | x) = N(μ, σ²) of the information bottleneck (23) [R: after the fusion, none before]."""
+
+    def __init__(self, config: KHaRSettings):
+        super().__init__()
+        hidden = config.bottleneck_width
+        self.body = nn.Sequential(nn.Linear(config.fusion_width, hidden), nn.ReLU())
+        self.mean = nn.Linear(hidden, config.latent_width)
+        self.spread = nn.Linear(hidden, config.latent_width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, fusion_width) -> μ, σ (B, Z) in float32 at least; σ starts near softplus(-5) = 0.0067 [R]."""
+        hidden = self.body(x)
+        return full_precision(self.mean(hidden)), F.softplus(full_precision(self.spread(hidden)) - 5)
+
+
+# ----------------------------------------------------------------------------------------- contrast (3.6)
+def label_pairs(label: Tensor, labeled: Tensor, kappa: float | None) -> tuple[Tensor, Tensor]:
+    """Positive and negative pairs of clips (13), (14); no clip is a pair with itself.
+
+    On the labels as they are: a relative's code divides them by 3 first, but the paper's example (1.0 and 1.3
+    are a pair, 1.0 and 2.0 are not) holds without.
+
+    Parameters
+    ----------
+    label : (B,), NaN where not labeled
+    labeled : (B,) bool; the others are in no pair
+    kappa : None = classes, whose pairs are those of one class
+
+    Returns
+    -------
+    positive, negative : (B, B) bool
+    """
+    near = (label[:, None] - label).abs() <= (kappa or 0.0) + TOLERANCE
+    known = labeled[:, None] & labeled & ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+    return near & known, ~near & known
+
+
+def sentiment_contrast(
+    refined: dict[str, Tensor],
+    present: dict[str, Tensor],
+    label: Tensor,
+    labeled: Tensor,
+    kappa: float | None,
+    temperature: float,
+) -> Tensor:
+    """L_CL (15) to (21): scalar. (18) writes (i, j) where (i, k) is meant.
+
+    The ratio of (21) is a clip's: all its similarities with positives over all its similarities, of every
+    ordered pair of modalities; and among the positives, once for every unordered pair, the clip's own
+    modalities with each other. What a clip has not is in neither sum; clips without a positive do not count.
+
+    Parameters
+    ----------
+    refined, present : by modality, (B, F) and (B,) bool
+    """
+    positive, negative = label_pairs(label, labeled, kappa)
+    own = torch.diag(labeled)
+    names = tuple(refined)
+    similarities, above, below = [], [], []  # (B, B) each: ln δ, in the numerator, in the denominator
+    for i, first in enumerate(names):
+        for j, second in enumerate(names):
+            both = present[first][:, None] & present[second]
+            pulled = (positive | own if i < j else positive) & both
+            similarities.append(row_similarity(refined[first], refined[second], temperature))
+            above.append(pulled)
+            below.append(pulled | negative & both)
+    similarity, numerator, denominator = (torch.cat(parts, dim=1) for parts in (similarities, above, below))
+    counts = numerator.any(dim=1)
+    ratio = masked_logsumexp(similarity, denominator, dim=1).masked_fill(~counts, 0.0)
+    ratio = ratio - masked_logsumexp(similarity, numerator, dim=1).masked_fill(~counts, 0.0)
+    return masked_mean(ratio, counts)
+
+
+# ------------------------------------------------------------------------------------------------ the model
+class KHaR(Harvester):
+    """The model and its losses; see the module's text."""
+
+    TERMS = ("task", "bottleneck_error", "compression", "balance", "contrastive")
+    Config = KHaRSettings
+    config: KHaRSettings
+
+    def __init__(
+        self,
+        config: KHaRSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
+        if task.classes and config.kappa is not None:
+            raise ParamsError(
+                f"models.khar.kappa is {config.kappa}, but of {task.classes} classes pairs are those of one "
+                "class; set it to null for this dataset"
+            )
+        if not task.classes and config.kappa is None:
+            raise ParamsError("models.khar.kappa is null, but the labels are scores; the paper has 0.4")
+        if config.pretraining.adapters == "pretrained":
+            for part in self.modules():  # also before `load_pretrained`: a run folder brings its own weights
+                if isinstance(part, Adapters):
+                    part.freeze()  # [R]
+        names = tuple(self.dims)
+        width = config.pretraining.width * (1 if config.pretraining.adapters == "none" else 2)  # D
+        self.narrow = None  # [D] a fine-tuned text encoder is wider than the others' X_m
+        if self.backbone is not None:
+            self.narrow = nn.Linear(self.harvest_width["text"], width)
+        self.refine = nn.ModuleDict({name: refinement(width, config) for name in names})
+        self.fusion = Fusion(names, config)
+        self.bottleneck = Bottleneck(config) if config.fusion == "mib" else None
+        latent = config.latent_width if config.fusion == "mib" else config.fusion_width
+        self.predictor = nn.Sequential(
+            nn.Linear(latent, config.predictor_width),
+            nn.ReLU(),
+            nn.Linear(config.predictor_width, task.outputs),
+        )
+
+    @classmethod
+    def pretraining_methods(cls, config: KHaRSettings, dims: dict[str, int]) -> dict[str, Method]:
+        """Stage 1 by modality; nothing unless the adapters are to be pretrained."""
+        if config.pretraining.adapters != "pretrained":
+            return {}
+        finetunes = config.text == "finetune"
+        names = [name for name in cls.NEEDS if name in dims or (name == "text" and finetunes)]
+        return {name: UnimodalRegressor.of(config, name, dims) for name in names}
+
+    def load_pretrained(self, folder: Path) -> None:
+        """Encoders and adapters of stage 1, from `folder/<modality>.safetensors`; see `load_stage_one`."""
+        if self.config.pretraining.adapters != "pretrained":
+            return
+        for name in self.dims:
+            load_stage_one(self, name, folder / f"{name}.safetensors")
+
+    def forward(self, batch: Batch) -> KHaROutput:
+        """ŷ and the representations; z is μ in evaluation [D], where the MIB code draws it too.
+
+        Raises
+        ------
+        ParamsError, MsaError : see `Harvester.harvested`
+        """
+        present, refined, usages = {}, {}, {}
+        for name, harvested in self.harvested(batch).items():
+            x = harvested.values  # X_m (3)
+            if name == "text" and self.narrow is not None:
+                x = self.narrow(x)
+            vector, usage = self.refine[name](x, harvested.mask)
+            present[name] = harvested.present
+            refined[name] = full_precision(vector).masked_fill(~harvested.present[:, None], 0.0)  # x̂_m
+            if usage is not None:
+                usages[name] = usage
+        x = self.fusion(torch.stack(list(refined.values()), 1), torch.stack(list(present.values()), 1))
+        mean = sigma = None
+        if self.bottleneck is not None:
+            mean, sigma = self.bottleneck(x)
+            x = mean + sigma * torch.randn_like(sigma) if self.training else mean  # z (24)
+        prediction = self.task.shaped(self.predictor(x))
+        importance, load, rows = (
+            {name: getattr(usage, kind) for name, usage in usages.items()} for kind in Usage._fields
+        )
+        return KHaROutput(prediction, present, refined, importance, load, rows, mean, sigma)
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        """The asked terms of (22), unweighted; those of parts that an ablation has taken out are 0."""
+        assert isinstance(output, KHaROutput)
+        zero = output.prediction.new_zeros(())
+        mean, sigma = output.mean, output.sigma
+        error = self.task.loss(output.prediction, batch.label, among=batch.labeled)
+        losses: dict[str, Tensor] = {}
+        if "task" in terms:
+            losses["task"] = error
+        if "bottleneck_error" in terms:  # -log q(y|z) (25), its constant left out
+            losses["bottleneck_error"] = error if mean is not None else zero
+        if "compression" in terms:  # (27); the mean over Z goes with β = 1e-3 in the MIB code
+            losses["compression"] = zero
+            if mean is not None and sigma is not None:
+                divergence = kl_to_prior(mean, 2 * sigma.clamp(min=SMALLEST_SIGMA).log())
+                summed = self.config.kl_reduction == "sum"
+                losses["compression"] = divergence.sum(dim=1).mean() if summed else divergence.mean()
+        if "balance" in terms:  # (6) of all modalities
+            sums = [*output.importance.values(), *output.load.values()]
+            losses["balance"] = sum((squared_cv(used) for used in sums), start=zero)
+        if "contrastive" in terms:
+            losses["contrastive"] = sentiment_contrast(
+                output.refined,
+                output.present,
+                batch.label,
+                batch.labeled,
+                self.config.kappa,
+                self.config.temperature,
+            )
+        return losses
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Share of each expert in a modality's rows: by its gates, and by how many rows use it at all."""
+        assert isinstance(output, KHaROutput)
+        return {
+            f"{kind}/{name}/{number}": share
+            for kind, usage in (("expert", output.importance), ("rows", output.rows))
+            for name, used in usage.items()
+            for number, share in enumerate(used / used.sum().clamp(min=1))
+        }

@@ -1,0 +1,134 @@
+"""Knowledge refinement of KHaR (3.4): a modality's mixture of experts, and what table 3 puts in its place.
+
+Each gives x̂_m (B, F) of X_m (B, T, D), and the usage of its experts, which only the mixture has. [D] = our
+decision: the paper leaves k, the experts' width and the level of the rows open, and of the other three it
+gives no more than names. Equation numbers are the paper's.
+
+Shapes: B clips, T steps, D width of X_m, F width of x̂_m, E experts. Masks: True = real. What stands in masked
+steps is finite and has no effect; a clip without a real step gives anything finite.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.core.blocks import SparseGate, full_precision, mean_over_time
+from models.core.method import attended
+from pipeline.core.errors import ParamsError
+
+ATTENTION_HEADS = 4  # [D]
+KERNEL = 3  # [D] steps of the convolution
+
+
+class Usage(NamedTuple):
+    """How much a mixture's experts are used by its real rows, (E,) each.
+
+    Attributes
+    ----------
+    importance : sum of the gates (6)
+    load : sum of the softmax over all experts: a count, as in (6), would have no gradient [D]
+    rows : that count, of the rows whose gate is not 0; for the curves
+    """
+
+    importance: Tensor
+    load: Tensor
+    rows: Tensor
+
+
+class Expert(nn.Sequential):
+    """E_i: (..., D) -> (..., F), an MLP [P]; without the softmax that some public mixtures end in."""
+
+    def __init__(self, width: int, out_width: int, hidden: int, dropout: float):
+        super().__init__(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, out_width)
+        )
+
+
+class Mixture(nn.Module):
+    """MoE_m (4), (5).
+
+    Its rows are the real steps, whose outputs are averaged; or with `by_token` False the clips, averaged
+    before. The paper's equations fit both; its argument is that pooling first loses what is fine [D].
+    """
+
+    def __init__(
+        self,
+        width: int,
+        out_width: int,
+        hidden: int,
+        dropout: float,
+        experts: int,
+        k: int,
+        noisy: bool,
+        by_token: bool,
+    ):
+        super().__init__()
+        self.by_token = by_token
+        self.gate = SparseGate(width, experts, k, noisy)
+        self.experts = nn.ModuleList(Expert(width, out_width, hidden, dropout) for _ in range(experts))
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Usage]:
+        """X_m (B, T, D), mask (B, T) -> x̂_m (B, F) and the experts' usage."""
+        if self.by_token:
+            mixed, usage = self.mix(x, mask)
+            return mean_over_time(mixed, mask), usage
+        return self.mix(mean_over_time(x, mask), mask.any(dim=1))
+
+    def mix(self, rows: Tensor, real: Tensor) -> tuple[Tensor, Usage]:
+        """Rows (..., D), real (...) bool -> (..., F) and the usage by the real rows."""
+        gates, soft = self.gate(rows)  # (4)
+        # All experts see all rows: picking theirs would make a GPU wait. A gate of 0 stops the gradient too.
+        each = torch.stack([full_precision(expert(rows)) for expert in self.experts], dim=-2)
+        mixed = (gates[..., None] * each).sum(dim=-2)  # (5)
+        sums = (
+            weights.masked_fill(~real[..., None], 0.0).flatten(0, -2).sum(dim=0)
+            for weights in (gates, soft, (gates > 0).to(gates))
+        )
+        return mixed, Usage(*sums)
+
+
+class ExpertRefinement(nn.Module):
+    """MLP_m of table 3: one expert for every step, without a gate, and the mean of the steps [D]."""
+
+    def __init__(self, width: int, out_width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.expert = Expert(width, out_width, hidden, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """As `Mixture`, without usage."""
+        return mean_over_time(self.expert(x), mask), None
+
+
+class AttentionRefinement(nn.Module):
+    """ATTN_m of table 3: self-attention, the mean of the steps, Linear [D]."""
+
+    def __init__(self, width: int, out_width: int):
+        super().__init__()
+        if width % ATTENTION_HEADS:
+            raise ParamsError(
+                f"models.khar.refine is attention, whose {ATTENTION_HEADS} heads do not divide X_m's width "
+                f"of {width}; change models.khar.base.pretraining.width"
+            )
+        self.attention = nn.MultiheadAttention(width, ATTENTION_HEADS, batch_first=True)
+        self.out = nn.Linear(width, out_width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """As `Mixture`, without usage."""
+        mixed, _ = self.attention(x, x, x, key_padding_mask=~attended(mask), need_weights=False)
+        return self.out(mean_over_time(mixed, mask)), None
+
+
+class ConvolutionRefinement(nn.Module):
+    """CNN_m of table 3: one convolution over the steps, and their mean [D]."""
+
+    def __init__(self, width: int, out_width: int):
+        super().__init__()
+        self.convolution = nn.Conv1d(width, out_width, KERNEL, padding=KERNEL // 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+        """As `Mixture`, without usage."""
+        x = x.masked_fill(~mask[..., None], 0.0).transpose(1, 2)
+        return mean_over_time(self.convolution(x).transpose(1, 2), mask), None

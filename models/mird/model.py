@@ -1,0 +1,355 @@
+"""MIRD: representations disentangled by minimising their mutual information.
+
+Qian et al., "Mutual Information-based Representations Disentanglement for Unaligned Multimodal Language
+Sequences". Equation numbers are the paper's; the authors' code was read, and where it differs from the paper
+stands beside the lines. In the paper's order, m ∈ {text, audio, visual}:
+
+    X^m ─LSTM─▶ z^m (private)              X^text, X^audio, X^visual ─WSA-BERT─▶ z^S (shared)
+    [z^S; z^text; z^audio; z^visual] ─▶ regressor ─▶ ŷ              [z^S; z^m] ─LSTM─▶ X̂^m, in training alone
+
+Terms: prediction = L_reg (18), reconstruction = L_recon (19), information = L_mim (20), whose weight is the
+paper's α (21); orthogonality = (9), the baseline of Table 5. Before each update of the model the estimators
+of (12) take T' steps on (22). Clips without a label join all terms but the first.
+
+The shared encoder is in wsabert.py, private encoders and decoders are in disentangle.py; the estimators are
+`common.Clubs`.
+
+Text is fine-tuned as in the paper, or frozen features [D]. The shared encoder reads words: a run without text
+is refused; a clip without it says only the special tokens that a tokenizer puts around nothing.
+
+Shapes: B clips, T steps, d width of a representation, P pairs. A clip without a modality keeps its rows in
+every shape: its z^m is 0, and terms leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Literal
+
+import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.core.backbones import load_text_backbone
+from models.core.batch import Batch, Reading, Sequences, Tokens
+from models.core.blocks import Clubs, full_precision, mean_over_time
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
+from models.mird.disentangle import Decoder, PrivateEncoder, Rebuilt, log_mean, orthogonality
+from models.mird.wsabert import WSABert
+from pipeline.core.errors import ParamsError
+
+
+# [P] = stated in the paper, [R] = the authors' code, [D] = our decision
+class Weights(Settings):
+    """Weight of each term (21); 0 = the term is not computed, and what only it needs is not built."""
+
+    prediction: NonNegativeFloat = 1.0  # [P]
+    reconstruction: NonNegativeFloat = 1.0  # [P]
+    information: NonNegativeFloat = 0.1  # [P] α; 1 on MOSEI
+    orthogonality: NonNegativeFloat = 0.0  # [P] not part of MIRD; stands for `information` in Table 5
+
+
+class MIRDTraining(Training):
+    """The paper's optimisation: AdamW, one rate, batches of 32, 100 epochs [P].
+
+    In the authors' code the schedule's arguments are swapped, and the rate rises over the whole run: `ramp`.
+    """
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
+    lr_backbone: NonNegativeFloat = 1e-5  # [P]
+    lr_other: NonNegativeFloat = 1e-5  # [P]
+    weight_decay: NonNegativeFloat = 0.01  # [R]
+    schedule: Literal["cosine", "linear", "constant", "ramp"] = "linear"  # [D]
+    schedule_every: Literal["epoch", "step"] = "step"  # [D]
+
+
+class DecoderSteps(Settings):
+    """Longest sequence that is rebuilt; what is longer is rebuilt up to here. The paper's input lengths."""
+
+    text: PositiveInt = 50  # [R]
+    audio: PositiveInt = 400  # [R]
+    visual: PositiveInt = 55  # [R]
+
+
+class MIRDSettings(MethodSettings):
+    """Settings of MIRD, section `models.mird` of params.yaml."""
+
+    weights: Weights = Weights()
+    training: MIRDTraining = MIRDTraining()
+    unlabeled_ratio: NonNegativeInt = 0  # [P] unlabeled clips beside each labeled one; 3 in MIRD² on MOSI
+    unlabeled_use: Literal["both", "information", "reconstruction"] = "both"  # [P] terms they join (Table 6)
+    width: PositiveInt = 64  # [P] d
+    private: bool = True  # [P] False: z^S alone, no encoder and decoder of a modality (Table 4, last row)
+    text_encoder: Literal["lstm", "bert"] = "lstm"  # [P] private one of fine-tuned text; bert = a second [R]
+    token_width: PositiveInt = 128  # [R] of the embedding before the private text LSTM
+    inject_layer: NonNegativeInt = 0  # [R] words are shifted after it; 0 = after the embedding
+    score_scale: PositiveFloat | None = None  # [D] of the attention's scores: 1/√W; 1 in the code
+    gate: Literal["sigmoid", "relu"] = "sigmoid"  # [P]; relu in the code
+    epsilon: PositiveFloat = 1.0  # [P] longest shift, as a share of the word's length
+    pool: Literal["mean", "cls"] = "mean"  # [P]; cls = BERT's pooler [R], of frozen text the first step
+    mag_dropout: Share = 0.5  # [R]
+    pool_dropout: Share = 0.5  # [R]
+    regressor_width: PositiveInt = 64  # [R]
+    regressor_dropout: Share = 0.5  # [R]
+    decoder_steps: DecoderSteps = DecoderSteps()
+    recon_mask: bool = True  # [D] False, as in the code: padding up to decoder_steps is rebuilt too
+    mi_pairs: Literal["nine", "six"] = "nine"  # [P]; six in the code, without those of the inputs X^m
+    mi_norm: Literal["none", "layernorm"] = "none"  # [P]; layernorm: of z on its way into the estimators [D]
+    estimator_hidden: PositiveInt = 32  # [P]; 16 in the code
+    estimator_lr: PositiveFloat = 1e-3  # [P] η₁
+    estimator_steps: PositiveInt = 5  # [P] T'
+    frozen_width: PositiveInt = 128  # [D] W of frozen text, and its layers in place of BERT's
+    frozen_layers: PositiveInt = 2  # [D]
+    frozen_heads: PositiveInt = 4  # [D]
+    frozen_head_dim: PositiveInt = 32  # [D]
+    frozen_feedforward: PositiveInt = 256  # [D]
+    frozen_dropout: Share = 0.1  # [D]
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> MIRDSettings:
+        if self.text_encoder == "bert" and self.text == "frozen":
+            raise ValueError(
+                "models.mird: text_encoder is bert, but text is frozen; set text to finetune, or "
+                "text_encoder to lstm"
+            )
+        without = [name for name, weight in self.weights if name != "prediction" and weight > 0]
+        if not self.private and without:
+            raise ValueError(
+                f"models.mird: private is false, which leaves nothing for {', '.join(without)}; set "
+                f"{' and '.join(f'weights.{name}' for name in without)} to 0"
+            )
+        return self
+
+    def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
+        """The shared text encoder and, with `text_encoder: bert`, the private one."""
+        if self.text == "frozen":
+            return {}
+        names = ("text", "private") if self.private and self.text_encoder == "bert" else ("text",)
+        return {
+            name: load_text_backbone(
+                self.text_backbone, self.text_revision, pooler=self.pool == "cls", config_only=config_only
+            )
+            for name in names
+        }
+
+
+@dataclass
+class MIRDOutput(Output):
+    """Predictions and representations.
+
+    Attributes
+    ----------
+    prediction : (B,) ŷ
+    present : (B,) bool by modality, and True for "shared"
+    z : (B, d) z^S as "shared", and z^m by modality, 0 where absent
+    pooled : (B, D) X^m by modality as the estimators see it, without gradient; empty where not needed
+    rebuilt : by modality; empty where not needed
+    """
+
+    present: dict[str, Tensor]
+    z: dict[str, Tensor]
+    pooled: dict[str, Tensor]
+    rebuilt: dict[str, Rebuilt]
+
+
+# ------------------------------------------------------------------------------------------------- the model
+class MIRD(Method):
+    """The model and its losses; see the module's text."""
+
+    TERMS = ("prediction", "reconstruction", "information", "orthogonality")
+    NEEDS = ("text", "audio", "visual")
+    Config = MIRDSettings
+    config: MIRDSettings
+
+    def __init__(
+        self,
+        config: MIRDSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        if backbones is None:
+            backbones = config.open_backbones()
+        super().__init__(config, dims, task, backbones)
+        if "text" not in self.dims:
+            raise ParamsError(
+                "MIRD needs text, whose words carry its shared representation; name a text folder under "
+                "`assemble`, or set models.mird.base.text to finetune in params.yaml"
+            )
+        no_words = []
+        if self.backbone is not None:
+            assert self.tokenizer is not None
+            no_words = self.tokenizer.encode([""], config.max_tokens)[0].tolist()
+        self.shared = WSABert(config, self.dims, self.backbone, no_words)
+
+        # 3.2 and 3.4: widths of what a private encoder hears and of what a decoder gives
+        d, private = config.width, tuple(self.dims) if config.private else ()
+        heard, rebuilt = dict(self.dims), dict(self.dims)
+        self.private_backbone: Any = backbones.get("private")
+        self.token_table: nn.Embedding | None = None
+        if self.backbone is not None:
+            heard["text"], rebuilt["text"] = config.token_width, self.backbone.config.vocab_size
+            if private and self.private_backbone is None:
+                self.token_table = nn.Embedding(rebuilt["text"], heard["text"])
+        self.private = nn.ModuleDict({m: PrivateEncoder(heard[m], d) for m in private})
+        if self.private_backbone is not None:
+            self.private["text"] = nn.Sequential(
+                nn.Dropout(config.pool_dropout), nn.Linear(self.dims["text"], d)
+            )
+        decoded = private if config.weights.reconstruction > 0 else ()
+        self.decoder = nn.ModuleDict({m: Decoder(2 * d, rebuilt[m]) for m in decoded})
+
+        # 3.5: θ_var has (first, second) for q(second | first); the code turns all but (text, audio)
+        names = [m for m in ("visual", "text", "audio") if m in private]
+        with_shared = [(m, "shared") for m in names]
+        self.latent_pairs = [*combinations(names, 2), *with_shared]
+        self.input_pairs = with_shared if config.mi_pairs == "nine" else []  # the first stands for X^m
+        widths = [d] * len(self.latent_pairs) + [self.dims[m] for m, _ in self.input_pairs]
+        wanted = bool(private) and config.weights.information > 0
+        self.estimators = Clubs(widths, d, config.estimator_hidden) if wanted else None
+
+        self.regressor = nn.Sequential(  # f_reg of (17)
+            nn.Linear((1 + len(private)) * d, config.regressor_width),
+            nn.ReLU(),
+            nn.Dropout(config.regressor_dropout),
+            nn.Linear(config.regressor_width, task.outputs),
+        )
+
+    def reading(self) -> Reading:
+        return replace(super().reading(), unlabeled=self.config.unlabeled_ratio)
+
+    # -------------------------------------------------------------------------------------- representations
+    def forward(self, batch: Batch) -> MIRDOutput:
+        """ŷ and the representations; in training also what active terms ask for beside these."""
+        sources = self.sources(batch)
+        text = sources["text"]
+        others = {m: x for m, x in sources.items() if m != "text" and isinstance(x, Sequences)}
+        shared, words = self.shared(text, others, self.backbone)
+        present = {m: source.present for m, source in sources.items()}
+        present["shared"] = torch.ones_like(text.present)
+        z = {"shared": full_precision(shared)}  # (7)
+        for m in self.private:  # (1)
+            z[m] = full_precision(self.encode(m, sources[m])).masked_fill(~present[m][:, None], 0.0)
+        prediction = self.task.shaped(self.regressor(torch.cat(list(z.values()), dim=-1)))  # (16), (17)
+        inputs: dict[str, Tensor] = {}
+        rebuilt: dict[str, Rebuilt] = {}
+        if self.training and self.estimator_steps() > 0:
+            heard = {"text": words, **others}
+            for m, _ in self.input_pairs:
+                inputs[m] = mean_over_time(heard[m].values, heard[m].mask).detach()
+        if self.training and "reconstruction" in self.active_terms:
+            for m in self.decoder:  # (8)
+                rebuilt[m] = self.rebuild(m, sources[m], torch.cat([z["shared"], z[m]], dim=-1))
+        return MIRDOutput(prediction, present, z, inputs, rebuilt)
+
+    def encode(self, name: str, source: Sequences | Tokens) -> Tensor:
+        """z^m of a modality, (B, d), whatever it may be where the clip has none."""
+        encoder = self.private[name]
+        if isinstance(source, Sequences):
+            return encoder(source.values, source.mask)
+        if self.token_table is not None:
+            return encoder(self.token_table(source.ids), source.mask)
+        ids, mask = self.shared.spoken(source, self.private_backbone)
+        return encoder(self.shared.pooled(self.private_backbone, ids, mask))
+
+    def rebuild(self, name: str, source: Sequences | Tokens, start: Tensor) -> Rebuilt:
+        """X̂^m beside X^m, over the batch's steps, or `decoder_steps` of them without `recon_mask`."""
+        longest: int = getattr(self.config.decoder_steps, name)
+        mask, steps = source.mask, source.mask.shape[1]
+        extra = (min(longest, steps) if self.config.recon_mask else longest) - steps  # below 0 cuts
+        if isinstance(source, Tokens):
+            target = F.pad(source.ids, (0, extra), value=self.backbone.config.pad_token_id or 0)
+        else:
+            target = F.pad(source.values, (0, 0, 0, extra))
+        mask = F.pad(mask, (0, extra)) if self.config.recon_mask else source.present[:, None]
+        return Rebuilt(self.decoder[name](start, steps + extra), target, mask.expand(target.shape[:2]))
+
+    # -------------------------------------------------------------------------------------- losses (3.6, 3.7)
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        """The asked terms of (21), unweighted, and that of (9)."""
+        assert isinstance(output, MIRDOutput)
+        z, present, zero = output.z, output.present, output.prediction.new_zeros(())
+        losses: dict[str, Tensor] = {}
+        if "prediction" in terms:  # (18)
+            errors = self.task.errors(output.prediction, batch.label)
+            errors = errors.square() if self.task.classes == 0 else errors
+            losses["prediction"] = log_mean(errors, batch.labeled)
+        if "reconstruction" in terms:  # (19)
+            if self.decoder and not output.rebuilt:
+                raise ValueError("reconstruction needs a forward in training mode with the term active")
+            rows = self.rows(batch, "reconstruction")[:, None]
+            parts = (log_mean(x.errors(), x.mask & rows) for x in output.rebuilt.values())
+            losses["reconstruction"] = sum(parts, start=zero)
+        if "information" in terms:  # (20); the loop clears the gradient that it leaves at the estimators
+            losses["information"] = self.bounds(batch, output).sum() if self.estimators is not None else zero
+        if "orthogonality" in terms:  # (9) of all pairs that Î has
+            rows = self.rows(batch, "information")
+            parts = (
+                orthogonality(z[a], z[b], present[a] & rows, present[b] & rows) for a, b in self.latent_pairs
+            )
+            losses["orthogonality"] = sum(parts, start=zero)
+        return losses
+
+    def rows(self, batch: Batch, term: str) -> Tensor:
+        """Clips that join a term, (B,) bool: those without a label only where `unlabeled_use` has it."""
+        joins = self.config.unlabeled_use in ("both", term)
+        return torch.ones_like(batch.labeled) if joins else batch.labeled
+
+    # ------------------------------------------------------------------------------------- estimators (3.5)
+    def estimator_steps(self) -> int:
+        used = self.estimators is not None and "information" in self.active_terms
+        return self.config.estimator_steps if used else 0
+
+    def estimator_groups(self) -> list[dict[str, Any]]:
+        if self.estimators is None:
+            return []
+        return [{"params": list(self.estimators.parameters()), "lr": self.config.estimator_lr}]
+
+    def estimator_loss(self, batch: Batch, output: Output) -> Tensor:
+        """L_lld (22): the negative log-likelihood of all pairs."""
+        assert isinstance(output, MIRDOutput)
+        assert self.estimators is not None
+        still = replace(output, z={name: z.detach() for name, z in output.z.items()})
+        return self.estimators.nll(*self.paired(batch, still)).sum()
+
+    def bounds(self, batch: Batch, output: MIRDOutput) -> Tensor:
+        """Î of each pair, latent ones first, (P,)."""
+        assert self.estimators is not None
+        return self.estimators.upper_bounds(*self.paired(batch, output))
+
+    def paired(self, batch: Batch, output: MIRDOutput) -> tuple[list[Tensor], Tensor, Tensor]:
+        """x of each pair, P of (B, x_width); its y, (P, B, d); and the clips that have both, (P, B)."""
+        if self.input_pairs and not output.pooled:
+            raise ValueError("information needs a forward in training mode with the term active")
+        z, present, rows = output.z, output.present, self.rows(batch, "information")
+        if self.config.mi_norm == "layernorm":  # without scale and shift: Î cannot fall by z shrinking
+            z = {name: F.layer_norm(value, value.shape[-1:]) for name, value in z.items()}
+        pairs = self.latent_pairs + self.input_pairs
+        xs = [z[x] for x, _ in self.latent_pairs] + [output.pooled[x] for x, _ in self.input_pairs]
+        return (
+            xs,
+            torch.stack([z[y] for _, y in pairs]),
+            torch.stack([rows & present[x] & present[y] for x, y in pairs]),
+        )
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Standard deviation of each z over the clips, a mean over its widths: below ½ the bounded variance
+        of the estimators puts Î to sleep. And the mean Î of latent pairs, and of those with an X^m.
+        """
+        assert isinstance(output, MIRDOutput)
+        curves: dict[str, Tensor] = {}
+        for name, z in output.z.items():
+            known = output.present[name][:, None]
+            count = known.sum().clamp(min=1)
+            centred = (z - z.sum(dim=0) / count).masked_fill(~known, 0.0)  # absent ones are 0
+            curves[f"std/{name}"] = (centred.square().sum(dim=0) / count).sqrt().mean()
+        if self.training and self.estimator_steps() > 0:
+            latent, inputs = self.bounds(batch, output).split([len(self.latent_pairs), len(self.input_pairs)])
+            curves["bound/latent"] = latent.mean()
+            if self.input_pairs:
+                curves["bound/inputs"] = inputs.mean()
+        return curves

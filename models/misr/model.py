@@ -1,0 +1,356 @@
+"""MISR: multimodal invariant sentiment representation learning.
+
+Zhu et al., "Multimodal Invariant Sentiment Representation Learning", Findings of ACL 2025. No code of the
+authors is available. Equation numbers are the paper's; where the paper is silent, the choice stands beside
+the line. One file, in the paper's order:
+
+    X^m ─ME─▶ H^m ─VE─▶ N(μ^m, σ^m²) ─ω─▶ H^u ─┬─▶ predictor ─▶ ŷ          m ∈ {text, audio, visual}
+               │              └─z^m─VD─▶ Ĥ^m   └─ + any subset of {H^m} ─▶ predictor ─▶ ŷ^e
+
+Terms: prediction = L_SP (12), prior = L_NA (4), alignment = L_CMA (5), reconstruction = L_DR (7),
+invariance = L_IC (11). The paper's λ2 is the weight of prior, alignment and reconstruction alike (8).
+
+Shapes: B clips, L input steps, T learnt tokens (`num_tokens`), d width, M modalities of the model,
+E = 2^M environments. A clip without a modality keeps its rows in every shape; means leave them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.core.batch import Batch
+from models.core.blocks import TransformerLayer, full_precision, kl_between, kl_to_prior, masked_mean
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
+from pipeline.core.errors import ParamsError
+
+LOGVAR_BOUND = 4.0  # |2 ln σ| stays below it: σ in (0.135, 7.39), 1/σ < 7.39
+
+
+# [P] = stated in the paper, [D] = our decision
+class Weights(Settings):
+    """λ of each term (13); 0 = the term is not computed."""
+
+    prediction: NonNegativeFloat = 1.0  # [P] λ1
+    prior: NonNegativeFloat = 0.4  # [P] λ2; 0.5 on SIMS
+    alignment: NonNegativeFloat = 0.4  # [P] λ2
+    reconstruction: NonNegativeFloat = 0.4  # [P] λ2
+    invariance: NonNegativeFloat = 1.0  # [P] λ3
+
+
+class MISRTraining(Training):
+    """The paper's optimisation: Adam, batches of 32, 100 epochs [P]; warm-up, cosine, early stop [D]."""
+
+    lr_backbone: NonNegativeFloat = 5e-6  # [P]
+    lr_other: NonNegativeFloat = 1e-4  # [P]
+
+
+class MISRSettings(MethodSettings):
+    """Settings of MISR, section `models.misr` of params.yaml."""
+
+    weights: Weights = Weights()
+    training: MISRTraining = MISRTraining()
+    max_steps: PositiveInt = 512  # [D] longest frozen input, L; sizes the table of positions
+    num_tokens: PositiveInt = 50  # [P] "vector length T"; 39 on SIMS
+    width: PositiveInt = 128  # [P] d
+    predictor_width: PositiveInt | None = None  # [P] of its hidden layer; null = width, 1024 on CHERMA
+    heads: PositiveInt = 8  # [D] with head_dim: the sizes that give the paper's parameter counts
+    head_dim: PositiveInt = 64  # [D]
+    feedforward: PositiveInt = 128  # [D]
+    layers: PositiveInt = 2  # [P] transformer layers in each of ME, VE and VD
+    dropout: Share = 0.1  # [D]
+    env_fusion: Literal["add", "gated", "concat"] = "add"  # [D] f_i of (9); `add` has no parameters
+    sp_over_envs: Literal["none", "mean"] = "none"  # [P] L_SP of H^u alone; mean = of all environments
+    predictor_dropout: Share = 0.0  # [D] one mask a batch, the same in all environments
+    predict_from: tuple[
+        Literal["text", "audio", "visual"], ...
+    ] = ()  # [P] S of ŷ; the others are for table 8
+
+
+@dataclass
+class MISROutput(Output):
+    """Predictions and representations; dictionaries by modality.
+
+    Attributes
+    ----------
+    prediction : (B,) ŷ, from H^u alone unless `predict_from` says otherwise
+    present : (B,) bool, the clip has the modality
+    embedding : (B, T, d) H^m
+    mean, logvar : (B, T, d) μ^m and 2 ln σ^m
+    joint : (B, T, d) H^u
+    environments : (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
+    reconstruction : (B, T, d) Ĥ^m; empty where not needed
+    """
+
+    present: dict[str, Tensor]
+    embedding: dict[str, Tensor]
+    mean: dict[str, Tensor]
+    logvar: dict[str, Tensor]
+    joint: Tensor
+    environments: Tensor
+    reconstruction: dict[str, Tensor]
+
+
+class Stack(nn.Module):
+    """The paper's "transformer layers"; no LayerNorm after the last."""
+
+    def __init__(self, config: MISRSettings):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TransformerLayer(config.width, config.heads, config.head_dim, config.feedforward, config.dropout)
+            for _ in range(config.layers)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, d), mask (B, T) of the keys -> (B, T, d)."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class MultimodalEncoding(nn.Module):
+    """ME of one modality (3.2): T learnt tokens read the sequence; their last states are H^m."""
+
+    def __init__(self, features: int, max_steps: int, config: MISRSettings):
+        super().__init__()
+        self.project = nn.Linear(features, config.width)
+        self.tokens = nn.Parameter(torch.zeros(config.num_tokens, config.width))
+        # Random: at zero, like the tokens, all T would get equal gradients and stay one token for ever.
+        self.positions = nn.Parameter(torch.randn(config.num_tokens + max_steps, config.width))
+        self.stack = Stack(config)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """values (B, L, features), mask (B, L) -> H^m (B, T, d), no step of which is padding."""
+        clips, tokens = values.shape[0], self.tokens.shape[0]
+        x = torch.cat([self.tokens.expand(clips, -1, -1), self.project(values)], dim=1)  # (B, T+L, d)
+        mask = torch.cat([mask.new_ones(clips, tokens), mask], dim=1)
+        return self.stack(x + self.positions[: x.shape[1]], mask)[:, :tokens]
+
+
+class VariationalEncoder(nn.Module):
+    """VE of one modality: the posterior q(z^m | h^m) = N(μ, σ²) (1), σ being the standard deviation."""
+
+    def __init__(self, config: MISRSettings):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU(), Stack(config))
+        self.mean = nn.Linear(config.width, config.width)
+        self.spread = nn.Linear(config.width, config.width)
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """H^m (B, T, d) -> μ^m, 2 ln σ^m, both (B, T, d) in float32 at least."""
+        hidden = self.body(embedding)
+        return full_precision(self.mean(hidden)), bounded_logvar(full_precision(self.spread(hidden)))
+
+
+class VariationalDecoder(nn.Sequential):
+    """VD of one modality: z^m (B, T, d) -> Ĥ^m (B, T, d)."""
+
+    def __init__(self, config: MISRSettings):
+        width = config.width
+        super().__init__(nn.Linear(width, width), nn.ReLU(), Stack(config), nn.Linear(width, width))
+
+
+def bounded_logvar(s: Tensor) -> Tensor:
+    """4 tanh(s/4): a soft bound [D], for a hard clamp would have no gradient outside."""
+    return LOGVAR_BOUND * torch.tanh(s / LOGVAR_BOUND)
+
+
+def uncertainty_fusion(mean: Tensor, sigma: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of the modalities by their certainty (2), and the joint representation (3).
+
+    Elementwise over token and channel. softmax subtracts the maximum, so that exp(1/σ) cannot overflow.
+
+    Parameters
+    ----------
+    mean, sigma : (M, B, T, d), sigma > 0
+    present : (M, B) bool, at least one True a clip; the others get weight 0
+
+    Returns
+    -------
+    H^u (B, T, d), ω (M, B, T, d), which sums to 1 over M
+    """
+    certainty = sigma.reciprocal().masked_fill(~present[..., None, None], -torch.inf)
+    weights = torch.softmax(certainty, dim=0)  # (2)
+    return (weights * mean).sum(dim=0), weights  # (3)
+
+
+def risk_variance(risks: Tensor) -> Tensor:
+    """Population variance of the environments' risks, (E,) -> scalar (11)."""
+    return (risks - risks.mean()).square().mean()
+
+
+class MISR(Method):
+    """The model and its losses; see the module's text."""
+
+    TERMS = ("prediction", "prior", "alignment", "reconstruction", "invariance")
+    NEEDS = ("text", "audio", "visual")
+    Config = MISRSettings
+    config: MISRSettings
+    members: Tensor
+
+    def __init__(
+        self,
+        config: MISRSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
+        names, width = tuple(self.dims), config.width
+        self.limits = dict.fromkeys(names, config.max_steps)
+        if self.backbone is not None:
+            self.limits["text"] = config.max_tokens
+        self.encoding = nn.ModuleDict(
+            {name: MultimodalEncoding(self.dims[name], self.limits[name], config) for name in names}
+        )
+        self.encoder = nn.ModuleDict({name: VariationalEncoder(config) for name in names})
+        self.decoder = nn.ModuleDict({name: VariationalDecoder(config) for name in names})
+        # (9): every subset of the modalities beside H^u, ∅ first
+        self.subsets = tuple(subset for size in range(len(names) + 1) for subset in combinations(names, size))
+        members = torch.tensor([[name in subset for name in names] for subset in self.subsets])
+        self.register_buffer("members", members, persistent=False)  # (E, M) bool
+        unknown = [name for name in config.predict_from if name not in names]
+        if unknown:
+            raise ParamsError(
+                f"models.misr.predict_from names {', '.join(unknown)}, but the model has {', '.join(names)}"
+            )
+        self.home = self.subsets.index(tuple(name for name in names if name in config.predict_from))
+        """number of the environment that predicts"""
+        self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
+        self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
+        hidden = config.predictor_width or width
+        self.hidden = nn.Linear(width, hidden)
+        self.score = nn.Linear(hidden, task.outputs)
+
+    def forward(self, batch: Batch) -> MISROutput:
+        """ŷ and the representations.
+
+        In evaluation only what ŷ needs; in training also the decoder and the environments where an
+        active term asks for them.
+
+        Raises
+        ------
+        ParamsError : a sequence is longer than the table of positions
+        MsaError : see `Method.inputs`
+        """
+        inputs = self.inputs(batch)
+        for name, sequence in inputs.items():
+            if (steps := sequence.values.shape[1]) > self.limits[name]:
+                raise ParamsError(
+                    f"{name} has {steps} steps, but models.misr takes {self.limits[name]} at most; lower "
+                    f"assemble.<dataset>.max_steps.{name} or raise models.misr.base.max_steps"
+                )
+        present, embedding, mean, logvar, sigma = {}, {}, {}, {}, {}
+        for name, sequence in inputs.items():
+            present[name] = sequence.present
+            embedding[name] = self.encoding[name](sequence.values, sequence.mask)  # H^m
+            mean[name], logvar[name] = self.encoder[name](embedding[name])  # (1)
+            sigma[name] = (0.5 * logvar[name]).exp()
+        joint, _ = uncertainty_fusion(*(torch.stack(list(x.values())) for x in (mean, sigma, present)))
+        reconstruction = {}
+        if self.training and "reconstruction" in self.active_terms:
+            for name in inputs:
+                z = mean[name] + sigma[name] * torch.randn_like(sigma[name])  # (6)
+                reconstruction[name] = full_precision(self.decoder[name](z))
+        asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
+        number = len(self.subsets) if self.training and asking & self.active_terms else self.home + 1
+        unimodal, known = (torch.stack(list(x.values())) for x in (embedding, present))
+        cues = self.cues(joint, unimodal) if number > 1 else torch.zeros_like(unimodal)  # none in ∅
+        # Φ begins with the mean over T, which commutes with every f; taken before f it costs an eighth.
+        pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), known, number)  # (9)
+        environments = self.predict(pooled)
+        return MISROutput(
+            environments[self.home], present, embedding, mean, logvar, joint, environments, reconstruction
+        )
+
+    def cues(self, joint: Tensor, embedding: Tensor) -> Tensor:
+        """What the modalities bring into environments: H^u (B, T, d), H^m (M, B, T, d) -> (M, B, T, d).
+
+        The paper leaves f of (9) open. `add`: LN(H^m), where LN has no parameters: fusion weights (or the
+        scale of H^m) would be trained by L_IC alone, which is smallest when they shut the unimodal cues
+        out, and that empties the environments instead of making the predictor invariant.
+        `gated`: g^m ⊙ H^m. `concat`: H^m.
+        """
+        if self.gate is not None:
+            return self.gates(joint, embedding) * embedding
+        return embedding if self.mix is not None else F.layer_norm(embedding, embedding.shape[-1:])
+
+    def gates(self, joint: Tensor, embedding: Tensor) -> Tensor:
+        """g^m = sigmoid(W [H^u; H^m] + b), one W for all m: shapes as in `cues`."""
+        assert self.gate is not None
+        return torch.sigmoid(self.gate(torch.cat([joint.expand_as(embedding), embedding], dim=-1)))
+
+    def environments(self, joint: Tensor, cues: Tensor, present: Tensor, number: int) -> Tensor:
+        """H^{f(u, S)} of the first `number` subsets S (9), with those members of S that a clip has.
+
+        H^u (B, ..., d), cues (M, B, ..., d), present (M, B) -> (number, B, ..., d). `add` and `gated`: H^u +
+        mean of the members' cues, so f_∅ is H^u bit for bit. `concat`: W [H^u; cue or 0 of each modality].
+        """
+        members = self.members[:number, :, None] & present  # (E, M, B)
+        if self.mix is not None:
+            absent = ~members.reshape(*members.shape, *[1] * (joint.dim() - 1))  # (E, M, B, ..., 1)
+            slots = cues.masked_fill(absent, 0.0).unbind(dim=1)  # M of (E, B, ..., d)
+            return self.mix(torch.cat([joint.expand_as(slots[0]), *slots], dim=-1))
+        share = members / members.sum(dim=1, keepdim=True).clamp(min=1)  # 1/|S|, or 0
+        return joint + torch.einsum("emb,mb...->eb...", share.to(cues), cues)
+
+    def predict(self, pooled: Tensor) -> Tensor:
+        """Φ after its mean, and the MLP, one for all environments: (E, B, d) -> ŷ^e (E, B), or (E, B, C)."""
+        hidden = F.relu(self.hidden(pooled))  # (E, B, d)
+        # One mask for all: different ones would put noise under L_IC that no environment has made.
+        kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
+        return self.task.shaped(self.score(hidden * kept))
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over
+        tokens and channels [D]: a sum over T·d would make λ2 weigh thousands of times more.
+        """
+        assert isinstance(output, MISROutput)
+        if "invariance" in terms and len(output.environments) < len(self.subsets):
+            raise ValueError("invariance needs a forward in training mode with the term active")
+        mean, logvar, present = output.mean, output.logvar, output.present
+        zero = output.joint.new_zeros(())
+        risks = self._risks(output, batch.label)
+        losses: dict[str, Tensor] = {}
+        if "prediction" in terms:  # L_SP (12)
+            losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[self.home]
+        if "prior" in terms:  # L_NA (4): to N(0, I)
+            parts = (masked_mean(kl_to_prior(mean[m], logvar[m]), present[m]) for m in self.dims)
+            losses["prior"] = sum(parts, start=zero)
+        if "alignment" in terms:  # L_CMA (5): ordered pairs, no gradient stopped; 0 with one modality
+            parts = (
+                masked_mean(kl_between(mean[a], logvar[a], mean[b], logvar[b]), present[a] & present[b])
+                for a, b in permutations(self.dims, 2)
+            )
+            losses["alignment"] = sum(parts, start=zero)
+        if "reconstruction" in terms:  # L_DR (7); detached [D]: a constant H^m would be a free minimum
+            error = {m: output.embedding[m].detach() - output.reconstruction[m] for m in self.dims}
+            parts = (masked_mean(error[m].square(), present[m]) for m in self.dims)
+            losses["reconstruction"] = sum(parts, start=zero)
+        if "invariance" in terms:  # L_IC (11): gradient through the risk of every environment
+            losses["invariance"] = risk_variance(risks)
+        return losses
+
+    def _risks(self, output: MISROutput, label: Tensor) -> Tensor:
+        """R^e: mean |ŷ^e − y| of each environment, or its mean cross-entropy, (E,)."""
+        return self.task.errors(output.environments, label).mean(dim=1)
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Risk of each environment that was computed, and the mean gate with env_fusion `gated`."""
+        assert isinstance(output, MISROutput)
+        risks = self._risks(output, batch.label)
+        curves = {
+            f"risk/{'+'.join(subset) or 'joint'}": risk
+            for subset, risk in zip(self.subsets, risks, strict=False)  # evaluation has the first alone
+        }
+        if self.gate is not None:
+            curves["gate"] = self.gates(output.joint, torch.stack(list(output.embedding.values()))).mean()
+        return curves

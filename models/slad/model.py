@@ -1,0 +1,400 @@
+"""SLaD: sub-modal label-aware disentanglement of text and audio.
+
+Wang and Liu, "SLaD: Sub-modal Label-aware Disentanglement for Multimodal Sentiment Analysis", submitted to
+ICLR 2026. No code of the authors is available. Equation numbers are the paper's; where the paper is silent,
+the choice stands beside the line. Here is 3.1 to 3.5 and the objective; what the labels y^m steer (3.6 to
+3.8) is in submodal.py. In the paper's order:
+
+    text, audio ─encoders─▶ X^m ─alignment─▶ X'^m ─┬─▶ head ─▶ y^m (1, 2)              m ∈ {text, audio}
+                                                   ├─▶ I^m (shared), S^m (its own)
+                                                   └─ fuse(I^t, I^a), fuse(X'^t, X'^a) ─▶ 4 summaries ─▶ ŷ
+
+Terms: prediction and unimodal = L_cls, L1 of ŷ and of the two y^m; contrastive = L_con (16); repulsion =
+L_rep (18); multilabel = L_ml (21). The objective (22) weights the first three alike.
+
+Shapes: B clips, T steps, l bins of the sound (`aligned_steps`), d width, C entries of a sub-modal label (see
+submodal.py). A clip without text or sound has a learnt vector as the only step of that stream, and is no row
+or column of the similarities: `rows`, (B,) bool, leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.core.backbones import audio_frame_mask, load_audio_backbone
+from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
+from models.core.blocks import CrossModalEncoder, full_precision, masked_mean, mean_over_time, row_similarity
+from models.core.method import (
+    REGRESSION,
+    Method,
+    MethodSettings,
+    Output,
+    Settings,
+    Share,
+    Task,
+    Training,
+    attended,
+)
+from models.slad.submodal import (
+    contrastive_loss,
+    hardest_negative,
+    label_similarity,
+    multilabel_loss,
+    relations,
+    repulsion_loss,
+    submodal_labels,
+)
+from pipeline.core.errors import MsaError, ParamsError
+
+SAMPLE_RATE = 16_000  # Hz, of the assembled waveform
+LABEL_AWARE = ("contrastive", "repulsion", "multilabel")  # terms that sub-modal labels steer
+
+
+# [P] = stated in the paper, [R] = code of its base, MMML, [D] = our decision
+class Weights(Settings):
+    """Weight of each term (22); 0 = the term is not computed."""
+
+    prediction: NonNegativeFloat = 1.0  # [P] L_cls
+    unimodal: NonNegativeFloat = 1.0  # [R] L_cls, of both heads
+    contrastive: NonNegativeFloat = 1.0  # [P]
+    repulsion: NonNegativeFloat = 0.1  # [D] λ_rep
+    multilabel: NonNegativeFloat = 0.1  # [D] λ_ml
+
+
+class SLaDTraining(Training):
+    """The paper's optimisation: AdamW, batches of 8, 50 epochs, warm-up, cosine, early stop after 5 [P]."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
+    lr_backbone: NonNegativeFloat = 5e-6  # [P]; 1e-5 on SIMS
+    lr_other: NonNegativeFloat = 5e-6  # [P] one rate for all
+    weight_decay: NonNegativeFloat = 0.01  # [D] AdamW's usual one
+    batch_size: PositiveInt = 8  # [P]; 16 on SIMS
+    epochs: PositiveInt = 50  # [P]
+    schedule_every: Literal["epoch", "step"] = "step"  # [D]
+    patience: PositiveInt = 5  # [P]
+
+
+class SLaDSettings(MethodSettings):
+    """Settings of SLaD, section `models.slad` of params.yaml."""
+
+    weights: Weights = Weights()
+    training: SLaDTraining = SLaDTraining()
+    max_tokens: Annotated[int, Field(ge=3)] = 96  # [R]; 64 on SIMS
+    text_case: Literal["asis", "sentence"] = "sentence"  # [R] of finetune: all but the first letter lowered
+    audio: Literal["frozen", "finetune"] = "frozen"  # [P] finetune
+    audio_backbone: str = "facebook/data2vec-audio-base-960h"  # [P] data2vec; a Chinese HuBERT on SIMS
+    audio_revision: str | None = None
+    waveform_seconds: PositiveFloat = 6.0  # [P]
+    context: Annotated[int, Field(ge=0)] = 2  # [P] utterances before the clip; 0 on SIMS
+    context_keep: Literal["last", "first"] = "last"  # [D] [R] loses the nearest utterance
+    aligned_steps: PositiveInt = 96  # [D] l, bins of the sound: longest text of [R]; 64 on SIMS
+    width: PositiveInt = 768  # [D] d: base encoders, as 12 does not divide 1024; 1024 of the large ones
+    fusion_layers: PositiveInt = 3  # [D] [R] has 3 or 5
+    heads: PositiveInt = 12  # [P]; 16 of large
+    feedforward: PositiveInt = 3072  # [D]; 4096 of large
+    dropout: Share = 0.3  # [P] of heads, fusion and classifier
+    use_specific_in_fusion: bool = False  # [D] S^m beside the summaries; else L_rep alone shapes it
+    label_aware: bool = True  # [P] False = ω of (12) is 1, an ablation
+    label_source: Literal["auto", "pred", "gold"] = "auto"  # [D] of ω and L_ml; auto = gold where annotated
+    label_scale: PositiveFloat = 3.0  # [D] a score over it is in [-1, 1]; 1 on SIMS
+    bandwidth: PositiveFloat = 0.5  # [P] α
+    temperature: PositiveFloat = 0.2  # [P] τ
+    top_k: PositiveInt = 3  # [P] K
+    symmetric: bool = False  # [P] L_con from text to audio alone; True = mean of both directions
+    margin: float = 0.0  # [D] m, in units of R, which is in [-1/τ, 1/τ]
+    rep_target: Literal["offdiag", "diag", "all"] = "offdiag"  # [P] of (17): other clips', its own, both
+    ml_items: Literal["B", "2B"] = "B"  # [D] of (21): clips with two labels, or text and audio apart
+    intersection: Literal["fuzzy", "crisp"] = "fuzzy"  # [D] of (20): of intensities, or of polarities
+
+    @model_validator(mode="after")
+    def _width_is_shared_out(self) -> SLaDSettings:
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}, which {self.heads} heads cannot share out evenly")
+        return self
+
+    def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
+        """As in `MethodSettings`, and the encoder of the sound where it learns."""
+        backbones = super().open_backbones(config_only)
+        if self.audio == "frozen":
+            return backbones
+        sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
+        return {**backbones, "audio": sound}
+
+
+@dataclass
+class SLaDOutput(Output):
+    """Predictions and pooled representations, by modality; empty where not needed.
+
+    Attributes
+    ----------
+    prediction : (B,) ŷ, or (B, C)
+    present : (B,) bool, the clip has the modality
+    unimodal : (B,) y^m as the head gives it, or (B, C)
+    invariant : (B, d) mean of I^m over time
+    specific : (B, d) mean of S^m over time
+    """
+
+    present: dict[str, Tensor]
+    unimodal: dict[str, Tensor]
+    invariant: dict[str, Tensor]
+    specific: dict[str, Tensor]
+
+
+# -------------------------------------------------------------------------------------------- sound (3.2)
+def standardized(samples: Tensor, mask: Tensor) -> Tensor:
+    """Zero mean and unit variance over each clip's real samples, 0 elsewhere: (B, S), mask (B, S)."""
+    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    samples = full_precision(samples).masked_fill(~mask, 0.0)
+    centred = (samples - samples.sum(dim=1, keepdim=True) / count).masked_fill(~mask, 0.0)
+    return centred / (centred.square().sum(dim=1, keepdim=True) / count + 1e-7).sqrt()
+
+
+def pooled_into_bins(values: Tensor, mask: Tensor, bins: int) -> Tensor:
+    """Adaptive average pooling of the n real frames of each clip: (B, T, D), mask (B, T) -> (B, bins, D).
+
+    Bin b is the mean of the frames ⌊b n / bins⌋ to ⌈(b + 1) n / bins⌉ - 1, so that bins share frames where
+    there are fewer than bins, and none is empty. A clip without a frame gives zeros.
+    """
+    number = mask.sum(dim=1)[:, None, None]  # n, (B, 1, 1)
+    place = mask.cumsum(dim=1)[:, None] - 1  # of a frame among the real ones, (B, 1, T)
+    edge = torch.arange(bins + 1, device=mask.device)[:, None]  # (bins + 1, 1)
+    first = edge[:-1] * number // bins  # (B, bins, 1)
+    beyond = -(-edge[1:] * number // bins)
+    member = mask[:, None] & (place >= first) & (place < beyond)  # (B, bins, T)
+    return member.to(values) @ values / (beyond - first).clamp(min=1)
+
+
+# ---------------------------------------------------------------------------------------------- the model
+class SLaD(Method):
+    """The model and its losses; see the module's text."""
+
+    TERMS = ("prediction", "unimodal", *LABEL_AWARE)
+    NEEDS = ("text", "audio")
+    Config = SLaDSettings
+    config: SLaDSettings
+
+    def __init__(
+        self,
+        config: SLaDSettings,
+        dims: dict[str, int],
+        task: Task = REGRESSION,
+        backbones: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__(config, dims, task, backbones)
+        if missing := [name for name in self.NEEDS if name not in self.dims]:
+            raise ParamsError(
+                f"SLaD compares text with audio, but the training set has no {missing[0]}; name a feature "
+                f"folder under assemble.<dataset>.{missing[0]} in params.yaml, or set {missing[0]}: finetune"
+            )
+        if self.audio_backbone is not None:
+            number = torch.tensor(self.samples, device="cpu")  # also while the model is built without memory
+            if int(self.audio_backbone._get_feat_extract_output_lengths(number)) < 1:
+                raise ParamsError(
+                    f"waveform_seconds is {config.waveform_seconds}, too short for one frame of the audio "
+                    f"encoder {config.audio_backbone!r}; raise it under models.slad in params.yaml"
+                )
+        width, dropout = config.width, config.dropout
+
+        def each(*layers: Callable[[], nn.Module]) -> nn.ModuleDict:
+            return nn.ModuleDict({m: nn.Sequential(*(layer() for layer in layers)) for m in self.NEEDS})
+
+        linear, norm = partial(nn.Linear, width, width), partial(nn.LayerNorm, width)
+        self.project = nn.ModuleDict({m: nn.Linear(dim, width) for m, dim in self.dims.items()})
+        if self.backbone is not None and self.dims["text"] == width:
+            self.project["text"] = nn.Identity()  # text is not changed
+        self.null_token = nn.ParameterDict({m: nn.Parameter(0.02 * torch.randn(width)) for m in self.NEEDS})
+        score = partial(nn.Linear, width, task.outputs)
+        self.head = each(linear, nn.GELU, partial(nn.Dropout, dropout), score)
+        self.invariant = each(linear, nn.GELU, norm)
+        self.specific = each(linear, nn.GELU, norm)
+        fusion = partial(CrossModalEncoder, width, config.fusion_layers, config.heads, config.feedforward)
+        self.invariant_fusion, self.aligned_fusion = fusion(dropout), fusion(dropout)
+        slots = 4 + (4 if config.context else 0) + (2 if config.use_specific_in_fusion else 0)
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(slots * width, width), nn.ReLU(), score()
+        )
+
+    @property
+    def samples(self) -> int:
+        """S of the sound, always: encoders that normalise over time see how long the padding is."""
+        return round(SAMPLE_RATE * self.config.waveform_seconds)
+
+    def reading(self) -> Reading:
+        """Also the sound where its encoder learns, and the utterances before each clip."""
+        return replace(
+            super().reading(),
+            sentence_case=self.config.text_case == "sentence",
+            waveform=0 if self.audio_backbone is None else self.samples,
+            context=self.config.context,
+            context_keep=self.config.context_keep,
+        )
+
+    def schedule(self, term: str, progress: float) -> float:
+        """A ramp over the first epoch [D] for what predicted labels steer: near 0 their signs are chance.
+
+        Also with `auto`, which finds out in each batch alone whether there are gold ones.
+        """
+        ramped = term in LABEL_AWARE and self.config.label_source != "gold"
+        return min(1.0, progress * self.config.training.epochs) if ramped else 1.0
+
+    # --------------------------------------------------------------------------------------------- forward
+    def inputs(self, batch: Inputs) -> dict[str, Sequences]:
+        """As in `Method`, with the states of the sound's encoder in place of its samples."""
+        if self.audio_backbone is not None and batch.waveform is not None:
+            batch = replace(batch, audio=self.encode_audio(batch.waveform))
+        return super().inputs(batch)
+
+    def encode_audio(self, waveform: Waveform) -> Sequences:
+        """Last hidden states (B, T, D) of the first `samples` of each clip, cut or padded to that many."""
+        missing = self.samples - waveform.values.shape[1]
+        mask = F.pad(waveform.mask & waveform.present[:, None], (0, missing))
+        values = standardized(F.pad(waveform.values, (0, missing)), mask)
+        frames = audio_frame_mask(self.audio_backbone, mask)
+        present = frames.any(dim=1)
+        # The encoder counts frames back from the end; a clip without one goes through as silence instead.
+        heard = mask | ~present[:, None]
+        states = self.audio_backbone(values.to(self.audio_backbone.dtype), attention_mask=heard.long())
+        return Sequences(states.last_hidden_state, frames, present)
+
+    def aligned(self, batch: Inputs) -> dict[str, Sequences]:
+        """X'^m, (B, T, d) of text and (B, l, d) of audio, at least one step of each clip being real.
+
+        The paper aligns both to one l and does not say how. [D] Text is left as it is, the sound is pooled
+        into a fixed number of bins: were they as many as the batch's longest text, a clip's result would
+        depend on its neighbours, and no layer needs streams of one length.
+        """
+        streams: dict[str, Sequences] = {}
+        for name, source in self.inputs(batch).items():
+            values, mask = source.values, source.mask
+            if name == "audio":
+                values = pooled_into_bins(values, mask, self.config.aligned_steps)
+                mask = source.present[:, None].expand(values.shape[:2])
+            values = self.project[name](values)
+            values = torch.where(source.present[:, None, None], values, self.null_token[name].to(values))
+            streams[name] = Sequences(values, attended(mask), source.present)
+        return streams
+
+    def summaries(self, aligned: dict[str, Sequences], invariant: dict[str, Tensor]) -> list[Tensor]:
+        """Four of (B, d): of I^t and I^a (3, 4), of X'^t and X'^a (5, 6)."""
+        text, audio = (aligned[name] for name in self.NEEDS)
+        of_invariant = self.invariant_fusion(invariant["text"], invariant["audio"], text.mask, audio.mask)
+        return [*of_invariant, *self.aligned_fusion(text.values, audio.values, text.mask, audio.mask)]
+
+    def forward(self, batch: Batch) -> SLaDOutput:
+        """ŷ; in training also what the active terms need.
+
+        Raises
+        ------
+        MsaError : the batch has no context, which the model reads; see also `Method.inputs`
+        """
+        aligned = self.aligned(batch)
+        invariant = {m: self.invariant[m](x.values) for m, x in aligned.items()}  # (B, T, d)
+        summaries = self.summaries(aligned, invariant)
+        if self.config.context:
+            if batch.context is None:
+                raise MsaError(
+                    f"the model reads {self.config.context} utterances before each clip, but the batch has "
+                    "no context; set context to 0 under models.slad in params.yaml to do without"
+                )
+            before = self.aligned(batch.context)  # which enters ŷ alone, no loss
+            summaries += self.summaries(before, {m: self.invariant[m](x.values) for m, x in before.items()})
+        asked = self.active_terms if self.training else frozenset()
+        own: dict[str, Tensor] = {}
+        if "repulsion" in asked or self.config.use_specific_in_fusion:
+            own = {m: mean_over_time(self.specific[m](x.values), x.mask) for m, x in aligned.items()}
+        if self.config.use_specific_in_fusion:
+            summaries += own.values()
+        prediction = self.task.shaped(self.classifier(torch.cat(summaries, dim=-1)))
+        present = {m: x.present for m, x in aligned.items()}
+        if asked <= {"prediction"}:
+            return SLaDOutput(prediction, present, {}, {}, own)
+        pooled = {m: mean_over_time(x.values, x.mask) for m, x in aligned.items()}
+        unimodal = {m: self.task.shaped(self.head[m](x)) for m, x in pooled.items()}  # (1), (2)
+        shared = {m: mean_over_time(invariant[m], x.mask) for m, x in aligned.items()}
+        return SLaDOutput(prediction, present, unimodal, shared, own)
+
+    # ---------------------------------------------------------------------------------------------- losses
+    def target(self, batch: Batch, name: str) -> Tensor:
+        """Label of a modality, (B,); the label of all together where it is not annotated [R]."""
+        own: Tensor = getattr(batch, f"label_{name}")
+        return torch.where(own.isfinite(), own, batch.label)
+
+    def submodal_labels(self, batch: Batch, output: SLaDOutput) -> tuple[Tensor, Tensor]:
+        """y^m (2, B, C), text first, no gradient: annotated, or just predicted by the heads; and rows."""
+        rows = output.present["text"] & output.present["audio"]
+        gold = torch.stack([self.target(batch, m) for m in self.NEEDS])  # (2, B)
+        predicted = torch.stack([output.unimodal[m] for m in self.NEEDS]).detach()  # (2, B), or (2, B, C)
+        annotated = batch.label_text.isfinite() & batch.label_audio.isfinite()
+        source = self.config.label_source
+        use_gold = (annotated | ~rows).all() if source == "auto" else rows.new_tensor(source == "gold")
+        labels = submodal_labels(gold.nan_to_num(0.0), predicted, self.task, self.config.label_scale)
+        return torch.where(use_gold, *labels), rows & (gold.isfinite().all(dim=0) | ~use_gold)
+
+    def weight(self, labels: Tensor, rows: Tensor) -> Tensor:
+        """ω (12), (B,), 0 beside the rows."""
+        if not self.config.label_aware:
+            return rows.to(labels)
+        return label_similarity(labels[0], labels[1], self.config.bandwidth).masked_fill(~rows, 0.0)
+
+    def similarity(self, features: dict[str, Tensor]) -> Tensor:
+        """S (13) or R (17), (B, B): text by row, audio by column."""
+        return row_similarity(features["text"], features["audio"], self.config.temperature)
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        """The asked terms of (22), unweighted."""
+        assert isinstance(output, SLaDOutput)
+        needed = {"repulsion": output.specific}
+        for term in terms:
+            if term != "prediction" and not (output.unimodal and needed.get(term, output.invariant)):
+                raise ValueError(f"{term} needs a forward in training mode with the term active")
+        config, losses = self.config, dict[str, Tensor]()
+        if "prediction" in terms:  # L_cls
+            losses["prediction"] = self.task.loss(output.prediction, batch.label, batch.labeled)
+        if "unimodal" in terms:
+            known = {m: batch.labeled & output.present[m] for m in self.NEEDS}
+            parts = [self.task.loss(y, self.target(batch, m), known[m]) for m, y in output.unimodal.items()]
+            losses["unimodal"] = torch.stack(parts).sum()
+        if not set(terms) & set(LABEL_AWARE):
+            return losses
+        labels, rows = self.submodal_labels(batch, output)
+        weight = self.weight(labels, rows)
+        shared = self.similarity(output.invariant)
+        if "contrastive" in terms:
+            sides = [shared, shared.T] if config.symmetric else [shared]
+            parts = [contrastive_loss(s, weight, rows, config.top_k, config.temperature) for s in sides]
+            losses["contrastive"] = torch.stack(parts).mean()
+        if "repulsion" in terms:
+            hardest = hardest_negative(self.similarity(output.specific), rows, config.rep_target)
+            losses["repulsion"] = repulsion_loss(hardest, weight, config.margin)
+        if "multilabel" in terms:
+            sets = labels.transpose(0, 1)  # (B, 2, C)
+            if config.ml_items == "2B":  # text and audio apart, each with a cosine to all
+                items = torch.cat([output.invariant[m] for m in self.NEEDS])
+                shared = row_similarity(items, items, config.temperature)
+                sets, rows = labels.flatten(0, 1)[:, None], rows.repeat(2)  # (2B, 1, C)
+            losses["multilabel"] = multilabel_loss(shared, sets, rows, config.intersection)
+        return losses
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Mean ω, how often each relation holds, and how often L_rep has nothing left to push."""
+        assert isinstance(output, SLaDOutput)
+        if not output.unimodal:
+            return {}
+        labels, rows = self.submodal_labels(batch, output)
+        first, second = relations(labels[0], labels[1])
+        shares = {"R1": first, "R2": second, "R3": ~(first | second)}
+        curves = {f"relation/{name}": masked_mean(state.float(), rows) for name, state in shares.items()}
+        curves["omega"] = masked_mean(self.weight(labels, rows), rows)
+        if output.specific:
+            hardest = hardest_negative(self.similarity(output.specific), rows, self.config.rep_target)
+            curves["within_margin"] = masked_mean((hardest <= self.config.margin).float(), rows)
+        return curves

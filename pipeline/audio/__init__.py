@@ -1,1 +1,0 @@
-"""Sound: one file per encoder."""

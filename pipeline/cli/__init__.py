@@ -1,0 +1,1 @@
+"""msa-cli: one file a command; each parses, calls and prints."""

@@ -1,0 +1,151 @@
+"""`msa-cli doctor`: is this machine fit, and which encoders can run on it now?"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distributions, version
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import MsaError
+from pipeline.features.encoder import MODALITIES
+from pipeline.features.fetch import needed
+from pipeline.features.stage import RowMaker
+from pipeline.params.encoders import Pretrained
+from pipeline.params.params import Params
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXTRAS = {
+    "feat": ("pyfeat", "py-feat's detectors"),
+    "torchaudio": ("torchaudio", "its own transforms; nothing here needs them"),
+    "ray": ("ray", "extraction on several machines"),
+    "opensmile": ("opensmile", "eGeMAPS (research licence)"),
+    "parselmouth": ("praat", "pitch as Praat finds it (GPL-3)"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; level is ok, note, warning or error."""
+
+    level: str
+    what: str
+    found: str
+
+
+def examine(params: Params) -> list[Check]:
+    """All checks; imports the heavy libraries, so it takes seconds."""
+    return [*_interpreter(), *_torch(), *_opencv(), *_encoders(params), *_extras()]
+
+
+def _interpreter() -> list[Check]:
+    good = (3, 11) <= sys.version_info < (3, 13)
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    cores = f"{len(os.sched_getaffinity(0))} for this process of {os.cpu_count()}"
+    return [
+        Check("ok" if good else "error", "python", python if good else f"{python}; 3.11 or 3.12 is needed"),
+        Check("ok", "cores", cores),
+    ]
+
+
+def _torch() -> list[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [
+            Check("error", "torch", f"does not import ({error}); run pip install -c constraints.txt -e .")
+        ]
+    cuda = torch.cuda.is_available()
+    device = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if cuda else "CPU only"
+    checks = [Check("ok", "torch", f"{torch.__version__}, {device}")]
+    broken = []
+    for name in ("torchaudio", "torchvision"):
+        # A CUDA build beside CPU torch fails here, and takes every transformers model class with it.
+        if importlib.util.find_spec(name) is None:
+            continue
+        try:
+            importlib.import_module(name)
+            checks.append(Check("ok", name, version(name)))
+        except Exception as error:  # ImportError, OSError or RuntimeError, by version
+            broken.append(name)
+            reason = str(error).splitlines()[0][:160]
+            checks.append(Check("error", name, f"{version(name)} does not import beside torch: {reason}"))
+    if broken:
+        command = f"pip uninstall -y {' '.join(broken)}"
+        checks.append(
+            Check("error", "way out", f"{command}   (a build for another torch breaks transformers too)")
+        )
+    return checks
+
+
+def _opencv() -> list[Check]:
+    wheels = sorted(
+        {name for wheel in distributions() if (name := wheel.metadata["Name"]).lower().startswith("opencv")}
+    )
+    if len(wheels) > 1:
+        found = f"{', '.join(wheels)} overwrite one another; keep opencv-contrib-python alone"
+        return [Check("error", "opencv", found)]
+    return [Check("ok", "opencv", f"{wheel} {version(wheel)}") for wheel in wheels]
+
+
+def _encoders(params: Params) -> list[Check]:
+    """Load each configured encoder that has its files here, for that is the only proof; ask no hub."""
+    checks = []
+    for modality in MODALITIES:
+        for name, settings in getattr(params, modality).items():
+            needs = needed(modality, name, settings) if isinstance(settings, Pretrained) else []
+            languages = len(settings.checkpoints()) if isinstance(settings, Pretrained) else 1
+            if len(needs) - 1 < languages:  # at least one of its models is here
+                try:
+                    encoder = RowMaker(modality, name, settings, params.media, "cpu").build()
+                    encoder.load()
+                    found = "; ".join([f"runs ({encoder.dim} columns)", *needs])
+                    checks.append(Check("ok", f"{modality} encoder {name}", found))
+                    continue
+                except MsaError as error:
+                    found = f"cannot run here: {error}"
+                except Exception as error:  # a library that is broken here
+                    found = f"does not load: {type(error).__name__}: {error}".splitlines()[0]
+            else:
+                found = f"needs {'; '.join(needs)}"
+            wanted = any(job.encoder == name for job in getattr(params.jobs, modality).values())
+            level = "error" if wanted else "note"
+            checks.append(Check(level, f"{modality} encoder {name}", found))
+    return checks
+
+
+def _extras() -> list[Check]:
+    checks = []
+    for module, (extra, purpose) in EXTRAS.items():
+        if importlib.util.find_spec(module) is None:
+            checks.append(
+                Check(
+                    "note",
+                    f"extra {extra}",
+                    f"not installed ({purpose}): pip install 'msa-pipeline[{extra}]'",
+                )
+            )
+    for package in ("dvc", "dvclive"):
+        try:
+            checks.append(Check("ok", package, version(package)))
+        except PackageNotFoundError:
+            checks.append(Check("warning", package, "not installed; `dvc repro` needs it"))
+    return checks
+
+
+def render(checks: list[Check]) -> Table:
+    """The report for a terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+    table = Table("", "what", "found")
+    for check in checks:
+        table.add_row(f"[{colours[check.level]}]{check.level}[/]", check.what, escape(check.found))
+    return table

@@ -1,0 +1,132 @@
+"""`msa-cli import`: ready-made feature files become clip table, transcripts and feature stores."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli import options
+from pipeline.core.errors import ParamsError
+
+if TYPE_CHECKING:
+    from pipeline.imports.survey import Survey
+    from pipeline.params.params import ImportParams
+
+WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
+
+
+def import_files(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="The files, or the folder that has them.")
+    ],
+    name: options.Name,
+    kind: Annotated[str | None, typer.Option("--as", help="What they are. Default: found out.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="YAML file that says where things lie (kind arrays).", dir_okay=False)
+    ] = None,
+    language: options.Language = None,
+    task: options.Task = None,
+    label_range: options.LabelRange = None,
+    classes: options.Classes = None,
+    metrics: options.Metrics = None,
+    setting: options.Setting = None,
+    folds: options.Folds = 0,
+    by: options.By = "video",
+    like: options.Like = "",
+    run: options.Run = True,
+) -> None:
+    """Read feature files that other projects made: say what they hold, and convert them.
+
+    Enters them into params.yaml, links them in data/raw, and writes data/clips, data/transcripts and
+    data/features/NAME; `dvc repro` then trains on them.
+
+    Example: msa-cli import unaligned_50.pkl --name mosi
+    """
+    from pipeline.corpora.clips import target_column
+    from pipeline.corpora.labelling import Labelling
+    from pipeline.formats.source import Source
+    from pipeline.imports.convert import ENCODER, Conversion, check_rows, discard, summary, write
+    from pipeline.imports.kinds import importer, read, sniff
+    from pipeline.imports.survey import survey
+    from pipeline.params.params import NONE, PARAMS_FILE, load_params
+    from pipeline.params.register import Entry, can_train, check_name, linked, register
+
+    params = load_params(PARAMS_FILE)
+    check_name(name, folds, params, Path(PARAMS_FILE))
+    settings: dict[str, Any] = _mapping(mapping) if mapping is not None else {}
+    settings |= options.parse_settings(setting)
+    with linked(name, files) as root:
+        source = Source(root)
+        kind = kind or ("arrays" if mapping is not None else sniff(source))
+        what = importer(kind).KIND_OF_FILES
+        place = (kind, root.as_posix())
+        guess, _ = options.corpus_entry(
+            *place, Labelling(), language, None, label_range, classes, metrics, settings
+        )
+        imported = read(kind, source, _checked(name, guess))
+        usual = imported.labelling
+        described, metric_set = options.corpus_entry(
+            *place, usual, language, task, label_range, classes, metrics, settings
+        )
+        entered = _checked(name, described)
+        check_rows(imported, name, entered)
+        found = survey(imported, str(source))
+        print(f"{name}: {what}")
+        _show(found)
+        found.check(params.max_failed_fraction)
+        features = {
+            modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
+            for modality in ("text", "audio", "visual")
+        }
+        target = target_column(entered.task)
+        trainable = can_train(((row["split"], row.get(target)) for row in imported.rows), folds)
+        entry = Entry(name, "imports", described, metric_set, {}, features, folds, by, like, trainable)
+        edit = register(entry, params, Path(PARAMS_FILE), run=run)
+        try:
+            updates = write(name, entered, source, imported, found, params.shards)
+            edit.write()
+        except BaseException:
+            discard(name)
+            raise
+    if not trainable:
+        print(options.NO_TRAINING_SET)
+    for key in edit.keys:
+        print(f"  {PARAMS_FILE}: {key}")
+    print(summary(name, Conversion(found, updates)))
+    print("next: dvc repro")
+
+
+def _checked(name: str, described: dict[str, Any]) -> ImportParams:
+    from pipeline.params.params import check_params
+
+    return check_params({"imports": {name: described}}, "import").imports[name]
+
+
+def _show(found: Survey) -> None:
+    """Findings as a table; into a file or a pipe it gets the width that a screen may not have."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("what", "found")
+    for what, finding in found.lines():
+        table.add_row(what, escape(finding))
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if known else WIDTH_OF_A_FILE).print(table)
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ParamsError(f"--mapping {file}: cannot be read as YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ParamsError(f"--mapping {file}: holds a {type(tree).__name__}, expected a mapping")
+    return tree

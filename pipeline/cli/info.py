@@ -1,0 +1,206 @@
+"""`msa-cli info`: what a Parquet file of ours, a folder of them, or a run is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import FormatError, MsaError
+from pipeline.store.shard import META_KEY, OK, Row, read_meta, stream_rows
+from pipeline.store.store import FeatureStore
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN_COLUMNS = 40  # of the statistics; --json has all
+RUN_CONFIG = "config.json"
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts of a file or folder as plain data: `kind`, `path` and what belongs to that kind.
+
+    Raises
+    ------
+    MsaError : nothing is there
+    FormatError : it is not one of ours
+    """
+    if not path.exists():
+        raise MsaError(f"{path}: no such file or folder")
+    if path.is_dir():
+        if (path / RUN_CONFIG).exists():
+            return _describe_run(path)
+        if (path / "stats.json").exists():
+            facts = {"kind": "training set", "path": str(path)}
+            return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
+        store = FeatureStore(path)
+        meta = store.meta()
+        if meta is None:
+            inside = [str(file) for file in sorted(path.glob("*.parquet"))]
+            way_out = f"; give one of {', '.join(inside)}" if inside else ""
+            raise FormatError(
+                f"{path}: neither a run ({RUN_CONFIG}), a training set (stats.json) nor a feature folder "
+                f"(shard-NNN.parquet){way_out}"
+            )
+        return _describe_features(path, meta, store.stream())
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise FormatError(
+            f"{path}: not a Parquet file; give a file or folder that the pipeline wrote"
+        ) from error
+    if META_KEY in (schema.metadata or {}):
+        return _describe_features(path, read_meta(path), stream_rows(path))
+    return _describe_table(path, schema)
+
+
+@dataclass
+class _Statistics:
+    """Mean, standard deviation and range of each column, clip by clip: an hour of sound need not fit at once.
+
+    Attributes
+    ----------
+    lengths : frames of each clip
+    mean, squares : (D,) float64, the mean so far, and the squared distances from it added up
+    low, high : (D,) float64
+    """
+
+    lengths: list[int] = field(default_factory=list)
+    mean: Any = 0.0
+    squares: Any = 0.0
+    low: Any = np.inf
+    high: Any = -np.inf
+
+    def add(self, block: np.ndarray) -> None:
+        """The (n, D) frames of one more clip (Chan's update of mean and squares)."""
+        before, n = sum(self.lengths), len(block)
+        mean = block.mean(0, dtype=np.float64)
+        step = mean - self.mean
+        self.squares = self.squares + np.square(block - mean).sum(0) + step**2 * before * n / (before + n)
+        self.mean = self.mean + step * n / (before + n)
+        self.low, self.high = np.minimum(self.low, block.min(0)), np.maximum(self.high, block.max(0))
+        self.lengths.append(n)
+
+    def columns(self, names: list[str]) -> dict[str, dict[str, float]]:
+        if not self.lengths:
+            return {name: {} for name in names}
+        deviation = np.sqrt(self.squares / sum(self.lengths))
+        rows = np.stack([self.mean, deviation, self.low, self.high], axis=1).tolist()
+        return {
+            name: dict(zip(("mean", "sd", "min", "max"), row, strict=True))
+            for name, row in zip(names, rows, strict=True)
+        }
+
+
+def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
+    statistics = _Statistics()
+    status: Counter[str] = Counter()
+    notes: dict[str, str] = {}
+    for row in rows:
+        status[row.status] += 1
+        if row.error or row.status != OK:
+            notes[row.clip_id] = f"{row.status}: {row.error}"
+        if row.features is not None:
+            statistics.add(row.features)
+    total = sum(statistics.lengths)
+    return {
+        "kind": "features",
+        "path": str(path),
+        "provenance": {key: value for key, value in meta.items() if key != "column_names"},
+        "clips": status.total(),
+        "status": dict(status),
+        "frames": {
+            "total": total,
+            "shortest": min(statistics.lengths, default=0),
+            "longest": max(statistics.lengths, default=0),
+        },
+        **({"seconds": round(total / meta["frame_rate"], 2)} if meta["frame_rate"] else {}),
+        "notes": notes,
+        "columns": statistics.columns(meta["column_names"]),
+    }
+
+
+def _describe_table(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    """A clip table, transcripts, a split of a training set, predictions: any flat Parquet file."""
+    table = pq.read_table(path)
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table[name]
+        columns[name] = {"type": str(column.type), "null": column.null_count}
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+            values = column.drop_null().to_numpy()
+            if len(values):
+                columns[name] |= {
+                    "mean": float(values.mean()),
+                    "sd": float(values.std()),
+                    "min": float(values.min()),
+                    "max": float(values.max()),
+                }
+    facts = {
+        key.decode(): value.decode()
+        for key, value in (schema.metadata or {}).items()
+        if key.startswith(b"msa.")
+    }
+    counted = {}
+    for name in ("split", "status", "language", "source"):
+        if name in table.column_names:
+            counted[name] = {str(key): count for key, count in Counter(table[name].to_pylist()).items()}
+    return {
+        "kind": "table",
+        "path": str(path),
+        "provenance": {key: json.loads(value) for key, value in facts.items()},
+        "rows": table.num_rows,
+        "counts": counted,
+        "columns": columns,
+    }
+
+
+def _describe_run(path: Path) -> dict[str, Any]:
+    config = json.loads((path / RUN_CONFIG).read_text(encoding="utf-8"))
+    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+    return {"kind": "run", "path": str(path), "config": config, "bytes": files}
+
+
+def render(described: dict[str, Any]) -> list[RenderableType]:
+    """The facts for a terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.tree import Tree
+
+    tree = Tree(f"[bold]{escape(described['path'])}[/bold]: {described['kind']}")
+    for key, value in described.items():
+        if key not in ("path", "kind", "columns"):
+            _grow(tree, key, value)
+    shown: list[RenderableType] = [tree]
+    columns = described.get("columns", {})
+    if columns:
+        names = list(dict.fromkeys(key for entry in columns.values() for key in entry))
+        table = Table("column", *names, title=f"{len(columns)} columns")
+        for name, entry in list(columns.items())[:SHOWN_COLUMNS]:
+            cells = (entry.get(key, "") for key in names)
+            shown_cells = (f"{cell:.5g}" if isinstance(cell, float) else escape(str(cell)) for cell in cells)
+            table.add_row(escape(name), *shown_cells)
+        if len(columns) > SHOWN_COLUMNS:
+            table.add_row(f"... {len(columns) - SHOWN_COLUMNS} more (--json has all)")
+        shown.append(table)
+    return shown
+
+
+def _grow(tree: Any, key: str, value: Any) -> None:
+    from rich.markup import escape
+
+    if isinstance(value, dict) and value:
+        branch = tree.add(escape(str(key)))
+        for inner, item in list(value.items())[:SHOWN_COLUMNS]:
+            _grow(branch, inner, item)
+    elif isinstance(value, list) and len(value) > 8:
+        tree.add(escape(f"{key}: {len(value)} values, {value[0]} ... {value[-1]}"))
+    else:
+        tree.add(escape(f"{key}: {value}"))

@@ -1,0 +1,157 @@
+"""`msa-cli predict`: what trained runs say of new clips."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.core.errors import MsaError
+
+WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
+PICTURE = ".png"
+
+
+def predict(
+    video: Annotated[
+        list[Path], typer.Option(help="A clip, or a folder of clips. May be given several times.")
+    ],
+    run: Annotated[
+        list[Path],
+        typer.Option(
+            help="Run folder: runs/misr-mosi-1111. May be given several times, or followed by more."
+        ),
+    ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Further run folders (--run runs/misr-*).")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="What is said in the clip.")] = None,
+    text_file: Annotated[
+        Path | None, typer.Option(help="File with what is said: .txt, .srt or .vtt.", dir_okay=False)
+    ] = None,
+    asr: Annotated[
+        str | None,
+        typer.Option(help="Whisper (hub id or folder) that hears what is said, where no text is found."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Language of the clips, ISO 639-1. Default: the training corpus', or en."),
+    ] = None,
+    context: Annotated[
+        bool,
+        typer.Option(
+            "--context",
+            help="The clips of a folder are one video's utterances, in the order of their names (2 before "
+            "10), for methods that read what was said before a clip.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of tables.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the clip's timeline (.png); of several clips, a folder for them."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for predictions.parquet and predictions.csv.", file_okay=False),
+    ] = None,
+    device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
+    params: Annotated[
+        Path | None,
+        typer.Option(
+            "--params", help="params.yaml to use. Default: that of the current folder, if there is one."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
+        ),
+    ] = None,
+) -> None:
+    """Predict the sentiment of new clips with trained runs of one dataset, all seeds and methods together.
+
+    Features are made as the runs had them: their encoders, settings and scaling are those of the run folder,
+    whatever params say now. Each clip is read alone, unless --context gives methods that read the utterances
+    before a clip (SLaD) those of its folder. Without --text, what is said is looked for in a .srt, .vtt or
+    .txt beside the clip and in its subtitles. Leaves with 1 if a clip gave nothing, 2 if features of a run
+    cannot be made here.
+
+    Example: msa-cli predict --video clip.mp4 --text "It was great." --run runs/misr-mosi-1111
+    """
+    from pipeline.execution.local import THREADS
+
+    os.environ.update(THREADS)  # before NumPy is there: the same sums, and so the same numbers, as in the DAG
+    from rich.console import Console
+    from rich.progress import track
+
+    from pipeline.params.params import load_params
+    from pipeline.predict import predict as predicting
+    from pipeline.predict import report
+    from pipeline.transcripts.table import read_text_file
+
+    if text is not None and text_file is not None:
+        raise MsaError("--text and --text-file were both given; give one of them")
+    clips = predicting.clips_of(video)
+    if len(clips) > 1 and (text is not None or text_file is not None):
+        raise MsaError(
+            f"--text and --text-file belong to one clip, {len(clips)} were given; predict them one by one"
+        )
+    if text_file is not None:
+        text = read_text_file(text_file)
+    pictures = _pictures(plot, list(clips))
+    predictor = predicting.Predictor.open([*run, *(more or [])], load_params(params, settings), device, asr)
+    _prepare([*(file.parent for file in pictures.values()), *([] if out is None else [out])])
+    progress = Console(stderr=True)
+    hidden = len(clips) == 1 or not progress.is_terminal
+    found = []
+    work = predicting.predict(predictor, clips, text, language, context)
+    for clip in track(work, "predicting", len(clips), console=progress, disable=hidden):
+        found.append(clip)
+        if clip.ok and clip.material.clip_id in pictures:
+            from pipeline.predict.timeline import draw_timeline
+
+            draw_timeline(clip, predictor, pictures[clip.material.clip_id])
+    if out is not None:
+        report.write_predictions(found, predictor.facts, out)
+    if as_json:
+        print(report.as_json(found, predictor.runs, predictor.remarks))
+    else:
+        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        Console(width=None if known else WIDTH_OF_A_FILE).print(*report.tables(found))
+        for remark in [*predictor.remarks, *map(str, report.shared(found))]:
+            print(f"note: {remark}", file=sys.stderr)
+    for clip in found:
+        if not clip.ok:
+            print(f"{clip.material.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
+    if not all(clip.ok for clip in found):
+        raise typer.Exit(1)
+
+
+def _prepare(folders: list[Path]) -> None:
+    """Make the folders that are written to, before the encoders take their time."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MsaError(
+                f"{folder}: this folder cannot be made ({error.strerror}); give --out and --plot a place "
+                "that you may write to"
+            ) from error
+
+
+def _pictures(plot: Path | None, clip_ids: list[str]) -> dict[str, Path]:
+    """Clip id -> the picture's file; checked before any work."""
+    if plot is None:
+        return {}
+    if len(clip_ids) == 1:
+        if plot.suffix.lower() != PICTURE:
+            raise MsaError(f"--plot {plot}: expected a file that ends in {PICTURE}")
+        return {clip_ids[0]: plot}
+    if plot.suffix.lower() == PICTURE:
+        raise MsaError(f"--plot {plot} is one file for {len(clip_ids)} clips; give the name of a folder")
+    return {clip_id: plot / f"{clip_id}{PICTURE}" for clip_id in clip_ids}

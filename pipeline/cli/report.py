@@ -1,0 +1,29 @@
+"""`msa-cli report`: all runs of params.yaml as Markdown and as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of results.", file_okay=False)] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder for the report.", file_okay=False)] = Path("reports"),
+    params: Annotated[
+        Path | None, typer.Option(help="params.yaml to use. Default: that of the current folder.")
+    ] = None,
+) -> None:
+    """Write the report on all runs: report.md with tables and pictures beside it, and index.html, one page.
+
+    Made of what lies in RESULTS; nothing is trained, and no data is needed.
+    """
+    from pipeline.params.params import load_params
+    from pipeline.reports.report import report as write
+    from pipeline.reports.report_page import write_page
+
+    loaded = load_params(params)
+    write(loaded, results, out)
+    page = write_page(loaded, results, out)
+    print(f"{out / 'report.md'} has the tables, {page} shows the runs")

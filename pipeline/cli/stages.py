@@ -1,0 +1,306 @@
+"""`msa-cli stage ...`: the commands of dvc.yaml, run from the project's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.core import paths
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The stages of dvc.yaml, run in the project's folder with its params.yaml; `dvc repro` calls them.",
+)
+
+
+class ExecutorKind(StrEnum):
+    """Who computes."""
+
+    local = "local"
+    ray = "ray"
+
+
+Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
+TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
+Method = Annotated[str, typer.Argument(help="A name from `models`.")]
+Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
+Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
+Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
+EncoderDevice = Annotated[
+    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
+]
+Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
+Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
+WriteConfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the run as JSON for `python -m pipeline.training.loop.train --config`; train nothing."
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(envvar="MSA_ONLY", metavar="CLIP_ID", help="Compute this clip anew, and no other."),
+]
+Shards = Annotated[
+    str | None,
+    typer.Option(metavar="FIRST::STEP", help="Only shards FIRST, FIRST + STEP ...: one machine's share."),
+]
+ExecutorName = Annotated[
+    ExecutorKind, typer.Option("--executor", envvar="MSA_EXECUTOR", help="Local processes, or a Ray cluster.")
+]
+GpusPerWorker = Annotated[
+    float, typer.Option(envvar="MSA_GPUS_PER_WORKER", min=0, help="Share of a GPU for each Ray worker.")
+]
+RetryFailed = Annotated[bool, typer.Option(envvar="MSA_RETRY_FAILED", help="Try failed clips again.")]
+
+
+@app.command()
+def ingest(dataset: Dataset, workers: Workers = 0) -> None:
+    """Corpus folder -> data/clips/DATASET.parquet."""
+    from pipeline.corpora.clips import write_clips
+    from pipeline.corpora.ingest import ingest as read_corpus
+    from pipeline.corpora.ingest import survey
+    from pipeline.params.params import load_params
+
+    params = load_params()
+    corpus = params.dataset(dataset)
+    found = survey(dataset, corpus)
+    clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
+    write_clips(clips, paths.clip_table(dataset), facts)
+    bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
+    print(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
+    for note in found.notes:
+        print(f"  {note.level}: {note.message}")
+    for row in bad[:20]:
+        print(f"  {row['clip_id']}: {row['status']}")
+
+
+@app.command("import")
+def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A name from `imports`.")]) -> None:
+    """Ready-made feature files -> clip table, transcripts, data/features/IMPORT/*-imported."""
+    from pipeline.imports.convert import convert, summary
+    from pipeline.params.params import load_params
+
+    params = load_params()
+    conversion = convert(dataset, params.imported(dataset), params.shards)
+    print(summary(dataset, conversion))
+    conversion.survey.check(params.max_failed_fraction)
+
+
+@app.command()
+def transcribe(
+    dataset: Dataset,
+    workers: Workers = 0,
+    device: EncoderDevice = "cpu",
+    timeout: Timeout = 600.0,
+    fresh: Fresh = False,
+) -> None:
+    """Clip table -> data/transcripts/DATASET.parquet: text of labels, sidecars, subtitles, recognition."""
+    from pipeline.corpora.clips import read_clips
+    from pipeline.params.params import load_params
+    from pipeline.transcripts.stage import transcribe_dataset
+    from pipeline.transcripts.table import write_transcripts
+
+    params = load_params()
+    transcripts, found = transcribe_dataset(
+        read_clips(paths.clip_table(dataset)),
+        Path(params.dataset(dataset).root),
+        dataset,
+        params.transcribe,
+        params.media,
+        workers=workers or (1 if device.startswith("cuda") else _workers(0)),  # a model a worker
+        device="cpu" if device == "auto" else device,
+        timeout_s=timeout,
+        kept=Path(".state/transcripts") / f"{dataset}.jsonl",
+        fresh=fresh,
+    )
+    write_transcripts(transcripts, paths.transcript_table(dataset))
+    print(found)
+    found.check(params.max_failed_fraction)
+
+
+def _extraction_command(modality: str, summary: str) -> None:
+    """Add `stage <modality>`; the three differ in nothing else."""
+
+    def command(
+        dataset: Dataset,
+        encoder: Encoder,
+        workers: Workers = 0,
+        device: EncoderDevice = "cpu",
+        timeout: Timeout = 600.0,
+        fresh: Fresh = False,
+        retry_failed: RetryFailed = False,
+        only: Only = None,
+        shards: Shards = None,
+        executor: ExecutorName = ExecutorKind.local,
+        gpus_per_worker: GpusPerWorker = 0.0,
+    ) -> None:
+        from pipeline.execution.progress import ExtractionReport
+        from pipeline.features.stage import Runtime, extract_dataset
+        from pipeline.params.params import load_params
+        from pipeline.store.store import parse_part
+
+        params = load_params()
+        part = parse_part(shards, only, params.shards)
+        runtime = Runtime(
+            workers, device, timeout, fresh, retry_failed, part, executor.value, gpus_per_worker
+        )
+        report = ExtractionReport(f"{modality} {encoder} on {dataset}")
+        with report.progress:
+            update = extract_dataset(
+                modality, dataset, encoder, params, runtime, on_plan=report.plan, on_row=report.row
+            )
+        report.end(update, Path("logs"), f"{dataset}-{modality}-{encoder}")
+        update.check(params.max_failed_fraction)
+
+    app.command(modality, help=summary)(command)
+
+
+_extraction_command("text", "Transcripts -> data/features/DATASET/text-ENCODER.")
+_extraction_command("audio", "Clips' sound -> data/features/DATASET/audio-ENCODER.")
+_extraction_command("visual", "Clips' pictures -> data/features/DATASET/visual-ENCODER.")
+
+
+@app.command()
+def assemble(dataset: TrainingSet) -> None:
+    """Features and transcripts -> data/assembled/SET, the training set."""
+    from pipeline.corpora.clips import read_clips
+    from pipeline.datasets.assembly.assemble import assemble as join
+    from pipeline.params.params import NONE, load_params
+    from pipeline.store.store import FeatureStore
+    from pipeline.transcripts.table import read_transcripts
+
+    params = load_params()
+    chosen = params.training_set(dataset)
+    folders = {name: getattr(chosen, name) for name in ("text", "audio", "visual")}
+    features = {
+        modality: FeatureStore(Path("data/features") / folder).read()
+        for modality, folder in folders.items()
+        if folder != NONE
+    }
+    report = join(
+        read_clips(paths.clip_table(chosen.dataset)),
+        read_transcripts(paths.transcript_table(chosen.dataset)),
+        {modality: found for modality, found in features.items() if found is not None},
+        chosen,
+        paths.assembled_folder(dataset),
+        dataset,
+        waveform=FeatureStore(Path("data/features") / chosen.waveform) if chosen.waveform != NONE else None,
+    )
+    print(report)
+
+
+@app.command()
+def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
+    """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
+    from pipeline.params.params import NONE, load_params
+    from pipeline.training.loop.pretrain import pretrain as run
+
+    params = load_params()
+    params.training_set(dataset)
+    learnt = run(
+        method,
+        dataset,
+        params.model(method, dataset),
+        params.train,
+        paths.assembled_folder(dataset),
+        paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
+        paths.pretrained_folder(method, dataset),
+        device=device,
+    )
+    print(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
+
+
+@app.command()
+def train(
+    method: Method,
+    dataset: TrainingSet,
+    seed: Seed,
+    device: Device = "auto",
+    fresh: Fresh = False,
+    write_config: WriteConfig = None,
+) -> None:
+    """Training set -> runs/METHOD-SET-SEED."""
+    from pipeline.params.params import load_params
+
+    params = load_params()
+    params.training_set(dataset)
+    run: dict[str, Any] = {
+        "method_name": method,
+        "dataset": dataset,
+        "seed": seed,
+        "method_params": params.model(method, dataset),
+        "train_params": params.train,
+        "assembled": paths.assembled_folder(dataset),
+        "pretrained": paths.pretrained_folder(method, dataset),
+        "out": paths.run_folder(method, dataset, seed),
+    }
+    if write_config is not None:
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in run.items()}
+        text = json.dumps(plain | {"train_params": params.train.model_dump(mode="json")}, indent=1)
+        write_config.write_text(text + "\n", encoding="utf-8")
+        return
+    from pipeline.training.loop.train import train as learn
+
+    learn(**run, device=device, fresh=fresh)
+
+
+@app.command()
+def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+    """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
+    from pipeline.evaluation.evaluate import evaluate as run
+    from pipeline.params.params import load_params
+
+    run(
+        paths.run_folder(method, dataset, seed),
+        paths.assembled_folder(dataset),
+        paths.result_files(method, dataset, seed),
+        load_params().training_set(dataset).metrics,
+        device=device,
+    )
+
+
+@app.command()
+def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+    """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
+    from pipeline.evaluation.inspect import inspect as look
+    from pipeline.evaluation.views_file import views_file
+
+    metrics = paths.result_files(method, dataset, seed).metrics
+    look(
+        paths.run_folder(method, dataset, seed),
+        paths.assembled_folder(dataset),
+        views_file(metrics),
+        device=device,
+    )
+
+
+@app.command()
+def page() -> None:
+    """Results and views -> reports/index.html: one page of all runs."""
+    from pipeline.params.params import load_params
+    from pipeline.reports.report_page import write_page
+
+    write_page(load_params(), Path("results"), Path("reports"))
+    print("reports/index.html shows all runs")
+
+
+@app.command()
+def report() -> None:
+    """Results -> reports/: summary, table and plots over methods and seeds."""
+    from pipeline.params.params import load_params
+    from pipeline.reports.report import report as write
+
+    write(load_params(), Path("results"), Path("reports"))
+    print("reports/report.md has the table, the pictures lie beside it")
+
+
+def _workers(asked: int) -> int:
+    """Processes: as asked, or one for each core that is free for us."""
+    return asked or len(os.sched_getaffinity(0))

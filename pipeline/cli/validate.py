@@ -1,0 +1,78 @@
+"""`msa-cli validate`: a corpus, an import or a training set is looked through before anything is learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import options
+from pipeline.core.errors import ParamsError
+
+
+def validate(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Folder of a corpus, feature file, or a dataset, import or training set of params.yaml.",
+        ),
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option(help="File for a page with plots, which needs no other file.", dir_okay=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Of a folder or file. Default: mmsa for a folder; a file's is found out."),
+    ] = None,
+    language: options.Language = None,
+    task: options.Task = None,
+    label_range: options.LabelRange = None,
+    classes: options.Classes = None,
+    setting: options.Setting = None,
+    params: Annotated[
+        Path | None,
+        typer.Option(help="params.yaml to use. Default: that of the current folder, if there is one."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(envvar="MSA_WORKERS", min=1, help="Media files that are read at the same time.")
+    ] = 4,
+) -> None:
+    """Check a corpus: labels, media, texts, splits, conflicts, features. Writes nothing but the page.
+
+    Leaves with 0 (usable, maybe with warnings) or 2 (labels or files must be mended).
+
+    Example: msa-cli validate mosi --html mosi.html
+    """
+    from pipeline.corpora.findings import has_errors
+    from pipeline.params.params import load_params
+    from pipeline.reports import page
+    from pipeline.validate import subjects
+    from pipeline.validate.report import blocks, facts
+    from pipeline.validate.validate import examine
+
+    loaded, path = load_params(params), Path(name)
+    described = (language, task, label_range, classes)
+    if path.exists():
+        settings = options.parse_settings(setting)
+        kind, usual = subjects.usual(path, kind, settings, options.class_names(classes))
+        entry, _ = options.corpus_entry(kind, name, usual, *described, None, settings)
+        subject = subjects.on_disk(path, entry, language is not None)
+    else:
+        subject = subjects.registered(name, loaded)
+        if any(option is not None for option in (kind, *described, setting)):
+            raise ParamsError(
+                f"{name} is described in params.yaml: --kind, --language, --task, --range, --classes and "
+                "--setting are for a folder or file"
+            )
+    found = examine(subject, loaded, workers)
+    if html is not None:
+        from pipeline.validate.page import write_page
+
+        write_page(found, html, loaded.media)
+    page.publish([] if as_json else blocks(found), facts(found), "json" if as_json else "text", None)
+    if has_errors(found.findings):
+        raise typer.Exit(2)

@@ -1,1 +1,0 @@
-"""Commands of `msa-cli` that are more than a few lines: one a file, each parses, calls and prints."""

@@ -1,0 +1,1 @@
+"""What every room uses: errors, vocabulary, paths, files, git, devices, console."""

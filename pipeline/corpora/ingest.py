@@ -1,0 +1,73 @@
+"""Raw corpora: one small file per layout on disk, each turning a corpus into clip-table rows.
+
+survey.py says what such a file has to offer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import get_args
+
+import pyarrow as pa
+
+from pipeline.core.errors import LabelFileError, ParamsError
+from pipeline.corpora.clips import ClipFacts, clip_table
+from pipeline.corpora.problems import shortened
+from pipeline.corpora.survey import Survey, clip_rows, note_labelling, note_sizes
+from pipeline.formats.source import understood
+from pipeline.params.explain import unknown
+from pipeline.params.params import DatasetParams, MediaLimits
+
+# kind of a dataset in params.yaml, and the name of its module here
+KINDS: tuple[str, ...] = get_args(DatasetParams.model_fields["kind"].annotation)
+
+
+def reader(kind: str) -> ModuleType:
+    """The module that reads corpora of that kind."""
+    if kind not in KINDS:
+        raise ParamsError(unknown("kind of dataset", kind, KINDS))
+    return importlib.import_module(f"{__package__}.{kind}")
+
+
+def survey(name: str, dataset: DatasetParams) -> Survey:
+    """A corpus looked through, with everything that is wrong or strange; no media file is opened.
+
+    Parameters
+    ----------
+    name : of the dataset in params.yaml, for messages
+
+    Raises
+    ------
+    ParamsError : of `datasets.<name>.settings`
+    FormatError : a file holds values of a shape that nobody expects there
+    """
+    kind = reader(dataset.kind)
+    with understood(f"{dataset.root} (kind {dataset.kind})"):
+        found: Survey = kind.survey(name, dataset)
+    if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
+        note_labelling(found, name, dataset, kind.LABELLING)
+    if found.clips:
+        note_sizes(found, getattr(kind, "PUBLISHED", {}))
+    return found
+
+
+def ingest(
+    name: str, dataset: DatasetParams, limits: MediaLimits, workers: int = 1, found: Survey | None = None
+) -> tuple[pa.Table, ClipFacts]:
+    """The clip table of a raw corpus, and what holds for all of its rows.
+
+    Parameters
+    ----------
+    name : of the dataset in params.yaml, for messages
+    workers : media files that are hashed and probed at the same time
+    found : what `survey` found, where that was asked before
+
+    Raises
+    ------
+    LabelFileError : the label files cannot be used; lists all their problems
+    """
+    found = survey(name, dataset) if found is None else found
+    if found.problems:
+        raise LabelFileError(found.source, shortened(found.problems))
+    return clip_table(clip_rows(found.clips, dataset, limits, workers)), ClipFacts.of(name, dataset)

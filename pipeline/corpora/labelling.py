@@ -1,0 +1,26 @@
+"""What the labels of a corpus are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class Labelling:
+    """What the labels of a file are.
+
+    Attributes
+    ----------
+    task : `regression` or `classification`
+    label_range : of a regression
+    classes : names of the classes in the order of their indices
+    language : ISO 639-1, where the kind of file tells it
+    metrics : the metric set that is usual for the corpus
+    """
+
+    task: Literal["regression", "classification"] = "regression"
+    label_range: tuple[float, float] = (-3.0, 3.0)
+    classes: tuple[str, ...] = ()
+    language: str = "en"
+    metrics: str = "mmsa"

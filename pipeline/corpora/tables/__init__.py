@@ -1,0 +1,1 @@
+"""The tables that people write beside their media: CSV, label files, values, names of media files."""

@@ -1,0 +1,79 @@
+"""One value of a label file: an id, the name of a split, a score or a class; else why it is none."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from pipeline.corpora.clips import SEPARATOR, SPLITS, VALID
+from pipeline.params.params import class_key
+
+MODES = {**{split: split for split in SPLITS}, "val": VALID, "dev": VALID}
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def bad_id(value: str) -> str | None:
+    """Why this cannot be the id of a video or clip, which names files and folders; None if it can."""
+    if not value:
+        return "an id must not be empty"
+    if value in {".", ".."} or "/" in value or "\\" in value:
+        return "an id must not lead to another folder; write the name alone, without / or \\"
+    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in value):
+        return "an id must not hold control characters"
+    if SEPARATOR in value:
+        return f"{SEPARATOR} separates video_id from clip_id and must not be in one of them"
+    return None
+
+
+def label_value(
+    value: str, label_range: tuple[float, float], classes: Sequence[str]
+) -> tuple[float | None, str, str]:
+    """A label as a score or, of a classification, as the index of its class.
+
+    Returns
+    -------
+    label, check, expected : the label and two empty strings; or None, the check that it fails, and what was
+        expected
+    """
+    return _class(value, classes) if classes else _score(value, label_range)
+
+
+def _score(value: str, label_range: tuple[float, float]) -> tuple[float | None, str, str]:
+    number = number_of(value)
+    if number is None:
+        hint = " with a decimal point" if "," in value else ""
+        inside = "" if math.isinf(label_range[0]) else f" in {interval(label_range)}"
+        words = "; words are classes, whose names need --classes" if value[:1].isalpha() else ""
+        return None, "label", f"a finite number{hint}{inside}{words}"
+    if not label_range[0] <= number <= label_range[1]:
+        return None, "label range", f"a number in {interval(label_range)}"
+    return number, "", ""
+
+
+def _class(value: str, classes: Sequence[str]) -> tuple[int | None, str, str]:
+    names = [class_key(name) for name in classes]
+    if class_key(value) in names:
+        return names.index(class_key(value)), "", ""
+    # a table that was written with empty cells may say 1.0 for 1
+    number = number_of(value) if _have_indices(names) else None
+    if number is not None and number in range(len(names)):
+        return int(number), "", ""
+    indices = f", or an index of 0 to {len(classes) - 1}" if _have_indices(names) else ""
+    return None, "class", f"one of {', '.join(classes)}{indices}"
+
+
+def _have_indices(names: Sequence[str]) -> bool:
+    """Whether the label file may name classes by index; not where a number is the name of a class."""
+    return all(number_of(name) is None for name in names)
+
+
+def number_of(value: str) -> float | None:
+    """A finite number in plain notation; None for anything else (float() would take `nan` and `1_0`)."""
+    number = float(value) + 0.0 if NUMBER.fullmatch(value) else math.nan  # -0.0 becomes 0.0
+    return number if math.isfinite(number) else None
+
+
+def interval(label_range: tuple[float, float]) -> str:
+    return f"[{label_range[0]:g}, {label_range[1]:g}]"

@@ -1,0 +1,1 @@
+"""Feature stores -> one training set: joined, shortened, scaled, split by protocol."""

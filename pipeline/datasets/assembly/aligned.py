@@ -1,0 +1,144 @@
+"""Word-aligned features: one row a word in every modality, as the field's "aligned" data sets have them.
+
+Word times come from the transcripts (recognition, forced alignment, word-level subtitles). Audio and visual
+frames are averaged over the time of each word, text states over its tokens; special tokens belong to no word.
+
+- Words that the text encoder cut off (max_length) are left out of every modality of the clip, so that row i
+  is the same word in all of them.
+- A frame with `success` 0 (no face) enters no average; a word in which no face is seen is a row of zeros with
+  `success` 0, as such a frame is in unaligned sets.
+- A clip without word times is left out: its rows could not be words, and a set in which some are and some are
+  not would be neither. It is not silently stretched over the clip's length either.
+- A modality that a clip does not have stays absent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.errors import ClipError, FormatError, MsaError, ParamsError
+from pipeline.datasets.assembly.sequences import SUCCESS
+from pipeline.params.assemble import AssembleParams
+from pipeline.store.shard import OK, Features, Row
+from pipeline.transcripts.words import locate, pool_frames, pool_tokens, times_of
+
+WORDS = "words"
+
+
+def align(
+    features: dict[str, Features], transcripts: pa.Table, params: AssembleParams, where: str
+) -> tuple[dict[str, Features], dict[str, str]]:
+    """The stores with rows of words, and why clips have none.
+
+    Parameters
+    ----------
+    features : by modality
+    transcripts : the transcript table
+    params : the training set's
+    where : its key in params.yaml, for messages
+
+    Returns
+    -------
+    features : as given, the rows of clips with word times pooled; other rows are as they were
+    unaligned : clip id -> reason
+
+    Raises
+    ------
+    ParamsError : steps are shortened differently, so that rows would no longer be the same words
+    FormatError : features without times
+    MsaError : no clip has word times
+    """
+    ways = {(getattr(params.max_steps, m), getattr(params.shorten, m)) for m in features}
+    if len(ways) > 1 or any(way == "skip" for _, way in ways):
+        raise ParamsError(
+            f"{where}.align is `words`, so that row i is the same word in {', '.join(features)}; write one "
+            "number for all of them in max_steps, and `cut` for all of them (or `pool`) in shorten"
+        )
+    spoken = {row["clip_id"]: row for row in transcripts.select(["clip_id", "text", "words"]).to_pylist()}
+    pooled = {modality: dict(store.rows) for modality, store in features.items()}
+    names = {modality: list(store.meta["column_names"]) for modality, store in features.items()}
+    clip_ids = sorted({clip_id for store in features.values() for clip_id in store.rows})
+    unaligned: dict[str, str] = {}
+    for clip_id in clip_ids:
+        rows = {
+            modality: row
+            for modality, store in features.items()
+            if (row := store.rows.get(clip_id)) is not None and row.status == OK
+        }
+        said = spoken.get(clip_id) or {"text": None, "words": None}
+        try:
+            blocks = align_clip(rows, names, said["text"], said["words"])
+        except ClipError as error:
+            unaligned[clip_id] = str(error)
+            continue
+        except FormatError as error:
+            raise FormatError(f"{where}: clip {clip_id!r}: {error}") from error
+        for modality, block in blocks.items():
+            pooled[modality][clip_id] = replace(rows[modality], features=block)
+    if len(unaligned) == len(clip_ids):
+        reason = Counter(unaligned.values()).most_common(1)[0][0]
+        raise MsaError(
+            f"{where}.align is `words`, but none of {len(clip_ids)} clips can be aligned "
+            f"({reason}); name a CTC model in transcribe.align.model (or a "
+            "Whisper in transcribe.asr.model for clips without text), or set align to `none`"
+        )
+    return {
+        modality: Features(store.meta, pooled[modality]) for modality, store in features.items()
+    }, unaligned
+
+
+def align_clip(
+    rows: Mapping[str, Row],
+    column_names: Mapping[str, Sequence[str]],
+    text: str | None,
+    words: Sequence[Mapping[str, Any]] | None,
+) -> dict[str, np.ndarray]:
+    """Features of one clip, a row a word.
+
+    Parameters
+    ----------
+    rows : good rows by modality, with times (audio, visual) or characters (text)
+    column_names : by modality
+    text, words : of the transcript
+
+    Returns
+    -------
+    (w, D) float32 by modality, w the same for all
+
+    Raises
+    ------
+    ClipError : no word times, or they are not those of the text
+    FormatError : features without times or characters
+    """
+    if not words:
+        raise ClipError("no word times")
+    seconds = times_of(words)
+    if not (np.isfinite(seconds).all() and (seconds[:, 1] >= seconds[:, 0]).all()):
+        raise ClipError("a word ends before it begins, or has no time")
+    blocks: dict[str, np.ndarray] = {}
+    if "text" in rows:
+        row = rows["text"]
+        if row.features is None or row.char_start is None or row.char_end is None:
+            raise FormatError("its text features do not say which characters they are of; extract them again")
+        characters = locate([word["text"] for word in words], text or "")
+        blocks["text"] = pool_tokens(row.features, row.char_start, row.char_end, characters)
+        seconds = seconds[: len(blocks["text"])]
+        if not len(seconds):
+            raise ClipError("no token of its text features belongs to a word")
+    for modality, row in rows.items():
+        if modality == "text":
+            continue
+        if row.features is None or row.times is None:
+            raise FormatError(f"its {modality} features have no times; they cannot be aligned with words")
+        names = list(column_names[modality])
+        real = np.ones(len(row.features), np.bool_)
+        if SUCCESS in names:
+            real = row.features[:, names.index(SUCCESS)] > 0
+        blocks[modality] = pool_frames(row.features, real, row.times, seconds)
+    return blocks

@@ -1,0 +1,127 @@
+"""Experimental protocols: what is done to a corpus' own splits and labels before a training set is made.
+
+    folds           k-fold cross-validation by speaker, video or clip: fold number `fold` is the test split
+    train_fraction  few-shot: a part of the train clips; a smaller part lies within a larger one
+    label_noise     a part of the train clips gets another clip's label, of a classification another class
+
+Which clips are drawn depends on their ids and the seed alone, not on the order of rows; with a larger share
+the same clips are drawn and more. Validation and test labels are never spoilt; unimodal labels neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.errors import MsaError
+from pipeline.corpora.clips import TEST, TRAIN, VALID, ClipFacts, facts_of, target_column
+from pipeline.params.assemble import Folds, ProtocolParams
+
+STRATA = 7  # bins of a regression's labels that folds share alike, as many as Acc7 has classes
+NOT_CHOSEN = "not in train_fraction"
+
+
+def apply(clips: pa.Table, params: ProtocolParams, where: str) -> tuple[pa.Table, dict[str, str]]:
+    """The clips under a protocol, and why some of them are left out.
+
+    Parameters
+    ----------
+    clips : a clip table
+    where : key of the training set in params.yaml, for messages
+
+    Returns
+    -------
+    table : the same rows in their order, `split` and the target replaced
+    left_out : clip id -> reason
+
+    Raises
+    ------
+    MsaError : the folds cannot be made: too few speakers (videos, clips), or some are not known
+    """
+    facts = facts_of(clips)
+    rows = clips.select(["clip_id", "video_id", "speaker", "split", target_column(facts.task)]).to_pylist()
+    target = target_column(facts.task)
+    if params.folds is not None:
+        _deal(rows, target, facts, params.folds, f"{where}.protocol.folds")
+    labelled = (row for row in rows if row["split"] == TRAIN and row[target] is not None)
+    train = sorted(labelled, key=lambda row: _draw(row, params.seed))
+    kept = max(1, round(params.train_fraction * len(train)))
+    left_out = {row["clip_id"]: NOT_CHOSEN for row in train[kept:]}
+    if params.label_noise:
+        _spoil(train[:kept], target, facts, params)
+    for name in ("split", target):
+        place, field = clips.schema.get_field_index(name), clips.schema.field(name)
+        clips = clips.set_column(place, field, pa.array([row[name] for row in rows], field.type))
+    return clips, dict(sorted(left_out.items()))
+
+
+def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: Folds, where: str) -> None:
+    """Put train, valid and test clips into the splits of one fold."""
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+
+    dealt = [row for row in rows if row["split"] in (TRAIN, VALID, TEST) and row[target] is not None]
+    column = {"speaker": "speaker", "video": "video_id", "clip": "clip_id"}[folds.by]
+    unknown = [row["clip_id"] for row in dealt if row[column] is None]
+    if unknown:
+        raise MsaError(
+            f"{where}.by is {folds.by!r}, but {len(unknown)} of {len(dealt)} clips have no {column}, e.g. "
+            f"{unknown[0]!r}; use `by: video`, or give speakers in the label file"
+        )
+    groups = np.array([row[column] for row in dealt])
+    if len(set(groups)) <= folds.number:
+        raise MsaError(
+            f"{where}.number is {folds.number}, but there are {len(set(groups))} {folds.by}s; expected more "
+            "of them than folds, so that some are left for training and validation"
+        )
+    strata = np.array([_stratum(row[target], facts) for row in dealt])
+    splitter = StratifiedGroupKFold(folds.number, shuffle=True, random_state=folds.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a rare label in fewer clips than folds is no fault
+        rest, test = list(splitter.split(groups, strata, groups))[folds.fold]
+    left = len(set(groups[rest]))
+    if not len(test) or left < 2:
+        raise MsaError(
+            f"{where}.fold is {folds.fold}, which has {len(test)} clips to test with and leaves {left} "
+            f"{folds.by}s, because a few of them have most clips; expected some clips and 2 or more; lower "
+            f"{where}.number"
+        )
+    held_back = min(math.ceil(folds.valid_fraction * left), left - 1)
+    draw = GroupShuffleSplit(1, test_size=held_back, random_state=folds.seed)
+    _, valid = next(draw.split(rest, groups=groups[rest]))
+    for row in dealt:
+        row["split"] = TRAIN
+    for places, split in ((test, TEST), (rest[valid], VALID)):
+        for place in places:
+            dealt[place]["split"] = split
+
+
+def _stratum(label: float, facts: ClipFacts) -> int:
+    if facts.class_names:
+        return int(label)
+    low, high = facts.label_range
+    return min(int((label - low) / (high - low) * STRATA), STRATA - 1)
+
+
+def _spoil(train: Sequence[dict[str, Any]], target: str, facts: ClipFacts, params: ProtocolParams) -> None:
+    """Give the wanted share of the clips a wrong label; all are chosen before the first is changed."""
+    chosen = sorted(train, key=lambda row: _draw(row, params.seed, "noise"))
+    labels = [row[target] for row in train]
+    for row in chosen[: round(params.label_noise * len(train))]:
+        own, number = row[target], int(_draw(row, params.seed, "label"), 16)
+        if facts.class_names:
+            others = [index for index in range(len(facts.class_names)) if index != own]
+            row[target] = others[number % len(others)]
+        else:  # from a clip of its own drawing on, the first label that differs
+            turned = (labels[(number + step) % len(labels)] for step in range(len(labels)))
+            row[target] = next((label for label in turned if label != own), own)
+
+
+def _draw(row: dict[str, Any], seed: int, purpose: str = "train") -> str:
+    """A random number (hex) of this clip's own."""
+    return hashlib.sha256(f"{purpose}/{seed}/{row['clip_id']}".encode()).hexdigest()

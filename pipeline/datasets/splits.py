@@ -1,0 +1,233 @@
+"""Splits on the device, and the batches that are cut from them (training_set.py reads these).
+
+The sequences of all clips of a split lie end to end in one tensor on the device, and a batch is gathered from
+it by index arithmetic, without a loop over clips.
+
+Shapes: B clips of a batch, T time steps (the longest of the batch, at least 1), D features, C clips of a
+split, N steps of a split. Masks: True = real.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.core.batch import FULL_SCALE, Batch, Inputs, Sequences, Tokens, Waveform
+
+
+@dataclass
+class Ragged:
+    """Sequences of different lengths, end to end.
+
+    Attributes
+    ----------
+    flat : (N + 1, D) or (N + 1,), on the device; the last row is what padding shows
+    starts : (C,) int64, on the device, first row of each clip
+    counts : (C,) int64, on the device, rows of each clip
+    lengths : (C,) int64, `counts` on the CPU, so that a batch's width is known without waiting for the device
+    """
+
+    flat: Tensor
+    starts: Tensor
+    counts: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, flat: np.ndarray, lengths: np.ndarray, device: str | torch.device) -> Ragged:
+        """From (N + 1, ...) rows, the padding row last, and (C,) lengths that sum to N."""
+        counts = torch.from_numpy(lengths.astype(np.int64))
+        starts = counts.cumsum(0) - counts
+        return cls(torch.from_numpy(flat).to(device), starts.to(device), counts.to(device), counts)
+
+    def take(self, clips: Tensor) -> Ragged:
+        """These clips (row numbers, on the CPU); the rows themselves stay where they are."""
+        rows = clips.to(self.flat.device)
+        return Ragged(self.flat, self.starts[rows], self.counts[rows], self.lengths[clips])
+
+    def joined(self, other: Ragged) -> Ragged:
+        """The clips of both, the other's last."""
+        flat = torch.cat([self.flat[:-1], other.flat])
+        starts = torch.cat([self.starts, other.starts + len(self.flat) - 1])
+        counts, lengths = (
+            torch.cat(pair) for pair in ((self.counts, other.counts), (self.lengths, other.lengths))
+        )
+        return Ragged(flat, starts, counts, lengths)
+
+    def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers, here and there)."""
+        width = max(1, int(self.lengths[clips].max()))  # 1 where no clip has it: shapes stay
+        steps = torch.arange(width, device=self.flat.device)
+        counts = self.counts[on_device]
+        mask = steps < counts[:, None]  # (B, T)
+        rows = torch.where(mask, self.starts[on_device, None] + steps, len(self.flat) - 1)
+        values = self.flat.index_select(0, rows.view(-1))
+        return values.view(*rows.shape, *self.flat.shape[1:]), mask, counts > 0
+
+
+@dataclass
+class Streams:
+    """What is read of every clip of a split (or of what came before it), as `Inputs` has it of a batch.
+
+    Attributes
+    ----------
+    sequences : modality -> its features
+    tokens : token ids, None where not read
+    waveform : int16 samples, None where not read
+    """
+
+    sequences: dict[str, Ragged]
+    tokens: Ragged | None = None
+    waveform: Ragged | None = None
+
+    def all(self) -> list[Ragged]:
+        """Every stream that is there."""
+        return [
+            *self.sequences.values(),
+            *(part for part in (self.tokens, self.waveform) if part is not None),
+        ]
+
+    def padded(self, indices: Tensor, rows: Tensor) -> dict[str, Any]:
+        """The fields of `Inputs` for these clips (row numbers, on the CPU and on the device)."""
+        fields: dict[str, Any] = {
+            name: Sequences(*ragged.pad(indices, rows)) for name, ragged in self.sequences.items()
+        }
+        if self.tokens is not None:
+            fields["tokens"] = Tokens(*self.tokens.pad(indices, rows))
+        if self.waveform is not None:
+            samples, mask, present = self.waveform.pad(indices, rows)
+            fields["waveform"] = Waveform(samples.float() / FULL_SCALE, mask, present)
+        return fields
+
+    def take(self, clips: Tensor) -> Streams:
+        """These clips (row numbers, on the CPU)."""
+        return Streams(
+            {name: part.take(clips) for name, part in self.sequences.items()},
+            self.tokens and self.tokens.take(clips),
+            self.waveform and self.waveform.take(clips),
+        )
+
+    def joined(self, other: Streams) -> Streams:
+        """The clips of both, the other's last."""
+        return Streams(
+            {name: part.joined(other.sequences[name]) for name, part in self.sequences.items()},
+            self.tokens.joined(other.tokens) if self.tokens and other.tokens else None,
+            self.waveform.joined(other.waveform) if self.waveform and other.waveform else None,
+        )
+
+
+@dataclass
+class Split:
+    """One split; everything but names and lengths is on the device.
+
+    Attributes
+    ----------
+    clip_ids : C names, sorted
+    streams : what is read of each clip
+    context : the same of the utterances before it, None where the method does not ask for them
+    labels : name in LABELS -> (C,) float32, NaN where there is none
+    labeled : (C,) bool, False for clips of the split `unlabeled`
+    lengths : (C,) int64, on the CPU: the steps of all streams together. Every stream is padded for itself
+        and costs about its own steps, so their sum ranks clips by what they cost in a batch (the longest
+        modality would not: pooled audio and visual are nearly always max_steps long)
+    """
+
+    clip_ids: list[str]
+    streams: Streams
+    context: Streams | None
+    labels: dict[str, Tensor]
+    labeled: Tensor
+    lengths: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    @property
+    def label(self) -> Tensor:
+        """(C,) float32, the target."""
+        return self.labels["label"]
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest."""
+        rows = indices.to(self.labeled.device, non_blocking=True)
+        context = None if self.context is None else Inputs(**self.context.padded(indices, rows))
+        labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
+        return Batch(
+            clip_ids=[self.clip_ids[i] for i in indices.tolist()],
+            labeled=self.labeled[rows],
+            context=context,
+            **labels,
+            **self.streams.padded(indices, rows),
+        )
+
+    def take(self, clips: Tensor) -> Split:
+        """These clips (row numbers, on the CPU), in this order."""
+        rows = clips.to(self.labeled.device)
+        return Split(
+            [self.clip_ids[i] for i in clips.tolist()],
+            self.streams.take(clips),
+            self.context and self.context.take(clips),
+            {name: values[rows] for name, values in self.labels.items()},
+            self.labeled[rows],
+            self.lengths[clips],
+        )
+
+    def with_unlabeled(self, unlabeled: Split) -> Split:
+        """This split's clips, then the unlabeled ones."""
+        assert self.context is None  # no method asks for both
+        return Split(
+            self.clip_ids + unlabeled.clip_ids,
+            self.streams.joined(unlabeled.streams),
+            None,
+            {name: torch.cat([values, unlabeled.labels[name]]) for name, values in self.labels.items()},
+            torch.cat([self.labeled, unlabeled.labeled]),
+            torch.cat([self.lengths, unlabeled.lengths]),
+        )
+
+
+# ------------------------------------------------------------------------------------------------- orders
+def shuffled_batches(
+    lengths: Tensor, batch_size: int, pool_batches: int, generator: torch.Generator
+) -> list[Tensor]:
+    """Row numbers of the batches of an epoch: every clip once, lengths that match, neighbours that vary.
+
+    All clips are shuffled; pools of `pool_batches` batches are sorted by length and cut into batches; the
+    batches are shuffled. The last batch of the last pool may be smaller.
+
+    Parameters
+    ----------
+    lengths : (C,) cost of each clip, on the CPU (`Split.lengths`)
+    pool_batches : 1 = no sorting
+    generator : on the CPU; its state alone decides the order
+    """
+    batches: list[Tensor] = []
+    if len(lengths) == 0:  # split would give one empty part
+        return batches
+    for part in torch.randperm(len(lengths), generator=generator).split(batch_size * pool_batches):
+        ordered = part[lengths[part].argsort(stable=True)] if pool_batches > 1 else part
+        batches.extend(ordered.split(batch_size))
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def ordered_batches(lengths: Tensor, batch_size: int) -> list[Tensor]:
+    """Row numbers for evaluation: every clip once, longest first; memory runs out at once or never."""
+    return list(lengths.argsort(descending=True, stable=True).split(batch_size)) if len(lengths) else []
+
+
+def companions(rows: Tensor, labeled: int, ratio: int, unlabeled: int) -> Tensor:
+    """Rows of a batch with those of its unlabeled companions behind: MIRD's Algorithm 1.
+
+    Row i is joined by the unlabeled clips number i + k · labeled, k = 0 .. ratio - 1, in a pool that is
+    cycled where it is too short.
+
+    Parameters
+    ----------
+    rows : (B,) row numbers below `labeled`; the unlabeled clips are the rows from there on
+    """
+    if ratio == 0 or unlabeled == 0:
+        return rows
+    picked = [labeled + (rows + k * labeled) % unlabeled for k in range(ratio)]
+    return torch.cat([rows, *picked])

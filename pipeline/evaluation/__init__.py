@@ -1,0 +1,1 @@
+"""Metrics, scoring, views of methods, robustness, significance, comparison, the papers' tables."""

@@ -1,0 +1,286 @@
+"""What differs between two revisions of the project: params, code, features, metrics, and how surely.
+
+Everything that is read lies in git (params.yaml, code, results with their test predictions), so this works in
+a clone without data. Runs are matched by dataset, method and seed; what only one side has is listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from models import METHODS
+from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.git import Revision
+from pipeline.evaluation.comparison import Entry, compare_runs, correct
+from pipeline.evaluation.saved import SavedRun, find_results, read_run
+from pipeline.evaluation.significance import RESAMPLES, SEED
+from pipeline.params.params import PARAMS_FILE, ModelParams
+from pipeline.params.search import leaves
+from pipeline.training.runs import SHARED_CODE
+
+SCORING_CODE = ("pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py")
+PRETRAINING_CODE = "pipeline/training/loop/pretrain.py"
+PARTS = "models/parts"
+IMPORTED_PART = re.compile(r"^\s*from models\.parts\.(\w+) import", re.MULTILINE)
+ABSENT = object()  # a key that one side has not
+FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
+DEEPEST = 4  # folders above this one that are searched for the code
+
+
+@dataclass(frozen=True)
+class ParamChange:
+    """One key of params.yaml; a side that lacks it is None in `old` or `new` and not in `given`.
+
+    `reaches`: runs whose settings it changes, `misr on mosi`; None where the key is no method's. A value of
+    `base` that the corpus overrides reaches nothing.
+    """
+
+    key: str
+    old: Any
+    new: Any
+    given: tuple[bool, bool]
+    reaches: list[str] | None
+
+
+@dataclass(frozen=True)
+class CodeChange:
+    """One file of code that computes results; `methods` are those that it computes."""
+
+    path: str
+    state: str
+    methods: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that differs.
+
+    Attributes
+    ----------
+    methods : that have results on a side
+    entries : methods on datasets that both sides have
+    only_a, only_b : result files that one side lacks
+    not_compared : JSON files in `results` that are no runs of a method
+    family : number of tests that Holm's correction covers
+    """
+
+    a: Revision
+    b: Revision
+    methods: list[str]
+    params: list[ParamChange]
+    code: list[CodeChange]
+    entries: list[Entry]
+    only_a: list[str]
+    only_b: list[str]
+    not_compared: list[str]
+    resamples: int
+    seed: int
+    family: int
+
+
+def compare(
+    a: Revision, b: Revision, resamples: int = RESAMPLES, seed: int = SEED, test: bool = True
+) -> Comparison:
+    """Compare two revisions of the project.
+
+    Parameters
+    ----------
+    test : compute intervals and p values too
+
+    Raises
+    ------
+    MsaError : a revision has no results, one of its files cannot be read, or labels differ
+    """
+    results_a, results_b = _results(a), _results(b)
+    paths_a, paths_b = ({path for runs in side.values() for path in runs} for side in (results_a, results_b))
+    params_a, params_b = _params(a), _params(b)
+    keys = sorted(results_a.keys() | results_b.keys())
+    changes = _param_changes(params_a, params_b, keys)
+    methods = sorted({method for _, method in keys})
+    code = _code_changes(a, b, methods)
+    entries = []
+    for dataset, method in keys:
+        runs_a, runs_b = results_a.get((dataset, method), {}), results_b.get((dataset, method), {})
+        entry = compare_runs(
+            f"{method} on {dataset}", list(runs_a.values()), list(runs_b.values()), resamples, seed, test
+        )
+        entry.remarks.extend(_stale(entry, method, changes, code))
+        entries.append(entry)
+    entries, family = correct(entries)
+    others = sorted({path for revision in (a, b) for path in find_results(revision)[1]})
+    return Comparison(
+        a,
+        b,
+        methods,
+        changes,
+        code,
+        entries,
+        sorted(paths_a - paths_b),
+        sorted(paths_b - paths_a),
+        others,
+        resamples,
+        seed,
+        family,
+    )
+
+
+# ------------------------------------------------------------------------------------------------- results
+def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
+    """(dataset, method) -> path -> run, by seed."""
+    paths, _ = find_results(revision)
+    if not paths:
+        raise MsaError(
+            f"{revision.name} has no results/<dataset>/<method>-<seed>.json; run this in the folder that "
+            "has `results`, and commit what `dvc repro` writes there"
+        )
+    runs = sorted((read_run(revision, path) for path in paths), key=lambda run: run.result.seed)
+    grouped: dict[tuple[str, str], dict[str, SavedRun]] = {}
+    for run in runs:
+        grouped.setdefault((run.result.dataset, run.result.method), {})[run.path] = run
+    return grouped
+
+
+def _stale(entry: Entry, method: str, params: list[ParamChange], code: list[CodeChange]) -> list[str]:
+    """Results that are the same though what makes them is not: perhaps nobody made them anew."""
+    if not entry.same:
+        return []
+    causes = [change.key for change in params if entry.title in (change.reaches or [])]
+    causes += [change.path for change in code if method in change.methods]
+    if not causes:
+        return []
+    more = f" and {len(causes) - 3} more" if len(causes) > 3 else ""
+    return [
+        f"the results are the same files on both sides, though {', '.join(causes[:3])}{more} differ; if that "
+        "is not meant, `dvc repro` makes them anew"
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- params
+def _params(revision: Revision) -> dict[str, Any]:
+    """params.yaml as it is, unchecked: an older one may have keys that are no longer known."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    content = revision.read(PARAMS_FILE)
+    if content is None:
+        return {}
+    try:
+        tree = YAML(typ="safe").load(content.decode("utf-8"))
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise ParamsError(f"{PARAMS_FILE} of {revision.name}: cannot be read as YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{PARAMS_FILE} of {revision.name}: holds no mapping with sections")
+    return tree
+
+
+def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key and both values where trees differ; a large section that one side lacks is one value.
+
+    Lists are values. 1 and 1.0 are equal, 1 and true are not.
+    """
+    if a is ABSENT and _few(b):
+        a = {}
+    if b is ABSENT and _few(a):
+        b = {}
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in {**a, **b}:
+            below = f"{key}.{name}" if key else str(name)
+            yield from _differing(a.get(name, ABSENT), b.get(name, ABSENT), below)
+    elif a != b or isinstance(a, bool) != isinstance(b, bool):
+        yield key, a, b
+
+
+def _few(section: Any) -> bool:
+    return isinstance(section, dict) and 0 < len([*leaves(section)]) <= FEW_KEYS
+
+
+def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, str]]) -> list[ParamChange]:
+    resolved = {run: [key for key, *_ in _differing(_settings(a, *run), _settings(b, *run))] for run in runs}
+    return [
+        ParamChange(
+            key,
+            None if old is ABSENT else old,
+            None if new is ABSENT else new,
+            (old is not ABSENT, new is not ABSENT),
+            _reached(key, resolved),
+        )
+        for key, old, new in _differing(a, b)
+    ]
+
+
+def _settings(tree: dict[str, Any], dataset: str, method: str) -> dict[str, Any]:
+    """A method's settings on a dataset; what is no section where one is expected counts as an empty one."""
+    section = _section(_section(tree.get("models")).get(method))
+    corpora = {name: _section(values) for name, values in _section(section.get("corpora")).items()}
+    return ModelParams(base=_section(section.get("base")), corpora=corpora).resolved(dataset)
+
+
+def _section(value: Any) -> dict[str, Any]:
+    return {str(key): below for key, below in value.items()} if isinstance(value, dict) else {}
+
+
+def _reached(key: str, resolved: dict[tuple[str, str], list[str]]) -> list[str] | None:
+    """Runs whose settings this key changes; None if it is no setting of a method.
+
+    Parameters
+    ----------
+    resolved : (dataset, method) -> settings that differ once the corpus' values are laid over `base`
+    """
+    top, *below = key.split(".")
+    if top == "train":
+        return [f"{method} on {dataset}" for dataset, method in resolved]
+    if top != "models":
+        return None
+    method, section, *setting = [*below, "", ""][: max(2, len(below))]
+    corpus, setting = (setting[0], setting[1:]) if section == "corpora" and setting else ("", setting)
+    wanted = ".".join(setting)
+    return [
+        f"{name} on {dataset}"
+        for (dataset, name), differing in resolved.items()
+        if method in ("", name) and corpus in ("", dataset)
+        if any(f"{one}.".startswith(f"{wanted}.") or not wanted for one in differing)
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------- code
+def _code_changes(a: Revision, b: Revision, methods: list[str]) -> list[CodeChange]:
+    """Files that compute these methods' numbers and differ, or exist on one side alone."""
+    roots = [root for revision in (a, b) if (root := _code_root(revision)) is not None]
+    if not roots:
+        return []
+    root = roots[0]
+    users = dict.fromkeys((*SHARED_CODE, *SCORING_CODE), methods)
+    for method in methods:
+        if method in METHODS:
+            main = f"{METHODS[method].module.replace('.', '/')}.py"
+            pretraining = {PRETRAINING_CODE} if METHODS[method].pretrains else set()
+            for path in {main, *pretraining, *_parts(a, root, main), *_parts(b, root, main)}:
+                users[path] = [*users.get(path, []), method]
+    changes = []
+    for path, used_by in sorted(users.items()):
+        old, new = a.read(root + path), b.read(root + path)
+        if old != new:
+            state = "added" if old is None else "removed" if new is None else "changed"
+            changes.append(CodeChange(root + path, state, used_by))
+    return changes
+
+
+def _parts(revision: Revision, root: str, path: str) -> set[str]:
+    """Files of models/parts that a file imports, and those that they import."""
+    found: set[str] = set()
+    todo = [path]
+    while todo:
+        source = (revision.read(root + todo.pop()) or b"").decode("utf-8", errors="replace")
+        new = {f"{PARTS}/{name}.py" for name in IMPORTED_PART.findall(source)} - found
+        found |= new
+        todo += sorted(new)
+    return found
+
+
+def _code_root(revision: Revision) -> str | None:
+    """Way from the folder to the one that has `models`: a study may lie below it; None if there is none."""
+    ways = ("../" * depth for depth in range(DEEPEST + 1))
+    return next((way for way in ways if revision.read(f"{way}models/__init__.py") is not None), None)

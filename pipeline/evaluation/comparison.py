@@ -1,0 +1,285 @@
+"""Two sides of runs of one dataset, metric by metric: what was recorded, and what the statistics say of it.
+
+A is the side before (the baseline), B the one after; every difference is B - A. Recorded numbers are those of
+the result files, mean and sample standard deviation over the runs. The statistics (significance.py) are of
+the saved test predictions, on the clips that all runs of both sides have.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pipeline.core.errors import MsaError
+from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun
+from pipeline.evaluation.significance import Difference, Sides, corrected, differences
+
+RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
+FEW_CLIPS = 50  # below, percentile intervals are clearly too narrow
+CHIEF = ("mae", "accuracy")  # of the validation split these are listed
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over runs; sd is None for one run."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric; a side that has not recorded it is None. `test` is None where there were no statistics."""
+
+    metric: str
+    a: Spread | None
+    b: Spread | None
+    test: Difference | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Of the recorded means, B - A."""
+        return None if self.a is None or self.b is None else self.b.mean - self.a.mean
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on one dataset.
+
+    Attributes
+    ----------
+    title : what is compared: `misr on mosi`
+    methods : of both sides
+    seeds_a, seeds_b : of the runs
+    clips, left_out : of the test split, that the statistics used, and that only a part of the runs has
+    paired : runs were paired by their seeds; None without statistics
+    same : both sides' files are the same, byte for byte
+    remarks : what a reader must know before believing a difference
+    """
+
+    title: str
+    dataset: str
+    methods: list[str]
+    seeds_a: list[int]
+    seeds_b: list[int]
+    rows: list[Row]
+    clips: int = 0
+    left_out: int = 0
+    paired: bool | None = None
+    same: bool = False
+    remarks: list[str] = field(default_factory=list)
+
+
+def compare_runs(
+    title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], resamples: int, seed: int, test: bool = True
+) -> Entry:
+    """What differs between two sets of runs of one dataset; p values are not yet corrected.
+
+    Parameters
+    ----------
+    a, b : runs with different seeds; one side (not both) may be empty, its numbers are then left open
+    test : compute the statistics too
+
+    Raises
+    ------
+    MsaError : a clip's label is not the same in all runs, or no clip is in all of them
+    """
+    rows = [
+        Row(name, _spread(a, name), _spread(b, name))
+        for name in dict.fromkeys(name for run in (*a, *b) for name in _recorded(run))
+    ]
+    results = [run.result for run in (*a, *b)]
+    methods = sorted({result.method for result in results})
+    entry = Entry(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
+    if not a or not b:
+        return entry
+    if [run.content for run in a] == [run.content for run in b]:
+        return replace(entry, same=True)
+    entry.remarks.extend(_feature_remarks(a, b))
+    if not test:
+        return entry
+    if hindrance := _hindrance(a, b):
+        entry.remarks.append(f"no statistics: {hindrance}")
+        return entry
+    if [_predicted(run) for run in a] == [_predicted(run) for run in b]:
+        entry.remarks.append("every prediction is the same on both sides, so there is nothing to test")
+        return entry
+    found = _statistics(title, a, b, TEST, resamples, seed)
+    splits = [found]
+    if all(run.ood is not None for run in (*a, *b)):
+        splits.append(_statistics(title, a, b, TEST_OOD, resamples, seed))
+        entry.remarks.append(f"{TEST_OOD} has {splits[1].clips} clips, which its metrics are of")
+    for one in splits:
+        entry.remarks.extend(one.remarks)
+        if not one.left_out:
+            entry.remarks.extend(_definition_remarks(rows, one.tests))
+    tests = {metric: test for one in splits for metric, test in one.tests.items()}
+    rows = [replace(row, test=tests.get(row.metric)) for row in rows]
+    return replace(entry, rows=rows, clips=found.clips, left_out=found.left_out, paired=found.paired)
+
+
+def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
+    """The entries with Holm's correction over the tests of all of them, and the number of tests."""
+    entries = list(entries)
+    found = iter(corrected([row.test for entry in entries for row in entry.rows if row.test is not None]))
+    done = [
+        replace(
+            entry,
+            rows=[row if row.test is None else replace(row, test=next(found)) for row in entry.rows],
+        )
+        for entry in entries
+    ]
+    return done, sum(row.test is not None for entry in done for row in entry.rows)
+
+
+# ------------------------------------------------------------------------------------------------- recorded
+def _recorded(run: SavedRun) -> dict[str, float]:
+    """Test metrics by name; of the validation split the chief one, and a second test split with its name."""
+    result = run.result
+    return {
+        **{name: result.test[name] for name in sorted(result.test, key=_order)},
+        **{f"{TEST_OOD}_{name}": value for name, value in sorted(result.test_ood.items())},
+        **{f"valid_{name}": result.valid[name] for name in CHIEF if name in result.valid},
+    }
+
+
+def _order(metric: str) -> tuple[bool, bool, str]:
+    return metric not in CHIEF, metric != "corr", metric
+
+
+def _spread(runs: Sequence[SavedRun], name: str) -> Spread | None:
+    values = [value for run in runs if (value := _recorded(run).get(name)) is not None]
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), sd, len(values))
+
+
+def _seeds(runs: Sequence[SavedRun]) -> list[int]:
+    return [run.result.seed for run in runs]
+
+
+# -------------------------------------------------------------------------------------------------- remarks
+def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
+    sets = [{run.result.feature_set for run in side} for side in (a, b)]
+    features = [sorted({_features(run) for run in side}) for side in (a, b)]
+    if sets[0] == sets[1]:
+        return []
+    prints = ["/".join(sorted(found[:10] for found in side)) or "?" for side in sets]
+    named = [" / ".join(side) for side in features]
+    if named[0] == named[1]:
+        what = f"{named[0]}, made differently (feature sets {prints[0]} and {prints[1]})"
+    else:
+        what = f"{named[0]} ({prints[0]}) and {named[1]} ({prints[1]})"
+    return [f"the sides saw other features: {what}. A difference is not of the method alone"]
+
+
+def _features(run: SavedRun) -> str:
+    return ", ".join(f"{name} {encoder}" for name, encoder in sorted(run.result.features.items()))
+
+
+def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
+    """Why no statistics can be made; empty if they can."""
+    metric_sets = sorted({run.result.metric_set for run in (*a, *b)})
+    if len(metric_sets) > 1:
+        return f"the metric sets differ ({', '.join(metric_sets)}), and equal names mean different things"
+    if len({run.result.class_names for run in (*a, *b)}) > 1:
+        return "the classes differ"
+    without = [run.path for run in (*a, *b) if run.predictions is None]
+    return f"{without[0]} has no predictions beside it" if without else ""
+
+
+def _definition_remarks(rows: list[Row], tests: dict[str, Difference]) -> list[str]:
+    """Recorded metrics are checked against the predictions: an older revision may define them otherwise."""
+    strange = [
+        row.metric
+        for row in rows
+        if (test := tests.get(row.metric)) is not None and row.a is not None and row.b is not None
+        if max(abs(row.a.mean - test.a), abs(row.b.mean - test.b)) > RECORDED
+    ]
+    if not strange:
+        return []
+    return [
+        f"recorded {', '.join(strange)} are not what this version computes from the predictions: they were "
+        "defined otherwise there; interval and p values are of today's definition"
+    ]
+
+
+# --------------------------------------------------------------------------------------------------- clips
+@dataclass(frozen=True)
+class _Statistics:
+    """What the predictions for one test split say; attributes as those of `Entry`."""
+
+    tests: dict[str, Difference]
+    remarks: list[str]
+    clips: int
+    left_out: int
+    paired: bool
+
+
+def _statistics(
+    title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str, resamples: int, seed: int
+) -> _Statistics:
+    clips, sides = _sides(title, a, b, split)
+    prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
+    rows = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
+    left_out = len({clip for run in (*a, *b) for clip in _of(run, split).clip_ids}) - clips
+    remarks = []
+    if left_out:
+        remarks.append(
+            f"{named}{left_out} clip(s) are not in all runs: interval and p values are of the {clips} others"
+        )
+    if clips < FEW_CLIPS:
+        remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
+    return _Statistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
+
+
+def _of(run: SavedRun, split: str) -> Predictions:
+    found = run.predictions if split == TEST else run.ood
+    assert found is not None
+    return found
+
+
+def _predicted(run: SavedRun) -> list[tuple[tuple[str, ...], list[float], list[float]] | None]:
+    """All predictions, to be compared."""
+    return [
+        None if one is None else (one.clip_ids, one.label.tolist(), one.prediction.tolist())
+        for one in (run.predictions, run.ood)
+    ]
+
+
+def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> tuple[int, Sides]:
+    """How many clips all runs have, and the predictions for them."""
+    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in (*a, *b))))
+    if len(common) < 2:
+        raise MsaError(
+            f"{title}: the runs have {len(common)} clip(s) of {split} in common, at least 2 are needed; "
+            "compare runs of the same test split"
+        )
+    found = [_at(_of(run, split), common) for run in (*a, *b)]
+    label = found[0][0]
+    for run, (other, _) in zip((*a, *b), found, strict=True):
+        unequal = np.flatnonzero(np.abs(other - label) > RECORDED)
+        if unequal.size:
+            place = unequal[0]
+            raise MsaError(
+                f"{title}: {unequal.size} clip(s) have other labels in {run.path} ({run.source}) than in "
+                f"{a[0].path} ({a[0].source}), e.g. {common[place]!r}: {other[place]:g} and "
+                f"{label[place]:g}; evaluate both on the same labels (compare goes without with --no-test)"
+            )
+    predictions = np.stack([prediction for _, prediction in found])
+    result, paired = a[0].result, _seeds(a) == _seeds(b)
+    return len(common), Sides(
+        label, predictions[: len(a)], predictions[len(a) :], result.metric_set, result.class_names, paired
+    )
+
+
+def _at(found: Predictions, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions of these clips."""
+    places = {clip: place for place, clip in enumerate(found.clip_ids)}
+    chosen = [places[clip] for clip in clips]
+    return found.label[chosen], found.prediction[chosen]

@@ -1,0 +1,170 @@
+"""A run looked into: what its method shows of itself, maps of its representations, its worst test clips.
+
+`results/<dataset>/<method>-<seed>.views.json`, small and rounded, so that a page can be made in a clone
+without data:
+
+    reading  what to look for in the panels
+    terms    loss term -> its weight
+    panels   figures of numbers: kind `bars` or `histogram`, see views/view.py
+    maps     t-SNE of the test split's representations: `parts` (name, modality, shared), and a point a
+             present clip and part: `part` (index), `label`, `x`, `y` in [-1, 1], which have no unit
+    worst    the test clips with the largest errors: clip_id, label, prediction, error, transcript
+    notes    what is not shown, and why
+
+t-SNE sees the representations as they are, with a fixed seed, started from their principal components; its
+points are the same on one machine, and may differ on another, whose last bits differ.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import FormatError
+from pipeline.datasets.splits import Split
+from pipeline.datasets.training_set import TrainingSet, read_stats
+from pipeline.evaluation.evaluate import check_features, check_task
+from pipeline.evaluation.views.view import Bars, Part, View, gather
+from pipeline.evaluation.views_file import write_views
+from pipeline.training.loop.fabric import reproducible
+from pipeline.training.trained import TrainedRun, open_runs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.core.batch import Batch
+    from models.core.method import Output
+
+POINTS = 1500  # of a map; of a larger split clips are taken evenly
+FEWEST = 5  # points that can be laid out
+PERPLEXITY = 30
+SEED = 0
+WORST = 10  # clips
+LONGEST = 300  # characters of a transcript
+DECIMALS = 6
+PLACES = 3  # decimals of a point
+
+
+def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[str, Any]:
+    """Write a run's views; they are returned too.
+
+    Parameters
+    ----------
+    run : run folder of a training
+    assembled : assembled set that it was trained on; its train and test splits are read
+    out : JSON file
+    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+
+    Raises
+    ------
+    FormatError : the run or the assembled set cannot be read, or its test split has no clips
+    MsaError : the assembled set has other features or labels than the run was trained on
+    """
+    opened = open_runs([run], device)[0]
+    stats = read_stats(assembled)
+    check_task(opened.config, run, stats, assembled)
+    check_features(opened.config, run, stats, assembled)
+    splits = TrainingSet.load(assembled, opened.reading, opened.device, only=("train", "test")).splits
+    if len(splits["test"]) == 0:
+        raise FormatError(f"{assembled}: no clips in test; there is nothing to look at")
+    name = opened.config["method"]
+    with reproducible(SEED, opened.device):
+        shown: View = importlib.import_module(f"pipeline.evaluation.views.{name}").view(opened, splits)
+        worst = _worst(opened, splits["test"], assembled)
+    maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
+    views = {
+        **{key: opened.config[key] for key in ("method", "dataset", "seed", "feature_set")},
+        "reading": shown.reading,
+        "terms": {term: getattr(opened.method.config.weights, term) for term in opened.method.TERMS},
+        "panels": [
+            {"kind": "bars" if isinstance(panel, Bars) else "histogram", **asdict(panel)}
+            for panel in shown.panels
+        ],
+        "maps": [{"title": title, **found} for title, found in maps.items() if found],
+        "worst": worst,
+        "notes": [
+            *shown.notes,
+            *(f"{title}: fewer than {FEWEST} points" for title, found in maps.items() if not found),
+        ],
+    }
+    rounded: dict[str, Any] = _rounded(views)
+    return write_views(rounded, out)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value
+
+
+# ----------------------------------------------------------------------------------------------------- maps
+def _map(parts: list[Part], split: Split) -> dict[str, Any]:
+    """Points of all parts in one plane; empty where there are too few."""
+    clips = max(1, POINTS // len(parts))
+    chosen = np.unique(np.linspace(0, len(split) - 1, clips).round().astype(int))
+    rows = [chosen[part.present[chosen]] for part in parts]
+    if sum(map(len, rows)) < FEWEST:
+        return {}
+    values = np.concatenate([part.values[found] for part, found in zip(parts, rows, strict=True)])
+    places = lay_out(values)
+    labels = split.label.cpu().double().numpy()[np.concatenate(rows)]
+    return {
+        "parts": [{"name": p.name, "modality": p.modality, "shared": p.shared} for p in parts],
+        "part": np.repeat(np.arange(len(parts)), [len(found) for found in rows]).tolist(),
+        "label": labels.tolist(),
+        "x": places[:, 0].round(PLACES).tolist(),
+        "y": places[:, 1].round(PLACES).tolist(),
+    }
+
+
+def lay_out(values: np.ndarray) -> np.ndarray:
+    """t-SNE of (points, D), at least `FEWEST` -> (points, 2), centred, the farthest point at distance 1."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    if np.ptp(values, axis=0).max() == 0:  # all the same: there is nothing to lay out
+        return np.zeros((len(values), 2))
+    perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
+    start: Any = "pca" if values.shape[1] > 1 else "random"
+    with threadpool_limits(limits=1):  # sums of several threads differ in their last bits, and grow apart
+        model = TSNE(perplexity=perplexity, init=start, random_state=SEED)
+        places = model.fit_transform(values.astype(np.float32)).astype(np.float64)
+    places -= places.mean(axis=0)
+    return places / np.linalg.norm(places, axis=1).max()
+
+
+# ----------------------------------------------------------------------------------------------- worst clips
+def _worst(run: TrainedRun, split: Split, assembled: Path) -> list[dict[str, Any]]:
+    """The clips with the largest errors, largest first: of a regression |prediction - label| in its unit, of
+    a classification the cross-entropy in nats.
+    """
+
+    def pick(batch: Batch, output: Output) -> dict[str, Tensor]:
+        prediction = output.prediction.float()
+        errors = run.task.errors(prediction, batch.label)
+        decided = run.task.decide(prediction) if run.task.classes else prediction
+        return {"prediction": decided, "error": errors, "label": batch.label}
+
+    found = gather(run, split, pick)
+    order = np.argsort(-found["error"], kind="stable")[:WORST]
+    table = pq.read_table(assembled / "test.parquet", columns=["clip_id", "transcript"])
+    said = dict(zip(table["clip_id"].to_pylist(), table["transcript"].to_pylist(), strict=True))
+    return [
+        {
+            "clip_id": split.clip_ids[row],
+            **{name: float(found[name][row]) for name in ("label", "prediction", "error")},
+            "transcript": _short(said[split.clip_ids[row]] or ""),
+        }
+        for row in order
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,151 @@
+"""`msa-cli noise`: test metrics of a run when a share of the steps of every test clip is spoilt.
+
+models/core/noise.py says what noise is and makes it. Here a run is scored clean (rate 0, what evaluate
+wrote), at each rate with each noise seed, and as the mean over the rates; that mean is taken seed by seed, so
+that it has a spread too. Numbers are means and sample standard deviations (n - 1) over the noise seeds, of
+the run's own metric set. The test split chooses nothing here.
+
+Erasing a word of fine-tuned text needs the id of [MASK], which no tokenizer of ours names: it is what the
+token's usual spellings are read as. A tokenizer that reads neither as one token has its embeddings set to 0.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+import torch
+
+from models.core.backbones import Tokenizer
+from models.core.method import Method
+from models.core.noise import SEEDS, Kind, robustness, spreads
+from pipeline.core import paths
+from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.datasets.splits import ordered_batches
+from pipeline.datasets.training_set import TrainingSet, read_stats
+from pipeline.evaluation.evaluate import DECIMALS, check_features, check_task, load_run
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
+from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.train import EVALUATION_BATCH
+from pipeline.training.runs import read_config
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CLEAN = "0"  # its row, beside those of the rates and `mean`
+SPELLINGS = ("[MASK]", "<mask>")  # BERT's line and RoBERTa's
+
+
+def under_noise(
+    run: Path, kind: str = "gaussian", assembled: Path | None = None, device: str = "auto"
+) -> dict[str, Any]:
+    """What run it is, its metric set, `n` test clips, `remarks`, and `test`: rate -> metric -> `mean`, `sd`.
+
+    Parameters
+    ----------
+    run : run folder of a training
+    kind : a noise.Kind
+    assembled : set with the features that the run was trained on; None = data/assembled/<dataset>
+    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+
+    Raises
+    ------
+    ParamsError : unknown kind or device
+    FormatError : the run, its result or the assembled set cannot be read, or no clips in test
+    MsaError : features or labels are not those of the run, or predictions are not finite
+    """
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    if kind not in kinds:
+        raise ParamsError(f"noise kind {kind!r} is not known (there are: {', '.join(kinds)})")
+    config = read_config(run)
+    folder = paths.assembled_folder(config["dataset"]) if assembled is None else assembled
+    stats = read_stats(folder)
+    check_task(config, run, stats, folder)
+    check_features(config, run, stats, folder)
+    metric_set = _metric_set(config)
+    remarks: set[str] = set()
+    fabric = open_fabric(device, config["train"]["precision"])
+    with reproducible(config["seed"], fabric.device):
+        method, _ = load_run(run, str(fabric.device))
+        model = cast(Method, fabric.setup_module(method))
+        splits = TrainingSet.load(folder, method.reading(), fabric.device, only=("train", "test")).splits
+        test = splits["test"]
+        if len(test) == 0:
+            raise FormatError(f"{folder}: no clips in test; evaluation needs some")
+        rows = ordered_batches(test.lengths, EVALUATION_BATCH)
+        back = torch.cat(rows).argsort().numpy()  # evaluate sums in the split's order, and sums have an order
+
+        def score(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+            if not np.isfinite(predictions).all():  # of NaN a class would be made too
+                raise MsaError(f"{run}: predictions of test are not finite; train again with a lower rate")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", MetricWarning)
+                if metric_set == CLASSIFICATION:
+                    decided = method.task.decide(torch.from_numpy(predictions)).numpy()
+                    found = cls(decided[back], labels[back], stats["class_names"])
+                else:
+                    found = METRIC_SETS[metric_set](predictions[back], labels[back])
+            remarks.update(str(w.message) for w in caught if issubclass(w.category, MetricWarning))
+            return found
+
+        batches = [test.batch(clips) for clips in rows]
+        mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
+        noise = (kind, spreads(splits["train"].streams, method.backbone), mask_id)
+        clean = robustness(model, batches, score, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
+        tables = [robustness(model, batches, score, *noise, seeds=(seed,)) for seed in SEEDS]
+    scores = {row: [table[row] for table in tables] for row in tables[0]}
+    scores = {CLEAN: [clean] * len(SEEDS), **scores}  # no noise, no difference
+    return {
+        **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
+        "metric_set": metric_set,
+        "n": len(test),
+        "remarks": sorted(remarks),
+        "test": {row: {name: _spread(found, name) for name in clean} for row, found in scores.items()},
+    }
+
+
+def find_mask_id(tokenizer: Tokenizer) -> int | None:
+    """Id of [MASK]; None where not exactly one spelling is one token (unknown words may all be one)."""
+    bare, *spelt = (ids.tolist() for ids in tokenizer.encode(["", *SPELLINGS], 16))
+    single = [set(ids) - set(bare) for ids in spelt if len(ids) == len(bare) + 1]
+    return single[0].pop() if len(single) == 1 and single[0] else None
+
+
+def render(result: dict[str, Any], kind: str) -> Table:
+    """What `under_noise` gave, for the screen: a row a rate, a column a metric."""
+    from rich.table import Table
+
+    title = (
+        f"{result['method']} on {result['dataset']}, seed {result['seed']}: {kind} noise, "
+        f"test split ({result['n']} clips), mean ± sd over {len(SEEDS)} noise seeds"
+    )
+    table = Table(title=title, caption="\n".join(result["remarks"]) or None)
+    table.add_column("rate")
+    for name in result["test"][CLEAN]:
+        table.add_column(name, justify="right")
+    for row, metrics in result["test"].items():
+        table.add_row(row, *(f"{m['mean']:.3f} ± {m['sd']:.3f}" for m in metrics.values()))
+    return table
+
+
+def _metric_set(config: dict[str, Any]) -> str:
+    """The set that the run was evaluated with, from the results in the current folder."""
+    if config["stats"]["task"] == "classification":
+        return CLASSIFICATION
+    path = paths.result_files(config["method"], config["dataset"], config["seed"]).metrics
+    try:
+        name: str = json.loads(path.read_text(encoding="utf-8"))["metric_set"]
+        METRIC_SETS[name]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: no metric set in it ({error}); run its evaluate stage") from error
+    return name
+
+
+def _spread(scores: list[dict[str, float]], name: str) -> dict[str, float]:
+    values = [score[name] for score in scores]
+    found = {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
+    return {key: round(value, DECIMALS) for key, value in found.items()}

@@ -1,0 +1,291 @@
+"""Tables of the papers on our corpora: each row a DVC experiment, its numbers beside those of the paper.
+
+A row is `dvc exp run --temp`: the project as it is in the working folder, with the row's overrides laid over
+the method's settings for the dataset, trained and evaluated in a folder of its own, so that params, runs and
+results of the working folder stay as they are. The experiment is called after its row and seen by `dvc exp
+show`; its results are read from its commit. What was trained before with the same settings, code and data
+comes from DVC's run cache, also when a table is run again.
+
+The training set must have been built (`dvc repro assemble@<dataset>`): features are not extracted in a row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from models import METHODS
+from pipeline.core import paths as layout
+from pipeline.core.errors import MsaError, ParamsError
+from pipeline.evaluation.tables import TABLES, PaperTable, Row
+from pipeline.params.explain import unknown
+from pipeline.params.params import LARGEST_SEED, NONE, Params
+
+LOGS = Path("logs/tables")
+TAKEN_ALONG = (  # by an experiment only where git knows of it
+    *("dvc.yaml", "dvc.lock", "params.yaml", "models", "pipeline", "results"),
+    *("data/features/none", "data/assembled/none"),
+)
+TEMPORARY = re.compile(r"\S*/\.dvc/tmp/exps/standalone/[^/\s]+/")  # folder of an experiment, in messages
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: the test metrics of each seed, or the reason why there are none."""
+
+    row: Row
+    scores: tuple[dict[str, float], ...] = ()
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """True where it was tried."""
+        return not self.scores and not self.row.blocked
+
+
+# ------------------------------------------------------------------------------------------ what is asked for
+def find_table(method: str, name: str) -> PaperTable:
+    """The table of that name, or an error that lists those that there are."""
+    names = [table for owner, table in TABLES if owner == method]
+    if not names:
+        raise ParamsError(unknown("method", method, dict.fromkeys(owner for owner, _ in TABLES)))
+    if name not in names:
+        raise ParamsError(unknown(f"table of {method}", name, names))
+    return TABLES[method, name]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`1111,1112` as numbers that differ."""
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < LARGEST_SEED for seed in seeds):
+        raise ParamsError(
+            f"--seeds {text}: expected different whole numbers from 0 on with commas between, e.g. 1111,1112"
+        )
+    return seeds
+
+
+def for_dataset(table: PaperTable, dataset: str, params: Params) -> list[Row]:
+    """The table's rows; one that takes out what the training set does not have anyway is blocked."""
+    params.dataset(dataset)
+    missing = _not_assembled(dataset, params)
+    rows = []
+    for row in table.rows:
+        blocked = [modality for modality in row.without if modality in missing]
+        reason = f"{dataset} is assembled without {blocked[0]} anyway" if blocked else row.blocked
+        rows.append(Row(row.label, row.overrides, row.paper, row.without, reason))
+    return rows
+
+
+def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
+    """Remarks on what this corpus has not and the table asks for."""
+    remarks = [f"{dataset} is assembled without {modality}" for modality in _not_assembled(dataset, params)]
+    split = layout.assembled_folder(dataset) / "unlabeled.parquet"
+    if any("unlabeled_ratio" in row.overrides for row in table.rows) and split.exists():
+        import pyarrow.parquet as pq
+
+        if pq.read_metadata(split).num_rows == 0:
+            remarks.append(
+                f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
+            )
+    split = layout.assembled_folder(dataset) / "train.parquet"
+    if table.method == "slad" and split.exists():
+        import pyarrow.parquet as pq
+
+        label = pq.read_table(split, columns=["label_text"])["label_text"]
+        if label.null_count == len(label):
+            remarks.append(
+                f"{dataset} has no labels of text and audio alone: ω and L_ml go by predicted ones"
+            )
+    return remarks
+
+
+def _not_assembled(dataset: str, params: Params) -> list[str]:
+    chosen = params.assemble.get(dataset)
+    if chosen is None:
+        return []
+    return [modality for modality in ("text", "audio", "visual") if getattr(chosen, modality) == NONE]
+
+
+def settings(table: PaperTable, row: Row, dataset: str) -> dict[str, object]:
+    """Full keys of params.yaml and their values; under the corpus, whose section overrules `base`."""
+    section = f"models.{table.method}.corpora.{dataset}"
+    return {
+        **{f"{section}.{key}": value for key, value in row.overrides.items()},
+        **{f"assemble.{dataset}.{modality}": NONE for modality in row.without},
+    }
+
+
+# -------------------------------------------------------------------------------------------------- running
+def run_table(
+    table: PaperTable,
+    dataset: str,
+    seeds: list[int],
+    params: Params,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Train and evaluate every row; one that fails says why, and the others go on.
+
+    Parameters
+    ----------
+    say : is told of each row as it begins
+
+    Raises
+    ------
+    MsaError : the working folder is no project that experiments can be run in
+    ParamsError : params.yaml does not say how the method is trained on the dataset
+    """
+    rows = for_dataset(table, dataset, params)
+    stages = _check_project(table.method, dataset, params)
+    if METHODS[table.method].pretrains and f"pretrain@{table.method}-{dataset}" not in stages:
+        say(
+            f"dvc.lock has no pretrain@{table.method}-{dataset}, so each row pretrains anew; to have it "
+            "once, stop this, add both names to models_run and datasets_run, and `dvc repro` that stage"
+        )
+    outcomes = []
+    for number, row in enumerate(rows, start=1):
+        if row.blocked:
+            outcomes.append(Outcome(row, reason=f"not run: {row.blocked}"))
+            continue
+        name = experiment_name(table, row, dataset)
+        say(f"{number}/{len(rows)} {row.label} (follow it in {LOGS / name}.log)")
+        outcomes.append(_run_row(table, row, dataset, seeds, name))
+        if outcomes[-1].failed:
+            say(outcomes[-1].reason)
+    return outcomes
+
+
+def experiment_name(table: PaperTable, row: Row, dataset: str) -> str:
+    """Plain letters, digits and hyphens: `misr-4-sample-w-o-l-na`."""
+    words = {"ω": "omega", "τ": "tau", "α": "alpha", "²": "2", "¹": "1"}
+    text = "-".join([table.method, table.name, dataset, row.label])
+    for sign, word in words.items():
+        text = text.replace(sign, word)
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
+def _check_project(method: str, dataset: str, params: Params) -> set[str]:
+    """Names of the stages in dvc.lock, once it is clear that an experiment can be run here."""
+    if method not in params.models or dataset not in params.models[method].corpora:
+        raise ParamsError(
+            f"models.{method}.corpora.{dataset} is missing in params.yaml; write `{dataset}: {{}}` there, or "
+            f"the values that differ from models.{method}.base on this dataset"
+        )
+    if re.fullmatch(r"[A-Za-z_][\w-]*", dataset) is None:
+        raise ParamsError(
+            f"dataset {dataset!r}: DVC overrides only keys of letters, digits, _ and -, with a letter first; "
+            "give it such a name in params.yaml"
+        )
+    if not Path("dvc.yaml").exists():
+        raise MsaError(f"{Path.cwd()} has no dvc.yaml; run this in the project's folder")
+    if _git("rev-parse", "--verify", "HEAD").returncode:
+        raise MsaError(
+            f"{Path.cwd()} has no commit yet, and experiments start from one; "
+            "`git init`, `git add .` and `git commit` make the first"
+        )
+    untracked = _git("ls-files", "--others", "--exclude-standard", "--", *TAKEN_ALONG).stdout.split("\n")[:-1]
+    if untracked:
+        more = f" and {len(untracked) - 3} more" if len(untracked) > 3 else ""
+        raise MsaError(
+            f"git does not know {', '.join(untracked[:3])}{more}, so an experiment would do without; "
+            "`git add` them (changes of known files are taken along, committed or not)"
+        )
+    stages = _locked_stages()
+    if f"assemble@{dataset}" not in stages:
+        raise MsaError(
+            f"the training set of {dataset} was not built, and each row would extract its features anew; "
+            f"run `dvc repro assemble@{dataset}` and `git add dvc.lock`"
+        )
+    return stages
+
+
+def _locked_stages() -> set[str]:
+    from ruamel.yaml import YAML
+
+    lock = Path("dvc.lock")
+    return set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
+
+
+def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> Outcome:
+    method = table.method
+    overrides = {
+        "models_run": f"[{method}]",
+        "datasets_run": f"[{dataset}]",
+        "seeds": f"[{','.join(map(str, seeds))}]",
+        **{key: as_yaml(value) for key, value in settings(table, row, dataset).items()},
+    }
+    # Raw corpora are often not in git and then not in the experiment's folder; --allow-missing takes them as
+    # unchanged. `++` also adds a key that was not there.
+    command = ["exp", "run", "--temp", "--allow-missing", "--name", name]
+    command += [part for key, value in overrides.items() for part in ("--set-param", f"++{key}={value}")]
+    command += [f"evaluate@{method}-{dataset}-{seed}" for seed in seeds]
+    reference = _reference(name)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"{name}.log"
+    with log.open("w", encoding="utf-8") as file:
+        if not _git("show-ref", "--verify", "--quiet", reference).returncode:  # of an earlier run
+            _dvc(["exp", "remove", name], file)
+        if _dvc(command, file):
+            return Outcome(row, reason=f"failed: {_last_error(log)}")
+    scores = []
+    for seed in seeds:
+        path = layout.result_files(method, dataset, seed).metrics
+        found = _git("show", f"{reference}:./{path.as_posix()}")
+        if found.returncode:
+            return Outcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
+        scores.append(json.loads(found.stdout)["test"])
+    return Outcome(row, tuple(scores))
+
+
+def as_yaml(value: object) -> str:
+    """A plain value as params.yaml has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _reference(name: str) -> str:
+    """Where DVC keeps an experiment that starts from the present commit."""
+    head = _git("rev-parse", "HEAD").stdout.strip()
+    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+
+
+def _git(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["git", *command], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise MsaError("git is not installed, and tables are run as experiments of a git project") from error
+
+
+def _dvc(command: list[str], log: IO[str]) -> int:
+    """Exit status; the stages find `msa-cli` of this environment, and the code of the experiment's folder."""
+    paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": "."}
+    environment = {
+        name: os.pathsep.join([first, *([os.environ[name]] if os.environ.get(name) else [])])
+        for name, first in paths.items()
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *command],
+        env=os.environ | environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    ).returncode
+
+
+def _last_error(log: Path) -> str:
+    """What our command said, else what DVC said, else the last line."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for start in ("msa-cli: ", "ERROR: "):
+        said = [line.removeprefix(start) for line in lines if line.startswith(start)]
+        if said:
+            return f"{TEMPORARY.sub('', said[-1])} (see {log})"
+    return f"{TEMPORARY.sub('', lines[-1])} (see {log})" if lines else f"nothing was said (see {log})"

@@ -1,0 +1,82 @@
+"""KHaR: which experts each modality uses, on the test split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.core.batch import Batch
+from models.core.method import Output
+from models.khar.model import KHaR, KHaROutput
+from pipeline.datasets.splits import Split
+from pipeline.evaluation.views.view import JOINT, Bars, Part, View, gather, number, passes
+from pipeline.training.trained import TrainedRun
+
+READING = (
+    "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how often "
+    "it is chosen at all. The balance term wants them alike."
+)
+
+
+def view(run: TrainedRun, splits: dict[str, Split]) -> View:
+    """Shares of the experts, the refined representations x̂_m, and z of the bottleneck.
+
+    Parameters
+    ----------
+    splits : with `test`
+    """
+    method = run.method
+    assert isinstance(method, KHaR)
+    test = splits["test"]
+    found = gather(run, test, _pick)
+    names = list(method.dims)
+    maps = {"the refined representations (x̂)": [_part(f"refined {m}", m, False, found) for m in names]}
+    if method.bottleneck is not None:
+        everyone = np.ones(len(test), bool)
+        maps["the bottleneck (z)"] = [Part("z", JOINT, True, found["z"], everyone)]
+    if method.config.refine != "moe":
+        return View(READING, [], maps, [f"refine is {method.config.refine}: there are no experts"])
+    panels = [
+        _bars(title, names, sums)
+        for title, sums in zip(
+            ("Experts by their gates", "Experts by the rows that use them"), _usage(run, test), strict=True
+        )
+    ]
+    return View(READING, list(panels), maps)
+
+
+def _bars(title: str, names: list[str], sums: dict[str, np.ndarray]) -> Bars:
+    shares = {name: used / used.sum() if used.sum() > 0 else used * np.nan for name, used in sums.items()}
+    experts = len(next(iter(shares.values())))
+    return Bars(
+        title,
+        "share of a modality's rows",
+        names,
+        {f"expert {i}": [number(shares[name][i]) for name in names] for i in range(experts)},
+        {"all alike": 1 / experts},
+    )
+
+
+@torch.inference_mode()
+def _usage(run: TrainedRun, split: Split) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Gates of each expert, and rows that use it at all, summed over the split: modality -> (E,) each."""
+    gates: dict[str, np.ndarray] = {}
+    rows: dict[str, np.ndarray] = {}
+    for _, _, output in passes(run, split):
+        assert isinstance(output, KHaROutput)
+        for sums, used in ((gates, output.importance), (rows, output.rows)):
+            for name, values in used.items():
+                sums[name] = sums.get(name, 0.0) + values.double().cpu().numpy()
+    return gates, rows
+
+
+def _part(name: str, modality: str, shared: bool, found: dict[str, np.ndarray]) -> Part:
+    return Part(name, modality, shared, found[f"refined/{modality}"], found[f"present/{modality}"])
+
+
+def _pick(batch: Batch, output: Output) -> dict[str, Tensor]:
+    assert isinstance(output, KHaROutput)
+    picked = {f"refined/{name}": refined for name, refined in output.refined.items()}
+    picked |= {f"present/{name}": present for name, present in output.present.items()}
+    return picked if output.mean is None else picked | {"z": output.mean}

@@ -1,0 +1,73 @@
+"""MISR: who is trusted (ω of (2)), and how the risk differs between environments (9), on the test split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.core.batch import Batch
+from models.core.method import Output
+from models.misr.model import MISR, MISROutput, uncertainty_fusion
+from pipeline.datasets.splits import Split
+from pipeline.evaluation.views.view import JOINT, Bars, Histogram, Part, View, gather, histogram, number
+from pipeline.training.trained import TrainedRun
+
+READING = (
+    "ω, the paper's (2), is how far each modality is trusted in the fusion. Environments, its (9), are the "
+    "joint representation with the cues named; the constraint L_IC wants their risks alike."
+)
+
+
+def view(run: TrainedRun, splits: dict[str, Split]) -> View:
+    """ω of each modality, the risk of each environment, and the fused beside the unimodal representations.
+
+    Parameters
+    ----------
+    splits : with `test`
+    """
+    method = run.method
+    assert isinstance(method, MISR)
+    names = list(method.dims)
+    found = gather(run, splits["test"], lambda batch, output: _pick(method, batch, output))
+    present = {name: found[f"present/{name}"] for name in names}
+    omega = {name: found[f"omega/{name}"][present[name]] for name in names}
+    environments = ["+".join(subset) or "joint alone" for subset in method.subsets]
+    risks = [number(found["risk"][:, place].mean()) for place in range(len(environments))]
+    unit = "cross-entropy (nats)" if method.task.classes else "MAE (label units)"
+    panels: list[Bars | Histogram] = [
+        histogram(
+            "ω, each modality's weight in the fusion", "ω of a clip, mean over tokens and channels", omega
+        ),
+        Bars(
+            "Mean ω",
+            "share of the fusion",
+            names,
+            {"test clips": [number(omega[name].mean()) if omega[name].size else None for name in names]},
+        ),
+        Bars("Risk of each environment", unit, environments, {"test clips": risks}),
+    ]
+    everyone = np.ones(len(splits["test"]), bool)
+    parts = [Part("joint", JOINT, True, found["joint"], everyone)]
+    parts += [Part(m, m, False, found[f"mean/{m}"], present[m]) for m in names]
+    return View(READING, panels, {"the joint and the unimodal representations (H^u, μ)": parts})
+
+
+def _pick(method: MISR, batch: Batch, output: Output) -> dict[str, Tensor]:
+    assert isinstance(output, MISROutput)
+    names = list(method.dims)
+    mean, logvar, embedding, present = (
+        torch.stack([part[name] for name in names])
+        for part in (output.mean, output.logvar, output.embedding, output.present)
+    )
+    _, omega = uncertainty_fusion(mean, (0.5 * logvar).exp(), present)  # (M, B, T, d)
+    # evaluation computes H^u's environment alone; these are the others, in the method's own steps
+    cues = method.cues(output.joint, embedding).mean(dim=2)
+    pooled = method.environments(output.joint.mean(dim=1), cues, present, len(method.subsets))
+    errors = method.task.errors(method.predict(pooled), batch.label)  # (E, B)
+    picked = {"joint": output.joint.mean(dim=1), "risk": errors.T}
+    for place, name in enumerate(names):
+        picked[f"omega/{name}"] = omega[place].mean(dim=(1, 2))
+        picked[f"mean/{name}"] = mean[place].mean(dim=1)
+        picked[f"present/{name}"] = present[place]
+    return picked

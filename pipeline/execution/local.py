@@ -1,0 +1,194 @@
+"""Clips to local worker processes and rows back; a worker that dies or hangs costs its clip, not the run.
+
+Each worker loads the encoder once, with one thread, and is given one clip at a time, so that the parent
+knows which clip a dead worker held. That clip is tried once more; a second death is a transient failure.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
+
+from pipeline.core.console import configure
+from pipeline.core.errors import MsaError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# One thread a worker: no fights over cores, and sums that do not depend on how many there are.
+THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+ATTEMPTS = 2
+LOADING_S = 900.0  # a worker may take to load its encoder
+FAILED_STARTS = 5  # in a row, of workers that take the place of dead ones
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker of an item died or hung, `ATTEMPTS` times."""
+
+    reason: str
+
+
+@dataclass
+class Worker:
+    """A process and the item it holds; `since` is when it was handed over."""
+
+    process: SpawnProcess
+    pipe: Connection
+    item: Any = None
+    since: float = 0.0
+    ready: bool = False
+
+
+def run(
+    make: Callable[[], Callable[[Item], Result]],
+    items: list[Item],
+    *,
+    workers: int,
+    timeout_s: float,
+) -> Iterator[tuple[Item, Result | Lost]]:
+    """Results of `make()(item)` for every item, as they come.
+
+    Parameters
+    ----------
+    make : picklable; called once in each worker, loads the model and returns the function
+    workers : processes at most
+    timeout_s : seconds that one item may take; after them its worker is killed
+
+    Raises
+    ------
+    MsaError : `make` or the function cannot work at all (weights or a package missing), or a worker dies
+        before it is ready
+    """
+    waiting = deque(enumerate(items))
+    attempts = [0] * len(items)
+    context = multiprocessing.get_context("spawn")
+    pool: list[Worker] = []
+    left = len(items)
+    any_ready, failed_starts = False, 0
+    try:
+        with _environment(THREADS):
+            pool = [_start(context, make) for _ in range(min(workers, len(items)))]
+        while left:
+            for worker in pool:
+                if worker.ready and worker.item is None and waiting:
+                    worker.item, worker.since = waiting.popleft(), time.monotonic()
+                    with suppress(
+                        OSError
+                    ):  # it died while idle: found out below, and the item given away again
+                        worker.pipe.send(worker.item[1])
+            events = wait([end for w in pool for end in (w.pipe, w.process.sentinel)], timeout=1.0)
+            for position, worker in enumerate(pool):
+                if worker.pipe in events and (message := _receive(worker)) is not None:
+                    kind, value = message
+                    if kind == "ready":
+                        worker.ready = any_ready = True
+                    elif kind == "refused":
+                        raise value
+                    else:
+                        yield worker.item[1], value
+                        worker.item, left = None, left - 1
+                    continue
+                hung = worker.item is not None and time.monotonic() - worker.since > timeout_s
+                stuck = not worker.ready and time.monotonic() - worker.since > LOADING_S
+                if not hung and not stuck and worker.process.is_alive():
+                    continue
+                if worker.ready:
+                    failed_starts = 0
+                else:
+                    failed_starts += 1
+                    if not any_ready or failed_starts > FAILED_STARTS:
+                        ended = f"ended with exit code {worker.process.exitcode}"
+                        raise MsaError(
+                            f"a worker {f'took over {LOADING_S:g} s' if stuck else ended} while loading its "
+                            "encoder; try it alone with MSA_WORKERS=1 and see whether memory suffices"
+                        )
+                reason = f"took longer than {timeout_s:g} s" if hung else _death(worker)
+                _end(worker)
+                with _environment(THREADS):
+                    pool[position] = _start(context, make)
+                if worker.item is not None:
+                    index, item = worker.item
+                    attempts[index] += 1
+                    if attempts[index] < ATTEMPTS:
+                        waiting.append((index, item))
+                    else:
+                        yield item, Lost(reason)
+                        left -= 1
+    finally:
+        for worker in pool:
+            _end(worker)
+
+
+def _start(context: Any, make: Callable[[], Any]) -> Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, make), daemon=True)
+    process.start()
+    theirs.close()  # so that the worker's death, or ours, ends the pipe
+    return Worker(process, ours, since=time.monotonic())
+
+
+def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
+    """The life of a worker: load, then one item after the other until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    configure()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            function = make()
+            pipe.send(("ready", None))
+            while True:
+                pipe.send(("done", function(pipe.recv())))
+        except MsaError as error:
+            pipe.send(("refused", error))
+        except Exception as error:  # ours or a library's fault, but not a clip's: those were caught before
+            pipe.send(("refused", MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")))
+
+
+def _receive(worker: Worker) -> tuple[str, Any] | None:
+    """The worker's message, None when it died."""
+    try:
+        message: tuple[str, Any] = worker.pipe.recv()
+        return message
+    except (EOFError, ConnectionResetError):
+        worker.process.join(timeout=5)
+        return None
+
+
+def _death(worker: Worker) -> str:
+    code = worker.process.exitcode
+    if code is not None and code < 0:
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"its worker was killed by {signal.Signals(-code).name}{hint}"
+    return f"its worker ended with exit code {code}"
+
+
+def _end(worker: Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Environment for processes started inside; libraries read it when they are imported."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

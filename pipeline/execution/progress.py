@@ -1,0 +1,128 @@
+"""What a run of an extraction stage shows: progress while it works, then counts, failures by reason.
+
+The summary is `logs/extraction-<dataset>-<modality>-<encoder>.json`, outside of all that DVC hashes: counts,
+seconds, clips a second, and every failed clip with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.store.shard import FAILED, Row
+from pipeline.store.store import Update
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+NAMED_CLIPS = 3  # of each reason
+
+
+class ExtractionReport:
+    """Follows one stage from its plan to its end.
+
+    Parameters
+    ----------
+    what : title, e.g. `audio librosa33 on sample`
+    """
+
+    def __init__(self, what: str):
+        self.what = what
+        self.began = time.monotonic()
+        self.done = self.failed = 0
+        self.progress = _progress()
+        self.bar = self.progress.add_task(what, total=None, failed="")
+
+    def plan(self, kept: int, missing: int) -> None:
+        """Before the work: how much of it there is."""
+        print(f"{self.what}: {kept} kept, {missing} to compute", flush=True)
+        self.progress.update(self.bar, total=missing)
+
+    def row(self, row: Row) -> None:
+        """A clip is done."""
+        self.done += 1
+        self.failed += row.status == FAILED
+        failed = f"{self.failed} failed" if self.failed else ""
+        self.progress.update(self.bar, advance=1, failed=failed)
+
+    def end(self, update: Update, logs: Path, name: str) -> None:
+        """After the work: counts and failures for the reader, the summary for programs."""
+        seconds = time.monotonic() - self.began
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(update.status.items()))
+        rate = f", {self.done / seconds:.1f} clips/s" if self.done else ""
+        print(f"{self.what}: {counts or 'no clips'}{rate}")
+        if update.failed:
+            from rich.console import Console
+
+            Console(width=None if Console().is_terminal else 160).print(failures(update.failed))
+        logs.mkdir(parents=True, exist_ok=True)
+        summary = {
+            "stage": self.what,
+            "clips": update.total,
+            "kept": update.kept,
+            "computed": update.computed,
+            "missing": update.missing,
+            "status": dict(sorted(update.status.items())),
+            "seconds": round(seconds, 2),
+            "clips_a_second": round(self.done / seconds, 3) if self.done else None,
+            "failed": dict(sorted(update.failed.items())),
+        }
+        text = json.dumps(summary, indent=1, ensure_ascii=False)
+        (logs / f"extraction-{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def by_reason(failed: dict[str, str]) -> dict[str, list[str]]:
+    """Reason -> its clips, most clips first. Other file names or numbers do not make it another reason."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for clip_id, reason in sorted(failed.items()):
+        alike[re.sub(r"\S+\.\w{2,4}(?=[:\s,])|\d+(\.\d+)?", "…", reason)].append(clip_id)
+    ordered = sorted(alike.values(), key=lambda clips: (-len(clips), clips))
+    return {failed[clips[0]]: clips for clips in ordered}
+
+
+def failures(failed: dict[str, str]) -> Table:
+    """A line a reason: how many clips, and some of them by name."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("clips", "reason", "such as", title=f"{len(failed)} failed")
+    for reason, clips in by_reason(failed).items():
+        more = ", …" if len(clips) > NAMED_CLIPS else ""
+        table.add_row(str(len(clips)), escape(reason), escape(", ".join(clips[:NAMED_CLIPS]) + more))
+    return table
+
+
+def _progress() -> Progress:
+    """A bar with clips a second and the time that is left; nothing where no one looks."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.1f} clips/s" if speed else "")
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    return Progress(
+        *columns, TextColumn("{task.fields[failed]}"), console=console, disable=not console.is_terminal
+    )

@@ -1,0 +1,187 @@
+"""Clips to Ray actors and rows back: the executor for several machines (extra `ray`).
+
+An actor holds the encoder, loaded once; a task is a few missing clips of one shard. One whose actor is lost
+(or that takes longer than its clips may) is given out once more, clip by clip, so that the clip that kills
+its worker is found; a clip that does so again is a transient failure. Rows are written by the process that
+asked, with the same code as with local workers, so that the shards are equal byte for byte on CPU.
+
+The cluster is that of RAY_ADDRESS, or one on this machine. Its machines need the same environment and see the
+corpus and the models under the same paths.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from pipeline.core.console import configure
+from pipeline.core.errors import MissingDependencyError, MsaError
+from pipeline.execution.local import ATTEMPTS, THREADS, Item, Lost, Result
+
+CLIPS = 8  # of a task: a clip that hangs holds up no more than these
+
+
+@dataclass
+class Job:
+    """Some clips for one actor, by their numbers; `attempt` counts from 1."""
+
+    numbers: list[int]
+    attempt: int = 1
+
+
+@dataclass
+class Actor:
+    """An actor and the job that it holds since then; before its first job it loads the encoder."""
+
+    handle: Any
+    reference: Any
+    """what it is about to give; None while it has nothing to do"""
+    job: Job | None = None
+    since: float = 0.0
+
+
+def run(
+    make: Callable[[], Callable[[Item], Result]],
+    items: list[Item],
+    *,
+    workers: int,
+    timeout_s: float,
+    group: Callable[[Item], int] = lambda item: 0,
+    gpus: float = 0.0,
+) -> Iterator[tuple[Item, Result | Lost]]:
+    """Results of `make()(item)` for every item, as they come.
+
+    Parameters
+    ----------
+    make : picklable; called once in each actor, loads the model and returns the function
+    workers : actors at most; 0 = one for each CPU of the cluster (or for each share of a GPU)
+    timeout_s : seconds that one item may take
+    group : items that stand together and have the same number are one task
+    gpus : share of a GPU that each actor gets
+
+    Raises
+    ------
+    MissingDependencyError : Ray is not installed
+    MsaError : `make` or the function cannot work at all
+    """
+    ray = _opened()
+    jobs: deque[Job] = deque()
+    for _, together in groupby(range(len(items)), key=lambda number: group(items[number])):
+        numbers = list(together)
+        jobs += [Job(numbers[at : at + CLIPS]) for at in range(0, len(numbers), CLIPS)]
+    worker_class = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(_Worker)
+    environment = {"env_vars": THREADS}
+
+    def start() -> Actor:
+        handle = worker_class.options(runtime_env=environment).remote(make, os.getcwd())
+        return Actor(handle, handle.load.remote())
+
+    pool = [start() for _ in range(min(workers or _slots(ray, gpus), len(jobs)))]
+    left = len(items)
+    try:
+        while left:
+            for actor in pool:
+                if actor.reference is None and jobs:
+                    actor.job, actor.since = jobs.popleft(), time.monotonic()
+                    actor.reference = actor.handle.work.remote([items[i] for i in actor.job.numbers])
+            busy = {actor.reference: actor for actor in pool if actor.reference is not None}
+            ray.wait(list(busy), num_returns=1, timeout=1.0)
+            ready, _ = ray.wait(list(busy), num_returns=len(busy), timeout=0)
+            for reference, actor in busy.items():
+                job, outcome = actor.job, None
+                late = job is not None and time.monotonic() - actor.since > timeout_s * len(job.numbers)
+                reason = f"took longer than {timeout_s:g} s" if late else ""
+                if reference in ready:
+                    try:
+                        outcome, reason = ray.get(reference), ""
+                    except ray.exceptions.RayError as error:
+                        reason = f"its worker was lost ({_first_line(error)})"
+                elif not late:
+                    continue
+                if isinstance(outcome, MsaError):
+                    raise outcome
+                if job is None and reason:
+                    raise MsaError(
+                        f"a worker was lost while loading its encoder ({reason}); try it alone with "
+                        "MSA_WORKERS=1 and see whether memory suffices"
+                    )
+                actor.job = actor.reference = None
+                if job is None:
+                    continue
+                if reason:
+                    ray.kill(actor.handle)
+                    pool[pool.index(actor)] = start()
+                    if job.attempt < ATTEMPTS:
+                        jobs.extend(Job([number], job.attempt + 1) for number in job.numbers)
+                        continue
+                    outcome = [Lost(reason) for _ in job.numbers]
+                assert outcome is not None
+                for number, result in zip(job.numbers, outcome, strict=True):
+                    left -= 1
+                    yield items[number], result
+    finally:
+        for actor in pool:
+            ray.kill(actor.handle)
+
+
+class _Worker:
+    """What runs in an actor; paths are from the folder of the process that asked."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], folder: str):
+        os.chdir(folder)
+        configure()
+        self.make = make
+
+    def load(self) -> MsaError | None:
+        """Make the function, or say why that cannot be."""
+        try:
+            self.function = self.make()
+        except Exception as error:
+            return _useless(error)
+        return None
+
+    def work(self, items: list[Any]) -> list[Any] | MsaError:
+        """Results in the order of the items, or why the encoder as a whole cannot work."""
+        try:
+            return [self.function(item) for item in items]
+        except Exception as error:
+            return _useless(error)
+
+
+def _useless(error: Exception) -> MsaError:
+    """Ours or a library's fault, but not a clip's: those were caught before."""
+    if isinstance(error, MsaError):
+        return error
+    return MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")
+
+
+def _opened() -> Any:
+    """Ray, connected."""
+    try:
+        import ray
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            "--executor ray needs Ray, which is not installed: pip install 'msa-pipeline[ray]', or use local"
+        ) from error
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by itself soon
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    return ray
+
+
+def _slots(ray: Any, gpus: float) -> int:
+    """Actors that the cluster has room for."""
+    resources = ray.cluster_resources()
+    if gpus:
+        return max(1, int(resources.get("GPU", 0) / gpus))
+    return max(1, int(resources.get("CPU", 1)))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,1 @@
+"""Encoders, their registry, and the extraction of a corpus or of single clips."""

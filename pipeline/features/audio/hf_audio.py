@@ -1,0 +1,327 @@
+"""Hidden states of a transformer of sound: HuBERT, data2vec-audio, wav2vec 2.0 or WavLM; one row a frame.
+
+waveform (16 kHz mono) > zero mean, unit variance > windows > encoder > mean of `layers`, stored as float16
+
+Frame t covers the `reach` samples from t * hop on, which follow from the kernels and strides of the encoder's
+convolutions: 400 and 320 in all released ones, so 25 ms each and 50 frames a second. n samples give
+(n - reach) // hop + 1 frames; a frame's time is the middle of its samples.
+
+The clip is normalised as a whole, if the checkpoint's preprocessor_config.json says so (`do_normalize`; some
+WavLM say no). Without that file it is, the default of transformers' Wav2Vec2FeatureExtractor.
+
+Clips longer than `window_s` are read in windows of equal length on the clip's own grid of frames; the last
+one ends with the clip. A frame comes from the window whose middle is nearer (the earlier of two as near).
+
+The model is frozen: no dropout, no SpecAugment. On CPU it sees one window a forward, without padding, on one
+thread, so that a row's bytes depend on its clip alone. Batches are padded in such a way that no frame sees
+the padding (pipeline/features/audio/padded.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from models.core.backbones import AUDIO_TYPES, load_audio_backbone
+from models.core.checkpoints import Part, model_folder
+from pipeline.core.errors import AbsentError, ClipError, FormatError, ParamsError
+from pipeline.features.audio.padded import PaddedBackbone
+from pipeline.features.encoder import Clip, Encoded, Prepared
+from pipeline.features.pretrained import PretrainedStates, Source
+from pipeline.media.decode import waveform
+from pipeline.params.encoders import TransformerAudio
+
+SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
+SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does
+FLOAT16_MAX = 65504.0
+FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB
+PREPROCESSOR = "preprocessor_config.json"
+
+
+# ----------------------------------------------------------------------------------------------------- frames
+@dataclass(frozen=True)
+class Window:
+    """Samples `start` to `stop` of a clip; of their frames `keep` count, after the first `skip`."""
+
+    start: int
+    stop: int
+    skip: int
+    keep: int
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """Which samples a frame sees: frame t those from t * hop to t * hop + reach - 1."""
+
+    reach: int
+    hop: int
+
+    @classmethod
+    def of(cls, kernels: list[int], strides: list[int]) -> FrameGrid:
+        """The grid of a stack of convolutions without padding."""
+        reach, hop = 1, 1
+        for kernel, stride in zip(kernels, strides, strict=True):
+            reach += (kernel - 1) * hop
+            hop *= stride
+        return cls(reach, hop)
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of so many samples."""
+        return max((samples - self.reach) // self.hop + 1, 0)
+
+    def samples(self, frames: int) -> int:
+        """Number of samples that so many frames see."""
+        return (frames - 1) * self.hop + self.reach
+
+    def times(self, frames: int) -> np.ndarray:
+        """Centres of the frames in seconds, float32."""
+        centres = np.arange(frames) * self.hop + (self.reach - 1) / 2
+        return (centres / SAMPLE_RATE).astype(np.float32)
+
+    def windows(self, samples: int, window_s: float, overlap_s: float) -> list[Window]:
+        """Windows whose own frames, one after the other, are the frames of the clip."""
+        total, width = self.frames(samples), max(self.frames(round(window_s * SAMPLE_RATE)), 1)
+        if total <= width:
+            return [Window(0, samples, 0, total)]
+        step = max(width - round(overlap_s * SAMPLE_RATE / self.hop), 1)
+        starts = [*range(0, total - width, step), total - width]
+        turns = [(a + b + width - 1) // 2 + 1 for a, b in pairwise(starts)]  # first frame nearer to the next
+        bounds = pairwise([0, *turns, total])
+        return [
+            Window(at * self.hop, at * self.hop + self.samples(width), first - at, end - first)
+            for at, (first, end) in zip(starts, bounds, strict=True)
+        ]
+
+
+# ---------------------------------------------------------------------------------------------------- encoder
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A clip's sound made ready for its checkpoint.
+
+    Attributes
+    ----------
+    samples : shape (n_samples,), float32, 16 kHz, normalised as the checkpoint asks
+    note : damage, silence
+    """
+
+    source: Source
+    samples: np.ndarray
+    note: str
+
+
+class AudioStates(PretrainedStates):
+    """Frozen features of encoders of sound (kind `hf_audio`)."""
+
+    modality: ClassVar[str] = "audio"
+    VERSION: ClassVar[int] = 1
+    LIBRARIES: ClassVar[tuple[str, ...]] = ("av", "numpy", "soxr", "torch", "transformers")
+    PARTS: ClassVar[tuple[Part, ...]] = ("config", "weights")
+
+    params: TransformerAudio
+
+    @cached_property
+    def grid(self) -> FrameGrid:
+        """The grid of frames, one for all checkpoints."""
+        found = {
+            source[0]: FrameGrid.of(config.conv_kernel, config.conv_stride)
+            for source, config in self.configs.items()
+        }
+        (first, grid), *others = found.items()
+        for model, other in others:
+            if other != grid:
+                raise ParamsError(
+                    f"{self.key}.model: a frame of {first} sees {grid.reach} samples, {grid.hop} apart, of "
+                    f"{model} {other.reach}, {other.hop} apart; take checkpoints of one frame rate"
+                )
+        return grid
+
+    @property
+    def frame_rate(self) -> float:
+        return SAMPLE_RATE / self.grid.hop
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        known = super().provenance  # whose `model` does not tell whether a hub's preprocessor file is here
+        normalised = {
+            str(language or "all"): self.normalises(source)
+            for language, source in self.params.checkpoints().items()
+            if source in self.configs
+        }
+        return {**known, "do_normalize": normalised}
+
+    def read_config(self, source: Source) -> Any:
+        import torch
+
+        model = source[0]
+        kind = _json(model_folder(*source, ("config",)) / "config.json").get("model_type")
+        if kind not in AUDIO_TYPES:
+            raise ParamsError(
+                f"{self.key}.model: {model} is of type {kind!r}, expected an encoder of sound "
+                f"({', '.join(AUDIO_TYPES)}), e.g. facebook/hubert-base-ls960"
+            )
+        with torch.device("meta"):  # no memory, no weights
+            config = load_audio_backbone(*source, config_only=True).config
+        if getattr(config, "add_adapter", False):
+            raise ParamsError(
+                f"{self.key}.model: {model} ends in an adapter that merges frames; take the checkpoint "
+                "that it was made from"
+            )
+        rate = _preprocessor(source).get("sampling_rate", SAMPLE_RATE)
+        if rate != SAMPLE_RATE:
+            raise ParamsError(f"{self.key}.model: {model} wants {rate} Hz, expected {SAMPLE_RATE}")
+        return config
+
+    def read_backbone(self, source: Source) -> Any:
+        import torch
+
+        backbone = load_audio_backbone(*source)
+        if self.params.precision == "bf16":
+            backbone = backbone.to(torch.bfloat16)
+        elif self.device.startswith("cuda"):
+            torch.backends.cudnn.allow_tf32 = False  # convolutions would have 10 bits otherwise
+        return PaddedBackbone(backbone)
+
+    def load_preparer(self) -> None:
+        """Check the settings; there is nothing to keep."""
+        _ = self.grid
+        for (model, _), found in self._preprocessors.items():
+            if not found:
+                print(f"{self.key}: {model} has no {PREPROCESSOR} here; sound is normalised", file=sys.stderr)
+
+    @cached_property
+    def _preprocessors(self) -> dict[Source, dict[str, Any]]:
+        return {source: _preprocessor(source) for source in self.configs}
+
+    def normalises(self, source: Source) -> bool:
+        """Whether a checkpoint wants zero mean and unit variance."""
+        return bool(self._preprocessors[source].get("do_normalize", True))
+
+    def prepare(self, clip: Clip) -> Prepared:
+        """The clip's sound as the checkpoint wants it; a silent clip is good and gets a note.
+
+        Raises
+        ------
+        AbsentError : no media file, or no audio track in it
+        ClipError : cannot be decoded, shorter than one frame, or there is no checkpoint for its language
+        """
+        if clip.path is None:
+            raise AbsentError(f"{clip.clip_id}: no media file")
+        source = self.source(clip)
+        notes: list[str] = []
+        sound = waveform(
+            clip.path,
+            self.limits,
+            sample_rate=SAMPLE_RATE,
+            start_s=clip.start_s,
+            end_s=clip.end_s,
+            notes=notes,
+        )
+        return self.prepare_sound(sound, source, notes)
+
+    def prepare_sound(self, sound: np.ndarray, source: Source, notes: list[str] | None = None) -> Prepared:
+        """A waveform as the checkpoint wants it.
+
+        Parameters
+        ----------
+        sound : shape (n_samples,), float32 in [-1, 1], 16 kHz
+        notes : what is known of it
+
+        Raises
+        ------
+        ClipError : shorter than one frame
+        """
+        if len(sound) < self.grid.reach:
+            raise ClipError(
+                f"{len(sound)} samples of sound at {SAMPLE_RATE} Hz are less than one frame "
+                f"({self.grid.reach} samples)"
+            )
+        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
+        silent = [f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})"] if level < SILENCE_DBFS else []
+        if self.normalises(source):
+            sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)  # as Wav2Vec2FeatureExtractor does
+        windows = self._windows(len(sound))
+        content = Sound(source, sound, "; ".join([*(notes or []), *silent]))
+        return Prepared(content, max(one.stop - one.start for one in windows), len(windows))
+
+    def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
+        """States of some clips; on CPU one alone goes window by window, else batches are padded."""
+        windows = [self._windows(len(one.content.samples)) for one in prepared]
+        pieces = [(row, piece) for row, some in enumerate(windows) for piece in range(len(some))]
+        states: dict[tuple[int, int], np.ndarray] = {}
+
+        def sound(row: int, piece: int) -> np.ndarray:
+            window = windows[row][piece]
+            samples: np.ndarray = prepared[row].content.samples[window.start : window.stop]
+            return samples
+
+        for source in dict.fromkeys(one.content.source for one in prepared):
+            own = [at for at in pieces if prepared[at[0]].content.source == source]
+            own.sort(key=lambda at: len(sound(*at)))
+            together = len(prepared) > 1 or self.device != "cpu"
+            for batch in _batches(own, [len(sound(*at)) for at in own], FORWARD_SAMPLES if together else 0):
+                found = self._states(source, [sound(*at) for at in batch])
+                states |= dict(zip(batch, found, strict=True))
+
+        outcomes: list[Encoded | ClipError] = []
+        for row, (one, some) in enumerate(zip(prepared, windows, strict=True)):
+            rows = [states[row, piece][w.skip : w.skip + w.keep] for piece, w in enumerate(some)]
+            outcomes.append(self._encoded(one.content, np.concatenate(rows)))
+        return outcomes
+
+    def _windows(self, samples: int) -> list[Window]:
+        return self.grid.windows(samples, self.params.window_s, self.params.overlap_s)
+
+    def _states(self, source: Source, sounds: list[np.ndarray]) -> list[np.ndarray]:
+        """States of sounds in one forward, each (n_frames, dim), float32."""
+        import torch
+
+        with torch.inference_mode():
+            output = self.backbone(source)(sounds, output_hidden_states=self.params.layers != [-1])
+            chosen = self.chosen(output)
+            mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
+            states = mean.cpu().numpy()  # (batch, frames of the longest, dim)
+        return [states[row, : self.grid.frames(len(sound))] for row, sound in enumerate(sounds)]
+
+    def _encoded(self, sound: Sound, states: np.ndarray) -> Encoded | ClipError:
+        if not np.isfinite(states).all():
+            return ClipError(f"{sound.source[0]} gave states that are not finite")
+        features = states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
+        return Encoded(features, self.grid.times(len(features)), sound.note)
+
+
+def _batches(items: list[Any], lengths: list[int], limit: int) -> Iterator[list[Any]]:
+    """Items of rising lengths in groups that, padded, have at most `limit` samples; at least one each."""
+    begin = 0
+    for end in range(1, len(items) + 1):
+        if end == len(items) or (end + 1 - begin) * lengths[end] > limit:
+            yield items[begin:end]
+            begin = end
+
+
+def _preprocessor(source: Source) -> dict[str, Any]:
+    """What a checkpoint's file says of its input; empty where there is none."""
+    folder = model_folder(*source, ("config",))
+    nested = folder / "processor_config.json"  # where newer versions of transformers put it
+    if nested.is_file() and "feature_extractor" in (found := _json(nested)):
+        return dict(found["feature_extractor"])
+    return _json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"{path}: cannot be read as JSON: {error}; fetch the model's files again"
+        ) from error
+    if not isinstance(found, dict):
+        raise FormatError(f"{path}: holds no JSON object; fetch the model's files again")
+    return found

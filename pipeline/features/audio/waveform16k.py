@@ -1,0 +1,76 @@
+"""The sound itself, 16 kHz mono, for methods that fine-tune an encoder of sound: one column, `sample`.
+
+sound ─▶ mean of the channels ─▶ soxr HQ to 16 kHz ─▶ int16
+
+A frame is a sample: sample j is at j / 16,000 s from the clip's start, so no times are stored. The numbers
+are rounded to the nearest of 65,536 levels without dither (an error of half a level at most, -96 dBFS) and
+never normalised; a recording of 16 bits at 16 kHz stays as it was.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.core.errors import AbsentError
+from pipeline.features.encoder import Clip, Encoded, Encoder
+from pipeline.media.decode import waveform
+from pipeline.params.encoders import Waveform16k as Waveform16kParams
+
+SAMPLE_RATE = 16_000  # Hz, what data2vec-audio, HuBERT, wav2vec 2.0 and WavLM were trained on
+FULL_SCALE = 32_768
+SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does
+
+
+class Waveform16k(Encoder):
+    """Samples of the clip's sound."""
+
+    modality = "audio"
+    VERSION = 1
+    LIBRARIES = ("av", "numpy", "soxr")
+
+    params: Waveform16kParams
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+    @property
+    def column_names(self) -> list[str]:
+        return ["sample"]
+
+    @property
+    def dtype(self) -> str:
+        return "int16"
+
+    @property
+    def frame_rate(self) -> float:
+        return float(SAMPLE_RATE)
+
+    def load(self) -> None:
+        """There are no weights."""
+        import soxr  # noqa: F401
+
+    def encode(self, clip: Clip) -> Encoded:
+        """Samples of the clip, shape (n_samples, 1), int16; a silent clip is a good row with a note.
+
+        Raises
+        ------
+        AbsentError : no media file, or no audio track in it
+        ClipError : cannot be decoded
+        """
+        if clip.path is None:
+            raise AbsentError(f"{clip.clip_id}: no media file")
+        notes: list[str] = []
+        y = waveform(
+            clip.path,
+            self.limits,
+            sample_rate=SAMPLE_RATE,
+            start_s=clip.start_s,
+            end_s=clip.end_s,
+            notes=notes,
+        )
+        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(y, dtype=np.float64)))), 1e-10))
+        if level < SILENCE_DBFS:
+            notes.append(f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})")
+        samples = np.clip(np.rint(y * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+        return Encoded(samples[:, None], note="; ".join(notes))

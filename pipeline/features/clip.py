@@ -1,0 +1,318 @@
+"""`msa-cli extract`: single clips to text.parquet, audio.parquet and visual.parquet, without a project.
+
+The same encoders and the same rows as in the DAG; a file holds one row. Of several encoders of a modality the
+files are `<modality>-<encoder>.parquet`, and they share one decoding pass.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from models.core.checkpoints import pinned_revision
+from pipeline.core.errors import ClipError, MissingModelError, MsaError
+from pipeline.features.encoder import MODALITIES, Clip, Encoder, build_encoder
+from pipeline.features.stage import Task, encode_row, footer, hears_language, media_hash
+from pipeline.media.decode import VIDEO_SUFFIXES, sha256
+from pipeline.media.shared import SharedFile, SharedPath
+from pipeline.params.encoders import Pretrained
+from pipeline.params.params import NONE, Params
+from pipeline.params.transcribe import AsrParams
+from pipeline.store.shard import FAILED, OK, Row, write_rows
+from pipeline.transcripts.stage import ListenerMaker, Spoken, read
+from pipeline.transcripts.table import LABEL, text_hash
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+P = TypeVar("P", bound=Pretrained)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One clip and the folder that its features go to."""
+
+    video: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class ModalityReport:
+    """What became of one modality; `note` is the reason where the status is not ok."""
+
+    modality: str
+    encoder: str
+    status: str
+    frames: int
+    dim: int
+    seconds: float
+    note: str
+
+
+@dataclass
+class ClipReport:
+    """What became of one clip."""
+
+    video: str
+    out: str
+    modalities: list[ModalityReport] = field(default_factory=list)
+
+    @property
+    def gave_something(self) -> bool:
+        return any(report.status == OK for report in self.modalities)
+
+    @property
+    def reason(self) -> str:
+        """Why nothing came out, in one line: what failed, or else what was absent."""
+        failed = [report.note for report in self.modalities if report.status == FAILED]
+        notes = failed or [report.note for report in self.modalities]
+        return "; ".join(dict.fromkeys(note.removeprefix(f"{Path(self.video).name}: ") for note in notes))
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What is to be said of the clip -> of which modalities; without the clip's name."""
+        found: dict[str, list[str]] = {}
+        for item in self.modalities:
+            for part in filter(None, item.note.split("; ")):
+                remark = part.removeprefix(f"{Path(self.video).name}: ")
+                if item.modality not in found.setdefault(remark, []):
+                    found[remark].append(item.modality)
+        return {remark: ", ".join(who) for remark, who in found.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(videos: list[Path], out: Path | None) -> list[Request]:
+    """The clips behind files and folders, each with its output folder.
+
+    One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
+    `out/<path relative to the given folder, without suffix>.features`.
+
+    Raises
+    ------
+    MsaError : a path does not exist, a folder holds no video, or two clips would share a folder
+    """
+    for video in videos:
+        if not video.exists():
+            raise MsaError(f"{video}: no such file or folder")
+    if len(videos) == 1 and videos[0].is_file():
+        return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
+    base = out or Path()
+    requests: list[Request] = []
+    for video in videos:
+        if video.is_file():
+            found = {video: Path(video.name)}
+        else:
+            suffixed = (path for path in sorted(video.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES)
+            found = {path: path.relative_to(video) for path in suffixed if path.is_file()}
+            if not found:
+                raise MsaError(
+                    f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})"
+                )
+        requests += [
+            Request(path, base / name.with_name(f"{name.stem}.features")) for path, name in found.items()
+        ]
+    taken: dict[Path, Path] = {}
+    for request in requests:
+        if request.out in taken:
+            raise MsaError(
+                f"{taken[request.out]} and {request.video} would both be written to {request.out}; "
+                "extract them with different --out folders"
+            )
+        taken[request.out] = request.video
+    return requests
+
+
+def prepare(requests: list[Request]) -> None:
+    """Make the output folders, before the encoders take their time.
+
+    Raises
+    ------
+    MsaError : one of them cannot be made
+    """
+    for request in requests:
+        try:
+            request.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MsaError(
+                f"--out: the folder {request.out} for {request.video} cannot be made ({error.strerror}); "
+                "give a folder that you may write to"
+            ) from error
+
+
+def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> dict[str, list[Encoder]]:
+    """The chosen encoders of each modality, loaded; the name `none` stands for no encoder.
+
+    Raises
+    ------
+    ParamsError, MissingModelError, MissingDependencyError
+    MsaError : nothing is chosen
+    """
+    chosen = {
+        modality: [name for name in dict.fromkeys(names[modality]) if name != NONE] for modality in MODALITIES
+    }
+    if not any(chosen.values()):
+        raise MsaError("every encoder is `none`; name at least one")
+    return {
+        modality: [_made(params, modality, name, device) for name in chosen[modality]]
+        for modality in MODALITIES
+    }
+
+
+def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
+    settings = params.encoder(modality, name)
+    if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
+        settings = _pinned(settings)
+    encoder = build_encoder(modality, name, settings, params.media, device)
+    encoder.load()
+    return encoder
+
+
+def _pinned(settings: P) -> P:
+    """The settings with the commits that their names mean today, of the languages whose model is here.
+
+    Raises
+    ------
+    MissingModelError : of none
+    """
+    commits, problems = {}, []
+    for language, source in settings.checkpoints().items():
+        try:
+            commits[language] = pinned_revision(*source)
+        except MissingModelError as error:
+            problems.append(error)
+    if not commits:
+        raise problems[0]
+    if isinstance(settings.model, str):
+        return settings.model_copy(update={"revision": commits[None]})
+    models = {language: model for language, model in settings.model.items() if language in commits}
+    return settings.model_copy(update={"model": models, "revision": commits})
+
+
+def make_listener(params: Params, asr: str | None, device: str) -> Callable[[Spoken], Spoken]:
+    """What finds out what is said in a clip, beyond text that is there: as params say, with this Whisper.
+
+    Raises
+    ------
+    ParamsError, MissingModelError, MissingDependencyError
+    """
+    settings = params.transcribe
+    if asr is not None:
+        settings = settings.model_copy(update={"asr": AsrParams(model=asr, revision=pinned_revision(asr))})
+    return ListenerMaker(settings, params.media, "cpu" if device == "auto" else device)()
+
+
+def extract(
+    requests: list[Request],
+    text: str | None,
+    encoders: dict[str, list[Encoder]],
+    language: str,
+    listen: Callable[[Spoken], Spoken] = lambda clip: clip,
+) -> Iterator[ClipReport]:
+    """Encode and write clip after clip."""
+    for request in requests:
+        video = request.video
+        report = ClipReport(str(video), str(request.out))
+        spoken = read(Spoken(video.stem, video, None, None, language), text)
+        if encoders["text"]:
+            spoken = listen(spoken)
+        try:
+            media: str | None = sha256(video)
+        except (OSError, ClipError):
+            media = None  # the encoders will say why it cannot be read
+        words = text_hash(spoken.text, spoken.language, spoken.words)
+        clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
+        for modality, chosen in encoders.items():
+            tasks = [Task(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen]
+            for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
+                name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
+                write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
+                note = row.error
+                if modality == "text":
+                    heard = "" if spoken.source in (None, LABEL) else f"from {spoken.source}"
+                    note = "; ".join(filter(None, [heard, note, *spoken.problems]))
+                frames = 0 if row.features is None else len(row.features)
+                report.modalities.append(
+                    ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
+                )
+        yield report
+
+
+def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
+    return media_hash(media, None, None, clip.language if hears_language(encoder.params) else None)
+
+
+def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]:
+    """The row and the seconds of each encoder; several read the file at the same time, decoded once."""
+
+    def timed(encoder: Encoder, task: Task) -> tuple[Row, float]:
+        begin = time.perf_counter()
+        row = encode_row(encoder, task)
+        return row, round(time.perf_counter() - begin, 2)
+
+    if len(encoders) < 2 or encoders[0].modality == "text":
+        return [timed(encoder, task) for encoder, task in zip(encoders, tasks, strict=True)]
+    path = tasks[0].clip.path
+    assert path is not None
+    shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
+
+    def one(encoder: Encoder, task: Task, handle: SharedPath) -> tuple[Row, float]:
+        try:
+            return timed(encoder, replace(task, clip=replace(task.clip, path=handle)))
+        finally:
+            shared.leave(handle.reader)
+
+    with ThreadPoolExecutor(len(encoders)) as threads:  # all at once: each waits for the slowest
+        return list(threads.map(one, encoders, tasks, shared.handles()))
+
+
+def overview(reports: list[ClipReport]) -> Table:
+    """A line a file: what became of each encoder's features, and what a reader should know.
+
+    What is said of every file is said once, below.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = [f"{item.modality} {item.encoder}" for item in reports[0].modalities]
+    folder = Path(os.path.commonpath([Path(report.video).parent for report in reports]))
+    remarks = [report.remarks for report in reports]
+    common = set.intersection(*(set(found.items()) for found in remarks))
+    caption = "; ".join(f"{who}: {remark}" for remark, who in remarks[0].items() if (remark, who) in common)
+    shown = Table(
+        *("file", *map(escape, names), "note"),
+        title=escape(str(folder)),
+        caption=escape(f"all files: {caption}") if caption else None,
+    )
+    for report, found in zip(reports, remarks, strict=True):
+        said = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
+        cells = [
+            f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
+        ]
+        name = str(Path(report.video).relative_to(folder))
+        shown.add_row(escape(name), *cells, escape("; ".join(said)))
+    return shown
+
+
+def table(report: ClipReport) -> Table:
+    """A clip's report as a small table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = escape(f"{report.video} -> {report.out}")
+    shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
+    for column in (2, 3, 4):
+        shown.columns[column].justify = "right"
+    for item in report.modalities:
+        note = item.note if item.status == OK else f"{item.status}: {item.note}"
+        shown.add_row(
+            *(item.modality, escape(item.encoder), str(item.frames), str(item.dim)),
+            *(f"{item.seconds:.2f}", escape(note)),
+        )
+    return shown

@@ -1,0 +1,236 @@
+"""What an encoder is: one clip in, one (frames x dim) array with times out; and the registry of names.
+
+A modality's encoders live in `pipeline/<modality>/<kind>.py`. params.yaml gives each configured
+encoder a name and its `kind`; the fingerprint says when two of them compute the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pipeline.core.devices import check_spelling
+from pipeline.core.errors import ClipError, ParamsError
+from pipeline.params.encoders import EncoderParams
+from pipeline.params.params import MediaLimits
+
+# kind -> module and class; imported only when asked for, so that `--help` stays light
+REGISTRY: dict[str, dict[str, str]] = {
+    "text": {"hf": "pipeline.features.text.hf:TransformerStates"},
+    "audio": {
+        "hf_audio": "pipeline.features.audio.hf_audio:AudioStates",
+        "librosa33": "pipeline.features.audio.librosa33:Librosa33",
+        "opensmile": "pipeline.features.audio.opensmile:OpenSmile",
+        "waveform16k": "pipeline.features.audio.waveform16k:Waveform16k",
+    },
+    "visual": {
+        "facecrops": "pipeline.features.visual.facecrops:FaceCrops",
+        "facemesh": "pipeline.features.visual.facemesh:FaceMesh",
+        "openface": "pipeline.features.visual.openface:OpenFace",
+        "pyfeat": "pipeline.features.visual.pyfeat:PyFeat",
+    },
+}
+MODALITIES = tuple(REGISTRY)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What an encoder may look at.
+
+    Attributes
+    ----------
+    clip_id : `video_id$_$clip_id`, or the file's stem for a single clip
+    path : the media file, None for text-only corpora
+    start_s, end_s : the part of the file that is this clip, seconds; None = from the beginning / to the end
+    text : the transcript, None where there is none
+    language : ISO 639-1 code, e.g. `en`
+    """
+
+    clip_id: str
+    path: Path | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str | None = None
+    language: str = "en"
+
+
+@dataclass
+class Encoded:
+    """The features of one clip.
+
+    Attributes
+    ----------
+    features : shape (n_frames, dim), n_frames >= 1, in the encoder's `dtype`, finite
+    times : shape (n_frames,), float32, centres of the frames in seconds from the clip's start; None for text
+        and for waveforms, whose sample j is at j / frame_rate
+    note : what a reader should know of a good row ("no face in 75 frames", "silent"); empty if nothing
+    token_ids, char_start, char_end : shape (n_frames,), int32; text only; special tokens included with
+        offsets -1; offsets count characters of the clip's text
+    """
+
+    features: np.ndarray
+    times: np.ndarray | None = None
+    note: str = ""
+    token_ids: np.ndarray | None = None
+    char_start: np.ndarray | None = None
+    char_end: np.ndarray | None = None
+
+
+class Encoder(ABC):
+    """One modality's feature extractor.
+
+    Construction is cheap and imports nothing heavy; `load` reads the weights, once a process.
+    `encode` sees one clip and keeps nothing of it: on CPU the bytes of a row depend on no neighbour.
+    """
+
+    modality: ClassVar[str]
+    VERSION: ClassVar[int]  # raise it when the same input would give other numbers
+    LIBRARIES: ClassVar[tuple[str, ...]]  # distributions that compute the numbers
+
+    def __init__(self, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"):
+        self.name = name
+        self.params = params
+        self.limits = limits
+        self.device = device
+
+    @property
+    def needs_media(self) -> bool:
+        """Whether a clip without its media file fails; encoders of text or of ready tables do without."""
+        return self.modality != "text"
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Number of columns of the features."""
+
+    @property
+    @abstractmethod
+    def column_names(self) -> list[str]:
+        """One name a column, `dim` of them."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the stored type."""
+        return "float32"
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second where it is fixed, None where it follows the source."""
+        return None
+
+    @property
+    def model_identity(self) -> str:
+        """What the weights are: SHA-256 of a folder's files, or `hub id@commit`; `none` without weights."""
+        return "none"
+
+    @abstractmethod
+    def load(self) -> None:
+        """Bring the model into memory.
+
+        Raises
+        ------
+        MissingModelError, MissingDependencyError
+        """
+
+    @abstractmethod
+    def encode(self, clip: Clip) -> Encoded:
+        """Features of one clip.
+
+        Raises
+        ------
+        AbsentError : the source has not this modality
+        ClipError : it should have worked and did not
+        """
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the numbers come from, for the footer and the fingerprint."""
+        return {
+            "modality": self.modality,
+            "encoder": self.name,
+            "params": self.params.model_dump(mode="json"),
+            "limits": self.limits.model_dump(mode="json") if self.modality != "text" else {},
+            "model": self.model_identity,
+            "device": self.device.split(":")[0],
+            "code_version": self.VERSION,
+            "libraries": {name: version(name) for name in sorted(self.LIBRARIES)},
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what decides the numbers; neither the given name nor the device does."""
+        known = {key: value for key, value in self.provenance.items() if key not in ("encoder", "device")}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Prepared:
+    """One clip made ready for a model on the CPU: what a worker process hands to the one with the GPU.
+
+    Attributes
+    ----------
+    content : NumPy arrays that the encoder's `infer` understands
+    steps : tokens or samples of its longest piece; batches are sorted by it and bounded by it
+    pieces : sequences that it is made of (windows of a long clip)
+    """
+
+    content: Any
+    steps: int
+    pieces: int = 1
+
+
+class BatchEncoder(Encoder):
+    """An encoder that gains from batches on CUDA: `encode` is `infer` of one clip that was prepared.
+
+    On CPU one clip a forward, never padded. On CUDA the batches are padded and masked; the promise there is
+    closeness (1e-3 in fp32), not equality.
+    """
+
+    @abstractmethod
+    def load_preparer(self) -> None:
+        """Bring what `prepare` needs into memory: no weights, nothing on a GPU."""
+
+    @abstractmethod
+    def prepare(self, clip: Clip) -> Prepared:
+        """Decode or tokenise one clip.
+
+        Raises
+        ------
+        AbsentError, ClipError : as `encode`
+        """
+
+    @abstractmethod
+    def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
+        """Features of some clips in one padded forward, in their order; a clip's own failure is its error."""
+
+    def encode(self, clip: Clip) -> Encoded:
+        (outcome,) = self.infer([self.prepare(clip)])
+        if isinstance(outcome, ClipError):
+            raise outcome
+        return outcome
+
+
+def build_encoder(
+    modality: str, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"
+) -> Encoder:
+    """The encoder that params.yaml configures as `<modality>.<name>`, not loaded yet.
+
+    `device` is cpu, cuda or cuda:<index>; auto means cpu, where a row's bytes depend on its clip alone.
+    """
+    check_spelling(device)
+    kinds = REGISTRY[modality]
+    if params.kind not in kinds:
+        raise ParamsError(
+            f"{modality}.{name}.kind is {params.kind!r}; {modality} encoders are of kind {', '.join(kinds)}"
+        )
+    module, _, class_name = kinds[params.kind].partition(":")
+    encoder: type[Encoder] = getattr(importlib.import_module(module), class_name)
+    return encoder(name, params, limits, "cpu" if device == "auto" else device)

@@ -1,0 +1,207 @@
+"""What encoders with pretrained weights share: the checkpoint that a clip's language chooses, and what it is.
+
+Nothing here computes a number. Configs are read when a width is asked for; weights when the encoder is loaded
+or, where there are several checkpoints, at the first clip that needs them: a process holds those of the
+languages that it met.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from models.core.backbones import has_native_bf16
+from models.core.checkpoints import Part, is_unpinned, model_identity
+from pipeline.core.devices import check_presence
+from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
+from pipeline.features.encoder import BatchEncoder, Clip
+from pipeline.params.encoders import TransformerAudio, TransformerText
+from pipeline.params.params import MediaLimits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
+
+Source = tuple[str, str | None]
+"""model and revision, see models/core/checkpoints.py"""
+
+
+class PretrainedStates(BatchEncoder):
+    """An encoder whose rows are hidden states of a transformer, stored as float16."""
+
+    PARTS: ClassVar[tuple[Part, ...]]  # what of a checkpoint decides the numbers
+
+    params: TransformerText | TransformerAudio
+
+    def __init__(
+        self, name: str, params: TransformerText | TransformerAudio, limits: MediaLimits, device: str = "cpu"
+    ):
+        super().__init__(name, params, limits, device)
+        self._backbones: dict[Source, Any] = {}
+        self._missing: dict[Source, MissingModelError] = {}
+
+    @abstractmethod
+    def read_config(self, source: Source) -> Any:
+        """The config of a checkpoint, which the settings fit; needs no weights."""
+
+    @abstractmethod
+    def read_backbone(self, source: Source) -> Any:
+        """The model of a checkpoint in the precision that is asked for, on the CPU."""
+
+    @property
+    def key(self) -> str:
+        """Where params.yaml configures the encoder."""
+        return f"{self.modality}.{self.name}"
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """The checkpoints, each once."""
+        return list(dict.fromkeys(self.params.checkpoints().values()))
+
+    @cached_property
+    def configs(self) -> dict[Source, Any]:
+        """Configs of the checkpoints that are here; of several, some may be missing until a clip needs them.
+
+        Raises
+        ------
+        MissingModelError : none is here
+        ParamsError : their widths differ, or the settings do not fit one
+        """
+        found: dict[Source, Any] = {}
+        for source in self.sources:
+            try:
+                found[source] = self.read_config(source)
+            except MissingModelError as error:
+                self._missing[source] = error
+            except MsaError:
+                raise
+            except Exception as error:  # transformers checks its configs with exceptions of its own
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise FormatError(
+                    f"{self.key}.model: the config.json of {source[0]} cannot be used: {reason}"
+                ) from error
+        if not found:
+            raise next(iter(self._missing.values()))
+        (first, config), *others = found.items()
+        for source, other in others:
+            if other.hidden_size != config.hidden_size:
+                raise ParamsError(
+                    f"{self.key}.model: {first[0]} is {config.hidden_size} wide and {source[0]} "
+                    f"{other.hidden_size}; the columns must be the same for every language, so take "
+                    "checkpoints of one width, or an encoder for each"
+                )
+        for (model, _), config in found.items():
+            self._check_layers(model, config.num_hidden_layers + 1)
+        return found
+
+    def _check_layers(self, model: str, states: int) -> None:
+        for layer in self.params.layers:
+            if not -states <= layer < states:
+                raise ParamsError(
+                    f"{self.key}.layers has {layer}; {model} has {states} states: 0 to {states - 1}, "
+                    f"or -{states} to -1"
+                )
+
+    @property
+    def dim(self) -> int:
+        width: int = next(iter(self.configs.values())).hidden_size
+        return width
+
+    @property
+    def column_names(self) -> list[str]:
+        return [f"h_{column}" for column in range(self.dim)]
+
+    @property
+    def dtype(self) -> str:
+        return "float16"
+
+    @property
+    def model_identity(self) -> str:
+        """Of the one checkpoint, or `language=identity` of each in the order of their languages.
+
+        Of several languages some may have a model without a commit; clips of these fail (`source`).
+
+        Raises
+        ------
+        ParamsError : no checkpoint is pinned
+        """
+        checkpoints = self.params.checkpoints()
+        lenient = not all(is_unpinned(*source) for source in checkpoints.values())
+        found = {
+            language: UNPINNED if lenient and is_unpinned(*source) else model_identity(*source, self.PARTS)
+            for language, source in checkpoints.items()
+        }
+        if None in found:
+            return found[None]
+        return ", ".join(f"{language}={identity}" for language, identity in sorted(found.items(), key=str))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        known = super().provenance  # its `model` is the identity; where a folder lies must not count
+        params = known["params"].items()
+        return {**known, "params": {key: value for key, value in params if key not in ("model", "revision")}}
+
+    def load(self) -> None:
+        """Make ready to prepare and to infer; on CPU the process then computes with one thread.
+
+        A single checkpoint's weights are read now, those of several when a clip needs them.
+
+        Raises
+        ------
+        MissingModelError, MissingDependencyError, FormatError
+        ParamsError : settings that do not fit a checkpoint, or the device is not there
+        """
+        import torch
+
+        _ = self.configs  # the cheap checks come first
+        check_presence(self.device)
+        if self.device == "cpu":
+            torch.set_num_threads(1)  # sums in another order give other bytes
+        if self.params.precision == "bf16" and not has_native_bf16(self.device.split(":")[0]):
+            print(f"{self.key}: no bf16 of its own here: correct, but slow", file=sys.stderr)
+        self._backbones = {}
+        self.load_preparer()
+        if len(self.sources) == 1:
+            self.backbone(self.sources[0])
+
+    def source(self, clip: Clip) -> Source:
+        """The checkpoint for a clip's language.
+
+        Raises
+        ------
+        ClipError : there is none
+        MissingModelError : its files are not here
+        """
+        checkpoints = self.params.checkpoints()
+        found = checkpoints.get(None) or checkpoints.get(clip.language)
+        if found is None:
+            there = ", ".join(sorted(str(language) for language in checkpoints))
+            raise ClipError(
+                f"no model for language {clip.language!r}: {self.key}.model has {there}; "
+                f"add {self.key}.model.{clip.language}, or give the clip the language that it is in"
+            )
+        if is_unpinned(*found):
+            raise ClipError(
+                f"{self.key}.revision.{clip.language} is null; pin {found[0]} to a commit "
+                f"(msa-cli fetch {self.name} --pin)"
+            )
+        if found not in self.configs:
+            raise self._missing[found]
+        return found
+
+    def backbone(self, source: Source) -> Any:
+        """The model of a checkpoint on the device, read once."""
+        if source not in self._backbones:
+            self._backbones[source] = self.read_backbone(source).to(self.device)
+        return self._backbones[source]
+
+    def chosen(self, output: Any) -> list[Tensor]:
+        """The states of `params.layers`, each (batch, n, dim), of a forward with `output_hidden_states`."""
+        if self.params.layers == [-1]:
+            return [output.last_hidden_state]
+        # some models put their last state into the tuple before its final norm
+        states = (*output.hidden_states[:-1], output.last_hidden_state)
+        return [states[layer] for layer in self.params.layers]

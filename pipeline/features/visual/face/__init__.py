@@ -1,0 +1,1 @@
+"""A face in a frame: mesh, geometry, canonical face, action units."""

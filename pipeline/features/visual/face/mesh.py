@@ -1,0 +1,266 @@
+"""Faces in the frames of a clip, found and tracked by MediaPipe Face Mesh: what facemesh and facecrops share.
+
+478 points a face, irises included (Grishchenko et al. 2020, arXiv:2006.10962; Kartynnik et al. 2019,
+arXiv:1907.06724), by MediaPipe's own graph in video mode. The mesh's three models lie in the wheel of
+mediapipe 0.10.14, the last one that carries them, so nothing is downloaded.
+
+Per clip the tracker starts afresh: the numbers of a clip do not depend on the clip before. Frames are
+decoded in a thread ahead of the mesh; their order, and so the result, is the same without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from queue import Full, Queue
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import AbsentError, MissingDependencyError
+from pipeline.features.encoder import Clip, Encoder
+from pipeline.media.decode import Frame, frames
+from pipeline.params.encoders import FaceCrops, FaceMesh
+from pipeline.params.params import MediaLimits
+
+__all__ = ["MeshEncoder", "Sighting", "choose_face", "read_landmarks"]
+
+MESH_POINTS = 478  # 468 of the face, 5 of each iris
+FRAMES_AHEAD = 4  # decoded and waiting at most
+_MODEL_FILES = (
+    "modules/face_detection/face_detection_short_range.tflite",
+    "modules/face_landmark/face_landmark_with_attention.tflite",
+    "modules/face_landmark/face_landmark_front_cpu.binarypb",
+)
+_WAY_OUT = "install it with `pip install mediapipe==0.10.14`, the last release with its models inside"
+
+# What MediaPipe's engine prints at every start of a graph, whatever is asked of it
+_ENGINE_NOISE = re.compile(rb"[IW]\d{4} |INFO: Created TensorFlow Lite|WARNING: All log messages before absl")
+_stderr_lock = threading.Lock()
+
+# A NormalizedLandmarkList in wire format: per landmark 17 bytes, i.e. these tags at these places (field 1 of
+# 15 bytes; in it fields 1, 2, 3 of type float32), each float32 after its tag
+_LANDMARK_BYTES = 17
+_TAGS = {0: b"\x0a", 1: b"\x0f", 2: b"\x0d", 7: b"\x15", 12: b"\x1d"}
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One frame and what was seen in it.
+
+    Attributes
+    ----------
+    frame : image, time and scale
+    mesh : shape (478, 3), the chosen face, z < 0 nearer; x and z as shares of the image's width, y of its
+        height; None without a face
+    faces : number of faces found
+    """
+
+    frame: Frame
+    mesh: np.ndarray | None
+    faces: int
+
+
+class MeshEncoder(Encoder):
+    """An encoder that looks at the face that MediaPipe Face Mesh tracks."""
+
+    modality = "visual"
+    params: FaceMesh | FaceCrops
+
+    def __init__(self, name: str, params: FaceMesh | FaceCrops, limits: MediaLimits, device: str = "cpu"):
+        # MediaPipe's Python graph computes on the CPU only: the same numbers whatever device is asked for
+        super().__init__(name, params, limits, "cpu")
+        self._graph: Any = None
+
+    @property
+    def frame_rate(self) -> float | None:
+        return self.params.fps
+
+    @property
+    def model_identity(self) -> str:
+        return _model_sha256()
+
+    def load(self) -> None:
+        try:
+            from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
+        except (ImportError, OSError) as error:
+            raise MissingDependencyError(
+                f"visual encoder {self.name!r} needs mediapipe: {error}; {_WAY_OUT}"
+            ) from error
+        # mediapipe 0.10.14 asks protobuf 4 for something that protobuf 4 would rather not give
+        warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype", category=UserWarning)
+        with _without_engine_noise():
+            self._graph = Graph(
+                static_image_mode=False, max_num_faces=self.params.max_faces, refine_landmarks=True
+            )
+            self._graph.process(np.zeros((64, 64, 3), np.uint8))  # its threads start, and speak, only now
+
+    def sightings(self, clip: Clip, notes: list[str]) -> Generator[Sighting, None, None]:
+        """The sampled frames of a clip, at least one, each with the chosen face.
+
+        `notes` gets a line if the file is cut off or damaged, once the last frame was given.
+
+        Raises (at the first frame)
+        ------
+        AbsentError, ClipError : see `pipeline.media.decode.frames`
+        """
+        if clip.path is None:
+            raise AbsentError("no video file")
+        if self._graph is None:
+            self.load()
+        source = frames(
+            clip.path,
+            self.limits,
+            fps=self.params.fps,
+            max_long_side=self.params.max_long_side,
+            start_s=clip.start_s,
+            end_s=clip.end_s,
+            notes=notes,
+        )
+        previous: np.ndarray | None = None
+        first = True
+        with closing(_ahead(source)) as stream:
+            for frame in stream:
+                faces = self._process(frame.image, first=first)
+                first = False
+                mesh = None
+                if faces:
+                    height, width = frame.image.shape[:2]
+                    mesh = previous = choose_face(faces, self.params.face, (width, height), previous)
+                yield Sighting(frame, mesh, len(faces))
+
+    def _process(self, image: np.ndarray, *, first: bool) -> list[np.ndarray]:
+        """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""
+        image = np.ascontiguousarray(image)
+        image.flags.writeable = False  # lets MediaPipe read it in place
+        try:
+            if not first:
+                result = self._graph.process(image)
+            else:
+                with _without_engine_noise():
+                    self._graph.reset()  # forget the faces of the clip before
+                    result = self._graph.process(image)
+        except Exception:
+            self._graph = None  # a graph that has failed once fails for ever: the next clip gets a new one
+            raise
+        messages = result.multi_face_landmarks or []
+        return [read_landmarks(message) for message in messages]
+
+
+def read_landmarks(message: Any) -> np.ndarray:
+    """The points of a `NormalizedLandmarkList`, shape (478, 3), float32.
+
+    Asking 478 messages for three numbers each costs a tenth of the mesh itself, so the numbers are
+    read from the message's bytes where these are laid out as expected, else one by one.
+    """
+    data = message.SerializeToString()
+    if len(data) == MESH_POINTS * _LANDMARK_BYTES and all(
+        data[place::_LANDMARK_BYTES] == tag * MESH_POINTS for place, tag in _TAGS.items()
+    ):
+        return np.ndarray((MESH_POINTS, 3), "<f4", buffer=data, offset=3, strides=(_LANDMARK_BYTES, 5))
+    return np.array([(point.x, point.y, point.z) for point in message.landmark], np.float32)
+
+
+def choose_face(
+    faces: list[np.ndarray], rule: str, size: tuple[int, int], previous: np.ndarray | None = None
+) -> np.ndarray:
+    """The one of several faces that is taken.
+
+    Parameters
+    ----------
+    faces : at least one, each (points, 3), x and y as shares of the image's width and height
+    rule : `largest` bounding box; `most_central` box centre; `track`: nearest to the face before, at first
+        the largest. Equal ones: the leftmost, then the uppermost.
+    size : width and height of the image
+    previous : the face taken in the last frame that had one
+    """
+    if len(faces) == 1:
+        return faces[0]
+    corners = np.array([[face[:, :2].min(0), face[:, :2].max(0)] for face in faces]) * size  # (n, 2, 2)
+    centres = corners.mean(1)
+    if rule == "most_central":
+        merit = np.linalg.norm(centres - np.array(size) / 2, axis=1)
+    elif rule == "track" and previous is not None:
+        before = (previous[:, :2].min(0) + previous[:, :2].max(0)) / 2 * size
+        merit = np.linalg.norm(centres - before, axis=1)
+    else:
+        merit = -(corners[:, 1] - corners[:, 0]).prod(1)
+    return faces[np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0]]
+
+
+def _ahead(source: Iterator[Frame]) -> Generator[Frame, None, None]:
+    """The same frames in the same order, decoded in a thread at most FRAMES_AHEAD frames ahead."""
+    waiting: Queue[Frame | BaseException | None] = Queue(FRAMES_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Frame | BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(Full):
+                return waiting.put(item, timeout=0.1)
+
+    def decode() -> None:
+        try:
+            for frame in source:
+                put(frame)
+                if stopped.is_set():
+                    break
+            put(None)
+        except BaseException as error:  # raised again where the frames are read
+            put(error)
+
+    thread = threading.Thread(target=decode, name="decode", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join(timeout=1.0)  # a decoder that hangs must not hold up a clip that was given up
+
+
+@contextmanager
+def _without_engine_noise() -> Iterator[None]:
+    """Keep the start-up lines of MediaPipe's C++ engine off stderr; other lines are passed on afterwards."""
+    with _stderr_lock, tempfile.TemporaryFile() as log:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            log.seek(0)
+            for line in log:
+                if not _ENGINE_NOISE.match(line):
+                    os.write(2, line)
+
+
+@lru_cache(maxsize=1)
+def _model_sha256() -> str:
+    """SHA-256 over the files of the mesh in the installed mediapipe, which is not imported for it."""
+    spec = importlib.util.find_spec("mediapipe")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependencyError(f"mediapipe is not installed; {_WAY_OUT}")
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    digest = hashlib.sha256()
+    for name in _MODEL_FILES:
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise MissingDependencyError(f"mediapipe lacks {folder / name}; {_WAY_OUT}") from error
+    return digest.hexdigest()

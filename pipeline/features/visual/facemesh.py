@@ -1,0 +1,76 @@
+"""OpenFace-style features of the face from MediaPipe Face Mesh, one row a sampled frame.
+
+The mesh is found and tracked in mesh.py. Everything after that is geometry: the columns, their units and
+signs are in the table of face.py; `groups` chooses among them.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+
+from pipeline.core.openface_layout import columns_of, notes_on
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.visual.face.action_units import ACTION_UNITS
+from pipeline.features.visual.face.canonical import POINTS
+from pipeline.features.visual.face.geometry import COLUMNS, GROUPS, Camera, describe
+from pipeline.features.visual.face.mesh import MeshEncoder
+from pipeline.params.encoders import FaceMesh as FaceMeshParams
+from pipeline.params.params import MediaLimits
+
+__all__ = ["FaceMesh"]
+
+_POINTS = np.array(POINTS)
+
+
+class FaceMesh(MeshEncoder):
+    """Landmarks, head pose, gaze and AU estimates; see the table of face.py."""
+
+    VERSION = 1
+    LIBRARIES = ("av", "mediapipe", "numpy")
+    params: FaceMeshParams
+
+    def __init__(self, name: str, params: FaceMeshParams, limits: MediaLimits, device: str = "cpu"):
+        """Raises ParamsError where `groups` names what the mesh does not tell."""
+        super().__init__(name, params, limits, device)
+        self._columns = columns_of(GROUPS, params.groups, f"visual.{name}")
+        self._chosen = [COLUMNS.index(column) for column in self._columns]
+
+    @property
+    def dim(self) -> int:
+        return len(self._columns)
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self._columns)
+
+    def encode(self, clip: Clip) -> Encoded:
+        notes: list[str] = []  # of the file, then of the faces
+        times: list[float] = []
+        meshes: list[np.ndarray] = []  # of the frames with a face, (K, 3)
+        found: list[int] = []  # the rows of those frames
+        counts: list[int] = []  # faces in each frame
+        camera: Camera | None = None
+        with closing(self.sightings(clip, notes)) as stream:
+            for row, seen in enumerate(stream):
+                frame = seen.frame
+                height, width = frame.image.shape[:2]
+                if camera is None:
+                    camera = Camera.guess(width * frame.scale, height * frame.scale)
+                times.append(frame.time_s)
+                counts.append(seen.faces)
+                if seen.mesh is not None:
+                    meshes.append(seen.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
+                    found.append(row)
+        assert camera is not None  # there is at least one frame
+        features = np.zeros((len(times), self.dim), np.float32)
+        if found:
+            features[found] = self._describe(np.stack(meshes), camera)[:, self._chosen]
+        return Encoded(features, np.array(times, np.float32), "; ".join(notes + notes_on(counts)))
+
+    def _describe(self, meshes: np.ndarray, camera: Camera) -> np.ndarray:
+        columns = describe(meshes, camera)
+        if self.params.au_reference == "clip":
+            columns[:, -len(ACTION_UNITS) :] -= np.median(columns[:, -len(ACTION_UNITS) :], axis=0)
+        return columns

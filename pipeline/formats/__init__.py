@@ -1,0 +1,1 @@
+"""Foreign files, read safely: pickles, npz, HDF5, OpenFace's tables; nothing in them is executed."""

@@ -1,0 +1,200 @@
+"""Opening HDF5 files of others: everything that leads out of the file is refused before a value is read.
+
+HDF5 can refer to other files (external links, external storage, virtual datasets), load plugins (filters)
+and hold references to objects that no path leads to. None of that belongs to features, and each is refused
+with its path. A `h5py.Dataset` is then used as a StoredArray: `.shape`, `.dtype`, `dataset[3:5]`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.core.errors import FormatError
+from pipeline.formats.signatures import refuse_stranger
+from pipeline.formats.stored import Limits, Opened, Refused
+
+if TYPE_CHECKING:
+    import h5py
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+MOST_OBJECTS = 2_000_000
+MOST_CHUNK = 1 << 30  # bytes that HDF5 unpacks to read one value
+
+
+@contextmanager
+def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # noqa: B008  (immutable)
+    """An HDF5 file for reading, after all of it but the values has been checked.
+
+    Raises
+    ------
+    FormatError : no HDF5 file, damaged (also while it is open), over a limit, or part of it lies elsewhere
+    """
+    import h5py
+
+    refuse_stranger(path, own=SIGNATURE)
+    Opened.path(path, limits)
+    with _no_plugins():
+        try:
+            with h5py.File(path, "r") as file:
+                try:
+                    _check(file, limits)
+                except Refused as error:
+                    raise FormatError(f"{path}: {error}") from None
+                yield file
+        except FormatError:
+            raise
+        except (OSError, RuntimeError, KeyError) as error:
+            if getattr(error, "errno", None) or not _from_h5py(error):
+                raise  # of whoever uses the file
+            reason = " ".join(str(error).split())[:160]
+            raise FormatError(
+                f"{path}: is no HDF5 file, or damaged ({reason}); copy or download it again"
+            ) from error
+
+
+def datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """All datasets below a group by their path from it (`video/features`), sorted by path.
+
+    A dataset that several links lead to has the path that is walked first; soft links are not followed.
+    """
+    import h5py
+
+    base = group.name.rstrip("/") + "/"
+    return {
+        path.removeprefix(base): item
+        for path, item in sorted(_walk(group), key=lambda pair: pair[0])
+        if isinstance(item, h5py.Dataset)
+    }
+
+
+def text(dataset: h5py.Dataset) -> str:
+    """The one text of a dataset of shape () or (1,), such as the metadata of a CMU SDK file.
+
+    Raises
+    ------
+    FormatError : it holds something else
+    """
+    value = dataset[()]
+    value = value.reshape(-1)[0] if getattr(value, "size", 0) == 1 and hasattr(value, "reshape") else value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise FormatError(
+            f"{dataset.file.filename}: {dataset.name} holds {dataset.dtype} where text should be"
+        )
+    return value
+
+
+def _check(file: h5py.File, limits: Limits) -> None:
+    import h5py
+
+    paths, soft = {"/"}, []
+    for path, item in _walk(file, limits):
+        if isinstance(item, h5py.SoftLink):
+            soft.append((path, item.path))
+            continue
+        paths.add(path)
+        if isinstance(item, h5py.Dataset):
+            _check_dataset(path, item, limits)
+    for path, target in soft:
+        full = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+        if ".." in target.split("/") or full not in paths:
+            raise Refused(f"{path} is a soft link to {target[:80]!r}, which the file does not hold")
+
+
+def _walk(group: h5py.Group, limits: Limits = Limits()) -> Iterator[tuple[str, Any]]:  # noqa: B008
+    """Paths with groups, datasets and soft links below a group; links are looked at, then followed."""
+    import h5py
+
+    waiting, seen, count = [(group.name, group, 0)], set(), 0
+    while waiting:
+        base, current, depth = waiting.pop()
+        if depth > limits.depth:
+            raise Refused(f"{base[:80]} lies more than {limits.depth} groups deep, the limit")
+        for name in current:
+            path = posixpath.join(base, name)
+            if (count := count + 1) > min(MOST_OBJECTS, limits.objects):
+                raise Refused(f"holds more than {min(MOST_OBJECTS, limits.objects):,} objects, the limit")
+            link = _link(current, name, path)
+            if isinstance(link, h5py.SoftLink):
+                yield path, link
+                continue
+            item = current[name]
+            yield path, item
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:  # a group may be linked into itself
+                    seen.add(address)
+                    waiting.append((path, item, depth + 1))
+
+
+def _link(group: h5py.Group, name: str, path: str) -> Any:
+    import h5py
+
+    try:
+        link = group.get(name, getlink=True)
+    except TypeError:
+        raise Refused(f"{path} is a link of an unknown kind") from None
+    if isinstance(link, h5py.ExternalLink):
+        raise Refused(
+            f"{path} is a link to another file ({link.filename[:80]!r}); copy the data into this one"
+        )
+    return link
+
+
+def _check_dataset(path: str, dataset: h5py.Dataset, limits: Limits) -> None:
+    import h5py
+
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() == h5py.h5d.VIRTUAL:
+        raise Refused(f"{path} is a virtual dataset made of other files; copy the data into this one")
+    if plan.get_external_count():
+        raise Refused(f"{path} keeps its values in another file; copy the data into this one (h5repack)")
+    for index in range(plan.get_nfilters()):
+        if (number := plan.get_filter(index)[0]) not in FILTERS:
+            raise Refused(
+                f"{path} is packed with filter {number}, which needs a plugin; repack it (h5repack -f GZIP=4)"
+            )
+    dtype = dataset.dtype
+    inner = h5py.check_vlen_dtype(dtype)
+    if any(h5py.check_ref_dtype(kind) for kind in (dtype, inner) if kind is not None):
+        raise Refused(f"{path} holds references to other objects instead of values")
+    if dtype.hasobject and inner is None:
+        raise Refused(f"{path} holds {str(dtype)[:80]}; expected numbers or text")
+    if dataset.shape is not None and dataset.size * dtype.itemsize > limits.decoded_bytes:
+        raise Refused(f"{path} claims {dataset.shape} values of {dtype}, over the limit")
+    chunk = dtype.itemsize
+    for axis in dataset.chunks or ():
+        chunk *= axis
+    if chunk > MOST_CHUNK:
+        raise Refused(
+            f"{path} is stored in pieces of {chunk:,} bytes; {MOST_CHUNK:,} is the limit (h5repack)"
+        )
+
+
+@contextmanager
+def _no_plugins() -> Iterator[None]:
+    """HDF5 looks for plugins nowhere."""
+    from h5py import h5pl
+
+    folders = [h5pl.get(index) for index in range(h5pl.size())]
+    for _ in folders:
+        h5pl.remove(0)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            h5pl.append(folder)
+
+
+def _from_h5py(error: BaseException) -> bool:
+    """Whether an exception was raised by HDF5 and not by the code that uses the file."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and "h5py" in trace.tb_frame.f_code.co_filename

@@ -1,0 +1,178 @@
+"""Reading .npy and .npz: arrays of plain values, which stay in the file where it is not compressed.
+
+Arrays from 64 kB on are StoredArrays: uncompressed ones in their place in the file, compressed ones unpacked
+once into a temporary file. Members of objects (`allow_pickle`) and structured arrays are refused by name;
+nothing is ever unpacked under a name that the archive chooses.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+
+from pipeline.core.errors import FormatError
+from pipeline.formats.pickle.plain import SMALL
+from pipeline.formats.signatures import refuse_stranger
+from pipeline.formats.stored import (
+    PIECE,
+    Limits,
+    Opened,
+    Refused,
+    Scratch,
+    StoredArray,
+    check_dtype,
+    check_size,
+    native,
+)
+
+HEADER = 16_384  # bytes; those of plain arrays have 128
+MOST_MEMBERS = 100_000
+MOST_RATIO = 1100  # DEFLATE cannot pack tighter than 1032 to 1, so members that claim more share their bytes
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a ZIP's member: signature, lengths of its name and extras
+HEADER_DAMAGE = (  # NumPy takes the header for a Python literal
+    ValueError,
+    TypeError,
+    SyntaxError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
+
+
+def load_npy(path: Path, limits: Limits = Limits()) -> np.ndarray | StoredArray:  # noqa: B008  (immutable)
+    """The array of a .npy file.
+
+    Raises
+    ------
+    FormatError : no .npy file, damaged, over a limit, or it holds objects
+    """
+    refuse_stranger(path, own=b"\x93NUMPY")
+    file = Opened.path(path, limits)
+    try:
+        return _array(file, 0, file.size)
+    except Refused as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, np.ndarray | StoredArray]:  # noqa: B008
+    """The arrays of a .npz file by name, in the file's order.
+
+    Raises
+    ------
+    FormatError : no .npz file, damaged, over a limit, or a member is no plain array
+    """
+    refuse_stranger(path, own=b"PK\x03\x04")
+    file = Opened.path(path, limits)
+    arrays: dict[str, np.ndarray | StoredArray] = {}
+    scratch = Scratch(str(path), limits.decoded_bytes)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_members(members, file.size, limits)
+            held = 0
+            for member in members:
+                try:
+                    name, array = _member(archive, member, file, scratch)
+                except Refused as error:
+                    raise Refused(f"member {member.filename[:80]!r}: {error}") from None
+                if name in arrays:
+                    raise Refused(f"holds {name[:80]!r} twice")
+                arrays[name] = array
+                held += array.nbytes if isinstance(array, np.ndarray) else 0
+                if held > limits.memory_bytes:
+                    raise Refused(f"needs more than {limits.memory_bytes:,} bytes of memory, the limit")
+    except Refused as error:
+        raise FormatError(f"{path}: {error}") from None
+    except DAMAGE as error:
+        raise FormatError(f"{path}: is damaged ({str(error)[:120]}); copy or download it again") from error
+    return arrays
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int, limits: Limits) -> None:
+    """What the directory of the archive says, before anything is read."""
+    if len(members) > min(MOST_MEMBERS, limits.objects):
+        raise Refused(f"holds {len(members):,} members, over the limit of {MOST_MEMBERS:,}")
+    total = sum(member.file_size for member in members)
+    if total > limits.decoded_bytes:
+        raise Refused(f"unpacks to {total:,} bytes, over the limit of {limits.decoded_bytes:,}")
+    if total > MOST_RATIO * size:
+        raise Refused(f"claims to unpack {size:,} bytes to {total:,}; no array packs so tight")
+    for member in members:
+        name = member.filename
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise Refused(f"holds a member of the name {name[:80]!r}, which leads out of it")
+        if not name.endswith(".npy"):
+            raise Refused(f"holds {name[:80]!r}, which is no array; is it an archive to unpack first?")
+        if member.flag_bits & 1:
+            raise Refused(f"member {name[:80]!r} is encrypted; save it without a password")
+
+
+def _member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Opened, scratch: Scratch
+) -> tuple[str, np.ndarray | StoredArray]:
+    name = member.filename.removesuffix(".npy")
+    if member.compress_type == zipfile.ZIP_STORED:
+        signature, named, extra = LOCAL_HEADER.unpack(file.read(member.header_offset, LOCAL_HEADER.size))
+        offset = member.header_offset + LOCAL_HEADER.size + named + extra
+        if signature != b"PK\x03\x04" or offset + member.file_size > file.size:
+            raise Refused("does not lie where the archive says; the file is damaged")
+        return name, _array(file, offset, member.file_size)
+    scratch.expect(member.file_size)
+    with archive.open(member) as stream:
+        offset, size = scratch.append(_pieces(stream, member.file_size))
+    return name, _array(scratch, offset, size)
+
+
+def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    """The unpacked bytes, no more than were declared; reading to the end compares the checksum."""
+    while piece := stream.read(PIECE):
+        size -= len(piece)
+        if size < 0:
+            raise Refused("unpacks to more than the archive says; the file is damaged")
+        yield piece
+
+
+def _array(file: Opened, offset: int, size: int) -> np.ndarray | StoredArray:
+    """The .npy data at a place of a file."""
+    head = io.BytesIO(file.read(offset, min(size, HEADER)))
+    try:
+        version = np.lib.format.read_magic(head)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(head, max_header_size=HEADER)
+        elif version == (2, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(head, max_header_size=HEADER)
+        else:
+            raise Refused(f"is of .npy version {version[0]}.{version[1]}; structured arrays are not read")
+    except Refused:
+        raise
+    except HEADER_DAMAGE as error:
+        reason = " ".join(str(error).split())[:100]
+        raise Refused(f"is no .npy data, or its header is damaged ({reason})") from None
+    if dtype.hasobject:
+        raise Refused("holds Python objects (a pickle), which are not loaded; save numbers or text")
+    check_dtype(dtype)
+    start = head.tell()
+    check_size(dtype, shape, size - start)
+    stored = shape[::-1] if fortran else shape
+    if not shape or prod(shape) * dtype.itemsize < SMALL:
+        data = file.read(offset + start, size - start)
+        if len(data) < size - start:
+            raise Refused("is cut off; copy or download it again")
+        array = np.array(native(np.ndarray(stored, dtype, data)))
+        return array.transpose() if fortran else array
+    large = StoredArray(file, offset + start, dtype, stored)
+    if not fortran or len(shape) == 1:
+        return large
+    own = file if isinstance(file, Scratch) else Scratch(file.name, 2 * size)
+    return large.transposed(tuple(range(len(shape)))[::-1], own)

@@ -1,0 +1,1 @@
+"""Pickles of plain data and NumPy arrays, read without executing anything."""

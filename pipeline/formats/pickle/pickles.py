@@ -1,0 +1,137 @@
+"""Reading pickles of others without running anything of them, and without holding their arrays in memory.
+
+    tree = load(Path("aligned_50.pkl"))
+    tree["train"]["vision"][0:32]        # (32, 50, 20), read now
+
+Protocols 0 to 5, files of Python 2 (their text as Latin-1), joblib's dumps, and all of these compressed with
+zlib, gzip, bzip2, lzma or xz. What comes back:
+
+    dict, list, tuple, set, frozenset, str, bytes, bytearray, bool, int, float, complex, None
+                                    themselves; OrderedDict and defaultdict as dict
+    arrays under 64 kB              np.ndarray in native byte order
+    arrays from 64 kB on            StoredArray; from 1 kB on once small arrays fill 128 MB
+    arrays of objects               (nested) lists
+    lists of 32 and more floats     StoredArray of float64
+    bytes from 64 kB on             StoredArray of uint8, where they are no array's data
+
+Everything else is refused in one line. The objects are made by the machine of opcodes.py out of the parts of
+plain.py; what it made is gone through once more here, for cycles, depth and what shared parts amount to.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import FormatError
+from pipeline.formats.pickle.joblib_files import unpacked
+from pipeline.formats.pickle.opcodes import Machine
+from pipeline.formats.pickle.plain import Name, Space
+from pipeline.formats.pickle.reader import Reader
+from pipeline.formats.signatures import refuse_stranger
+from pipeline.formats.stored import Limits, Opened, Refused, StoredArray
+
+SCALARS = frozenset({type(None), bool, int, float, complex, np.bool_, *np.sctypeDict.values()})
+SIZED = (str, bytes, bytearray)
+ARRAYS = (np.ndarray, StoredArray)
+CONTAINERS = (dict, list, tuple, set, frozenset)
+DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError, struct.error)
+
+
+def load(path: Path, limits: Limits = Limits()) -> Any:  # noqa: B008  (immutable)
+    """What a pickle holds.
+
+    Parameters
+    ----------
+    path : .pkl, .pickle, .p, .joblib, compressed or not
+    limits : how much is read before the file is refused
+
+    Raises
+    ------
+    FormatError : not a pickle, damaged, over a limit, or it holds more than plain data
+    """
+    refuse_stranger(path)
+    file = Opened.path(path, limits)
+    machine = None
+    try:
+        content = unpacked(file, limits)
+        machine = Machine(Reader(content), Space(content, limits))
+        tree = machine.run()
+        if (behind := content.size - machine.reader.tell()) > 0:
+            raise Refused(f"goes on for {behind:,} bytes behind its end; is it several pickles in one file?")
+        _check(tree, limits)
+    except Refused as error:
+        raise FormatError(f"{path}: {error}") from None
+    except DAMAGE as error:
+        place = f" near byte {machine.reader.tell():,}" if machine else ""
+        reason = " ".join(str(error).split())[:120]
+        raise FormatError(f"{path}: is no pickle, or damaged{place} ({reason}); copy it again") from None
+    except MemoryError:
+        raise FormatError(f"{path}: needs more memory than there is") from None
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be unpacked ({error.strerror or error})") from error
+    return tree
+
+
+def _check(tree: Any, limits: Limits) -> None:
+    """Refuse what holds itself, lies too deep, is no data, or amounts to too much.
+
+    A part counts as often as it is referred to, and is looked into once.
+    """
+    known: dict[int, tuple[int, int]] = {}  # id -> bytes and depth of what has been looked into
+    open_: set[int] = set()
+    waiting = [(tree, False)]
+    deep = f"holds containers within containers, more than {limits.depth} deep, the limit"
+    while waiting:
+        item, looked_into = waiting.pop()
+        if id(item) in known:
+            continue
+        own, within = _parts(item)
+        if not looked_into and within:
+            if id(item) in open_:
+                raise Refused("holds itself; data do not")
+            open_.add(id(item))
+            if len(open_) > limits.depth:
+                raise Refused(deep)
+            waiting.append((item, True))
+            waiting.extend((part, False) for part in within)
+            continue
+        open_.discard(id(item))
+        size = own + sum(known[id(part)][0] for part in within)
+        depth = 1 + max((known[id(part)][1] for part in within), default=0)
+        if depth > limits.depth:
+            raise Refused(deep)
+        if size > limits.decoded_bytes:
+            raise Refused(f"amounts to more than {limits.decoded_bytes:,} bytes, the limit")
+        known[id(item)] = (size, depth)
+
+
+def _parts(item: Any) -> tuple[int, list[Any]]:
+    """Bytes of an item without the containers in it, and those containers."""
+    if not isinstance(item, CONTAINERS):
+        return _size(item), []
+    values: Iterable[Any] = item.values() if isinstance(item, dict) else item
+    within = []
+    own = 8 * len(item)
+    if not set(map(type, values)) <= SCALARS:
+        for value in values:
+            if isinstance(value, CONTAINERS):
+                within.append(value)
+            else:
+                own += _size(value)
+    return own, within
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, ARRAYS):
+        return value.nbytes
+    if isinstance(value, SIZED):
+        return len(value)
+    if type(value) in SCALARS:
+        return 8
+    what = value.full if isinstance(value, Name) else type(value).__name__
+    raise Refused(f"holds {what} as a value, which is no data; save it as text or numbers")

@@ -1,0 +1,130 @@
+"""The files of one import, opened when an importer looks at them and only once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.core.errors import FormatError
+from pipeline.core.files import file_hash
+
+PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")
+MOST_FILES = 500_000  # of a folder
+
+
+class Source:
+    """One file, or a folder with all files below it.
+
+    Parameters
+    ----------
+    root : the file or the folder, which may be a link or hold links; a folder is looked into once
+
+    Raises
+    ------
+    FormatError : there is nothing, or more files than anybody means
+    """
+
+    def __init__(self, root: Path):
+        if not root.exists():
+            raise FormatError(f"{root}: no such file or folder")
+        self.root = root
+        self._trees: dict[Path, Any] = {}
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """All files, sorted; hidden ones (`.DS_Store`, `._x`) are left out."""
+        if self.root.is_file():
+            return [self.root]
+        found: list[Path] = []
+        entered = {os.path.realpath(self.root)}
+        for folder, folders, names in os.walk(self.root, followlinks=True):  # several folders become links
+            places = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
+            folders[:] = [name for name in places if not name.startswith(".") and places[name] not in entered]
+            entered.update(places[name] for name in folders)
+            found += [Path(folder, name) for name in names if not name.startswith(".")]
+            if len(found) > MOST_FILES:
+                raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?")
+        return sorted(path for path in found if path.is_file())
+
+    def named(self, *names: str) -> Path | None:
+        """The one file of any of these names (case aside), the first name that is there; None = none is."""
+        for name in names:
+            found = [path for path in self.files if path.name.lower() == name.lower()]
+            if len(found) > 1:
+                listed = ", ".join(str(path.relative_to(self.root)) for path in found)
+                raise FormatError(f"{self.root}: {name} is there {len(found)} times ({listed}); keep one")
+            if found:
+                return found[0]
+        return None
+
+    def place(self, name: str) -> Path:
+        """Where a file that the settings name is, or would be.
+
+        Raises
+        ------
+        FormatError : the name leads out of the folder, which is all that DVC watches
+        """
+        given = PurePosixPath(name)
+        if given.is_absolute() or ".." in given.parts:
+            raise FormatError(
+                f"{name}: leads out of {self.root}; put the file, or a link to it, into the folder, or "
+                "import it with the others"
+            )
+        return (self.root if self.root.is_dir() else self.root.parent) / given
+
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        """The files with one of these endings, e.g. `.csd`."""
+        return [path for path in self.files if path.name.lower().endswith(suffixes)]
+
+    @cached_property
+    def pickle(self) -> Path | None:
+        """The pickle where there is just one; None otherwise."""
+        found = self.with_suffix(*PICKLES)
+        return found[0] if len(found) == 1 else None
+
+    def tree(self, path: Path) -> Any:
+        """What a pickle holds, read by the allow-list unpickler (pickles.py); large arrays stay on disk.
+
+        Raises
+        ------
+        FormatError : it cannot be read, or holds anything but data
+        """
+        if path not in self._trees:
+            from pipeline.formats.pickle.pickles import load
+
+            self._trees[path] = load(path)
+        return self._trees[path]
+
+    def hashes(self, paths: Iterable[Path]) -> dict[str, str]:
+        """SHA-256 (hex) by name, relative to the folder."""
+        base = self.root if self.root.is_dir() else self.root.parent
+        return {path.relative_to(base).as_posix(): file_hash(path) for path in sorted(paths)}
+
+
+@contextmanager
+def understood(where: str) -> Iterator[None]:
+    """Foreign values that have another shape than an importer expects and tells of: one line, no traceback.
+
+    Parameters
+    ----------
+    where : files and kind, for the message
+
+    Raises
+    ------
+    FormatError : in place of what Python says of such values
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise FormatError(
+            f"{where}: what lies there is not laid out as expected ({reason}); is it damaged, or of another "
+            "version or project?"
+        ) from error

@@ -1,0 +1,1 @@
+"""Arrays of any layout, described by a mapping file."""

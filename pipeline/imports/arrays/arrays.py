@@ -1,0 +1,330 @@
+"""Arrays of any layout (npz, npy, HDF5, pickles, columns of CSV files); settings say what they are.
+
+A *reference* is `file:array`: of an .npz the array's name, of HDF5 and pickles the path inside
+(`train/audio`), of a .csv the column; a .npy needs no name. Files are named from the folder of the import.
+For example:
+
+    imports:
+      vectors:                              # label.csv in MMSA's columns gives ids, texts, labels, splits
+        kind: arrays
+        root: data/raw/vectors
+        settings:
+          labels: label.csv
+          audio: {array: "utterances.npz:audio", ids: "utterances.npz:id"}
+
+      sequences:                            # all in arrays, one entry a clip, in the order of `ids`
+        kind: arrays
+        root: data/raw/sequences
+        settings:
+          ids: "clips.npz:id"
+          splits: "clips.npz:split"         # or {train: "clips.npz:train_ids", valid: ..., test: ...}
+          labels: {label: "clips.npz:score", text: "clips.npz:said", speaker: "clips.npz:who"}
+          audio: {array: "clips.npz:audio", lengths: "clips.npz:length", side: back, columns: [f0, energy]}
+          visual: {array: "faces.h5:visual"}          # a group with one dataset a clip
+
+What an array may be: (n, T, D), padded unless `padded: false`; (n, D), one vector a clip; a list of (T, D);
+or a group, or dict, with a (T, D) or (D,) for each id. A clip that an array has not is absent there.
+
+Ids: `video$_$clip` and `video[clip]` are taken apart; others at the last `id_separator` (e.g. "_") where it
+is given, else they are videos of one clip: `x` becomes `x$_$0`.
+Labels are columns of the clip table; classes are indices, or names (of `classes`, else as they sort).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.core.errors import FormatError, LabelFileError, ParamsError
+from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
+from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.problems import shortened
+from pipeline.corpora.tables.labels import LABEL_FILES, read_labels
+from pipeline.formats.source import PICKLES, Source
+from pipeline.imports.arrays.files import SUFFIXES, ArrayFiles, survey
+from pipeline.imports.arrays.sequences import read_sequences
+from pipeline.imports.checks import (
+    ONLY_CLIP,
+    clip_of,
+    index_of,
+    listed,
+    refuse_repeats,
+    score_of,
+    settings_of,
+    split_of,
+    text_of,
+)
+from pipeline.imports.contract import Imported, Sequences, Side
+from pipeline.params.params import ImportParams, class_key
+from pipeline.params.section import Section
+
+KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
+
+OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
+MODALITIES = ("text", "audio", "visual")
+_BRACKETS = re.compile(r"(.+)\[(\d+)\]")
+
+
+class ArraySettings(Section):
+    """One modality."""
+
+    array: str
+    """reference"""
+    ids: str | None = None
+    """reference to the ids of its entries, where they are not `ids` of all"""
+    lengths: str | None = None
+    """reference to the real steps of each entry"""
+    columns: list[str] | str | None = None
+    """names of the D columns, or a reference to them"""
+    padded: bool = True
+    """of (n, T, D): shorter clips are filled with zeros"""
+    side: Side | None = None
+    """where the zeros are; found out where not given"""
+
+
+class LabelSettings(Section):
+    """References to columns of the clip table, one value a clip in the order of `ids`."""
+
+    label: str | None = None
+    label_text: str | None = None
+    label_audio: str | None = None
+    label_visual: str | None = None
+    class_label: str | None = None
+    class_text: str | None = None
+    class_audio: str | None = None
+    class_visual: str | None = None
+    text: str | None = None
+    speaker: str | None = None
+    position: str | None = None
+
+
+class Settings(Section):
+    """What is where."""
+
+    ids: str | None = None
+    """reference to the ids of the clips"""
+    id_separator: str | None = Field(None, min_length=1)
+    """what stands between video and clip in ids without `$_$`"""
+    splits: str | dict[str, str] | None = None
+    """reference to a split a clip, or by split to the ids that it has"""
+    labels: str | LabelSettings | None = None
+    """`label.csv` in MMSA's columns, or references"""
+    text: ArraySettings | None = None
+    audio: ArraySettings | None = None
+    visual: ArraySettings | None = None
+
+    @model_validator(mode="after")
+    def _clips_are_named(self) -> Settings:
+        if not any(getattr(self, modality) for modality in MODALITIES):
+            raise ValueError("none of text, audio, visual is given: there are no features")
+        if isinstance(self.labels, str):
+            if self.splits is not None:
+                raise ValueError(f"labels is {self.labels!r}, which has the splits; take `splits` away")
+        elif self.ids is None:
+            raise ValueError("ids is missing; give a reference to the ids, or labels: label.csv")
+        return self
+
+
+def matches(source: Source) -> str:
+    """Why these are no arrays; empty if they are. What they mean is for the settings to say."""
+    if not source.with_suffix(*SUFFIXES):
+        return f"no file with the ending {', '.join(SUFFIXES)}"
+    others = [name for name in OTHER_KINDS if source.root.is_dir() and source.named(name)]
+    others += [path.name for path in source.with_suffix(".csd", *PICKLES)]
+    return f"{listed(others)} is of another kind" if others else ""
+
+
+def read(source: Source, params: ImportParams) -> Imported:
+    """What the settings name.
+
+    Raises
+    ------
+    ParamsError : no settings, or wrong ones; without any it lists the arrays that are there
+    LabelFileError : label.csv cannot be used
+    FormatError : an array is not there, or does not fit the ids
+    """
+    if not params.settings:
+        raise ParamsError(
+            f"{source}: an import of kind arrays needs `settings`, such as\n"
+            "  ids: 'FILE:ARRAY'\n  splits: 'FILE:ARRAY'\n  labels: {label: 'FILE:ARRAY'}\n"
+            "  audio: {array: 'FILE:ARRAY'}\nThere are:\n" + "\n".join(survey(source))
+        )
+    settings = settings_of(params.settings, Settings, "arrays")
+    files = ArrayFiles(source)
+    names = Names(source, settings.id_separator)
+    ids = None if settings.ids is None else names.clips(files.values(settings.ids))
+    if isinstance(settings.labels, str):
+        rows, labelling = _from_csv(source, settings.labels, params)
+    else:
+        rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
+    refuse_repeats(source, rows)
+    notes: list[str] = []
+    known = {row["clip_id"] for row in rows}
+    modalities: dict[str, Sequences] = {}
+    for modality in MODALITIES:
+        chosen: ArraySettings | None = getattr(settings, modality)
+        if chosen is None:
+            continue
+        own = ids if chosen.ids is None else names.clips(files.values(chosen.ids))
+        found = read_sequences(files, modality, chosen.model_dump(), own, names.clip)
+        if strange := sorted(set(found.clips) - known):
+            raise FormatError(
+                f"{chosen.array}: {len(strange)} of {len(found.clips)} ids are of no clip: "
+                f"{listed(strange)}; "
+                "expected ids of the form video$_$clip, or settings.id_separator"
+            )
+        if lacking := sorted(known - set(found.clips)):
+            notes.append(f"{len(lacking)} clips are not in {chosen.array}: {listed(lacking)}")
+        modalities[modality] = found
+    return Imported(rows, modalities, labelling, notes=notes)
+
+
+class Names:
+    """How ids of the files become ids of clips.
+
+    Parameters
+    ----------
+    source : for messages
+    separator : what stands between video and clip; None = ids without `$_$` are videos of one clip
+    """
+
+    def __init__(self, source: Source, separator: str | None):
+        self.source, self.separator = source, separator
+
+    def clip(self, name: object) -> str:
+        """`video$_$clip` of an id."""
+        text = text_of(name)
+        video, between, clip = text.partition(SEPARATOR)
+        if between:
+            return clip_of(self.source, video, clip)
+        if named := _BRACKETS.fullmatch(text):
+            return clip_of(self.source, named[1], named[2])
+        if self.separator is not None and self.separator in text:
+            video, _, clip = text.rpartition(self.separator)
+            return clip_of(self.source, video, clip)
+        return clip_of(self.source, text, ONLY_CLIP)
+
+    def clips(self, values: Sequence[Any]) -> dict[str, int]:
+        """Clip -> place, in the order of the ids.
+
+        Raises
+        ------
+        FormatError : an id is there twice
+        """
+        found: dict[str, int] = {}
+        twice = []
+        for place, value in enumerate(values):
+            clip = self.clip(value)
+            if clip in found:
+                twice.append(clip)
+            found[clip] = place
+        if twice:
+            raise FormatError(
+                f"{self.source}: {len(twice)} ids are there twice: {listed(twice)}; keep one of each"
+            )
+        return found
+
+
+# ------------------------------------------------------------------------------------------------------- rows
+def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dict[str, Any]], Labelling]:
+    """Rows of label.csv, labels as they stand there."""
+    path = source.place(name)
+    if path.name not in LABEL_FILES:
+        raise ParamsError(f"settings.labels is {name!r}; expected {' or '.join(LABEL_FILES)}, or references")
+    labels = read_labels(path.parent, (-math.inf, math.inf), "imports", params.classes)
+    if labels.problems:
+        raise LabelFileError(str(labels.path), shortened(labels.problems))
+    rows = [
+        {
+            "clip_id": row.id,
+            "video_id": row.video_id,
+            "split": row.split,
+            "text": row.text or None,
+            **row.labels,
+        }
+        for row in labels.rows
+    ]
+    return rows, _labelling(params, tuple(params.classes))
+
+
+def _from_arrays(
+    files: ArrayFiles, settings: Settings, ids: Mapping[str, int], names: Names, params: ImportParams
+) -> tuple[list[dict[str, Any]], Labelling]:
+    """Rows of arrays that are as long as the ids."""
+    rows: list[dict[str, Any]] = [
+        {"clip_id": clip, "video_id": clip.partition(SEPARATOR)[0], "split": TRAIN} for clip in ids
+    ]
+    for row, split in zip(rows, _splits(files, settings.splits, ids, names), strict=True):
+        row["split"] = split
+    classes = tuple(params.classes)
+    given = (
+        settings.labels.model_dump(exclude_none=True) if isinstance(settings.labels, LabelSettings) else {}
+    )
+    columns = {column: files.values(reference, len(ids)) for column, reference in given.items()}
+    if not classes and (found := [columns[column] for column in CLASSES if column in columns]):
+        classes = _class_names(found)
+    for column, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[column] = _cell(column, value, classes, f"{given[column]}: {row['clip_id']}")
+    return rows, _labelling(params, classes if any(column in CLASSES for column in columns) else ())
+
+
+def _labelling(params: ImportParams, classes: tuple[str, ...]) -> Labelling:
+    task: Literal["regression", "classification"] = "classification" if classes else "regression"
+    return Labelling(task, params.label_range, classes, params.language, "cls" if classes else "mmsa")
+
+
+def _splits(
+    files: ArrayFiles, given: str | Mapping[str, str] | None, ids: Mapping[str, int], names: Names
+) -> list[str]:
+    """The split of each clip; all are train where nothing says it.
+
+    Raises
+    ------
+    FormatError : a clip is in two splits or in none, or a split has ids that are none
+    """
+    if given is None:
+        return [TRAIN] * len(ids)
+    if isinstance(given, str):
+        return [split_of(given, value) for value in files.values(given, len(ids))]
+    found: dict[str, str] = {}
+    for name, reference in given.items():
+        split = split_of("settings.splits", name)
+        for clip in names.clips(files.values(reference)):
+            if clip not in ids:
+                raise FormatError(f"{reference}: {clip} is not among the ids")
+            if clip in found:
+                raise FormatError(f"{reference}: {clip} is in {found[clip]} and in {split}; keep one")
+            found[clip] = split
+    if lacking := [clip for clip in ids if clip not in found]:
+        raise FormatError(f"settings.splits: {len(lacking)} clips are in no split: {listed(lacking)}")
+    return [found[clip] for clip in ids]
+
+
+def _class_names(columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+    """Names that stand there, in their order, or as many numbers as there are indices."""
+    values = {text_of(value) for column in columns for value in column} - {"", "nan"}
+    if all(re.fullmatch(r"\d+", value) for value in values):
+        return tuple(str(index) for index in range(max(map(int, values), default=0) + 1))
+    return tuple(sorted(values))
+
+
+def _cell(column: str, value: Any, classes: Sequence[str], where: str) -> Any:
+    """A value of the clip table."""
+    if column in LABELS:
+        return None if text_of(value) == "" else score_of(value, where)
+    if column in CLASSES:
+        keys = [class_key(name) for name in classes]
+        if class_key(text_of(value)) in keys:
+            return keys.index(class_key(text_of(value)))
+        return None if text_of(value) == "" else index_of(value, len(classes), where)
+    if column == "position":
+        number = score_of(value, where)
+        if number is None or number < 0 or not number.is_integer():
+            raise FormatError(f"{where}: position is {value!r:.80}; expected a whole number from 0")
+        return int(number)
+    return text_of(value).strip() or None

@@ -1,0 +1,1 @@
+"""The CMU SDK's computational sequences."""

@@ -1,0 +1,156 @@
+"""What of a computational sequence belongs to a clip: frames, words, and means of frames over words.
+
+Symbols: T frames of a video or clip, W words of a clip, D columns; all times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.imports.checks import matrix, text_of
+from pipeline.imports.contract import Sequences
+from pipeline.imports.csd.files import Csd, Entry
+
+PAUSE = "sp"
+_INSTANT_S = 1e-6  # a frame without length still is at its time
+
+
+class Segment(NamedTuple):
+    """A labelled part of a video.
+
+    Attributes
+    ----------
+    clip, video : ids
+    start_s, end_s : in the video
+    label : None where the file has NaN
+    key : the entry `video[segment]` of sequences that are cut already; None = cut the video's
+    position : order in the video
+    """
+
+    clip: str
+    video: str
+    start_s: float
+    end_s: float
+    label: float | None
+    key: str | None
+    position: int
+
+
+class Videos:
+    """Entries of a file; the last one is kept, because clips of a video follow each other."""
+
+    def __init__(self, file: Csd):
+        self.file = file
+        self._last: tuple[str, Entry] | None = None
+
+    def entry(self, key: str) -> Entry:
+        """The entry of that key."""
+        if self._last is None or self._last[0] != key:
+            self._last = key, self.file.entry(key)
+        return self._last[1]
+
+    def part(self, segment: Segment) -> tuple[np.ndarray, np.ndarray] | None:
+        """Features (T, D) and intervals (T, 2) of a clip, in the video's time; None where there are none."""
+        if segment.key is not None and segment.key in self.file:
+            entry = self.entry(segment.key)
+            kept = np.arange(len(entry.intervals))
+        elif segment.video in self.file:
+            entry = self.entry(segment.video)
+            kept = np.flatnonzero(overlapping(entry.intervals, segment.start_s, segment.end_s))
+        else:
+            return None
+        if not len(kept):
+            return None
+        first, last = int(kept[0]), int(kept[-1]) + 1
+        rows = np.asarray(entry.features[first:last]).reshape(last - first, -1)
+        return rows[kept - first], entry.intervals[kept]
+
+
+def overlapping(intervals: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    """Which intervals share time with [start_s, end_s), shape (T,); those with NaN do not."""
+    starts, ends = intervals[:, 0], np.maximum(intervals[:, 1], intervals[:, 0] + _INSTANT_S)
+    return (starts < end_s) & (ends > start_s)  # a comparison with NaN is false
+
+
+def unaligned(file: Csd, modality: str, segments: Mapping[str, Segment]) -> Sequences:
+    """The frames of each clip as they are."""
+    videos = Videos(file)
+
+    def rows_of(clip: str) -> np.ndarray | None:
+        part = videos.part(segments[clip])
+        return None if part is None else matrix(part[0], file.width, f"{file.path}: clip {clip}")
+
+    def times_of(clip: str) -> np.ndarray | None:
+        part = videos.part(segments[clip])
+        return None if part is None else part[1].mean(axis=1) - segments[clip].start_s
+
+    return Sequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
+
+
+def aligned(
+    file: Csd, modality: str, segments: Mapping[str, Segment], words: Mapping[str, list[dict[str, Any]]]
+) -> Sequences:
+    """A row a word, the mean of the frames that overlap it."""
+    videos = Videos(file)
+
+    def rows_of(clip: str) -> np.ndarray | None:
+        part, segment = videos.part(segments[clip]), segments[clip]
+        if part is None or not words[clip]:
+            return None
+        rows = matrix(part[0], file.width, f"{file.path}: clip {clip}")
+        spans = np.array([[word["start_s"], word["end_s"]] for word in words[clip]]) + segment.start_s
+        return pooled(rows, part[1], spans)
+
+    def times_of(clip: str) -> np.ndarray | None:
+        return np.array([(word["start_s"] + word["end_s"]) / 2 for word in words[clip]])
+
+    return Sequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
+
+
+def pooled(features: np.ndarray, intervals: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Means of frames over words, weighted by the seconds that frame and word share.
+
+    Parameters
+    ----------
+    features : (T, D); values that are not finite enter no mean
+    intervals : (T, 2) of the frames; NaN = shares time with no word
+    words : (W, 2)
+
+    Returns
+    -------
+    (W, D) float64; NaN where a word has frames, but none with a finite value in this column; zeros where no
+    frame overlaps
+    """
+    starts, ends = intervals[:, 0], np.maximum(intervals[:, 1], intervals[:, 0] + _INSTANT_S)
+    until = np.maximum(words[:, 1], words[:, 0] + _INSTANT_S)
+    shared = np.minimum(ends, until[:, None]) - np.maximum(starts, words[:, :1])
+    shared = np.where(shared > 0, shared, 0.0)  # NaN is not above 0
+    finite = np.isfinite(features)
+    sums = shared @ np.where(finite, features, 0.0)
+    weights = shared @ finite.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        means = np.where(weights > 0, sums / weights, np.nan)
+    means[~(shared > 0).any(axis=1)] = 0.0
+    return means
+
+
+def spoken(file: Csd, segment: Segment) -> list[dict[str, Any]]:
+    """Words whose middle lies in the clip, pauses left out, with times from the clip's start."""
+    key = segment.key if segment.key is not None and segment.key in file else segment.video
+    if key not in file:
+        return []
+    entry = file.entry(key)
+    middles = entry.intervals.mean(axis=1)
+    inside = (middles >= segment.start_s) & (middles < segment.end_s)
+    texts = np.asarray(entry.features[()]).reshape(len(middles), -1)[:, 0]
+    length = segment.end_s - segment.start_s
+    words = []
+    for index in np.flatnonzero(inside | (np.isfinite(middles) & (key == segment.key))):
+        text = text_of(texts[index]).strip()
+        if text and text != PAUSE:
+            start, end = np.clip(entry.intervals[index] - segment.start_s, 0.0, length)
+            words.append({"text": text, "start_s": float(start), "end_s": float(end), "score": 1.0})
+    return words

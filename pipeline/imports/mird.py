@@ -1,0 +1,93 @@
+"""MIRD's pickles (qianfan1996/MIRD, `data_loader.py`), of CMU-MOSI, CMU-MOSEI and EmoVoxCeleb.
+
+    {train: D, valid: D, test: D},  D: raw_text (n), audio (n, T, 33), video (n, T, 709), labels (n)
+    EmoVoxCeleb: one D without labels, no splits: all its clips are unlabeled
+
+The files have no ids (an `id` is used where one is there): clips are named after split and row,
+`train_000012$_$0`. Which clips are of one video is then unknown, so each counts as a video.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import UNLABELED
+from pipeline.corpora.labelling import Labelling
+from pipeline.formats.source import Source
+from pipeline.imports.checks import listed, refuse_repeats, score_of, settings_of, split_of
+from pipeline.imports.clip_names import made_rows, named_rows
+from pipeline.imports.contract import Imported
+from pipeline.imports.published import about_sizes
+from pipeline.imports.stacks import Part, has_keys, left_out, sequences_of, splits_of, texts_of, tree_of
+from pipeline.params.params import ImportParams
+from pipeline.params.section import Section
+
+KIND_OF_FILES = "pickles of MIRD (CMU-MOSI, CMU-MOSEI with 33 + 709 features), and its EmoVoxCeleb"
+
+STACKS = {"audio": "audio", "visual": "video"}
+KEYS = ("raw_text", "audio", "video", "labels", "id")
+
+
+class Settings(Section):
+    """This kind has no settings."""
+
+
+def matches(source: Source) -> str:
+    """Why these are no such files; empty where they are."""
+    tree = tree_of(source)
+    if has_keys(tree, *STACKS.values(), "labels") or _without_splits(tree):
+        return ""
+    return "no pickle with audio, video and labels in every split, or with audio, video and raw_text alone"
+
+
+def read(source: Source, params: ImportParams) -> Imported:
+    """Understand the file; see the module's text.
+
+    Raises
+    ------
+    FormatError : shapes that do not fit each other, ids that repeat, labels that are no numbers
+    """
+    settings_of(params.settings, Settings, "mird")
+    if reason := matches(source):
+        raise FormatError(f"{source}: {reason}; expected a pickle as MIRD's data_loader.py reads it")
+    tree = tree_of(source)
+    splits = {UNLABELED: tree} if _without_splits(tree) else splits_of(tree)
+    parts = [Part.of(source, name, content, KEYS) for name, content in splits.items()]
+    rows: list[dict[str, Any]] = []
+    places: dict[str, tuple[int, int]] = {}
+    for number, part in enumerate(parts):
+        for index, row in enumerate(_rows(part, split_of(source, part.name))):
+            places[row["clip_id"]] = (number, index)
+            rows.append(row)
+    refuse_repeats(source, rows)
+    modalities = {}
+    for name, key in STACKS.items():
+        sequences = sequences_of(name, [part.stack(key) for part in parts], places)
+        if sequences is not None:
+            modalities[name] = sequences
+    notes = left_out(tree, KEYS if _without_splits(tree) else ())
+    if nameless := [part.name for part in parts if "id" not in part.content]:
+        notes.append(
+            f"no ids in {listed(nameless)}: clips are named after split and row, each a video of its own"
+        )
+    notes += about_sizes(Counter(row["split"] for row in rows))
+    return Imported(rows, modalities, Labelling(metrics="magbert"), notes=notes)
+
+
+def _without_splits(tree: Any) -> bool:
+    keys = {*STACKS.values(), "raw_text"}
+    return isinstance(tree, Mapping) and keys <= tree.keys() and "labels" not in tree and not splits_of(tree)
+
+
+def _rows(part: Part, split: str) -> list[dict[str, Any]]:
+    ids = part.column("id")
+    rows = made_rows(part.name, part.count) if ids is None else named_rows(part.where, ids)
+    labels = part.column("labels")
+    for index, (row, text) in enumerate(zip(rows, texts_of(part, "raw_text"), strict=True)):
+        row["split"], row["text"] = split, text
+        if labels is not None and split != UNLABELED:
+            row["label"] = score_of(labels[index], f"{part.where}: label of {row['clip_id']}")
+    return rows

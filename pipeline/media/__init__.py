@@ -1,0 +1,1 @@
+"""The only place that opens and decodes media: containers, frames, waveform, subtitles."""

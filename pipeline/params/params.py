@@ -1,0 +1,379 @@
+"""params.yaml as typed objects. Defaults live here; an unknown key or a wrong value is an error by name.
+
+Sections of the file:  what exists (`datasets`), what is run (`datasets_run`, `models_run`, `seeds`),
+what is extracted (`jobs`), how (`transcribe`, `text`, `audio`, `visual`, `media`), what is joined
+(`assemble`), and how it is learnt (`train`, `models`). A method's own settings are checked by the method's
+file, which alone knows its equations; here they are mappings.
+
+Executor, workers and device are options of `msa-cli stage`, never params: they must not change a hash.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from pipeline.core.errors import ParamsError
+from pipeline.params.assemble import NONE, AssembleParams
+from pipeline.params.encoders import (
+    AudioEncoder,
+    EncoderParams,
+    TextEncoder,
+    VisualEncoder,
+    audio_presets,
+    text_presets,
+    visual_presets,
+)
+from pipeline.params.explain import explain, unknown
+from pipeline.params.search import SearchSpace
+from pipeline.params.section import Section
+from pipeline.params.transcribe import TranscribeParams
+
+PARAMS_FILE = "params.yaml"
+NO_TABLES = "data/features/none"  # an empty folder
+LARGEST_SEED = 2**63  # torch's generators take no larger one
+RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
+
+
+# ---------------------------------------------------------------------------------------------- what exists
+class CorpusParams(Section):
+    """What holds for all clips of a corpus, wherever it comes from."""
+
+    root: str
+    """folder of the corpus (of an import the file, or the folder of its files), from the project's folder"""
+    language: str = "en"
+    """ISO 639-1 code of the speech"""
+    task: Literal["regression", "classification"] = "regression"
+    """labels are scores, or one of `classes`"""
+    label_range: tuple[float, float] = (-3.0, 3.0)
+    """of a regression: smallest and largest label"""
+    classes: list[str] = Field(default_factory=list)
+    """of a classification: names of the classes; the label file has these or their indices, from 0"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """of this kind alone; its module checks them"""
+
+    @field_validator("label_range")
+    @classmethod
+    def _range_is_one(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError(f"{list(value)} is no range, expected [smallest, largest]")
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_have_names(cls, value: list[str]) -> list[str]:
+        plain = [class_key(name) for name in value]
+        if len(value) == 1 or len(set(plain)) < len(plain) or "" in plain:
+            raise ValueError(
+                f"{value} will not do, expected at least two names that differ in more than case and spaces"
+            )
+        taken = [name for name in value if name in RESERVED_CLASSES]
+        if taken:
+            raise ValueError(
+                f"{taken[0]!r} is taken: f1_{taken[0]} is the F1 of all classes; choose another name"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _labels_fit_the_task(self) -> Self:
+        if self.task == "regression" and self.classes:
+            raise ValueError("classes is given, but task is 'regression'; write `task: classification`")
+        if self.task == "classification" and not self.classes:
+            raise ValueError("classes is missing; a classification needs their names, in order")
+        return self
+
+
+class DatasetParams(CorpusParams):
+    """One corpus of raw clips on disk."""
+
+    kind: Literal[
+        "mmsa",
+        "mosi",
+        "mosei",
+        "sims",
+        "simsv2",
+        "cherma",
+        "urfunny",
+        "mustard",
+        "voxceleb",
+        "mosi_ood",
+        "folder",
+    ] = "mmsa"
+    """layout of the corpus: a module of pipeline/corpora"""
+
+
+class ImportParams(CorpusParams):
+    """Ready-made feature files of another project."""
+
+    kind: Literal[
+        "mmsa_pickle",
+        "mird",
+        "multibench",
+        "word_lists",
+        "urfunny_pickles",
+        "mustard_features",
+        "cherma_features",
+        "csd",
+        "openface_folder",
+        "arrays",
+    ]
+    """a module of pipeline/importers"""
+
+
+def class_key(name: str) -> str:
+    """Under which the name of a class is found: case, outer spaces and the composition of accents aside."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+class MediaLimits(Section):
+    """What is decoded at most."""
+
+    max_seconds: float = Field(600.0, gt=0)
+    """longest clip, seconds"""
+    max_pixels: int = Field(3840 * 2160, gt=0)
+    """largest frame, width x height"""
+
+
+# ----------------------------------------------------------------------------------------------------- jobs
+class JobParams(Section):
+    """One extraction stage: this encoder on this dataset; `kind` repeats the encoder's, for DVC to see."""
+
+    dataset: str
+    encoder: str
+    kind: str
+    source: str = NO_TABLES
+    """of a visual job: folder of tables that openface reads (its `csv`), so that DVC sees a change"""
+
+
+class Jobs(Section):
+    """What is extracted: one entry a DVC stage."""
+
+    text: dict[str, JobParams] = Field(default_factory=dict)
+    audio: dict[str, JobParams] = Field(default_factory=dict)
+    visual: dict[str, JobParams] = Field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------- learning
+class TrainParams(Section):
+    """The protocol that all methods share."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of the forward pass; losses are always fp32"""
+    gradient_clip: float = Field(1.0, gt=0)
+    """largest global norm"""
+    pool_batches: int = Field(50, ge=1)
+    """batches that are sorted by length together; 1 = no sorting"""
+
+
+class ModelParams(Section):
+    """A method's settings: `base`, and what differs for a corpus."""
+
+    base: dict[str, Any] = Field(default_factory=dict)
+    corpora: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def resolved(self, dataset: str) -> dict[str, Any]:
+        """`base` with the corpus' own values laid over it."""
+        return _merge(self.base, self.corpora.get(dataset, {}))
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    datasets: dict[str, DatasetParams] = Field(default_factory=dict)
+    imports: dict[str, ImportParams] = Field(default_factory=dict)
+    datasets_run: list[str] = Field(default_factory=list)
+    """training sets, keys of `assemble`"""
+    models_run: list[str] = Field(default_factory=list)
+    seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
+    shards: int = Field(16, ge=1, le=1000)
+    """files per (dataset, encoder); the unit of re-storing when a clip changes"""
+    max_failed_fraction: float = Field(0.02, ge=0, le=1)
+    """share of failed clips above which a stage exits non-zero"""
+    media: MediaLimits = Field(default_factory=MediaLimits)
+    transcribe: TranscribeParams = Field(default_factory=TranscribeParams)
+    text: dict[str, TextEncoder] = Field(default_factory=text_presets)
+    audio: dict[str, AudioEncoder] = Field(default_factory=audio_presets)
+    visual: dict[str, VisualEncoder] = Field(default_factory=visual_presets)
+    jobs: Jobs = Field(default_factory=Jobs)
+    assemble: dict[str, AssembleParams] = Field(default_factory=dict)
+    pretrain_on: str = NONE
+    """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
+    train: TrainParams = Field(default_factory=TrainParams)
+    models: dict[str, ModelParams] = Field(default_factory=dict)
+    tune: dict[str, SearchSpace] = Field(default_factory=dict)
+    """of each method, the settings that `msa-cli tune` searches"""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: list[int]) -> list[int]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"{value} has the same seed twice: that is the same run, and no second sample")
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Params:
+        for key in self.datasets:
+            if key in self.imports:
+                raise ValueError(f"{key!r} stands in datasets and in imports, and both write its clip table")
+        for key in self.models_run:
+            _known("models_run", key, self.models)
+        for dataset in self.datasets_run:  # DVC looks these keys up and would stop in the middle without them
+            if dataset not in self.assemble:
+                raise ValueError(f"datasets_run has {dataset!r}, but assemble.{dataset} is missing")
+            if "metrics" not in self.assemble[dataset].model_fields_set:
+                raise ValueError(f"assemble.{dataset}.metrics is missing; write mmsa, sims, magbert or cls")
+            for method in self.models_run:
+                if dataset not in self.models[method].corpora:
+                    raise ValueError(
+                        f"models.{method}.corpora.{dataset} is missing; write `{dataset}: {{}}` there, or "
+                        f"the values that differ from models.{method}.base on this dataset"
+                    )
+        for dataset, chosen in self.assemble.items():
+            _known(f"assemble.{dataset}.dataset", chosen.dataset, {**self.datasets, **self.imports})
+            task = self.corpus_of(dataset).task
+            if (task == "classification") != (chosen.metrics == "cls"):
+                fitting = "cls" if task == "classification" else "mmsa, sims or magbert"
+                raise ValueError(
+                    f"assemble.{dataset}.metrics is {chosen.metrics!r}, expected {fitting} for a {task}"
+                )
+            for stream in ("text", "audio", "visual", "waveform"):
+                if stream not in chosen.model_fields_set:
+                    raise ValueError(
+                        f"assemble.{dataset}.{stream} is missing; name a folder of data/features, or {NONE}"
+                    )
+        if self.pretrain_on != NONE:
+            _known("pretrain_on", self.pretrain_on, [NONE, *self.assemble])
+        for modality in ("text", "audio", "visual"):
+            for name, job in getattr(self.jobs, modality).items():
+                where = f"jobs.{modality}.{name}"
+                encoders = getattr(self, modality)
+                # an import has texts, but no media
+                corpora = {**self.datasets, **self.imports} if modality == "text" else self.datasets
+                _known(f"{where}.dataset", job.dataset, corpora)
+                _known(f"{where}.encoder", job.encoder, encoders)
+                if job.kind != encoders[job.encoder].kind:
+                    raise ValueError(
+                        f"{where}.kind is {job.kind!r}, but {modality}.{job.encoder}.kind is "
+                        f"{encoders[job.encoder].kind!r}; make them equal"
+                    )
+                if modality == "visual":
+                    self._check_source(where, job)
+        return self
+
+    def _check_source(self, where: str, job: JobParams) -> None:
+        """DVC looks `source` up, and must see the tables that the encoder reads."""
+        tables = getattr(self.visual[job.encoder], "csv", None) or NO_TABLES
+        if "source" not in job.model_fields_set or job.source != tables:
+            raise ValueError(
+                f"{where}.source is {job.source!r} or missing; write {tables!r}, what visual.{job.encoder} "
+                "reads, so that DVC sees when it changes"
+            )
+
+    def dataset(self, name: str) -> DatasetParams:
+        """The dataset of that name, or an error that lists the names."""
+        if name not in self.datasets:
+            raise ParamsError(unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
+        return self.datasets[name]
+
+    def imported(self, name: str) -> ImportParams:
+        """The import of that name, or an error that lists the names."""
+        if name not in self.imports:
+            raise ParamsError(unknown("import", name, self.imports) + "; see `imports` in params.yaml")
+        return self.imports[name]
+
+    def corpus_of(self, training_set: str) -> CorpusParams:
+        """The dataset or import whose clips a training set has."""
+        corpora: dict[str, CorpusParams] = {**self.datasets, **self.imports}
+        return corpora[self.training_set(training_set).dataset]
+
+    def training_set(self, name: str) -> AssembleParams:
+        """The training set of that name, or an error that lists the names."""
+        if name not in self.assemble:
+            raise ParamsError(
+                unknown("training set", name, self.assemble) + "; see `assemble` in params.yaml"
+            )
+        return self.assemble[name]
+
+    def model(self, method: str, dataset: str) -> dict[str, Any]:
+        """A method's settings on a dataset; empty, that is its defaults, where params have none."""
+        return self.models[method].resolved(dataset) if method in self.models else {}
+
+    def encoder(self, modality: str, name: str) -> EncoderParams:
+        """The encoder of that name, or an error that lists the names."""
+        encoders: dict[str, EncoderParams] = getattr(self, modality)
+        if name not in encoders:
+            raise ParamsError(
+                unknown(f"{modality} encoder", name, encoders) + f"; see `{modality}` in params.yaml"
+            )
+        return encoders[name]
+
+
+def load_params(file: Path | str | None = None, overrides: list[str] | None = None) -> Params:
+    """params.yaml with `key.path=value` overrides, checked.
+
+    Parameters
+    ----------
+    file : the YAML file; None = params.yaml of the current folder where there is one, else the defaults
+    overrides : full dotted keys, e.g. `visual.facemesh.fps=10`; values are read as YAML
+
+    Raises
+    ------
+    ParamsError : the file cannot be read, or a key or a value in it is wrong
+    """
+    from ruamel.yaml import YAML  # not on every training machine
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML(typ="safe")
+    path = Path(file) if file is not None else Path(PARAMS_FILE)
+    tree: dict[str, Any] = {}
+    if file is not None or path.exists():
+        try:
+            tree = yaml.load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
+            raise ParamsError(f"{path}: cannot be read as YAML: {error}") from error
+        if not isinstance(tree, dict):
+            raise ParamsError(f"{path}: holds a {type(tree).__name__}, expected a mapping with sections")
+    tree = _merge(Params().model_dump(mode="json"), tree)  # the default encoders are always there by name
+    for override in overrides or []:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise ParamsError(f"--set {override}: expected key.path=value, e.g. visual.facemesh.fps=10")
+        try:
+            _set(tree, key.split("."), yaml.load(value), override)
+        except YAMLError as error:
+            reason = str(error).splitlines()[0]
+            raise ParamsError(f"--set {override}: the value cannot be read as YAML: {reason}") from error
+    source = str(path) if path.exists() else "the defaults"
+    return check_params(tree, " ".join([source, *(f"--set {override}" for override in overrides or [])]))
+
+
+def check_params(tree: dict[str, Any], source: str) -> Params:
+    """The typed params of a plain tree; every error names the key, its value and what was expected."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(f"{source}: {explain(error, Params)}") from error
+
+
+def _known(key: str, name: str, valid: Any) -> None:
+    if name not in valid:
+        raise ValueError(unknown(key, name, valid))
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ParamsError(f"--set {override}: {part!r} is a value, not a section")
+    tree[path[-1]] = value

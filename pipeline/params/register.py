@@ -1,0 +1,259 @@
+"""New corpora and imports entered into params.yaml, all else of which stays, and links to them in data/raw.
+
+What is written is all that DVC needs to know: the corpus, its extraction jobs, a training set (or one for
+each fold), and an entry under `corpora` of every method. A name that is there already is never overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import ParamsError
+from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.params.edit import with_added
+from pipeline.params.explain import unknown
+from pipeline.params.params import NO_TABLES, NONE, Params, check_params
+
+RAW = Path("data/raw")
+MODALITIES = ("text", "audio", "visual")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks
+
+
+@dataclass
+class Entry:
+    """What is to be registered.
+
+    Attributes
+    ----------
+    section : `datasets` or `imports`
+    corpus : the entry itself: kind, root, language, task, ...
+    metrics : metric set of the training set
+    encoders : modality -> encoder of params.yaml, or `none`; of a dataset these become jobs
+    features : modality -> folder of data/features or `none`: what the training set is made of
+    folds : of a cross-validation: as many training sets, one a fold; 0 = the corpus' own splits
+    by : what the folds keep apart
+    like : the training set whose settings of methods (`corpora`) it gets, too; empty = none of its own
+    trainable : it has clips to train with; without any it gets no training set, which could not be made
+    """
+
+    name: str
+    section: str
+    corpus: dict[str, Any]
+    metrics: str
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, str] = field(default_factory=dict)
+    folds: int = 0
+    by: str = "speaker"
+    like: str = ""
+    trainable: bool = True
+
+    def sets(self) -> dict[str, dict[str, Any]]:
+        """The training sets by name."""
+        if not self.trainable:
+            return {}
+        streams = (*MODALITIES, "waveform")
+        one: dict[str, Any] = {"dataset": self.name, "metrics": self.metrics}
+        one |= {stream: self.features.get(stream, NONE) for stream in streams}
+        if self.section == "datasets" and one["visual"] != NONE:
+            one["columns"] = {"visual": list(VISUAL_COLUMNS)}
+        names = set_names(self.name, self.folds)
+        if not self.folds:
+            return {self.name: one}
+        folds = ({"number": self.folds, "fold": fold, "by": self.by} for fold in range(self.folds))
+        return {name: {**one, "protocol": {"folds": fold}} for name, fold in zip(names, folds, strict=True)}
+
+    def jobs(self, params: Params) -> dict[tuple[str, str], dict[str, str]]:
+        """The extraction jobs by modality and name."""
+        jobs = {}
+        for modality, encoder in self.encoders.items():
+            if encoder == NONE:
+                continue
+            kind = params.encoder(modality, encoder)
+            job = {"dataset": self.name, "encoder": encoder, "kind": kind.kind}
+            if modality == "visual":
+                job["source"] = getattr(kind, "csv", None) or NO_TABLES
+            jobs[modality, f"{self.name}-{encoder}"] = job
+        return jobs
+
+
+def set_names(name: str, folds: int) -> list[str]:
+    """Names of the training sets of a corpus: its own, or one a fold."""
+    return [f"{name}-f{fold}" for fold in range(folds)] or [name]
+
+
+def can_train(labels: Iterable[tuple[str | None, object]], folds: int) -> bool:
+    """Whether a corpus has clips to train with.
+
+    Parameters
+    ----------
+    labels : split and label of each clip, None where it has none
+    folds : of a cross-validation, which trains on clips of all labelled splits
+    """
+    splits = (TRAIN, VALID, TEST) if folds else (TRAIN,)
+    return any(label is not None and split in splits for split, label in labels)
+
+
+def check_name(name: str, folds: int, params: Params, file: Path) -> None:
+    """Refuse, before anything is read, a name that cannot be used, and a folder that is no project.
+
+    Raises
+    ------
+    ParamsError : the name cannot be one of files, folders and DVC stages, or is taken; there is no
+        params.yaml; one fold is asked for
+    """
+    if not NAME.fullmatch(name):
+        raise ParamsError(
+            f"--name {name!r}: expected letters, digits, `_` and `-`, at most 64, beginning with no `-`"
+        )
+    if folds == 1:
+        raise ParamsError("--folds 1: expected at least 2 (one tests, the others train), or 0 for none")
+    if not file.exists():
+        raise ParamsError(f"{file}: no such file here; run this in the project's folder")
+    jobs = {
+        job: f"jobs.{modality}"
+        for modality in MODALITIES
+        for job, described in getattr(params.jobs, modality).items()
+        if described.dataset == name
+    }
+    taken = dict.fromkeys(params.assemble, "assemble")
+    taken |= dict.fromkeys(params.imports, "imports") | dict.fromkeys(params.datasets, "datasets")
+    for clash in (one for one in (name, *set_names(name, folds)) if one in taken):
+        raise ParamsError(
+            f"{file}: {taken[clash]}.{clash} is there already; choose another --name, or remove it there"
+        )
+    for job, section in jobs.items():
+        raise ParamsError(f"{file}: {section}.{job} is of a {name!r} that is no more; remove it there")
+
+
+# --------------------------------------------------------------------------------------------------- links
+@contextmanager
+def linked(name: str, paths: Sequence[Path]) -> Iterator[Path]:
+    """data/raw/<name> as a link to one folder, or a folder of links to files; the same links again are fine.
+
+    If what is done with it fails, the links that were made are removed again.
+
+    Raises
+    ------
+    ParamsError : a path does not exist, two have one name, or something else lies in that place
+    """
+    made: list[Path] = []
+    try:
+        yield _place(RAW / name, paths, made)
+    except BaseException:
+        for path in reversed(made):
+            with suppress(OSError):  # a folder in which something else lies by now
+                path.unlink() if path.is_symlink() else path.rmdir()
+        raise
+
+
+def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
+    for path in paths:
+        if not path.exists():
+            raise ParamsError(f"{path}: no such file or folder")
+    if len(paths) == 1 and paths[0].is_dir():
+        _folders(place.parent, made)
+        _link(place, paths[0], made)
+        return place
+    if folders := [path for path in paths if path.is_dir()]:
+        raise ParamsError(
+            f"{folders[0]}: a folder among several paths; give one folder that has them all, or files alone "
+            "(in a folder of links DVC sees files, but nothing behind links to folders)"
+        )
+    names = [path.name for path in paths]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ParamsError(f"{', '.join(twice)}: several files of that name; rename them, or give a folder")
+    if place.is_symlink():
+        raise ParamsError(f"{place} is a link to {os.readlink(place)}; choose another --name, or remove it")
+    _folders(place, made)
+    if others := sorted({path.name for path in place.iterdir()} - set(names)):
+        raise ParamsError(
+            f"{place} is there already and has {others[0]!r}, too; name all of its files, choose another "
+            "--name, or remove it"
+        )
+    for path in paths:
+        _link(place / path.name, path, made)
+    return place
+
+
+def _folders(place: Path, made: list[Path]) -> None:
+    for folder in (*reversed(place.parents), place):
+        if not folder.exists():
+            folder.mkdir()
+            made.append(folder)
+
+
+def _link(place: Path, target: Path, made: list[Path]) -> None:
+    target = target.resolve()
+    if place.resolve() == target:
+        return
+    if place.exists() or place.is_symlink():
+        raise ParamsError(
+            f"{place} is there already, and is not {target}; choose another --name, or remove it"
+        )
+    place.symlink_to(target, target_is_directory=target.is_dir())
+    made.append(place)
+
+
+# ------------------------------------------------------------------------------------------------- the entry
+@dataclass(frozen=True)
+class Edit:
+    """params.yaml with a new entry, checked and not yet written.
+
+    Attributes
+    ----------
+    text : the whole of it
+    keys : what is new
+    """
+
+    file: Path
+    text: str
+    keys: list[str]
+
+    def write(self) -> None:
+        """Put it in place of the file, at once or not at all."""
+        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(self.text.encode())
+            os.replace(temporary, self.file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> Edit:
+    """params.yaml with an entry whose name `check_name` has passed.
+
+    Parameters
+    ----------
+    params : those of the file, checked
+    run : also add the training sets to `datasets_run`
+
+    Raises
+    ------
+    ParamsError : the result would not be valid, or no method has settings for `like`
+    """
+    from ruamel.yaml import YAML
+
+    known = dict.fromkeys(name for settings in params.models.values() for name in settings.corpora)
+    if entry.like and entry.like not in known:
+        raise ParamsError(unknown("--like", entry.like, known) + f"; see models.*.corpora in {file}")
+
+    new: dict[tuple[str, ...], Any] = {(entry.section, entry.name): entry.corpus}
+    new |= {("jobs", *place): job for place, job in entry.jobs(params).items()}
+    new |= {("assemble", name): chosen for name, chosen in entry.sets().items()}
+    added = dict(new)
+    for name in entry.sets():
+        for method, settings in params.models.items():
+            if name not in settings.corpora:
+                added["models", method, "corpora", name] = settings.corpora.get(entry.like, {})
+    running = list(entry.sets()) if run else []
+    text = with_added(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
+    check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")
+    keys = [".".join(path) for path in new]
+    return Edit(file, text, keys + [f"datasets_run: {name}" for name in running])

@@ -1,0 +1,164 @@
+"""The section `tune` of params.yaml: for each method, which settings are searched, and where.
+
+    tune:
+      misr:
+        training.lr_other: {low: 1.0e-4, high: 1.0e-2, log: true}   # any number in between
+        layers: {low: 1, high: 4, step: 1}                          # whole numbers
+        env_fusion: {choices: [add, gated, concat]}
+
+A key is a path below `models.<method>.base`. What is not named stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.core.errors import ParamsError
+from pipeline.params.explain import explain, unknown
+from pipeline.params.section import Section
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from models.core.method import MethodSettings
+
+Scalar = bool | int | float | str | None
+DIGITS = 4  # of a drawn number
+INSIDE = 0.381966  # share of a range at which a number with digits lies, to see whether such a one is taken
+
+
+class Dimension(Section):
+    """One searched setting: `low` and `high` with `log` or `step`, or `choices`."""
+
+    low: float | None = None
+    """smallest value"""
+    high: float | None = None
+    """largest value, itself possible"""
+    log: bool = False
+    """orders of magnitude are equally likely, for learning rates and weights"""
+    step: int | None = Field(None, ge=1)
+    """whole numbers: low, low + step ... high"""
+    choices: list[Scalar] | None = None
+    """one of these, in no order"""
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Dimension:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log or self.step is not None:
+                raise ValueError("has choices and a range; give choices, or low and high")
+            if len(set(self.choices)) < max(len(self.choices), 2):
+                raise ValueError(f"choices is {self.choices}, expected at least two that differ")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs low and high ({low: 0.1, high: 1.0}), or choices ({choices: [a, b]})")
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}; low must be the smaller one")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}; log needs numbers above 0")
+        if self.step is not None:
+            self._check_steps(self.low, self.high, self.step)
+        return self
+
+    def _check_steps(self, low: float, high: float, step: int) -> None:
+        if self.log:
+            raise ValueError("has log and step; give one of them")
+        if not (low.is_integer() and high.is_integer()):
+            raise ValueError(
+                f"low is {low:g} and high {high:g}; step counts in whole numbers, list others as choices"
+            )
+        if (high - low) % step:
+            raise ValueError(f"high {high:g} is not reached from low {low:g} in steps of {step}")
+
+    def distribution(self) -> BaseDistribution:
+        """The same for Optuna."""
+        from optuna import distributions
+
+        if self.choices is not None:
+            return distributions.CategoricalDistribution(self.choices)
+        assert self.low is not None
+        assert self.high is not None
+        if self.step is not None:
+            return distributions.IntDistribution(int(self.low), int(self.high), step=self.step)
+        return distributions.FloatDistribution(self.low, self.high, log=self.log)
+
+    def rounded(self, value: Scalar) -> Scalar:
+        """A drawn number with few digits, so that what is written down is what was trained."""
+        if self.low is None or self.high is None or self.step is not None or not isinstance(value, float):
+            return value
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def probes(self) -> list[Scalar]:
+        """Values that a method must accept if it is to accept all."""
+        if self.choices is not None:
+            return list(self.choices)
+        assert self.low is not None
+        assert self.high is not None
+        if self.step is not None:
+            return [int(self.low), int(self.high)]
+        return [self.low, self.low + INSIDE * (self.high - self.low), self.high]
+
+
+SearchSpace = dict[str, Dimension]
+
+
+def check_space(
+    method: str, space: SearchSpace, config: type[MethodSettings], settings: Mapping[str, Any]
+) -> None:
+    """Every key is a setting of the method, and every value of its range one that it accepts.
+
+    A range is tried with all else as it is. Values that do not go together (a width and a number of heads,
+    say) are found by the trial that draws them.
+
+    Parameters
+    ----------
+    config : the method's `Config`
+    settings : its settings on the dataset, as params.yaml has them
+
+    Raises
+    ------
+    ParamsError : names the key under `tune`, its value and what was expected
+    """
+    try:
+        known = dict(leaves(config.model_validate(settings).model_dump()))
+    except ValidationError as error:
+        raise ParamsError(explain(error, config, under=f"models.{method}.base")) from error
+    if not space:
+        raise ParamsError(f"tune.{method} names no setting; write at least one with its range")
+    for key, dimension in space.items():
+        where = f"tune.{method}.{key}"
+        if any(name.startswith(f"{key}.") for name in known):
+            raise ParamsError(f"{where}: {key!r} is a section; name one of its settings, as {key}.NAME")
+        if key not in known:
+            raise ParamsError(unknown(f"tune.{method}: setting", key, known))
+        for value in dimension.probes():
+            try:
+                config.model_validate(with_values(settings, {key: value}))
+            except ValidationError as error:
+                raise ParamsError(f"{where}: {explain(error, config)}; change its range") from error
+
+
+def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of everything that is no section; an empty section has none."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the settings with values at dotted keys."""
+    tree = copy.deepcopy(dict(settings))
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        section = tree
+        for name in sections:
+            if not isinstance(section.get(name), dict):  # a section that is written as null, too
+                section[name] = {}
+            section = section[name]
+        section[last] = value
+    return tree

@@ -1,0 +1,139 @@
+"""What a reader should know of a prediction: how the clip differs from what the run was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
+from pipeline.predict.inputs import ClipInputs
+from pipeline.store.shard import ABSENT, OK, TRANSIENT, Row
+from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.transcripts.scripts import in_other_script
+from pipeline.transcripts.stage import Spoken
+
+FACELESS = 0.4  # share of frames without a face from which on the face says little
+FAR = 0.01  # share of values at the limit of the scaling from which on a clip is unlike the training clips
+FAR_COLUMN = 0.5  # the same of one column, which is then named
+NAMED = 3  # columns that are named at most
+SAMPLE_RATE = 16_000  # Hz, of the sound
+
+
+@dataclass(frozen=True, order=True)
+class Caution:
+    """One remark.
+
+    Attributes
+    ----------
+    kind : absent, failed, no_face, long_text, cut, language, context, silent, out_of_range, or note
+    modality : text, audio or visual; empty where it is of none
+    message : a sentence without full stop
+    """
+
+    kind: str
+    modality: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.modality}: {self.message}" if self.modality else self.message
+
+
+def of_rows(rows: Mapping[str, Row], columns: Mapping[str, list[str]]) -> list[Caution]:
+    """What the encoders met, by stream: absent, failed, silent, without a face, or noted otherwise."""
+    found = []
+    for stream, row in rows.items():
+        modality = "audio" if stream == WAVEFORM else stream
+        if row.status != OK:
+            kind = "absent" if row.status == ABSENT else "failed"
+            found.append(Caution(kind, modality, f"{kind}: {row.error.removeprefix(TRANSIENT)}"))
+            continue
+        faceless = _faceless(row, columns[stream])
+        if faceless >= FACELESS:
+            found.append(Caution("no_face", modality, f"no face found in {faceless:.0%} of the frames"))
+        for note in filter(None, row.error.split("; ")):
+            if note.startswith("no face in") and faceless >= FACELESS:
+                continue
+            kind = "silent" if note.startswith("silent") else "note"
+            kind = "long_text" if modality == "text" and note.startswith("cut to") else kind
+            found.append(Caution(kind, modality, note))
+    return found
+
+
+def _faceless(row: Row, columns: list[str]) -> float:
+    """Share of frames without a face; 0 of features that do not look for one."""
+    if SUCCESS not in columns or row.features is None:
+        return 0.0
+    return float(np.mean(row.features[:, columns.index(SUCCESS)] <= 0))
+
+
+def of_run(run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, Row], spoken: Spoken) -> list[Caution]:
+    """Where the clip is longer than what the run reads, or far from the clips that it was trained on."""
+    found = []
+    reading, said = run.reading, spoken.text or ""
+    if reading.context and inputs.before is None:
+        method, before = run.config["method"], reading.context
+        message = (
+            f"{method} was trained with up to {before} utterance(s) before each clip, and gets none here; "
+            "--context reads the clips of a folder as one video"
+        )
+        found.append(Caution("context", "", message))
+    if reading.tokenizer is not None and said.strip():
+        tokens = reading.tokenizer.count(said)
+        if tokens > reading.max_tokens:
+            message = f"{tokens} tokens, but the run reads {reading.max_tokens} at most; the rest is not read"
+            found.append(Caution("long_text", "text", message))
+    if reading.waveform and inputs.sound is not None and len(inputs.sound) > reading.waveform:
+        seconds, read = len(inputs.sound) / SAMPLE_RATE, reading.waveform / SAMPLE_RATE
+        found.append(Caution("cut", "audio", f"{seconds:.1f} s long, of which the run reads {read:g} s"))
+    for modality, entry in run.entries.items():
+        values = inputs.sequences[modality]
+        if values is None:
+            continue
+        features, most = rows[modality].features, entry["max_steps"]
+        aligned = "align" in entry
+        length = len(spoken.words or []) if aligned else 0 if features is None else len(features)
+        if length > most and entry["shorten"] != "pool":
+            unit = "words" if aligned else "tokens" if modality == "text" else "frames"
+            kind = "long_text" if modality == "text" else "cut"
+            message = f"{length} {unit}, but the run was trained on {most} at most; the rest is not read"
+            found.append(Caution(kind, modality, message))
+        found += _far(modality, values, entry)
+    return found
+
+
+def _far(modality: str, values: np.ndarray, entry: dict[str, Any]) -> list[Caution]:
+    """A caution where many scaled values lie at the limit: (T, D) values, the part of stats.json."""
+    columns = np.asarray(entry["columns"])
+    scaled = np.isin(columns, entry["normalized"]) & (np.asarray(entry["sd"], np.float64) >= SD_FLOOR)
+    if not scaled.any():
+        return []
+    at_limit = np.abs(values[:, scaled]) >= Z_LIMIT
+    if at_limit.mean() < FAR:
+        return []
+    shares = at_limit.mean(axis=0)
+    worst = [str(columns[scaled][i]) for i in np.argsort(-shares, kind="stable") if shares[i] >= FAR_COLUMN]
+    named = f" ({', '.join(worst[:NAMED])}{' ...' if len(worst) > NAMED else ''})" if worst else ""
+    message = (
+        f"{at_limit.mean():.0%} of its values{named} are {Z_LIMIT:g} or more standard deviations from the "
+        "training clips"
+    )
+    return [Caution("out_of_range", modality, message)]
+
+
+def of_language(spoken: Spoken, trained: str | None) -> list[Caution]:
+    """A caution where the clip is in another language than the training corpus, as far as both are known.
+
+    Who gives a text seldom says its language: one in another script than the corpus' is noticed, too.
+    """
+    if trained is None:
+        return []
+    if spoken.language not in (None, trained):
+        message = f"the clip is in {spoken.language!r}, but the run was trained on {trained!r}"
+        return [Caution("language", "text", message)]
+    if in_other_script(spoken.text or "", trained):
+        message = f"not in the script of {trained!r}, which the run was trained on"
+        return [Caution("language", "text", message)]
+    return []

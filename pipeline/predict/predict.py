@@ -1,0 +1,247 @@
+"""`msa-cli predict`: what trained runs say of new clips, with the features that they were trained on.
+
+    clip ─ encoders of the runs (run_encoders.py) ─▶ rows ─ clip_inputs.py ─▶ what each run reads
+         ─ contributions.py ─▶ each run's prediction ─ prediction.py ─▶ their mean and spread
+
+A clip goes through the same encoders, scaling and shortening as the clips of the training set, and gets the
+same number. It is read alone, or for methods with a context (SLaD) after the clips of its folder that come
+before it: in a training set these are the utterances before it in its video and split.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.core.errors import ClipError, MsaError
+from pipeline.corpora.clips import natural_key
+from pipeline.features.clip import make_listener, plan
+from pipeline.features.encoder import Clip, Encoder
+from pipeline.features.stage import Task, encode_row
+from pipeline.params.params import PARAMS_FILE, Params, load_params
+from pipeline.predict import cautions
+from pipeline.predict.cautions import Caution
+from pipeline.predict.contributions import outcome
+from pipeline.predict.encoders import make_encoders
+from pipeline.predict.inputs import ClipInputs, inputs_of
+from pipeline.predict.prediction import ClipPrediction, Facts, Material, Voice
+from pipeline.store.shard import TRANSIENT, Row
+from pipeline.training.trained import TrainedRun, open_runs
+from pipeline.transcripts.stage import Spoken, read
+
+ENGLISH = "en"
+SUFFIX = ".features"  # of the folders that `extract` plans; what stands before it names the clip
+
+
+@dataclass
+class Predictor:
+    """Runs and the encoders of their features, loaded once for any number of clips.
+
+    Attributes
+    ----------
+    encoders : by the fingerprint of the runs' features
+    remarks : what holds for every clip, such as other library versions
+    language : of the training corpus, None where no params tell
+    listen : what finds out what is said in a clip, beyond text that is there
+    """
+
+    runs: list[TrainedRun]
+    encoders: dict[str, Encoder]
+    remarks: list[str]
+    language: str | None
+    listen: Callable[[Spoken], Spoken]
+
+    @classmethod
+    def open(
+        cls, folders: Sequence[Path], params: Params, device: str = "cpu", asr: str | None = None
+    ) -> Predictor:
+        """Load the runs, their encoders, and what hears speech.
+
+        Parameters
+        ----------
+        params : where models lie on this machine, and how speech is recognised
+        asr : a Whisper, where clips come without text
+
+        Raises
+        ------
+        MsaError : runs that cannot be read or do not belong together, or features that cannot be made here
+        """
+        runs = open_runs(folders, device)
+        encoders, remarks = make_encoders(runs, params, device)
+        return cls(runs, encoders, remarks, _language(runs[0], params), make_listener(params, asr, device))
+
+    @property
+    def facts(self) -> Facts:
+        return Facts.of(self.runs[0])
+
+    def __call__(
+        self,
+        clip_id: str,
+        video: Path,
+        text: str | None = None,
+        language: str | None = None,
+        before: Sequence[Material] | None = None,
+    ) -> ClipPrediction:
+        """Extract one clip's features and predict with every run.
+
+        Parameters
+        ----------
+        text : what is said; None = looked for beside the clip, in its subtitles, and by recognition
+        language : ISO 639-1; None = that of the training corpus, or English
+        before : the utterances before it in its video, oldest first; None = not known
+        """
+        begin = time.perf_counter()
+        prediction = self.judge(self.look(clip_id, video, text, language), before)
+        prediction.seconds = time.perf_counter() - begin
+        return prediction
+
+    def look(
+        self, clip_id: str, video: Path, text: str | None = None, language: str | None = None
+    ) -> Material:
+        """What is said in the clip, and its features: see `__call__`."""
+        spoken = Spoken(clip_id, video, None, None, language or self.language or ENGLISH)
+        spoken = read(spoken, text)
+        if any("text" in run.modalities or run.aligned for run in self.runs):
+            spoken = self.listen(spoken)
+        clip = Clip(clip_id, path=video, text=spoken.text, language=spoken.language or ENGLISH)
+        rows = {key: encode_row(encoder, Task(clip, "")) for key, encoder in self.encoders.items()}
+        return Material(clip_id, video, spoken, rows)
+
+    def judge(self, material: Material, before: Sequence[Material] | None = None) -> ClipPrediction:
+        """What the runs say of a clip; see `__call__`."""
+        found = ClipPrediction(self.facts, material)
+        silent: dict[str, str] = {}
+        remarks = cautions.of_language(material.spoken, self.language)
+        for run in self.runs:
+            rows = self._rows(run, material)
+            remarks += cautions.of_rows(rows, self._columns(run))
+            if run.reading.tokenizer is not None and not (material.spoken.text or "").strip():
+                remarks.append(Caution("absent", "text", "absent: no transcript"))
+            name = self._name(run)
+            try:
+                inputs = self._inputs(run, material)
+            except ClipError as error:
+                silent[name] = f"{error}; a row is a word there: give a .vtt or .srt with the times of words"
+                continue
+            if not inputs.present:
+                silent[name] = f"the clip has none of {', '.join(run.modalities)}"
+                continue
+            if before is not None:
+                inputs = replace(inputs, before=self._before(run, before))
+            remarks += cautions.of_run(run, inputs, rows, material.spoken)
+            seed = int(run.config["seed"])
+            found.voices.append(Voice(name, run.config["method"], seed, outcome(run, inputs)))
+        for problem in material.spoken.problems:
+            if not any(one.message.endswith(problem) for one in remarks):  # the file itself, say
+                remarks.append(Caution("note", "text", problem))
+        found.cautions = list(dict.fromkeys(remarks))
+        for name, reason in silent.items():
+            found.cautions.append(Caution("failed", "", f"{name} gave nothing: {reason}"))
+        if not found.voices:
+            reasons: dict[str, list[str]] = {}
+            for one in found.cautions:
+                if one.kind in ("absent", "failed") and one.modality:
+                    reasons.setdefault(one.message, []).append(one.modality)
+            said = [f"{', '.join(modalities)}: {message}" for message, modalities in reasons.items()]
+            found.reason = "; ".join(said or dict.fromkeys(silent.values())).replace(TRANSIENT, "")
+        return found
+
+    def _name(self, run: TrainedRun) -> str:
+        """Of its folder; the whole path where runs of two projects have one name."""
+        names = [other.folder.resolve().name for other in self.runs]
+        name = run.folder.resolve().name
+        return name if names.count(name) == 1 else str(run.folder)
+
+    def _rows(self, run: TrainedRun, material: Material) -> dict[str, Row]:
+        return {stream: material.rows[entry["fingerprint"]] for stream, entry in run.needed.items()}
+
+    def _columns(self, run: TrainedRun) -> dict[str, list[str]]:
+        return {
+            stream: self.encoders[entry["fingerprint"]].column_names for stream, entry in run.needed.items()
+        }
+
+    def _inputs(self, run: TrainedRun, material: Material) -> ClipInputs:
+        rows, columns = self._rows(run, material), self._columns(run)
+        return inputs_of(run, material.clip_id, rows, columns, material.spoken)
+
+    def _before(self, run: TrainedRun, spoken: Sequence[Material]) -> tuple[ClipInputs, ...]:
+        """What a run reads before a clip; utterances that a training set would leave out do not count."""
+        found: list[ClipInputs] = []
+        for material in reversed(spoken):
+            if len(found) == run.reading.context:
+                break
+            try:
+                inputs = self._inputs(run, material)
+            except ClipError:
+                continue
+            if inputs.present:
+                found.insert(0, inputs)
+        return tuple(found)
+
+
+def clips_of(videos: Sequence[Path]) -> dict[str, Path]:
+    """Clip id -> file, of files and folders, in the order in which they are given.
+
+    The id is the file's name without suffix; in a folder, its place there without suffix. Clips of a folder
+    are in natural order: 2 before 10.
+
+    Raises
+    ------
+    MsaError : a path does not exist, a folder holds no video, or two clips have one id
+    """
+    found: dict[str, Path] = {}
+    for video in videos:
+        named = {request.out.as_posix().removesuffix(SUFFIX): request for request in plan([video], None)}
+        for clip_id in sorted(named, key=natural_key):
+            request = named[clip_id]
+            if clip_id in found and found[clip_id].resolve() == request.video.resolve():
+                raise MsaError(f"--video: {request.video} is given twice; give each clip once")
+            if clip_id in found:
+                raise MsaError(
+                    f"{found[clip_id]} and {request.video} would both be called {clip_id!r}; predict them "
+                    "one by one, or give the folder that both are in"
+                )
+            found[clip_id] = request.video
+    return found
+
+
+def predict(
+    predictor: Predictor,
+    clips: dict[str, Path],
+    text: str | None = None,
+    language: str | None = None,
+    context: bool = False,
+) -> Iterator[ClipPrediction]:
+    """Clip after clip; see `Predictor.__call__`.
+
+    Parameters
+    ----------
+    context : the clips of one folder are the utterances of one video, in this order
+    """
+    spoken: defaultdict[Path, list[Material]] = defaultdict(list)
+    for clip_id, video in clips.items():
+        before = spoken[video.parent] if context else None
+        prediction = predictor(clip_id, video, text, language, before)
+        spoken[video.parent].append(prediction.material)
+        yield prediction
+
+
+def _language(run: TrainedRun, params: Params) -> str | None:
+    """The language of the run's training corpus, where params know its training set.
+
+    The run may be of another project than these params: of the one whose `runs` it lies in.
+    """
+    own = run.folder.absolute().parent.parent / PARAMS_FILE
+    try:
+        projects = [params, *([load_params(own)] if own.is_file() else [])]
+    except MsaError:  # of another version, perhaps; only a warning hangs on it
+        projects = [params]
+    for project in projects:
+        chosen = project.assemble.get(run.stats["dataset"])
+        known = {**project.datasets, **project.imports}
+        if chosen is not None and chosen.dataset in known:
+            return known[chosen.dataset].language
+    return None

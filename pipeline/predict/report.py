@@ -1,0 +1,286 @@
+"""Predictions of new clips for people and for programs: words, tables on screen, JSON, Parquet and CSV.
+
+`predictions.parquet` and `predictions.csv` have a row a clip, in the order of clip ids:
+
+    clip_id, video, status (ok | failed), reason
+    text, text_source, language
+    prediction           score in label units, or the index of the class
+    in_words             `negative`, `slightly positive` ..., or the name of the class
+    probability          of the class (regression: null);  probabilities  of all classes
+    sd                   over the runs, null of a single one;  runs  that predicted the clip
+    prediction_<method>  mean of the method's runs (of a classification: of that class' probability)
+    contribution_<m>     what text, audio, visual change the score (or the probability) by; null where unknown
+    warnings
+
+Numbers are float64 and null where a clip failed. Text in CSV cells that a spreadsheet would take for a
+formula begins with an apostrophe. `video` is the file's name: no clock times, no folders of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.predict.cautions import Caution
+from pipeline.predict.prediction import MODALITIES, ClipPrediction, Facts
+from pipeline.training.trained import TrainedRun
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = 1
+METADATA_KEY = b"msa.predictions"
+GRADES = (
+    "strongly negative",
+    "negative",
+    "slightly negative",
+    "neutral",
+    "slightly positive",
+    "positive",
+    "strongly positive",
+)
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes a cell that begins with it for
+DECIMALS = 6
+
+
+def grade(score: float, label_range: tuple[float, float]) -> str:
+    """A score in words: the label range in seven equal parts about its middle, the outer two half as wide.
+
+    On [-3, 3] it is the nearest integer. Scores beyond the range are as strong as its end.
+    """
+    low, high = label_range
+    middle, half = (low + high) / 2, (high - low) / 2
+    place = min(max((score - middle) / half, -1.0), 1.0)
+    return GRADES[3 + round(3 * place)]
+
+
+def in_words(clip: ClipPrediction) -> str:
+    """The grade of a score, or the class' name."""
+    index = clip.class_index
+    return grade(clip.value, clip.facts.label_range) if index is None else clip.facts.class_names[index]
+
+
+# ------------------------------------------------------------------------------------------------------ JSON
+def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks: Sequence[str]) -> str:
+    """One object: what the runs are, `warnings` that hold for all clips, and `clips`."""
+    facts = Facts.of(runs[0])
+    tree = {
+        "format": FORMAT,
+        "dataset": facts.dataset,
+        "task": "classification" if facts.class_names else "regression",
+        "label_range": None if facts.class_names else list(facts.label_range),
+        "class_names": list(facts.class_names),
+        "runs": [
+            {"run": str(run.folder), "method": run.config["method"], "seed": run.config["seed"]}
+            for run in runs
+        ],
+        "warnings": list(remarks),
+        "clips": [_clip(clip) for clip in clips],
+    }
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _clip(clip: ClipPrediction) -> dict[str, Any]:
+    spoken = clip.material.spoken
+    tree: dict[str, Any] = {
+        "clip_id": clip.material.clip_id,
+        "video": str(clip.material.video),
+        "status": "ok" if clip.ok else "failed",
+        "reason": clip.reason,
+        "text": spoken.text,
+        "text_source": spoken.source,
+        "language": spoken.language,
+        "warnings": [vars(caution) for caution in clip.cautions],
+    }
+    if not clip.ok:
+        return tree
+    classes = clip.facts.class_names
+    return tree | {
+        "prediction": _rounded(clip.value) if not classes else clip.class_index,
+        "in_words": in_words(clip),
+        "probabilities": {name: _rounded(p) for name, p in zip(classes, clip.scores, strict=True)}
+        if classes
+        else None,
+        "sd": _rounded(clip.sd),
+        "methods": {
+            method: {"mean": _rounded(mean), "sd": _rounded(sd), "runs": count}
+            for method, (mean, sd, count) in clip.methods.items()
+        },
+        "runs": {voice.run: [_rounded(score) for score in voice.outcome.scores] for voice in clip.voices},
+        "contributions": {
+            modality: {"mean": _rounded(mean), "sd": _rounded(sd)}
+            for modality, (mean, sd) in clip.contributions.items()
+        },
+        "internals": {
+            method: {
+                name: {m: _rounded(share) for m, share in shares.items()} for name, shares in shown.items()
+            }
+            for method, shown in clip.internals.items()
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), DECIMALS)
+
+
+# ----------------------------------------------------------------------------------------------------- files
+def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Path) -> None:
+    """`predictions.parquet` and `predictions.csv` in a folder, which is made; equal clips, equal bytes."""
+    table = to_table(clips, facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / "predictions.parquet", compression="zstd")
+    cells = table.to_pandas()
+    for field in table.schema:
+        if pa.types.is_string(field.type):
+            cells[field.name] = cells[field.name].map(_harmless, na_action="ignore")
+        elif pa.types.is_list(field.type):
+            cells[field.name] = [
+                json.dumps(value) if value else None for value in table[field.name].to_pylist()
+            ]
+        elif pa.types.is_integer(field.type):
+            cells[field.name] = cells[field.name].astype("Int64")  # null makes floats of integers else
+    cells.to_csv(folder / "predictions.csv", index=False, lineterminator="\n", encoding="utf-8")
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
+    """The rows of `predictions.parquet`; see the module's text."""
+    methods = sorted({method for clip in clips if clip.ok for method in clip.methods})
+    number = pa.int32() if facts.class_names else pa.float64()
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in ("clip_id", "video", "status", "reason")),
+            *((name, pa.string()) for name in ("text", "text_source", "language")),
+            ("prediction", number),
+            ("in_words", pa.string()),
+            ("probability", pa.float64()),
+            ("probabilities", pa.list_(pa.float64())),
+            ("sd", pa.float64()),
+            ("runs", pa.int32()),
+            *((f"prediction_{method}", pa.float64()) for method in methods),
+            *((f"contribution_{modality}", pa.float64()) for modality in MODALITIES),
+            ("warnings", pa.string()),
+        ],
+        metadata={METADATA_KEY: json.dumps({"format": FORMAT, **vars(facts)}, sort_keys=True).encode()},
+    )
+    rows = [_row(clip) for clip in sorted(clips, key=lambda clip: clip.material.clip_id)]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _row(clip: ClipPrediction) -> dict[str, Any]:
+    spoken = clip.material.spoken
+    row: dict[str, Any] = {
+        "clip_id": clip.material.clip_id,
+        "video": clip.material.video.name,
+        "status": "ok" if clip.ok else "failed",
+        "reason": clip.reason,
+        "text": spoken.text,
+        "text_source": spoken.source,
+        "language": spoken.language,
+        "runs": len(clip.voices),
+        "warnings": "; ".join(map(str, clip.cautions)),
+    }
+    if not clip.ok:
+        return row
+    classes = clip.facts.class_names
+    row |= {
+        "prediction": clip.class_index if classes else clip.value,
+        "in_words": in_words(clip),
+        "probability": clip.value if classes else None,
+        "probabilities": clip.scores.tolist() if classes else None,
+        "sd": clip.sd,
+    }
+    row |= {f"prediction_{method}": mean for method, (mean, *_) in clip.methods.items()}
+    return row | {f"contribution_{modality}": mean for modality, (mean, _) in clip.contributions.items()}
+
+
+# ---------------------------------------------------------------------------------------------------- screen
+def tables(clips: Sequence[ClipPrediction]) -> list[Table]:
+    """One clip in full, or a line a clip."""
+    return _detailed(clips[0]) if len(clips) == 1 and clips[0].ok else [_overview(clips)]
+
+
+def shared(clips: Sequence[ClipPrediction]) -> list[Caution]:
+    """What is said of every clip, and need not be said in each line."""
+    first, *others = clips
+    return [one for one in first.cautions if all(one in clip.cautions for clip in others)]
+
+
+def _detailed(clip: ClipPrediction) -> list[Table]:
+    from rich.markup import escape
+    from rich.table import Table
+
+    facts = clip.facts
+    low, high = facts.label_range
+    scale = f"probability of {in_words(clip)}" if facts.class_names else f"score, {low:g} to {high:g}"
+    scores = Table("method", "runs", scale, "sd", "in words", title=escape(str(clip.material.video)))
+    rows = list(clip.methods.items())
+    if len(rows) > 1:
+        rows.append(("mean", (clip.value, clip.sd, len(clip.voices))))
+    for name, (mean, sd, count) in rows:
+        said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
+        scores.add_row(name, str(count), _number(mean), _spread(sd), escape(said))
+    if facts.class_names:
+        listed = zip(facts.class_names, clip.scores, strict=True)
+        scores.caption = escape(", ".join(f"{name} {share:.0%}" for name, share in listed))
+    parts = Table("modality", "changes it by", "sd", *clip.internals, title="what each modality contributed")
+    parts.caption = (
+        "the prediction minus that of the clip without the modality; then the method's own weights"
+    )
+    changes: dict[str, tuple[float | None, float | None]] = {**clip.contributions}
+    for modality in (*MODALITIES, "shared"):
+        own = [_internals(values, modality) for values in clip.internals.values()]
+        if modality in changes or any(own):
+            change, spread = changes.get(modality, (None, None))
+            parts.add_row(modality, _change(change), _spread(spread), *own)
+    for table in (scores, parts):
+        for column in table.columns[1:3]:
+            column.justify = "right"
+    return [scores, parts]
+
+
+def _internals(shown: dict[str, dict[str, float]], modality: str) -> str:
+    """`weight 0.34`, `expert_0 0.36, expert_1 0.38`; empty where the method shows nothing of it."""
+    return ", ".join(f"{name} {shares[modality]:.2f}" for name, shares in shown.items() if modality in shares)
+
+
+def _overview(clips: Sequence[ClipPrediction]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("clip", "prediction", "sd", "in words", *MODALITIES, "note")
+    for column in (1, 2, 4, 5, 6):
+        table.columns[column].justify = "right"
+    known = shared(clips)
+    for clip in clips:
+        name = escape(clip.material.clip_id)
+        if not clip.ok:
+            table.add_row(name, "failed", *[""] * 5, escape(clip.reason))
+            continue
+        changes = [clip.contributions.get(modality, (None, None))[0] for modality in MODALITIES]
+        cells = [_change(change) for change in changes]
+        note = escape("; ".join(str(caution) for caution in clip.cautions if caution not in known))
+        table.add_row(name, _number(clip.value), _spread(clip.sd), escape(in_words(clip)), *cells, note)
+    table.caption = "text, audio, visual: the prediction minus that of the clip without the modality"
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _change(mean: float | None) -> str:
+    return "" if mean is None else f"{mean:+.3f}"
+
+
+def _spread(sd: float | None) -> str:
+    return "" if sd is None else f"{sd:.3f}"

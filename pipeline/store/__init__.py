@@ -1,0 +1,1 @@
+"""Parquet with provenance: one shard, and the store of shards of an encoder."""

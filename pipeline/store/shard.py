@@ -1,0 +1,265 @@
+"""One Parquet file of clip features, self-describing: a row a clip, sorted by clip id.
+
+=============  ==================================  =====================================================
+clip_id        string
+source_sha256  string                              what the row was made from (media bytes or transcript)
+n_frames       int32                               0 unless status is ok
+features       list<fixed_size_list<T>[D]>         T: float32, float16 (states), int16 (sound), uint8 (crops)
+times          list<float32>                       centres of the frames, seconds; null for text and waveforms
+token_ids, char_start, char_end   list<int32>      text only; special tokens have offsets -1
+status         string                              ok | absent (not in the source) | failed
+error          string                              the reason, or a note on a good row; empty if nothing
+=============  ==================================  =====================================================
+
+The footer holds the provenance. No clock times, host names or paths are written, so that equal content
+gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import FormatError
+
+FORMAT_VERSION = 1
+META_KEY = b"msa.features"
+FOOTER_KEYS = ("modality", "encoder", "fingerprint", "dim", "dtype", "column_names", "frame_rate")
+OK, ABSENT, FAILED = "ok", "absent", "failed"
+TRANSIENT = "transient: "  # failures that the next run tries again
+ROW_GROUP_BYTES = 16 << 20  # raw bytes; 8-32 MB read well
+MOST_FRAMES = 2**31 - 1  # of a file, because Arrow's lists count in 32 bits: 37 hours of sound
+STREAMED_ROWS = 4  # clips; Arrow takes up to 16 bytes a sample of a waveform while it decodes
+
+
+@dataclass
+class Row:
+    """One clip of a store.
+
+    Attributes
+    ----------
+    features : shape (n_frames, dim), None unless status is ok
+    times : shape (n_frames,), seconds from the clip's start, None for text and waveforms
+    token_ids, char_start, char_end : shape (n_frames,) int32, text only
+    """
+
+    clip_id: str
+    source_sha256: str
+    status: str
+    error: str = ""
+    features: np.ndarray | None = None
+    times: np.ndarray | None = None
+    token_ids: np.ndarray | None = None
+    char_start: np.ndarray | None = None
+    char_end: np.ndarray | None = None
+
+    @property
+    def transient(self) -> bool:
+        """A failure that may go away by itself (timeout, crash, out of memory)."""
+        return self.status == FAILED and self.error.startswith(TRANSIENT)
+
+
+@dataclass
+class Features:
+    """A store (or one file of it) in memory.
+
+    Attributes
+    ----------
+    meta : the footer: modality, encoder, dim, dtype, column_names, frame_rate, fingerprint, params, ...
+    rows : by clip id
+    """
+
+    meta: dict[str, Any]
+    rows: dict[str, Row]
+
+
+def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
+    """Write rows as one Parquet file: sorted by id, temporary name first, equal content gives equal bytes."""
+    ordered = sorted(rows, key=lambda row: row.clip_id)
+    dim, dtype = int(meta["dim"]), np.dtype(meta["dtype"])
+    empty = np.zeros((0, dim), dtype)
+    blocks = [empty if row.features is None else row.features.astype(dtype, copy=False) for row in ordered]
+    counts = [len(block) for block in blocks]
+    columns: dict[str, pa.Array] = {
+        "clip_id": pa.array([row.clip_id for row in ordered], pa.string()),
+        "source_sha256": pa.array([row.source_sha256 for row in ordered], pa.string()),
+        "n_frames": pa.array(counts, pa.int32()),
+        "features": _sequences(blocks, dim, dtype),
+        "times": _lists([row.times for row in ordered], np.dtype("float32")),
+    }
+    if meta["modality"] == "text":
+        for name in ("token_ids", "char_start", "char_end"):
+            columns[name] = _lists([getattr(row, name) for row in ordered], np.dtype("int32"))
+    columns["status"] = pa.array([row.status for row in ordered], pa.string())
+    columns["error"] = pa.array([row.error for row in ordered], pa.string())
+    footer = {META_KEY: json.dumps({"format": FORMAT_VERSION, **meta}, sort_keys=True).encode()}
+    table = pa.table(columns).replace_schema_metadata(footer)
+    row_bytes = max(1, sum(block.nbytes for block in blocks) // max(1, len(blocks)))
+    # float16 stays plain: not every reader knows byte-stream-split for it
+    split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype != np.float16 else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a killed run may still have a child
+    try:
+        _write(table, temporary, row_bytes, split)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(table: pa.Table, path: Path, row_bytes: int, split: dict[str, str] | None) -> None:
+    pq.write_table(
+        table,
+        path,
+        row_group_size=max(1, ROW_GROUP_BYTES // row_bytes),
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=False,
+        column_encoding=split,
+        write_statistics=["clip_id"],
+        write_page_checksum=True,  # so that damaged bytes are found, not believed
+    )
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The footer of a feature file, without reading its data.
+
+    Raises
+    ------
+    FormatError : not Parquet, not ours, or of another format version
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise FormatError(f"{path}: not a readable Parquet file ({error}); make it again") from error
+    if META_KEY not in metadata:
+        raise FormatError(
+            f"{path}: a Parquet file, but not a feature file (no {META_KEY.decode()} in its footer)"
+        )
+    try:
+        meta: dict[str, Any] = json.loads(metadata[META_KEY])
+        version = meta["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: its footer is damaged ({error}); make the file again") from error
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{path}: feature format {version}, this version reads {FORMAT_VERSION}; "
+            "extract it again (msa-cli stage ... --fresh)"
+        )
+    if lacking := [key for key in FOOTER_KEYS if key not in meta]:
+        raise FormatError(f"{path}: its footer lacks {', '.join(lacking)}; make the file again")
+    return meta
+
+
+def read_rows(path: Path) -> Features:
+    """One feature file in memory; arrays are views into Arrow's buffers.
+
+    Raises
+    ------
+    FormatError : see `read_meta`, or its data are damaged
+    """
+    meta = read_meta(path)
+    return Features(meta, {row.clip_id: row for batch in _batches(path) for row in _rows(batch, meta)})
+
+
+def stream_rows(path: Path) -> Iterator[Row]:
+    """The rows of one feature file in its order, by clip id; few of them are in memory at a time.
+
+    Raises
+    ------
+    FormatError : see `read_rows`
+    """
+    meta = read_meta(path)
+    for batch in _batches(path, streamed=True):
+        yield from _rows(batch, meta)
+
+
+def read_ledger(path: Path) -> dict[str, Row]:
+    """The rows of a file without their features: who is in it, made from what, with which status."""
+    read_meta(path)
+    light = ["clip_id", "source_sha256", "status", "error"]
+    return {row["clip_id"]: Row(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
+
+
+def check_data(path: Path) -> None:
+    """Read everything in a file, a little at a time, and compare it with its checksums.
+
+    Raises
+    ------
+    FormatError : something is damaged
+    """
+    for _ in _batches(path, streamed=True):
+        pass
+
+
+def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
+    names, dim = batch.schema.names, int(meta["dim"])
+    frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
+    ends = np.cumsum(batch.column("n_frames").to_numpy())
+    lists = {
+        name: _split_lists(batch.column(name))
+        for name in ("times", "token_ids", "char_start", "char_end")
+        if name in names
+    }
+    plain = {name: batch.column(name).to_pylist() for name in ("clip_id", "source_sha256", "status", "error")}
+    for i, clip_id in enumerate(plain["clip_id"]):
+        start = ends[i - 1] if i else 0
+        good = plain["status"][i] == OK
+        yield Row(
+            clip_id,
+            plain["source_sha256"][i],
+            plain["status"][i],
+            plain["error"][i],
+            frames[start : ends[i]] if good else None,
+            **{name: values[i] for name, values in lists.items()},
+        )
+
+
+def _batches(
+    path: Path, columns: list[str] | None = None, streamed: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Pieces of a file; `streamed` ones are small, and no more than a row group is read ahead for them."""
+    try:
+        file = pq.ParquetFile(path, pre_buffer=not streamed, page_checksum_verification=True)
+        yield from file.iter_batches(STREAMED_ROWS if streamed else 65_536, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise FormatError(f"{path}: its data are damaged ({error}); make the file again") from error
+
+
+def _sequences(blocks: list[np.ndarray], dim: int, dtype: np.dtype) -> pa.Array:
+    """(n_i, dim) blocks as list<fixed_size_list<dtype>[dim]>."""
+    if (frames := sum(map(len, blocks))) > MOST_FRAMES:
+        raise FormatError(
+            f"{frames} frames are too many for one file ({MOST_FRAMES} at most); raise `shards` in "
+            "params.yaml"
+        )
+    flat = np.concatenate([block.reshape(-1) for block in blocks]) if blocks else np.zeros(0, dtype)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), dim)
+    return pa.ListArray.from_arrays(pa.array(_offsets(blocks), pa.int32()), vectors)
+
+
+def _lists(blocks: list[np.ndarray | None], dtype: np.dtype) -> pa.Array:
+    """Vectors as list<dtype>; None stays null."""
+    return pa.array(
+        [None if block is None else block.astype(dtype) for block in blocks],
+        pa.list_(pa.from_numpy_dtype(dtype)),
+    )
+
+
+def _offsets(blocks: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum([len(block) for block in blocks])]).astype(np.int32)
+
+
+def _split_lists(column: pa.ListArray) -> list[np.ndarray | None]:
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    lengths = column.value_lengths().fill_null(0).to_numpy()
+    ends = np.cumsum(lengths)
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    return [values[end - n : end] if ok else None for end, n, ok in zip(ends, lengths, valid, strict=True)]

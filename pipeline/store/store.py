@@ -1,0 +1,377 @@
+"""The feature store of one (dataset, modality, encoder): fixed hash buckets, incremental, same bytes.
+
+`data/features/<dataset>/<modality>-<encoder>/shard-NNN.parquet`. A shard is kept when its fingerprint and
+its (clip, source) rows are as wanted; else only the missing rows are computed and the shard is rewritten
+whole, so that its bytes do not depend on the history. One added clip rewrites one shard.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import heapq
+import os
+import re
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.core.errors import FormatError, IncompleteError, MsaError, ParamsError, TooManyFailedError
+from pipeline.store.shard import (
+    FAILED,
+    Features,
+    Row,
+    check_data,
+    read_ledger,
+    read_meta,
+    read_rows,
+    stream_rows,
+    write_rows,
+)
+
+FLUSH_SECONDS = 60.0  # a killed run loses at most this much work
+
+
+@dataclass
+class Update:
+    """What one run of an extraction did."""
+
+    total: int = 0
+    kept: int = 0
+    computed: int = 0
+    missing: int = 0
+    """wanted rows that are not there, because only a part was asked for"""
+    status: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)  # clip id -> reason
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Count the status of finished rows."""
+        for row in rows:
+            self.status[row.status] += 1
+            if row.status == FAILED:
+                self.failed[row.clip_id] = row.error
+
+    def check(self, max_failed_fraction: float) -> None:
+        """Refuse what should not pass for done.
+
+        Raises
+        ------
+        IncompleteError : some of the wanted rows are not there
+        TooManyFailedError : more than that share of the clips failed
+        """
+        if self.missing:
+            raise IncompleteError(
+                f"{self.missing} of {self.total} clips are not there: --only (MSA_ONLY) asked for others; "
+                "run the stage without it"
+            )
+        if self.total and len(self.failed) / self.total > max_failed_fraction:
+            listed = "\n".join(f"  - {clip}: {reason}" for clip, reason in sorted(self.failed.items())[:20])
+            more = f"\n  ... and {len(self.failed) - 20} more" if len(self.failed) > 20 else ""
+            raise TooManyFailedError(
+                f"{len(self.failed)} of {self.total} clips failed, more than max_failed_fraction = "
+                f"{max_failed_fraction:g} in params.yaml; all others were written. Mend or remove them "
+                "(MSA_RETRY_FAILED=1 or --retry-failed tries them again), or raise the fraction:\n"
+                f"{listed}{more}"
+            )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a store one run works on.
+
+    Attributes
+    ----------
+    first, step : shards first, first + step, ...: how several machines share the work
+    clips : these clips alone, which are computed even if they are there; empty = all
+    """
+
+    first: int = 0
+    step: int = 1
+    clips: frozenset[str] = frozenset()
+
+    def buckets(self, shards: int) -> range:
+        """Numbers of the shards."""
+        return range(self.first, shards, self.step)
+
+
+EVERYTHING = Part()
+
+
+def parse_part(shards: str | None, clips: Collection[str] | None, number: int) -> Part:
+    """The part that `--shards FIRST::STEP` and `--only CLIP_ID ...` ask for, of so many shards.
+
+    Raises
+    ------
+    ParamsError : not of that form, or no shard is left
+    """
+    first, step = 0, 1
+    if shards is not None:
+        found = re.fullmatch(r"(\d+)::(\d+)", shards)
+        if found is None or int(found[2]) < 1 or int(found[1]) >= min(number, int(found[2])):
+            raise ParamsError(
+                f"--shards {shards}: expected FIRST::STEP with FIRST below STEP and below {number} (`shards` "
+                "in params.yaml), e.g. 3::8 for the fourth of eight machines"
+            )
+        first, step = int(found[1]), int(found[2])
+    return Part(first, step, frozenset(clips or ()))
+
+
+class FeatureStore:
+    """The shards of one folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("shard-*.parquet"))
+
+    def meta(self) -> dict[str, Any] | None:
+        """The footer of the shards; None for a folder without any (`data/features/none`).
+
+        Raises
+        ------
+        FormatError : shards of different fingerprints lie together, or one is not readable
+        """
+        metas = {path: read_meta(path) for path in self.files()}
+        first = next(iter(metas.values()), None)
+        for path, meta in metas.items():
+            if first is not None and meta["fingerprint"] != first["fingerprint"]:
+                raise FormatError(
+                    f"{path}: made with other settings than its neighbours; run its stage again"
+                )
+        return first
+
+    def read(self) -> Features | None:
+        """All rows; None for a folder without shards. FormatError: see `meta`."""
+        return self._gathered(lambda path: read_rows(path).rows)
+
+    def ledger(self) -> Features | None:
+        """All rows without what the encoder gave: who is there, with which status. Else as `read`."""
+        return self._gathered(read_ledger)
+
+    def _gathered(self, read_file: Callable[[Path], dict[str, Row]]) -> Features | None:
+        meta = self.meta()
+        if meta is None:
+            return None
+        return Features(
+            meta, {clip_id: row for path in self.files() for clip_id, row in read_file(path).items()}
+        )
+
+    def stream(self) -> Iterator[Row]:
+        """All rows sorted by clip id, few of them in memory at a time; for waveforms. Else as `read`."""
+        self.meta()
+        return heapq.merge(*map(stream_rows, self.files()), key=lambda row: row.clip_id)
+
+    def update(
+        self,
+        wanted: dict[str, str],
+        meta: dict[str, Any],
+        shards: int,
+        compute: Callable[[list[str]], Iterable[Row]],
+        *,
+        part: Part = EVERYTHING,
+        fresh: bool = False,
+        retry_failed: bool = False,
+        on_plan: Callable[[int, int], None] | None = None,
+    ) -> Update:
+        """Bring the store (or a part of it) to exactly the wanted rows, computing only what is missing.
+
+        Parameters
+        ----------
+        wanted : clip id -> source_sha256
+        meta : the footer of every shard, with `fingerprint`
+        shards : number of files; all of them exist afterwards, and no other
+        compute : gives a Row for each asked clip id, in any order
+        part : the shards or clips that are worked on; what is not asked for stays as it is
+        fresh : recompute everything that is worked on
+        retry_failed : compute failed rows again, not only transient ones
+        on_plan : called with (kept, to compute) before the work begins
+        """
+        with self._alone(part):
+            return self._updated(wanted, meta, shards, compute, part, fresh, retry_failed, on_plan)
+
+    def _updated(
+        self,
+        wanted: dict[str, str],
+        meta: dict[str, Any],
+        shards: int,
+        compute: Callable[[list[str]], Iterable[Row]],
+        part: Part,
+        fresh: bool,
+        retry_failed: bool,
+        on_plan: Callable[[int, int], None] | None,
+    ) -> Update:
+        whole = part == EVERYTHING
+        if whole and fresh:
+            for path in self.files():  # if this run is killed, the next goes on where it stopped
+                path.unlink()
+        ledgers = {path.name: _ledger(path, meta) for path in self.files()}
+        if whole and self._reshard(meta, shards, ledgers):
+            ledgers = {path.name: _ledger(path, meta) for path in self.files()}
+        if part.clips:
+            others = [name for name, found in ledgers.items() if found is None]
+            if others:
+                raise ParamsError(
+                    f"--only: {self.folder / others[0]} was made with other settings (or is damaged) and "
+                    "would lose its other clips; run the stage without --only"
+                )
+        members: dict[int, set[str]] = defaultdict(set)
+        for clip_id in wanted:
+            members[bucket_of(clip_id, shards)].add(clip_id)
+        kept: dict[int, dict[str, Row]] = {}  # ledger rows, without features
+        missing: dict[int, set[str]] = {}  # of the shards that must be written
+        for bucket in part.buckets(shards):
+            anew = members[bucket] & part.clips if part.clips else members[bucket] if fresh else set()
+            found = None if fresh and not part.clips else ledgers.get(shard_name(bucket))
+            kept[bucket] = {
+                clip_id: row
+                for clip_id, row in (found or {}).items()
+                if clip_id in members[bucket] - anew
+                and (bool(part.clips) or _keeps(row, wanted[clip_id], retry_failed))
+            }
+            lacking = members[bucket] - set(kept[bucket])
+            todo = lacking & part.clips if part.clips else lacking
+            if todo or (not part.clips and (found is None or set(found) != members[bucket])):
+                missing[bucket] = todo
+        report = Update(
+            total=sum(len(members[bucket]) for bucket in kept),
+            kept=sum(map(len, kept.values())),
+            computed=sum(map(len, missing.values())),
+        )
+        report.missing = report.total - report.kept - report.computed
+        if on_plan:
+            on_plan(report.kept, report.computed)
+        self._fill(kept, missing, meta, compute, shards)
+        for rows in kept.values():
+            report.add(rows.values())
+        if not whole:  # others may be at work in this folder
+            return report
+        expected = {shard_name(bucket) for bucket in range(shards)}
+        for path in [*self.folder.glob("*.parquet"), *self.folder.glob(".*.tmp")]:
+            if path.name not in expected:
+                path.unlink()
+        return report
+
+    def _fill(
+        self,
+        kept: dict[int, dict[str, Row]],
+        missing: dict[int, set[str]],
+        meta: dict[str, Any],
+        compute: Callable[[list[str]], Iterable[Row]],
+        shards: int,
+    ) -> None:
+        """Compute the missing rows bucket by bucket; write a bucket when it is complete, or now and then."""
+        pending: dict[int, list[Row]] = defaultdict(list)
+
+        def write(bucket: int) -> None:
+            path = self.folder / shard_name(bucket)
+            old = read_rows(path).rows if kept[bucket] else {}
+            write_rows(path, [*(old[clip_id] for clip_id in kept[bucket]), *pending[bucket]], meta)
+            for row in pending.pop(bucket):
+                row.features = row.times = None  # written: only the ledger stays in memory
+                kept[bucket][row.clip_id] = row
+
+        for bucket, clips in missing.items():
+            if not clips:  # rows were removed, or the file does not exist yet
+                write(bucket)
+        todo = [clip_id for bucket in missing for clip_id in sorted(missing[bucket])]
+        last_flush = time.monotonic()
+        for row in compute(todo) if todo else ():
+            bucket = bucket_of(row.clip_id, shards)
+            pending[bucket].append(row)
+            missing[bucket].discard(row.clip_id)
+            if not missing[bucket]:
+                write(bucket)
+            elif time.monotonic() - last_flush > FLUSH_SECONDS:
+                for open_bucket in list(pending):
+                    write(open_bucket)
+                last_flush = time.monotonic()
+
+    @contextmanager
+    def _alone(self, part: Part) -> Iterator[None]:
+        """Nobody else may work on the same rows; shares of several machines (`step`) go together."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        share = fcntl.LOCK_SH if part.step > 1 and not part.clips else fcntl.LOCK_EX
+        lock = os.open(self.folder, os.O_RDONLY)  # of the folder itself: no file of ours lies about
+        try:
+            fcntl.flock(lock, share | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(lock)
+                raise MsaError(
+                    f"{self.folder}: another run is at work on these features; wait for it, or end it"
+                ) from error  # else a file system without locks
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def _reshard(self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, Row] | None]) -> bool:
+        """Move rows that were made with these settings for another number of shards: no clip is computed.
+
+        A killed run loses at most the rows that it was about to write: the next one computes them.
+        """
+        for left in self.folder.glob(".resharding-*"):
+            shutil.rmtree(left)
+        ledgers = {self.folder / name: ledger or {} for name, ledger in found.items()}
+        clips = {(path, clip_id) for path, ledger in ledgers.items() for clip_id in ledger}
+        if all(path.name == shard_name(bucket_of(clip_id, shards)) for path, clip_id in clips):
+            return False
+        with TemporaryDirectory(prefix=".resharding-", dir=self.folder) as temporary:
+            for bucket in range(shards):  # one new shard in memory at a time, at the price of reading again
+                rows: dict[str, Row] = {}
+                for path, ledger in ledgers.items():
+                    mine = [clip_id for clip_id in ledger if bucket_of(clip_id, shards) == bucket]
+                    if mine:
+                        old = read_rows(path).rows
+                        rows |= {clip_id: _own(old[clip_id]) for clip_id in mine}
+                write_rows(Path(temporary) / shard_name(bucket), rows.values(), meta)
+            made = {path.name for path in Path(temporary).iterdir()}
+            for name in sorted(made):
+                os.replace(Path(temporary) / name, self.folder / name)
+            for path in ledgers:
+                if path.name not in made:
+                    path.unlink()
+        return True
+
+
+def _own(row: Row) -> Row:
+    """The row with memory of its own: as it is read, it holds that of its whole shard."""
+    arrays = ("features", "times", "token_ids", "char_start", "char_end")
+    copies = {name: value.copy() for name in arrays if (value := getattr(row, name)) is not None}
+    return replace(row, **copies)
+
+
+def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, Row] | None:
+    """Who is in a shard that was made with these settings; None where it is missing, damaged or other."""
+    try:
+        if not path.exists() or read_meta(path)["fingerprint"] != meta["fingerprint"]:
+            return None
+        check_data(path)
+        return read_ledger(path)
+    except FormatError:
+        return None
+
+
+def bucket_of(clip_id: str, shards: int) -> int:
+    """The shard of a clip: a stable hash, so that a new clip rewrites one shard and moves no other."""
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % shards
+
+
+def shard_name(bucket: int) -> str:
+    return f"shard-{bucket:03d}.parquet"
+
+
+def _keeps(row: Row, source_sha256: str, retry_failed: bool) -> bool:
+    return (
+        row.source_sha256 == source_sha256
+        and not row.transient
+        and not (retry_failed and row.status == FAILED)
+    )

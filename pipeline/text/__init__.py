@@ -1,1 +1,0 @@
-"""Text encoders, one file a kind; pipeline/encoders.py has their names."""

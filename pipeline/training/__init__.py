@@ -1,0 +1,1 @@
+"""Runs: the loop, run folders, the search of settings."""

@@ -1,0 +1,169 @@
+"""What a method learns before its training, once for all seeds: `pretrained/<method>-<dataset>/`.
+
+`pretrained.json` says what was learnt, or `{"none": true}` where the method has nothing to learn (torch is
+then not imported). A method with a pretraining gives one small method a modality
+(`pretraining_methods`); each is trained by the loop of all methods, on that modality's own labels where the
+corpus has them and on the joint labels where it has not, and its best weights are `<modality>.safetensors`.
+
+The folder is kept as long as nothing that decides it has changed: a weight of the main training changes
+nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models import METHODS
+from pipeline.core.errors import FormatError, ParamsError
+from pipeline.params.params import TrainParams
+
+if TYPE_CHECKING:
+    from pipeline.datasets.splits import Split
+
+FILE = "pretrained.json"
+SEED = 1111  # one pretraining for all seeds of a run
+TEXT_KEYS = ("text", "text_backbone", "text_revision", "max_tokens")  # of a method, that pretraining reads
+
+
+def pretrain(
+    method_name: str,
+    dataset: str,
+    method_params: dict[str, Any],
+    train_params: TrainParams,
+    assembled: Path,
+    source: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    state_root: Path = Path(".state"),
+) -> bool:
+    """Write the folder `out`; True where something was learnt, False where all is kept or there is nothing.
+
+    Parameters
+    ----------
+    method_params : the method's settings, `base` with the corpus' own values laid over it
+    assembled : folder of the assembled set of the main training
+    source : folder of the assembled set whose labels are learnt; often the same
+
+    Raises
+    ------
+    ParamsError : unknown method or setting
+    FormatError : the assembled set cannot be read, has another task than a regression, or has no labels
+    """
+    if method_name not in METHODS:
+        raise ParamsError(f"method {method_name!r} is not known (there are: {', '.join(METHODS)})")
+    if METHODS[method_name].pretrains:
+        return _learn(
+            method_name, dataset, method_params, train_params, assembled, source, out, device, state_root
+        )
+    return _nothing(out)
+
+
+def _nothing(out: Path) -> bool:
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob("*.safetensors"):  # of an earlier pretraining
+        left.unlink()
+    (out / FILE).write_text(json.dumps({"none": True}) + "\n", encoding="utf-8")
+    return False
+
+
+def _learn(
+    method_name: str,
+    dataset: str,
+    method_params: dict[str, Any],
+    train_params: TrainParams,
+    assembled: Path,
+    source: Path,
+    out: Path,
+    device: str,
+    state_root: Path,
+) -> bool:
+    from safetensors.torch import save_model
+
+    from pipeline.core.files import file_hash, replaced_folder, write_json
+    from pipeline.datasets.training_set import read_stats
+    from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
+    from pipeline.training.loop.fabric import open_fabric, reproducible
+    from pipeline.training.loop.train import fit, load_splits, task_of
+    from pipeline.training.runs import build_method, code_hashes, encoder_identities, library_versions
+
+    fabric = open_fabric(device, train_params.precision)
+    stats, wanted = read_stats(source), read_stats(assembled)
+    dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
+    dims = {modality: dim for modality, dim in dims.items() if modality in wanted["modalities"]}
+    with reproducible(SEED, fabric.device):
+        whole = build_method(method_name, method_params, dims, task_of(wanted))
+        methods = whole.pretraining_methods(whole.config, dims)
+        if not methods:
+            return _nothing(out)
+        if stats["task"] != "regression":
+            raise FormatError(
+                f"{source}: the pretraining of {method_name} learns scores, but {stats['dataset']} has "
+                "classes; name a corpus of scores under `pretrain_on` in params.yaml, or switch the "
+                f"pretraining off under models.{method_name}.base.pretraining"
+            )
+        splits = load_splits(source, whole, fabric.device)
+    identity = {
+        "method": method_name,
+        "dataset": dataset,
+        "pretraining": whole.config.pretraining.model_dump(mode="json"),
+        "text": {name: getattr(whole.config, name) for name in TEXT_KEYS},
+        "train": train_params.model_dump(mode="json"),
+        "dims": whole.dims,
+        "learnt": hashes(source, "train.parquet", "valid.parquet", "stats.json"),
+        "encoders": encoder_identities(method_name, whole.config),
+        "code": code_hashes(method_name) | {"pipeline/training/loop/pretrain.py": file_hash(Path(__file__))},
+        "libraries": library_versions(),
+        "device": fabric.device.type,
+    }
+    name = fingerprint(identity)
+    kept = out / FILE
+    whole_folder = kept.exists() and all((out / f"{modality}.safetensors").exists() for modality in methods)
+    if whole_folder and json.loads(kept.read_text(encoding="utf-8")).get("fingerprint") == name:
+        return False
+    report: dict[str, Any] = {"fingerprint": name, "source": stats["dataset"], "modalities": {}}
+    weights = {}
+    for modality, method in methods.items():
+        labels = all(has_own_labels(split, modality) for split in splits.values())
+        own = {name: of_modality(split, modality, labels) for name, split in splits.items()}
+        if bare := [name for name, split in own.items() if len(split) == 0]:
+            raise FormatError(
+                f"{source}: no clip of {bare[0]} has {modality}, which the pretraining of {method_name} "
+                "learns from; set it to `none` under `assemble`, or name another corpus under `pretrain_on`"
+            )
+        checkpoint = Checkpoint(state_root / fingerprint(identity | {"modality": modality}))
+        with reproducible(SEED, fabric.device):
+            title = f"{out.name}: {modality}"
+            state, _ = fit(fabric, method, own, train_params, SEED, checkpoint, title)
+        method.load_state_dict(state.best_weights)
+        weights[modality] = method
+        report["modalities"][modality] = {
+            "labels": "own" if labels else "joint",
+            "epoch": state.best_epoch,
+            "valid_loss": state.best_loss,
+        }
+        checkpoint.remove()
+    with replaced_folder(out) as folder:
+        for modality, method in weights.items():
+            save_model(method, str(folder / f"{modality}.safetensors"))
+            (folder / f"{modality}.safetensors").chmod(0o644)  # safetensors writes for the owner alone
+        write_json(report, folder / FILE)
+    return True
+
+
+def has_own_labels(split: Split, modality: str) -> bool:
+    """Whether every clip has a label of this modality alone."""
+    return bool(split.labels[f"label_{modality}"].isfinite().all())
+
+
+def of_modality(split: Split, modality: str, own_labels: bool) -> Split:
+    """The clips that have a modality, with its own labels as their target where the corpus has them."""
+    streams = split.streams
+    finetuned = modality == "text" and streams.tokens is not None
+    part = streams.tokens if finetuned and streams.tokens is not None else streams.sequences[modality]
+    if own_labels:
+        split = replace(split, labels=split.labels | {"label": split.labels[f"label_{modality}"]})
+    return split.take(part.lengths.nonzero().squeeze(-1))

@@ -1,0 +1,369 @@
+"""One training run: assembled set in, run folder out, by the loop that all methods share.
+
+    L = Σ_term  weights.<term> · schedule(term, progress) · L_term
+
+Terms whose weight is 0 are not computed. The forward pass runs in `train.precision`, the losses always in
+fp32. A method with estimators updates these first, on the same forward pass. Training ends after `epochs`, or
+when the validation loss has not improved for `patience` epochs. The validation loss is the task's alone: the
+mean absolute error of a regression (label units), the mean cross-entropy of a classification. Of all epochs
+the one with the lowest is the run (of equals the earlier); the test split is not even opened.
+
+One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
+
+`python -m pipeline.train --config run.json` trains where only the learning libraries are installed; the
+file holds the arguments of `train` (`msa-cli stage train ... --write-config run.json` writes it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from pydantic import Field, ValidationError
+from safetensors.torch import save_model
+from torch import Tensor, nn
+
+from models import METHODS
+from models.core.method import Method, Task
+from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.files import replaced_folder, write_json
+from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
+from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
+from pipeline.params.explain import explain
+from pipeline.params.params import LARGEST_SEED, Section, TrainParams
+from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
+from pipeline.training.loop.curves import Curves, Progress, write_table
+from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.optimizers import open_optimizer, rate_factor
+from pipeline.training.runs import (
+    CONFIG,
+    FORMAT_VERSION,
+    WEIGHTS,
+    build_method,
+    code_hashes,
+    encoder_identities,
+    library_versions,
+    write_predictions,
+)
+
+EVALUATION_BATCH = 64  # clips a forward outside of training
+LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
+
+
+def train(
+    method_name: str,
+    dataset: str,
+    seed: int,
+    method_params: dict[str, Any],
+    train_params: TrainParams,
+    assembled: Path,
+    pretrained: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    state_root: Path = Path(".state"),
+    logs: Path = Path("logs"),
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Train one method with one seed and write its run folder, in one go at the end.
+
+    Parameters
+    ----------
+    method_name : a name of models.METHODS
+    method_params : the method's settings, `base` with the corpus' own values laid over it
+    assembled : folder of the assembled set
+    pretrained : folder that the pretrain stage wrote
+    out : the run folder; what was there is replaced
+    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+    state_root, logs : for killed runs and for wall times; neither is part of the result
+    fresh : begin with the first epoch even if a state of this very run is there
+
+    Returns
+    -------
+    dict : `epoch` (the best, from 1), `valid_loss`, `epochs` (done), `resumed_at` (epochs that an earlier
+        process had done), `seconds`
+
+    Raises
+    ------
+    ParamsError : unknown method or setting, or nothing to learn
+    FormatError : the assembled set cannot be read, or has no clips to train with or to validate on
+    MsaError : a loss or a prediction is not finite
+    """
+    started = time.perf_counter()
+    fabric = open_fabric(device, train_params.precision)
+    with reproducible(seed, fabric.device):
+        stats = read_stats(assembled)
+        dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
+        method = build_method(method_name, method_params, dims, task_of(stats))
+        if METHODS[method_name].pretrains:
+            method.load_pretrained(pretrained)
+        splits = load_splits(assembled, method, fabric.device)
+        identity = {
+            "method": method_name,
+            "dataset": dataset,
+            "seed": seed,
+            "params": method.config.model_dump(mode="json"),
+            "train": train_params.model_dump(mode="json"),
+            "dims": method.dims,
+            "feature_set": stats["feature_set"],
+            "assembled": hashes(
+                assembled, *(f"{name}*.parquet" for name in (*splits, CONTEXT)), "stats.json"
+            ),
+            "pretrained": hashes(pretrained, "*"),
+            "encoders": encoder_identities(method_name, method.config),
+            "code": code_hashes(method_name),
+            "libraries": library_versions(),
+            "device": fabric.device.type,
+        }
+        checkpoint = Checkpoint(state_root / fingerprint(identity))
+        if fresh:
+            checkpoint.remove()
+        state, resumed_at = fit(fabric, method, splits, train_params, seed, checkpoint, title=out.name)
+        method.load_state_dict(state.best_weights)
+        model = fabric.setup_module(method)
+        predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
+
+    config = {
+        "format": FORMAT_VERSION,
+        **identity,
+        "epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "valid_loss": state.best_loss,
+        "parameters": sum(parameter.numel() for parameter in method.parameters()),
+        "stats": stats,
+    }
+    with replaced_folder(out) as folder:
+        save_model(method, str(folder / WEIGHTS))
+        (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+        write_json(config, folder / CONFIG)
+        write_table(state.curves, folder / "curves.tsv")
+        shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
+        for name, values in predictions.items():
+            write_predictions(splits[name], values, method.task, folder / f"{name}.predictions.parquet")
+    checkpoint.remove()
+
+    summary = {
+        "epoch": state.best_epoch,
+        "valid_loss": state.best_loss,
+        "epochs": state.epoch,
+        "resumed_at": resumed_at,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    logs.mkdir(parents=True, exist_ok=True)
+    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{out.name}.json")
+    return summary
+
+
+# ------------------------------------------------------------------------------------------------- the loop
+def fit(
+    fabric: Fabric,
+    method: Method,
+    splits: dict[str, Split],
+    train_params: TrainParams,
+    seed: int,
+    checkpoint: Checkpoint,
+    title: str,
+) -> tuple[State, int]:
+    """All epochs from where the checkpoint left off: the last state, and how many were there already."""
+    settings = method.config.training
+    weights = active_weights(method)
+    method.active_terms = frozenset(weights)
+    groups, estimators = method.parameter_groups(), method.estimator_groups()
+    rates = [group["lr"] for group in groups]
+    optimizers = [
+        open_optimizer(groups, settings),
+        *([torch.optim.Adam(estimators, fused=True)] if estimators else []),
+    ]
+    model, optimizer, *others = fabric.setup(method, *optimizers)
+    order = torch.Generator().manual_seed(seed)
+    state = checkpoint.load(method, [optimizer, *others], order)
+    resumed_at = state.epoch
+    curves = Curves(checkpoint.folder / "live", state.curves)
+    progress = Progress(title, state.epoch, settings.epochs)
+    clips, labeled = splits["train"], len(splits["train"])
+    ratio, unlabeled = method.reading().unlabeled, len(splits.get("unlabeled", []))
+    if unlabeled:
+        clips = clips.with_unlabeled(splits["unlabeled"])
+
+    while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
+        model.train()
+        steps: list[dict[str, Tensor]] = []
+        lengths = splits["train"].lengths
+        batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
+        for number, rows in enumerate(batches):
+            step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
+            if settings.schedule_every == "step":
+                factor = rate_factor(step, in_all, settings)
+            else:
+                factor = rate_factor(state.epoch, settings.epochs, settings)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+            batch = clips.batch(companions(rows, labeled, ratio, unlabeled))
+            output = model(batch)
+            for _ in range(method.estimator_steps()):
+                others[0].zero_grad()
+                fabric.backward(method.estimator_loss(batch, output))
+                others[0].step()
+            losses = method.losses(batch, output, weights)  # of the bare method: fp32, outside autocast
+            scales = {term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()}
+            total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
+            optimizer.zero_grad()
+            fabric.backward(total)
+            fabric.clip_gradients(
+                model, optimizer, max_norm=train_params.gradient_clip, error_if_nonfinite=False
+            )
+            optimizer.step()
+            columns = {"total": total, **losses, **method.diagnostics(batch, output)}
+            steps.append({name: value.detach() for name, value in columns.items()})
+
+        state.epoch += 1
+        means = finite_means(steps, ["total", *weights], state.epoch)
+        loss = valid_loss(method.task, splits["valid"], predict(model, splits["valid"]), state.epoch)
+        if loss < state.best_loss:
+            state.best_epoch, state.best_loss = state.epoch, loss
+            state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
+        curves.add({"epoch": state.epoch, **means, "valid_loss": loss, "lr": settings.lr_other * factor})
+        progress.show(state.curves[-1], state.best_epoch, state.best_loss)
+        checkpoint.save_if_due(state, method, [optimizer, *others], order)
+
+    curves.end()
+    progress.end()
+    return state, resumed_at
+
+
+def active_weights(method: Method) -> dict[str, float]:
+    """Weight of every loss term that is computed at all."""
+    weights = {term: float(getattr(method.config.weights, term)) for term in method.TERMS}
+    if not any(weights.values()):
+        raise ParamsError(f"all weights are 0 ({', '.join(weights)}): there is nothing to learn")
+    return {term: weight for term, weight in weights.items() if weight != 0}
+
+
+def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -> dict[str, float]:
+    """Mean of every column over an epoch's batches.
+
+    The loop looks here once an epoch, because looking at every batch would make a GPU wait.
+
+    Raises
+    ------
+    MsaError : one of `terms` is not finite in a batch; the message names the first such batch
+    """
+    columns = list(steps[0])
+    table = torch.stack([torch.stack([step[name].float() for name in columns]) for step in steps])
+    table = table.double().cpu()  # (batches, columns)
+    for number, row in enumerate(table.tolist(), start=1):
+        bad = [name for name, value in zip(columns, row, strict=True) if not math.isfinite(value)]
+        culprits = [name for name in bad if name in terms and name != "total"] or bad
+        if any(name in terms for name in bad):
+            raise MsaError(
+                f"epoch {epoch}, batch {number} of {len(steps)}: the loss {' and '.join(culprits)} is not "
+                f"finite; {LOWER_RATE}"
+            )
+    return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split) -> np.ndarray:
+    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order."""
+    model.eval()
+    batches = ordered_batches(split.lengths, EVALUATION_BATCH)
+    found = torch.cat([model(split.batch(rows)).prediction.float().cpu() for rows in batches])
+    predictions = torch.empty_like(found)
+    predictions[torch.cat(batches)] = found
+    return predictions.numpy()
+
+
+def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) -> float:
+    """Mean loss of the task alone; the sum is exact, so that the order of the clips does not matter."""
+    values = torch.from_numpy(predictions)
+    clips = values.reshape(len(values), -1)
+    if not clips.isfinite().all():
+        clip_id = split.clip_ids[int((~clips.isfinite()).any(dim=1).nonzero()[0])]
+        raise MsaError(f"epoch {epoch}: the prediction for {clip_id!r} is not finite; {LOWER_RATE}")
+    errors = task.errors(values.double(), split.label.cpu().double())
+    return math.fsum(errors.tolist()) / len(errors)
+
+
+# ---------------------------------------------------------------------------------------- before the loop
+def task_of(stats: dict[str, Any]) -> Task:
+    """The task of an assembled set."""
+    return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
+
+
+def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[str, Split]:
+    """What training may see: train, valid, and the unlabeled clips where the method reads them.
+
+    Raises
+    ------
+    FormatError : the assembled set cannot be read, or has no clips to train with or to validate on
+    """
+    reading = method.reading()
+    only = ("train", "valid", *(["unlabeled"] if reading.unlabeled else []))
+    splits = TrainingSet.load(assembled, reading, device, only).splits
+    for name in ("train", "valid"):
+        if len(splits[name]) == 0:
+            raise FormatError(f"{assembled}: no clips in {name}; training needs some in train and in valid")
+    if reading.unlabeled and len(splits["unlabeled"]) == 0:
+        print(
+            f"{assembled}: no clips in unlabeled, of which {type(method).__name__} asks for "
+            f"{reading.unlabeled} beside each labeled one; it learns from labeled ones alone",
+            file=sys.stderr,
+        )
+    return splits
+
+
+def main() -> None:
+    """`python -m pipeline.train --config run.json`."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Train one run.")
+    parser.add_argument(
+        "--config", required=True, type=Path, help="JSON: the arguments of pipeline.train.train"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    options = parser.parse_args()
+    try:
+        run = read_run(options.config)
+        print(json.dumps(train(**run, device=options.device)))
+    except MsaError as error:
+        sys.exit(f"error: {error}")
+
+
+class RunFile(Section):
+    """The JSON of `--config`: arguments of `train`; paths are from the current folder."""
+
+    method_name: str
+    dataset: str
+    seed: int = Field(ge=0, lt=LARGEST_SEED)
+    method_params: dict[str, Any]
+    train_params: TrainParams
+    assembled: Path
+    pretrained: Path
+    out: Path
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The arguments of `train` from a JSON file."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParamsError(
+            f"{path}: cannot be read as JSON ({error}); `msa-cli stage train ... --write-config` writes it"
+        ) from error
+    try:
+        run = RunFile.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {explain(error, RunFile)}") from error
+    return dict(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The trials of a search: what was tried, what came of it, and how both are kept and shown.
+
+A trial is one set of values, trained with every seed; its loss is the mean validation loss over the seeds.
+Trial 0 is the settings as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import FormatError
+
+RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+SHOWN = 5  # best trials in a summary
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of values.
+
+    Attributes
+    ----------
+    values : by dotted key below `models.<method>.base`
+    losses : validation loss by seed, of the seeds that are done
+    state : running (some seeds are not done), complete, or failed
+    reason : why it failed, or of which trial it is a repetition
+    """
+
+    number: int
+    values: dict[str, Any]
+    losses: dict[int, float] = field(default_factory=dict)
+    state: str = RUNNING
+    reason: str = ""
+
+    @property
+    def loss(self) -> float:
+        """Mean over the seeds; not a number where none is done."""
+        return math.fsum(self.losses.values()) / len(self.losses) if self.losses else math.nan
+
+    def with_loss(self, seed: int, loss: float, seeds: Sequence[int]) -> Trial:
+        """The same with one more seed done, complete with the last."""
+        losses = {**self.losses, seed: loss}
+        return replace(self, losses=losses, state=COMPLETE if len(losses) == len(seeds) else RUNNING)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The complete trial with the lowest loss, of equals the earlier; None where none is complete."""
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    return min(complete, key=lambda trial: trial.loss, default=None)
+
+
+# ------------------------------------------------------------------------------------------------- on disk
+def read_trials(path: Path) -> list[Trial]:
+    """The trials so far, in order; none where there is no file.
+
+    Raises
+    ------
+    FormatError : the file is not one of ours
+    """
+    if not path.exists():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        trials = [Trial(**row) for row in rows]
+        return [
+            replace(trial, losses={int(seed): float(loss) for seed, loss in trial.losses.items()})
+            for trial in trials
+        ]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"{path}: no list of trials ({error}); remove {path.parent} to search from the start"
+        ) from error
+
+
+def write_trials(trials: Sequence[Trial], path: Path) -> None:
+    """All trials, under a temporary name first: the file is never half written."""
+    temporary = path.with_suffix(".tmp")
+    text = json.dumps([asdict(trial) for trial in trials], indent=1, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+    """A TSV with one row a trial: number, state, loss, each seed's loss, the values, the reason."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    each = [f"valid_loss_{seed}" for seed in seeds]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["trial", "state", "valid_loss", *each, *keys, "seeds", "reason"])
+        for trial in trials:
+            loss = trial.loss if trial.state == COMPLETE else ""
+            losses = [trial.losses.get(seed, "") for seed in seeds]
+            values = [plain(trial.values[key]) for key in keys]
+            reason = " ".join(trial.reason.split())
+            numbers = ",".join(map(str, seeds))
+            writer.writerow([trial.number, trial.state, loss, *losses, *values, numbers, reason])
+
+
+# ----------------------------------------------------------------------------------------------- in words
+def plain(value: object) -> str:
+    """A value as params.yaml has it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def line(trial: Trial, total: int, best: Trial | None) -> str:
+    """What became of a trial, for the one who waits."""
+    values = " ".join(f"{key}={plain(value)}" for key, value in trial.values.items())
+    what = f"valid loss {trial.loss:.4f}" if trial.state == COMPLETE else f"failed: {trial.reason}"
+    if trial.state == COMPLETE and trial.reason:
+        what += f" ({trial.reason})"
+    so_far = "" if best is None else f"; best {best.loss:.4f} in trial {best.number}"
+    return f"trial {trial.number} ({trial.number + 1} of {total}): {values}: {what}{so_far}"
+
+
+def summary(
+    title: str,
+    trials: Sequence[Trial],
+    best: Trial,
+    seeds: Sequence[int],
+    importance: Mapping[str, float],
+    edges: Sequence[str],
+) -> str:
+    """Markdown: the best trials beside the settings as they are, what mattered, how far to trust it.
+
+    Parameters
+    ----------
+    importance : share of each key, sums to 1; empty where too few trials are complete
+    edges : keys whose best value lies at an end of its range
+    """
+    complete = sorted((t for t in trials if t.state == COMPLETE), key=lambda t: (t.loss, t.number))
+    shown = complete[:SHOWN]
+    if trials[0].state == COMPLETE and trials[0] not in shown:
+        shown.append(trials[0])
+    keys = list(best.values)
+    numbers = ", ".join(map(str, seeds))
+    lines = [
+        f"# {title}",
+        "",
+        f"Validation loss, mean over the seeds {numbers}; the lower the better."
+        if len(seeds) > 1
+        else f"Validation loss of seed {numbers}; the lower the better.",
+        "",
+        f"| trial | valid loss | {' | '.join(keys)} |",
+        f"|---|---|{'---|' * len(keys)}",
+    ]
+    for trial in shown:
+        name = "0, the settings as they are" if trial.number == 0 else str(trial.number)
+        lines.append(
+            f"| {name} | {trial.loss:.4f} | {' | '.join(plain(trial.values[key]) for key in keys)} |"
+        )
+    lines.append("")
+    if importance:
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in importance.items())
+        lines += [f"What the best trials have in common (PED-ANOVA): {shares}.", ""]
+    if edges:
+        lines += [f"The best value of {', '.join(edges)} lies at an end of its range: widen it.", ""]
+    lines.append(_trust(trials, complete, best))
+    return "\n".join(lines) + "\n"
+
+
+def _trust(trials: Sequence[Trial], complete: Sequence[Trial], best: Trial) -> str:
+    failed = sum(trial.state == FAILED for trial in trials)
+    first = trials[0]
+    finished = sum(trial.state != RUNNING for trial in trials)
+    found = f"{finished} trials were looked at{f', {failed} of them failed' if failed else ''}."
+    if best.number == 0:
+        found += " None was better than the settings as they are."
+    elif first.state == COMPLETE:
+        found += f" The best is {first.loss - best.loss:.4f} below the settings as they are."
+    return (
+        f"{found} The lowest of {len(complete)} losses on the same validation clips is lower than it would "
+        "be on new ones, the more so the more trials and the fewer clips. The search had no test split; "
+        "compare the settings by it once, with seeds that were not searched with."
+    )

@@ -1,0 +1,1 @@
+"""What is said in a clip, and when: labels, sidecars, recognition, alignment."""

@@ -1,0 +1,290 @@
+"""The transcribe stage: what is said in every clip of a dataset, from the first source that tells.
+
+    label     the corpus' own text
+    sidecar   a .vtt, .srt or .txt file beside the media file (subtitles.py says which)
+    subtitle  a subtitle track inside the media file
+    asr       speech recognition, where `transcribe.asr.model` names a Whisper
+
+Where `transcribe.align.model` names a CTC model, the words of every text without word times get theirs by
+forced alignment. What went wrong with a clip costs its text or its word times, never the run, and is told.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from models.core.checkpoints import model_identity
+from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
+from pipeline.execution import local
+from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
+from pipeline.params.params import MediaLimits
+from pipeline.params.transcribe import TranscribeParams
+from pipeline.transcripts.heard import Heard
+from pipeline.transcripts.table import LABEL, TRANSCRIPTS
+
+SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
+RESULT = ("text", "language", "source", "words")  # of a clip, what models may change
+KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside the media's bytes
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A clip and what is known to be said in it.
+
+    Attributes
+    ----------
+    path : its media file, None where there is none
+    start_s, end_s : the part of the file that is the clip
+    text, source, words : as in the transcripts table
+    problems : what went wrong on the way
+    failed : recognition should have worked and did not
+    """
+
+    clip_id: str
+    path: Path | None
+    start_s: float | None
+    end_s: float | None
+    language: str | None
+    text: str | None = None
+    source: str | None = None
+    words: list[dict[str, Any]] | None = None
+    problems: tuple[str, ...] = ()
+    failed: bool = False
+
+    def but(self, problem: str, failed: bool = False) -> Spoken:
+        """The same with one more problem."""
+        return replace(self, problems=(*self.problems, problem), failed=self.failed or failed)
+
+
+@dataclass
+class TranscribeReport:
+    """What the stage found; printed, it is a summary.
+
+    Attributes
+    ----------
+    sources : clips by source; None stands for no text
+    timed : clips whose words have times
+    problems : clip id -> what went wrong with it
+    failed : clips whose speech should have been recognized and was not
+    """
+
+    dataset: str
+    sources: dict[str | None, int]
+    timed: int
+    problems: dict[str, str]
+    failed: int
+
+    def __str__(self) -> str:
+        total = sum(self.sources.values())
+        text = total - self.sources.get(None, 0)
+        lines = [f"{self.dataset}: {text} of {total} clips have a transcript"]
+        others = {source: count for source, count in self.sources.items() if source not in (None, LABEL)}
+        if others or self.timed:
+            named = [f"{count} {source}" for source, count in sorted(self.sources.items(), key=str) if source]
+            lines[0] += f" ({', '.join(named)}); {self.timed} with word times"
+        lines += [f"  {clip_id}: {problem}" for clip_id, problem in sorted(self.problems.items())[:20]]
+        if len(self.problems) > 20:
+            lines.append(f"  ... and {len(self.problems) - 20} more")
+        return "\n".join(lines)
+
+    def check(self, max_failed_fraction: float) -> None:
+        """Raise TooManyFailedError where more of the clips failed than may."""
+        total = sum(self.sources.values())
+        if self.failed > max_failed_fraction * total:
+            raise TooManyFailedError(
+                f"{self.dataset}: speech of {self.failed} of {total} clips could not be recognized, more "
+                f"than max_failed_fraction={max_failed_fraction:g} allows; what worked was written"
+            )
+
+
+@dataclass(frozen=True)
+class ListenerMaker:
+    """Builds what listens to clips, in a worker; picklable, as the models are not."""
+
+    settings: TranscribeParams
+    limits: MediaLimits
+    device: str
+
+    def __call__(self) -> Callable[[Spoken], Spoken]:
+        from pipeline.transcripts.alignment import Aligner
+        from pipeline.transcripts.recognition import Recognizer
+
+        recognizer, aligner = (
+            Recognizer(self.settings.asr, self.device),
+            Aligner(self.settings.align, self.device),
+        )
+
+        def listen(clip: Spoken) -> Spoken:
+            if clip.text is None and recognizer.model_name(clip.language):
+                clip = _recognized(clip, recognizer, self.limits)
+            if clip.text is not None and clip.words is None and aligner.covers(clip.language):
+                clip = _aligned(clip, aligner, self.limits)
+            return clip
+
+        return listen
+
+
+def transcribe_dataset(
+    clips: pa.Table,
+    root: Path,
+    dataset: str,
+    settings: TranscribeParams,
+    limits: MediaLimits,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    timeout_s: float = 600.0,
+    kept: Path | None = None,
+    fresh: bool = False,
+) -> tuple[pa.Table, TranscribeReport]:
+    """Transcripts of a clip table.
+
+    Parameters
+    ----------
+    clips : the clip table
+    root : folder that its paths are relative to
+    workers, device, timeout_s : of recognition and alignment; nothing else needs them
+    kept : file of what they gave in earlier runs (heard.py); None = everything is computed
+    fresh : compute also what is kept
+
+    Returns
+    -------
+    a table of schema TRANSCRIPTS, sorted by clip_id, and what to tell of it
+
+    Raises
+    ------
+    ParamsError : a hub id without its commit, or a language without a model
+    MissingModelError, FormatError : files of a model
+    """
+    for part in (settings.asr, settings.align):
+        for model, revision in part.checkpoints():
+            model_identity(model, revision)  # refuses what is not pinned or not there, before any work
+    rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
+    found = {
+        row["clip_id"]: read(
+            Spoken(
+                row["clip_id"],
+                root / row["path"] if row.get("path") else None,
+                row.get("start_s"),
+                row.get("end_s"),
+                row["language"],
+            ),
+            row["text"],
+        )
+        for row in rows
+    }
+    todo = {
+        clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
+    }
+    heard = Heard(kept, settings, limits, device, fresh) if kept is not None and todo else None
+    keys: dict[str, str] = {}
+    if heard is not None:
+        for row in rows:
+            clip = todo.get(row["clip_id"])
+            if clip is None or row["sha256"] is None:
+                continue
+            keys[clip.clip_id] = heard.key(row["sha256"], {name: getattr(clip, name) for name in KNOWN})
+            if (result := heard.find(keys[clip.clip_id])) is not None:
+                found[clip.clip_id] = replace(todo.pop(clip.clip_id), **result)
+    if todo:
+        maker = ListenerMaker(settings, limits, device)
+        for clip, outcome in local.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
+            if isinstance(outcome, local.Lost):
+                outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
+            found[clip.clip_id] = outcome
+            if heard is not None and clip.clip_id in keys and outcome.problems == clip.problems:
+                heard.add(keys[clip.clip_id], {name: getattr(outcome, name) for name in RESULT})
+    if heard is not None:
+        heard.tidy()
+    ordered = [found[clip_id] for clip_id in sorted(found)]
+    table = pa.Table.from_pylist(
+        [{name: getattr(clip, name) for name in TRANSCRIPTS.names} for clip in ordered], schema=TRANSCRIPTS
+    )
+    report = TranscribeReport(
+        dataset,
+        dict(Counter(clip.source for clip in ordered)),
+        sum(clip.words is not None for clip in ordered),
+        {clip.clip_id: "; ".join(clip.problems) for clip in ordered if clip.problems},
+        sum(clip.failed for clip in ordered),
+    )
+    return table, report
+
+
+def read(clip: Spoken, label: str | None) -> Spoken:
+    """The clip with what can be read of it: its label's text, a file beside its media, a track inside."""
+    text = unicodedata.normalize("NFC", label or "")
+    if text.strip():
+        return replace(clip, text=text, source=LABEL)
+    path = clip.path
+    if path is None or not path.is_file():
+        return clip
+    beside = sidecar(path, clip.language)
+    if beside is not None:
+        try:
+            text, words = _of_file(beside, clip)
+        except (ClipError, FormatError) as error:
+            clip = clip.but(f"sidecar not used: {error}")
+        else:
+            if text:
+                return replace(clip, text=text, source=SIDECAR, words=words)
+    try:
+        text, words = said(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
+    except ClipError as error:
+        return clip.but(str(error))
+    return replace(clip, text=text, source=SUBTITLE, words=words) if text else clip
+
+
+def _of_file(path: Path, clip: Spoken) -> tuple[str, list[dict[str, Any]] | None]:
+    if path.suffix.lower() != ".txt":
+        return said(read_cues(path), clip.start_s, clip.end_s)
+    if clip.start_s is not None or clip.end_s is not None:
+        raise ClipError(
+            f"{path.name} has no times, and the clip is only a part of its file; give an .srt or .vtt"
+        )
+    return read_text_file(path), None
+
+
+def _wanted(clip: Spoken, settings: TranscribeParams) -> bool:
+    """Whether a model may add to what is known of the clip."""
+    unheard = clip.text is None and settings.asr.model is not None
+    untimed = clip.words is None and settings.align.model is not None
+    return unheard or (untimed and (clip.text is not None or settings.asr.model is not None))
+
+
+def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
+    assert clip.path is not None
+    try:
+        heard = recognizer.hear(clip.path, limits, clip.language, clip.start_s, clip.end_s)
+    except AbsentError as error:
+        return clip.but(str(error))
+    except ClipError as error:
+        return clip.but(str(error), failed=True)
+    except MsaError:
+        raise  # the model as a whole cannot work
+    except Exception as error:  # a library's own: the clip's fault until shown otherwise
+        return clip.but(f"{type(error).__name__}: {error}".splitlines()[0][:300], failed=True)
+    if not heard.text:
+        return clip.but("no speech heard")
+    source = f"{ASR}:{recognizer.model_name(clip.language)}"
+    language = heard.language or clip.language
+    return replace(clip, text=heard.text, language=language, source=source, words=heard.words or None)
+
+
+def _aligned(clip: Spoken, aligner: Any, limits: MediaLimits) -> Spoken:
+    assert clip.path is not None and clip.text is not None
+    try:
+        words = aligner.align(clip.path, limits, clip.text, clip.language, clip.start_s, clip.end_s)
+    except ClipError as error:
+        return clip.but(f"words not aligned: {error}")
+    except MsaError:
+        raise
+    except Exception as error:
+        return clip.but(f"words not aligned: {type(error).__name__}: {error}".splitlines()[0][:300])
+    return replace(clip, words=words)

@@ -1,0 +1,104 @@
+"""What is said in each clip: the transcripts table and its hash.
+
+`data/transcripts/<dataset>.parquet` has one row a clip, sorted by clip_id. Text encoders and assembly read
+it, never the clip table's text, so that another transcriber can take the place of the corpus' own labels.
+Text is in Unicode NFC everywhere; character offsets of the text features count characters of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import FormatError
+from pipeline.media.subtitles import MAX_BYTES, read_text_file
+
+__all__ = [
+    "LABEL",
+    "MAX_BYTES",
+    "TRANSCRIPTS",
+    "read_text_file",
+    "read_transcripts",
+    "text_hash",
+    "write_transcripts",
+]
+
+FORMAT_KEY = b"msa.transcripts"
+FORMAT = b'{"format": 1}'
+LABEL = "label"  # source: the corpus' own text
+
+TRANSCRIPTS = pa.schema(
+    [
+        pa.field("clip_id", pa.string()),
+        pa.field("text", pa.string()),  # NFC; null where nothing is known to be said
+        pa.field("language", pa.string()),  # ISO 639-1
+        pa.field("source", pa.string()),  # label, sidecar, subtitle, asr:<model>; null without text
+        pa.field(
+            "words",  # null where the times of the words are not known
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("text", pa.string()),
+                        pa.field("start_s", pa.float64()),  # seconds from the clip's start
+                        pa.field("end_s", pa.float64()),
+                        pa.field("score", pa.float32()),  # confidence, 0 to 1
+                    ]
+                )
+            ),
+        ),
+    ],
+    metadata={FORMAT_KEY: FORMAT},
+)
+
+
+def write_transcripts(table: pa.Table, path: Path) -> None:
+    """Write a table of schema TRANSCRIPTS under a temporary name, then rename it. Equal rows, equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        pq.write_table(table.cast(TRANSCRIPTS).combine_chunks(), temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_transcripts(path: Path) -> pa.Table:
+    """The transcripts of a dataset.
+
+    Raises
+    ------
+    FormatError : not there, not Parquet, or not of this format
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise FormatError(f"{path}: no readable transcripts ({error}); run the transcribe stage") from error
+    found = (table.schema.metadata or {}).get(FORMAT_KEY)
+    if found != FORMAT or not table.schema.equals(TRANSCRIPTS):
+        raise FormatError(
+            f"{path}: not a transcripts table of format {FORMAT.decode()} "
+            f"(has {found.decode() if found else 'none'}); run the transcribe stage again"
+        )
+    return table
+
+
+def text_hash(text: str | None, language: str | None, words: Iterable[Mapping[str, Any]] | None) -> str:
+    """SHA-256 (hex) of all that text features may depend on: the `source_sha256` of a text row.
+
+    Parameters
+    ----------
+    text : the transcript; texts that are equal in NFC hash alike
+    language : ISO 639-1
+    words : the `words` of a transcripts row; only their times count
+    """
+    nfc = None if text is None else unicodedata.normalize("NFC", text)
+    times = None if words is None else [[word["start_s"], word["end_s"]] for word in words]
+    return hashlib.sha256(json.dumps([nfc, language, times]).encode()).hexdigest()

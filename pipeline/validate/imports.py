@@ -1,0 +1,144 @@
+"""Checks of ready-made feature files: what they hold, their padding and number types, NaN, empty clips.
+
+The files are read once, clip by clip; on the way each clip's features are hashed, so that one clip under two
+ids is found although an import has no media to compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import FormatError, LabelFileError, MsaError
+from pipeline.corpora.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
+from pipeline.corpora.findings import Finding
+from pipeline.formats.source import Source
+from pipeline.imports.contract import Imported
+from pipeline.imports.convert import check_rows
+from pipeline.imports.kinds import read
+from pipeline.imports.survey import ModalitySurvey, survey
+from pipeline.params.params import ImportParams
+
+MODALITIES = ("text", "audio", "visual")
+HASHED = ("audio", "visual")  # short texts are alike without being one clip
+ONE_TYPE = ("float32", "float64")  # what feature files usually hold, alone
+
+
+def look(
+    name: str, params: ImportParams
+) -> tuple[list[dict[str, Any]], list[Finding], Mapping[str, Hashable]]:
+    """The rows of an import with all columns of the clip table, what is strange, and digests by clip id.
+
+    Files that are not of their kind, labels out of range and the like are findings of level error.
+
+    Parameters
+    ----------
+    name : key in `imports`, for messages
+    """
+    try:
+        source = Source(Path(params.root))
+        imported = read(params.kind, source, params)
+    except LabelFileError as error:
+        return [], [Finding("error", "labels", f"{params.root}: label file", tuple(error.problems))], {}
+    except FormatError as error:
+        return [], [Finding("error", "file", str(error))], {}
+    findings = _refused(imported, name, params)
+    hashed: dict[str, dict[str, str]] = defaultdict(dict)
+    for modality in HASHED:
+        if modality in imported.modalities:
+            sequences = imported.modalities[modality]
+            watched = _watched(sequences.read, modality, hashed)
+            imported.modalities[modality] = replace(sequences, read=watched)
+    try:
+        found = survey(imported, str(source))
+        for modality in MODALITIES:
+            findings += _remarks(modality, found.modalities.get(modality), len(imported.rows))
+    except FormatError as error:
+        findings.append(Finding("error", "shapes", str(error)))
+    findings += [Finding("info", "note", note) for note in imported.notes]
+    digests = {clip: tuple(sorted(found_in.items())) for clip, found_in in hashed.items()}
+    return _rows(imported, params), findings, digests
+
+
+def _refused(imported: Imported, name: str, params: ImportParams) -> list[Finding]:
+    """Why `msa-cli import` would not take the rows."""
+    try:
+        check_rows(imported, name, params)
+    except LabelFileError as error:
+        message = f"{params.root}: {len(error.problems)} problem(s)"
+        return [Finding("error", "labels", message, tuple(error.problems))]
+    except MsaError as error:
+        return [Finding("error", "task", str(error))]
+    return []
+
+
+def _rows(imported: Imported, params: ImportParams) -> list[dict[str, Any]]:
+    rows = []
+    for row in imported.rows:
+        text = row.get("text") or None
+        status = OK if text or "text" in imported.modalities else EMPTY_TEXT
+        own = {"language": params.language, "status": status, **row, "text": text}
+        full = {**dict.fromkeys(CLIP_SCHEMA.names), **own}
+        if full["position"] is None:  # then clip_table works it out
+            del full["position"]
+        rows.append(full)
+    return rows
+
+
+def _watched(
+    read: Callable[[str], np.ndarray | None], modality: str, hashed: dict[str, dict[str, str]]
+) -> Callable[[str], np.ndarray | None]:
+    """`read` that also notes the hash of what it gives; of zeros and of nothing there is none."""
+
+    def reading(clip_id: str) -> np.ndarray | None:
+        block = read(clip_id)
+        if block is not None:
+            array = np.asarray(block)
+            if array.dtype.kind in "biuf" and array.any():
+                digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+                hashed[clip_id][modality] = digest.hexdigest()
+        return block
+
+    return reading
+
+
+def _remarks(modality: str, found: ModalitySurvey | None, clips: int) -> list[Finding]:
+    if found is None:
+        return [Finding("info", modality, f"the files have no {modality}")]
+    findings = [Finding("info", modality, f"{modality}: {found}")]
+    if found.nan or found.infinite:
+        message = (
+            f"{modality}: {found.nan} NaN and {found.infinite} infinite numbers; import replaces them by 0"
+        )
+        findings.append(Finding("warning", "not finite", message))
+    if found.missing:
+        message = (
+            f"{modality}: the files have nothing of {found.missing} of {clips} clips; they will be absent"
+        )
+        findings.append(Finding("warning", "missing features", message))
+    if found.failed:
+        message = f"{modality}: {len(found.failed)} of {clips} clips cannot be read; they will be failed rows"
+        listed = tuple(f"{clip}: {why}" for clip, why in sorted(found.failed.items()))
+        findings.append(Finding("warning", "unreadable features", message, listed))
+    if found.zero:
+        message = f"{modality}: {len(found.zero)} of {clips} clips are all zeros; they will be absent"
+        findings.append(Finding("warning", "zeros", message, tuple(sorted(found.zero))))
+    if found.ignored_lengths:
+        message = f"{modality}: {found.ignored_lengths} lengths contradict the padding, which is believed"
+        findings.append(Finding("warning", "lengths", message))
+    if len(found.dtypes) > 1 or not set(found.dtypes) <= set(ONE_TYPE):
+        message = f"{modality}: numbers are {', '.join(found.dtypes) or 'none'}; import makes them float32"
+        findings.append(Finding("info", "number types", message))
+    steps = {clip: real.stop - real.start for clip, real in found.real.items()}
+    short = tuple(clip for clip, length in steps.items() if length == 1 and clip not in found.zero)
+    if short and max(steps.values()) > 1:
+        message = f"{modality}: {len(short)} of {clips} clips have a single step"
+        findings.append(Finding("warning", "short sequences", message, short))
+    return findings

@@ -1,0 +1,285 @@
+"""Labels in numbers: histogram and polarity of each split, and where the modalities' own labels disagree.
+
+Polarity is the sign of a label: negative, neutral (0), positive. Only a regression whose range has both signs
+has it; of a classification the classes are compared. *Conflicts* are those of MISR's figure 1 (b): clips
+whose labels of text, audio and visual are not all of one polarity (or class).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, OK, TEST, TEST_OOD, TRAIN, VALID, target_column
+from pipeline.corpora.findings import Finding, percent
+from pipeline.corpora.survey import Clip
+from pipeline.params.params import CorpusParams
+from pipeline.validate.corpus import clip_seconds
+
+BINS = 7  # of the label histogram, as many as the classes of Acc7
+MOST_UNEVEN = 3.0  # times as many clips of one side (or class) as of the other: above, a warning
+FEW = 20  # clips; of fewer it is chance on which side they are
+SHIFT = 0.1  # share of a split's clips that would need another label for it to be distributed as train
+CHANCE = 0.01  # largest p of a difference that is said
+NEUTRAL = "neutral"
+POLARITIES = ("negative", NEUTRAL, "positive")
+SIGNS = dict(zip(POLARITIES, (-1, 0, 1), strict=True))  # of the label that an annotation stands for
+MODALITIES = ("text", "audio", "visual")
+JOINT = "joint"  # the label of all modalities together
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """One split in numbers.
+
+    Attributes
+    ----------
+    speakers : None where nobody says who speaks
+    usable : clips whose status is ok
+    seconds : of media that could be read; 0 of an import
+    histogram : clips of each class, or labels in `BINS` equal bins of the label range, of which the last one
+        includes the largest label
+    polarity : clips of each of POLARITIES, None where labels have none
+    central : of a regression with polarity, labels in the middle third of the range (MISR's figure 1 (a):
+        65.97 % of MOSEI), None otherwise
+    """
+
+    split: str
+    clips: int
+    videos: int
+    speakers: int | None
+    usable: int
+    seconds: float
+    histogram: tuple[int, ...]
+    polarity: tuple[int, int, int] | None = None
+    central: int | None = None
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """Where a corpus' labels of single modalities disagree.
+
+    Attributes
+    ----------
+    modalities : those that have labels of their own, two at least
+    clips : that have all of these labels
+    apart : of these, clips whose labels are not all of one polarity (class)
+    pairs : (one, other) -> (clips that have both, of these those that disagree); `joint` stands for the label
+        of all modalities together
+    polarity : modality or `joint` -> clips of each polarity (class) among the `clips`
+    """
+
+    modalities: tuple[str, ...]
+    clips: int
+    apart: int
+    pairs: dict[tuple[str, str], tuple[int, int]]
+    polarity: dict[str, tuple[int, ...]]
+
+
+def has_polarity(corpus: CorpusParams) -> bool:
+    """Whether the sign of a label means something."""
+    low, high = corpus.label_range
+    return not corpus.classes and low < 0 < high
+
+
+def sides(corpus: CorpusParams) -> tuple[str, ...]:
+    """What clips are told apart by: polarities or classes; empty where a label has only a size."""
+    return tuple(corpus.classes) or (POLARITIES if has_polarity(corpus) else ())
+
+
+def side_counts(summary: SplitSummary, corpus: CorpusParams) -> tuple[int, ...]:
+    """Clips of each of `sides` in a split; empty where no label tells."""
+    return summary.histogram if corpus.classes else summary.polarity or ()
+
+
+def summarize(rows: Sequence[Row], corpus: CorpusParams) -> list[SplitSummary]:
+    """A summary of every split that has rows; `rows` as in the clip table."""
+    splits: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        splits[row["split"]].append(row)
+    return [_summary(split, splits[split], corpus) for split in ALL_SPLITS if split in splits]
+
+
+def _summary(split: str, rows: Sequence[Row], corpus: CorpusParams) -> SplitSummary:
+    target = target_column(corpus.task)
+    labels = [row[target] for row in rows if row[target] is not None] if split != CONTEXT else []
+    speakers = {row["speaker"] for row in rows if row.get("speaker") is not None}
+    polarity = central = None
+    if has_polarity(corpus) and labels:
+        polarity = (sum(x < 0 for x in labels), labels.count(0), sum(x > 0 for x in labels))
+        third = (corpus.label_range[1] - corpus.label_range[0]) / 6
+        middle = sum(corpus.label_range) / 2
+        central = sum(abs(label - middle) <= third for label in labels)
+    return SplitSummary(
+        split,
+        clips=len(rows),
+        videos=len({row["video_id"] for row in rows}),
+        speakers=len(speakers) or None,
+        usable=sum(row["status"] == OK for row in rows),
+        seconds=sum(clip_seconds(row) or 0.0 for row in rows if row.get("duration_s") is not None),
+        histogram=_histogram(labels, corpus),
+        polarity=polarity,
+        central=central,
+    )
+
+
+def _histogram(labels: Sequence[float], corpus: CorpusParams) -> tuple[int, ...]:
+    if corpus.classes:
+        return tuple(labels.count(index) for index in range(len(corpus.classes)))
+    counts, _ = np.histogram(labels, BINS, corpus.label_range)
+    return tuple(counts.tolist())
+
+
+# ------------------------------------------------------------------------------------------------- findings
+def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Finding]:
+    """Splits that are empty, the sizes and labels of the others, and labels that are uneven."""
+    findings = []
+    there = {summary.split: summary for summary in summaries}
+    purposes = {TRAIN: "nothing can be learnt", VALID: "no epoch can be chosen", TEST: "nothing is evaluated"}
+    for split, purpose in purposes.items():
+        if split not in there:
+            findings.append(Finding("warning", "counts", f"no clip has mode {split}: {purpose}"))
+    for split, summary in there.items():
+        message = (
+            f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a remark, "
+            f"{summary.seconds / 60:.1f} min of media"
+        )
+        findings.append(Finding("info", "counts", message))
+        if sum(summary.histogram):
+            message = f"{split}: {_labels(summary, corpus)}"
+            findings.append(Finding("info", "labels", message))
+    if corpus.classes and TRAIN in there:
+        pairs = zip(corpus.classes, there[TRAIN].histogram, strict=True)
+        if unseen := tuple(name for name, count in pairs if not count):
+            message = f"{len(unseen)} of {len(corpus.classes)} classes have no train clip: never learnt"
+            findings.append(Finding("warning", "classes", message, unseen))
+    return findings + _imbalance(summaries, corpus) + _shifts(there, corpus)
+
+
+def _labels(summary: SplitSummary, corpus: CorpusParams) -> str:
+    histogram = summary.histogram
+    if corpus.classes:
+        pairs = zip(corpus.classes, histogram, strict=True)
+        return f"labels: {', '.join(f'{count} {name}' for name, count in pairs)}"
+    low, high = corpus.label_range
+    bars = " ".join(str(count) for count in histogram)
+    shown = f"{bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
+    if summary.central is None:
+        return shown
+    return f"{shown}, {percent(summary.central, sum(histogram))} in the middle third"
+
+
+def _imbalance(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Finding]:
+    """Splits in which one side has many more clips than the other; neutral ones are of neither."""
+    uneven = []
+    for summary in summaries:
+        counts = dict(zip(sides(corpus), side_counts(summary, corpus), strict=False))
+        if not corpus.classes:
+            counts.pop(NEUTRAL, None)
+        if sum(counts.values()) < FEW:
+            continue
+        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+        if counts[most] > MOST_UNEVEN * counts[least]:
+            uneven.append(f"{summary.split}: {counts[most]} {most}, {counts[least]} {least}")
+    if not uneven:
+        return []
+    message = (
+        f"{len(uneven)} split(s) have more than {MOST_UNEVEN:g} times as many clips of one "
+        f"{'class' if corpus.classes else 'polarity'} as of another: read F1 beside accuracy"
+    )
+    return [Finding("warning", "imbalance", message, tuple(uneven))]
+
+
+def _shifts(there: Mapping[str, SplitSummary], corpus: CorpusParams) -> list[Finding]:
+    """Splits whose labels are not distributed as those of train: what is usual there is not usual here."""
+    from scipy.stats import chi2_contingency
+
+    train = side_counts(there[TRAIN], corpus) if TRAIN in there else ()
+    shifted = []
+    for split in (VALID, TEST, TEST_OOD):
+        other = side_counts(there[split], corpus) if split in there else ()
+        if not sum(train) or not sum(other):
+            continue
+        counts = np.array([train, other])
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        distance = np.abs(shares[0] - shares[1]).sum() / 2  # total variation
+        if distance >= SHIFT and chi2_contingency(counts[:, counts.any(axis=0)]).pvalue < CHANCE:
+            told = ", ".join(
+                f"{name} {here:.0%} (train {usual:.0%})"
+                for name, usual, here in zip(sides(corpus), *shares, strict=True)
+            )
+            shifted.append(f"{split}: {told}")
+    if not shifted:
+        return []
+    what = "classes" if corpus.classes else "polarities"
+    message = f"{len(shifted)} split(s) have other shares of {what} than train"
+    return [Finding("info", "label shift", message, tuple(shifted))]
+
+
+def annotated_otherwise(clips: Sequence[Clip]) -> list[Finding]:
+    """What people wrote beside a label (Positive ...) against its sign; classes have none."""
+    wrong = []
+    for clip in clips:
+        sign = SIGNS.get(clip.annotation.lower())
+        label = clip.labels.get("label")
+        if sign is not None and label is not None and sign != np.sign(label):
+            wrong.append(f"line {clip.line}: {clip.id} is {clip.annotation} with label {label:g}")
+    if not wrong:
+        return []
+    message = f"{len(wrong)} annotation(s) contradict the sign of the label; only the label is used"
+    return [Finding("warning", "annotation", message, tuple(wrong))]
+
+
+# ------------------------------------------------------------------------------------------------ conflicts
+def conflicts(rows: Sequence[Row], corpus: CorpusParams) -> Conflicts | None:
+    """Disagreements of all clips; None where fewer than two modalities have labels that can be compared."""
+    if not sides(corpus):
+        return None
+    prefix = "class" if corpus.classes else "label"
+    columns = {modality: f"{prefix}_{modality}" for modality in MODALITIES}
+    modalities = tuple(name for name in MODALITIES if any(row[columns[name]] is not None for row in rows))
+    if len(modalities) < 2:
+        return None
+    columns = {name: columns[name] for name in modalities} | {JOINT: target_column(corpus.task)}
+    side = {name: [_side(row[column], corpus) for row in rows] for name, column in columns.items()}
+    full = [found for found in zip(*(side[name] for name in modalities), strict=True) if None not in found]
+    pairs = {}
+    for one, other in combinations(columns, 2):
+        both = [pair for pair in zip(side[one], side[other], strict=True) if None not in pair]
+        pairs[one, other] = (len(both), sum(a != b for a, b in both))
+    having = [i for i in range(len(rows)) if all(side[name][i] is not None for name in modalities)]
+    polarity = {
+        name: tuple([found[i] for i in having].count(place) for place in range(len(sides(corpus))))
+        for name, found in side.items()
+    }
+    return Conflicts(modalities, len(full), sum(len(set(found)) > 1 for found in full), pairs, polarity)
+
+
+def _side(label: float | None, corpus: CorpusParams) -> int | None:
+    """Index into `sides`."""
+    if label is None or corpus.classes:
+        return None if label is None else int(label)
+    return int(np.sign(label)) + 1
+
+
+def disagreements(found: Conflicts | None, corpus: CorpusParams) -> list[Finding]:
+    """Conflicts as a finding: they are no fault, but what a method must live with."""
+    if found is None or not found.clips:
+        return []
+    what = "class" if corpus.classes else "polarity"
+    message = (
+        f"{found.apart} of {found.clips} clips ({percent(found.apart, found.clips)}) have labels of "
+        f"{', '.join(found.modalities)} that are not all of one {what}"
+    )
+    rows = tuple(
+        f"{one} and {other} disagree in {apart} of {both} clips ({percent(apart, both)})"
+        for (one, other), (both, apart) in found.pairs.items()
+    )
+    return [Finding("info", "modality conflicts", message, rows)]

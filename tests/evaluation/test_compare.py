@@ -1,0 +1,295 @@
+"""Revisions compared: what differs between two commits of a small repository, and the pages that say so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made.small_repository import CLIPS, commit, compared, git, make_repository, said, save_run
+
+from pipeline.core.errors import MsaError
+from pipeline.evaluation.metrics import METRIC_SETS
+from pipeline.reports import comparison as pages
+from pipeline.reports.page import as_html, as_markdown, rendered
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder."""
+    monkeypatch.chdir(make_repository(tmp_path))
+    return tmp_path
+
+
+def test_params_and_the_runs_that_they_change(repository: Path) -> None:
+    changes = {change.key: change for change in compared("before", "HEAD", test=False).params}
+    assert set(changes) == {"models.misr.base.weights.invariance", "models.misr.base.width"}
+    weight = changes["models.misr.base.weights.invariance"]
+    assert (weight.old, weight.new, weight.reaches) == (1.0, 0.5, ["misr on mosi"])
+    assert changes["models.misr.base.width"].reaches == []  # mosi has its own
+
+
+def test_a_small_section_that_one_side_lacks_is_shown_key_by_key(repository: Path) -> None:
+    text = (repository / "params.yaml").read_text()
+    large = "".join(f"  s{i}: {{a: 1}}\n" for i in range(9))
+    (repository / "params.yaml").write_text(
+        text.replace("mosi: {width: 32}", "mosi: {width: 32, weights: {prior: 0.3}}") + f"tune:\n{large}"
+    )
+    found = {change.key: change for change in compared("HEAD", test=False).params}
+    assert list(found) == ["models.misr.corpora.mosi.weights.prior", "tune"]
+    prior = found["models.misr.corpora.mosi.weights.prior"]
+    assert (prior.given, prior.new, prior.reaches) == ((False, True), 0.3, ["misr on mosi"])
+    assert "a section of 9 key(s)" in as_markdown(pages.comparison_blocks(compared("HEAD", test=False)))
+
+
+@pytest.mark.parametrize(
+    ("models", "key", "new"),
+    [
+        ("{misr: 3}", "models.misr", 3),
+        ("[misr]", "models", ["misr"]),
+        ("{misr: {base: 3, corpora: {mosi: 4}}}", "models.misr.base", 3),
+        ("{misr: {base: {}, corpora: [mosi]}}", "models.misr.corpora", ["mosi"]),
+    ],
+)
+def test_params_that_are_being_written_are_compared(
+    repository: Path, models: str, key: str, new: object
+) -> None:
+    (repository / "params.yaml").write_text(f"models: {models}\n")
+    found = {change.key: change for change in compared("HEAD", test=False).params}
+    assert found[key].new == new and found[key].reaches == ["misr on mosi"]
+
+
+def change_result(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: change_result(path, test={"mae": float("nan")}), "test.mae: Input should be a finite"),
+        (lambda path: path.write_text("[" * 100_000), "misr-1.json of workspace: not JSON"),
+        (
+            lambda path: pq.write_table(
+                pa.table({"clip_id": ["a"], "label": ["x"], "prediction": [1.0]}),
+                path.with_suffix(".predictions.parquet"),
+            ),
+            "column 'label' is string, expected numbers",
+        ),
+    ],
+)
+def test_damaged_results_are_named(repository: Path, damage: Any, message: str) -> None:
+    damage(repository / "results" / "mosi" / "misr-1.json")
+    with pytest.raises(MsaError, match=re.escape(message)):
+        compared("HEAD", test=False)
+
+
+def test_code_and_the_methods_that_it_computes(repository: Path) -> None:
+    (repository / "models" / "parts" / "noise.py").write_text("x = 1\n")
+    (repository / "pipeline").mkdir()
+    (repository / "pipeline" / "train.py").write_text("")
+    found = {change.path: (change.state, change.methods) for change in compared("before", test=False).code}
+    assert found == {
+        "models/misr/model.py": ("changed", ["misr"]),
+        "models/core/noise.py": ("changed", ["cmir"]),
+        "pipeline/training/loop/train.py": ("added", ["cmir", "misr", "slad"]),
+    }
+
+
+def test_metrics_are_those_recorded_and_the_statistics_agree(repository: Path) -> None:
+    found = compared("before", "HEAD")
+    entry = next(entry for entry in found.entries if entry.title == "misr on mosi")
+    rows = {row.metric: row for row in entry.rows}
+    old = [json.loads(git(repository, "show", f"before:results/mosi/misr-{seed}.json")) for seed in (1, 2, 3)]
+    values = [result["test"]["mae"] for result in old]
+    mae = rows["mae"]
+    assert mae.a is not None and mae.test is not None
+    assert (mae.a.mean, mae.a.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    for row in entry.rows:
+        if row.test is not None:
+            assert row.test.difference == pytest.approx(row.difference, abs=2e-6)
+    assert rows["valid_mae"].test is None and rows["valid_mae"].difference == pytest.approx(-1.2)
+    assert mae.test.shown == "better" and mae.test.shown_for_other_runs
+    assert (entry.clips, entry.paired, entry.remarks) == (CLIPS, True, [])
+    assert found.family == 9  # of misr alone: cmir is the same, slad has no other side
+
+
+def test_what_is_the_same_and_what_one_side_lacks(repository: Path) -> None:
+    (repository / "results" / "mosi" / "summary.json").write_text("{}")
+    found = compared("before", None, test=False)
+    assert [entry.title for entry in found.entries if entry.same] == ["cmir on mosi"]
+    assert (found.only_a, found.only_b) == ([], ["results/mosi/slad-1.json"])
+    assert found.not_compared == ["results/mosi/summary.json"]
+    slad = next(entry for entry in found.entries if entry.title == "slad on mosi")
+    assert slad.seeds_a == [] and all(row.a is None and row.difference is None for row in slad.rows)
+
+
+def test_results_that_were_not_made_anew(repository: Path) -> None:
+    (repository / "models" / "cmir.py").write_text("changed = True\n")
+    cmir = next(entry for entry in compared("HEAD", test=False).entries if entry.title == "cmir on mosi")
+    assert cmir.same
+    assert "models/cmir/model.py" in cmir.remarks[0] and "dvc repro" in cmir.remarks[0]
+
+
+def test_other_features_are_said(repository: Path) -> None:
+    for seed in (1, 2, 3):
+        save_run(repository, "misr", seed, 0.3, features={"text": "bert"}, feature_set="e" * 64)
+        save_run(repository, "cmir", seed, 1.2, feature_set="e" * 64)
+    remarks = {entry.title: entry.remarks for entry in compared("before").entries}
+    assert "text minilm (ffffffffff) and text bert (eeeeeeeeee)" in remarks["misr on mosi"][0]
+    assert "not of the method alone" in remarks["misr on mosi"][0]
+    assert "text minilm, made differently" in remarks["cmir on mosi"][0]
+
+
+def test_clips_that_one_side_lacks_are_left_out_and_counted(repository: Path) -> None:
+    for seed in (1, 2, 3):
+        save_run(repository, "misr", seed, 0.3, clips=CLIPS - 3)
+    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+    assert (misr.clips, misr.left_out) == (CLIPS - 3, 3)
+    assert "3 clip(s) are not in all runs" in misr.remarks[0]
+
+
+def test_few_clips_are_remarked(repository: Path) -> None:
+    for seed in (1, 2, 3):
+        save_run(repository, "misr", seed, 0.3, clips=16)
+    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+    assert misr.clips == 16
+    assert any("16 clips are few" in remark for remark in misr.remarks)
+
+
+def test_seeds_that_differ_are_not_paired(repository: Path) -> None:
+    save_run(repository, "misr", 4, 0.3)
+    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+    assert misr.paired is False and misr.seeds_b == [1, 2, 3, 4]
+    assert "each run of A against each of B" in as_markdown(pages.entry_blocks(misr))
+
+
+def test_only_the_test_split_is_compared(repository: Path) -> None:
+    path = repository / "results" / "mosi" / "misr-1.predictions.parquet"
+    table = pq.read_table(path)
+    more = table.set_column(0, "clip_id", pa.array([f"ood{i}" for i in range(CLIPS)]))
+    pq.write_table(in_splits(table, more), path)
+    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+    assert (misr.clips, misr.left_out) == (CLIPS, 0)
+
+
+def in_splits(test: pa.Table, ood: pa.Table) -> pa.Table:
+    """Both as one table, as evaluate writes it."""
+    parts = ((test, "test"), (ood, "test_ood"))
+    return pa.concat_tables([t.append_column("split", pa.array([name] * len(t))) for t, name in parts])
+
+
+def test_a_second_test_split_is_tested_as_the_first_would_be(repository: Path) -> None:
+    """Its clips are those of the first by other names, and misr's errors there those of khar here."""
+    runs = repository / "results" / "mosi"
+    for tag, noise in (("one", 1.5), ("two", 0.3)):
+        for seed in (1, 2, 3):
+            save_run(repository, "khar", seed, noise)
+            ood = pq.read_table(runs / f"khar-{seed}.predictions.parquet").slice(0, CLIPS - 10)
+            metrics = METRIC_SETS["mmsa"](*(ood[name].to_numpy() for name in ("prediction", "label")))
+            save_run(repository, "misr", seed, 1.0, test_ood=metrics)
+            path = runs / f"misr-{seed}.predictions.parquet"
+            pq.write_table(in_splits(pq.read_table(path), ood), path)
+            save_run(repository, "khar", seed, noise, clips=CLIPS - 10)
+        commit(repository, tag)
+        git(repository, "tag", tag)
+    found = {entry.title: entry for entry in compared("one", "two", resamples=2000).entries}
+    misr = {row.metric: row for row in found["misr on mosi"].rows}
+    for row in found["khar on mosi"].rows[:-1]:
+        test, alone = misr[f"test_ood_{row.metric}"].test, row.test
+        assert test is not None and alone is not None
+        assert (test.difference, test.low, test.high, test.p) == (
+            alone.difference,
+            alone.low,
+            alone.high,
+            alone.p,
+        )
+        assert test.shown == alone.shown
+    assert misr["test_ood_mae"].test.shown == "better" and misr["mae"].test.difference == 0
+    assert found["misr on mosi"].remarks == ["test_ood has 50 clips, which its metrics are of"]
+
+
+def test_equal_predictions_are_not_tested(repository: Path) -> None:
+    for seed in (1, 2, 3):
+        save_run(repository, "misr", seed, 0.3, remarks={"test": ["said"]})
+    found = compared("HEAD")
+    misr = next(entry for entry in found.entries if entry.title == "misr on mosi")
+    assert not misr.same and all(row.test is None and row.difference == 0 for row in misr.rows)
+    assert "every prediction is the same" in misr.remarks[0] and found.family == 0
+
+
+def test_labels_that_differ_are_an_error_that_names_a_clip(repository: Path) -> None:
+    path = repository / "results" / "mosi" / "misr-2.predictions.parquet"
+    table = pq.read_table(path).to_pydict()
+    table["label"][7] += 0.5
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(MsaError, match=re.escape("e.g. 'v$_$07'")):
+        compared("before")
+    assert compared("before", test=False).family == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metric_set": "sims"}, "the metric sets differ"),
+        ({"class_names": ["a", "b"]}, "the classes differ"),
+        ({"test": {"mae": 9.0, "corr": 0.1}}, "recorded mae, corr, "),
+    ],
+)
+def test_numbers_that_mean_something_else(repository: Path, changes: dict[str, Any], words: str) -> None:
+    save_run(repository, "misr", 1, 0.3, **changes)
+    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+    assert any(words in remark for remark in misr.remarks)
+
+
+# ---------------------------------------------------------------------------------------------------- pages
+def test_all_forms_say_the_same_twice(repository: Path) -> None:
+    found = [compared("before", "HEAD") for _ in range(2)]
+    for form in ("text", "markdown", "json", "html"):
+        once, twice = (rendered(pages.comparison_blocks(c), pages.comparison_facts(c), form) for c in found)  # type: ignore[arg-type]
+        assert once == twice
+        for word in ("invariance", "misr", "300", "Holm", "Obuchowski"):
+            assert word in once, (form, word)
+
+
+def test_text_fits_into_100_columns(repository: Path) -> None:
+    found = compared("before", "HEAD")
+    text = rendered(pages.comparison_blocks(found), {}, "text")
+    assert max(map(len, text.splitlines())) <= 100
+    assert re.search(r"mae ↓ .*−\d\.\d{3} to −\d\.\d{3} .* better", text)
+
+
+def test_html_is_one_page_and_escaped(repository: Path) -> None:
+    page = as_html(pages.comparison_blocks(compared("before", "HEAD")))
+    assert "Half the invariance &lt;b&gt;|" in page and "<b>" not in page
+    assert not re.search(r"(src|href)=|@import|url\(", page)
+
+
+def test_markdown_tables_have_equal_rows(repository: Path) -> None:
+    text = as_markdown(pages.comparison_blocks(compared("before", "HEAD"), everything=True))
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    assert len(tables) == 5  # params, code, three methods
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert "Half the invariance \\<b>\\|" in text
+
+
+def test_json_has_the_numbers(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = said(
+        capsys, monkeypatch, "compare", "before", "--json", "--resamples", "200", "--seed", "3"
+    )
+    found = json.loads(out)
+    assert code == 0
+    assert (found["statistics"]["resamples"], found["statistics"]["seed"]) == (200, 3)
+    misr = next(entry for entry in found["entries"] if entry["title"] == "misr on mosi")
+    assert (misr["dataset"], misr["methods"], misr["seeds_a"]) == ("mosi", ["misr"], [1, 2, 3])
+    mae = next(row for row in misr["rows"] if row["metric"] == "mae")
+    assert mae["difference"] == pytest.approx(mae["b"]["mean"] - mae["a"]["mean"])
+    assert mae["test"]["shown"] == "better"
+    assert str(repository) not in out

@@ -1,0 +1,133 @@
+"""The file of views: worst clips by the saved predictions, maps that keep neighbours, equal bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made.tiny_runs import made_run, made_set
+from made.tiny_set import write_tiny_set
+
+from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.paths import result_files
+from pipeline.evaluation import inspect as inspection
+from pipeline.evaluation.evaluate import evaluate
+from pipeline.evaluation.inspect import WORST, inspect, lay_out
+from pipeline.evaluation.views_file import read_views, views_file
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an assembled set and a run of SLaD."""
+    here = tmp_path_factory.mktemp("inspection")
+    made_run(here, "slad", made_set(here / "set"))
+    return here
+
+
+def test_worst_clips_are_those_of_the_saved_predictions(place: Path, tmp_path: Path) -> None:
+    files = result_files("slad", "tiny", 1, tmp_path)
+    evaluate(place / "slad-run", place / "set", files, "mmsa", device="cpu")
+    views = inspect(place / "slad-run", place / "set", views_file(files.metrics))
+    assert read_views(tmp_path / "tiny" / "slad-1.views.json") == views
+
+    saved = pq.read_table(files.predictions).to_pandas().set_index("clip_id")
+    errors = (saved["prediction"] - saved["label"]).abs().sort_values(ascending=False)
+    assert [clip["clip_id"] for clip in views["worst"]] == list(errors.index[:WORST])
+    said = pq.read_table(place / "set" / "test.parquet").to_pandas().set_index("clip_id")["transcript"]
+    for clip in views["worst"]:
+        row = saved.loc[clip["clip_id"]]
+        for name in ("label", "prediction"):
+            assert clip[name] == pytest.approx(row[name], abs=2e-6)
+        assert clip["error"] == pytest.approx(errors[clip["clip_id"]], abs=2e-6)
+        assert clip["transcript"] == said[clip["clip_id"]]
+
+
+def test_maps_hold_every_point_with_its_label(place: Path, tmp_path: Path) -> None:
+    views = inspect(place / "slad-run", place / "set", tmp_path / "views.json")
+    (drawn,) = views["maps"]
+    assert [entry["name"] for entry in drawn["parts"]] == [
+        "invariant text",
+        "invariant audio",
+        "specific text",
+        "specific audio",
+    ]
+    assert [entry["shared"] for entry in drawn["parts"]] == [True, True, False, False]
+    labels = pq.read_table(place / "set" / "test.parquet")["label"].to_numpy()
+    np.testing.assert_allclose(drawn["label"], np.tile(labels, 4), atol=1e-6)
+    assert drawn["part"] == [part for part in range(4) for _ in range(14)]
+    places = np.stack([drawn["x"], drawn["y"]], axis=1)
+    np.testing.assert_allclose(places.mean(axis=0), 0, atol=2e-3)
+    assert np.linalg.norm(places, axis=1).max() == pytest.approx(1, abs=2e-3)
+
+
+def test_equal_runs_have_equal_bytes(place: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        inspect(place / "slad-run", place / "set", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    text = (tmp_path / "a").read_text(encoding="utf-8")
+    assert str(place) not in text
+    assert len(text) < 10_000
+
+
+def test_groups_stay_together_in_a_map() -> None:
+    random = np.random.default_rng(0)
+    group = np.repeat([0, 1, 2], 40)
+    values = random.normal(size=(120, 10)) + 8 * np.eye(10)[group]
+    places = lay_out(values)
+    distance = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(120, np.inf))
+    assert (group[distance.argmin(axis=1)] == group).all()
+    np.testing.assert_array_equal(places, lay_out(values))
+
+
+@pytest.mark.parametrize("values", [np.ones((6, 4)), np.arange(5.0)[:, None]], ids=["constant", "one column"])
+def test_maps_of_little(values: np.ndarray) -> None:
+    places = lay_out(values)
+    assert places.shape == (len(values), 2) and np.isfinite(places).all()
+
+
+def test_a_large_split_is_thinned(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "POINTS", 24)  # six clips of four parts
+    drawn = inspect(place / "slad-run", place / "set", tmp_path / "views.json")["maps"][0]
+    assert len(drawn["x"]) == 24
+    monkeypatch.setattr(inspection, "FEWEST", 100)
+    views = inspect(place / "slad-run", place / "set", tmp_path / "views.json")
+    assert views["maps"] == [] and "fewer than 100 points" in views["notes"][0]
+
+
+def test_long_transcripts_are_cut(place: Path, tmp_path: Path) -> None:
+    assembled = made_set(tmp_path / "set")
+    path = assembled / "test.parquet"
+    table = pq.read_table(path)
+    column = table.schema.get_field_index("transcript")
+    texts = pa.array(["word " * 200] * 13 + [None], pa.string())
+    pq.write_table(table.set_column(column, "transcript", texts), path)
+    worst = inspect(place / "slad-run", assembled, tmp_path / "views.json")["worst"]
+    assert {len(clip["transcript"]) for clip in worst} <= {300, 0}
+    assert worst[0]["transcript"].endswith("…") or worst[1]["transcript"].endswith("…")
+
+
+def test_what_is_refused(place: Path, tmp_path: Path) -> None:
+    other = write_tiny_set(tmp_path / "other", feature_set="0" * 64)
+    with pytest.raises(MsaError, match="trained on feature set ffffffffffff"):
+        inspect(place / "slad-run", other, tmp_path / "views.json")
+    empty = write_tiny_set(tmp_path / "empty", {"train": 10, "valid": 5, "test": 0, "unlabeled": 0})
+    with pytest.raises(FormatError, match="no clips in test"):
+        inspect(place / "slad-run", empty, tmp_path / "views.json")
+    with pytest.raises(FormatError, match="not a run folder"):
+        inspect(tmp_path, empty, tmp_path / "views.json")
+    assert not (tmp_path / "views.json").exists()
+
+
+def test_files_of_views(tmp_path: Path) -> None:
+    path = tmp_path / "misr-1.views.json"
+    assert read_views(path) is None
+    path.write_text("{")
+    with pytest.raises(FormatError, match=r"misr-1\.views\.json: not the views of a run"):
+        read_views(path)
+    path.write_text(json.dumps({"format": 7}))
+    with pytest.raises(FormatError, match="views of format 7, this version reads 1"):
+        read_views(path)

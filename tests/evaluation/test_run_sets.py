@@ -1,0 +1,90 @@
+"""`msa-cli significance`: two sets of runs by every name they have, and names that will not do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from made.small_repository import compared, git, make_repository, said, save_run
+
+from pipeline.evaluation.comparison import compare_runs, correct
+from pipeline.evaluation.run_sets import find_runs
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder."""
+    monkeypatch.chdir(make_repository(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["misr-mosi", "--against", "cmir-mosi"],
+        [
+            "misr-mosi-1",
+            "misr-mosi-2",
+            "misr-mosi-3",
+            "--against",
+            "cmir-mosi-1",
+            "runs/cmir-mosi-2",
+            "cmir-mosi-3",
+        ],
+        [
+            "--against",
+            "results/mosi/cmir-1.json",
+            "results/mosi/cmir-2.json",
+            "cmir-mosi-3",
+            "--seed",
+            "0",
+            "misr-mosi",
+        ],
+    ],
+)
+def test_two_sets_of_runs_by_every_name(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    code, out, errors = said(capsys, monkeypatch, "significance", *words, "--resamples", "300")
+    assert (code, errors) == (0, "")
+    assert "cmir (A) and misr (B) on mosi" in out
+    assert "runs paired by seed" in out and "300 resamples" in out
+    assert re.search(r"mae ↓ .* better", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["misr-mosi-9", "--against", "cmir-mosi"],
+            "run 'misr-mosi-9' is not known, did you mean 'misr-mosi-",
+        ),
+        (["misr-mosi", "cmir-mosi", "--against", "slad-mosi"], "seed 1 is twice on one side"),
+        (["misr-mosi", "--against", "misr-sims"], "runs of mosi and sims were given"),
+        (["misr-mosi", "--against", "misr-mosi"], "both sides are the same files"),
+        (["results/mosi/none-1.json", "--against", "misr-mosi"], "no such result"),
+    ],
+)
+def test_sets_that_cannot_be_compared(
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    save_run(repository, "misr", 1, 1.0, dataset="sims")
+    code, out, errors = said(capsys, monkeypatch, "significance", *words)
+    assert (code, out) == (2, "")
+    assert message in errors and "Traceback" not in errors
+
+
+def test_both_commands_agree(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Runs of two revisions, and the same files in two folders."""
+    entry = next(entry for entry in compared("before", "HEAD").entries if entry.title == "misr on mosi")
+    old = tmp_path_factory.mktemp("old")
+    git(repository, "worktree", "add", "-q", str(old / "tree"), "before")
+    names = [f"results/mosi/misr-{seed}.json" for seed in (1, 2, 3)]
+    a, b = find_runs(names, old / "tree"), find_runs(names, repository)
+    again, _ = correct([compare_runs(entry.title, a, b, 300, 0)])
+    assert again[0].rows == entry.rows

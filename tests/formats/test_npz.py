@@ -1,0 +1,228 @@
+""".npy and .npz files as NumPy reads them, but without objects, surprises in the archive, or much memory."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import FormatError
+from pipeline.formats.npz import load_npy, load_npz
+from pipeline.formats.signatures import refuse_archive
+from pipeline.formats.stored import Limits, StoredArray
+
+RANDOM = np.random.default_rng(5)
+LARGE = RANDOM.normal(size=(60, 30, 20))  # 288 kB
+ARRAYS = {
+    **{
+        kind: RANDOM.integers(0, 2, (3, 2)).astype(kind)
+        for kind in ("b1", "<i2", ">i4", "u8", "f2", ">f8", "c8")
+    },
+    "text": np.array(["", "词"]),
+    "bytes": np.array([b"ab"]),
+    "one": np.array(2.5),
+    "none": np.zeros((0, 4)),
+    "fortran": np.asfortranarray(RANDOM.normal(size=(3, 4))),
+    "large": LARGE,
+    "large fortran": np.asfortranarray(LARGE),
+    "large swapped": LARGE.astype(">f4"),
+    "folder/name": np.arange(2),
+}
+
+
+def same(found: np.ndarray | StoredArray, wanted: np.ndarray) -> bool:
+    array = np.asarray(found)
+    return array.dtype == wanted.dtype.newbyteorder("=") and np.array_equal(array, wanted)
+
+
+def npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, version)
+    return file.getvalue()
+
+
+def refused(path: Path, *needles: str, limits: Limits = Limits()) -> None:  # noqa: B008
+    with pytest.raises(FormatError) as caught:
+        (load_npz if path.suffix == ".npz" else load_npy)(path, limits)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message, message
+    assert all(needle in message for needle in needles), message
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz(tmp_path: Path, save: object) -> None:
+    path = tmp_path / "x.npz"
+    save(path, **ARRAYS)  # type: ignore[operator]
+    found = load_npz(path)
+    with np.load(path) as wanted:
+        assert [*found] == [*wanted.files]
+        assert [name for name in ARRAYS if not same(found[name], wanted[name])] == []
+    assert {name for name, array in found.items() if isinstance(array, StoredArray)} == {
+        name for name in ARRAYS if name.startswith("large")
+    }
+    for key in (0, -1, slice(4, 9), slice(None, None, 7)):
+        assert np.array_equal(found["large fortran"][key], LARGE[key])
+
+
+def test_npy(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    for array in ARRAYS.values():
+        np.save(path, array)
+        assert same(load_npy(path), np.load(path))
+    path.write_bytes(npy(LARGE, (2, 0)))
+    assert same(load_npy(path), LARGE)
+
+
+def test_shared_mosi(shared: Path) -> None:
+    path = shared / "datasets" / "mosi" / "bclstm_utterance.npz"
+    found = load_npz(path)
+    with np.load(path) as wanted:
+        assert [*found] == wanted.files
+        assert all(same(found[name], wanted[name]) for name in wanted.files)
+
+
+def test_objects(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, good=np.arange(3), bad=np.array([{"a": 1}], dtype=object))
+    refused(path, "'bad.npy'", "Python objects")
+    np.savez(path, record=np.zeros(2, [("a", "f4"), ("b", "i2")]))
+    refused(path, "'record.npy'", "plain numbers")
+    np.savez(path, when=np.array(["2020-01-01"], "M8[D]"))
+    refused(path, "'when.npy'", "datetime64")
+
+
+@pytest.mark.parametrize("name", ["../x.npy", "/etc/x.npy", "a/../../x.npy", "..\\x.npy"])
+def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, npy(np.arange(3)))
+    refused(path, "leads out of it")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_members(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    refused(path, "'readme.txt'", "no array")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.arange(3)))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a.npy", npy(np.arange(4)))
+    refused(path, "'a' twice")
+    np.savez(path, **{str(i): np.zeros(1) for i in range(30)})
+    refused(path, "30 members", limits=Limits(objects=20))
+
+
+def test_bombs(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.zeros(4_000_000))
+    assert path.stat().st_size < 40_000
+    assert load_npz(path)["a"].shape == (4_000_000,)  # zeros pack well; that alone is no harm
+    refused(path, "over the limit of 1,000,000", limits=Limits(decoded_bytes=1_000_000))
+
+    whole = bytearray(path.read_bytes())  # a directory that claims less than is there
+    place = whole.rindex(b"PK\x01\x02") + 24
+    whole[place : place + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(whole)
+    refused(path)
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:  # bzip2 packs zeros as no array needs it
+        archive.writestr("a.npy", npy(np.zeros(4_000_000)))
+    refused(path, "no array packs so tight")
+
+
+def test_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    for save in (np.savez, np.savez_compressed):
+        save(path, a=LARGE, b=np.arange(3))
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        refused(path, "damaged")
+        broken = bytearray(whole)
+        broken[56:64] = b"\xff" * 8
+        path.write_bytes(broken)
+        refused(path)
+    path.write_bytes(b"<html>quota</html>")
+    refused(path, "web page")
+    path.write_bytes(b"")
+    refused(path, "is empty")
+
+
+def test_wrong_headers(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    good = npy(np.arange(20.0))
+    header = good[10:128]
+    for wrong, needle in (
+        (header.replace(b"(20,)", b"(21,)"), "needs 168 bytes and has 160"),
+        (header.replace(b"(20,)", b"(-1,)"), "negative"),
+        (header.replace(b"'<f8'", b"'|O8'"), "Python objects"),
+        (header.replace(b"(20,)", b"(2**9"), "header is damaged"),
+        (header.replace(b"'descr'", b"'descx'"), "header is damaged"),
+        (b"__import__('os').system('x')".ljust(118), "header is damaged"),
+        (b"(" * 117 + b"\n", "header is damaged"),
+    ):
+        path.write_bytes(good[:10] + wrong + good[128:])
+        refused(path, needle)
+    for content, needle in (
+        (good[:100], "damaged"),
+        (good[:-8], "has 152"),
+        (good + b"x", "has 161"),
+        (good[:6] + b"\x03\x00" + good[8:], "version 3.0"),
+        (b"numbers", "no .npy data"),
+        (good[:8] + b"\xff\xff" + good[10:], "damaged"),
+    ):
+        path.write_bytes(content)
+        refused(path, needle)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".TAR.XZ"])
+def test_archives(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"features{ending}"
+    path.write_bytes(b"whatever")
+    with pytest.raises(FormatError, match="unpack it first"):
+        refuse_archive(path)
+
+
+def test_archives_by_content(tmp_path: Path) -> None:
+    path = tmp_path / "features.pkl"
+    for head in (b"Rar!\x1a\x07\x01\x00", b"7z\xbc\xaf\x27\x1c", b"PK\x03\x04"):
+        path.write_bytes(head)
+        with pytest.raises(FormatError, match="unpack it first"):
+            refuse_archive(path)
+    np.savez(tmp_path / "x.npz", a=1)
+    refuse_archive(tmp_path / "x.npz")
+    path.write_bytes(b"\x80\x04N.")
+    refuse_archive(path)
+
+
+READ = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.importers.npz import load_npz
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+before = peak()
+rows = [float(row.sum()) for array in load_npz(Path(sys.argv[1])).values() for row in array]
+print(peak() - before, sum(rows))
+"""
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_memory(tmp_path: Path, project: Path, packing: int) -> None:
+    """80 MB of arrays read row by row cost a process less than a third of that."""
+    part = RANDOM.integers(0, 255, (5, 500, 100)).astype(np.float32)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", packing, compresslevel=1) as archive:
+        for i in range(4):
+            archive.writestr(f"{i}.npy", npy(np.tile(part, (20, 1, 1))))
+    run = [sys.executable, "-c", READ, str(tmp_path / "x.npz")]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, cwd=project)
+    grown, total = map(float, done.stdout.split())
+    assert total == pytest.approx(80 * float(part.sum(dtype=np.float64)), rel=1e-4)
+    assert grown < 27

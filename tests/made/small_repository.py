@@ -1,0 +1,119 @@
+"""A small repository with two commits of results, made anew for each test, and what msa-cli says in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.cli.app import main
+from pipeline.core.git import open_revision
+from pipeline.evaluation.compare import Comparison, compare
+from pipeline.evaluation.metrics import METRIC_SETS
+
+CLIPS = 60
+PARAMS = """
+seeds: [1, 2]
+train: {precision: fp32}
+models:
+  misr:
+    base: {width: 64, weights: {invariance: 1.0, prior: 0.1}}
+    corpora: {mosi: {width: 32}, sims: {}}
+"""
+
+
+def git(folder: Path, *command: str) -> str:
+    names = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
+    environment = {**os.environ, **names, "GIT_COMMITTER_EMAIL": "a@b"}
+    done = subprocess.run(
+        ["git", *command], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def commit(folder: Path, message: str) -> str:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+def save_run(
+    folder: Path,
+    method: str,
+    seed: int,
+    noise: float,
+    dataset: str = "mosi",
+    clips: int = CLIPS,
+    **changes: Any,
+) -> None:
+    """A run's files as evaluate writes them, its metrics computed from its predictions."""
+    label = np.round(np.random.default_rng(0).uniform(-3, 3, CLIPS), 1)[:clips].astype(np.float32)
+    error = np.random.default_rng([seed, len(method)]).normal(size=CLIPS)[:clips]
+    prediction = (label + noise * error).astype(np.float32)
+    found = METRIC_SETS["mmsa"](prediction, label)
+    result = {
+        "format": 1,
+        "method": method,
+        "dataset": dataset,
+        "seed": seed,
+        "metric_set": "mmsa",
+        "feature_set": "f" * 64,
+        "features": {"text": "minilm"},
+        "test": {name: round(value, 6) for name, value in found.items()},
+        "valid": {"mae": noise},
+        **changes,
+    }
+    place = folder / "results" / dataset
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{method}-{seed}.json").write_text(json.dumps(result))
+    table = {"clip_id": [f"v$_${i:02d}" for i in range(clips)], "label": label, "prediction": prediction}
+    pq.write_table(pa.table(table), place / f"{method}-{seed}.predictions.parquet")
+
+
+def make_repository(tmp_path: Path) -> Path:
+    """Tag `before`: misr and cmir; HEAD: misr is better with a new weight, cmir the same, slad is new."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    for name in ("__init__.py", "misr.py", "cmir.py", "parts/noise.py"):
+        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / name).write_text("from models.parts.noise import x\n" * (name == "cmir.py"))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    for seed in (1, 2, 3):
+        save_run(tmp_path, "misr", seed, 1.5)
+        save_run(tmp_path, "cmir", seed, 1.2)
+    commit(tmp_path, "First")
+    git(tmp_path, "tag", "before")
+    (tmp_path / "params.yaml").write_text(
+        PARAMS.replace("invariance: 1.0", "invariance: 0.5").replace("64", "48")
+    )
+    (tmp_path / "models" / "misr.py").write_text("changed = True\n")
+    for seed in (1, 2, 3):
+        save_run(tmp_path, "misr", seed, 0.3)
+    save_run(tmp_path, "slad", 1, 1.0)
+    commit(tmp_path, "Half the invariance <b>|")
+    return tmp_path
+
+
+def compared(a: str, b: str | None = None, **how: Any) -> Comparison:
+    return compare(open_revision(a), open_revision(b), **{"resamples": 300, **how})
+
+
+def said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of msa-cli."""
+    monkeypatch.setattr(sys, "argv", ["msa-cli", *words])
+    monkeypatch.delenv("COLUMNS", raising=False)
+    try:
+        code = main() or 0
+    except SystemExit as error:
+        code = int(error.code or 0)
+    out, errors = capsys.readouterr()
+    return code, out, errors

@@ -1,0 +1,368 @@
+"""MISR against the paper's equations, known answers, and the properties that its parts promise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from made.tiny_batch import DIMS, random_batch
+from made.tiny_methods import weighted
+from made.tiny_misr import FUSIONS, MISSING, TINY, tiny, tiny_finetuned
+from pydantic import ValidationError
+from reference import misr as reference
+from torch import Tensor
+from transformers import BertConfig, BertModel
+
+from models.misr.model import (
+    MISR,
+    MISROutput,
+    MISRSettings,
+    bounded_logvar,
+    risk_variance,
+    uncertainty_fusion,
+)
+from pipeline.core.errors import ParamsError
+
+PARTS = ("encoding", "encoder", "decoder")
+
+
+def reached(method: MISR, term: str, batch: object) -> set[str]:
+    """Names of the parameters with a gradient from this term alone."""
+    method.zero_grad()
+    losses = method.losses(batch, method(batch), [term])
+    losses[term].backward()
+    return {name for name, p in method.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+
+
+def environments_of(method: MISR, output: MISROutput) -> Tensor:
+    """f_S of every subset with its tokens, (8, B, T, d)."""
+    cues = method.cues(output.joint, torch.stack(list(output.embedding.values())))
+    return method.environments(output.joint, cues, torch.stack(list(output.present.values())), 8)
+
+
+def output_of(mean: dict[str, float], sigma: dict[str, float], environments: list[float]) -> MISROutput:
+    """An output with constant posteriors and one prediction an environment, for a single clip."""
+    ones = torch.ones(1, 2, 3, dtype=torch.float64)
+    return MISROutput(
+        prediction=torch.tensor(environments[:1], dtype=torch.float64),
+        present={name: torch.ones(1, dtype=torch.bool) for name in mean},
+        embedding=dict.fromkeys(mean, ones),
+        mean={name: value * ones for name, value in mean.items()},
+        logvar={name: 2 * math.log(sigma[name]) * ones for name in mean},
+        joint=ones,
+        environments=torch.tensor(environments, dtype=torch.float64)[:, None],
+        reconstruction=dict.fromkeys(mean, 3 * ones),
+    )
+
+
+# -------------------------------------------------------------------------------------------- known answers
+def test_prior_and_alignment_of_three_gaussians() -> None:
+    batch = replace(random_batch(1), label=torch.zeros(1, dtype=torch.float64))
+    mean, sigma = {"text": 0.0, "audio": 1.0, "visual": 0.0}, {"text": 1.0, "audio": 1.0, "visual": 2.0}
+    losses = tiny().losses(batch, output_of(mean, sigma, [0.5] * 7 + [0.9]), MISR.TERMS)
+    assert losses["prior"].item() == pytest.approx(1.306853, abs=1e-6)
+    assert losses["alignment"].item() == pytest.approx(3.875, abs=1e-9)
+    assert losses["reconstruction"].item() == pytest.approx(3 * 4, abs=1e-9)
+    assert losses["prediction"].item() == pytest.approx(0.5)
+    assert losses["invariance"].item() == pytest.approx(0.0175, abs=1e-9)
+    equal = output_of(dict.fromkeys(mean, 0.7), dict.fromkeys(mean, 0.3), [1.0] * 8)
+    assert tiny().losses(batch, equal, ["alignment"])["alignment"].item() == pytest.approx(0, abs=1e-12)
+
+
+def test_risk_variance_is_of_the_population() -> None:
+    assert risk_variance(torch.tensor([1.0, 2.0, 3.0])).item() == pytest.approx(2 / 3)
+    assert risk_variance(torch.full((8,), 0.5)).item() == 0
+    risks = torch.tensor([0.3, 1.0, 0.2, 0.9, 0.4, 0.5, 0.7, 0.1])
+    assert risk_variance(risks[torch.randperm(8)]).item() == pytest.approx(risk_variance(risks).item())
+
+
+def fuse(
+    mean: list[float], sigma: list[float], present: list[bool] | None = None
+) -> tuple[float, list[float]]:
+    shape = (len(mean), 1, 1, 1)
+    known = torch.tensor(present or [True] * len(mean)).reshape(-1, 1)
+    joint, weights = uncertainty_fusion(
+        torch.tensor(mean).reshape(shape), torch.tensor(sigma).reshape(shape), known
+    )
+    return joint.item(), weights.flatten().tolist()
+
+
+def test_fusion_weights() -> None:
+    assert fuse([0.0, 0.0, 0.0], [0.5, 1.0, 2.0])[1] == pytest.approx(
+        [0.628532, 0.231224, 0.140244], abs=1e-6
+    )
+    assert fuse([0.0, 0.0, 0.0], [0.7, 0.7, 0.7])[1] == pytest.approx([1 / 3] * 3)
+    assert fuse([0.0, 1.0, 0.0], [1.0, 1.0, 2.0])[0] == pytest.approx(0.383652, abs=1e-6)
+    assert fuse([1.0, 2.0, 3.0], [1e-3, 1.0, 2e-3])[1] == [1, 0, 0]  # e^1000 would be infinite
+    joint, weights = fuse([1.0, 5.0, 3.0], [1.0, 0.2, 1.0], [True, False, True])
+    assert (joint, weights) == (pytest.approx(2.0), pytest.approx([0.5, 0, 0.5]))
+
+
+def test_fusion_prefers_the_certain() -> None:
+    torch.manual_seed(0)
+    mean, sigma = torch.randn(3, 4, 5, 6), 0.1 + 3 * torch.rand(3, 4, 5, 6)
+    joint, weights = uncertainty_fusion(mean, sigma, torch.ones(3, 4, dtype=torch.bool))
+    torch.testing.assert_close(weights.sum(dim=0), torch.ones(4, 5, 6))
+    assert torch.equal(weights.argsort(dim=0), sigma.argsort(dim=0, descending=True))
+    assert (joint <= mean.amax(dim=0) + 1e-6).all()
+    assert (joint >= mean.amin(dim=0) - 1e-6).all()
+
+
+def test_the_bound_of_sigma_is_soft() -> None:
+    s = torch.tensor([-50.0, -8.0, 0.0, 8.0, 50.0], requires_grad=True)
+    sigma = (0.5 * bounded_logvar(s)).exp()
+    assert sigma.tolist() == pytest.approx([0.1353, 0.14543, 1.0, 6.8761, 7.389], rel=1e-3)
+    (gradient,) = torch.autograd.grad(sigma.sum(), s)
+    assert (gradient[1:4] > 1e-3).all()
+
+
+# ---------------------------------------------------------------------------------------------- equations
+@pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_losses_equal_the_equations(fusion: str, missing: str) -> None:
+    method = tiny(env_fusion=fusion).double()
+    batch = random_batch(dtype=torch.float64, absent=MISSING[missing])
+    with torch.no_grad():
+        output = method(batch)
+        losses = method.losses(batch, output, MISR.TERMS)
+    case = reference.Case(
+        embedding={name: value.numpy() for name, value in output.embedding.items()},
+        mean={name: value.numpy() for name, value in output.mean.items()},
+        sigma={name: np.exp(value.numpy() / 2) for name, value in output.logvar.items()},
+        reconstruction={name: value.numpy() for name, value in output.reconstruction.items()},
+        present={name: ~np.array([(clip, name) in MISSING[missing] for clip in range(4)]) for name in DIMS},
+        label=batch.label.numpy(),
+        weights={name: value.numpy() for name, value in method.state_dict().items()},
+        fusion=fusion,
+    )
+    for clip in range(4):
+        np.testing.assert_allclose(output.joint[clip].numpy(), reference.joint(case, clip), atol=1e-9)
+    expected = reference.losses(case)
+    assert {term: value.item() for term, value in losses.items()} == pytest.approx(expected, abs=1e-9)
+    prediction = [
+        reference.predict(case, reference.environment(case, clip, ())) for clip in range(len(case.label))
+    ]
+    np.testing.assert_allclose(output.prediction.numpy(), prediction, atol=1e-9)
+    mean_risk = method.config.model_copy(update={"sp_over_envs": "mean"})
+    method.config = mean_risk
+    over_all = method.losses(batch, output, ["prediction"])["prediction"].item()
+    assert over_all == pytest.approx(np.mean(reference.risks(case)), abs=1e-9)
+
+
+def test_eight_environments_with_the_joint_representation_first() -> None:
+    method, batch = tiny(), random_batch()
+    output = method(batch)
+    names = ("text", "audio", "visual")
+    assert method.subsets == ((), *((n,) for n in names), *combinations(names, 2), names)
+    environments = environments_of(method, output)
+    assert environments.shape == (8, *output.joint.shape)
+    assert torch.equal(environments[0], output.joint)
+    assert output.environments.shape == (8, 4)
+    assert torch.equal(output.environments[0], output.prediction)
+    assert len({tuple(row.tolist()) for row in output.environments}) == 8
+    gated = tiny(env_fusion="gated")
+    output = gated(batch)
+    assert torch.equal(environments_of(gated, output)[0], output.joint)
+
+
+def test_the_scale_of_an_embedding_does_not_move_its_environments() -> None:
+    method, batch = tiny(), random_batch()
+    output = method(batch)
+    before = environments_of(method, output)
+    louder = {name: 10 * value for name, value in output.embedding.items()}
+    after = environments_of(method, replace(output, embedding=louder))
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
+
+
+# ---------------------------------------------------------------------------------------------- gradients
+def test_what_each_term_reaches() -> None:
+    method, batch = tiny_finetuned(), random_batch(vocabulary=40)
+    reach = {term: reached(method, term, batch) for term in MISR.TERMS}
+    prediction = reach["prediction"]
+    for name in DIMS:
+        for part in ("project", "tokens", "positions", "stack.layers.1"):
+            assert any(key.startswith(f"encoding.{name}.{part}") for key in prediction)
+        assert {f"encoder.{name}.mean.weight", f"encoder.{name}.spread.weight"} <= prediction
+    assert {"hidden.weight", "score.weight"} <= prediction
+    assert any(key.startswith("backbone.") for key in prediction)
+    assert not any(key.startswith("decoder.") for key in prediction)
+    for term in ("prior", "alignment"):
+        assert any(key.startswith("backbone.") for key in reach[term])
+        assert not any(key.startswith(("decoder.", "hidden.", "score.")) for key in reach[term])
+    for part in PARTS:
+        assert any(key.startswith(f"{part}.audio") for key in reach["reconstruction"])
+    assert not any(key.startswith(("hidden.", "score.")) for key in reach["reconstruction"])
+
+
+def test_invariance_reaches_the_embeddings_past_the_posterior() -> None:
+    method, batch = tiny(), random_batch()
+    for parameter in method.encoder.parameters():
+        parameter.data.zero_()  # the posterior no longer depends on H^m
+    reach = reached(method, "invariance", batch)
+    assert any(key.startswith("encoding.visual") for key in reach)
+    assert not any(key.startswith("encoding.") for key in reached(method, "prediction", batch))
+    # its detached target leaves L_DR no way to H^m but through the posterior
+    assert not any(key.startswith("encoding.") for key in reached(method, "reconstruction", batch))
+
+
+def test_only_invariance_trains_the_gate() -> None:
+    method, batch = tiny(env_fusion="gated"), random_batch()
+    assert {"gate.weight", "gate.bias"} <= reached(method, "invariance", batch)
+    assert "gate.weight" not in reached(method, "prediction", batch)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_objective_leaves_no_parameter_out(fusion: str) -> None:
+    # of an even number of clips the signs of the errors may cancel in the last bias
+    method, batch = tiny_finetuned(env_fusion=fusion), random_batch(5, vocabulary=40)
+    weighted(method, method.losses(batch, method(batch), MISR.TERMS)).backward()
+    gradients = {name: parameter.grad for name, parameter in method.named_parameters()}
+    assert [name for name, grad in gradients.items() if grad is None] == []
+    flat = [name for name, grad in gradients.items() if grad is not None and grad.abs().max() == 0]
+    assert flat == []
+
+
+def test_the_tokens_of_a_clip_differ_from_the_start() -> None:
+    for embedding in tiny()(random_batch()).embedding.values():
+        for first, second in combinations(range(TINY["num_tokens"]), 2):
+            assert (embedding[:, first] - embedding[:, second]).abs().amax(dim=-1).min() > 0.1
+
+
+# ------------------------------------------------------------------------- only what is asked is computed
+@pytest.mark.parametrize(
+    ("terms", "rows", "decoded"),
+    [
+        (MISR.TERMS, 8, True),
+        (("prediction", "prior", "alignment", "reconstruction"), 1, True),
+        (("prediction", "prior", "alignment", "invariance"), 8, False),
+        (("prediction",), 1, False),
+    ],
+)
+def test_training_computes_the_active_terms(terms: tuple[str, ...], rows: int, decoded: bool) -> None:
+    method, batch = tiny(), random_batch()
+    method.active_terms = frozenset(terms)
+    output = method(batch)
+    assert len(output.environments) == rows
+    assert set(output.reconstruction) == (set(DIMS) if decoded else set())
+    assert set(method.losses(batch, output, terms)) == set(terms)
+
+
+def test_evaluation_computes_the_prediction_alone() -> None:
+    method, batch = tiny().eval(), random_batch()
+    output = method(batch)
+    assert len(output.environments) == 1
+    assert output.reconstruction == {}
+    with pytest.raises(ValueError, match="invariance needs a forward in training mode"):
+        method.losses(batch, output, ["invariance"])
+    torch.testing.assert_close(output.prediction, method.train()(batch).prediction)  # no dropout here
+
+
+@pytest.mark.parametrize("chosen", [("text",), ("audio",), ("visual", "text")])
+def test_another_environment_may_predict(chosen: tuple[str, ...]) -> None:
+    """Table 8: ŷ is that of H^u with the chosen cues, in training as in evaluation."""
+    method, batch = tiny(predict_from=chosen), random_batch(absent={(1, "text")})
+    output = method(batch)
+    home = method.subsets.index(tuple(name for name in DIMS if name in chosen))
+    assert torch.equal(output.prediction, output.environments[home])
+    losses = method.losses(batch, output, ["prediction", "invariance"])
+    torch.testing.assert_close(losses["prediction"], (output.prediction - batch.label).abs().mean())
+    assert torch.isfinite(losses["invariance"])
+    torch.testing.assert_close(method.eval()(batch).prediction, output.prediction)
+    with pytest.raises(ParamsError, match="predict_from names visual, but the model has text"):
+        tiny(dims={"text": 12}, predict_from=["visual"])
+
+
+def test_averaging_over_environments_asks_for_all_of_them() -> None:
+    method, batch = tiny(sp_over_envs="mean"), random_batch()
+    method.active_terms = frozenset({"prediction"})
+    output = method(batch)
+    risks = (output.environments - batch.label).abs().mean(dim=1)
+    loss = method.losses(batch, output, ["prediction"])["prediction"]
+    assert len(risks) == 8
+    torch.testing.assert_close(loss, risks.mean())
+
+
+def test_predictor_dropout_is_one_mask_for_all_environments() -> None:
+    method = tiny(predictor_dropout=0.5)
+    same = torch.randn(1, 4, TINY["width"]).expand(8, -1, -1)
+    first, second = method.predict(same), method.predict(same)
+    torch.testing.assert_close(first, first[:1].expand(8, -1))
+    assert not torch.allclose(first, second)
+    assert torch.equal(method.eval().predict(same), method.predict(same))
+
+
+def test_diagnostics_name_the_environments() -> None:
+    method, batch = tiny(env_fusion="gated"), random_batch()
+    output = method(batch)
+    curves = method.diagnostics(batch, output)
+    risks = {name: value.item() for name, value in curves.items() if name.startswith("risk/")}
+    assert list(risks)[:3] == ["risk/joint", "risk/text", "risk/audio"]
+    assert list(risks)[-1] == "risk/text+audio+visual"
+    loss = method.losses(batch, output, ["invariance"])["invariance"].item()
+    assert np.var(list(risks.values())) == pytest.approx(loss, abs=1e-6)
+    assert 0 < curves["gate"].item() < 1
+    assert set(method.eval().diagnostics(batch, method(batch))) == {"risk/joint", "gate"}
+
+
+# ------------------------------------------------------------------------------------------------- sizes
+@pytest.mark.parametrize(
+    ("large", "pooler", "total"), [(False, False, 114.74), (False, True, 115.33), (True, True, 341.02)]
+)
+def test_parameter_count_of_the_paper(large: bool, pooler: bool, total: float) -> None:
+    sizes = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    }
+    # MMSA's MOSI has at most 375 audio and 500 visual steps; two tables of their mean are as large
+    settings = MISRSettings(text="finetune", max_steps=437)
+    with torch.device("meta"):
+        backbone = BertModel(BertConfig(**(sizes if large else {})), add_pooling_layer=pooler)
+        method = MISR(settings, {"audio": 5, "visual": 20}, backbones={"text": backbone})
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in method.named_children()}
+    own = sum(p.numel() for p in method.parameters()) - count["backbone"]
+    assert own / 1e6 == pytest.approx(5.85, abs=0.1)
+    assert (own + count["backbone"]) / 1e6 == pytest.approx(total, abs=0.005)
+
+
+def test_optimiser_groups() -> None:
+    groups = {group["name"]: group for group in tiny_finetuned().parameter_groups()}
+    assert {name: group["lr"] for name, group in groups.items()} == {
+        "backbone": 5e-6,
+        "backbone_no_decay": 5e-6,
+        "other": 1e-4,
+        "other_no_decay": 1e-4,
+    }
+
+
+# ------------------------------------------------------------------------------------------------- edges
+def test_settings() -> None:
+    settings = MISRSettings.model_validate({"training": {"epochs": 3}, "weights": {"invariance": 0}})
+    assert (settings.training.lr_backbone, settings.training.lr_other) == (5e-6, 1e-4)
+    assert settings.weights.model_dump() == {
+        "prediction": 1.0,
+        "prior": 0.4,
+        "alignment": 0.4,
+        "reconstruction": 0.4,
+        "invariance": 0.0,
+    }
+    assert tuple(settings.weights.model_dump()) == MISR.TERMS
+    for wrong in ({"env_fusion": "sum"}, {"widht": 3}, {"weights": {"prior": -1}}, {"layers": 0}):
+        with pytest.raises(ValidationError):
+            MISRSettings.model_validate(wrong)
+
+
+def test_too_long_a_sequence_names_the_keys() -> None:
+    method = tiny(max_steps=10)
+    with pytest.raises(
+        ParamsError, match=r"visual has 11 steps, but models\.misr takes 10 at most; lower assemb"
+    ):
+        method(random_batch())
+    long_text = tiny_finetuned(max_tokens=5)
+    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.misr takes 5"):
+        long_text(random_batch(vocabulary=40))

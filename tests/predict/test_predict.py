@@ -1,0 +1,392 @@
+"""Predicting new clips: the numbers of the pipeline, what is left out, what is said, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from made import tiny_slad
+from made.media_factory import make_clip, tone
+from made.sample_runs import CLASSES, SampleRuns, make_sample_runs
+from made.tiny_batch import DIMS
+from typer.testing import CliRunner
+
+from models.core.method import Task
+from models.slad.model import SLaD, SLaDSettings
+from pipeline.cli.app import app
+from pipeline.core.errors import MsaError
+from pipeline.params.params import Params
+from pipeline.predict import cautions
+from pipeline.predict.contributions import outcome
+from pipeline.predict.encoders import make_encoders
+from pipeline.predict.inputs import ClipInputs, batch_of, inputs_of
+from pipeline.predict.predict import Predictor
+from pipeline.store.shard import ABSENT, OK, Row
+from pipeline.training.trained import TrainedRun, open_runs
+from pipeline.transcripts.stage import Spoken
+
+METHODS = ("misr", "cmir", "slad", "mird", "khar")
+VALID = ("video_0002$_$0001", "video_0002$_$0002")
+
+pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory, project: Path) -> SampleRuns:
+    return make_sample_runs(tmp_path_factory.mktemp("predict"), project / "data" / "sample")
+
+
+@pytest.fixture(scope="module")
+def predictor(sample: SampleRuns) -> Predictor:
+    """All five methods, of misr two seeds."""
+    return Predictor.open([*(sample.run(name) for name in METHODS), sample.run("misr", seed=2)], Params())
+
+
+@pytest.fixture(scope="module")
+def first(sample: SampleRuns, predictor: Predictor) -> Any:
+    """The prediction of a clip with everything, the first utterance of its split and video."""
+    return predictor(VALID[0], sample.videos[VALID[0]], sample.texts[VALID[0]])
+
+
+def muted(source: Path, target: Path) -> Path:
+    """The same pictures without the sound, packet by packet."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as taken:
+        stream = taken.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                taken.mux(packet)
+    return target
+
+
+# ------------------------------------------------------------------------------------- the pipeline's numbers
+def test_a_clip_gets_the_prediction_that_training_wrote(sample: SampleRuns, first: Any) -> None:
+    assert [voice.method for voice in first.voices] == [*METHODS, "misr"]
+    for voice in first.voices:
+        written = pq.read_table(sample.folder / "runs" / voice.run / "valid.predictions.parquet").to_pydict()
+        truth = dict(zip(written["clip_id"], written["prediction"], strict=True))[VALID[0]]
+        assert voice.outcome.scores == pytest.approx([truth], abs=1e-6)
+
+
+def test_a_clip_gets_the_sequences_of_the_assembled_set(
+    sample: SampleRuns, predictor: Predictor, first: Any
+) -> None:
+    run = predictor.runs[0]
+    rows = {name: first.material.rows[entry["fingerprint"]] for name, entry in run.needed.items()}
+    columns = {name: sample.features[name].meta["column_names"] for name in rows}
+    inputs = inputs_of(run, VALID[0], rows, columns, first.material.spoken)
+    (stored,) = pq.read_table(
+        sample.assembled() / "valid.parquet", filters=[("clip_id", "=", VALID[0])]
+    ).to_pylist()
+    for modality in ("text", "audio", "visual"):
+        values = inputs.sequences[modality]
+        assert values is not None
+        assert np.array_equal(values, np.array(stored[modality], np.float32))
+
+
+def test_fine_tuned_text_needs_no_features_of_it(sample: SampleRuns) -> None:
+    folder = sample.run("misr", text="finetune", max_tokens=20)
+    predictor = Predictor.open([folder], Params())
+    assert {encoder.modality for encoder in predictor.encoders.values()} == {"audio", "visual"}
+    clip = predictor(VALID[1], sample.videos[VALID[1]], sample.texts[VALID[1]])
+    written = pq.read_table(folder / "valid.predictions.parquet").to_pydict()
+    truth = dict(zip(written["clip_id"], written["prediction"], strict=True))[VALID[1]]
+    assert clip.value == pytest.approx(truth, abs=1e-6)
+    assert set(clip.contributions) == {"text", "audio", "visual"}
+    long = predictor(VALID[1], sample.videos[VALID[1]], "word " * 30)
+    assert "32 tokens, but the run reads 20 at most" in str(long.cautions)
+
+
+def test_classes_have_the_probabilities_that_training_wrote(sample: SampleRuns) -> None:
+    runs = [sample.run("misr", classes=True), sample.run("misr", seed=2, classes=True)]
+    clip = Predictor.open(runs, Params())(VALID[0], sample.videos[VALID[0]], sample.texts[VALID[0]])
+    written = [pq.read_table(run / "valid.predictions.parquet").to_pydict() for run in runs]
+    place = written[0]["clip_id"].index(VALID[0])
+    mean = np.mean([table["probability"][place] for table in written], axis=0)
+    assert clip.scores == pytest.approx(mean, abs=1e-6)
+    assert clip.class_index == mean.argmax() and clip.value == pytest.approx(mean.max(), abs=1e-6)
+    own = [table["probability"][place][clip.class_index] for table in written]
+    assert clip.sd == pytest.approx(statistics.stdev(own), abs=1e-6)
+    without = [voice.outcome.without["audio"][clip.class_index] for voice in clip.voices]
+    assert clip.contributions["audio"][0] == pytest.approx(clip.value - statistics.fmean(without))
+
+
+# ---------------------------------------------------------------------------------------------- contributions
+def test_leaving_a_modality_out_is_a_clip_that_lacks_it(
+    sample: SampleRuns, predictor: Predictor, first: Any, tmp_path: Path
+) -> None:
+    silent = predictor(
+        "muted", muted(sample.videos[VALID[0]], tmp_path / "muted.mp4"), sample.texts[VALID[0]]
+    )
+    wordless = predictor("wordless", sample.videos[VALID[0]])
+    assert ("absent", "audio") in {(one.kind, one.modality) for one in silent.cautions}
+    assert ("absent", "text") in {(one.kind, one.modality) for one in wordless.cautions}
+    for whole, no_sound, no_words in zip(first.voices, silent.voices, wordless.voices, strict=True):
+        assert whole.outcome.without["audio"] == pytest.approx(no_sound.outcome.scores, abs=1e-6)
+        assert whole.outcome.without["text"] == pytest.approx(no_words.outcome.scores, abs=1e-6)
+        assert "audio" not in no_sound.outcome.without
+    reading = [voice for voice in first.voices if voice.method != "slad"]  # which does not see
+    assert all("visual" in voice.outcome.without for voice in reading)
+    changes = [float(v.outcome.scores[0] - v.outcome.without["visual"][0]) for v in reading]
+    mean, sd = first.contributions["visual"]
+    assert (mean, sd) == pytest.approx((statistics.fmean(changes), statistics.stdev(changes)))
+
+
+def test_the_only_modality_of_a_clip_has_no_contribution(sample: SampleRuns, predictor: Predictor) -> None:
+    run = predictor.runs[0]
+    nothing: dict[str, np.ndarray | None] = {"text": None, "visual": None}
+    alone = ClipInputs("a", {**nothing, "audio": np.ones((4, 33), np.float32)})
+    assert outcome(run, alone).without == {"audio": None}
+
+
+def test_methods_show_their_own_weights(first: Any) -> None:
+    shown = first.internals
+    assert set(shown) == {"misr", "khar", "cmir", "mird"}
+    assert sum(shown["misr"]["weight"].values()) == pytest.approx(1, abs=1e-5)
+    assert sum(shown["mird"]["length"].values()) == pytest.approx(1)
+    for modality in ("text", "audio", "visual"):
+        assert sum(shares[modality] for shares in shown["khar"].values()) == pytest.approx(1, abs=1e-5)
+        assert 0 < shown["cmir"]["invariant"][modality] < 1
+
+
+def test_the_spread_is_the_sample_deviation_over_the_runs(first: Any) -> None:
+    scores = [float(voice.outcome.scores[0]) for voice in first.voices]
+    assert first.value == pytest.approx(statistics.fmean(scores))
+    assert first.sd == pytest.approx(statistics.stdev(scores))
+    seeds = [score for score, voice in zip(scores, first.voices, strict=True) if voice.method == "misr"]
+    assert first.methods["misr"] == pytest.approx((statistics.fmean(seeds), statistics.stdev(seeds), 2))
+    assert first.methods["khar"][1] is None
+
+
+# -------------------------------------------------------------------------------------------------- the sound
+def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
+    torch.manual_seed(0)
+    config = SLaDSettings(audio="finetune", waveform_seconds=0.02, **{**tiny_slad.TINY, "context": 2})
+    method = SLaD(config, {"text": DIMS["text"]}, Task(), {"audio": tiny_slad.tiny_sound_encoder()}).eval()
+    stats = {"modalities": {"text": {"dim": DIMS["text"], "max_steps": 5}}, "waveform": {"fingerprint": "w"}}
+    facts = {"method": "slad", "stats": stats, "train": {"precision": "fp32"}}
+    run = TrainedRun(Path("run"), facts, method, torch.device("cpu"))
+    assert set(run.needed) == {"text", "waveform"}
+    sound = np.arange(-200, 200, dtype=np.int16) * 100
+    inputs = ClipInputs("a", {"text": np.ones((3, DIMS["text"]), np.float32)}, sound=sound)
+    batch = batch_of(run, inputs)
+    assert batch.waveform is not None and batch.context is not None and batch.context.waveform is not None
+    assert torch.equal(batch.waveform.values[0], torch.from_numpy(sound[:320] / 32_768).float())
+    assert not batch.context.waveform.present.any() and not batch.context.text.present.any()
+    assert inputs.present == ("text", "audio")
+    found = outcome(run, inputs)
+    assert found.without["audio"] == outcome(run, inputs.without("audio")).scores
+
+    words, quiet = np.full((2, DIMS["text"]), 2, np.float32), ClipInputs("c", {"text": None}, sound=sound[:9])
+    earlier = (ClipInputs("0", {"text": words}), ClipInputs("b", {"text": words}, sound=sound), quiet)
+    context = batch_of(run, replace(inputs, before=earlier)).context
+    assert context is not None and context.waveform is not None and context.text is not None
+    said = np.concatenate([sound[:320], sound[:9]])[-320:]  # the last two, of each the first 20 ms
+    assert torch.equal(context.waveform.values[0], torch.from_numpy(said / 32_768).float())
+    assert torch.equal(context.text.values[0], torch.full((2, DIMS["text"]), 2.0))
+
+
+# --------------------------------------------------------------------------------------------------- encoders
+def changed(run: Path, target: Path, change: Any) -> Path:
+    """A copy of a run whose config.json is changed."""
+    shutil.copytree(run, target)
+    config = json.loads((target / "config.json").read_text())
+    change(config["stats"])
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def test_features_that_cannot_be_made_are_listed(sample: SampleRuns, tmp_path: Path) -> None:
+    def change(stats: dict[str, Any]) -> None:
+        modalities = stats["modalities"]
+        modalities["text"]["provenance"]["model"] = "0" * 64
+        modalities["text"]["fingerprint"] = "t"
+        modalities["audio"] |= {"fingerprint": "a", "provenance": {"params": {"file": "unaligned_39.pkl"}}}
+        modalities["visual"]["provenance"]["code_version"] = -1
+        modalities["visual"]["fingerprint"] = "v"
+
+    runs = open_runs([changed(sample.run("misr"), tmp_path / "foreign", change)])
+    with pytest.raises(MsaError) as raised:
+        make_encoders(runs, Params(), "cpu")
+    message = str(raised.value)
+    assert raised.value.exit_code == 2
+    assert "3 kind(s) of features cannot be made here" in message
+    assert "text 'minilm'" in message and "the model here is" in message
+    assert "audio 'librosa33'" in message and "imported" in message
+    assert "visual 'facemesh'" in message and "code_version -1 then" in message
+
+
+def test_a_missing_extra_is_named(sample: SampleRuns, tmp_path: Path) -> None:
+    def change(stats: dict[str, Any]) -> None:
+        visual = stats["modalities"]["visual"]
+        visual["encoder"] = "openface"
+        visual["provenance"]["params"] = {"kind": "openface"}
+
+    runs = open_runs([changed(sample.run("misr"), tmp_path / "openface", change)])
+    with pytest.raises(
+        MsaError, match=r"visual 'openface'.*FeatureExtraction of OpenFace is not on the PATH"
+    ):
+        make_encoders(runs, Params(), "cpu")
+
+
+def test_other_library_versions_are_a_remark(sample: SampleRuns, tmp_path: Path) -> None:
+    def change(stats: dict[str, Any]) -> None:
+        stats["modalities"]["audio"]["provenance"]["libraries"]["librosa"] = "0.1"
+        stats["modalities"]["audio"]["fingerprint"] = "older"
+
+    runs = open_runs([changed(sample.run("misr"), tmp_path / "older", change), sample.run("cmir")])
+    encoders, remarks = make_encoders(runs, Params(), "cpu")
+    assert len(remarks) == 1 and "librosa 0.1 then" in remarks[0]
+    assert "older" in encoders and len(encoders) == 4  # text and visual are shared
+
+
+def test_a_model_on_a_hub_is_that_of_the_run(sample: SampleRuns, tmp_path: Path) -> None:
+    """Its commit is in the identity: what params say today does not count."""
+    from pipeline.predict.encoders import rebuild
+
+    text = json.loads((sample.run("misr") / "config.json").read_text())["stats"]["modalities"]["text"]
+    commit = "a" * 40
+    text["provenance"]["model"] = f"en=some/bert@{commit}, zh=other/bert@{commit}"
+    encoder = rebuild("text", text, Params())
+    assert encoder.params.checkpoints() == {"en": ("some/bert", commit), "zh": ("other/bert", commit)}
+    assert encoder.params.max_length == text["provenance"]["params"]["max_length"]
+
+
+# --------------------------------------------------------------------------------------------------- cautions
+def row(features: np.ndarray | None, note: str = "", status: str = OK) -> Row:
+    return Row("a", "", status, note, features)
+
+
+def test_cautions_of_rows() -> None:
+    faces = np.array([[1.0, 1.0]] * 6 + [[0.0, 0.0]] * 4)
+    columns = {"visual": ["confidence", "success"], "audio": ["x"], "text": ["x"]}
+
+    def kinds(**rows: Row) -> list[tuple[str, str]]:
+        return [(one.kind, one.message) for one in cautions.of_rows(rows, columns)]
+
+    note = "no face in 4 of 10 frames; 2 faces in 1 of 10 frames"
+    assert kinds(visual=row(faces, note)) == [
+        ("no_face", "no face found in 40% of the frames"),
+        ("note", "2 faces in 1 of 10 frames"),
+    ]
+    assert kinds(visual=row(faces[:9], "no face in 3 of 9 frames")) == [("note", "no face in 3 of 9 frames")]
+    sound = row(np.zeros((2, 1)), "silent (RMS -90 dBFS, below -60)")
+    assert kinds(audio=sound)[0][0] == "silent"
+    assert kinds(audio=row(None, "no audio track", ABSENT)) == [("absent", "absent: no audio track")]
+
+
+def test_cautions_of_a_run(predictor: Predictor) -> None:
+    run = predictor.runs[0]
+    scaled = run.entries["audio"]["columns"]
+    far = np.zeros((20, len(scaled)), np.float32)
+    far[:, 1] = -10.0
+    inputs = ClipInputs("a", {"text": np.zeros((20, 384), np.float32), "audio": far, "visual": None})
+    rows = {"text": row(np.zeros((31, 384))), "audio": row(np.zeros((99, 33)))}
+    said = Spoken("a", None, None, None, "en", "some words")
+    found = {one.kind: one for one in cautions.of_run(run, inputs, rows, said)}
+    assert set(found) == {"long_text", "out_of_range"}
+    assert "31 tokens, but the run was trained on 20" in found["long_text"].message
+    share = 1 / len(scaled)
+    assert f"{share:.0%} of its values ({scaled[1]})" in found["out_of_range"].message
+    far[:, 1] = -9.9
+    assert [one.kind for one in cautions.of_run(run, inputs, rows, said)] == ["long_text"]
+    slad = predictor.runs[METHODS.index("slad")]
+    assert "1 utterance(s)" in str(cautions.of_run(slad, inputs, rows, said))
+
+
+# ------------------------------------------------------------------------------------------- words and tables
+def test_a_folder_with_a_broken_clip(
+    sample: SampleRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(sample.videos[VALID[0]], folder / "=SUM(1).mp4")
+    (folder / "=SUM(1).txt").write_text("-1 was given", encoding="utf-8")
+    (folder / "broken.mp4").write_bytes(b"no video" * 100)
+    make_clip(folder / "mute.mkv", times=[i / 25 for i in range(10)], sound=tone(200, 0.5, 16_000))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["predict", "--video", "clips", "--json", "--out", "out", "--plot", "pictures"]
+    runs = [str(sample.run("misr")), str(sample.run("khar"))]
+    done = CliRunner().invoke(app, [*arguments, "--run", *runs])
+    assert done.exit_code == 1, done.output
+    tree = json.loads(done.stdout)
+    assert [run["method"] for run in tree["runs"]] == ["misr", "khar"]
+    assert tree["label_range"] == [-3.0, 3.0] and tree["task"] == "regression"
+    good, broken, mute = tree["clips"]
+    assert (good["status"], broken["status"], mute["status"]) == ("ok", "failed", "ok")
+    assert broken["reason"].count("not a media file") == 1 and "prediction" not in broken
+    assert "audio, visual: failed: broken.mp4" in broken["reason"]
+    assert "note" not in {one["kind"] for one in broken["warnings"]}  # of the text: the same once more
+    assert good["text"] == "-1 was given" and good["text_source"] == "sidecar"
+    assert good["prediction"] == pytest.approx(np.mean(list(good["runs"].values())), abs=1e-6)
+    assert good["methods"]["khar"]["runs"] == 1
+    assert "no_face" in {one["kind"] for one in mute["warnings"]}
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["=SUM(1).png", "mute.png"]
+
+    table = pq.read_table(out / "predictions.parquet").to_pylist()
+    assert [one["clip_id"] for one in table] == ["=SUM(1)", "broken", "mute"]
+    assert table[0]["prediction"] == pytest.approx(good["prediction"], abs=1e-6)
+    assert table[1]["prediction"] is None
+    with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert [one["clip_id"] for one in cells] == ["'=SUM(1)", "broken", "mute"]
+    assert cells[0]["text"] == "'-1 was given"
+    assert float(cells[0]["prediction"]) == table[0]["prediction"]  # numbers stay numbers, also negative ones
+    assert cells[1]["prediction"] == ""
+    assert all(cell[:1] not in "=+@" or not cell for one in cells for cell in one.values())
+    assert str(tmp_path) not in (out / "predictions.csv").read_text()
+
+
+def test_what_holds_for_every_clip_is_said_once(sample: SampleRuns, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_clip(tmp_path / f"{name}.mkv", times=[i / 25 for i in range(10)], sound=tone(200, 0.5, 16_000))
+    (tmp_path / "b.txt").write_text("so so", encoding="utf-8")
+    arguments = ["--video", str(tmp_path), "--run", str(sample.run("misr"))]
+    done = CliRunner().invoke(app, ["predict", *arguments], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "no face found" not in done.stdout and done.stderr.count("no face found in 100%") == 1
+    assert done.stdout.count("no transcript") == 1 and "no transcript" not in done.stderr
+
+
+def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> None:
+    clip, run = str(sample.videos[VALID[0]]), str(sample.run("misr"))
+    for arguments, message in (
+        (["--text", "a", "--text-file", "b.txt"], "were both given"),
+        (["--plot", "picture.jpg"], "expected a file that ends in .png"),
+        (["--video", str(sample.videos[VALID[1]]), "--text", "a"], "belong to one clip"),
+        (["nowhere"], "nowhere: not a run folder"),
+        (["--video", clip], "is given twice"),
+        (["--out", f"{clip}/out"], "cannot be made (Not a directory)"),
+        (["--plot", f"{clip}/a.png"], "cannot be made (File exists)"),
+    ):
+        done = CliRunner().invoke(app, ["predict", "--video", clip, "--run", run, *arguments])
+        assert isinstance(done.exception, MsaError) and message in str(done.exception)
+
+
+def test_classes_in_the_table_and_in_json(sample: SampleRuns, tmp_path: Path) -> None:
+    run = str(sample.run("misr", classes=True))
+    arguments = ["predict", "--video", str(sample.videos[VALID[0]]), "--text", "so so", "--run", run]
+    done = CliRunner().invoke(app, [*arguments, "--json", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (clip,) = json.loads(done.stdout)["clips"]
+    assert math.fsum(clip["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert (
+        clip["in_words"]
+        == CLASSES[clip["prediction"]]
+        == max(clip["probabilities"], key=clip["probabilities"].get)
+    )
+    (row,) = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    assert (row["prediction"], row["in_words"]) == (clip["prediction"], clip["in_words"])
+    shown = CliRunner().invoke(app, arguments)
+    assert f"probability of {clip['in_words']}" in shown.stdout

@@ -1,0 +1,352 @@
+"""The results page: the results' numbers, whole and small; a browser shows it without complaint."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from test_report import MOODS, chosen, make_params, write_moods, write_result
+
+from pipeline.core.errors import FormatError, MsaError
+from pipeline.evaluation.views_file import write_views
+from pipeline.params.params import Params
+from pipeline.reports import report_page
+from pipeline.reports.page_runs import classes_of, confusion, error_by_range
+from pipeline.reports.report_page import write_page
+from pipeline.reports.tables import paper_figures
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SEEDS = [1, 2]
+ADDRESSES = ("src", "href", "action", "srcset")
+LABELS = np.random.default_rng(0).uniform(-3, 3, 60).astype(np.float32)
+
+
+@dataclass
+class Page(HTMLParser):
+    """What is looked at of a page."""
+
+    text: str
+    images: list[dict[str, str | None]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    tables: list[list[list[tuple[str, str, bool]]]] = field(default_factory=list)  # text, data-v, bold
+    ids: list[str] = field(default_factory=list)
+    words: str = ""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.inside = self.bold = self.silent = False
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.addresses += [value or "" for name, value in attrs if name in ADDRESSES]
+        self.ids += [found["id"]] if found.get("id") else []
+        if tag == "img":
+            self.images.append(found)
+        elif tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append(("", found.get("data-v") or "", False))
+            self.inside = True
+        self.silent = self.silent or tag in ("style", "script")
+        self.bold = self.bold or tag == "strong"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("td", "th")
+        self.bold = self.bold and tag != "strong"
+        self.silent = self.silent and tag not in ("style", "script")
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.words += data
+        if self.inside:
+            row = self.tables[-1][-1]
+            row[-1] = (row[-1][0] + data, row[-1][1], row[-1][2] or self.bold)
+
+
+def views(method: str, classes: bool = False, transcript: str = "<b>Not & so</b> 'good'") -> dict[str, Any]:
+    random = np.random.default_rng(1)
+    points = random.normal(size=(24, 2)).round(3)
+    return {
+        **{"method": method, "dataset": "mosi", "seed": 1, "feature_set": "abcdef0123456789"},
+        "reading": "Look here: a < b.",
+        "terms": {"prior": 0.4},
+        "notes": ["nothing of <that>"],
+        "panels": [
+            {
+                **{"kind": "bars", "title": "Risk", "unit": "MAE", "groups": ["text", "audio"]},
+                "series": {"here": [0.5, None], "there": [0.25, 0.75]},
+                "references": {"floor": 0.6},
+            },
+            {
+                **{"kind": "histogram", "title": "ω", "unit": "ω", "edges": [0, 0.5, 1]},
+                "series": {"text": [3, 1], "audio": [0, 4]},
+            },
+        ],
+        "maps": [
+            {
+                "title": "z",
+                "parts": [
+                    {"name": "shared", "modality": "joint", "shared": True},
+                    {"name": "private text", "modality": "text", "shared": False},
+                ],
+                **{"part": [0] * 12 + [1] * 12, "x": points[:, 0].tolist(), "y": points[:, 1].tolist()},
+                "label": (random.integers(0, 3, 24) if classes else random.uniform(-3, 3, 24)).tolist(),
+            }
+        ],
+        "worst": [
+            {"clip_id": "video$_$1", "label": 2, "prediction": 0, "error": 2.5, "transcript": transcript},
+            {"clip_id": "video$_$2", "label": 1, "prediction": 2, "error": 1.25, "transcript": ""},
+        ],
+    }
+
+
+def write_one(here: Path, method: str, seed: int, noise: float) -> None:
+    """A result on mosi whose predictions are off by `noise`, on the same clips for all."""
+    random = np.random.default_rng([seed, int(noise * 100)])
+    found = (LABELS + random.normal(scale=noise, size=60)).astype(np.float32)
+    mae = float(np.abs(found - LABELS).mean())
+    scores = {"acc7": 0.4 + seed / 100, "corr": float(np.corrcoef(found, LABELS)[0, 1]), "mae": mae}
+    write_result(here, method, "mosi", seed, test=scores, remarks={"test": ["a < b"]})
+    table = {"clip_id": [f"video$_${i:02d}" for i in range(60)], "label": LABELS, "prediction": found}
+    pq.write_table(pa.table(table), here / "results" / "mosi" / f"{method}-{seed}.predictions.parquet")
+
+
+def make_params_of(**changes: Any) -> Params:
+    moods = {"root": "moods", "task": "classification", "classes": MOODS}
+    names = ("mosi", "moods")
+    tree: dict[str, Any] = {
+        "datasets": {"mosi": {"root": "mosi"}, "moods": moods},
+        "datasets_run": ["mosi", "moods"],
+        "assemble": {name: chosen(name, "cls" if name == "moods" else "mmsa") for name in names},
+        "models": {name: {"corpora": {dataset: {} for dataset in names}} for name in ("misr", "other")},
+        "seeds": SEEDS,
+    }
+    return make_params(**{**tree, **changes})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with results of a regression and of classes, views of some, and the page of them all."""
+    here = tmp_path_factory.mktemp("page")
+    for seed in SEEDS:
+        write_one(here, "misr", seed, 0.2)
+        write_one(here, "other", seed, 1.5)
+        for method in ("misr", "other"):
+            write_moods(here, method, seed)
+    write_views(views("misr"), here / "results" / "mosi" / "misr-1.views.json")
+    write_views(views("misr", classes=True), here / "results" / "moods" / "misr-1.views.json")
+    write_page(make_params_of(), here / "results", here / "reports")
+    return here
+
+
+@pytest.fixture(scope="module")
+def page(place: Path) -> Page:
+    return Page((place / "reports" / "index.html").read_text(encoding="utf-8"))
+
+
+def saved(place: Path, method: str, dataset: str, seed: int) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((place / "results" / dataset / f"{method}-{seed}.json").read_text())
+    return result
+
+
+# ------------------------------------------------------------------------------------------------- numbers
+def test_numbers_are_those_of_the_results(place: Path, page: Page) -> None:
+    head, misr, other, floor = page.tables[0]
+    assert [cell[0] for cell in head] == ["method", "mae ↓", "corr ↑", "acc7 ↑", "valid mae ↓"]
+    for row, method in ((misr, "misr"), (other, "other")):
+        assert row[0][0] == method
+        for cell, metric in zip(row[1:4], ("mae", "corr", "acc7"), strict=True):
+            values = [saved(place, method, "mosi", seed)["test"][metric] for seed in SEEDS]
+            text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+            assert re.sub(r"[†\s]+", " ", cell[0]).startswith(text)
+            assert float(cell[1]) == pytest.approx(np.mean(values), rel=1e-5)
+    assert [cell[0] for cell in floor] == ["train median", "1.250", "–", "–", "1.500"]
+    assert "text minilm" in page.words and "abcdef012345" in page.words
+
+
+def test_the_papers_figures_stand_beside(page: Page) -> None:
+    misr = page.tables[0][1]
+    # MISR's table 4, the full model on MOSI: acc7 49.85, MAE 0.671, corr 0.819
+    assert [re.findall(r"paper ([\d.]+)", cell[0]) for cell in misr[1:4]] == [["0.671"], ["0.819"], ["0.498"]]
+    assert not any("paper" in cell[0] for cell in page.tables[0][2])
+
+
+def test_paper_figures_are_of_the_corpus_of_this_name() -> None:
+    assert paper_figures("misr", "CMU-MOSI")["acc2_non0"] == pytest.approx(0.8811)
+    assert paper_figures("slad", "sims")["mae"] == 0.390
+    assert paper_figures("misr", "sample") == {} == paper_figures("unknown", "mosi")
+
+
+def test_bold_is_what_is_significantly_better(page: Page) -> None:
+    _, misr, other, _ = page.tables[0]
+    assert [cell[2] for cell in misr] == [False, True, True, True, False]  # noise 0.2 against 1.5, 60 clips
+    assert not any(cell[2] for cell in other)
+    moods = next(table for table in page.tables if table[0][1][0] == "accuracy ↑")
+    assert not any(cell[2] for row in moods for cell in row)  # the same predictions: no best
+
+
+def test_runs_and_worst_clips(page: Page) -> None:
+    for name in ("mosi", "mosi-misr", "mosi-misr-1", "mosi-other-2", "moods-misr-1"):
+        assert name in page.ids
+    assert len(page.ids) == len(set(page.ids))
+    worst = [table for table in page.tables if table[0][0][0] == "clip"]
+    assert len(worst) == 2
+    assert [cell[0] for cell in worst[0][1]] == [
+        "video$_$1",
+        "2.000",
+        "0.000",
+        "2.500",
+        "<b>Not & so</b> 'good'",
+    ]
+    assert [cell[0] for cell in worst[1][1]][:4] == ["video$_$1", MOODS[2], MOODS[0], "2.500"]
+    assert "nothing of <that>" in page.words and "Look here: a < b." in page.words
+    assert "misr, seed 1, test: a < b" in page.words
+    assert page.words.count("This run has no views") == 6
+    assert "dvc repro inspect@other-mosi-2" in page.words
+
+
+# ---------------------------------------------------------------------------------------------- the page
+def test_it_is_whole_and_small(place: Path, page: Page) -> None:
+    assert (place / "reports" / "index.html").stat().st_size < 5_000_000
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert not re.search(r"https?:|@import|url\(", page.text)
+    anchors = [address[1:] for address in page.addresses if address.startswith("#")]
+    assert anchors and set(anchors) <= set(page.ids)
+    assert '<meta name="viewport"' in page.text
+    assert str(place) not in page.text
+
+
+def test_pictures_have_words_and_are_pictures(page: Page) -> None:
+    with_views = (4 + 4) + (
+        3 + 4
+    )  # losses, scatter, matrix, ranges; two panels, a map twice; no scatter of classes
+    without = 3 * (4 + 1) + 3 * (3 + 1)  # what is no known term is drawn as a measurement
+    assert len(page.images) == with_views + without
+    for image in page.images:
+        assert len(image["alt"] or "") > 20
+        with Image.open(io.BytesIO(base64.b64decode((image["src"] or "").partition(",")[2]))) as drawn:
+            assert drawn.format == "PNG"
+            ratio = int(image["width"] or 0) / int(image["height"] or 1)
+            assert drawn.width / drawn.height == pytest.approx(ratio, rel=0.02)
+            grey = np.asarray(drawn.convert("L"))
+            assert grey.min() < 80 and grey.max() > 250  # dark ink on white
+
+
+def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
+    params = make_params_of(datasets_run=["mosi"], models_run=["misr"], seeds=[1])
+    pages = [write_page(params, place / "results", tmp_path / name).read_bytes() for name in "ab"]
+    assert pages[0] == pages[1]
+
+
+def test_many_runs_keep_numbers_and_lose_pictures(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = make_params_of(datasets_run=["moods"], models_run=["misr"])
+    whole = Page(write_page(params, place / "results", tmp_path).read_text(encoding="utf-8"))
+    size = sum(len((image["src"] or "").partition(",")[2]) for image in whole.images)
+    monkeypatch.setattr(report_page, "PICTURES", size - 1)
+    text = write_page(params, place / "results", tmp_path).read_text(encoding="utf-8")
+    assert text.count("No pictures: the page would be too large") == 1
+    assert Page(text).images and "moods-misr-2" in Page(text).ids
+    monkeypatch.setattr(report_page, "LIMIT", 1000)
+    with pytest.raises(MsaError, match=r"the page of 2 runs has .* MB"):
+        write_page(params, place / "results", tmp_path)
+
+
+def test_what_is_missing_is_named(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "results", tmp_path / "results")
+    folder = tmp_path / "results" / "mosi"
+    params = make_params_of(datasets_run=["mosi"], models_run=["misr"])
+    for name in ("misr-2.curves.tsv", "misr-2.predictions.parquet", "misr-2.json"):
+        (folder / name).unlink()
+        with pytest.raises(FormatError, match=re.escape(name)):
+            write_page(params, tmp_path / "results", tmp_path / "reports")
+    with pytest.raises(MsaError, match="nothing to report"):
+        write_page(make_params_of(models_run=[]), tmp_path / "results", tmp_path / "reports")
+
+
+# ------------------------------------------------------------------------------------------- what is drawn
+def test_errors_by_range_by_hand() -> None:
+    label, prediction = np.array([-3, -2, 0.5, 3.0]), np.array([-2, -2.5, 0.5, 1.0])
+    names, errors = error_by_range(label, prediction, (-3, 3))
+    assert names[0] == "-3 to -2\nn = 1" and names[1] == "-2 to -1\nn = 1" and names[5] == "2 to 3\nn = 1"
+    assert errors == [1.0, 0.5, None, 0.0, None, 2.0]
+
+
+def test_classes_of_scores_are_the_metric_sets() -> None:
+    label, found = np.array([-3.0, 0.5, 1.5, 0.1]), np.array([-9.0, 0.4, 2.4, -0.1])
+    true, guessed, names = classes_of(label, found, "mmsa", [])
+    assert [names[i] for i in true] == ["-3", "0", "2", "0"] and [names[i] for i in guessed] == [
+        "-3",
+        "0",
+        "2",
+        "0",
+    ]
+    true, guessed, names = classes_of(label / 3, found / 3, "sims", [])
+    assert [names[i] for i in true] == ["≤ -0.7", "≤ 0.7", "≤ 0.7", "≤ 0.1"]
+    counts = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    np.testing.assert_array_equal(counts, [[1, 1], [0, 1]])
+
+
+# ------------------------------------------------------------------------------------------------- browser
+PROBE = """<script>
+const told = [];
+window.addEventListener("error", event => told.push(event.message), true);
+console.error = (...words) => told.push(words.join(" "));
+window.addEventListener("load", () => {
+  const table = document.querySelector("table.sortable"), seen = [];
+  const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent).join(",");
+  for (const click of [1, 1, 0]) {
+    table.tHead.rows[0].cells[click].querySelector("button").click();
+    seen.push(order());
+  }
+  document.querySelectorAll("details").forEach(one => { one.open = true; });
+  const narrow = [...document.images].every(image => image.complete && image.naturalWidth > 0);
+  const result = {told, seen, narrow, wide: document.documentElement.scrollWidth, inner: window.innerWidth};
+  const shown = document.createElement("pre");
+  shown.id = "told";
+  shown.textContent = JSON.stringify(result);
+  document.body.append(shown);
+  parent.postMessage(shown.textContent, "*");
+});
+</script>"""
+FRAME = """<html><body><iframe src="probed.html" style="width:%dpx;height:900px;border:0"></iframe>
+<pre id="told"></pre><script>window.addEventListener("message", event => {
+document.getElementById("told").textContent = event.data; });</script></body></html>"""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome in PATH")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser(width: int, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "probed.html").write_text(page.text.replace("<head>", f"<head>{PROBE}", 1), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME % width)  # a window has a least width, a frame has none
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom"]
+    done = subprocess.run(
+        [*command, (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=120
+    )
+    told = re.search(r'<pre id="told">(\{.*?\})</pre>', done.stdout, re.DOTALL)
+    assert told, done.stderr[-2000:]
+    result = json.loads(told[1])
+    assert result["told"] == []
+    assert result["narrow"] and result["inner"] == width
+    assert result["wide"] <= width  # wide tables scroll in themselves
+    rising = [row[0][0] for row in sorted(page.tables[0][1:], key=lambda row: float(row[1][1]))]
+    assert result["seen"] == [",".join(order) for order in (rising, rising[::-1], sorted(rising))]

@@ -1,0 +1,373 @@
+"""The report: NumPy's means and spreads, only what params.yaml names, the same bytes, readable pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.errors import MsaError
+from pipeline.params.params import Params, check_params
+from pipeline.reports.report import report
+
+SEEDS = (1, 2, 3)
+METHODS = ("misr", "other")
+DATASETS = ("sample", "mosi")
+MAE = {"misr": (0.7, 0.8, 0.75), "other": (0.9, 0.95, 1.0)}
+
+
+def chosen(dataset: str, metrics: str = "mmsa") -> dict[str, str]:
+    none = dict.fromkeys(("text", "audio", "visual", "waveform"), "none")
+    return {"dataset": dataset, "metrics": metrics, **none}
+
+
+def make_params(**changes: Any) -> Params:
+    tree: dict[str, Any] = {
+        "datasets": {name: {"root": name} for name in DATASETS},
+        "datasets_run": list(DATASETS),
+        "assemble": {name: chosen(name) for name in DATASETS},
+        "models": {name: {"corpora": {dataset: {} for dataset in DATASETS}} for name in METHODS},
+        "models_run": list(METHODS),
+        "seeds": list(SEEDS),
+    }
+    return check_params({**tree, **changes}, "test")
+
+
+def write_result(here: Path, method: str, dataset: str, seed: int, **changes: Any) -> None:
+    random = np.random.default_rng([seed, len(method)])
+    mae = MAE[method][SEEDS.index(seed)]
+    result = {
+        "method": method,
+        "dataset": dataset,
+        "seed": seed,
+        "feature_set": "abcdef0123456789",
+        "features": {"text": "minilm", "audio": "librosa33"},
+        "epoch": 2,
+        "task": "regression",
+        "class_names": [],
+        "metric_set": "mmsa",
+        "n": {"valid": 4, "test": 30},
+        "floor": {"test_mae": 1.25, "valid_mae": 1.5},
+        "remarks": {"test": ["corr is 0: all predictions are 1"]} if seed == 3 else {},
+        "test": {"acc7": 0.4 + seed / 100, "corr": 0.5, "mae": mae},
+        "valid": {"acc7": 0.5, "corr": 0.6, "mae": mae + 0.1},
+        **changes,
+    }
+    folder = here / "results" / dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{method}-{seed}.json").write_text(json.dumps(result))
+    labels = random.uniform(-3, 3, size=30).astype(np.float32)
+    table = {
+        "clip_id": [f"video$_${i:02d}" for i in range(30)],
+        "label": labels,
+        "prediction": (labels + random.normal(scale=mae, size=30)).astype(np.float32),
+    }
+    pq.write_table(pa.table(table), folder / f"{method}-{seed}.predictions.parquet")
+    term = "prior" if method == "misr" else "swap"
+    rows = [f"{e}\t{2 / e}\t{1 / e}\t{1 + seed / 10 / e}\t0.001" for e in (1, 2, 3)]
+    curves = "\n".join([f"epoch\ttotal\t{term}\tvalid_loss\tlr", *rows]) + "\n"
+    (folder / f"{method}-{seed}.curves.tsv").write_text(curves)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for dataset in DATASETS:
+        for method in METHODS:
+            for seed in SEEDS:
+                write_result(tmp_path, method, dataset, seed)
+    return tmp_path
+
+
+def make(place: Path, params: Params) -> str:
+    return report(params, place / "results", place / "reports")
+
+
+def test_summary_is_numpys_mean_and_sample_deviation(place: Path) -> None:
+    make(place, make_params())
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    assert list(summary) == list(DATASETS)
+    for method in METHODS:
+        found = summary["mosi"][method]
+        assert list(found) == ["mae", "corr", "acc7", "valid_mae"]
+        assert found["mae"]["mean"] == pytest.approx(np.mean(MAE[method]), abs=1e-6)
+        assert found["mae"]["sd"] == pytest.approx(np.std(MAE[method], ddof=1), abs=1e-6)
+        assert found["mae"]["n"] == 3
+        assert found["corr"] == {"mean": 0.5, "sd": 0.0, "n": 3}
+        assert found["valid_mae"]["mean"] == pytest.approx(np.mean(MAE[method]) + 0.1, abs=1e-6)
+
+
+def test_markdown(place: Path) -> None:
+    text = make(place, make_params())
+    assert (place / "reports" / "report.md").read_text(encoding="utf-8") == text
+    sample, mosi = text.split("## mosi")
+    assert "numbers mean nothing" in sample
+    assert "numbers mean nothing" not in mosi
+    assert "| misr | 0.750 ± 0.050 | 0.500 ± 0.000 | 0.420 ± 0.010 | 0.850 ± 0.050 | 2, 2, 2 |" in mosi
+    assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
+    assert "audio `librosa33`, text `minilm` (feature set `abcdef012345`)" in mosi
+    assert "4 valid, 30 test" in mosi
+    assert "- other, seed 3, test: corr is 0: all predictions are 1" in mosi
+
+
+def test_methods_with_other_encoders_are_told(place: Path) -> None:
+    tuned = {"text": "minilm (fine-tuned)", "audio": "librosa33"}
+    for seed in SEEDS:
+        write_result(place, "other", "mosi", seed, features=tuned)
+    text = report(make_params(), place / "results", place / "reports")
+    assert "text `minilm` or `minilm (fine-tuned)`" in text.partition("## mosi")[2]
+
+
+def test_one_seed_has_no_deviation(place: Path) -> None:
+    text = make(place, make_params(seeds=[2], datasets_run=["mosi"]))
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    assert summary["mosi"]["misr"]["mae"] == {"mean": 0.8, "sd": None, "n": 1}
+    assert "| misr | 0.800 | 0.500 |" in text
+
+
+def test_only_what_params_name_is_reported(place: Path) -> None:
+    make(place, make_params(models_run=["misr"], seeds=[3, 1], datasets_run=["mosi"]))
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    assert list(summary) == ["mosi"]
+    assert list(summary["mosi"]) == ["misr"]
+    assert summary["mosi"]["misr"]["mae"]["n"] == 2
+    with (place / "reports" / "predictions.csv").open() as file:
+        assert {(r["method"], r["seed"]) for r in csv.DictReader(file)} == {("misr", "1"), ("misr", "3")}
+
+
+def test_tables_for_plots(place: Path) -> None:
+    make(place, make_params())
+    with (place / "reports" / "curves.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert list(rows[0]) == [
+        *("method", "dataset", "seed", "epoch"),
+        *("total", "prior", "swap", "valid_loss", "lr"),
+    ]
+    assert len(rows) == 2 * 2 * 3 * 3
+    assert (rows[0]["prior"], rows[0]["swap"], rows[0]["epoch"]) == ("1", "", "1")
+    with (place / "reports" / "predictions.csv").open() as file:
+        predictions = list(csv.DictReader(file))
+    assert len(predictions) == 2 * 2 * 3 * 30
+    saved = pq.read_table(place / "results" / "sample" / "misr-1.predictions.parquet").to_pydict()
+    assert float(predictions[5]["prediction"]) == pytest.approx(saved["prediction"][5], rel=1e-5)
+    assert predictions[5]["clip_id"] == "video$_$05"
+
+
+def test_same_bytes_and_pictures(place: Path) -> None:
+    make(place, make_params())
+    before = {file.name: file.read_bytes() for file in (place / "reports").iterdir()}
+    assert set(before) == {
+        *("report.md", "summary.json", "curves.tsv", "predictions.csv"),
+        *("learning_curves.png", "predicted_vs_true.png"),
+    }
+    shutil.rmtree(place / "reports")
+    make(place, make_params())
+    assert {file.name: file.read_bytes() for file in (place / "reports").iterdir()} == before
+    for name in ("learning_curves.png", "predicted_vs_true.png"):
+        assert before[name].startswith(b"\x89PNG")
+
+
+def test_missing_or_mixed_results(place: Path) -> None:
+    (place / "results" / "mosi" / "misr-2.json").unlink()
+    with pytest.raises(
+        MsaError, match=r"misr-2\.json is missing.*misr on mosi with seed 2.*evaluate@misr-mosi-2"
+    ):
+        make(place, make_params())
+    write_result(place, "misr", "mosi", 2, feature_set="0" * 16)
+    with pytest.raises(MsaError, match=r"runs on mosi saw different features: .*abcdef012345.*000000000000"):
+        make(place, make_params())
+    with pytest.raises(MsaError, match="nothing to report"):
+        make(place, make_params(models_run=[]))
+
+
+# ----------------------------------------------------------------------------------------- classifications
+MOODS = ["anger", "joy", "no_mood | none"]
+ACCURACY = {1: 0.5, 2: 0.6, 3: 0.7}
+
+
+def write_moods(here: Path, method: str, seed: int, **changes: Any) -> None:
+    """As evaluate writes it of a classification; the predictions are by hand, so that counts are known."""
+    each = {f"f1_{name}": (number + 1) / 10 for number, name in enumerate(MOODS)}
+    scores = {"accuracy": ACCURACY[seed], "f1_macro": 0.4, "f1_weighted": 0.45, **each}
+    write_result(
+        here,
+        method,
+        "moods",
+        seed,
+        task="classification",
+        class_names=MOODS,
+        metric_set="cls",
+        floor={
+            "test_accuracy": 0.4,
+            "test_f1_weighted": 0.25,
+            "valid_accuracy": 0.35,
+            "valid_f1_weighted": 0.2,
+        },
+        remarks={},
+        test=dict(sorted(scores.items())),
+        valid=dict(sorted(scores.items())) | {"accuracy": ACCURACY[seed] + 0.1},
+        **changes,
+    )
+    labels, found = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 2]
+    table = {
+        "clip_id": [f"video$_${i}" for i in range(6)],
+        "label": pa.array(labels, pa.int32()),
+        "prediction": pa.array(found if seed == 1 else labels, pa.int32()),
+        "probability": pa.array([[0.2, 0.3, 0.5]] * 6, pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(table), here / "results" / "moods" / f"{method}-{seed}.predictions.parquet")
+
+
+@pytest.fixture
+def mixed(place: Path) -> tuple[Path, Params]:
+    """Results of two regressions and a classification, and params that run the three."""
+    for method in METHODS:
+        for seed in SEEDS:
+            write_moods(place, method, seed)
+    names = (*DATASETS, "moods")
+    moods = {"root": "moods", "task": "classification", "classes": MOODS}
+    params = make_params(
+        datasets={**{name: {"root": name} for name in DATASETS}, "moods": moods},
+        datasets_run=list(names),
+        assemble={name: chosen(name, "cls" if name == "moods" else "mmsa") for name in names},
+        models={name: {"corpora": {dataset: {} for dataset in names}} for name in METHODS},
+    )
+    return place, params
+
+
+def test_both_tasks_in_one_report(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    text = make(place, params)
+    mosi, moods = text.split("## mosi")[1].split("## moods")
+    assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
+    assert (
+        "| method | accuracy | f1 weighted | f1 macro | f1 anger | f1 joy | f1 no mood \\| none "
+        "| valid accuracy | best epochs |"
+    ) in moods
+    assert "| misr | 0.600 ± 0.100 | 0.450 ± 0.000 | 0.400 ± 0.000 | 0.100 ± 0.000 |" in moods
+    assert "| train majority | 0.400 | 0.250 | – | – | – | – | 0.350 | – |" in moods
+    assert "Metric set: cls." in moods
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    found = summary["moods"]["other"]
+    assert list(found) == [
+        "accuracy",
+        "f1_weighted",
+        "f1_macro",
+        *(f"f1_{n}" for n in MOODS),
+        "valid_accuracy",
+    ]
+    assert found["accuracy"] == {"mean": 0.6, "sd": 0.1, "n": 3}
+    assert found["valid_accuracy"]["mean"] == pytest.approx(0.7)
+    assert list(summary["mosi"]["misr"]) == ["mae", "corr", "acc7", "valid_mae"]
+
+
+def test_predictions_of_a_classification_are_indices(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    make(place, params)
+    with (place / "reports" / "predictions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == "moods"]
+    assert len(rows) == 2 * 3 * 6
+    assert [(row["label"], row["prediction"]) for row in rows[:3]] == [("0", "0"), ("0", "0"), ("0", "1")]
+
+
+def test_confusion_matrix_counts_the_clips_of_all_seeds(
+    mixed: tuple[Path, Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, params = mixed
+    drawn = {}
+    monkeypatch.setattr(
+        "pipeline.reports.figures._save", lambda figure, path: drawn.update({path.name: figure})
+    )
+    make(place, params)
+    panel = drawn["predicted_vs_true.png"].axes[-2]
+    assert panel.get_title() == "misr on moods"
+    assert [label.get_text() for label in panel.get_yticklabels()] == MOODS
+    # by hand: seed 1 as in write_moods, the seeds 2 and 3 without an error; rows are labels
+    expected = np.array([[2, 1, 0], [0, 1, 0], [1, 0, 1]]) + 2 * np.diag([3, 1, 2])
+    counts = np.array([int(text.get_text()) for text in panel.texts]).reshape(3, 3)
+    np.testing.assert_array_equal(counts, expected)
+    places = [text.get_position() for text in panel.texts]
+    assert places[1] == (1, 0)  # anger that was taken for joy stands right of the first
+    shown = panel.images[0].get_array()
+    np.testing.assert_allclose(shown, expected / expected.sum(axis=1, keepdims=True))
+    upper = drawn["learning_curves.png"].axes[2]
+    assert (upper.get_title(), upper.get_ylabel()) == ("moods: validation", "cross-entropy (nats)")
+    assert "train median" not in [line.get_label() for line in upper.lines]
+
+
+def test_pictures_of_a_classification_alone(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    alone = params.model_copy(update={"datasets_run": ["moods"], "models_run": ["misr"], "seeds": [1]})
+    pictures = []
+    for _ in range(2):
+        make(place, alone)
+        pictures.append((place / "reports" / "predicted_vs_true.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_results_of_an_older_version_are_named(place: Path) -> None:
+    path = place / "results" / "mosi" / "misr-1.json"
+    old = json.loads(path.read_text())
+    del old["class_names"]
+    path.write_text(json.dumps(old))
+    with pytest.raises(MsaError, match=r"misr-1\.json: cannot be read \(KeyError\('class_names'\)\); `dvc"):
+        make(place, make_params())
+
+
+def test_needs_no_torch() -> None:
+    script = (
+        "import sys, pipeline.reports.report; assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ protocols
+def test_folds_are_summed_up(place: Path) -> None:
+    names = ["sample-f0", "sample-f1"]
+    for method in METHODS:
+        for seed in SEEDS:
+            write_result(place, method, names[0], seed)
+            write_result(place, method, names[1], seed, test={"acc7": 0.4, "mae": 2.0, "corr": 0.5})
+    folds = {"number": 2, "by": "video"}
+    params = make_params(
+        datasets_run=names,
+        assemble={
+            name: {**chosen("sample"), "protocol": {"folds": {**folds, "fold": fold}}}
+            for fold, name in enumerate(names)
+        },
+        models={method: {"corpora": {name: {} for name in names}} for method in METHODS},
+    )
+    text = make(place, params)
+    table = text[text.index("## sample-f0 to sample-f1, cross-validated") :]
+    assert "2 of 2 folds by video" in table
+    row = next(line for line in table.splitlines() if line.startswith("| misr "))
+    found = [np.mean(MAE["misr"]), 2.0]
+    assert row.split(" | ")[1] == f"{np.mean(found):.3f} ± {np.std(found, ddof=1):.3f}"
+
+
+def test_a_second_test_split_has_a_table_of_its_own(place: Path) -> None:
+    for method in METHODS:
+        for seed in SEEDS:
+            n = {"test": 4, "valid": 4, "test_ood": 9}
+            write_result(place, method, "sample", seed, test_ood={"mae": 1.5, "corr": 0.1}, n=n)
+    params = make_params(
+        datasets_run=["sample"],
+        assemble={"sample": chosen("sample")},
+        models={method: {"corpora": {"sample": {}}} for method in METHODS},
+    )
+    text = make(place, params)
+    table = text[text.index("Out of distribution: 9 clips") :]
+    assert "| method | mae | corr |" in table
+    assert "| misr | 1.500 ± 0.000 | 0.100 ± 0.000 |" in table
+    assert "ood" not in text[: text.index("Out of distribution")].replace("test_ood", "")
+    summary = json.loads((place / "reports" / "summary.json").read_text())
+    assert summary["sample"]["misr"]["ood_mae"] == {"mean": 1.5, "sd": 0.0, "n": 3}

@@ -1,0 +1,366 @@
+"""Tuning: out of reach of the test split, the same again when killed, and what it writes down comes true."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import json
+import math
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made.tiny_set import TinySettings, write_tiny_set
+
+import pipeline.training.tune
+from models import METHODS, MethodEntry
+from pipeline.core.errors import (
+    FormatError,
+    MissingDependencyError,
+    MsaError,
+    ParamsError,
+    TooManyFailedError,
+)
+from pipeline.params.params import TrainParams
+from pipeline.params.search import Dimension, SearchSpace, check_space
+from pipeline.training.loop.train import train
+from pipeline.training.proposals import importance, propose
+from pipeline.training.trials import COMPLETE, FAILED, RUNNING, Trial, read_trials, summary, write_table
+from pipeline.training.tune import Search, Study
+
+SETTINGS = {"training": {"epochs": 2}}
+SPACE: SearchSpace = {
+    "training.lr_other": Dimension(low=1e-4, high=1e-1, log=True),
+    "weights.spread": Dimension(low=0.0, high=0.5),
+    "training.batch_size": Dimension(low=4, high=12, step=4),
+    "training.optimizer": Dimension(choices=["adam", "adamw"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
+
+
+@pytest.fixture(scope="module")
+def assembled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_set(tmp_path_factory.mktemp("assembled") / "tiny")
+
+
+def search(assembled: Path, space: SearchSpace = SPACE, **changes: Any) -> Search:
+    chosen: dict[str, Any] = {
+        "seeds": (7,),
+        "settings": SETTINGS,
+        "train": TrainParams(),
+        "assembled": assembled,
+        "source": assembled,
+        "device": "cpu",
+    }
+    return Search("tiny", "tiny", space, **{**chosen, **changes})
+
+
+def searched(root: Path, total: int, *arguments: Any, **changes: Any) -> Study:
+    study = Study(search(*arguments, **changes), root)
+    study.run(total)
+    return study
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything but wall times."""
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and "logs" not in f.parts]
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
+
+
+# ---------------------------------------------------------------------------------------- nothing of the test
+def test_trials_are_the_same_whatever_the_test_split_holds(assembled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "set" / "tiny"
+    shutil.copytree(assembled, other)
+    table = pq.read_table(other / "test.parquet")
+    garbage = pa.array([1e9] * len(table), pa.float32())
+    changed = table.set_column(table.column_names.index("label"), "label", garbage)
+    pq.write_table(changed, other / "test.parquet")
+    pq.write_table(changed, other / "test_ood.parquet")
+    gone = tmp_path / "gone" / "tiny"
+    shutil.copytree(assembled, gone)
+    (gone / "test.parquet").unlink()
+
+    studies = [searched(tmp_path / f"s{i}", 3, folder) for i, folder in enumerate((assembled, other, gone))]
+    assert len({study.folder.name for study in studies}) == 1
+    first, *others = (contents(study.folder) for study in studies)
+    assert "runs/trial-2-seed-7/config.json" in first
+    assert all(found == first for found in others)
+
+
+def test_a_trial_has_no_test_split_within_reach(
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    read_table, open_file = pq.read_table, builtins.open
+
+    def spy_table(source: Any, *arguments: Any, **options: Any) -> Any:
+        opened.append(str(source))
+        return read_table(source, *arguments, **options)
+
+    def spy_open(file: Any, *arguments: Any, **options: Any) -> Any:
+        opened.append(str(file))
+        return open_file(file, *arguments, **options)
+
+    monkeypatch.setattr(pq, "read_table", spy_table)
+    monkeypatch.setattr(builtins, "open", spy_open)
+    study = searched(tmp_path, 2, assembled)
+    names = {Path(name).name for name in opened}
+    assert "train.parquet" in names and "valid.parquet" in names, "the spy sees what is read"
+    assert not [name for name in names if name.startswith("test")]
+    for view in ("assembled", "source"):
+        assert {f.name for f in (study.folder / view).iterdir()} == {
+            *("stats.json", "train.parquet", "valid.parquet", "unlabeled.parquet")
+        }
+
+
+def test_the_value_of_a_trial_is_the_validation_loss_alone(assembled: Path, tmp_path: Path) -> None:
+    study = searched(tmp_path, 3, assembled)
+    for trial in study.trials:
+        run = study.folder / "runs" / f"trial-{trial.number}-seed-7"
+        table = pq.read_table(run / "valid.predictions.parquet").to_pydict()
+        errors = [abs(p - label) for p, label in zip(table["prediction"], table["label"], strict=True)]
+        assert trial.loss == pytest.approx(statistics.mean(errors), rel=1e-6)
+        assert trial.loss == json.loads((run / "config.json").read_text())["valid_loss"]
+    assert study.winner().loss == min(trial.loss for trial in study.trials)
+
+
+# ---------------------------------------------------------------------------------------- the same once more
+def test_two_and_three_trials_are_five(assembled: Path, tmp_path: Path) -> None:
+    whole = searched(tmp_path / "whole", 5, assembled)
+    searched(tmp_path / "parts", 2, assembled)
+    parts = searched(tmp_path / "parts", 5, assembled)
+    assert contents(parts.folder) == contents(whole.folder)
+    assert [trial.number for trial in whole.trials] == list(range(5))
+    values = [json.dumps(trial.values) for trial in whole.trials]
+    assert len(set(values)) > 3, "something is searched"
+
+
+def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = searched(tmp_path / "whole", 4, assembled, seeds=(7, 8))
+    trained: list[str] = []
+
+    def mortal(*arguments: Any, **options: Any) -> dict[str, Any]:
+        trained.append(arguments[-1].name)
+        if len(trained) == 6:  # the second seed of trial 2
+            raise KeyboardInterrupt
+        return train(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.training.loop.train.train", mortal)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
+    (killed,) = (tmp_path / "killed").iterdir()
+    before = read_trials(killed / "trials.json")
+    assert [trial.state for trial in before] == [COMPLETE, COMPLETE, RUNNING]
+    assert list(before[-1].losses) == [7]
+
+    again = searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
+    assert contents(again.folder) == contents(whole.folder)
+    assert trained[6:] == ["trial-2-seed-8", "trial-3-seed-7", "trial-3-seed-8"], "nothing is trained twice"
+    means = [statistics.mean(trial.losses.values()) for trial in again.trials]
+    assert [trial.loss for trial in again.trials] == pytest.approx(means)
+    trained.clear()
+    searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
+    assert trained == []
+
+
+def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_path: Path) -> None:
+    other = write_tiny_set(tmp_path / "other", {"train": 59, "valid": 20, "test": 25, "unlabeled": 0})
+    less = {key: SPACE[key] for key in list(SPACE)[:2]}
+    names = [
+        Study(one, tmp_path).folder.name
+        for one in (
+            search(assembled),
+            search(other),
+            search(assembled, less),
+            search(assembled, seeds=(8,)),
+            search(assembled, settings={"dropout": 0.2}),
+        )
+    ]
+    assert len(set(names)) == len(names)
+    assert Study(search(assembled, settings={**SETTINGS, "dropout": 0.1}), tmp_path).folder.name == names[0]
+
+
+def test_one_process_at_a_time(assembled: Path, tmp_path: Path) -> None:
+    study = searched(tmp_path, 1, assembled)
+    with (
+        pipeline.training.tune._alone(study.folder),
+        pytest.raises(MsaError, match="running in another process"),
+    ):
+        searched(tmp_path, 2, assembled)
+
+
+# ----------------------------------------------------------------------------------- what is proposed
+def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) -> None:
+    study = searched(tmp_path / "study", 1, assembled)
+    assert study.trials[0].values == {
+        "training.lr_other": TinySettings().training.lr_other,
+        "weights.spread": TinySettings().weights.spread,
+        "training.batch_size": 8,
+        "training.optimizer": "adam",
+    }
+    plain = train(
+        *("tiny", "tiny", 7, SETTINGS, TrainParams(), assembled, study.folder / "pretrained"),
+        tmp_path / "run",
+        device="cpu",
+        state_root=tmp_path / "state",
+        logs=tmp_path / "logs",
+    )
+    assert study.trials[0].loss == plain["valid_loss"]
+
+
+def told(count: int) -> list[Trial]:
+    """Trials of a bowl with its bottom at lr 0.01, where nothing else matters."""
+    trials = [Trial(0, {"training.lr_other": 9.0, "training.optimizer": "sgd"}, {7: 5.0}, COMPLETE)]
+    for number in range(1, count):
+        values = propose(BOWL, trials, number)
+        trials.append(Trial(number, values, {7: abs(math.log10(values["training.lr_other"]) + 2)}, COMPLETE))
+    return trials
+
+
+BOWL: SearchSpace = {
+    "training.lr_other": Dimension(low=1e-5, high=1.0, log=True),
+    "training.optimizer": Dimension(choices=["adam", "adamw"]),
+}
+
+
+def test_the_search_finds_a_bowl_better_than_chance_and_knows_what_made_it() -> None:
+    trials = told(40)
+    late = [trial.loss for trial in trials[20:]]
+    assert statistics.median(late) < 0.6, "uniform draws have a median of 1.25"
+    shares = importance(BOWL, trials)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["training.lr_other"] > 0.8
+    assert importance(BOWL, trials[:15]) == {}
+
+
+def test_values_lie_in_their_ranges_and_have_few_digits() -> None:
+    for number in range(1, 30):
+        values = propose(SPACE, [], number)
+        lr = values["training.lr_other"]
+        assert 1e-4 <= lr <= 1e-1 and lr == float(f"{lr:.3e}")
+        assert values["training.batch_size"] in (4, 8, 12)
+        assert type(values["training.batch_size"]) is int
+        assert values["training.optimizer"] in ("adam", "adamw")
+    edge = Dimension(low=0.12344, high=0.2)
+    assert edge.rounded(0.12344) == 0.12344, "0.1234 would lie outside"
+
+
+def test_a_repeated_draw_is_not_trained_again(assembled: Path, tmp_path: Path) -> None:
+    study = searched(tmp_path, 6, assembled, {"training.optimizer": SPACE["training.optimizer"]})
+    values = [trial.values["training.optimizer"] for trial in study.trials]
+    assert len(list((study.folder / "runs").iterdir())) == len(set(values)) == 2
+    for trial in study.trials:
+        twin = study.trials[values.index(trial.values["training.optimizer"])]
+        assert trial.losses == twin.losses
+        assert trial.reason == ("" if twin is trial else f"as trial {twin.number}")
+
+
+def test_weights_of_the_best_alone_stay(assembled: Path, tmp_path: Path) -> None:
+    study = searched(tmp_path, 4, assembled, seeds=(7, 8))
+    kept = {f.parent.name for f in study.folder.rglob("model.safetensors") if "runs" in f.parts}
+    assert kept == {f"trial-{study.winner().number}-seed-{seed}" for seed in (7, 8)}
+
+
+# ----------------------------------------------------------------------------------- what can go wrong
+def test_a_trial_that_fails_says_why_and_the_others_go_on(assembled: Path, tmp_path: Path) -> None:
+    space = {"explode_at": Dimension(choices=[-1, 3, 5])}
+    study = searched(tmp_path, 6, assembled, space)
+    states = {trial.values["explode_at"]: trial.state for trial in study.trials}
+    assert states[-1] == COMPLETE and FAILED in states.values()
+    reason = next(trial.reason for trial in study.trials if trial.state == FAILED)
+    assert "the loss spread is not finite" in reason
+    write_table(study.trials, list(space), (7,), tmp_path / "t.tsv")
+    with (tmp_path / "t.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["state"] for row in rows] == [trial.state for trial in study.trials]
+    for row, trial in zip(rows, study.trials, strict=True):
+        assert row["valid_loss"] == (repr(trial.loss) if trial.state == COMPLETE else "")
+        assert row["seeds"] == "7" and int(row["explode_at"]) == trial.values["explode_at"]
+
+
+def test_a_trial_that_was_killed_is_not_among_those_looked_at() -> None:
+    trials = [
+        Trial(0, {"a": 1}, {7: 0.5}, COMPLETE),
+        Trial(1, {"a": 2}, {7: 0.6}, FAILED, "no"),
+        Trial(2, {}),
+    ]
+    said = summary("title", trials, trials[0], (7,), {}, [])
+    assert "2 trials were looked at, 1 of them failed" in said and "lowest of 1 losses" in said
+
+
+def test_all_failed_is_an_error(assembled: Path, tmp_path: Path) -> None:
+    study = searched(
+        tmp_path, 2, assembled, {"explode_at": Dimension(choices=[2, 3])}, settings={"explode_at": 4}
+    )
+    with pytest.raises(TooManyFailedError, match=r"all 2 trials failed.*not finite"):
+        study.winner()
+
+
+@pytest.mark.parametrize(
+    ("key", "dimension", "message"),
+    [
+        (
+            "training.lr_othr",
+            {"low": 0.1, "high": 1},
+            r"tune.tiny: setting .*did you mean 'training.lr_other'",
+        ),
+        ("training", {"low": 0.1, "high": 1}, r"tune.tiny.training: 'training' is a section"),
+        ("training.warmup", {"low": 0.0, "high": 2.0}, r"tune.tiny.training.warmup: training.warmup is 2.0"),
+        ("training.batch_size", {"low": 8, "high": 64, "log": True}, r"batch_size is .* valid integer"),
+        ("training.optimizer", {"choices": ["adam", "lion"]}, r"training.optimizer is 'lion'"),
+        ("max_tokens", {"low": 1, "high": 5, "step": 2}, r"tune.tiny.max_tokens: max_tokens is 1"),
+    ],
+)
+def test_a_space_that_the_method_does_not_take(key: str, dimension: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        check_space("tiny", {key: Dimension(**dimension)}, TinySettings, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "message"),
+    [
+        ({"low": 2, "high": 1}, "low is 2 and high 1"),
+        ({"low": 1, "high": 1}, "low must be the smaller"),
+        ({"low": 0, "high": 1, "log": True}, "above 0"),
+        ({"low": 1, "high": 6, "step": 2}, "not reached"),
+        ({"low": 0.5, "high": 1.5, "step": 1}, "whole numbers"),
+        ({"low": 1, "high": 3, "step": 1, "log": True}, "log and step"),
+        ({"choices": [1]}, "at least two"),
+        ({"choices": [1, True]}, "at least two that differ"),
+        ({"choices": [1, 2], "low": 0}, "choices and a range"),
+        ({"low": 1}, "needs low and high"),
+    ],
+)
+def test_ranges_that_are_none(dimension: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Dimension(**dimension)
+
+
+def test_errors_before_anything_trains(
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ParamsError, match="method 'tinny' is not known"):
+        Study(Search("tinny", "tiny", SPACE, (7,), {}, TrainParams(), assembled, assembled), tmp_path)
+    with pytest.raises(FormatError, match="not an assembled set"):
+        Study(search(tmp_path / "nothing"), tmp_path)
+    with pytest.raises(ParamsError, match=r"names training.lr_backbone alone, but no encoder is fine-tuned"):
+        Study(search(assembled, {"training.lr_backbone": Dimension(low=0.1, high=1)}), tmp_path)
+    with_rate = Study(
+        search(assembled, {**SPACE, "training.lr_backbone": Dimension(low=0.1, high=1)}), tmp_path
+    )
+    assert with_rate.left_out == ["training.lr_backbone"] and set(with_rate.search.space) == set(SPACE)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingDependencyError, match=r"msa-pipeline\[tune\]"):
+        Study(search(assembled), tmp_path)
+    assert list(tmp_path.iterdir()) == []
