@@ -3,7 +3,7 @@
 project = "msa-pipeline"
 author = copyright = "the msa-pipeline authors"
 extensions = ["myst_parser"]
-myst_heading_anchors = 3  # links to headings as a code-hosting page makes them: page.md#a-heading
+myst_heading_anchors = 3  # links to headings named as code-hosting pages name them
 highlight_language = "none"
 html_theme = "furo"
 html_title = "msa-pipeline"
