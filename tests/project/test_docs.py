@@ -21,7 +21,7 @@ FENCE = re.compile(r"^(```+)(.*?)\n(.*?)^\1 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 ROOMS = ("pipeline/", "models/", "tests/", "docs/", "experiments/", "data/sample/")
-FILE = re.compile(r"(?<![\w/.<>*-])(?:[\w.-]+/)*[\w-]+\.(?:py|md|j2)\b")
+FILE = re.compile(r"(?<![\w/.<>*-])(?:(?:[\w.-]+/)*[\w-]+\.(?:py|j2)|docs/[\w/-]+\.md)\b")
 FOREIGN = {  # of the repositories that corpora and their features come from
     *("create_dataset.py", "data_loader.py", "data_prepare.py", "get_raw_data.py"),
     *("extract_audio_features.py", "extract_features.py"),
