@@ -12,7 +12,8 @@ from pipeline.cli import options
 
 def ingest(
     kind: Annotated[
-        str, typer.Argument(help="mosi, mosei, sims, cherma, mustard ... or folder; docs/corpora.md lists all.")
+        str,
+        typer.Argument(help="mosi, mosei, sims, cherma, mustard ... or folder; docs/corpora.md lists all."),
     ],
     path: Annotated[Path, typer.Argument(help="Folder of the corpus.", file_okay=False)],
     name: options.Name,
