@@ -2,79 +2,53 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from made.tiny_set import write_tiny_set
+from made.workspace import Workspace, make_workspace
 from ruamel.yaml import YAML
 
 from pipeline.store.store import FeatureStore
 
-PROJECT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLIPS = ("train/anna/1_+1.5", "train/anna/2_-3", "valid/ben/1_0.4", "test/cem/1_-0.2")
 
 
-def example(heading: str) -> list[tuple[str, str, str]]:
-    """Language, path and content of the blocks below a heading."""
-    text = (PROJECT / "CONTRIBUTING.md").read_text("utf-8")
+@pytest.fixture
+def workspace(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A copy of the project whose code is what `msa-cli` runs."""
+    made = make_workspace(tmp_path / "project", project)
+    monkeypatch.setenv("PYTHONPATH", str(made.folder))
+    return made
+
+
+def follow(project: Path, heading: str, workspace: Workspace) -> None:
+    """Do in the workspace what the section of CONTRIBUTING.md says; `~` is the folder that it lies in."""
+    text = (project / "CONTRIBUTING.md").read_text("utf-8")
     section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert section is not None
-    return BLOCK.findall(section[1])
-
-
-class Copy:
-    """The project's code and params in a folder of their own."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.home = folder, folder / "home"
-        self.home.mkdir(parents=True)
-        for name in ("pipeline", "models"):
-            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("params.yaml", "dvc.yaml"):
-            shutil.copy(PROJECT / name, folder)
-        (folder / "data").mkdir()
-        (folder / "data/sample").symlink_to(PROJECT / "data/sample")
-
-    def follow(self, heading: str) -> str:
-        """Do what an example says; what its commands printed."""
-        printed = ""
-        for language, path, content in example(heading):
-            if language == "sh":
-                printed += "".join(self.run(*line.split()) for line in content.splitlines())
-            elif path == "params.yaml":
-                self.edit(YAML().load(content))
-            elif language == "diff":
-                patch(self.folder / path, content)
-            else:
-                (self.folder / path).parent.mkdir(exist_ok=True)
-                (self.folder / path).write_text(content, "utf-8")
-        return printed
-
-    def edit(self, changes: dict[str, Any]) -> None:
-        yaml = YAML()
-        params = yaml.load(self.folder / "params.yaml")
-        lay_over(params, changes)
-        yaml.dump(params, self.folder / "params.yaml")
-
-    def run(self, *words: str, code: int = 0) -> str:
-        words = tuple(word.replace("~", str(self.home)) for word in words)
-        done = subprocess.run(
-            words, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == code, f"{' '.join(words)} -> {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    def environment(self) -> dict[str, str]:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder), "MSA_WORKERS": "1"}
+    for language, path, content in BLOCK.findall(section[1]):
+        file = workspace.folder / path
+        if language == "sh":
+            for line in content.splitlines():
+                workspace.run(*line.replace("~", str(workspace.folder.parent)).split())
+        elif path == "params.yaml":
+            yaml = YAML()
+            params = yaml.load(file)
+            lay_over(params, yaml.load(content))
+            yaml.dump(params, file)
+        elif language == "diff":
+            patch(file, content)
+        else:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(content, "utf-8")
 
 
 def lay_over(section: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -96,42 +70,39 @@ def patch(file: Path, diff: str) -> None:
     file.write_text(text, "utf-8")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(tmp_path / "project")
-
-
-@pytest.mark.slow
-def test_a_corpus(copy: Copy) -> None:
-    media = sorted((PROJECT / "data/sample/Raw").glob("*/*.mp4"))
+def test_a_corpus(workspace: Workspace, project: Path) -> None:
+    media = sorted((workspace.folder / "data/sample/Raw").glob("*/*.mp4"))
+    talks = workspace.folder.parent / "talks"
     for clip, file in zip(CLIPS, media, strict=False):
-        place = copy.home / "talks" / f"{clip}.mp4"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, place)
-    copy.follow("Add a corpus")
-    rows = pq.read_table(copy.folder / "data/clips/mine.parquet").to_pylist()
+        (talks / clip).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, talks / f"{clip}.mp4")
+    follow(project, "Add a corpus", workspace)
+    rows = pq.read_table(workspace.folder / "data/clips/mine.parquet").to_pylist()
     assert {(row["clip_id"], row["split"], row["speaker"], round(row["label"], 3)) for row in rows} == {
         ("anna$_$1", "train", "anna", 1.5),
         ("anna$_$2", "train", "anna", -3.0),
         ("ben$_$1", "valid", "ben", 0.4),
         ("cem$_$1", "test", "cem", -0.2),
     }
-    (copy.home / "talks/train/anna/no-score.mp4").symlink_to(media[0])
-    told = copy.run("msa-cli", "stage", "ingest", "mine", code=2)
+    (talks / "train/anna/no-score.mp4").symlink_to(media[0])
+    told = workspace.run("msa-cli", "stage", "ingest", "mine", ok=False)
     assert "no-score.mp4" in told and "<score>" in told and "Traceback" not in told
 
 
-@pytest.mark.slow
-def test_an_encoder(copy: Copy) -> None:
-    copy.follow("Add an encoder")
-    store = FeatureStore(copy.folder / "data/features/sample/audio-loudness")
-    rows = list(store.rows())
-    assert len(rows) == 96 and {row.status for row in rows} == {"ok"}
-    assert all(-100 <= row.features.min() <= row.features.max() <= 0 for row in rows)
+def test_an_encoder(workspace: Workspace, project: Path) -> None:
+    follow(project, "Add an encoder", workspace)
+    rows = list(FeatureStore(workspace.folder / "data/features/sample/audio-loudness").rows())
+    assert len(rows) == len(list(workspace.folder.glob("data/sample/Raw/*/*.mp4")))
+    for row in rows:
+        assert row.status == "ok" and row.features is not None
+        assert -100 <= row.features.min() <= row.features.max() <= 0
+        assert row.features.shape == (row.n_frames, 1)
 
 
-@pytest.mark.slow
-def test_a_method(copy: Copy) -> None:
-    write_tiny_set(copy.folder / "data/assembled/sample")
-    copy.follow("Add a method")
-    assert "means" in (copy.folder / "reports/report.md").read_text("utf-8")
+def test_a_method(workspace: Workspace, project: Path) -> None:
+    write_tiny_set(workspace.folder / "data/assembled/sample")
+    follow(project, "Add a method", workspace)
+    report = (workspace.folder / "reports/report.md").read_text("utf-8")
+    scores = re.search(r"^\| means \| ([\d.]+)", report, re.MULTILINE)
+    floor = re.search(r"^\| train median \| ([\d.]+)", report, re.MULTILINE)
+    assert scores and floor and float(scores[1]) < float(floor[1])
