@@ -91,7 +91,7 @@ def test_a_corpus(workspace: Workspace, project: Path) -> None:
 
 def test_an_encoder(workspace: Workspace, project: Path) -> None:
     follow(project, "Add an encoder", workspace)
-    rows = list(FeatureStore(workspace.folder / "data/features/sample/audio-loudness").rows())
+    rows = list(FeatureStore(workspace.folder / "data/features/sample/audio-loudness").stream())
     assert len(rows) == len(list(workspace.folder.glob("data/sample/Raw/*/*.mp4")))
     for row in rows:
         assert row.status == "ok" and row.features is not None

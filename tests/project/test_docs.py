@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 from typer.main import get_command
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -26,6 +28,11 @@ FOREIGN = {  # of the repositories that corpora and their features come from
     *("create_dataset.py", "data_loader.py", "data_prepare.py", "get_raw_data.py"),
     *("extract_audio_features.py", "extract_features.py"),
 }
+
+
+def doc(name: str) -> str:
+    """A page of docs/."""
+    return (PROJECT / "docs" / name).read_text("utf-8")
 
 
 def prose(page: Path) -> str:
@@ -81,7 +88,7 @@ def test_readme_is_short() -> None:
 
 
 def test_every_page_is_in_the_contents() -> None:
-    index = (PROJECT / "docs/index.md").read_text("utf-8")
+    index = doc("index.md")
     contents = re.search(r"```{toctree}(.*?)```", index, re.DOTALL)
     assert contents is not None
     listed = re.findall(r"^\w+$", contents[1], re.MULTILINE)
@@ -90,9 +97,32 @@ def test_every_page_is_in_the_contents() -> None:
 
 
 def test_tables_of_settings_are_those_of_params() -> None:
-    page = (PROJECT / "docs/methods.md").read_text("utf-8")
     filled = runpy.run_path(str(PROJECT / "docs/settings.py"))["filled"]
-    assert page == filled(page, (PROJECT / "params.yaml").read_text("utf-8")), "run: python docs/settings.py"
+    params = (PROJECT / "params.yaml").read_text("utf-8")
+    assert doc("methods.md") == filled(doc("methods.md"), params), "run: python docs/settings.py"
+
+
+def first_cells(text: str) -> set[str]:
+    """What the rows of the page's tables name in their first cell."""
+    cells = re.findall(r"^\|([^|]*)\|", text, re.MULTILINE)
+    return {name for cell in cells for name in CODE.findall(cell)}
+
+
+def test_pages_name_all_kinds_presets_methods_tables_and_extras() -> None:
+    from pipeline.corpora.ingest import KINDS as CORPORA
+    from pipeline.evaluation.tables import TABLES
+    from pipeline.imports.kinds import KINDS as IMPORTS
+
+    params = YAML(typ="safe").load((PROJECT / "params.yaml").read_text("utf-8"))
+    assert first_cells(doc("corpora.md")) >= {*CORPORA, *IMPORTS}
+    assert first_cells(doc("features.md")) >= {*params["text"], *params["audio"], *params["visual"]}
+    assert first_cells(doc("methods.md")) >= set(params["models"])
+    methods = "|".join(params["models"])
+    listed = re.findall(rf"`((?:{methods}) [\w-]+)`", doc("comparing.md"))
+    assert sorted(listed) == sorted(" ".join(table) for table in TABLES)
+    extras = re.search(r"^Extras: (.*)\.$", doc("index.md"), re.MULTILINE)
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert extras is not None and set(CODE.findall(extras[1])) == set(project["optional-dependencies"])
 
 
 def commands() -> list[list[str]]:
