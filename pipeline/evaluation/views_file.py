@@ -1,4 +1,4 @@
-"""The file of a run's views, `results/<dataset>/<method>-<seed>.views.json`; inspection.py describes it."""
+"""The file of a run's views, `results/<dataset>/<method>-<seed>.views.json`; inspect.py describes it."""
 
 from __future__ import annotations
 

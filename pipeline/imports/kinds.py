@@ -1,6 +1,6 @@
 """Ready-made feature files of other projects: one small file per kind, each giving what it found.
 
-imported.py says what an importer is, conversion.py turns what it found into our tables and stores.
+contract.py says what an importer is, convert.py turns what it found into our tables and stores.
 """
 
 from __future__ import annotations
