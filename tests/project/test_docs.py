@@ -108,7 +108,7 @@ def first_cells(text: str) -> set[str]:
     return {name for cell in cells for name in CODE.findall(cell)}
 
 
-def test_pages_name_all_kinds_presets_methods_tables_and_extras() -> None:
+def test_pages_name_all_kinds_presets_methods_tables_extras_and_rooms() -> None:
     from pipeline.corpora.ingest import KINDS as CORPORA
     from pipeline.evaluation.tables import TABLES
     from pipeline.imports.kinds import KINDS as IMPORTS
@@ -120,9 +120,13 @@ def test_pages_name_all_kinds_presets_methods_tables_and_extras() -> None:
     methods = "|".join(params["models"])
     listed = re.findall(rf"`((?:{methods}) [\w-]+)`", doc("comparing.md"))
     assert sorted(listed) == sorted(" ".join(table) for table in TABLES)
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
     extras = re.search(r"^Extras: (.*)\.$", doc("index.md"), re.MULTILINE)
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert extras is not None and set(CODE.findall(extras[1])) == set(project["optional-dependencies"])
+    optional = project["project"]["optional-dependencies"]
+    assert extras is not None and set(CODE.findall(extras[1])) == set(optional)
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    rooms = re.findall(r"^\| `pipeline/(\w+)` \|", doc("extending.md"), re.MULTILINE)
+    assert rooms == re.findall(r"pipeline\.(\w+)", " ".join(reversed(layers)))
 
 
 def commands() -> list[list[str]]:
