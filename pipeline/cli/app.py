@@ -162,16 +162,17 @@ def fetch(
     Example: msa-cli fetch bert hubert --into models-here; elsewhere: MSA_MODELS=models-here dvc repro
     """
     from pipeline.features import fetch as fetching
+    from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
-    got = []
+    commits = {}
     for wanted in fetching.wanted_models(names, load_params(params)):
         one = fetching.fetch(wanted, into)
-        got.append(one)
+        commits[wanted.key] = one.commit
         key = f"  {'.'.join(wanted.key)}: {one.commit}" if wanted.key else f"  commit {one.commit}"
         print(f"{wanted.model}: {one.megabytes:.0f} MB in {one.folder}\n{key}")
     if pin:
-        written = fetching.pin(got, params or Path(PARAMS_FILE))
+        written = edit.pin(commits, params or Path(PARAMS_FILE))
         print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
     print(f"to use them: MSA_MODELS={into.absolute()}")
 

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import MsaError
-from pipeline.features.encoder import MODALITIES
 from pipeline.features.fetch import needed
-from pipeline.features.stage import RowMaker
+from pipeline.features.registry import MODALITIES
+from pipeline.features.rows import RowMaker
 from pipeline.params.encoders import Pretrained
 from pipeline.params.params import Params
 

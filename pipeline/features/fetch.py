@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.core.checkpoints import (
     HUB_TIMEOUT_S,
@@ -29,7 +28,6 @@ from models.core.checkpoints import (
     missing_here,
 )
 from pipeline.core.errors import MissingModelError, ParamsError
-from pipeline.params.edit import unshared, with_value
 from pipeline.params.encoders import Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
@@ -162,48 +160,3 @@ def fetch(wanted: Wanted, into: Path) -> Fetched:
     (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
     size = sum((folder / name).stat().st_size for name in chosen)
     return Fetched(wanted, commit, folder, size / 1e6)
-
-
-def pin(fetched: list[Fetched], file: Path) -> list[str]:
-    """Write the commits into params.yaml, and nothing else; the keys that were written.
-
-    Raises
-    ------
-    ParamsError : the file is not there, or does not write an encoder down, or shares its text (an anchor)
-    """
-    from ruamel.yaml import YAML
-
-    if not file.exists():
-        raise ParamsError(
-            f"--pin: there is no {file} in this folder; write the commits down where you need them"
-        )
-    text = file.read_bytes().decode("utf-8")
-    tree: Any = unshared(YAML(typ="safe").load(text))
-    written = []
-    for one in fetched:
-        if not one.wanted.key:
-            continue
-        modality, name, _, *language = one.wanted.key
-        section = (tree.get(modality) or {}).get(name)
-        if section is None:
-            raise ParamsError(
-                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
-            )
-        if language and not isinstance(section.get("revision"), dict):
-            section["revision"] = dict.fromkeys(section["model"])
-            empty = ", ".join(f"{known}: null" for known in section["revision"])
-            text = with_value(text, (modality, name, "revision"), f"{{{empty}}}")
-        if language:
-            section["revision"][language[0]] = one.commit
-        else:
-            section["revision"] = one.commit
-        a_word = YAML(typ="safe").load(one.commit) == one.commit  # one of digits alone is a number
-        text = with_value(text, one.wanted.key, one.commit if a_word else json.dumps(one.commit))
-        written.append(".".join(one.wanted.key))
-    if YAML(typ="safe").load(text) != tree:
-        raise ParamsError(
-            f"--pin: {file} writes one of {', '.join(written)} together with another section (an anchor, "
-            "say); write it out"
-        )
-    file.write_bytes(text.encode())
-    return written

@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
@@ -20,9 +22,7 @@ from pipeline.features.encoder import BatchEncoder, Clip
 from pipeline.params.encoders import TransformerAudio, TransformerText
 from pipeline.params.params import MediaLimits
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+FLOAT16_MAX = 65504.0
 UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
 
 Source = tuple[str, str | None]
@@ -198,10 +198,24 @@ class PretrainedStates(BatchEncoder):
             self._backbones[source] = self.read_backbone(source).to(self.device)
         return self._backbones[source]
 
-    def chosen(self, output: Any) -> list[Tensor]:
-        """The states of `params.layers`, each (batch, n, dim), of a forward with `output_hidden_states`."""
+    def mean_state(self, output: Any) -> np.ndarray:
+        """Mean of the states of `params.layers`, (batch, n, dim), float32, of one forward.
+
+        It was made with `output_hidden_states`, unless the last layer alone is wanted.
+        """
+        import torch
+
         if self.params.layers == [-1]:
-            return [output.last_hidden_state]
-        # some models put their last state into the tuple before its final norm
-        states = (*output.hidden_states[:-1], output.last_hidden_state)
-        return [states[layer] for layer in self.params.layers]
+            mean = output.last_hidden_state.float()
+        else:
+            # some models put their last state into the tuple before its final norm
+            states = (*output.hidden_states[:-1], output.last_hidden_state)
+            chosen = [states[layer] for layer in self.params.layers]
+            mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
+        values: np.ndarray = mean.cpu().numpy()
+        return values
+
+
+def stored(states: np.ndarray) -> np.ndarray:
+    """States as float16, those beyond its range at its ends."""
+    return states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)

@@ -30,7 +30,7 @@ from pipeline.imports.kinds import read
 from pipeline.imports.padding import clean
 from pipeline.imports.survey import Survey, checked, survey
 from pipeline.params.params import ImportParams, class_key
-from pipeline.store.shard import ABSENT, FAILED, Row
+from pipeline.store.shard import ABSENT, FAILED, FeatureRow
 from pipeline.store.shard import OK as ENCODED
 from pipeline.store.store import FeatureStore, Update
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS, write_transcripts
@@ -230,21 +230,21 @@ def _store(
     sequences, looked = imported.modalities[modality], found.modalities[modality]
     there = set(sequences.clips)
 
-    def compute(clip_ids: list[str]) -> Iterator[Row]:
+    def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         for clip_id in clip_ids:
             if clip_id in looked.failed:
-                yield Row(clip_id, meta["fingerprint"], FAILED, looked.failed[clip_id])
+                yield FeatureRow(clip_id, meta["fingerprint"], FAILED, looked.failed[clip_id])
                 continue
             steps = looked.real.get(clip_id)
             block = sequences.read(clip_id) if clip_id in there and steps is not None else None
             if block is None or steps is None:
-                yield Row(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
+                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
             elif clip_id in looked.zero:
-                yield Row(clip_id, meta["fingerprint"], ABSENT, "all values in the file are 0")
+                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "all values in the file are 0")
             else:
                 values, _, _ = clean(checked(block, meta["dim"], modality, clip_id)[steps])
                 remark = sequences.remark(clip_id) if sequences.remark is not None else ""
-                row = Row(clip_id, meta["fingerprint"], ENCODED, remark, features=values)
+                row = FeatureRow(clip_id, meta["fingerprint"], ENCODED, remark, features=values)
                 if sequences.times is not None and (times := sequences.times(clip_id)) is not None:
                     row.times = times[steps]
                 if sequences.token_ids is not None and (ids := sequences.token_ids(clip_id)) is not None:

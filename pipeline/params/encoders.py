@@ -88,7 +88,7 @@ class TransformerAudio(Pretrained):
         return self
 
 
-class Librosa33(Section):
+class Librosa33Params(Section):
     """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
 
     kind: Literal["librosa33"] = "librosa33"
@@ -105,20 +105,20 @@ class Librosa33(Section):
     """Hz, highest"""
 
 
-class Waveform16k(Section):
+class Waveform16kParams(Section):
     """The sound itself, 16 kHz mono: for methods that fine-tune an audio encoder."""
 
     kind: Literal["waveform16k"] = "waveform16k"
 
 
-class OpenSmile(Section):
+class OpenSmileParams(Section):
     """Low-level descriptors of eGeMAPSv02 by openSMILE (extra opensmile), 100 frames a second."""
 
     kind: Literal["opensmile"] = "opensmile"
 
 
 # ---------------------------------------------------------------------------------------------------- visual
-class FaceMesh(Section):
+class FaceMeshParams(Section):
     """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
 
     kind: Literal["facemesh"] = "facemesh"
@@ -136,7 +136,7 @@ class FaceMesh(Section):
     """columns that are kept, beside confidence and success"""
 
 
-class FaceCrops(Section):
+class FaceCropsParams(Section):
     """Aligned pictures of the face, found as `facemesh` finds it: a row of pixels a frame, uint8 RGB."""
 
     kind: Literal["facecrops"] = "facecrops"
@@ -148,7 +148,7 @@ class FaceCrops(Section):
     face: Literal["largest", "most_central", "track"] = "largest"
 
 
-class PyFeat(Section):
+class PyFeatParams(Section):
     """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
 
     kind: Literal["pyfeat"] = "pyfeat"
@@ -162,7 +162,7 @@ class PyFeat(Section):
     groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "emotions"], min_length=1)
 
 
-class OpenFace(Section):
+class OpenFaceParams(Section):
     """OpenFace 2.x: its FeatureExtraction program, or CSV files that it made elsewhere."""
 
     kind: Literal["openface"] = "openface"
@@ -178,18 +178,22 @@ class OpenFace(Section):
 
 
 TextEncoder = TransformerText
-AudioEncoder = Annotated[TransformerAudio | Librosa33 | Waveform16k | OpenSmile, Field(discriminator="kind")]
-VisualEncoder = Annotated[FaceMesh | FaceCrops | PyFeat | OpenFace, Field(discriminator="kind")]
+AudioEncoder = Annotated[
+    TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams, Field(discriminator="kind")
+]
+VisualEncoder = Annotated[
+    FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams, Field(discriminator="kind")
+]
 EncoderParams = (
     TransformerText
     | TransformerAudio
-    | Librosa33
-    | Waveform16k
-    | OpenSmile
-    | FaceMesh
-    | FaceCrops
-    | PyFeat
-    | OpenFace
+    | Librosa33Params
+    | Waveform16kParams
+    | OpenSmileParams
+    | FaceMeshParams
+    | FaceCropsParams
+    | PyFeatParams
+    | OpenFaceParams
 )
 
 
@@ -238,7 +242,12 @@ def audio_presets() -> dict[str, AudioEncoder]:
     presets = {
         name: TransformerAudio(model=model, revision=_commits(model)) for name, model in models.items()
     }
-    return {"librosa33": Librosa33(), "waveform16k": Waveform16k(), "egemaps": OpenSmile(), **presets}
+    return {
+        "librosa33": Librosa33Params(),
+        "waveform16k": Waveform16kParams(),
+        "egemaps": OpenSmileParams(),
+        **presets,
+    }
 
 
 def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
@@ -250,9 +259,9 @@ def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
 def visual_presets() -> dict[str, VisualEncoder]:
     """Visual encoders that are there by name."""
     return {
-        "facemesh": FaceMesh(),
-        "facecrops": FaceCrops(),
-        "pyfeat": PyFeat(),
-        "openface": OpenFace(),
-        "openface709": OpenFace(groups="openface709"),
+        "facemesh": FaceMeshParams(),
+        "facecrops": FaceCropsParams(),
+        "pyfeat": PyFeatParams(),
+        "openface": OpenFaceParams(),
+        "openface709": OpenFaceParams(groups="openface709"),
     }

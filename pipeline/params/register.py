@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.files import atomic_write
 from pipeline.corpora.clips import TEST, TRAIN, VALID
-from pipeline.params.edit import with_added
+from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
 from pipeline.params.params import NO_TABLES, NONE, Params, check_params
 
@@ -218,12 +219,8 @@ class Edit:
 
     def write(self) -> None:
         """Put it in place of the file, at once or not at all."""
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}.tmp")
-        try:
+        with atomic_write(self.file) as temporary:
             temporary.write_bytes(self.text.encode())
-            os.replace(temporary, self.file)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> Edit:
@@ -253,7 +250,7 @@ def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> E
             if name not in settings.corpora:
                 added["models", method, "corpora", name] = settings.corpora.get(entry.like, {})
     running = list(entry.sets()) if run else []
-    text = with_added(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
+    text = with_edits(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
     check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")
     keys = [".".join(path) for path in new]
     return Edit(file, text, keys + [f"datasets_run: {name}" for name in running])

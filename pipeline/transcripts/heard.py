@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from models.core.checkpoints import model_identity
+from pipeline.core.files import atomic_write
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 
@@ -94,6 +94,5 @@ class Heard:
         """Drop what this run did not ask for; called at its end."""
         if not self._used:
             return
-        temporary = self.file.with_name(f".{self.file.name}.tmp")
-        temporary.write_text("".join(self._used[key] for key in sorted(self._used)), encoding="utf-8")
-        os.replace(temporary, self.file)
+        with atomic_write(self.file) as temporary:
+            temporary.write_text("".join(self._used[key] for key in sorted(self._used)), encoding="utf-8")

@@ -196,7 +196,7 @@ def transcribe_dataset(
     if todo:
         maker = ListenerMaker(settings, limits, device)
         for clip, outcome in local.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
-            if isinstance(outcome, local.Lost):
+            if isinstance(outcome, local.TaskFailure):
                 outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
             found[clip.clip_id] = outcome
             if heard is not None and clip.clip_id in keys and outcome.problems == clip.problems:

@@ -18,7 +18,7 @@ from pipeline.cli.info import describe, render
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.params.encoders import TransformerText
 from pipeline.params.params import Params
-from pipeline.store.shard import Row, write_rows
+from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.store.store import shard_name
 
 META = {
@@ -40,8 +40,10 @@ def shown(described: dict) -> str:
 
 def test_features_in_one_file_or_many(tmp_path: Path) -> None:
     values = np.array([[1, 10], [3, 30]], np.float32)
-    write_rows(tmp_path / shard_name(0), [Row("a", "s", "ok", "", values, np.array([0.0, 0.02]))], META)
-    write_rows(tmp_path / shard_name(1), [Row("b", "s", "failed", "b.mp4: the file is empty")], META)
+    write_rows(
+        tmp_path / shard_name(0), [FeatureRow("a", "s", "ok", "", values, np.array([0.0, 0.02]))], META
+    )
+    write_rows(tmp_path / shard_name(1), [FeatureRow("b", "s", "failed", "b.mp4: the file is empty")], META)
     described = describe(tmp_path)
     assert described["clips"] == 2 and described["status"] == {"ok": 1, "failed": 1}
     assert described["frames"] == {"total": 2, "shortest": 2, "longest": 2}

@@ -30,7 +30,7 @@ from pipeline.corpora.clips import facts_of, read_clips
 from pipeline.imports.contract import Sequences
 from pipeline.imports.convert import discard, summary
 from pipeline.imports.survey import survey
-from pipeline.store.shard import Features, Row
+from pipeline.store.shard import FeatureRow, Features
 from pipeline.store.store import FeatureStore
 from pipeline.transcripts.table import read_transcripts
 
@@ -48,11 +48,11 @@ def stores(project: Path) -> dict[str, Features]:
     return {name: store for name, store in found.items() if store is not None}
 
 
-def row_of(project: Path, modality: str, clip_id: str) -> Row:
+def row_of(project: Path, modality: str, clip_id: str) -> FeatureRow:
     return stores(project)[modality].rows[clip_id]
 
 
-def array(row: Row) -> np.ndarray:
+def array(row: FeatureRow) -> np.ndarray:
     assert row.features is not None
     return row.features
 

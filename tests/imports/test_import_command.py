@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from pipeline.formats.source import Source
 from pipeline.imports.kinds import KINDS, sniff
-from pipeline.params.edit import with_added
+from pipeline.params.edit import with_edits
 from pipeline.params.params import load_params
 
 PARAMS = Path("params.yaml")
@@ -59,7 +59,7 @@ SMALL |= {"training": {"batch_size": 4, "epochs": 2, "lr_other": 0.001}}  # type
 def here(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of params.yaml alone, in which MISR is small; the current folder."""
     text = (project / PARAMS).read_text(encoding="utf-8")
-    (tmp_path / PARAMS).write_text(with_added(text, {("models", "misr", "corpora", "mine"): SMALL}))
+    (tmp_path / PARAMS).write_text(with_edits(text, {("models", "misr", "corpora", "mine"): SMALL}))
     (tmp_path / "mapping.yaml").write_text(json.dumps(made_arrays.SETTINGS))
     monkeypatch.chdir(tmp_path)
     return tmp_path

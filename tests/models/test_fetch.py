@@ -13,7 +13,8 @@ from models.core.backbones import load_text_backbone, load_tokenizer
 from models.core.checkpoints import missing_here, model_identity, pinned_revision
 from pipeline.cli import doctor
 from pipeline.core.errors import MissingModelError, ParamsError
-from pipeline.features.fetch import MEGABYTES, fetch, needed, pin, wanted_models
+from pipeline.features.fetch import MEGABYTES, fetch, needed, wanted_models
+from pipeline.params.edit import pin
 from pipeline.params.encoders import TransformerAudio, TransformerText
 from pipeline.params.params import Params, load_params
 
@@ -86,6 +87,10 @@ def test_what_is_missing_is_said_with_its_size_and_the_way_to_get_it(
     assert {check.what: check.found for check in doctor._encoders(one)}["text encoder two"].startswith("runs")
 
 
+def commits(names: list[str], params: Params, into: Path) -> dict[tuple[str, ...], str]:
+    return {wanted.key: fetch(wanted, into).commit for wanted in wanted_models(names, params)}
+
+
 def test_commits_are_written_into_params_with_all_comments(
     hub: type[Hub],  # noqa: F811
     tmp_path: Path,
@@ -94,7 +99,7 @@ def test_commits_are_written_into_params_with_all_comments(
     text = "# top\ntext:\n  two:   # of two\n    kind: hf\n    model: {en: org/tiny, zh: minilm}  # here\n"
     file.write_text(text + "    revision: null\n  one: {kind: hf, model: org/tiny, revision: null}\n")
     loaded = load_params(file)
-    written = pin([fetch(wanted, tmp_path) for wanted in wanted_models(["two", "one"], loaded)], file)
+    written = pin(commits(["two", "one"], loaded, tmp_path), file)
     assert written == ["text.two.revision.en", "text.one.revision"]
     after = file.read_text()
     assert after.startswith(text) and after.count(COMMIT) == 2
@@ -111,7 +116,7 @@ seeds: [ 1,
    2 ]
 """.replace("\n", "\r\n")
     file.write_bytes(text.encode())
-    pin([fetch(wanted, tmp_path) for wanted in wanted_models(["two", "one"], load_params(file))], file)
+    pin(commits(["two", "one"], load_params(file), tmp_path), file)
     wanted = text.replace("revision: null", f"revision: {COMMIT}").replace("en: null", f"en: {COMMIT}")
     assert file.read_bytes().decode() == wanted
 
@@ -120,8 +125,8 @@ def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> No
     file = tmp_path / "params.yaml"
     text = "text:\n  one: &same {kind: hf, model: org/tiny, revision: null}\n  two: *same\n"
     file.write_text(text)
-    got = [fetch(wanted, tmp_path) for wanted in wanted_models(["one"], load_params(file))]
-    with pytest.raises(ParamsError, match=r"text\.one\.revision together with another section.*write it out"):
+    got = commits(["one"], load_params(file), tmp_path)
+    with pytest.raises(ParamsError, match=r"text\.one\.revision: cannot be written, .*write it out"):
         pin(got, file)
     assert file.read_text() == text
 

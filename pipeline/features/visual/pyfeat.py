@@ -32,15 +32,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
 from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of, notes_on
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
-from pipeline.features.visual.face.geometry import to_euler
 from pipeline.media.decode import Frame, frames
-from pipeline.params.encoders import PyFeat as PyFeatParams
+from pipeline.params.encoders import PyFeatParams
 from pipeline.params.params import MediaLimits
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class PyFeat(Encoder):
 
     modality = "visual"
     VERSION = 1
-    LIBRARIES = ("av", "numpy", "py-feat", "torch", "torchvision")
+    LIBRARIES = ("av", "numpy", "py-feat", "scipy", "torch", "torchvision")
     params: PyFeatParams
 
     def __init__(self, name: str, params: PyFeatParams, limits: MediaLimits, device: str = "cpu"):
@@ -304,12 +304,8 @@ def rotation_angles(angles: np.ndarray, detector: str) -> np.ndarray:
     """OpenFace's Rx, Ry, Rz of py-feat's Pitch, Roll, Yaw; (n, 3) both, radians; see the table above."""
     pitch, roll, yaw = angles.T
     a, b, c = (pitch, -roll, -yaw) if detector == "mp" else (-pitch, yaw, -roll)
-    zero, one = np.zeros_like(a), np.ones_like(a)
-    cos, sin = np.cos, np.sin
-    about_x = np.array([[one, zero, zero], [zero, cos(a), -sin(a)], [zero, sin(a), cos(a)]])
-    about_y = np.array([[cos(b), zero, sin(b)], [zero, one, zero], [-sin(b), zero, cos(b)]])
-    about_z = np.array([[cos(c), -sin(c), zero], [sin(c), cos(c), zero], [zero, zero, one]])
-    return to_euler(np.einsum("ijn,jkn,kln->nil", about_z, about_y, about_x))
+    turned = Rotation.from_euler("xyz", np.stack([a, b, c], axis=1))  # Rz(c) Ry(b) Rx(a)
+    return turned.as_euler("XYZ")
 
 
 def gaze_angles(angles: np.ndarray) -> np.ndarray:
