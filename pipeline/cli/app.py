@@ -151,30 +151,35 @@ def doctor(params: ParamsFile = None) -> None:
 def fetch(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Encoders of params.yaml (bert, hubert ...), or hub ids."),
+        typer.Argument(
+            metavar="NAME...",
+            help="Encoders of params.yaml (bert, hubert ...), or hub ids (owner/model@COMMIT).",
+        ),
     ],
-    into: Annotated[Path, typer.Option(help="Folder for the models.", file_okay=False)] = Path("models-here"),
     pin: Annotated[bool, typer.Option(help="Write the commits into params.yaml.")] = False,
     params: ParamsFile = None,
 ) -> None:
-    """Fetch pretrained models from the hub into a folder that can be carried to another machine.
+    """Fetch pretrained models into the cache of huggingface_hub, a folder that can be carried elsewhere.
 
-    Example: msa-cli fetch bert hubert --into models-here; elsewhere: MSA_MODELS=models-here dvc repro
+    Example: HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin; elsewhere: HF_HUB_CACHE=folder dvc repro
     """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from models.core.checkpoints import download
     from pipeline.features import fetch as fetching
     from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
     commits = {}
     for wanted in fetching.wanted_models(names, load_params(params)):
-        one = fetching.fetch(wanted, into)
-        commits[wanted.key] = one.commit
-        key = f"  {'.'.join(wanted.key)}: {one.commit}" if wanted.key else f"  commit {one.commit}"
-        print(f"{wanted.model}: {one.megabytes:.0f} MB in {one.folder}\n{key}")
+        folder = download(wanted.model, wanted.revision, fetching.PARTS)
+        commits[wanted.key] = folder.name
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
     if pin:
         written = edit.pin(commits, params or Path(PARAMS_FILE))
         print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
-    print(f"to use them: MSA_MODELS={into.absolute()}")
+    print(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")
 
 
 @app.command()

@@ -22,7 +22,7 @@ from pipeline.features.registry import MODALITIES, build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer, hears_language, media_hash
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
-from pipeline.params.encoders import Pretrained
+from pipeline.params.encoders import PretrainedEncoder
 from pipeline.params.params import NONE, Params
 from pipeline.params.transcribe import AsrParams
 from pipeline.store.shard import FAILED, OK, FeatureRow, write_rows
@@ -32,7 +32,7 @@ from pipeline.transcripts.table import LABEL, text_hash
 if TYPE_CHECKING:
     from rich.table import Table
 
-P = TypeVar("P", bound=Pretrained)
+P = TypeVar("P", bound=PretrainedEncoder)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> d
 
 def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
     settings = params.encoder(modality, name)
-    if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
+    if isinstance(settings, PretrainedEncoder):  # here, unlike in the DAG, a hub id may come without commit
         settings = _pinned(settings)
     encoder = build_encoder(modality, name, settings, params.media, device)
     encoder.load()

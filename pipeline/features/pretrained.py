@@ -19,14 +19,11 @@ from models.core.checkpoints import Part, is_unpinned, model_identity
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.features.encoder import BatchEncoder, Clip
-from pipeline.params.encoders import TransformerAudio, TransformerText
+from pipeline.params.encoders import Source, TransformerAudio, TransformerText
 from pipeline.params.params import MediaLimits
 
 FLOAT16_MAX = 65504.0
 UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
-
-Source = tuple[str, str | None]
-"""model and revision, see models/core/checkpoints.py"""
 
 
 class PretrainedStates(BatchEncoder):
@@ -175,10 +172,9 @@ class PretrainedStates(BatchEncoder):
         ClipError : there is none
         MissingModelError : its files are not here
         """
-        checkpoints = self.params.checkpoints()
-        found = checkpoints.get(None) or checkpoints.get(clip.language)
+        found = self.params.checkpoint(clip.language)
         if found is None:
-            there = ", ".join(sorted(str(language) for language in checkpoints))
+            there = ", ".join(sorted(str(language) for language in self.params.checkpoints()))
             raise ClipError(
                 f"no model for language {clip.language!r}: {self.key}.model has {there}; "
                 f"add {self.key}.model.{clip.language}, or give the clip the language that it is in"

