@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def commands() -> list[list[str]]:
     texts = [page.read_text("utf-8") for page in PAGES]
     lines = [line for text in texts for _, _, block in FENCE.findall(text) for line in block.splitlines()]
     lines += [code for page in PAGES for code in CODE.findall(prose(page).replace("\n", " "))]
+    lines = [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line) for line in lines]
     calls = [line.split("#")[0].split() for line in lines if line.startswith("msa-cli ")]
     return [call for call in calls if len(call) > 1 and re.fullmatch(r"[a-z]+", call[1])]
 
@@ -156,6 +158,15 @@ def test_commands_and_their_options_exist() -> None:
         if command is None or not {word for word in words if word.startswith("--")} <= known:
             wrong.append(" ".join(call))
     assert not wrong
+
+
+def test_variables_of_the_environment_exist() -> None:
+    def named(paths: Iterable[Path]) -> set[str]:
+        return {name for path in paths for name in re.findall(r"MSA_[A-Z_]+", path.read_text("utf-8"))}
+
+    code = named(path for top in ("pipeline", "models") for path in (PROJECT / top).rglob("*.py"))
+    pages = named(path for path in PAGES if path.name != "CHANGELOG.md")
+    assert {"MSA_WORKERS", "MSA_DEVICE"} <= pages <= {*code, "MSA_SHARED"}
 
 
 def test_modules_to_run_exist() -> None:
