@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,19 @@ def patch(file: Path, diff: str) -> None:
         assert text.count(old) == 1, f"{file} has {text.count(old)} places for\n{hunk}"
         text = text.replace(old, "".join(line[1:] for line in lines if line[0] != "-"))
     file.write_text(text, "utf-8")
+
+
+def test_examples_are_formatted_as_the_project_is(project: Path) -> None:
+    text = (project / "CONTRIBUTING.md").read_text("utf-8")
+    files = [(path, content) for language, path, content in BLOCK.findall(text) if language == "python"]
+    assert len(files) == 3
+    for path, content in files:
+        for rule in (["check"], ["format", "--check"]):
+            command = [sys.executable, "-m", "ruff", *rule, "--stdin-filename", path, "-"]
+            done = subprocess.run(
+                command, cwd=project, input=content, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_corpus(workspace: Workspace, project: Path) -> None:
