@@ -75,7 +75,7 @@ def patch(file: Path, diff: str) -> None:
 def test_examples_are_formatted_as_the_project_is(project: Path) -> None:
     text = (project / "CONTRIBUTING.md").read_text("utf-8")
     files = [(path, content) for language, path, content in BLOCK.findall(text) if language == "python"]
-    assert len(files) == 3
+    assert len(files) == 4
     for path, content in files:
         for rule in (["check"], ["format", "--check"]):
             command = [sys.executable, "-m", "ruff", *rule, "--stdin-filename", path, "-"]
