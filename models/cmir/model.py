@@ -28,24 +28,31 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.cmir.noise import Kind, batch_deviations, corrupt, noisy_embeddings, standard_deviation
 from models.core.batch import Batch, Sequences
-from models.core.blocks import TransformerLayer, full_precision, masked_mean, mean_over_time, row_similarity
+from models.core.blocks import (
+    TransformerLayer,
+    full_precision,
+    length_shares,
+    masked_mean,
+    mean_over_time,
+    row_similarity,
+)
 from models.core.method import (
     REGRESSION,
     Method,
     MethodSettings,
     Output,
-    Settings,
     Share,
     Task,
     Training,
     attended,
 )
-from models.core.noise import Kind, batch_spreads, corrupt, noisy_words, spread
+from pipeline.core.section import Section
 
 
 # [P] = stated in the paper, [R] = in code of the same author, [D] = our decision
-class Weights(Settings):
+class CmIRWeights(Section):
     """λ of each term; 0 = the term is not computed, and without reconstruction there is no r_m."""
 
     prediction: NonNegativeFloat = 1.0  # [P]
@@ -72,7 +79,7 @@ class CmIRTraining(Training):
 class CmIRSettings(MethodSettings):
     """Settings of CmIR, section `models.cmir` of params.yaml."""
 
-    weights: Weights = Weights()
+    weights: CmIRWeights = CmIRWeights()
     training: CmIRTraining = CmIRTraining()
     text_pooling: Literal["mean", "cls"] = "mean"  # [D] of the text's states; cls = the first of them
     feature_encoder: Literal["transformer", "bilstm"] = "transformer"  # [D] of audio and visual
@@ -212,7 +219,7 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 # ------------------------------------------------------------------------------------------------ constraints
-def disagreement(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
+def invariance_penalty(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
     """R_inv of one modality: (E, B, z), present (B,) -> scalar, over ordered pairs of views.
 
     `mean`: mean |Z^(e1) − Z^(e2)| over pairs, clips and widths. `sum`: the paper's Σ ‖Z^(e1) − Z^(e2)‖₁,
@@ -225,7 +232,7 @@ def disagreement(views: Tensor, present: Tensor, reduction: str = "mean") -> Ten
     return masked_mean(gaps, present) / (number * (number - 1))
 
 
-def overlap(invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float) -> Tensor:
+def decorrelation_penalty(invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float) -> Tensor:
     """R_dec of one modality: (B, z), (B, z), present (B,) -> scalar, mean_i C_ii² + α_off mean_{i≠j} C_ij².
 
     C are the cosines of all invariant with all spurious halves. The weighted Frobenius norm of the paper,
@@ -270,7 +277,7 @@ class CmIR(Method):
 
     def forward(self, batch: Batch) -> CmIROutput:
         """ŷ and the representations; noisy views and reconstruction in training, for active terms alone."""
-        inputs = self.spoilt_inputs(batch)
+        inputs = self.corrupted_inputs(batch)
         present = {m: source.present for m, source in inputs.items()}
         features = {m: self.embed(m, source) for m, source in inputs.items()}  # X_m
         invariant, spurious = {}, {}
@@ -285,15 +292,15 @@ class CmIR(Method):
                 reconstruction[m] = full_precision(decoder(torch.cat([invariant[m], spurious[m]], dim=-1)))
         return CmIROutput(prediction, present, features, invariant, spurious, views, reconstruction)
 
-    def spoilt_inputs(self, batch: Batch) -> dict[str, Sequences]:
+    def corrupted_inputs(self, batch: Batch) -> dict[str, Sequences]:
         """`inputs`, in training with `train_noise`. σ is the batch's, in place of the train split's; hit
         tokens of fine-tuned text have a noisy embedding, or none.
         """
         kind, rate = self.config.train_noise, self.config.train_noise_rate
         if not self.training or kind == "none":
             return self.inputs(batch)
-        std = batch_spreads(batch, self.backbone)
-        with noisy_words(self.backbone, kind, rate, std.get("tokens")):
+        std = batch_deviations(batch, self.backbone)
+        with noisy_embeddings(self.backbone, kind, rate, std.get("tokens")):
             return self.inputs(corrupt(batch, kind, rate, std))
 
     def embed(self, name: str, source: Sequences) -> Tensor:
@@ -353,11 +360,13 @@ class CmIR(Method):
             if not output.views:
                 raise ValueError("invariance needs a forward in training mode with the term active")
             reduction = self.config.inv_reduction
-            parts = (disagreement(views, present[m], reduction) for m, views in output.views.items())
+            parts = (invariance_penalty(x, present[m], reduction) for m, x in output.views.items())
             losses["invariance"] = sum(parts, start=zero)
         if "decorrelation" in terms:
             parts = (
-                overlap(output.invariant[m], output.spurious[m], present[m], self.config.alpha_off)
+                decorrelation_penalty(
+                    output.invariant[m], output.spurious[m], present[m], self.config.alpha_off
+                )
                 for m in self.dims
             )
             losses["decorrelation"] = sum(parts, start=zero)
@@ -380,8 +389,17 @@ class CmIR(Method):
         assert isinstance(output, CmIROutput)
         curves: dict[str, Tensor] = {}
         for m, invariant in output.invariant.items():
-            curves[f"std/{m}"] = std = spread(invariant, output.present[m]).mean()
+            curves[f"std/{m}"] = std = standard_deviation(invariant, output.present[m]).mean()
             if output.views:
-                gap = disagreement(output.views[m], output.present[m])
+                gap = invariance_penalty(output.views[m], output.present[m])
                 curves[f"gap_over_std/{m}"] = torch.where(std > 0, gap / std.clamp(min=1e-12), 0.0)
         return curves
+
+    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+        """`invariant`: share of Z_inv in the squared length of both halves; ŷ reads Z_inv alone."""
+        assert isinstance(output, CmIROutput)
+        shares = {
+            m: length_shares({"invariant": half, "spurious": output.spurious[m]})["invariant"]
+            for m, half in output.invariant.items()
+        }
+        return {"invariant": shares}

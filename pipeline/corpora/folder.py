@@ -27,13 +27,13 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.folder_table import default_id, read_table
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
 from pipeline.corpora.tables.media_files import find_media
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/.../<anything>.mp4 and perhaps a CSV with the columns file, label, ..."
 LABELLING = Labelling()

@@ -24,12 +24,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import Problem
 from pipeline.params.explain import explain
 from pipeline.params.params import DatasetParams, MediaLimits
-from pipeline.params.section import Section
 
 TIMES_BEYOND = "times beyond the media"
 SLACK_S = 0.5  # a word may end that much after the last frame

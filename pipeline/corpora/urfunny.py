@@ -23,13 +23,13 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import Clip, Survey, reject_repeated, reject_task, settings_of
 from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
 from pipeline.corpora.tables.values import MODES, bad_id
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
 LAYOUT = f"<root>/{FOLDS}, {LANGUAGE}, {LABELS}, and <id>.mp4 in folders below"

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID, full_id
 from pipeline.params.explain import explain
-from pipeline.params.section import Section
 
 SPLIT_NAMES = {
     "train": TRAIN,

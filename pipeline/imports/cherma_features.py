@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import ClipError, FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CLASSES as CLASS_COLUMNS
 from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
@@ -37,7 +38,6 @@ from pipeline.imports.checks import (
 )
 from pipeline.imports.contract import Imported, Sequences
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "CHERMA: train/test/valid.json beside text, audio and visual folders of .npy files (LFMIM)"
 

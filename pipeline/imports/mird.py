@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import UNLABELED
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
@@ -23,7 +24,6 @@ from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
 from pipeline.imports.stacks import Part, has_keys, left_out, sequences_of, splits_of, texts_of, tree_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "pickles of MIRD (CMU-MOSI, CMU-MOSEI with 33 + 709 features), and its EmoVoxCeleb"
 

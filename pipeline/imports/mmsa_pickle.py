@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import TRAIN, UNLABELED
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
@@ -44,7 +45,6 @@ from pipeline.imports.stacks import (
     tree_of,
 )
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "pickles of MMSA and MMSA-FET (CMU-MOSI, CMU-MOSEI, CH-SIMS), also of CIDer's OOD sets"
 

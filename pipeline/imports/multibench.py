@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.formats.source import PICKLES, Source
 from pipeline.imports.binary_labels import binary_labelling
 from pipeline.imports.checks import listed, refuse_repeats, score_of, settings_of, split_of, text_of
@@ -30,7 +31,6 @@ from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
 from pipeline.imports.stacks import Part, Stack, has_keys, left_out, one_length, sequences_of, splits_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "affect pickles of MultiBench and MulT (mosi, mosei, humor, sarcasm)"
 

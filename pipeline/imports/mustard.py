@@ -30,6 +30,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
@@ -37,7 +38,6 @@ from pipeline.imports.checks import clip_of, listed, matrix, numbered, refuse_re
 from pipeline.imports.contract import Imported, Sequences
 from pipeline.imports.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "MUStARD: sarcasm_data.json with audio_features.p, visual HDF5 or BERT JSONL files"
 

@@ -28,6 +28,7 @@ import numpy as np
 
 from pipeline.core.errors import FormatError, LabelFileError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
+from pipeline.core.section import Section
 from pipeline.corpora.clips import SEPARATOR
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import shortened
@@ -37,7 +38,6 @@ from pipeline.formats.source import Source
 from pipeline.imports.checks import listed, settings_of
 from pipeline.imports.contract import Imported, Sequences
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.openface_layout import FLAGS, OPENFACE_709
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
@@ -45,7 +46,6 @@ from pipeline.imports.checks import (
 )
 from pipeline.imports.contract import Imported, Sequences
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 from pipeline.transcripts.words import locate
 
 KIND_OF_FILES = "UR-FUNNY: a folder of its pickles (data_folds, language_sdk, humor_label_sdk and features)"

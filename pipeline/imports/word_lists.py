@@ -24,6 +24,7 @@ import numpy as np
 
 from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import TRAIN
 from pipeline.formats.source import Source
 from pipeline.imports.binary_labels import binary_labelling
@@ -42,7 +43,6 @@ from pipeline.imports.stacks import (
     tree_of,
 )
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "word-aligned lists of MAG-BERT, MISA, MIB and CLUE (words, visual, acoustic)"
 

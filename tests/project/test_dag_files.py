@@ -42,7 +42,7 @@ PLUMBING = {
     "pipeline/evaluation/saved.py",
     "pipeline/evaluation/views_file.py",
     "pipeline/params/search.py",
-    "pipeline/params/section.py",
+    "pipeline/core/section.py",
     "pipeline/store/shard.py",
     "pipeline/media/shared.py",
     "pipeline/features/pretrained.py",

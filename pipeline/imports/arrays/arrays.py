@@ -40,6 +40,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.problems import shortened
@@ -60,7 +61,6 @@ from pipeline.imports.checks import (
 )
 from pipeline.imports.contract import Imported, Sequences, Side
 from pipeline.params.params import ImportParams, class_key
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 
