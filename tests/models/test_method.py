@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from models.core.backbones import load_text_backbone
 from models.core.batch import Batch, Reading
 from models.core.method import REGRESSION, Method, MethodSettings, Output, Task, Training
-from pipeline.core.section import Section
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.section import Section
 
 
 class OneWeight(Section):

@@ -17,10 +17,9 @@ from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
-from models.core.blocks import shift_scale
 from models.mird.disentangle import Decoder, PrivateEncoder
 from models.mird.model import MIRD, MIRDSettings
-from models.mird.wsabert import WordwiseSparseAttention, changed_output
+from models.mird.wsabert import WordwiseSparseAttention, changed_output, shift_scale
 
 
 def arrays(method: nn.Module) -> dict[str, np.ndarray]:

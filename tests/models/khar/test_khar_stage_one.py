@@ -14,8 +14,9 @@ from made.tiny_khar import FROZEN, settings_of, tiny
 from made.tiny_models import save_tiny_bert
 from safetensors.torch import save_file, save_model
 
-from models.khar.harvest import KHaRPretraining, StageOneEpochs, UnimodalRegressor
+from models.khar.harvest import KHaRPretraining, StageOneEpochs
 from models.khar.model import KHaR
+from models.khar.stage_one import UnimodalRegressor
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
 
 
