@@ -6,12 +6,10 @@ a clone without data. Runs are matched by dataset, method and seed; what only on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models import METHODS
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import Revision
 from pipeline.evaluation.comparison import Entry, compare_runs, correct
@@ -19,15 +17,11 @@ from pipeline.evaluation.saved import SavedRun, find_results, read_run
 from pipeline.evaluation.significance import RESAMPLES, SEED
 from pipeline.params.params import PARAMS_FILE, ModelParams
 from pipeline.params.search import leaves
-from pipeline.training.runs import SHARED_CODE
 
-SCORING_CODE = ("pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py")
-PRETRAINING_CODE = "pipeline/training/loop/pretrain.py"
-PARTS = "models/parts"
-IMPORTED_PART = re.compile(r"^\s*from models\.parts\.(\w+) import", re.MULTILINE)
+LOCK_FILE = "dvc.lock"
+STAGES_OF_RESULTS = ("pretrain", "train", "evaluate")
 ABSENT = object()  # a key that one side has not
 FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
-DEEPEST = 4  # folders above this one that are searched for the code
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class ParamChange:
 
 @dataclass(frozen=True)
 class CodeChange:
-    """One file of code that computes results; `methods` are those that it computes."""
+    """Code that results were made with, a file or folder; `methods` are those for which it changed."""
 
     path: str
     state: str
@@ -107,7 +101,7 @@ def compare(
         entry = compare_runs(
             f"{method} on {dataset}", list(runs_a.values()), list(runs_b.values()), resamples, seed, test
         )
-        entry.remarks.extend(_stale(entry, method, changes, code))
+        entry.remarks.extend(_stale(entry, changes))
         entries.append(entry)
     entries, family = correct(entries)
     others = sorted({path for revision in (a, b) for path in find_results(revision)[1]})
@@ -143,12 +137,11 @@ def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
     return grouped
 
 
-def _stale(entry: Entry, method: str, params: list[ParamChange], code: list[CodeChange]) -> list[str]:
+def _stale(entry: Entry, params: list[ParamChange]) -> list[str]:
     """Results that are the same though what makes them is not: perhaps nobody made them anew."""
     if not entry.same:
         return []
     causes = [change.key for change in params if entry.title in (change.reaches or [])]
-    causes += [change.path for change in code if method in change.methods]
     if not causes:
         return []
     more = f" and {len(causes) - 3} more" if len(causes) > 3 else ""
@@ -161,18 +154,20 @@ def _stale(entry: Entry, method: str, params: list[ParamChange], code: list[Code
 # -------------------------------------------------------------------------------------------------- params
 def _params(revision: Revision) -> dict[str, Any]:
     """params.yaml as it is, unchecked: an older one may have keys that are no longer known."""
+    content = revision.read(PARAMS_FILE)
+    return {} if content is None else _yaml(content, PARAMS_FILE, revision)
+
+
+def _yaml(content: bytes, path: str, revision: Revision) -> dict[str, Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    content = revision.read(PARAMS_FILE)
-    if content is None:
-        return {}
     try:
         tree = YAML(typ="safe").load(content.decode("utf-8"))
     except (UnicodeDecodeError, YAMLError) as error:
-        raise ParamsError(f"{PARAMS_FILE} of {revision.name}: cannot be read as YAML: {error}") from error
+        raise ParamsError(f"{path} of {revision.name}: cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise ParamsError(f"{PARAMS_FILE} of {revision.name}: holds no mapping with sections")
+        raise ParamsError(f"{path} of {revision.name}: holds no mapping with sections")
     return tree
 
 
@@ -247,40 +242,30 @@ def _reached(key: str, resolved: dict[tuple[str, str], list[str]]) -> list[str] 
 
 # ---------------------------------------------------------------------------------------------------- code
 def _code_changes(a: Revision, b: Revision, methods: list[str]) -> list[CodeChange]:
-    """Files that compute these methods' numbers and differ, or exist on one side alone."""
-    roots = [root for revision in (a, b) if (root := _code_root(revision)) is not None]
-    if not roots:
-        return []
-    root = roots[0]
-    users = dict.fromkeys((*SHARED_CODE, *SCORING_CODE), methods)
-    for method in methods:
-        if method in METHODS:
-            main = f"{METHODS[method].module.replace('.', '/')}.py"
-            pretraining = {PRETRAINING_CODE} if METHODS[method].pretrains else set()
-            for path in {main, *pretraining, *_parts(a, root, main), *_parts(b, root, main)}:
-                users[path] = [*users.get(path, []), method]
+    """Code with which the results of these methods were made, where it differs, or one side alone has it."""
+    old, new = _code(a), _code(b)
+    known_a, known_b = ({method for uses in side.values() for method in uses} for side in (old, new))
+    on_both = known_a & known_b & set(methods)
     changes = []
-    for path, used_by in sorted(users.items()):
-        old, new = a.read(root + path), b.read(root + path)
-        if old != new:
-            state = "added" if old is None else "removed" if new is None else "changed"
-            changes.append(CodeChange(root + path, state, used_by))
+    for path in sorted(old.keys() | new.keys()):
+        before, after = old.get(path, {}), new.get(path, {})
+        if changed := [method for method in sorted(on_both) if before.get(method) != after.get(method)]:
+            state = "added" if not before else "removed" if not after else "changed"
+            changes.append(CodeChange(path, state, changed))
     return changes
 
 
-def _parts(revision: Revision, root: str, path: str) -> set[str]:
-    """Files of models/parts that a file imports, and those that they import."""
-    found: set[str] = set()
-    todo = [path]
-    while todo:
-        source = (revision.read(root + todo.pop()) or b"").decode("utf-8", errors="replace")
-        new = {f"{PARTS}/{name}.py" for name in IMPORTED_PART.findall(source)} - found
-        found |= new
-        todo += sorted(new)
+def _code(revision: Revision) -> dict[str, dict[str, str]]:
+    """Path of code -> method -> its hash when the method's results were made, as dvc.lock has it."""
+    content = revision.read(LOCK_FILE)
+    stages = _yaml(content, LOCK_FILE, revision).get("stages") if content else None
+    found: dict[str, dict[str, str]] = {}
+    for name, stage in _section(stages).items():
+        kind, _, item = name.partition("@")
+        if kind not in STAGES_OF_RESULTS:
+            continue
+        for dependency in _section(stage).get("deps") or []:
+            path = str(dependency.get("path"))
+            if path.replace("../", "").startswith(("models/", "pipeline/")):
+                found.setdefault(path, {})[item.partition("-")[0]] = str(dependency.get("md5"))
     return found
-
-
-def _code_root(revision: Revision) -> str | None:
-    """Way from the folder to the one that has `models`: a study may lie below it; None if there is none."""
-    ways = ("../" * depth for depth in range(DEEPEST + 1))
-    return next((way for way in ways if revision.read(f"{way}models/__init__.py") is not None), None)

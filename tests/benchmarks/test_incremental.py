@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-import test_pipeline
-from test_pipeline import FEATURES, Workspace, make_workspace
+from made import workspace as workspace_module
+from made.workspace import FEATURES, Workspace, make_workspace
 
 pytestmark = pytest.mark.benchmark
 
@@ -24,8 +24,8 @@ def timed(workspace: Workspace, *targets: str) -> tuple[float, str]:
 def test_one_clip_more_is_one_clip_of_work(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_pipeline, "VIDEOS", {"train": 12, "valid": 2, "test": 1})
-    monkeypatch.setattr(test_pipeline, "CLIPS", 4)
+    monkeypatch.setattr(workspace_module, "VIDEOS", {"train": 12, "valid": 2, "test": 1})
+    monkeypatch.setattr(workspace_module, "CLIPS", 4)
     workspace = make_workspace(tmp_path / "project", project)
     all_s, _ = timed(workspace, *STAGES)
 

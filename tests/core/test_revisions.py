@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made.small_repository import commit, compared, git, make_repository, said, save_run
+from made.small_repository import commit, compared, git, make_repository, said, save_run, write_lock
 
 from pipeline.core.errors import MsaError
 from pipeline.core.git import Commit, Workspace, open_revision
@@ -67,13 +67,14 @@ def test_an_experiment_of_two_baselines_is_that_of_head(repository: Path) -> Non
 def test_a_study_in_a_folder_of_its_own(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = repository / "experiments" / "study"
     save_run(study, "misr", 1, 0.5)
+    write_lock(study, misr={"../../models/misr": "1"})
     commit(repository, "A study")
     save_run(study, "misr", 1, 0.4)
-    (repository / "models" / "misr.py").write_text("again = True\n")
+    write_lock(study, misr={"../../models/misr": "2"})
     monkeypatch.chdir(study)
     found = compared("HEAD")
     assert [entry.title for entry in found.entries] == ["misr on mosi"]
-    assert [change.path for change in found.code] == ["../../models/misr/model.py"]
+    assert [change.path for change in found.code] == ["../../models/misr"]
 
 
 @pytest.mark.parametrize(

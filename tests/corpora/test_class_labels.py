@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_ingest_mmsa import corpus, problems_of, rows_of
+from made.mmsa_corpus import corpus, problems_of, rows_of
 
 from pipeline.corpora.ingest import ingest
 from pipeline.params.params import MediaLimits

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made.small_repository import CLIPS, commit, compared, git, make_repository, said, save_run
+from made.small_repository import CLIPS, commit, compared, git, make_repository, said, save_run, write_lock
 
 from pipeline.core.errors import MsaError
 from pipeline.evaluation.metrics import METRIC_SETS
@@ -89,14 +89,13 @@ def test_damaged_results_are_named(repository: Path, damage: Any, message: str) 
 
 
 def test_code_and_the_methods_that_it_computes(repository: Path) -> None:
-    (repository / "models" / "parts" / "noise.py").write_text("x = 1\n")
-    (repository / "pipeline").mkdir()
-    (repository / "pipeline" / "train.py").write_text("")
+    shared = {"models/core": "2", "pipeline/training/loop": "1"}
+    write_lock(repository, misr={**shared, "models/misr": "3"}, cmir=shared, slad=shared)
     found = {change.path: (change.state, change.methods) for change in compared("before", test=False).code}
-    assert found == {
-        "models/misr/model.py": ("changed", ["misr"]),
-        "models/core/noise.py": ("changed", ["cmir"]),
-        "pipeline/training/loop/train.py": ("added", ["cmir", "misr", "slad"]),
+    assert found == {  # of slad one side has no results
+        "models/misr": ("changed", ["misr"]),
+        "models/core": ("changed", ["cmir", "misr"]),
+        "pipeline/training/loop": ("added", ["cmir", "misr"]),
     }
 
 
@@ -129,10 +128,11 @@ def test_what_is_the_same_and_what_one_side_lacks(repository: Path) -> None:
 
 
 def test_results_that_were_not_made_anew(repository: Path) -> None:
-    (repository / "models" / "cmir.py").write_text("changed = True\n")
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("fp32", "bf16"))
     cmir = next(entry for entry in compared("HEAD", test=False).entries if entry.title == "cmir on mosi")
     assert cmir.same
-    assert "models/cmir/model.py" in cmir.remarks[0] and "dvc repro" in cmir.remarks[0]
+    assert "train.precision" in cmir.remarks[0] and "dvc repro" in cmir.remarks[0]
 
 
 def test_other_features_are_said(repository: Path) -> None:

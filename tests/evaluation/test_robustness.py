@@ -143,7 +143,7 @@ def test_what_a_metric_remarks_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", ["gaussian", "erase"])
 def test_fine_tuned_text(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = save_tiny_bert(tmp_path / "bert", layers=1)
-    monkeypatch.setattr("tiny_set.Tiny.NEEDS", ("text",))  # only words can move a prediction
+    monkeypatch.setattr("made.tiny_set.Tiny.NEEDS", ("text",))  # only words can move a prediction
     training = {"epochs": 1, "lr_backbone": 1e-3}
     monkeypatch.chdir(trained(tmp_path, training=training, text="finetune", text_backbone=str(backbone)))
     erased: list[int | None] = []

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made.workspace import make_workspace
 from pydantic import ValidationError
-from test_pipeline import make_workspace
 from typer.testing import CliRunner
 
 from models import METHODS

@@ -110,7 +110,7 @@ def in_this_process(make: Any, items: list[Any], **_: Any) -> Iterator[tuple[Any
 
 
 def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches.executor, "run", in_this_process)
+    monkeypatch.setattr(batches.local, "run", in_this_process)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     texts = ["x" * n for n in (3, 13, 5, 8, 2, 41, 20)] + ["absent"]
     maker: Any = SmallMaker()
@@ -130,7 +130,7 @@ def test_lost_workers_and_useless_encoders(monkeypatch: pytest.MonkeyPatch) -> N
         yield items[0], Lost("its worker was killed")
         raise MissingModelError("no weights")
 
-    monkeypatch.setattr(batches.executor, "run", lost)
+    monkeypatch.setattr(batches.local, "run", lost)
     maker: Any = SmallMaker()
     found = rows_in_batches(maker, tasks(["a", "b"]), workers=1, timeout_s=9)
     assert next(found)[1] == Lost("its worker was killed")
@@ -164,8 +164,7 @@ def test_the_module_needs_no_media_libraries() -> None:
     import subprocess
     import sys
 
-    code = (
-        "import sys, pipeline.gpu_batches; print([m for m in ('av', 'librosa', 'torch') if m in sys.modules])"
-    )
+    heavy = "[name for name in ('av', 'librosa', 'torch') if name in sys.modules]"
+    code = f"import sys, pipeline.features.batches; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

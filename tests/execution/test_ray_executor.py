@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_executor
+from made.feature_rows import META, make_row
 from test_executor import (
     HANG,
     KILL,
@@ -19,7 +20,6 @@ from test_executor import (
     threads,
     without_weights,
 )
-from test_features import META, make_row
 
 from pipeline.core.errors import MissingModelError, MsaError
 from pipeline.execution import local

@@ -71,7 +71,7 @@ class SampleRuns:
         out = self.folder / "runs" / name
         if out.exists():
             return out
-        tiny = importlib.import_module(f"tiny_{method}")
+        tiny = importlib.import_module(f"made.tiny_{method}")
         params = {**tiny.TINY, **SMALL.get(method, {}), **settings, "training": {"epochs": 1}}
         if method == "khar":
             params["pretraining"] = {**tiny.PRETRAINING, **SMALL["khar"]["pretraining"]}

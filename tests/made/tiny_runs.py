@@ -33,7 +33,7 @@ def made_run(
     here: Path, method: str, assembled: Path, classes: bool = False, epochs: int = 1, **settings: Any
 ) -> Path:
     """A run folder; a method's settings are those of its tiny model."""
-    tiny = importlib.import_module(f"tiny_{method}")
+    tiny = importlib.import_module(f"made.tiny_{method}")
     params = {**tiny.TINY, "training": {"epochs": epochs, "lr_other": 0.003}, **settings}
     if method == "khar":
         params["pretraining"] = {**tiny.PRETRAINING, "adapters": "scratch"}

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made.feature_rows import DIM, META, make_row
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError, TooManyFailedError
 from pipeline.store import store as features_module
@@ -27,26 +28,7 @@ from pipeline.store.shard import (
 )
 from pipeline.store.store import FeatureStore, Part, Update, bucket_of, shard_name
 
-DIM = 5
-META = {
-    "modality": "audio",
-    "encoder": "toy",
-    "fingerprint": "f1",
-    "dim": DIM,
-    "dtype": "float32",
-    "column_names": [f"c{i}" for i in range(DIM)],
-    "frame_rate": 10.0,
-}
 SHARDS = 4
-
-
-def make_row(clip_id: str, source: str = "s", status: str = OK, error: str = "") -> Row:
-    """A row whose numbers follow from its id alone, as an encoder's follow from the clip."""
-    if status != OK:
-        return Row(clip_id, source, status, error)
-    random = np.random.default_rng(sum(map(ord, clip_id + source)))
-    n = int(random.integers(1, 30))
-    return Row(clip_id, source, OK, error, random.normal(size=(n, DIM)).astype(np.float32), np.arange(n) / 10)
 
 
 class Counting:

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from test_ingest_mmsa import GOOD, corpus, tiny_clip
+from made.mmsa_corpus import GOOD, corpus, tiny_clip
 
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams, MediaLimits

@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 from made import made_mmsa
 from made.made_corpora import made
+from made.mmsa_corpus import GOOD, corpus
 from ruamel.yaml import YAML
 from test_feature_checks import write
-from test_ingest_mmsa import GOOD, corpus
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app

@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from made.mmsa_corpus import corpus, tiny_clip
 from rich.console import Console
-from test_ingest_mmsa import corpus, tiny_clip
 
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams, MediaLimits, Params

@@ -13,9 +13,9 @@ from pipeline.features.audio import compiled
 
 PROGRAM = """
 import numpy as np
-from pipeline.encoder_params import Librosa33 as Settings
-from pipeline.audio.librosa33 import Librosa33
-from pipeline.params import MediaLimits
+from pipeline.params.encoders import Librosa33 as Settings
+from pipeline.features.audio.librosa33 import Librosa33
+from pipeline.params.params import MediaLimits
 encoder = Librosa33("x", Settings(f0="zcr"), MediaLimits())
 encoder.load()
 print(encoder.features(np.zeros(22_050, np.float32)).shape)
