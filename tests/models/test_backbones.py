@@ -213,7 +213,9 @@ def test_broken_neighbours_of_torch_are_named(
     (tmp_path / f"{package}-9.0.dist-info" / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {package}\nVersion: 9.0\n"
     )
-    code = f"import sys; sys.path[:0] = {[str(tmp_path), str(project)]!r}\nfrom models.core.backbones import *\n"
+    code = (
+        f"import sys; sys.path[:0] = {[str(tmp_path), str(project)]!r}\nfrom models.core.backbones import *\n"
+    )
     code += f"try: load_text_backbone({str(bert)!r})\nexcept Exception as e: print(type(e).__name__, e)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.startswith(MissingDependencyError.__name__)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from made.tiny_set import write_tiny_set
+from made.workspace import Workspace
 from ruamel.yaml import YAML
-from test_pipeline import Workspace
 
 pytestmark = pytest.mark.slow
 
