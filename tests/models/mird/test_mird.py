@@ -18,7 +18,8 @@ from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
 from models.mird.disentangle import Decoder, PrivateEncoder
-from models.mird.model import MIRD, MIRDSettings
+from models.mird.model import MIRD
+from models.mird.settings import MIRDSettings
 from models.mird.wsabert import WordwiseSparseAttention, changed_output, shift_scale
 
 

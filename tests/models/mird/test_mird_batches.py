@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
-from models.mird.model import MIRD, MIRDSettings
+from models.mird.model import MIRD
+from models.mird.settings import MIRDSettings
 from pipeline.core.errors import ParamsError
 
 OTHERS = [name for name in VARIANTS if name not in ("frozen", "finetuned")]
