@@ -20,6 +20,7 @@ lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 sample: $(SETUP)  ## rebuild data/sample (needs espeak-ng)
 	$(BIN)/python data/make_sample.py

@@ -14,7 +14,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-from pipeline.features.audio.compiled import ensure_compiled  # noqa: E402  (after the variables, which NumPy reads)
+from pipeline.features.audio.librosa33 import ensure_compiled  # noqa: E402  (after the variables, which NumPy reads)
 
 ensure_compiled()  # before the processes of a parallel run import librosa all at once
 

@@ -62,7 +62,7 @@ class CmIRSettings(MethodSettings):
     inv_reduction: Literal["mean", "sum"] = "mean"  # [D] over pairs of views and widths
     alpha_off: Share = 0.1  # [D] weight of R_dec between different clips; below 1 [P]
     z_norm: Literal["none", "layernorm"] = "none"  # [P] layernorm: a half cannot evade R_inv by shrinking
-    train_noise: Literal["none"] | Kind = "none"  # [D] in training as models/core/noise.py does it in tests
+    train_noise: Literal["none"] | Kind = "none"  # [D] in training as noise.py does it in tests
     train_noise_rate: Share = 0.4  # [D] share of the steps that it hits
 
     @model_validator(mode="after")

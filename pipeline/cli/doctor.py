@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import MsaError
-from pipeline.features.encoder import MODALITIES
 from pipeline.features.fetch import needed
-from pipeline.features.stage import RowMaker
+from pipeline.features.registry import MODALITIES
+from pipeline.features.rows import RowMaker
 from pipeline.params.encoders import Pretrained
 from pipeline.params.params import Params
 
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "feat": ("pyfeat", "py-feat's detectors"),
-    "torchaudio": ("torchaudio", "its own transforms; nothing here needs them"),
     "ray": ("ray", "extraction on several machines"),
     "opensmile": ("opensmile", "eGeMAPS (research licence)"),
     "parselmouth": ("praat", "pitch as Praat finds it (GPL-3)"),
+}
+NEIGHBOURS = {  # packages with compiled code for one torch; a broken one of the first two breaks transformers
+    "torchaudio": "error",
+    "torchvision": "error",
+    "torchcodec": "warning",
 }
 
 
@@ -64,24 +68,33 @@ def _torch() -> list[Check]:
     cuda = torch.cuda.is_available()
     device = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if cuda else "CPU only"
     checks = [Check("ok", "torch", f"{torch.__version__}, {device}")]
-    broken = []
-    for name in ("torchaudio", "torchvision"):
-        # A CUDA build beside CPU torch fails here, and takes every transformers model class with it.
+    broken = {}
+    for name, level in NEIGHBOURS.items():
         if importlib.util.find_spec(name) is None:
             continue
-        try:
-            importlib.import_module(name)
+        if reason := _import_failure(name):
+            broken[name] = level
+            checks.append(Check(level, name, f"{version(name)} does not import beside this torch: {reason}"))
+        else:
             checks.append(Check("ok", name, version(name)))
-        except Exception as error:  # ImportError, OSError or RuntimeError, by version
-            broken.append(name)
-            reason = str(error).splitlines()[0][:160]
-            checks.append(Check("error", name, f"{version(name)} does not import beside torch: {reason}"))
     if broken:
-        command = f"pip uninstall -y {' '.join(broken)}"
-        checks.append(
-            Check("error", "way out", f"{command}   (a build for another torch breaks transformers too)")
+        found = f"pip uninstall -y {' '.join(broken)}   ("
+        found += "transformers breaks with them: " if "error" in broken.values() else ""
+        found += (
+            "builds for another torch, or for CUDA beside a torch for CPU; py-feat needs torchvision 0.28 "
+            "and torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
         )
+        checks.append(Check("error" if "error" in broken.values() else "warning", "way out", found))
     return checks
+
+
+def _import_failure(module: str) -> str | None:
+    """Why a module that is installed cannot be imported, None where it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # ImportError, OSError or RuntimeError, by package and version
+        return f"{type(error).__name__}: {error}".splitlines()[0][:160]
+    return None
 
 
 def _opencv() -> list[Check]:
@@ -131,6 +144,9 @@ def _extras() -> list[Check]:
                     f"not installed ({purpose}): pip install 'msa-pipeline[{extra}]'",
                 )
             )
+        elif reason := _import_failure(module):
+            found = f"installed, but does not import: {reason}; pip install 'msa-pipeline[{extra}]'"
+            checks.append(Check("warning", f"extra {extra}", found))
     for package in ("dvc", "dvclive"):
         try:
             checks.append(Check("ok", package, version(package)))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.store.shard import META_KEY, OK, Row, read_meta, stream_rows
+from pipeline.store.shard import META_KEY, OK, FeatureRow, read_meta, stream_rows
 from pipeline.store.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class _Statistics:
         }
 
 
-def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[Row]) -> dict[str, Any]:
+def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[FeatureRow]) -> dict[str, Any]:
     statistics = _Statistics()
     status: Counter[str] = Counter()
     notes: dict[str, str] = {}

@@ -38,12 +38,12 @@ def tune(
     """
     from models import METHODS
     from pipeline.core import paths
+    from pipeline.core.git import baseline, save_experiment
     from pipeline.evaluation.tables.run import parse_seeds
+    from pipeline.params.edit import as_yaml, with_tuned
     from pipeline.params.params import NONE, PARAMS_FILE, load_params
-    from pipeline.training.proposals import importance
-    from pipeline.training.trials import plain, summary, write_table
+    from pipeline.training.trials import summary, write_table
     from pipeline.training.tune import Search, Study
-    from pipeline.training.tuned_params import baseline, save_experiment, with_tuned
 
     params = load_params()
     if dataset is None:
@@ -75,7 +75,10 @@ def tune(
     file = Path(PARAMS_FILE)
     with_tuned(file.read_text(encoding="utf-8"), method, dataset, {})  # what cannot be written down later
     if not write:
-        baseline()
+        try:
+            baseline()
+        except MsaError as error:
+            raise MsaError(f"no DVC experiment can be made: {error}; or use --write") from error
     study.run(trials, say=lambda line: print(line, file=sys.stderr, flush=True))
 
     space, stem = study.search.space, Path("reports/tune") / f"{method}-{dataset}"
@@ -86,7 +89,7 @@ def tune(
         study.trials,
         best,
         study.search.seeds,
-        importance(space, study.trials),
+        study.importance,
         study.at_an_edge(best),
     )
     stem.with_suffix(".md").write_text(text, encoding="utf-8")
@@ -100,11 +103,11 @@ def tune(
         file.write_text(tuned, encoding="utf-8")
         print(f"written into {file} under models.{method}.corpora.{dataset}:")
         for key, value in best.values.items():
-            print(f"  {key}: {plain(value)}")
+            print(f"  {key}: {as_yaml(value)}")
         print("`git diff params.yaml` shows it, `dvc repro` trains it")
         return
     name = f"tune-{method}-{dataset}"
-    save_experiment(name, tuned)
+    save_experiment(name, PARAMS_FILE, tuned)
     print(
         f"the best values are the DVC experiment {name}; {file} is as it was.\n"
         f"  dvc params diff HEAD {name}         shows them\n"

@@ -1,104 +1,66 @@
-"""Files of the project as a git revision has them, or as they lie in the working folder.
+"""The project in git, by DVC's own layer over it: revisions, files that git does not know, DVC's experiments.
 
-A revision is what git resolves to a commit (branch, tag, hash, `HEAD~1`), or the name of a DVC experiment:
-those are commits under `refs/exps/<start of the baseline>/<rest>/<name>`. Paths are relative to the folder,
-which may lie below the repository's top. Nothing is checked out, and nothing is written.
+A revision is what git resolves to a commit (branch, tag, hash, `HEAD~1`), or the name of a DVC experiment, or
+the working folder. Paths are relative to the folder, which may lie below the repository's top. Nothing is
+checked out: the working folder and git's index stay as they are.
 """
 
 from __future__ import annotations
 
 import difflib
-import subprocess
+import os
+import posixpath
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import MsaError
 
-EXPERIMENTS = "refs/exps/"
-NO_EXPERIMENTS = ("exec", "celery", "stash")  # DVC's own notes, second part of their names
+if TYPE_CHECKING:
+    from scmrepo.git import Git
+
 MOST_BYTES = 64 << 20  # of a file; results and params are far smaller
 SHORT = 10  # characters of a hash, as shown
 WORKSPACE = "workspace"
+AUTHOR = ("msa-cli", "msa-cli@localhost")  # of an experiment where git knows none
 
 
-class Revision(Protocol):
+@dataclass(frozen=True)
+class Revision:
     """One state of the project.
 
     Attributes
     ----------
     name : as it was asked for
     commit, subject : hash (hex) and first line of the message; empty for the working folder
+    tree, top : the file system (fsspec) that it lies in, and where there
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def commit(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
+    name: str
+    commit: str
+    subject: str
+    tree: Any
+    top: str
 
     def read(self, path: str) -> bytes | None:
         """Content of a file; None if there is none."""
+        place = posixpath.normpath(posixpath.join(self.top, path))
+        if not self.tree.isfile(place):
+            return None
+        if (size := self.tree.info(place)["size"]) > MOST_BYTES:
+            raise MsaError(
+                f"{path} of {self.name} has {size >> 20} MB; results and params have at most "
+                f"{MOST_BYTES >> 20} MB"
+            )
+        with self.tree.open(place, raw=True) as file:
+            content: bytes = file.read()
+        return content
 
     def files(self, folder: str) -> list[str]:
         """Sorted paths of all files below a folder; empty if there is none."""
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """The working folder, committed or not."""
-
-    folder: Path
-    name: str = WORKSPACE
-    commit: str = ""
-    subject: str = ""
-
-    def read(self, path: str) -> bytes | None:
-        """Content of a file; None if there is none."""
-        file = self.folder / path
-        if not file.is_file():
-            return None
-        _check_size(file.stat().st_size, path, self.name)
-        return file.read_bytes()
-
-    def files(self, folder: str) -> list[str]:
-        """Sorted paths of all files below a folder."""
-        found = (self.folder / folder).rglob("*")
-        return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A commit of the repository that the folder belongs to."""
-
-    folder: Path
-    name: str
-    commit: str
-
-    @cached_property
-    def subject(self) -> str:
-        """First line of the message."""
-        return (
-            _git(self.folder, "show", "--no-patch", "--format=%s", self.commit)
-            .decode(errors="replace")
-            .strip()
-        )
-
-    def read(self, path: str) -> bytes | None:
-        """Content of a file; None if there is none."""
-        blob = f"{self.commit}:./{path}"
-        size = _run(self.folder, "cat-file", "-s", blob)
-        if size.returncode:
-            return None
-        _check_size(int(size.stdout), path, self.name)
-        return _git(self.folder, "cat-file", "blob", blob)
-
-    def files(self, folder: str) -> list[str]:
-        """Sorted paths of all files below a folder."""
-        found = _git(self.folder, "ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
-        return sorted(path for path in found.decode(errors="surrogateescape").split("\0") if path)
+        found = self.tree.find(posixpath.normpath(posixpath.join(self.top, folder)))
+        return sorted(posixpath.relpath(path, self.top) for path in found)
 
 
 def open_revision(name: str | None, folder: Path = Path()) -> Revision:
@@ -109,85 +71,142 @@ def open_revision(name: str | None, folder: Path = Path()) -> Revision:
     MsaError : the folder belongs to no git repository, no such revision, or several experiments of that name
     """
     if name is None:
-        return Workspace(folder)
-    _check_repository(folder)
-    if name.startswith("-"):  # no name in git does; it would be read as an option
-        raise MsaError(f"revision {name!r}: no name of a commit, branch or tag begins with a hyphen")
-    found = _run(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-    if not found.returncode:
-        return Commit(folder, name, found.stdout.decode().strip())
-    references = _experiments(folder)
-    commits = {commit for reference, commit in references.items() if reference.rpartition("/")[2] == name}
-    if len(commits) > 1:
-        commits = _of_head(folder, name, references) or commits
-    if len(commits) > 1:
-        hashes = ", ".join(sorted(commit[:SHORT] for commit in commits))
+        from fsspec.implementations.local import LocalFileSystem
+
+        return Revision(WORKSPACE, "", "", LocalFileSystem(), folder.absolute().as_posix())
+    git = _open(folder)
+    found = _commit(git, name) or _commit(git, _experiment(git, name))
+    subject = found.message.strip().partition("\n")[0]
+    return Revision(name, found.hexsha, subject, git.get_fs(found.hexsha), _below_top(git, folder))
+
+
+def baseline(folder: Path = Path()) -> str:
+    """Hash of the present commit, which experiments start from.
+
+    Raises
+    ------
+    MsaError : the folder is no DVC project, or in no git repository with a commit
+    """
+    if not (folder / "dvc.yaml").exists():
+        raise MsaError(f"{folder.absolute()} has no dvc.yaml; run this in the project's folder")
+    found = _commit(_open(folder), "HEAD")
+    if found is None:
+        raise MsaError(
+            f"{folder.absolute()} has no commit yet, and experiments start from one; "
+            "`git init`, `git add .` and `git commit` make the first"
+        )
+    commit: str = found.hexsha
+    return commit
+
+
+def experiment(name: str, folder: Path = Path()) -> Revision | None:
+    """DVC's experiment of that name that starts from the present commit; None if there is none."""
+    reference = _reference(baseline(folder), name)
+    return open_revision(reference, folder) if _commit(_open(folder), reference) else None
+
+
+def untracked(paths: Collection[str], folder: Path = Path()) -> list[str]:
+    """Sorted files at or below these paths that git neither knows nor was told to ignore."""
+    git = _open(folder)
+    _, _, found = git.status()
+    files = sorted(posixpath.relpath(file, _below_top(git, folder)) for file in found)
+    return [file for file in files if any(PurePosixPath(file).is_relative_to(path) for path in paths)]
+
+
+def save_experiment(name: str, path: str, text: str, folder: Path = Path()) -> None:
+    """A DVC experiment that nothing was run for; one of that name and the present commit is replaced.
+
+    It is a commit on the present one of the tracked files as they are in the working folder, one of them with
+    another text. `dvc exp apply NAME` brings it into the working folder.
+
+    Raises
+    ------
+    MsaError : the folder is no project in git with a commit, or it cannot be written
+    """
+    import pygit2
+    from pygit2.enums import FileMode, FileStatus
+    from scmrepo.exceptions import SCMError
+
+    head, git = baseline(folder), _open(folder)
+    repository = git.pygit2.repo
+    changed = FileStatus.WT_MODIFIED | FileStatus.WT_TYPECHANGE | FileStatus.WT_DELETED
+    try:
+        author = git.pygit2.author
+    except (SCMError, NotImplementedError):  # git knows none, or its date is set from outside
+        author = pygit2.Signature(*AUTHOR)
+    try:
+        index = repository.index  # in memory; it is not written
+        for file, status in repository.status(untracked_files="no").items():
+            if status & changed:
+                place = Path(git.root_dir, file)
+                index.add(file) if place.is_file() or place.is_symlink() else index.remove(file)
+        blob = repository.create_blob(text.encode())
+        index.add(pygit2.IndexEntry(posixpath.join(_below_top(git, folder), path), blob, FileMode.BLOB))
+        tree = index.write_tree()
+        commit = repository.create_commit(None, author, author, f"msa-cli: {name}", tree, [head])
+        git.set_ref(_reference(head, name), str(commit))
+    except (pygit2.GitError, OSError) as error:
+        raise MsaError(f"the experiment {name} cannot be written into git: {error}") from error
+
+
+def _reference(head: str, name: str) -> str:
+    from dvc.repo.experiments.refs import ExpRefInfo
+
+    return str(ExpRefInfo(head, name))
+
+
+def _open(folder: Path) -> Git:
+    import pygit2
+    from scmrepo.exceptions import SCMError
+    from scmrepo.git import Git
+
+    try:
+        git = Git(str(folder), backends=("pygit2", "dulwich"))  # the third one needs git itself
+        if git.pygit2.repo.is_bare:
+            raise SCMError("it is bare")
+    except (SCMError, pygit2.GitError) as error:
+        raise MsaError(
+            f"{folder.absolute()} is not the working folder of a git repository ({error}); run this in the "
+            "project's folder"
+        ) from error
+    return git
+
+
+def _below_top(git: Git, folder: Path) -> str:
+    """Path of the folder from the repository's top, empty for the top itself."""
+    below = Path(os.path.relpath(folder.resolve(), Path(git.root_dir).resolve())).as_posix()
+    return "" if below == "." else below
+
+
+def _commit(git: Git, name: str) -> Any:
+    """What git resolves the name to; None if that is no commit."""
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return git.resolve_commit(f"{name}^{{commit}}")
+    except (SCMError, ValueError):  # no such name; one that cannot be a name
+        return None
+
+
+def _experiment(git: Git, name: str) -> str:
+    """The commit of the experiment of that name; of several, of that which starts from the present commit."""
+    from dvc.repo.experiments.utils import exp_refs_by_names
+
+    found, head = exp_refs_by_names(git, {name})[name], _commit(git, "HEAD")
+    of_head = [experiment for experiment in found if head and experiment.baseline_sha == head.hexsha]
+    commits = sorted({git.get_ref(str(experiment)) for experiment in of_head or found})
+    if len(commits) == 1:
+        return commits[0]
+    if commits:
         raise MsaError(
             f"revision {name!r}: {len(commits)} experiments have this name, each of another commit; give the "
-            f"hash of one: {hashes}"
+            f"hash of one: {', '.join(commit[:SHORT] for commit in commits)}"
         )
-    if not commits:
-        raise MsaError(_not_found(folder, name, references))
-    return Commit(folder, name, commits.pop())
-
-
-def _of_head(folder: Path, name: str, references: dict[str, str]) -> set[str]:
-    """The experiment of that name that starts from the present commit, as DVC prefers it."""
-    head = _run(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip()
-    reference = f"{EXPERIMENTS}{head[:2]}/{head[2:]}/{name}"
-    return {references[reference]} if reference in references else set()
-
-
-def _experiments(folder: Path) -> dict[str, str]:
-    """Reference -> commit of all DVC experiments."""
-    lines = (
-        _git(folder, "for-each-ref", "--format=%(refname) %(objectname)", EXPERIMENTS).decode().splitlines()
-    )
-    found = dict(line.rsplit(" ", 1) for line in lines)
-    return {name: commit for name, commit in found.items() if name.split("/")[2] not in NO_EXPERIMENTS}
-
-
-def _not_found(folder: Path, name: str, references: dict[str, str]) -> str:
-    listed = _git(
-        folder, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes"
-    )
-    names = [*listed.decode().splitlines(), *(reference.rpartition("/")[2] for reference in references)]
+    references = [reference.split("/") for reference in git.iter_refs()]
+    names = ["/".join(parts[4 if parts[1] == "exps" else 2 :]) for parts in references]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f", did you mean {near[0]!r}" if near else ""
-    return (
+    raise MsaError(
         f"revision {name!r} is not known here{hint}; `git branch -a`, `git tag` and `dvc exp list -A` show "
         "those that are, `git fetch --tags` and `dvc exp pull` bring others"
     )
-
-
-def _check_repository(folder: Path) -> None:
-    found = _run(folder, "rev-parse", "--is-inside-work-tree")
-    if found.returncode or found.stdout.strip() != b"true":
-        said = found.stderr.decode(errors="replace").strip().splitlines()
-        why = f" ({said[0].removeprefix('fatal: ')})" if said else ""
-        raise MsaError(
-            f"{folder.absolute()} is not the working folder of a git repository{why}; run this in the "
-            "project's folder"
-        )
-
-
-def _check_size(size: int, path: str, name: str) -> None:
-    if size > MOST_BYTES:
-        raise MsaError(
-            f"{path} of {name} has {size >> 20} MB; results and params have at most {MOST_BYTES >> 20} MB"
-        )
-
-
-def _git(folder: Path, *command: str) -> bytes:
-    done = _run(folder, *command)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise MsaError(f"git {command[0]} failed: {said[-1] if said else f'exit status {done.returncode}'}")
-    return done.stdout
-
-
-def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(["git", *command], cwd=folder, capture_output=True)
-    except FileNotFoundError as error:
-        raise MsaError("git is not installed; revisions of the project are read with it") from error

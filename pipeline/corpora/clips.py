@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +37,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import ClipError, FormatError
-from pipeline.media.decode import probe, sha256
+from pipeline.core.files import atomic_write, file_hash
+from pipeline.media.decode import probe
 from pipeline.params.params import CorpusParams, MediaLimits
 
 FORMAT = 1
@@ -136,6 +136,18 @@ def target_column(task: str) -> str:
     return "class_label" if task == "classification" else "label"
 
 
+def can_train(labels: Iterable[tuple[str | None, object]], folds: int) -> bool:
+    """Whether a corpus has clips to train with.
+
+    Parameters
+    ----------
+    labels : split and label of each clip, None where it has none
+    folds : of a cross-validation, which trains on clips of all labelled splits
+    """
+    splits = (TRAIN, VALID, TEST) if folds else (TRAIN,)
+    return any(label is not None and split in splits for split, label in labels)
+
+
 # --------------------------------------------------------------------------------------------- making rows
 def full_id(video_id: str, clip_id: str) -> str:
     """`video_id$_$clip_id`, the name of a clip everywhere outside its corpus."""
@@ -159,7 +171,7 @@ def measure(root: Path, path: str | None, limits: MediaLimits) -> tuple[dict[str
         return {}, None
     facts: dict[str, Any] = {}
     try:
-        facts["sha256"] = sha256(root / path)
+        facts["sha256"] = file_hash(root / path)
         info = probe(root / path, limits)
     except OSError as error:
         return facts, _unreadable(error.strerror or error)
@@ -224,7 +236,7 @@ def _positions(rows: Sequence[Mapping[str, Any]]) -> list[int]:
 
 # -------------------------------------------------------------------------------------- reading and writing
 def write_clips(table: pa.Table, path: Path | str, facts: ClipFacts) -> None:
-    """Write a clip table: sorted by clip_id, under a temporary name first, the same bytes for the same rows.
+    """Write a clip table: sorted by clip_id, at once or not at all, the same bytes for the same rows.
 
     Raises
     ------
@@ -238,15 +250,9 @@ def write_clips(table: pa.Table, path: Path | str, facts: ClipFacts) -> None:
     rows = rows.replace_schema_metadata().cast(CLIP_SCHEMA)
     _check(rows, str(path))
     _check_classes(rows, str(path), facts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(
-            rows.replace_schema_metadata({METADATA_KEY: facts.to_json()}), temporary, compression="zstd"
-        )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    rows = rows.replace_schema_metadata({METADATA_KEY: facts.to_json()})
+    with atomic_write(path) as temporary:
+        pq.write_table(rows, temporary, compression="zstd")
 
 
 def read_clips(path: Path | str) -> pa.Table:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
-from pipeline.core.git import Workspace
+from pipeline.core.git import open_revision
 from pipeline.evaluation.comparison import Entry, compare_runs, correct
 from pipeline.evaluation.saved import SavedRun, find_results, read_run
 from pipeline.params.explain import unknown
@@ -51,7 +51,7 @@ def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
     ------
     MsaError : no such run, or two with the same seed
     """
-    workspace = Workspace(folder)
+    workspace = open_revision(None, folder)
     known: dict[str, SavedRun] = {}
     found: dict[str, SavedRun] = {}
     for name in names:

@@ -34,8 +34,8 @@ FAILED_STARTS = 5  # in a row, of workers that take the place of dead ones
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The worker of an item died or hung, `ATTEMPTS` times."""
+class TaskFailure:
+    """An item without a result: its worker died or hung `ATTEMPTS` times, or a model fails on it alone."""
 
     reason: str
 
@@ -57,7 +57,7 @@ def run(
     *,
     workers: int,
     timeout_s: float,
-) -> Iterator[tuple[Item, Result | Lost]]:
+) -> Iterator[tuple[Item, Result | TaskFailure]]:
     """Results of `make()(item)` for every item, as they come.
 
     Parameters
@@ -124,7 +124,7 @@ def run(
                     if attempts[index] < ATTEMPTS:
                         waiting.append((index, item))
                     else:
-                        yield item, Lost(reason)
+                        yield item, TaskFailure(reason)
                         left -= 1
     finally:
         for worker in pool:

@@ -6,14 +6,14 @@ seconds, clips a second, and every failed clip with its reason.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.store.shard import FAILED, Row
+from pipeline.core.files import write_json
+from pipeline.store.shard import FAILED, FeatureRow
 from pipeline.store.store import Update
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ExtractionReport:
         print(f"{self.what}: {kept} kept, {missing} to compute", flush=True)
         self.progress.update(self.bar, total=missing)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: FeatureRow) -> None:
         """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED
@@ -60,7 +60,6 @@ class ExtractionReport:
             from rich.console import Console
 
             Console(width=None if Console().is_terminal else 160).print(failures(update.failed))
-        logs.mkdir(parents=True, exist_ok=True)
         summary = {
             "stage": self.what,
             "clips": update.total,
@@ -72,8 +71,7 @@ class ExtractionReport:
             "clips_a_second": round(self.done / seconds, 3) if self.done else None,
             "failed": dict(sorted(update.failed.items())),
         }
-        text = json.dumps(summary, indent=1, ensure_ascii=False)
-        (logs / f"extraction-{name}.json").write_text(text + "\n", encoding="utf-8")
+        write_json(summary, logs / f"extraction-{name}.json", sort_keys=False)
 
 
 def by_reason(failed: dict[str, str]) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline.core.console import configure
 from pipeline.core.errors import MissingDependencyError, MsaError
-from pipeline.execution.local import ATTEMPTS, THREADS, Item, Lost, Result
+from pipeline.execution.local import ATTEMPTS, THREADS, Item, Result, TaskFailure
 
 CLIPS = 8  # of a task: a clip that hangs holds up no more than these
 
@@ -54,7 +54,7 @@ def run(
     timeout_s: float,
     group: Callable[[Item], int] = lambda item: 0,
     gpus: float = 0.0,
-) -> Iterator[tuple[Item, Result | Lost]]:
+) -> Iterator[tuple[Item, Result | TaskFailure]]:
     """Results of `make()(item)` for every item, as they come.
 
     Parameters
@@ -120,7 +120,7 @@ def run(
                     if job.attempt < ATTEMPTS:
                         jobs.extend(Job([number], job.attempt + 1) for number in job.numbers)
                         continue
-                    outcome = [Lost(reason) for _ in job.numbers]
+                    outcome = [TaskFailure(reason) for _ in job.numbers]
                 assert outcome is not None
                 for number, result in zip(job.numbers, outcome, strict=True):
                     left -= 1

@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
-from pipeline.features.encoder import MODALITIES, Clip, Encoder, build_encoder
-from pipeline.features.stage import Task, encode_row, footer, hears_language, media_hash
-from pipeline.media.decode import VIDEO_SUFFIXES, sha256
+from pipeline.core.files import file_hash
+from pipeline.features.encoder import Clip, Encoder
+from pipeline.features.registry import MODALITIES, build_encoder
+from pipeline.features.rows import EncodingTask, encode_row, footer, hears_language, media_hash
+from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
-from pipeline.params.encoders import Pretrained
+from pipeline.params.encoders import PretrainedEncoder
 from pipeline.params.params import NONE, Params
 from pipeline.params.transcribe import AsrParams
-from pipeline.store.shard import FAILED, OK, Row, write_rows
+from pipeline.store.shard import FAILED, OK, FeatureRow, write_rows
 from pipeline.transcripts.stage import ListenerMaker, Spoken, read
 from pipeline.transcripts.table import LABEL, text_hash
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-P = TypeVar("P", bound=Pretrained)
+P = TypeVar("P", bound=PretrainedEncoder)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> d
 
 def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
     settings = params.encoder(modality, name)
-    if isinstance(settings, Pretrained):  # here, unlike in the DAG, a hub id may come without commit
+    if isinstance(settings, PretrainedEncoder):  # here, unlike in the DAG, a hub id may come without commit
         settings = _pinned(settings)
     encoder = build_encoder(modality, name, settings, params.media, device)
     encoder.load()
@@ -223,13 +225,15 @@ def extract(
         if encoders["text"]:
             spoken = listen(spoken)
         try:
-            media: str | None = sha256(video)
+            media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read
         words = text_hash(spoken.text, spoken.language, spoken.words)
         clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
         for modality, chosen in encoders.items():
-            tasks = [Task(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen]
+            tasks = [
+                EncodingTask(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen
+            ]
             for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
@@ -248,10 +252,10 @@ def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
     return media_hash(media, None, None, clip.language if hears_language(encoder.params) else None)
 
 
-def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]:
+def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[FeatureRow, float]]:
     """The row and the seconds of each encoder; several read the file at the same time, decoded once."""
 
-    def timed(encoder: Encoder, task: Task) -> tuple[Row, float]:
+    def timed(encoder: Encoder, task: EncodingTask) -> tuple[FeatureRow, float]:
         begin = time.perf_counter()
         row = encode_row(encoder, task)
         return row, round(time.perf_counter() - begin, 2)
@@ -262,7 +266,7 @@ def _rows(encoders: list[Encoder], tasks: list[Task]) -> list[tuple[Row, float]]
     assert path is not None
     shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
 
-    def one(encoder: Encoder, task: Task, handle: SharedPath) -> tuple[Row, float]:
+    def one(encoder: Encoder, task: EncodingTask, handle: SharedPath) -> tuple[FeatureRow, float]:
         try:
             return timed(encoder, replace(task, clip=replace(task.clip, path=handle)))
         finally:

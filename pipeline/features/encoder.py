@@ -1,13 +1,12 @@
-"""What an encoder is: one clip in, one (frames x dim) array with times out; and the registry of names.
+"""What an encoder is: one clip in, one (frames x dim) array with times out.
 
-A modality's encoders live in `pipeline/<modality>/<kind>.py`. params.yaml gives each configured
-encoder a name and its `kind`; the fingerprint says when two of them compute the same numbers.
+params.yaml gives each configured encoder a name and its `kind`; the fingerprint says when two of them compute
+the same numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,28 +16,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.core.devices import check_spelling
-from pipeline.core.errors import ClipError, ParamsError
+from pipeline.core.errors import ClipError
+from pipeline.execution.gpu import Prepared
 from pipeline.params.encoders import EncoderParams
 from pipeline.params.params import MediaLimits
-
-# kind -> module and class; imported only when asked for, so that `--help` stays light
-REGISTRY: dict[str, dict[str, str]] = {
-    "text": {"hf": "pipeline.features.text.hf:TransformerStates"},
-    "audio": {
-        "hf_audio": "pipeline.features.audio.hf_audio:AudioStates",
-        "librosa33": "pipeline.features.audio.librosa33:Librosa33",
-        "opensmile": "pipeline.features.audio.opensmile:OpenSmile",
-        "waveform16k": "pipeline.features.audio.waveform16k:Waveform16k",
-    },
-    "visual": {
-        "facecrops": "pipeline.features.visual.facecrops:FaceCrops",
-        "facemesh": "pipeline.features.visual.facemesh:FaceMesh",
-        "openface": "pipeline.features.visual.openface:OpenFace",
-        "pyfeat": "pipeline.features.visual.pyfeat:PyFeat",
-    },
-}
-MODALITIES = tuple(REGISTRY)
 
 
 @dataclass(frozen=True)
@@ -171,22 +152,6 @@ class Encoder(ABC):
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass
-class Prepared:
-    """One clip made ready for a model on the CPU: what a worker process hands to the one with the GPU.
-
-    Attributes
-    ----------
-    content : NumPy arrays that the encoder's `infer` understands
-    steps : tokens or samples of its longest piece; batches are sorted by it and bounded by it
-    pieces : sequences that it is made of (windows of a long clip)
-    """
-
-    content: Any
-    steps: int
-    pieces: int = 1
-
-
 class BatchEncoder(Encoder):
     """An encoder that gains from batches on CUDA: `encode` is `infer` of one clip that was prepared.
 
@@ -216,21 +181,3 @@ class BatchEncoder(Encoder):
         if isinstance(outcome, ClipError):
             raise outcome
         return outcome
-
-
-def build_encoder(
-    modality: str, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"
-) -> Encoder:
-    """The encoder that params.yaml configures as `<modality>.<name>`, not loaded yet.
-
-    `device` is cpu, cuda or cuda:<index>; auto means cpu, where a row's bytes depend on its clip alone.
-    """
-    check_spelling(device)
-    kinds = REGISTRY[modality]
-    if params.kind not in kinds:
-        raise ParamsError(
-            f"{modality}.{name}.kind is {params.kind!r}; {modality} encoders are of kind {', '.join(kinds)}"
-        )
-    module, _, class_name = kinds[params.kind].partition(":")
-    encoder: type[Encoder] = getattr(importlib.import_module(module), class_name)
-    return encoder(name, params, limits, "cpu" if device == "auto" else device)

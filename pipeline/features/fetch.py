@@ -1,62 +1,28 @@
-"""`msa-cli fetch`: the models of encoders into a folder that can be carried to a machine without a network.
+"""`msa-cli fetch`: the models of encoders into huggingface_hub's cache, and their commits into params.yaml.
 
-    connected:  msa-cli fetch bert hubert --into models-here [--pin]
-    elsewhere:  MSA_MODELS=models-here dvc repro
+    connected:  HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin
+    elsewhere:  HF_HUB_CACHE=folder HF_HUB_OFFLINE=1 dvc repro
 
-Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit,
-and `fetched.json`, which says what it is. `--pin` writes the commits into params.yaml and
-moves no other byte of it.
+Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit.
+`--pin` writes the commits into params.yaml and moves no other byte of it.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from models.core.checkpoints import (
-    HUB_TIMEOUT_S,
-    MODELS_VARIABLE,
-    NOTE,
-    Part,
-    fetched_name,
-    file_sha256,
-    is_hub_id,
-    members,
-    missing_here,
-)
-from pipeline.core.errors import MissingModelError, ParamsError
-from pipeline.params.edit import unshared, with_value
+from models.core.checkpoints import Part, is_hub_id, missing_here
+from pipeline.core.errors import ParamsError
 from pipeline.params.encoders import Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
 
 PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
 
-# Of the weights on the hub: 4 bytes a parameter (2 of DeBERTa), as the papers and cards count them
-MEGABYTES = {
-    "google-bert/bert-base-uncased": 440,
-    "google-bert/bert-base-chinese": 408,
-    "google-bert/bert-large-uncased": 1340,
-    "FacebookAI/roberta-base": 500,
-    "FacebookAI/roberta-large": 1420,
-    "hfl/chinese-roberta-wwm-ext": 408,
-    "facebook/data2vec-text-base": 500,
-    "microsoft/deberta-v3-base": 368,
-    "facebook/hubert-base-ls960": 380,
-    "TencentGameMate/chinese-hubert-base": 380,
-    "facebook/data2vec-audio-base": 372,
-    "facebook/data2vec-audio-large-960h": 1260,
-    "facebook/wav2vec2-base": 380,
-    "microsoft/wavlm-base-plus": 380,
-}
-
 
 @dataclass(frozen=True)
-class Wanted:
+class HubModel:
     """A hub's model that a setting names; `key` is where its commit belongs in params.yaml."""
 
     key: tuple[str, ...]
@@ -64,17 +30,7 @@ class Wanted:
     revision: str | None
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """What came."""
-
-    wanted: Wanted
-    commit: str
-    folder: Path
-    megabytes: float
-
-
-def wanted_models(names: list[str], params: Params) -> list[Wanted]:
+def wanted_models(names: list[str], params: Params) -> list[HubModel]:
     """The models on a hub behind names of encoders, or behind a hub id itself.
 
     Raises
@@ -87,7 +43,7 @@ def wanted_models(names: list[str], params: Params) -> list[Wanted]:
         for name, settings in getattr(params, modality).items()
         if isinstance(settings, Pretrained)
     }
-    found: list[Wanted] = []
+    found: list[HubModel] = []
     for name in names:
         if name in encoders:
             modality, settings = encoders[name]
@@ -95,115 +51,35 @@ def wanted_models(names: list[str], params: Params) -> list[Wanted]:
             if not models:
                 raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: nothing of it is on a hub")
             found += models
-        elif "/" in name and is_hub_id(name):
-            found.append(Wanted((), name, None))
+        elif "/" in name and is_hub_id(name.partition("@")[0]):
+            model, _, revision = name.partition("@")
+            found.append(HubModel((), model, revision or None))
         else:
             raise ParamsError(
-                unknown("encoder", name, encoders) + "; a hub id such as owner/model will do too"
+                unknown("encoder", name, encoders)
+                + "; a hub id will do too: owner/model or owner/model@COMMIT"
             )
     return found
 
 
-def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[Wanted]:
+def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[HubModel]:
     """The models on a hub that an encoder names."""
     for language, (model, revision) in settings.checkpoints().items():
         if is_hub_id(model):
             key = (modality, name, "revision", *([language] if language else []))
-            yield Wanted(key, model, revision)
+            yield HubModel(key, model, revision)
 
 
 def needed(modality: str, name: str, settings: Pretrained) -> list[str]:
-    """In words, which models of an encoder are not on this machine, how large they are, how they come."""
+    """In words, which models of an encoder are not on this machine, and how they come."""
     parts = PARTS if modality == "text" else ("config", "weights")
-    lines = []
-    for wanted in of_encoder(modality, name, settings):
-        if missing := missing_here(wanted.model, wanted.revision, parts):
-            megabytes = MEGABYTES.get(wanted.model)
-            size = f", about {megabytes} MB" if megabytes else ""
-            lines.append(f"{wanted.model} ({' and '.join(missing)} missing{size})")
+    lines = [
+        f"{wanted.model} ({' and '.join(missing)} missing)"
+        for wanted in of_encoder(modality, name, settings)
+        if (missing := missing_here(wanted.model, wanted.revision, parts))
+    ]
     if lines:
         lines.append(
-            f"on a connected machine: msa-cli fetch {name} --into FOLDER; then {MODELS_VARIABLE}=FOLDER here"
+            f"on a connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {name}; here: HF_HUB_CACHE=FOLDER"
         )
     return lines
-
-
-def fetch(wanted: Wanted, into: Path) -> Fetched:
-    """One model into `into/<owner>--<name>`; what is there of the same commit is kept.
-
-    Raises
-    ------
-    MissingModelError : the hub does not answer, or has no such model or commit
-    """
-    from huggingface_hub import HfApi, constants, snapshot_download
-
-    folder = into / fetched_name(wanted.model)
-    try:
-        info = HfApi().model_info(wanted.model, revision=wanted.revision, timeout=HUB_TIMEOUT_S)
-        commit = info.sha
-        assert commit is not None
-        names = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
-        chosen = sorted({name for part in PARTS for name in members(names, part)})
-        (folder / NOTE).unlink(missing_ok=True)  # an interrupted fetch must not pass for the one before
-        for left in folder.glob("*"):
-            if left.is_file() and left.name not in chosen:
-                left.unlink()
-        snapshot_download(wanted.model, revision=commit, allow_patterns=chosen, local_dir=folder)
-    except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        offline = " (HF_HUB_OFFLINE is set)" if constants.is_offline_mode() else ""
-        raise MissingModelError(
-            f"model {wanted.model!r} cannot be fetched from {constants.ENDPOINT}{offline}: {reason}; run "
-            "this on a machine with a connection, and carry the folder here"
-        ) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
-    files = {name: file_sha256(folder / name) for name in chosen}
-    note = {"id": wanted.model, "commit": commit, "files": files}
-    (folder / NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    size = sum((folder / name).stat().st_size for name in chosen)
-    return Fetched(wanted, commit, folder, size / 1e6)
-
-
-def pin(fetched: list[Fetched], file: Path) -> list[str]:
-    """Write the commits into params.yaml, and nothing else; the keys that were written.
-
-    Raises
-    ------
-    ParamsError : the file is not there, or does not write an encoder down, or shares its text (an anchor)
-    """
-    from ruamel.yaml import YAML
-
-    if not file.exists():
-        raise ParamsError(
-            f"--pin: there is no {file} in this folder; write the commits down where you need them"
-        )
-    text = file.read_bytes().decode("utf-8")
-    tree: Any = unshared(YAML(typ="safe").load(text))
-    written = []
-    for one in fetched:
-        if not one.wanted.key:
-            continue
-        modality, name, _, *language = one.wanted.key
-        section = (tree.get(modality) or {}).get(name)
-        if section is None:
-            raise ParamsError(
-                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
-            )
-        if language and not isinstance(section.get("revision"), dict):
-            section["revision"] = dict.fromkeys(section["model"])
-            empty = ", ".join(f"{known}: null" for known in section["revision"])
-            text = with_value(text, (modality, name, "revision"), f"{{{empty}}}")
-        if language:
-            section["revision"][language[0]] = one.commit
-        else:
-            section["revision"] = one.commit
-        a_word = YAML(typ="safe").load(one.commit) == one.commit  # one of digits alone is a number
-        text = with_value(text, one.wanted.key, one.commit if a_word else json.dumps(one.commit))
-        written.append(".".join(one.wanted.key))
-    if YAML(typ="safe").load(text) != tree:
-        raise ParamsError(
-            f"--pin: {file} writes one of {', '.join(written)} together with another section (an anchor, "
-            "say); write it out"
-        )
-    file.write_bytes(text.encode())
-    return written

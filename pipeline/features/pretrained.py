@@ -10,23 +10,20 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.features.encoder import BatchEncoder, Clip
-from pipeline.params.encoders import TransformerAudio, TransformerText
+from pipeline.params.encoders import Source, TransformerAudio, TransformerText
 from pipeline.params.params import MediaLimits
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+FLOAT16_MAX = 65504.0
 UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
-
-Source = tuple[str, str | None]
-"""model and revision, see models/core/checkpoints.py"""
 
 
 class PretrainedStates(BatchEncoder):
@@ -175,10 +172,9 @@ class PretrainedStates(BatchEncoder):
         ClipError : there is none
         MissingModelError : its files are not here
         """
-        checkpoints = self.params.checkpoints()
-        found = checkpoints.get(None) or checkpoints.get(clip.language)
+        found = self.params.checkpoint(clip.language)
         if found is None:
-            there = ", ".join(sorted(str(language) for language in checkpoints))
+            there = ", ".join(sorted(str(language) for language in self.params.checkpoints()))
             raise ClipError(
                 f"no model for language {clip.language!r}: {self.key}.model has {there}; "
                 f"add {self.key}.model.{clip.language}, or give the clip the language that it is in"
@@ -198,10 +194,24 @@ class PretrainedStates(BatchEncoder):
             self._backbones[source] = self.read_backbone(source).to(self.device)
         return self._backbones[source]
 
-    def chosen(self, output: Any) -> list[Tensor]:
-        """The states of `params.layers`, each (batch, n, dim), of a forward with `output_hidden_states`."""
+    def mean_state(self, output: Any) -> np.ndarray:
+        """Mean of the states of `params.layers`, (batch, n, dim), float32, of one forward.
+
+        It was made with `output_hidden_states`, unless the last layer alone is wanted.
+        """
+        import torch
+
         if self.params.layers == [-1]:
-            return [output.last_hidden_state]
-        # some models put their last state into the tuple before its final norm
-        states = (*output.hidden_states[:-1], output.last_hidden_state)
-        return [states[layer] for layer in self.params.layers]
+            mean = output.last_hidden_state.float()
+        else:
+            # some models put their last state into the tuple before its final norm
+            states = (*output.hidden_states[:-1], output.last_hidden_state)
+            chosen = [states[layer] for layer in self.params.layers]
+            mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
+        values: np.ndarray = mean.cpu().numpy()
+        return values
+
+
+def stored(states: np.ndarray) -> np.ndarray:
+    """States as float16, those beyond its range at its ends."""
+    return states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)

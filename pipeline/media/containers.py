@@ -100,7 +100,7 @@ def scanned_duration_s(container: Any) -> float:
 
 # --------------------------------------------------------------------------------------------------- windows
 @dataclass(frozen=True)
-class Window:
+class TimeWindow:
     """Seconds: the file's first timestamp, the window's start after it, its length (inf: to the end)."""
 
     origin: float
@@ -114,7 +114,7 @@ class Window:
 
 def window_of(
     container: Any, path: Path, limits: MediaLimits, start_s: float | None, end_s: float | None
-) -> Window:
+) -> TimeWindow:
     """The asked part of the file, checked: not empty, and not longer than the limit as far as is known."""
     start = start_s or 0.0
     length = (math.inf if end_s is None else end_s) - start
@@ -122,7 +122,7 @@ def window_of(
         raise ClipError(f"{path.name}: the window start_s={start_s}, end_s={end_s} is empty or before 0")
     duration = duration_s(container)
     check_length(min(length, duration - start) if duration else 0.0, limits, path)
-    return Window(origin_s(container), start, length)
+    return TimeWindow(origin_s(container), start, length)
 
 
 def check_length(seconds: float, limits: MediaLimits, path: Path) -> None:
@@ -219,7 +219,9 @@ def check_readable(path: Path, error: BaseException) -> None:
         raise MachineTroubleError(f"{path.name}: reading fails ({trouble.strerror})") from trouble
 
 
-def report_damage(container: Any, window: Window, health: Health, what: str, notes: list[str] | None) -> None:
+def report_damage(
+    container: Any, window: TimeWindow, health: Health, what: str, notes: list[str] | None
+) -> None:
     """Say in `notes` what of the window is missing."""
     if notes is None:
         return

@@ -20,7 +20,6 @@ OpenFace read it). Of several tracks the first is taken; attached pictures (cove
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -278,12 +277,6 @@ def waveform(
             raise ClipError(f"{path.name}: no sound between {window}, its track ends at {fed / rate:.2f} s")
         report_damage(container, window, health, "audio", notes)
         return np.clip(np.nan_to_num(samples), -1.0, 1.0)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of the file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Instants:

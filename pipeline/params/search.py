@@ -22,7 +22,7 @@ from pipeline.core.section import Section
 from pipeline.params.explain import explain, unknown
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
     from models.core.method import MethodSettings
 
@@ -73,17 +73,28 @@ class Dimension(Section):
         if (high - low) % step:
             raise ValueError(f"high {high:g} is not reached from low {low:g} in steps of {step}")
 
-    def distribution(self) -> BaseDistribution:
-        """The same for Optuna."""
-        from optuna import distributions
-
+    def suggest(self, trial: Trial, key: str) -> None:
+        """Have Optuna draw the key's value of a trial, if it has none yet."""
         if self.choices is not None:
-            return distributions.CategoricalDistribution(self.choices)
+            trial.suggest_categorical(key, self.choices)
+        elif self.step is not None:
+            trial.suggest_int(key, *map(int, self._ends()), step=self.step)
+        else:
+            trial.suggest_float(key, *self._ends(), log=self.log)
+
+    def holds(self, value: Scalar) -> bool:
+        """True where the value is one of those that can be drawn."""
+        if self.choices is not None:
+            return any(type(choice) is type(value) and choice == value for choice in self.choices)
+        low, high = self._ends()
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return False
+        return self.step is None or (value - low) % self.step == 0
+
+    def _ends(self) -> tuple[float, float]:
         assert self.low is not None
         assert self.high is not None
-        if self.step is not None:
-            return distributions.IntDistribution(int(self.low), int(self.high), step=self.step)
-        return distributions.FloatDistribution(self.low, self.high, log=self.log)
+        return self.low, self.high
 
     def rounded(self, value: Scalar) -> Scalar:
         """A drawn number with few digits, so that what is written down is what was trained."""
@@ -95,11 +106,8 @@ class Dimension(Section):
         """Values that a method must accept if it is to accept all."""
         if self.choices is not None:
             return list(self.choices)
-        assert self.low is not None
-        assert self.high is not None
-        if self.step is not None:
-            return [int(self.low), int(self.high)]
-        return [self.low, self.low + INSIDE * (self.high - self.low), self.high]
+        low, high = self._ends()
+        return [low, low + INSIDE * (high - low), high] if self.step is None else [int(low), int(high)]
 
 
 SearchSpace = dict[str, Dimension]

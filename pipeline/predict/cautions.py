@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
 from pipeline.predict.inputs import ClipInputs
-from pipeline.store.shard import ABSENT, OK, TRANSIENT, Row
+from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
 from pipeline.training.trained import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
 from pipeline.transcripts.stage import Spoken
@@ -41,7 +41,7 @@ class Caution:
         return f"{self.modality}: {self.message}" if self.modality else self.message
 
 
-def of_rows(rows: Mapping[str, Row], columns: Mapping[str, list[str]]) -> list[Caution]:
+def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) -> list[Caution]:
     """What the encoders met, by stream: absent, failed, silent, without a face, or noted otherwise."""
     found = []
     for stream, row in rows.items():
@@ -62,14 +62,16 @@ def of_rows(rows: Mapping[str, Row], columns: Mapping[str, list[str]]) -> list[C
     return found
 
 
-def _faceless(row: Row, columns: list[str]) -> float:
+def _faceless(row: FeatureRow, columns: list[str]) -> float:
     """Share of frames without a face; 0 of features that do not look for one."""
     if SUCCESS not in columns or row.features is None:
         return 0.0
     return float(np.mean(row.features[:, columns.index(SUCCESS)] <= 0))
 
 
-def of_run(run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, Row], spoken: Spoken) -> list[Caution]:
+def of_run(
+    run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, FeatureRow], spoken: Spoken
+) -> list[Caution]:
     """Where the clip is longer than what the run reads, or far from the clips that it was trained on."""
     found = []
     reading, said = run.reading, spoken.text or ""

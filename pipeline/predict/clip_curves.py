@@ -14,13 +14,14 @@ import numpy as np
 
 from pipeline.core.errors import ClipError
 from pipeline.datasets.assembly.sequences import SUCCESS
-from pipeline.features.encoder import Clip, Encoder, build_encoder
+from pipeline.features.encoder import Clip, Encoder
+from pipeline.features.registry import build_encoder
 from pipeline.media.decode import frames, probe, waveform
-from pipeline.params.encoders import Librosa33 as Librosa33Params
+from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
-from pipeline.store.shard import OK, Row
+from pipeline.store.shard import OK, FeatureRow
 
 FEWEST_PICTURES, MOST_PICTURES = 3, 16
 PICTURE_SIDE = 240  # pixels, the longer side of a picture of the strip
@@ -82,7 +83,7 @@ def _pictures(path: Path, limits: MediaLimits, count: int, duration_s: float) ->
         return []
 
 
-def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator[tuple[Encoder, Row]]:
+def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator[tuple[Encoder, FeatureRow]]:
     """Encoder and good row of each kind of features of a modality."""
     for key, encoder in predictor.encoders.items():
         row = clip.material.rows[key]

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.core.errors import FormatError, MissingModelError, MsaError, ParamsError
-from pipeline.features.encoder import REGISTRY, Encoder, build_encoder
+from pipeline.features.encoder import Encoder
+from pipeline.features.registry import REGISTRY, build_encoder
 from pipeline.params.encoders import EncoderParams, Pretrained, TransformerText
 from pipeline.params.params import MediaLimits, Params
 from pipeline.training.trained import WAVEFORM, TrainedRun

@@ -18,7 +18,7 @@ from models.core.batch import LABELS, Batch, Reading
 from pipeline.datasets.assembly.aligned import align_clip
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.datasets.splits import Ragged, Split, Streams
-from pipeline.store.shard import OK, Row
+from pipeline.store.shard import OK, FeatureRow
 from pipeline.training.trained import WAVEFORM, TrainedRun
 from pipeline.transcripts.stage import Spoken
 
@@ -61,7 +61,11 @@ class ClipInputs:
 
 
 def inputs_of(
-    run: TrainedRun, clip_id: str, rows: Mapping[str, Row], columns: Mapping[str, list[str]], spoken: Spoken
+    run: TrainedRun,
+    clip_id: str,
+    rows: Mapping[str, FeatureRow],
+    columns: Mapping[str, list[str]],
+    spoken: Spoken,
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 

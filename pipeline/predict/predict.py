@@ -20,7 +20,7 @@ from pipeline.core.errors import ClipError, MsaError
 from pipeline.corpora.clips import natural_key
 from pipeline.features.clip import make_listener, plan
 from pipeline.features.encoder import Clip, Encoder
-from pipeline.features.stage import Task, encode_row
+from pipeline.features.rows import EncodingTask, encode_row
 from pipeline.params.params import PARAMS_FILE, Params, load_params
 from pipeline.predict import cautions
 from pipeline.predict.cautions import Caution
@@ -28,7 +28,7 @@ from pipeline.predict.contributions import outcome
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, inputs_of
 from pipeline.predict.prediction import ClipPrediction, Facts, Material, Voice
-from pipeline.store.shard import TRANSIENT, Row
+from pipeline.store.shard import TRANSIENT, FeatureRow
 from pipeline.training.trained import TrainedRun, open_runs
 from pipeline.transcripts.stage import Spoken, read
 
@@ -107,7 +107,7 @@ class Predictor:
         if any("text" in run.modalities or run.aligned for run in self.runs):
             spoken = self.listen(spoken)
         clip = Clip(clip_id, path=video, text=spoken.text, language=spoken.language or ENGLISH)
-        rows = {key: encode_row(encoder, Task(clip, "")) for key, encoder in self.encoders.items()}
+        rows = {key: encode_row(encoder, EncodingTask(clip, "")) for key, encoder in self.encoders.items()}
         return Material(clip_id, video, spoken, rows)
 
     def judge(self, material: Material, before: Sequence[Material] | None = None) -> ClipPrediction:
@@ -155,7 +155,7 @@ class Predictor:
         name = run.folder.resolve().name
         return name if names.count(name) == 1 else str(run.folder)
 
-    def _rows(self, run: TrainedRun, material: Material) -> dict[str, Row]:
+    def _rows(self, run: TrainedRun, material: Material) -> dict[str, FeatureRow]:
         return {stream: material.rows[entry["fingerprint"]] for stream, entry in run.needed.items()}
 
     def _columns(self, run: TrainedRun) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.predict.cautions import Caution
 from pipeline.predict.contributions import Outcome
-from pipeline.store.shard import Row
+from pipeline.store.shard import FeatureRow
 from pipeline.training.trained import TrainedRun
 from pipeline.transcripts.stage import Spoken
 
@@ -56,7 +56,7 @@ class Material:
     clip_id: str
     video: Path
     spoken: Spoken
-    rows: dict[str, Row]
+    rows: dict[str, FeatureRow]
 
 
 @dataclass(frozen=True)

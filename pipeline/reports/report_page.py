@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.core.git import Workspace
+from pipeline.core.git import open_revision
 from pipeline.core.paths import result_files
 from pipeline.evaluation.saved import SavedRun, read_run
 from pipeline.evaluation.significance import ALPHA
@@ -92,7 +92,7 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
 def read_one(results: Path, method: str, dataset: str, seed: int) -> Run:
     """A run's results, curves and views."""
     files = result_files(method, dataset, seed, results)
-    saved = read_run(Workspace(results), files.metrics.relative_to(results).as_posix())
+    saved = read_run(open_revision(None, results), files.metrics.relative_to(results).as_posix())
     if saved.predictions is None:
         raise FormatError(f"{files.predictions}: no such file; evaluate the run again (`dvc repro`)")
     try:

@@ -18,7 +18,6 @@ gives equal bytes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
+from pipeline.core.files import atomic_write
 
 FORMAT_VERSION = 1
 META_KEY = b"msa.features"
@@ -41,7 +41,7 @@ STREAMED_ROWS = 4  # clips; Arrow takes up to 16 bytes a sample of a waveform wh
 
 
 @dataclass
-class Row:
+class FeatureRow:
     """One clip of a store.
 
     Attributes
@@ -78,11 +78,11 @@ class Features:
     """
 
     meta: dict[str, Any]
-    rows: dict[str, Row]
+    rows: dict[str, FeatureRow]
 
 
-def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
-    """Write rows as one Parquet file: sorted by id, temporary name first, equal content gives equal bytes."""
+def write_rows(path: Path, rows: Iterable[FeatureRow], meta: dict[str, Any]) -> None:
+    """Write rows as one Parquet file: sorted by id, at once or not at all; equal content, equal bytes."""
     ordered = sorted(rows, key=lambda row: row.clip_id)
     dim, dtype = int(meta["dim"]), np.dtype(meta["dtype"])
     empty = np.zeros((0, dim), dtype)
@@ -105,27 +105,18 @@ def write_rows(path: Path, rows: Iterable[Row], meta: dict[str, Any]) -> None:
     row_bytes = max(1, sum(block.nbytes for block in blocks) // max(1, len(blocks)))
     # float16 stays plain: not every reader knows byte-stream-split for it
     split = {"features.list.element.list.element": "BYTE_STREAM_SPLIT"} if dtype != np.float16 else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # a killed run may still have a child
-    try:
-        _write(table, temporary, row_bytes, split)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(table: pa.Table, path: Path, row_bytes: int, split: dict[str, str] | None) -> None:
-    pq.write_table(
-        table,
-        path,
-        row_group_size=max(1, ROW_GROUP_BYTES // row_bytes),
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=False,
-        column_encoding=split,
-        write_statistics=["clip_id"],
-        write_page_checksum=True,  # so that damaged bytes are found, not believed
-    )
+    with atomic_write(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            row_group_size=max(1, ROW_GROUP_BYTES // row_bytes),
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=False,
+            column_encoding=split,
+            write_statistics=["clip_id"],
+            write_page_checksum=True,  # so that damaged bytes are found, not believed
+        )
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -169,7 +160,7 @@ def read_rows(path: Path) -> Features:
     return Features(meta, {row.clip_id: row for batch in _batches(path) for row in _rows(batch, meta)})
 
 
-def stream_rows(path: Path) -> Iterator[Row]:
+def stream_rows(path: Path) -> Iterator[FeatureRow]:
     """The rows of one feature file in its order, by clip id; few of them are in memory at a time.
 
     Raises
@@ -181,11 +172,11 @@ def stream_rows(path: Path) -> Iterator[Row]:
         yield from _rows(batch, meta)
 
 
-def read_ledger(path: Path) -> dict[str, Row]:
+def read_ledger(path: Path) -> dict[str, FeatureRow]:
     """The rows of a file without their features: who is in it, made from what, with which status."""
     read_meta(path)
     light = ["clip_id", "source_sha256", "status", "error"]
-    return {row["clip_id"]: Row(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
+    return {row["clip_id"]: FeatureRow(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
 
 
 def check_data(path: Path) -> None:
@@ -199,7 +190,7 @@ def check_data(path: Path) -> None:
         pass
 
 
-def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
+def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[FeatureRow]:
     names, dim = batch.schema.names, int(meta["dim"])
     frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
     ends = np.cumsum(batch.column("n_frames").to_numpy())
@@ -212,7 +203,7 @@ def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[Row]:
     for i, clip_id in enumerate(plain["clip_id"]):
         start = ends[i - 1] if i else 0
         good = plain["status"][i] == OK
-        yield Row(
+        yield FeatureRow(
             clip_id,
             plain["source_sha256"][i],
             plain["status"][i],

@@ -7,8 +7,6 @@ whole, so that its bytes do not depend on the history. One added clip rewrites o
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import heapq
 import os
@@ -17,17 +15,17 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.core.errors import FormatError, IncompleteError, MsaError, ParamsError, TooManyFailedError
+from pipeline.core.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
+from pipeline.core.files import lock
 from pipeline.store.shard import (
     FAILED,
+    FeatureRow,
     Features,
-    Row,
     check_data,
     read_ledger,
     read_meta,
@@ -51,7 +49,7 @@ class Update:
     status: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)  # clip id -> reason
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[FeatureRow]) -> None:
         """Count the status of finished rows."""
         for row in rows:
             self.status[row.status] += 1
@@ -76,14 +74,14 @@ class Update:
             more = f"\n  ... and {len(self.failed) - 20} more" if len(self.failed) > 20 else ""
             raise TooManyFailedError(
                 f"{len(self.failed)} of {self.total} clips failed, more than max_failed_fraction = "
-                f"{max_failed_fraction:g} in params.yaml; all others were written. Mend or remove them "
+                f"{max_failed_fraction:g} in params.yaml; all others were written. Fix or remove them "
                 "(MSA_RETRY_FAILED=1 or --retry-failed tries them again), or raise the fraction:\n"
                 f"{listed}{more}"
             )
 
 
 @dataclass(frozen=True)
-class Part:
+class StorePart:
     """What of a store one run works on.
 
     Attributes
@@ -101,10 +99,10 @@ class Part:
         return range(self.first, shards, self.step)
 
 
-EVERYTHING = Part()
+EVERYTHING = StorePart()
 
 
-def parse_part(shards: str | None, clips: Collection[str] | None, number: int) -> Part:
+def parse_part(shards: str | None, clips: Collection[str] | None, number: int) -> StorePart:
     """The part that `--shards FIRST::STEP` and `--only CLIP_ID ...` ask for, of so many shards.
 
     Raises
@@ -120,7 +118,7 @@ def parse_part(shards: str | None, clips: Collection[str] | None, number: int) -
                 "in params.yaml), e.g. 3::8 for the fourth of eight machines"
             )
         first, step = int(found[1]), int(found[2])
-    return Part(first, step, frozenset(clips or ()))
+    return StorePart(first, step, frozenset(clips or ()))
 
 
 class FeatureStore:
@@ -156,7 +154,7 @@ class FeatureStore:
         """All rows without what the encoder gave: who is there, with which status. Else as `read`."""
         return self._gathered(read_ledger)
 
-    def _gathered(self, read_file: Callable[[Path], dict[str, Row]]) -> Features | None:
+    def _gathered(self, read_file: Callable[[Path], dict[str, FeatureRow]]) -> Features | None:
         meta = self.meta()
         if meta is None:
             return None
@@ -164,7 +162,7 @@ class FeatureStore:
             meta, {clip_id: row for path in self.files() for clip_id, row in read_file(path).items()}
         )
 
-    def stream(self) -> Iterator[Row]:
+    def stream(self) -> Iterator[FeatureRow]:
         """All rows sorted by clip id, few of them in memory at a time; for waveforms. Else as `read`."""
         self.meta()
         return heapq.merge(*map(stream_rows, self.files()), key=lambda row: row.clip_id)
@@ -174,9 +172,9 @@ class FeatureStore:
         wanted: dict[str, str],
         meta: dict[str, Any],
         shards: int,
-        compute: Callable[[list[str]], Iterable[Row]],
+        compute: Callable[[list[str]], Iterable[FeatureRow]],
         *,
-        part: Part = EVERYTHING,
+        part: StorePart = EVERYTHING,
         fresh: bool = False,
         retry_failed: bool = False,
         on_plan: Callable[[int, int], None] | None = None,
@@ -188,13 +186,16 @@ class FeatureStore:
         wanted : clip id -> source_sha256
         meta : the footer of every shard, with `fingerprint`
         shards : number of files; all of them exist afterwards, and no other
-        compute : gives a Row for each asked clip id, in any order
+        compute : gives a FeatureRow for each asked clip id, in any order
         part : the shards or clips that are worked on; what is not asked for stays as it is
         fresh : recompute everything that is worked on
         retry_failed : compute failed rows again, not only transient ones
         on_plan : called with (kept, to compute) before the work begins
         """
-        with self._alone(part):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        busy = f"{self.folder}: another run is at work on these features; wait for it, or end it"
+        # shares of several machines go together; the folder's own lock leaves no file in it
+        with lock(self.folder, busy, shared=part.step > 1 and not part.clips):
             return self._updated(wanted, meta, shards, compute, part, fresh, retry_failed, on_plan)
 
     def _updated(
@@ -202,8 +203,8 @@ class FeatureStore:
         wanted: dict[str, str],
         meta: dict[str, Any],
         shards: int,
-        compute: Callable[[list[str]], Iterable[Row]],
-        part: Part,
+        compute: Callable[[list[str]], Iterable[FeatureRow]],
+        part: StorePart,
         fresh: bool,
         retry_failed: bool,
         on_plan: Callable[[int, int], None] | None,
@@ -225,7 +226,7 @@ class FeatureStore:
         members: dict[int, set[str]] = defaultdict(set)
         for clip_id in wanted:
             members[bucket_of(clip_id, shards)].add(clip_id)
-        kept: dict[int, dict[str, Row]] = {}  # ledger rows, without features
+        kept: dict[int, dict[str, FeatureRow]] = {}  # ledger rows, without features
         missing: dict[int, set[str]] = {}  # of the shards that must be written
         for bucket in part.buckets(shards):
             anew = members[bucket] & part.clips if part.clips else members[bucket] if fresh else set()
@@ -261,14 +262,14 @@ class FeatureStore:
 
     def _fill(
         self,
-        kept: dict[int, dict[str, Row]],
+        kept: dict[int, dict[str, FeatureRow]],
         missing: dict[int, set[str]],
         meta: dict[str, Any],
-        compute: Callable[[list[str]], Iterable[Row]],
+        compute: Callable[[list[str]], Iterable[FeatureRow]],
         shards: int,
     ) -> None:
         """Compute the missing rows bucket by bucket; write a bucket when it is complete, or now and then."""
-        pending: dict[int, list[Row]] = defaultdict(list)
+        pending: dict[int, list[FeatureRow]] = defaultdict(list)
 
         def write(bucket: int) -> None:
             path = self.folder / shard_name(bucket)
@@ -294,26 +295,9 @@ class FeatureStore:
                     write(open_bucket)
                 last_flush = time.monotonic()
 
-    @contextmanager
-    def _alone(self, part: Part) -> Iterator[None]:
-        """Nobody else may work on the same rows; shares of several machines (`step`) go together."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        share = fcntl.LOCK_SH if part.step > 1 and not part.clips else fcntl.LOCK_EX
-        lock = os.open(self.folder, os.O_RDONLY)  # of the folder itself: no file of ours lies about
-        try:
-            fcntl.flock(lock, share | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                os.close(lock)
-                raise MsaError(
-                    f"{self.folder}: another run is at work on these features; wait for it, or end it"
-                ) from error  # else a file system without locks
-        try:
-            yield
-        finally:
-            os.close(lock)
-
-    def _reshard(self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, Row] | None]) -> bool:
+    def _reshard(
+        self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, FeatureRow] | None]
+    ) -> bool:
         """Move rows that were made with these settings for another number of shards: no clip is computed.
 
         A killed run loses at most the rows that it was about to write: the next one computes them.
@@ -326,7 +310,7 @@ class FeatureStore:
             return False
         with TemporaryDirectory(prefix=".resharding-", dir=self.folder) as temporary:
             for bucket in range(shards):  # one new shard in memory at a time, at the price of reading again
-                rows: dict[str, Row] = {}
+                rows: dict[str, FeatureRow] = {}
                 for path, ledger in ledgers.items():
                     mine = [clip_id for clip_id in ledger if bucket_of(clip_id, shards) == bucket]
                     if mine:
@@ -342,14 +326,14 @@ class FeatureStore:
         return True
 
 
-def _own(row: Row) -> Row:
+def _own(row: FeatureRow) -> FeatureRow:
     """The row with memory of its own: as it is read, it holds that of its whole shard."""
     arrays = ("features", "times", "token_ids", "char_start", "char_end")
     copies = {name: value.copy() for name in arrays if (value := getattr(row, name)) is not None}
     return replace(row, **copies)
 
 
-def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, Row] | None:
+def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, FeatureRow] | None:
     """Who is in a shard that was made with these settings; None where it is missing, damaged or other."""
     try:
         if not path.exists() or read_meta(path)["fingerprint"] != meta["fingerprint"]:
@@ -369,7 +353,7 @@ def shard_name(bucket: int) -> str:
     return f"shard-{bucket:03d}.parquet"
 
 
-def _keeps(row: Row, source_sha256: str, retry_failed: bool) -> bool:
+def _keeps(row: FeatureRow, source_sha256: str, retry_failed: bool) -> bool:
     return (
         row.source_sha256 == source_sha256
         and not row.transient

@@ -36,7 +36,7 @@ from pipeline.params.explain import explain
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-LIBRARIES = ("lightning", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
+LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 PROJECT = Path(__file__).resolve().parents[2]
 SHARED_CODE = (
     "models/core",

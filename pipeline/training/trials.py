@@ -1,4 +1,4 @@
-"""The trials of a search: what was tried, what came of it, and how both are kept and shown.
+"""The trials of a search as people read them: a line while it runs, a table of all, a summary of the best.
 
 A trial is one set of values, trained with every seed; its loss is the mean validation loss over the seeds.
 Trial 0 is the settings as they are.
@@ -7,16 +7,20 @@ Trial 0 is the settings as they are.
 from __future__ import annotations
 
 import csv
-import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import FormatError
+from pipeline.params.edit import as_yaml
+
+if TYPE_CHECKING:
+    import optuna
 
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+SETTINGS, REASON = "settings", "reason"  # attributes of Optuna's trials
 SHOWN = 5  # best trials in a summary
 
 
@@ -41,49 +45,27 @@ class Trial:
     @property
     def loss(self) -> float:
         """Mean over the seeds; not a number where none is done."""
-        return math.fsum(self.losses.values()) / len(self.losses) if self.losses else math.nan
+        return statistics.fmean(self.losses.values()) if self.losses else math.nan
 
-    def with_loss(self, seed: int, loss: float, seeds: Sequence[int]) -> Trial:
-        """The same with one more seed done, complete with the last."""
-        losses = {**self.losses, seed: loss}
-        return replace(self, losses=losses, state=COMPLETE if len(losses) == len(seeds) else RUNNING)
+
+def trials_of(study: optuna.Study) -> list[Trial]:
+    """Those of Optuna's study, in order; the values of trial 0 are an attribute, as they may lie outside."""
+    return [
+        Trial(
+            found.number,
+            found.user_attrs.get(SETTINGS) or found.params,
+            found.intermediate_values,
+            {"COMPLETE": COMPLETE, "FAIL": FAILED}.get(found.state.name, RUNNING),
+            found.user_attrs.get(REASON, ""),
+        )
+        for found in study.get_trials()
+    ]
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The complete trial with the lowest loss, of equals the earlier; None where none is complete."""
     complete = [trial for trial in trials if trial.state == COMPLETE]
     return min(complete, key=lambda trial: trial.loss, default=None)
-
-
-# ------------------------------------------------------------------------------------------------- on disk
-def read_trials(path: Path) -> list[Trial]:
-    """The trials so far, in order; none where there is no file.
-
-    Raises
-    ------
-    FormatError : the file is not one of ours
-    """
-    if not path.exists():
-        return []
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        trials = [Trial(**row) for row in rows]
-        return [
-            replace(trial, losses={int(seed): float(loss) for seed, loss in trial.losses.items()})
-            for trial in trials
-        ]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{path}: no list of trials ({error}); remove {path.parent} to search from the start"
-        ) from error
-
-
-def write_trials(trials: Sequence[Trial], path: Path) -> None:
-    """All trials, under a temporary name first: the file is never half written."""
-    temporary = path.with_suffix(".tmp")
-    text = json.dumps([asdict(trial) for trial in trials], indent=1, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:
@@ -96,23 +78,16 @@ def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[in
         for trial in trials:
             loss = trial.loss if trial.state == COMPLETE else ""
             losses = [trial.losses.get(seed, "") for seed in seeds]
-            values = [plain(trial.values[key]) for key in keys]
+            values = [as_yaml(trial.values[key]) for key in keys]
             reason = " ".join(trial.reason.split())
             numbers = ",".join(map(str, seeds))
             writer.writerow([trial.number, trial.state, loss, *losses, *values, numbers, reason])
 
 
 # ----------------------------------------------------------------------------------------------- in words
-def plain(value: object) -> str:
-    """A value as params.yaml has it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def line(trial: Trial, total: int, best: Trial | None) -> str:
     """What became of a trial, for the one who waits."""
-    values = " ".join(f"{key}={plain(value)}" for key, value in trial.values.items())
+    values = " ".join(f"{key}={as_yaml(value)}" for key, value in trial.values.items())
     what = f"valid loss {trial.loss:.4f}" if trial.state == COMPLETE else f"failed: {trial.reason}"
     if trial.state == COMPLETE and trial.reason:
         what += f" ({trial.reason})"
@@ -154,7 +129,7 @@ def summary(
     for trial in shown:
         name = "0, the settings as they are" if trial.number == 0 else str(trial.number)
         lines.append(
-            f"| {name} | {trial.loss:.4f} | {' | '.join(plain(trial.values[key]) for key in keys)} |"
+            f"| {name} | {trial.loss:.4f} | {' | '.join(as_yaml(trial.values[key]) for key in keys)} |"
         )
     lines.append("")
     if importance:

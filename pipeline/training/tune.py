@@ -7,22 +7,21 @@ stats.json, and no test split: there is none to look at. Trials run one after th
 with the early stopping of its method and no other pruning. Values come from Optuna's TPE.
 
 `.state/tune/<method>-<dataset>-<fingerprint>/`
-    study.json, trials.json     what decides every number, and what was found so far
+    study.json                  what decides every number
+    journal.log                 Optuna's study: what was tried, and what was found so far
     assembled/, source/         the links; of the set that is trained on, and the one that pretrains
     runs/trial-<n>-seed-<s>/    the run folders; weights of the best trial alone
 
 The fingerprint is that of settings, space, seeds, data, code and library versions, so a change of any begins
 a new search. A killed search goes on: the values of trial n depend on the trials before it and on n alone, no
-sampler has a memory.
+sampler has a memory, and a trial that was running is trained with the seeds that are left.
 """
 
 from __future__ import annotations
 
-import fcntl
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -40,10 +39,12 @@ from pipeline.core.errors import (
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
-from pipeline.training.proposals import open_optuna, propose
-from pipeline.training.trials import FAILED, RUNNING, Trial, best_of, line, read_trials, write_trials
+from pipeline.training.study import importance, next_trial, open_optuna, open_study
+from pipeline.training.trials import FAILED, REASON, RUNNING, SETTINGS, Trial, best_of, line, trials_of
 
 if TYPE_CHECKING:
+    import optuna
+
     from models.core.method import MethodSettings
 
 SEEN = ("train", "valid", "unlabeled", "context")  # splits that a trial can open; the last two have no labels
@@ -94,7 +95,8 @@ class Study:
 
     Attributes
     ----------
-    trials : in order; the last may be one that was killed
+    trials : in order, once it has run; the last may be one that was killed
+    importance : share of each searched setting in what the best trials have in common, once it has run
     left_out : keys of the space that change nothing on this dataset
 
     Raises
@@ -115,7 +117,8 @@ class Study:
             _check_set(folder)
         self.identity = _identity(self.search)
         self.folder = root / f"{search.method}-{search.dataset}-{fingerprint(self.identity)[:12]}"
-        self.trials = read_trials(self.folder / "trials.json")
+        self.trials: list[Trial] = []
+        self.importance: dict[str, float] = {}
 
     @property
     def best(self) -> Trial | None:
@@ -133,24 +136,29 @@ class Study:
         ------
         MsaError : another process runs this very search
         """
-        from pipeline.core.files import write_json
+        from pipeline.core.files import lock, write_json
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder):
-            self.trials = read_trials(self.folder / "trials.json")
+        busy = f"{self.folder}: this search is running in another process; wait for it"
+        with lock(self.folder, busy):
             write_json(self.identity, self.folder / "study.json")
             link_splits(self.search.assembled, self.folder / "assembled")
             link_splits(self.search.source, self.folder / "source")
-            finished = [trial for trial in self.trials if trial.state != RUNNING]
+            study = open_study(self.folder, self.search.space)
+            self.trials = trials_of(study)
+            if not self.trials:
+                self._enqueue_settings(study)
+            finished = sum(trial.state != RUNNING for trial in self.trials)
             if finished:
-                say(f"{len(finished)} finished trials are kept ({self.folder})")
+                say(f"{finished} finished trials are kept ({self.folder})")
             started = time.monotonic()
-            for number in range(len(finished), total):
-                self._run_trial(number)
+            for number in range(finished, total):
+                self._run_trial(study)
                 words = line(self.trials[number], total, self.best)
-                seconds = (time.monotonic() - started) / (number + 1 - len(finished))
+                seconds = (time.monotonic() - started) / (number + 1 - finished)
                 left = (total - number - 1) * seconds
                 say(f"{words}; {seconds:.1f} s a trial" + (f", {_duration(left)} left" if left else ""))
+            self.importance = importance(study, self.search.space)
 
     def winner(self) -> Trial:
         """The best trial.
@@ -179,43 +187,46 @@ class Study:
         return found
 
     # --------------------------------------------------------------------------------------------- one trial
-    def _run_trial(self, number: int) -> None:
-        """Train what is not done of a trial; a loss or a reason more is on disk after every seed."""
-        if number == len(self.trials):
-            self.trials.append(Trial(number, self._values(number)))
-        trial, before = self.trials[number], self.trials[:number]
-        twin = next((other for other in before if other.values == trial.values), None)
-        if twin is not None:
-            reason = twin.reason or f"as trial {twin.number}"
-            self._keep(replace(trial, losses=twin.losses, state=twin.state, reason=reason))
-            return
-        for seed in self.search.seeds:
-            if seed in trial.losses:
-                continue
-            self._keep(trial)  # its values, for one who looks on
-            try:
-                trial = trial.with_loss(seed, self._train(trial, seed), self.search.seeds)
-            except _Failure as failure:
-                trial = replace(trial, state=FAILED, reason=str(failure))
-            self._keep(trial)
-            if trial.state == FAILED:
-                return
-
-    def _values(self, number: int) -> dict[str, Any]:
+    def _enqueue_settings(self, study: optuna.Study) -> None:
+        """Trial 0: Optuna is told of those values that lie in the space."""
         search = self.search
-        if number > 0:
-            return propose(search.space, self.trials, number)
         known = dict(leaves(search.config.model_validate(search.settings).model_dump(mode="json")))
-        return {key: known[key] for key in search.space}
+        values = {key: known[key] for key in search.space}
+        inside = {key: value for key, value in values.items() if search.space[key].holds(value)}
+        study.enqueue_trial(inside, user_attrs={SETTINGS: values})
 
-    def _keep(self, trial: Trial) -> None:
-        self.trials[trial.number] = trial
-        write_trials(self.trials, self.folder / "trials.json")
-        best = None if self.best is None else self.best.number
+    def _run_trial(self, study: optuna.Study) -> None:
+        """Train a new trial, or what is not done of one that was killed; each loss is on disk at once."""
+        drawn = next_trial(study)
+        given = drawn.user_attrs.get(SETTINGS, {})
+        for key, dimension in self.search.space.items():
+            if key not in given or dimension.holds(given[key]):
+                dimension.suggest(drawn, key)
+        self.trials = trials_of(study)
+        trial = self.trials[drawn.number]
+        twin = next((other for other in self.trials[: trial.number] if other.values == trial.values), None)
+        try:
+            for seed in self.search.seeds:
+                if seed not in trial.losses:
+                    drawn.report(self._loss(trial, seed, twin), seed)
+            if twin is not None:
+                drawn.set_user_attr(REASON, f"as trial {twin.number}")
+            study.tell(trial.number, trials_of(study)[trial.number].loss)
+        except _Failure as failure:
+            drawn.set_user_attr(REASON, str(failure))
+            study.tell(trial.number, state=open_optuna().trial.TrialState.FAIL)
+        self.trials = trials_of(study)
         for folder in (self.folder / "runs").glob("trial-*"):
-            if trial.state == RUNNING or folder.name.startswith(f"trial-{best}-"):
-                continue
-            (folder / "model.safetensors").unlink(missing_ok=True)
+            if self.best is None or not folder.name.startswith(f"trial-{self.best.number}-"):
+                (folder / "model.safetensors").unlink(missing_ok=True)
+
+    def _loss(self, trial: Trial, seed: int, twin: Trial | None) -> float:
+        """Validation loss of one run, which a trial of the same values may have had already."""
+        if twin is None:
+            return self._train(trial, seed)
+        if seed not in twin.losses:
+            raise _Failure(twin.reason)
+        return twin.losses[seed]
 
     def _train(self, trial: Trial, seed: int) -> float:
         """Validation loss of one run; what it reads is in the study's folder."""
@@ -250,7 +261,10 @@ class Study:
             raise _Failure("out of memory on the device") from error
         except MsaError as error:
             raise _Failure(str(error)) from error
-        return float(found["valid_loss"])
+        loss = float(found["valid_loss"])
+        if not math.isfinite(loss):
+            raise _Failure(f"the validation loss is {loss}")
+        return loss
 
 
 class _Failure(Exception):
@@ -315,17 +329,6 @@ def _identity(search: Search) -> dict[str, Any]:
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,
     }
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two processes in one study would train the same trials."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MsaError(f"{folder}: this search is running in another process; wait for it") from error
-        yield
 
 
 def _duration(seconds: float) -> str:

@@ -15,22 +15,91 @@ Symbols: T frames, V tokens of the vocabulary, L tokens of the text, S = 2 L + 1
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.core.recognizers import SAMPLE_RATE, CtcModel, load_ctc
+from models.core.backbones import AUDIO_TYPES
+from models.core.checkpoints import model_folder
+from models.core.loading import first_line, importing_models, load_config, load_weights
 from pipeline.core.devices import check_presence
-from pipeline.core.errors import ClipError, ParamsError
+from pipeline.core.errors import ClipError, FormatError, ParamsError
 from pipeline.media.decode import waveform
 from pipeline.media.words import spans
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AlignParams
 
+if TYPE_CHECKING:
+    from torch import nn
+
+SAMPLE_RATE = 16_000  # Hz, what the models hear
+VOCABULARY = "vocab.json"
 WINDOW_S = 30.0  # seconds a forward; longer sound in windows
 CONTEXT_S = 1.0  # seconds on both sides of a window that are heard and not used
+
+
+@dataclass
+class CtcModel:
+    """An encoder of sound with a CTC head, in eval mode.
+
+    Attributes
+    ----------
+    model : (1, samples) of zero mean and unit variance -> logits (1, frames, tokens)
+    vocabulary : character (or longer piece) -> token
+    blank : the token for "nothing new"
+    delimiter : the token between words, None where the vocabulary has none
+    stride : samples between frames
+    """
+
+    model: nn.Module
+    vocabulary: dict[str, int]
+    blank: int
+    delimiter: int | None
+    stride: int
+
+
+def load_ctc(model: str, revision: str | None = None) -> CtcModel:
+    """A wav2vec 2.0, HuBERT, WavLM or data2vec-audio with its CTC head and vocabulary.
+
+    Parameters
+    ----------
+    model, revision : see models/core/checkpoints.py
+
+    Raises
+    ------
+    ParamsError : another kind of model
+    MissingModelError : files are missing
+    FormatError : files that cannot be read, or weights without a CTC head
+    """
+    import torch
+
+    config: Any = load_config(model, revision)
+    if config.model_type not in AUDIO_TYPES:
+        raise ParamsError(
+            f"transcribe.align.model is {model!r}, a model of type {config.model_type!r}; expected a CTC "
+            f"model ({', '.join(AUDIO_TYPES)}), e.g. facebook/wav2vec2-base-960h"
+        )
+    config.mask_time_prob = config.mask_feature_prob = 0.0  # of training
+    file = model_folder(model, revision, ("config", "tokenizer", "weights")) / VOCABULARY
+    try:
+        vocabulary = json.loads(file.read_text(encoding="utf-8"))
+        if not all(isinstance(token, int) for token in vocabulary.values()):
+            raise ValueError("expected one mapping of characters to numbers")
+    except (OSError, ValueError, AttributeError) as error:
+        raise FormatError(f"model {model!r}: {file} cannot be read: {first_line(error)}") from error
+    with importing_models():
+        from transformers import AutoModelForCTC
+    return CtcModel(
+        load_weights(AutoModelForCTC, model, revision, config, dtype=torch.float32),
+        vocabulary,
+        blank=int(config.pad_token_id),
+        delimiter=vocabulary.get("|", vocabulary.get(" ")),
+        stride=int(np.prod(config.conv_stride)),
+    )
 
 
 class Aligner:

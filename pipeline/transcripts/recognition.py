@@ -22,19 +22,16 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from models.core.recognizers import HOP, SAMPLE_RATE, Whisper, load_whisper
 from pipeline.core.devices import check_presence
-from pipeline.core.errors import ClipError, ParamsError
+from pipeline.core.errors import ParamsError
 from pipeline.media.decode import waveform
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams
-
-if TYPE_CHECKING:
-    import torch
+from pipeline.transcripts.whisper import HOP, SAMPLE_RATE, Whisper, generate, load_whisper
 
 DETECT = "detect"
 SILENCE_DBFS = -60.0  # sound with less RMS than this is not listened to: Whisper would invent words
@@ -48,38 +45,12 @@ UNSPACED = {"ja", "lo", "my", "th", "yue", "zh"}  # written without spaces: ever
 
 
 @dataclass
-class Heard:
+class Recognition:
     """What is said in a clip; `text` is empty where nothing is. `words` as in the transcripts table."""
 
     text: str
     language: str | None
     words: list[dict[str, Any]]
-
-
-def recognize(
-    path: Path,
-    limits: MediaLimits,
-    settings: AsrParams,
-    *,
-    language: str | None = None,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    device: str = "cpu",
-) -> tuple[str, str | None, list[dict[str, Any]]]:
-    """Text, language and words of one media file, or of a part of it.
-
-    Parameters
-    ----------
-    language : ISO 639-1 code, where it is known; `settings.language` says what comes of it
-
-    Raises
-    ------
-    AbsentError : no audio track
-    ClipError : cannot be decoded
-    ParamsError, MissingModelError, FormatError : the model, see `Recognizer`
-    """
-    heard = Recognizer(settings, device).hear(path, limits, language, start_s, end_s)
-    return heard.text, heard.language, heard.words
 
 
 class Recognizer:
@@ -97,19 +68,19 @@ class Recognizer:
             return None
         return Path(found[0]).name if Path(found[0]).is_dir() else found[0]
 
-    def hear(
+    def recognize(
         self,
         path: Path,
         limits: MediaLimits,
         language: str | None = None,
         start_s: float | None = None,
         end_s: float | None = None,
-    ) -> Heard:
+    ) -> Recognition:
         """What is said in a media file or a part of it; times are from the part's start."""
         sound = waveform(path, limits, sample_rate=SAMPLE_RATE, start_s=start_s, end_s=end_s)
-        return self.listen(sound, language)
+        return self.recognize_sound(sound, language)
 
-    def listen(self, sound: np.ndarray, language: str | None = None) -> Heard:
+    def recognize_sound(self, sound: np.ndarray, language: str | None = None) -> Recognition:
         """What is said in 16 kHz mono sound, shape (n_samples,), in [-1, 1].
 
         Raises
@@ -134,7 +105,7 @@ class Recognizer:
             text += "".join(word.pop("piece") for word in said)
             words += said
         clean = unicodedata.normalize("NFC", " ".join(text.split()))
-        return Heard(clean, spoken or language, words)
+        return Recognition(clean, spoken or language, words)
 
     def _spoken(self, language: str | None) -> str | None:
         """The language that is listened for; None = to be detected."""
@@ -183,7 +154,7 @@ class Recognizer:
                     best = opening[[whisper.languages[code] for code in codes]].argmax()
                     language = codes[int(best)]
                 options = {"language": language, "task": "transcribe"}
-            ids = _generate(whisper, encoded, options)
+            ids = generate(whisper, encoded, options)
             prompt = [config.decoder_start_token_id]
             if whisper.languages and language is not None:
                 prompt += [whisper.languages[language], config.task_to_id["transcribe"]]
@@ -208,28 +179,6 @@ class Recognizer:
         starts = token_times(attention[:, len(prompt) : -1, :frames].float().cpu().numpy())
         starts = np.minimum(starts, len(sound) / SAMPLE_RATE)
         return _words(whisper.tokenizer, tokens, starts, np.exp(log_odds), language), language or "en"
-
-
-def _generate(whisper: Whisper, encoded: Any, options: dict[str, Any]) -> torch.Tensor:
-    """Token ids of the greedy decoding, the prompt and all special ones included; shape (n,)."""
-    from transformers.utils import logging as noise
-
-    verbosity = noise.get_verbosity()
-    noise.set_verbosity_error()  # it warns of its own defaults
-    try:
-        ids: torch.Tensor = whisper.model.generate(
-            encoder_outputs=encoded,
-            return_timestamps=False,
-            temperature=0.0,
-            num_beams=1,
-            max_new_tokens=whisper.model.config.max_target_positions // 2,
-            **options,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise ClipError(f"the recognizer failed: {str(error).splitlines()[0]}") from error
-    finally:
-        noise.set_verbosity(verbosity)
-    return ids[0]
 
 
 def stretches(sound: np.ndarray, window: int) -> list[tuple[int, int]]:

@@ -11,10 +11,13 @@ forced alignment. What went wrong with a clip costs its text or its word times, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +25,20 @@ import pyarrow as pa
 
 from models.core.checkpoints import model_identity
 from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
+from pipeline.core.files import atomic_write
 from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
-from pipeline.transcripts.heard import Heard
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS
 
 SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
 RESULT = ("text", "language", "source", "words")  # of a clip, what models may change
+CODE = (
+    *("media/containers.py", "media/decode.py", "media/words.py"),
+    *("transcripts/recognition.py", "transcripts/whisper.py", "transcripts/alignment.py"),
+)
+LIBRARIES = ("av", "numpy", "scipy", "soxr", "tokenizers", "torch", "transformers")
 KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside the media's bytes
 
 
@@ -151,7 +159,7 @@ def transcribe_dataset(
     clips : the clip table
     root : folder that its paths are relative to
     workers, device, timeout_s : of recognition and alignment; nothing else needs them
-    kept : file of what they gave in earlier runs (heard.py); None = everything is computed
+    kept : file of what they gave in earlier runs; None = everything is computed
     fresh : compute also what is kept
 
     Returns
@@ -164,7 +172,7 @@ def transcribe_dataset(
     MissingModelError, FormatError : files of a model
     """
     for part in (settings.asr, settings.align):
-        for model, revision in part.checkpoints():
+        for model, revision in part.checkpoints().values():
             model_identity(model, revision)  # refuses what is not pinned or not there, before any work
     rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
     found = {
@@ -183,26 +191,26 @@ def transcribe_dataset(
     todo = {
         clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
     }
-    heard = Heard(kept, settings, limits, device, fresh) if kept is not None and todo else None
+    results = KeptResults(kept, settings, limits, device, fresh) if kept is not None and todo else None
     keys: dict[str, str] = {}
-    if heard is not None:
+    if results is not None:
         for row in rows:
             clip = todo.get(row["clip_id"])
             if clip is None or row["sha256"] is None:
                 continue
-            keys[clip.clip_id] = heard.key(row["sha256"], {name: getattr(clip, name) for name in KNOWN})
-            if (result := heard.find(keys[clip.clip_id])) is not None:
+            keys[clip.clip_id] = results.key(row["sha256"], {name: getattr(clip, name) for name in KNOWN})
+            if (result := results.find(keys[clip.clip_id])) is not None:
                 found[clip.clip_id] = replace(todo.pop(clip.clip_id), **result)
     if todo:
         maker = ListenerMaker(settings, limits, device)
         for clip, outcome in local.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
-            if isinstance(outcome, local.Lost):
+            if isinstance(outcome, local.TaskFailure):
                 outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
             found[clip.clip_id] = outcome
-            if heard is not None and clip.clip_id in keys and outcome.problems == clip.problems:
-                heard.add(keys[clip.clip_id], {name: getattr(outcome, name) for name in RESULT})
-    if heard is not None:
-        heard.tidy()
+            if results is not None and clip.clip_id in keys and outcome.problems == clip.problems:
+                results.add(keys[clip.clip_id], {name: getattr(outcome, name) for name in RESULT})
+    if results is not None:
+        results.tidy()
     ordered = [found[clip_id] for clip_id in sorted(found)]
     table = pa.Table.from_pylist(
         [{name: getattr(clip, name) for name in TRANSCRIPTS.names} for clip in ordered], schema=TRANSCRIPTS
@@ -259,32 +267,101 @@ def _wanted(clip: Spoken, settings: TranscribeParams) -> bool:
 
 
 def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
-    assert clip.path is not None
     try:
-        heard = recognizer.hear(clip.path, limits, clip.language, clip.start_s, clip.end_s)
-    except AbsentError as error:
-        return clip.but(str(error))
-    except ClipError as error:
-        return clip.but(str(error), failed=True)
-    except MsaError:
-        raise  # the model as a whole cannot work
-    except Exception as error:  # a library's own: the clip's fault until shown otherwise
-        return clip.but(f"{type(error).__name__}: {error}".splitlines()[0][:300], failed=True)
-    if not heard.text:
+        found = recognizer.recognize(clip.path, limits, clip.language, clip.start_s, clip.end_s)
+    except Exception as error:
+        return clip.but(_problem(error), failed=not isinstance(error, AbsentError))
+    if not found.text:
         return clip.but("no speech heard")
     source = f"{ASR}:{recognizer.model_name(clip.language)}"
-    language = heard.language or clip.language
-    return replace(clip, text=heard.text, language=language, source=source, words=heard.words or None)
+    language = found.language or clip.language
+    return replace(clip, text=found.text, language=language, source=source, words=found.words or None)
 
 
 def _aligned(clip: Spoken, aligner: Any, limits: MediaLimits) -> Spoken:
-    assert clip.path is not None and clip.text is not None
     try:
         words = aligner.align(clip.path, limits, clip.text, clip.language, clip.start_s, clip.end_s)
-    except ClipError as error:
-        return clip.but(f"words not aligned: {error}")
-    except MsaError:
-        raise
     except Exception as error:
-        return clip.but(f"words not aligned: {type(error).__name__}: {error}".splitlines()[0][:300])
+        return clip.but(f"words not aligned: {_problem(error)}")
     return replace(clip, words=words)
+
+
+def _problem(error: Exception) -> str:
+    """What is told of a clip that failed; an error of the model as a whole, which cannot work, is raised."""
+    if isinstance(error, MsaError) and not isinstance(error, ClipError):
+        raise error
+    name = "" if isinstance(error, MsaError) else f"{type(error).__name__}: "  # a library's own
+    return f"{name}{error}".splitlines()[0][:300]
+
+
+class KeptResults:
+    """What recognition and alignment gave, clip by clip as they come, so that a killed run goes on.
+
+    Only what worked is kept, one JSON line a clip: a key over all that its result depends on (the media's
+    bytes, the part that is the clip, what was known of it, the models, settings, code and libraries), and the
+    result. It is no output of the stage: without the file everything is computed again, with the same result.
+
+    Parameters
+    ----------
+    file : where they are kept; made when the first result comes
+    fresh : forget what is there
+    """
+
+    def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
+        self.file = file
+        self._used: dict[str, str] = {}  # key -> line
+        folder = Path(__file__).parents[1]
+        parts = {"asr": settings.asr, "align": settings.align}
+        self._conditions = {
+            "code": [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CODE],
+            "libraries": {name: version(name) for name in LIBRARIES},
+            "limits": limits.model_dump(mode="json"),
+            "device": device.split(":")[0],
+            "models": {
+                name: [model_identity(*source) for source in part.checkpoints().values()]
+                for name, part in parts.items()
+            },
+            "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
+        }
+        self._known: dict[str, str] = {}
+        self._whole = True  # the file ends with a whole line
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            self._whole = not lines or lines[-1].endswith("\n")
+            for line in [] if fresh else lines:
+                key, _, result = line.partition("\t")
+                if result.endswith("\n"):  # else the run was killed while it wrote
+                    self._known[key] = line
+
+    def key(self, media_sha256: str, known: dict[str, Any]) -> str:
+        """The key of a clip: its media's bytes, and what was known of it before."""
+        whole = [self._conditions, media_sha256, known]
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """The earlier result, or None."""
+        line = self._known.get(key)
+        if line is None:
+            return None
+        try:
+            result: dict[str, Any] = json.loads(line.partition("\t")[2])
+        except ValueError:  # half a line, of a run that was killed
+            return None
+        self._used[key] = line
+        return result
+
+    def add(self, key: str, result: dict[str, Any]) -> None:
+        """Keep a result, at once."""
+        line = f"{key}\t{json.dumps(result)}\n"
+        self._used[key] = line
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(line if self._whole else "\n" + line)
+        self._whole = True
+
+    def tidy(self) -> None:
+        """Drop what this run did not ask for; called at its end."""
+        if not self._used:
+            return
+        with atomic_write(self.file) as temporary:
+            temporary.write_text("".join(self._used[key] for key in sorted(self._used)), encoding="utf-8")

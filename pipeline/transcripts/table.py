@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
+from pipeline.core.files import atomic_write
 from pipeline.media.subtitles import MAX_BYTES, read_text_file
 
 __all__ = [
@@ -60,14 +60,9 @@ TRANSCRIPTS = pa.schema(
 
 
 def write_transcripts(table: pa.Table, path: Path) -> None:
-    """Write a table of schema TRANSCRIPTS under a temporary name, then rename it. Equal rows, equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    """Write a table of schema TRANSCRIPTS, at once or not at all. Equal rows, equal bytes."""
+    with atomic_write(path) as temporary:
         pq.write_table(table.cast(TRANSCRIPTS).combine_chunks(), temporary, compression="zstd")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_transcripts(path: Path) -> pa.Table:

@@ -20,7 +20,7 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora.findings import Finding, percent
 from pipeline.params.assemble import NONE
 from pipeline.params.params import Params
-from pipeline.store.shard import ABSENT, FAILED, OK, Row
+from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow
 from pipeline.store.store import FeatureStore
 
 STREAMS = ("text", "audio", "visual", "waveform")  # of a training set
@@ -115,12 +115,12 @@ def _summary(name: str, store: FeatureStore, meta: dict[str, Any], clip_ids: Col
     return found
 
 
-def _ledger(store: FeatureStore) -> Iterable[Row]:
+def _ledger(store: FeatureStore) -> Iterable[FeatureRow]:
     features = store.ledger()
     return () if features is None else features.rows.values()
 
 
-def _count(found: StoreSummary, row: Row) -> None:
+def _count(found: StoreSummary, row: FeatureRow) -> None:
     found.ok += row.status == OK
     found.absent += row.status == ABSENT
     if row.status == FAILED:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pipeline.features.audio.librosa33 import Librosa33
-from pipeline.params.encoders import Librosa33 as Librosa33Params
+from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 
 RATE, SECONDS, ROUNDS = 22_050, 8, 3

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipeline.core.files import file_hash
 from pipeline.execution import local
 from pipeline.features.encoder import Clip
-from pipeline.features.stage import RowMaker, Task, encode_row, footer, media_hash
-from pipeline.media.decode import sha256
-from pipeline.params.encoders import Librosa33
+from pipeline.features.rows import EncodingTask, RowMaker, encode_row, footer, media_hash
+from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
-from pipeline.store.shard import Row
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import FeatureStore
 
 pytestmark = pytest.mark.benchmark
@@ -27,14 +27,16 @@ MOST_GROWTH_MB = 60  # of this process from the first quarter of the clips to th
 MOST_SECONDS = 1.0  # for one clip more, after imports and warm-up
 
 
-def tasks(folder: Path, numbers: range) -> dict[str, Task]:
+def tasks(folder: Path, numbers: range) -> dict[str, EncodingTask]:
     """One second of a tone each, every clip with a pitch of its own."""
     found = {}
     for i in numbers:
         path = folder / f"{i:05}.wav"
         hertz = 80 + 300 * i / CLIPS
         soundfile.write(path, 0.5 * np.sin(2 * np.pi * hertz * np.arange(RATE) / RATE), RATE)
-        found[f"v$_${i:05}"] = Task(Clip(f"v$_${i:05}", path=path), media_hash(sha256(path), None, None))
+        found[f"v$_${i:05}"] = EncodingTask(
+            Clip(f"v$_${i:05}", path=path), media_hash(file_hash(path), None, None)
+        )
     return found
 
 
@@ -43,16 +45,16 @@ def resident_mb() -> float:
 
 
 def test_two_thousand_clips_and_one_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    maker = RowMaker("audio", "librosa33", Librosa33(), MediaLimits(), "cpu")
+    maker = RowMaker("audio", "librosa33", Librosa33Params(), MediaLimits(), "cpu")
     all_tasks = tasks(tmp_path, range(CLIPS + 1))
     last = f"v$_${CLIPS:05}"
     store, meta = FeatureStore(tmp_path / "store"), footer(maker.build())
     resident: list[float] = []
 
-    def in_workers(clip_ids: list[str]) -> Iterator[Row]:
+    def in_workers(clip_ids: list[str]) -> Iterator[FeatureRow]:
         wanted = [all_tasks[clip_id] for clip_id in clip_ids]
         for _, row in local.run(maker, wanted, workers=2, timeout_s=60):
-            assert isinstance(row, Row)
+            assert isinstance(row, FeatureRow)
             resident.append(resident_mb())
             yield row
 

@@ -13,10 +13,10 @@ from timing import CALM, measure, others_cpu_s
 
 from pipeline.execution import local
 from pipeline.features.encoder import Clip
-from pipeline.features.stage import RowMaker, Task
+from pipeline.features.rows import EncodingTask, RowMaker
 from pipeline.features.visual.facemesh import FaceMesh
 from pipeline.media.decode import frames
-from pipeline.params.encoders import FaceMesh as Params
+from pipeline.params.encoders import FaceMeshParams as Params
 from pipeline.params.params import MediaLimits
 
 LARGEST_RATIO = 1.3
@@ -102,12 +102,12 @@ def rate(shared: Path, max_faces: int, workers: int) -> float:
     maker = RowMaker("visual", "facemesh", Params(max_faces=max_faces), MediaLimits(), "cpu")
     starts = [PIECE_S * (i % 4) for i in range(PIECES * workers)]
     tasks = [
-        Task(Clip(f"v$_${i}", path, start_s=start, end_s=start + PIECE_S), "")
+        EncodingTask(Clip(f"v$_${i}", path, start_s=start, end_s=start + PIECE_S), "")
         for i, start in enumerate(starts)
     ]
     begin = counted = done = 0.0
     for i, (_, row) in enumerate(local.run(maker, tasks, workers=workers, timeout_s=300)):
-        assert not isinstance(row, local.Lost) and row.features is not None
+        assert not isinstance(row, local.TaskFailure) and row.features is not None
         done = time.perf_counter()
         if i < workers:
             begin = done

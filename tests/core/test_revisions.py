@@ -11,7 +11,7 @@ import pytest
 from made.small_repository import commit, compared, git, make_repository, said, save_run, write_lock
 
 from pipeline.core.errors import MsaError
-from pipeline.core.git import Commit, Workspace, open_revision
+from pipeline.core.git import WORKSPACE, open_revision
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_revisions_by_every_name(repository: Path) -> None:
     for name in ("before", "HEAD~1", first, first[:8], "feature/old"):
         found = open_revision(name)
         assert (found.commit, found.subject) == (first, "First")
-    assert isinstance(open_revision(None), Workspace)
+    assert (open_revision(None).name, open_revision(None).commit) == (WORKSPACE, "")
 
 
 def test_experiments_of_dvc_by_name(repository: Path) -> None:
@@ -48,7 +48,7 @@ def test_experiments_of_dvc_by_name(repository: Path) -> None:
     git(repository, "checkout", "-q", ".")
     found = compared("HEAD", "light-one")
     assert [entry.title for entry in found.entries if not entry.same] == ["misr on mosi"]
-    assert isinstance(found.b, Commit) and found.b.commit != git(repository, "rev-parse", "HEAD")
+    assert found.b.commit != git(repository, "rev-parse", "HEAD")
     with pytest.raises(MsaError, match="did you mean 'light-one'"):
         open_revision("light-on")
 
@@ -81,7 +81,7 @@ def test_a_study_in_a_folder_of_its_own(repository: Path, monkeypatch: pytest.Mo
     ("words", "message"),
     [
         (["befor"], "revision 'befor' is not known here, did you mean 'before'"),
-        (["--", "--output=x"], "begins with a hyphen"),
+        (["--", "--output=x"], "revision '--output=x' is not known"),
         (["before", ""], "revision '' is not known"),
         (["before", "HEAD", "--md", "--json"], "--md and --json were given"),
     ],
@@ -108,6 +108,12 @@ def test_no_repository_and_no_results(tmp_path: Path, monkeypatch: pytest.Monkey
     commit(tmp_path, "Nothing")
     with pytest.raises(MsaError, match="HEAD has no results/<dataset>"):
         compared("HEAD")
+    git(tmp_path, "init", "-q", "--bare", "bare")
+    with pytest.raises(MsaError, match="not the working folder of a git repository"):
+        open_revision("HEAD", tmp_path / "bare")
+    (tmp_path / ".git" / "config").write_text("[")
+    with pytest.raises(MsaError, match="not the working folder of a git repository"):
+        open_revision("HEAD")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pipeline.datasets import training_set
 from pipeline.datasets.assembly.assemble import FORMAT, assemble
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import FORMAT_VERSION, Features, Row, write_rows
+from pipeline.store.shard import FORMAT_VERSION, FeatureRow, Features, write_rows
 from pipeline.store.store import FeatureStore
 
 RNG = np.random.default_rng(7)
@@ -39,9 +39,9 @@ def store(modality: str, columns: list[str], blocks: dict[str, np.ndarray | str]
         "params": {"kind": "made-up"},
     }
     rows = {
-        clip_id: Row(clip_id, "0", "ok", "", block)
+        clip_id: FeatureRow(clip_id, "0", "ok", "", block)
         if isinstance(block, np.ndarray)
-        else Row(clip_id, "0", block, f"why {block}")
+        else FeatureRow(clip_id, "0", block, f"why {block}")
         for clip_id, block in blocks.items()
     }
     return Features(meta, rows)
@@ -232,7 +232,7 @@ def test_prepare_gives_one_clip_the_same_numbers(toy: dict[str, Any], tmp_path: 
 
 # --------------------------------------------------------------------------------------- rows, counts, files
 def test_every_clip_is_in_its_split_or_has_a_reason(toy: dict[str, Any], tmp_path: Path) -> None:
-    toy["features"]["visual"].rows["v4$_$1"] = Row("v4$_$1", "0", "absent", "no track")
+    toy["features"]["visual"].rows["v4$_$1"] = FeatureRow("v4$_$1", "0", "absent", "no track")
     report = assemble(**toy, out=tmp_path / "set")
     assert report.left_out == {
         "v3$_$2": "no label",

@@ -21,7 +21,7 @@ from pipeline.datasets.assembly.assemble import SAMPLE_RATE, assemble
 from pipeline.datasets.assembly.files import _write_waveforms
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.features.audio import waveform16k
-from pipeline.store.shard import Row, write_rows
+from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.store.store import FeatureStore, shard_name
 
 META = {
@@ -46,8 +46,10 @@ def write_sound(
     folder: Path, clip_ids: list[str], shards: int = 3, meta: dict[str, Any] = META
 ) -> FeatureStore:
     """A store of the clips' sound, the silent ones absent or missing, and of a clip that no table knows."""
-    rows = [Row(clip_id, "s", "ok", "", samples_of(clip_id)) for clip_id in ["gone$_$1", *clip_ids]]
-    rows = [row for row in rows if row.clip_id not in SILENT] + [Row(SILENT[0], "s", "absent", "no track")]
+    rows = [FeatureRow(clip_id, "s", "ok", "", samples_of(clip_id)) for clip_id in ["gone$_$1", *clip_ids]]
+    rows = [row for row in rows if row.clip_id not in SILENT] + [
+        FeatureRow(SILENT[0], "s", "absent", "no track")
+    ]
     for i in range(shards):
         write_rows(folder / shard_name(i), rows[i::shards], meta)
     return FeatureStore(folder)
@@ -166,7 +168,7 @@ def test_memory_does_not_grow_with_the_hours(tmp_path: Path, monkeypatch: pytest
     clip_ids = [f"v{i:03d}$_$1" for i in range(192)]
     samples = np.random.default_rng(3).integers(-9, 9, (1 << 15, 1)).astype(np.int16)
     for shard in range(4):
-        rows = [Row(name, "s", "ok", "", samples) for name in clip_ids[shard::4]]
+        rows = [FeatureRow(name, "s", "ok", "", samples) for name in clip_ids[shard::4]]
         write_rows(tmp_path / "sound" / shard_name(shard), rows, META)
     before = pa.total_allocated_bytes()
     held = []

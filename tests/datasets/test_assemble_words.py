@@ -15,7 +15,7 @@ from test_assemble import FACE, noise, read, toy, transcripts_of  # noqa: F401  
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.datasets.assembly.assemble import assemble
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import Row
+from pipeline.store.shard import FeatureRow
 from pipeline.transcripts.table import TRANSCRIPTS
 
 
@@ -79,7 +79,7 @@ def test_aligned_modalities_have_as_many_rows(spoken: dict[str, Any], tmp_path: 
     row = spoken["features"]["text"].rows["v3$_$1"]
     row.features, row.char_start, row.char_end = row.features[:3], row.char_start[:3], row.char_end[:3]
     spoken["features"]["visual"].rows["v3$_$1"].features[:3, 1] = 0
-    spoken["features"]["audio"].rows["v5$_$1"] = Row("v5$_$1", "0", "absent", "no track")
+    spoken["features"]["audio"].rows["v5$_$1"] = FeatureRow("v5$_$1", "0", "absent", "no track")
     assemble(**spoken, out=tmp_path / "set")
     text, audio, visual = (read(tmp_path / "set", "valid", m)["v3$_$1"] for m in ("text", "audio", "visual"))
     assert len(text) == len(audio) == len(visual) == 2  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.splits import Ragged, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import Features, Row
+from pipeline.store.shard import FeatureRow, Features
 
 DIMS = {"text": 6, "audio": 3, "visual": 2}
 CLIPS = 23  # some without text, some without audio; the last only visual
@@ -84,7 +84,7 @@ def folder(source: dict[str, dict[str, np.ndarray]], tmp_path_factory: pytest.Te
                 "dtype": "float32",
                 "frame_rate": None,
             },
-            {key: Row(key, "0", "ok", "", block) for key, block in blocks.items()},
+            {key: FeatureRow(key, "0", "ok", "", block) for key, block in blocks.items()},
         )
         for modality, blocks in source.items()
     }

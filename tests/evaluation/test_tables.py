@@ -29,6 +29,7 @@ from pipeline.evaluation.tables.run import (
     parse_seeds,
     settings,
 )
+from pipeline.params.edit import as_yaml
 from pipeline.params.params import Params, check_params, load_params
 
 ROWS = {
@@ -169,7 +170,7 @@ def test_dvc_lays_the_overrides_where_the_stages_read_them(
     file = tmp_path / "params.yaml"
     shutil.copy(project / "params.yaml", file)
     keys = settings(table, row, "sample")
-    apply_overrides(str(file), [f"++{key}={run.as_yaml(value)}" for key, value in keys.items()])
+    apply_overrides(str(file), [f"++{key}={as_yaml(value)}" for key, value in keys.items()])
     before = load_params(project / "params.yaml").model(table.method, "sample")
     after = load_params(file).model(table.method, "sample")
     assert after == laid_over(before, nested(dict(row.overrides)))
@@ -317,7 +318,7 @@ def test_a_folder_that_experiments_cannot_start_from(monkeypatch: pytest.MonkeyP
     refused("no dvc.yaml")
     Path("dvc.yaml").write_text("stages: {}\n")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    refused("no commit yet")
+    refused("not the working folder of a git repository")
     git("init", "-q")
     refused("no commit yet")
     git("commit", "-q", "--allow-empty", "-m", "x")

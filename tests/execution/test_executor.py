@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core.errors import MissingModelError, MsaError
 from pipeline.execution import local
-from pipeline.execution.local import Lost
+from pipeline.execution.local import TaskFailure
 
 KILL, HANG = 3, 5
 
@@ -64,7 +64,7 @@ def test_nothing_to_do_starts_nothing() -> None:
 
 def test_a_killed_and_a_hanging_worker_cost_their_items_only() -> None:
     results = dict(local.run(fragile, list(range(8)), workers=2, timeout_s=1.5))
-    assert {x: r for x, r in results.items() if not isinstance(r, Lost)} == {
+    assert {x: r for x, r in results.items() if not isinstance(r, TaskFailure)} == {
         x: x * x for x in (0, 1, 2, 4, 6, 7)
     }
     assert "SIGKILL" in results[KILL].reason and "out of memory?" in results[KILL].reason

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.execution.progress import ExtractionReport, by_reason
-from pipeline.store.shard import FAILED, OK, Row
+from pipeline.store.shard import FAILED, OK, FeatureRow
 from pipeline.store.store import Update
 
 FAILURES = {
@@ -33,7 +33,7 @@ def test_the_end_is_a_table_and_a_summary(tmp_path: Path, capsys: pytest.Capture
     with report.progress:
         report.plan(4, 8)
         for i in range(8):
-            report.row(Row(f"r{i}", "s", FAILED if i < 6 else OK))
+            report.row(FeatureRow(f"r{i}", "s", FAILED if i < 6 else OK))
     update = Update(12, 4, 8, 0, Counter(ok=6, failed=6), FAILURES)
     report.end(update, tmp_path / "logs", "sample-audio-toy")
     said = capsys.readouterr().out

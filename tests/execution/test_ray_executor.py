@@ -24,7 +24,7 @@ from test_executor import (
 from pipeline.core.errors import MissingModelError, MsaError
 from pipeline.execution import local
 from pipeline.execution import ray as ray_executor
-from pipeline.execution.local import Lost
+from pipeline.execution.local import TaskFailure
 from pipeline.store.store import FeatureStore, bucket_of
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -61,7 +61,7 @@ def test_nothing_to_do_starts_nothing() -> None:
 
 def test_a_killed_and_a_hanging_worker_cost_their_items_only() -> None:
     found = dict(ray_executor.run(fragile, list(range(8)), workers=2, timeout_s=2, group=lambda x: x // 4))
-    assert {x: r for x, r in found.items() if not isinstance(r, Lost)} == {
+    assert {x: r for x, r in found.items() if not isinstance(r, TaskFailure)} == {
         x: x * x for x in (0, 1, 2, 4, 6, 7)
     }
     assert "its worker was lost" in found[KILL].reason

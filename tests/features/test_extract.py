@@ -20,7 +20,7 @@ from pipeline.core.errors import MsaError
 from pipeline.execution import local
 from pipeline.features import clip as extract_module
 from pipeline.features.clip import ClipReport, ModalityReport, overview, plan
-from pipeline.store.shard import ABSENT, FAILED, OK, Row, read_rows
+from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow, read_rows
 from pipeline.store.store import FeatureStore
 
 CLI = str(Path(sys.executable).parent / "msa-cli")
@@ -134,7 +134,7 @@ def test_awkward_files(
     assert (f"{name}: nothing could be extracted: {expected.audio_note}" in errors) == nothing
 
 
-def check_row(row: Row, expected: Expected, modality: str) -> None:
+def check_row(row: FeatureRow, expected: Expected, modality: str) -> None:
     assert row.status == getattr(expected, modality), row.error
     note = getattr(expected, f"{modality}_note")
     assert note in row.error if note else not row.error

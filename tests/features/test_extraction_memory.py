@@ -16,8 +16,9 @@ MOST_MB = 500  # 343 were seen, of which 158 are the libraries
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from pipeline.encoders import Clip, build_encoder
-from pipeline.params import Params
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import build_encoder
+from pipeline.params.params import Params
 
 def peak_mb():  # of this program; getrusage's would include that of the one that started it
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024

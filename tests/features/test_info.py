@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +14,9 @@ from rich.console import Console
 from pipeline.cli import doctor
 from pipeline.cli.info import describe, render
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.params.encoders import TransformerText
+from pipeline.params.encoders import PyFeat, TransformerText
 from pipeline.params.params import Params
-from pipeline.store.shard import Row, write_rows
+from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.store.store import shard_name
 
 META = {
@@ -40,8 +38,10 @@ def shown(described: dict) -> str:
 
 def test_features_in_one_file_or_many(tmp_path: Path) -> None:
     values = np.array([[1, 10], [3, 30]], np.float32)
-    write_rows(tmp_path / shard_name(0), [Row("a", "s", "ok", "", values, np.array([0.0, 0.02]))], META)
-    write_rows(tmp_path / shard_name(1), [Row("b", "s", "failed", "b.mp4: the file is empty")], META)
+    write_rows(
+        tmp_path / shard_name(0), [FeatureRow("a", "s", "ok", "", values, np.array([0.0, 0.02]))], META
+    )
+    write_rows(tmp_path / shard_name(1), [FeatureRow("b", "s", "failed", "b.mp4: the file is empty")], META)
     described = describe(tmp_path)
     assert described["clips"] == 2 and described["status"] == {"ok": 1, "failed": 1}
     assert described["frames"] == {"total": 2, "shortest": 2, "longest": 2}
@@ -94,25 +94,51 @@ def test_doctor_finds_the_default_path_fit_and_says_what_others_lack() -> None:
     assert not [check for check in checks.values() if check.level == "error"]
 
 
-def test_doctor_knows_the_state_that_breaks_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA build of torchaudio beside CPU torch raises OSError at import."""
+def install(folder: Path, package: str, module: str, code: str) -> None:
+    """A stand-in for a package, as pip would leave it."""
+    (folder / module).mkdir()
+    (folder / module / "__init__.py").write_text(code)
+    info = folder / f"{package.replace('-', '_')}-9.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 9.1\n")
 
-    class Broken:
-        def find_spec(self, name: str, *_: object) -> object:
-            if name == "torchaudio":
-                from importlib.machinery import ModuleSpec
 
-                return ModuleSpec(name, self)
-            return None
+@pytest.mark.parametrize(
+    ("package", "level", "code"),
+    [
+        ("torchaudio", "error", "raise OSError('libcudart.so.13: cannot open shared object file')"),
+        ("torchvision", "error", "raise RuntimeError('operator torchvision::nms does not exist')"),
+        (
+            "torchcodec",
+            "warning",
+            "raise RuntimeError('Could not load libtorchcodec. Likely causes: FFmpeg')",
+        ),
+    ],
+)
+def test_doctor_knows_builds_for_another_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, level: str, code: str
+) -> None:
+    install(tmp_path, package, package, code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checks = [check for check in doctor._torch() if check.level != "ok"]
+    assert [(check.what, check.level) for check in checks] == [(package, level), ("way out", level)]
+    assert (
+        "9.1 does not import beside this torch" in checks[0].found and code.split("'")[1] in checks[0].found
+    )
+    assert f"pip uninstall -y {package} " in checks[1].found
+    assert ("transformers breaks" in checks[1].found) == (level == "error")
+    assert "torchvision 0.28 and torchcodec 0.13 beside torch 2.13" in checks[1].found
 
-        def create_module(self, spec: object) -> ModuleType | None:
-            raise OSError("libcudart.so.13: cannot open shared object file")
 
-        def exec_module(self, module: ModuleType) -> None: ...
-
-    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    monkeypatch.setattr(doctor, "version", lambda name: "2.11.0")
-    checks = doctor._torch()
-    assert [check.what for check in checks if check.level == "error"] == ["torchaudio", "way out"]
-    assert "libcudart" in checks[1].found
-    assert "pip uninstall -y torchaudio" in checks[-1].found
+def test_doctor_imports_an_extra_before_it_speaks_of_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "torchcodec", "torchcodec", "raise RuntimeError('Could not load libtorchcodec')")
+    install(tmp_path, "py-feat", "feat", "import torchcodec")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    params = Params(text={}, audio={}, visual={"pyfeat": PyFeat()})
+    (found,) = (check.found for check in doctor._encoders(params) if check.what == "visual encoder pyfeat")
+    assert "cannot be imported: Could not load libtorchcodec" in found and "weights" not in found
+    extras = {check.what: check for check in doctor._extras()}
+    assert extras["extra pyfeat"].level == "warning"
+    assert "does not import: RuntimeError: Could not load libtorchcodec" in extras["extra pyfeat"].found

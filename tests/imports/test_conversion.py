@@ -27,10 +27,10 @@ from made.made_imported import (
 
 from pipeline.core.errors import ClipError, TooManyFailedError
 from pipeline.corpora.clips import facts_of, read_clips
-from pipeline.imports.contract import Sequences
+from pipeline.imports.contract import FeatureSequences
 from pipeline.imports.convert import discard, summary
 from pipeline.imports.survey import survey
-from pipeline.store.shard import Features, Row
+from pipeline.store.shard import FeatureRow, Features
 from pipeline.store.store import FeatureStore
 from pipeline.transcripts.table import read_transcripts
 
@@ -48,11 +48,11 @@ def stores(project: Path) -> dict[str, Features]:
     return {name: store for name, store in found.items() if store is not None}
 
 
-def row_of(project: Path, modality: str, clip_id: str) -> Row:
+def row_of(project: Path, modality: str, clip_id: str) -> FeatureRow:
     return stores(project)[modality].rows[clip_id]
 
 
-def array(row: Row) -> np.ndarray:
+def array(row: FeatureRow) -> np.ndarray:
     assert row.features is not None
     return row.features
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_a_failed_row_with_its_reason(file: Path, tmp_pat
 
 
 def test_a_modality_of_no_clip_is_remarked(file: Path, tmp_path: Path) -> None:
-    nothing = Sequences(["a"], lambda clip_id: None, list(LENGTHS))
+    nothing = FeatureSequences(["a"], lambda clip_id: None, list(LENGTHS))
     looked = survey(imported(modalities={"text": sequences("text"), "audio": nothing}), str(file))
     assert [note for note in looked.notes if "audio: nothing of any clip" in note]
     assert not [note for note in looked.notes if "text" in note]

@@ -21,8 +21,8 @@ from made import made_arrays, made_mmsa, made_multibench
 from ruamel.yaml import YAML
 
 from pipeline.formats.source import Source
-from pipeline.imports.kinds import KINDS, sniff
-from pipeline.params.edit import with_added
+from pipeline.imports.kinds import KINDS, importer, sniff
+from pipeline.params.edit import with_edits
 from pipeline.params.params import load_params
 
 PARAMS = Path("params.yaml")
@@ -59,7 +59,7 @@ SMALL |= {"training": {"batch_size": 4, "epochs": 2, "lr_other": 0.001}}  # type
 def here(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of params.yaml alone, in which MISR is small; the current folder."""
     text = (project / PARAMS).read_text(encoding="utf-8")
-    (tmp_path / PARAMS).write_text(with_added(text, {("models", "misr", "corpora", "mine"): SMALL}))
+    (tmp_path / PARAMS).write_text(with_edits(text, {("models", "misr", "corpora", "mine"): SMALL}))
     (tmp_path / "mapping.yaml").write_text(json.dumps(made_arrays.SETTINGS))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -123,7 +123,7 @@ def test_files_are_recognised(
 ) -> None:
     """Each is of its own kind and of no other, so that the order of kinds decides nothing."""
     source = Source(made(module, function, tmp_path / "files"))
-    fitting = [name for name, place in KINDS.items() if not importlib.import_module(place).matches(source)]
+    fitting = [kind for kind in KINDS if not importer(kind).matches(source)]
     assert fitting == [kind] and sniff(source) == kind
 
 
@@ -190,7 +190,7 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
         (["--name", "a b"], "expected letters, digits"),
         (
             ["--name", "mine", "--as", "pickle"],
-            "kind of import 'pickle' is not known (there are: mmsa_pi",
+            "kind of import 'pickle' is not known, did you mean 'mmsa_pi",
         ),
         (["--name", "mine", "--metrics", "cls"], "expected mmsa, sims or magbert for a regression"),
         (["--name", "mine", "--task", "classification"], "classes is missing"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.store.shard import OK, Row
+from pipeline.store.shard import OK, FeatureRow
 
 DIM = 5
 
@@ -20,10 +20,12 @@ META = {
 }
 
 
-def make_row(clip_id: str, source: str = "s", status: str = OK, error: str = "") -> Row:
+def make_row(clip_id: str, source: str = "s", status: str = OK, error: str = "") -> FeatureRow:
     """A row whose numbers follow from its id alone, as an encoder's follow from the clip."""
     if status != OK:
-        return Row(clip_id, source, status, error)
+        return FeatureRow(clip_id, source, status, error)
     random = np.random.default_rng(sum(map(ord, clip_id + source)))
     n = int(random.integers(1, 30))
-    return Row(clip_id, source, OK, error, random.normal(size=(n, DIM)).astype(np.float32), np.arange(n) / 10)
+    return FeatureRow(
+        clip_id, source, OK, error, random.normal(size=(n, DIM)).astype(np.float32), np.arange(n) / 10
+    )

@@ -10,8 +10,9 @@ from typing import Any
 
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table, full_id
 from pipeline.datasets.assembly.assemble import assemble
-from pipeline.features.encoder import Clip, Encoder, build_encoder
-from pipeline.features.stage import Task, encode_row, footer
+from pipeline.features.encoder import Clip, Encoder
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, encode_row, footer
 from pipeline.params.assemble import AssembleParams
 from pipeline.params.params import Params, TrainParams
 from pipeline.store.shard import Features
@@ -117,7 +118,7 @@ def make_sample_runs(folder: Path, corpus: Path) -> SampleRuns:
     for modality, name in ENCODERS.items():
         encoder = _encoder(modality, name)
         tasks = {
-            clip_id: Task(Clip(clip_id, path=video, text=texts[clip_id]), "")
+            clip_id: EncodingTask(Clip(clip_id, path=video, text=texts[clip_id]), "")
             for clip_id, video in videos.items()
         }
         rows = {clip_id: encode_row(encoder, task) for clip_id, task in tasks.items()}

@@ -15,8 +15,9 @@ import pytest
 from made.media_factory import make_clip, picture, read_index, tone
 
 from pipeline.core.errors import AbsentError, ClipError
+from pipeline.core.files import file_hash
 from pipeline.media.containers import check_readable
-from pipeline.media.decode import Frame, frames, probe, sha256, waveform
+from pipeline.media.decode import Frame, frames, probe, waveform
 from pipeline.params.params import MediaLimits
 
 LIMITS = MediaLimits()
@@ -248,7 +249,7 @@ def test_same_input_same_bytes(even: Path) -> None:
     assert pixels(once) == pixels(twice)
     one, two = (waveform(even, LIMITS, sample_rate=22_050).tobytes() for _ in range(2))
     assert one == two
-    assert sha256(even) == subprocess.check_output(["sha256sum", even], text=True).split()[0]
+    assert file_hash(even) == subprocess.check_output(["sha256sum", even], text=True).split()[0]
 
 
 @pytest.mark.slow

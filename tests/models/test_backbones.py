@@ -149,7 +149,7 @@ def test_weights_of_other_shapes_or_none(copy: Path) -> None:
     with pytest.raises(FormatError, match="its shapes are not the config's"):
         load_text_backbone(str(copy))
     (copy / "model.safetensors").write_bytes(b"junk" * 10)
-    with pytest.raises(FormatError, match="cannot be read as BertModel"):
+    with pytest.raises(FormatError, match="cannot be read as those of a bert"):
         load_text_backbone(str(copy))
     (copy / "config.json").write_text("{")
     with pytest.raises(FormatError, match="is not the config"):
@@ -173,7 +173,7 @@ def test_pickled_weights_run_no_code(copy: Path, tmp_path: Path) -> None:
     found = load_text_backbone(str(copy)).state_dict()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     torch.save({"x": Hostile(tmp_path / "ran")}, copy / "pytorch_model.bin")
-    with pytest.raises(FormatError, match="cannot be read as BertModel"):
+    with pytest.raises(FormatError, match="cannot be read as those of a bert"):
         load_text_backbone(str(copy))
     assert not (tmp_path / "ran").exists()
 

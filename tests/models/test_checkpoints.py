@@ -1,39 +1,29 @@
 """Where a model's files are and what identifies them; files that are missing; a hub of our own."""
 
+# ruff: noqa: F811  (fixtures come by import)
+
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import shutil
+import os
 import socket
-import threading
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
-from made.tiny_models import bundled, save_tiny_bert
+from made.hub import COMMIT, Hub, bert, cache_of, copy, hub, online, point_at  # noqa: F401  (fixtures)
+from made.tiny_models import bundled
 
 from models.core import checkpoints
 from models.core.backbones import load_text_backbone, load_tokenizer
-from models.core.checkpoints import model_folder, model_identity, pinned_revision
-from pipeline.core.errors import MissingModelError, MsaError, ParamsError
+from models.core.checkpoints import download, model_folder, model_identity, pinned_revision
+from pipeline.core.errors import FormatError, MissingModelError, MsaError, ParamsError
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_bert(tmp_path_factory.mktemp("models") / "bert")
-
-
-@pytest.fixture
-def copy(bert: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny BERT that a test may spoil."""
-    return Path(shutil.copytree(bert, tmp_path / "copy"))
+PARTS = ("config", "tokenizer", "weights")
 
 
 # --------------------------------------------------------------------------------------------------- identity
@@ -71,8 +61,8 @@ def test_missing_model_says_what_and_how_at_once() -> None:
     message = str(caught.value)
     assert "'google-bert/bert-base-uncased'" in message
     assert "HF_HUB_OFFLINE is set" in message
-    assert f"hf download google-bert/bert-base-uncased --revision {COMMIT}" in message
-    assert "--local-dir" in message
+    assert f"HF_HUB_CACHE=FOLDER msa-cli fetch google-bert/bert-base-uncased@{COMMIT}" in message
+    assert "any local folder" in message
 
 
 def test_missing_folder_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,76 +82,47 @@ def test_missing_folder_and_files(copy: Path, monkeypatch: pytest.MonkeyPatch) -
         load_tokenizer("minilm")
 
 
-# ---------------------------------------------------------------------------------------------- a hub of ours
-class Hub(BaseHTTPRequestHandler):
-    """The few answers of a model hub that a download needs."""
-
-    folder: Path
-    asked: list[str]
-
-    def _answer(self, body: bytes, **headers: str) -> None:
-        self.send_response(200)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        files = sorted(path.name for path in self.folder.iterdir())
-        if re.fullmatch(rf"/api/models/org/tiny(/revision/(main|{COMMIT}))?", self.path):
-            siblings = [{"rfilename": name} for name in files]
-            self._answer(json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode())
-        elif self.path.startswith("/api/models/org/tiny/tree/"):
-            sizes = {name: (self.folder / name).stat().st_size for name in files}
-            tree = [{"type": "file", "path": n, "size": s, "oid": n} for n, s in sizes.items()]
-            self._answer(json.dumps(tree).encode(), Content_Type="application/json")
-        elif self.path.startswith("/org/tiny/resolve/"):
-            name = self.path.rpartition("/")[2]
-            self._answer((self.folder / name).read_bytes(), ETag=f'"{name}"', X_Repo_Commit=COMMIT)
-        else:
-            self.send_error(404)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+# ------------------------------------------------------------------------------ a cache that was carried here
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "without links"])
+def test_a_carried_cache_is_all_that_is_needed(
+    bert: Path, tmp_path: Path, project: Path, links: bool
+) -> None:
+    cache = cache_of(bert, tmp_path / "made", links=links).rename(tmp_path / "carried")
+    code = f"""
+from models.core.backbones import load_text_backbone, load_tokenizer
+from models.core.checkpoints import missing_here, model_identity, pinned_revision
+load_tokenizer("org/tiny", "{COMMIT}")
+print(sum(float(p.detach().abs().sum()) for p in load_text_backbone("org/tiny", "{COMMIT}").parameters()))
+print(pinned_revision("org/tiny"), model_identity("org/tiny", "{COMMIT}"))
+print(missing_here("org/tiny", "0" * 40, ["config"]), missing_here("org/tiny", None, {PARTS}))
+"""
+    variables = {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(project)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    total, commit, missing = done.stdout.splitlines()
+    parameters = load_text_backbone(str(bert)).parameters()
+    assert float(total) == sum(float(parameter.detach().abs().sum()) for parameter in parameters)
+    assert commit == f"{COMMIT} org/tiny@{COMMIT}"
+    assert missing == "['its files'] []", "another commit is another model"
 
 
-@pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """The hub may be asked, and the cache is empty."""
+def test_a_blob_that_was_left_behind_is_missing(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return monkeypatch
+    cache = cache_of(bert, tmp_path, links=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    (cache / "models--org--tiny" / "snapshots" / COMMIT / "model.safetensors").resolve().unlink()
+    load_tokenizer("org/tiny", COMMIT)
+    with pytest.raises(
+        MissingModelError, match=r"the weights \(model.safetensors\) missing here.* HF_HUB_OFFLINE"
+    ):
+        load_text_backbone("org/tiny", COMMIT)
 
 
-def point_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    from huggingface_hub import close_session, constants
-
-    close_session()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-    template = f"http://127.0.0.1:{port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
-@pytest.fixture
-def hub(online: pytest.MonkeyPatch, copy: Path) -> Iterator[type[Hub]]:
-    """A hub with the repository org/tiny."""
-    handler = type("TinyHub", (Hub,), {"folder": copy, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    point_at(online, server.server_port)
-    yield handler
-    server.shutdown()
-    server.server_close()
-
-
+# ---------------------------------------------------------------------------------------------- a hub of ours
 def test_only_what_is_needed_is_fetched_and_only_once(hub: type[Hub], bert: Path) -> None:
     (hub.folder / "pytorch_model.bin").write_bytes(b"never fetched")
     (hub.folder / "own.py").write_text("never fetched")
@@ -192,6 +153,17 @@ def test_an_interrupted_download_is_not_taken_for_whole(hub: type[Hub]) -> None:
     folder = model_folder("org/tiny", COMMIT, ("tokenizer",))
     (folder / "tokenizer_config.json").unlink()  # holds how the text is normalised
     assert (model_folder("org/tiny", COMMIT, ("tokenizer",)) / "tokenizer_config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_what_came_damaged_is_noticed_once_and_fetched_again(hub: type[Hub], bert: Path, name: str) -> None:
+    hub.damaged = name
+    for _ in range(2):
+        with pytest.raises(FormatError, match=rf"{name} came damaged from http.*fetch it again"):
+            download("org/tiny", COMMIT, ("tokenizer", "weights"))
+    hub.damaged = ""
+    folder = download("org/tiny", COMMIT, ("tokenizer", "weights"))
+    assert (folder / name).read_bytes() == (bert / name).read_bytes()
 
 
 def test_what_the_hub_does_not_have(hub: type[Hub]) -> None:

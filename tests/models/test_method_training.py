@@ -109,7 +109,7 @@ def test_the_objective_falls(name: str) -> None:
 
 # ---------------------------------------------------------------------------------------------------- Fabric
 def test_training_under_fabric_and_deterministic_algorithms(name: str) -> None:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
     def third_step(precision: str) -> dict[str, float]:
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import ParamsError
-from pipeline.params.encoders import FaceMesh, Librosa33, TransformerText, Waveform16k
+from pipeline.params.encoders import FaceMeshParams, Librosa33Params, TransformerText, Waveform16kParams
 from pipeline.params.params import MediaLimits, Params, TrainParams, check_params, load_params
 
 
@@ -37,7 +37,7 @@ def test_defaults_of_the_classes_equal_params_yaml(project_params: Params) -> No
     assert project_params.media == defaults.media
     assert project_params.train == defaults.train
     assert project_params.max_failed_fraction == defaults.max_failed_fraction
-    assert (TransformerText(), Librosa33(), FaceMesh()) == (
+    assert (TransformerText(), Librosa33Params(), FaceMeshParams()) == (
         defaults.text["minilm"],
         defaults.audio["librosa33"],
         defaults.visual["facemesh"],
@@ -115,8 +115,8 @@ def test_a_classification() -> None:
 
 def test_kinds_of_audio_encoders(project: Path) -> None:
     params = load_params(project / "params.yaml", ["audio.sound.kind=waveform16k"])
-    assert params.encoder("audio", "sound") == Waveform16k()
-    assert isinstance(params.encoder("audio", "librosa33"), Librosa33)
+    assert params.encoder("audio", "sound") == Waveform16kParams()
+    assert isinstance(params.encoder("audio", "librosa33"), Librosa33Params)
 
 
 def test_labels_of_another_training_set_for_the_pretrain_stage(project: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import ParamsError
-from pipeline.params.edit import with_added
+from pipeline.params.edit import with_edits
 
 
 def load(text: str) -> dict[str, object]:
@@ -18,11 +18,11 @@ def load(text: str) -> dict[str, object]:
 
 
 def with_entry(text: str, path: tuple[str, ...], value: object) -> str:
-    return with_added(text, {path: value})
+    return with_edits(text, {path: value})
 
 
 def with_item(text: str, path: tuple[str, ...], item: object) -> str:
-    return with_added(text, {}, {path: [item]})
+    return with_edits(text, {}, {path: [item]})
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ STRINGS = ["1e5", "yes", "null", "a: b", "#", "", "ja # nein", "[x", "é 我", "
 
 def test_additions_that_meet_at_one_place() -> None:
     text = "a:\n  b:\n    c: {}\nd: {}\n"
-    edited = with_added(text, {("a", "b", "c", "x"): 1, ("a", "b", "y"): 2, ("a", "z"): 3, ("a", "w"): 4})
+    edited = with_edits(text, {("a", "b", "c", "x"): 1, ("a", "b", "y"): 2, ("a", "z"): 3, ("a", "w"): 4})
     assert edited == "a:\n  b:\n    c:\n      x: 1\n    y: 2\n  z: 3\n  w: 4\nd: {}\n"
-    assert with_added("", {("a", "b", "x"): 1, ("a", "c", "y"): 2}) == "a:\n  b: {x: 1}\n  c: {y: 2}\n"
+    assert with_edits("", {("a", "b", "x"): 1, ("a", "c", "y"): 2}) == "a:\n  b: {x: 1}\n  c: {y: 2}\n"
 
 
 @pytest.mark.parametrize("value", STRINGS)
@@ -129,7 +129,7 @@ def test_every_section_of_params_yaml_can_be_added_to(project: Path) -> None:
         places.append((name, key, "new"))
     lists = [(name,) for name, part in tree.items() if isinstance(part, list)]
     assert len(places) > 12 and len(lists) > 2
-    edited = with_added(text, {path: {"k": [1]} for path in places}, {path: ["new", 2] for path in lists})
+    edited = with_edits(text, {path: {"k": [1]} for path in places}, {path: ["new", 2] for path in lists})
     found = load(edited)
     for path in places:
         section = found

@@ -32,7 +32,7 @@ from pipeline.predict.contributions import outcome
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, batch_of, inputs_of
 from pipeline.predict.predict import Predictor
-from pipeline.store.shard import ABSENT, OK, Row
+from pipeline.store.shard import ABSENT, OK, FeatureRow
 from pipeline.training.trained import TrainedRun, open_runs
 from pipeline.transcripts.stage import Spoken
 
@@ -264,15 +264,15 @@ def test_a_model_on_a_hub_is_that_of_the_run(sample: SampleRuns, tmp_path: Path)
 
 
 # --------------------------------------------------------------------------------------------------- cautions
-def row(features: np.ndarray | None, note: str = "", status: str = OK) -> Row:
-    return Row("a", "", status, note, features)
+def row(features: np.ndarray | None, note: str = "", status: str = OK) -> FeatureRow:
+    return FeatureRow("a", "", status, note, features)
 
 
 def test_cautions_of_rows() -> None:
     faces = np.array([[1.0, 1.0]] * 6 + [[0.0, 0.0]] * 4)
     columns = {"visual": ["confidence", "success"], "audio": ["x"], "text": ["x"]}
 
-    def kinds(**rows: Row) -> list[tuple[str, str]]:
+    def kinds(**rows: FeatureRow) -> list[tuple[str, str]]:
         return [(one.kind, one.message) for one in cautions.of_rows(rows, columns)]
 
     note = "no face in 4 of 10 frames; 2 faces in 1 of 10 frames"

@@ -57,7 +57,9 @@ def test_raw_clips_become_tracked_metrics(first_run: tuple[Workspace, set[str]])
     tracked = workspace.run("git", "ls-files").splitlines()
     assert "results/sample/misr-1.json" in tracked
     assert "results/sample/misr-1.predictions.parquet" in tracked
-    assert not [name for name in tracked if name.startswith(("data/features/sample", "runs", "data/clips"))]
+    assert not [
+        name for name in tracked if name.startswith(("data/features/sample/", "runs/", "data/clips/"))
+    ]
 
 
 def test_again_there_is_nothing_to_do(workspace: Workspace) -> None:

@@ -21,12 +21,12 @@ from pipeline.store.shard import (
     META_KEY,
     OK,
     TRANSIENT,
-    Row,
+    FeatureRow,
     read_meta,
     read_rows,
     write_rows,
 )
-from pipeline.store.store import FeatureStore, Part, Update, bucket_of, shard_name
+from pipeline.store.store import FeatureStore, StorePart, Update, bucket_of, shard_name
 
 SHARDS = 4
 
@@ -37,7 +37,7 @@ class Counting:
     def __init__(self, wanted: dict[str, str], failing: dict[str, str] | None = None):
         self.wanted, self.failing, self.asked = wanted, failing or {}, []
 
-    def __call__(self, clip_ids: list[str]) -> Iterator[Row]:
+    def __call__(self, clip_ids: list[str]) -> Iterator[FeatureRow]:
         for clip_id in clip_ids:
             self.asked.append(clip_id)
             if clip_id in self.failing:
@@ -177,7 +177,7 @@ def test_an_interrupted_update_keeps_what_was_done(tmp_path: Path, monkeypatch: 
     class Killed(Exception):
         pass
 
-    def dying(clip_ids: list[str]) -> Iterator[Row]:
+    def dying(clip_ids: list[str]) -> Iterator[FeatureRow]:
         for number, row in enumerate(Counting(wanted)(clip_ids)):
             if number == 17:
                 raise Killed
@@ -307,7 +307,7 @@ def test_parts_by_several_machines_are_the_whole(tmp_path: Path) -> None:
     asked: list[str] = []
     for first in range(3):
         compute = Counting(wanted)
-        update = shared_folder.update(wanted, META, SHARDS, compute, part=Part(first, 3))
+        update = shared_folder.update(wanted, META, SHARDS, compute, part=StorePart(first, 3))
         assert update.computed == update.total == len(compute.asked) and update.missing == 0
         asked += compute.asked
     assert sorted(asked) == sorted(wanted)
@@ -321,7 +321,7 @@ def test_single_clips_are_computed_anew_and_all_else_is_left_alone(tmp_path: Pat
     store.update(some, META, SHARDS, Counting(some))
     chosen, new = list(wanted)[3], list(wanted)[17]
     compute = Counting(wanted)
-    update = store.update(wanted, META, SHARDS, compute, part=Part(clips=frozenset({chosen, new})))
+    update = store.update(wanted, META, SHARDS, compute, part=StorePart(clips=frozenset({chosen, new})))
     assert sorted(compute.asked) == sorted([chosen, new])
     assert (update.kept, update.computed, update.missing) == (14, 2, 4)
     found = store.read()
@@ -336,7 +336,7 @@ def test_two_runs_on_one_store_do_not_mix(tmp_path: Path) -> None:
     wanted = wanted_clips(8)
     store = FeatureStore(tmp_path / "store")
 
-    def inside(clip_ids: list[str]) -> Iterator[Row]:
+    def inside(clip_ids: list[str]) -> Iterator[FeatureRow]:
         with pytest.raises(MsaError, match="another run is at work"):
             FeatureStore(tmp_path / "store").update(wanted, META, SHARDS, Counting(wanted))
         yield from Counting(wanted)(clip_ids)
@@ -351,7 +351,7 @@ def test_single_clips_do_not_cost_the_others_their_rows(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
     store.update(wanted, META, SHARDS, Counting(wanted))
     before = contents(tmp_path / "store")
-    part, other = Part(clips=frozenset({next(iter(wanted))})), {**META, "fingerprint": "f2"}
+    part, other = StorePart(clips=frozenset({next(iter(wanted))})), {**META, "fingerprint": "f2"}
     with pytest.raises(ParamsError, match="was made with other settings"):
         store.update(wanted, other, SHARDS, Counting(wanted), part=part)
     assert contents(tmp_path / "store") == before
@@ -363,7 +363,7 @@ def test_a_killed_fresh_run_goes_on_without_fresh(tmp_path: Path, monkeypatch: p
     store = FeatureStore(tmp_path / "store")
     store.update(wanted, META, SHARDS, Counting(wanted))
 
-    def killed(clip_ids: list[str]) -> Iterator[Row]:
+    def killed(clip_ids: list[str]) -> Iterator[FeatureRow]:
         for number, row in enumerate(Counting(wanted)(clip_ids)):
             if number == 25:
                 raise KeyboardInterrupt

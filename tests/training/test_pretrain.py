@@ -158,7 +158,7 @@ def test_a_method_without_pretraining_needs_no_torch(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from pipeline.params import TrainParams
-from pipeline.pretrain import pretrain
+from pipeline.training.loop.pretrain import pretrain
 here = Path(sys.argv[1])
 assert not pretrain("misr", "mosi", {}, TrainParams(), here, here, here / "misr-mosi")
 assert "torch" not in sys.modules

@@ -168,7 +168,7 @@ def test_runs_without_what_a_training_machine_may_lack(
     assembled: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     block = """
-import lightning.fabric  # itself imports several of them where they are installed
+import lightning_fabric  # itself imports several of them where they are installed
 hidden = "yaml ruamel typer rich dvc dvclive av librosa cv2 mediapipe matplotlib".split()
 for name in [*hidden, *sys.modules]:
     if name.split(".")[0] in hidden:

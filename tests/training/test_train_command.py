@@ -19,7 +19,7 @@ from pipeline.training.loop.train import main, read_run
 # what such a machine may lack; Python runs this file first when its folder is on the path
 HIDING = """
 import sys
-import lightning.fabric  # itself imports several of them where they are installed
+import lightning_fabric  # itself imports several of them where they are installed
 hidden = "yaml ruamel typer rich dvc dvclive scmrepo av librosa cv2 mediapipe matplotlib".split()
 for name in [*hidden, *sys.modules]:
     if name.split(".")[0] in hidden:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import csv
 import json
-import math
 import shutil
 import statistics
 import sys
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from made.tiny_set import TinySettings, write_tiny_set
 
-import pipeline.training.tune
 from models import METHODS, MethodEntry
 from pipeline.core.errors import (
     FormatError,
@@ -26,11 +24,12 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
+from pipeline.core.files import lock
 from pipeline.params.params import TrainParams
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
-from pipeline.training.proposals import importance, propose
-from pipeline.training.trials import COMPLETE, FAILED, RUNNING, Trial, read_trials, summary, write_table
+from pipeline.training.study import open_study
+from pipeline.training.trials import COMPLETE, FAILED, RUNNING, Trial, summary, trials_of, write_table
 from pipeline.training.tune import Search, Study
 
 SETTINGS = {"training": {"epochs": 2}}
@@ -70,10 +69,17 @@ def searched(root: Path, total: int, *arguments: Any, **changes: Any) -> Study:
     return study
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Everything but wall times."""
-    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and "logs" not in f.parts]
-    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
+def contents(folder: Path) -> dict[str, Any]:
+    """Everything but wall times: bytes of files, and the trials of the journal, where there is one."""
+    files = {f.relative_to(folder): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    found: dict[str, Any] = {
+        str(name): file.read_bytes()
+        for name, file in files.items()
+        if name.parts[0] != "logs" and name.name != "journal.log"
+    }
+    if (folder / "journal.log").exists():
+        found["trials"] = trials_of(open_study(folder, SPACE))
+    return found
 
 
 # ---------------------------------------------------------------------------------------- nothing of the test
@@ -99,23 +105,23 @@ def test_trials_are_the_same_whatever_the_test_split_holds(assembled: Path, tmp_
 def test_a_trial_has_no_test_split_within_reach(
     assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[str] = []
+    opened: set[Path] = set()
     read_table, open_file = pq.read_table, builtins.open
 
     def spy_table(source: Any, *arguments: Any, **options: Any) -> Any:
-        opened.append(str(source))
+        opened.add(Path(str(source)).resolve())
         return read_table(source, *arguments, **options)
 
     def spy_open(file: Any, *arguments: Any, **options: Any) -> Any:
-        opened.append(str(file))
+        opened.add(Path(str(file)).resolve())
         return open_file(file, *arguments, **options)
 
     monkeypatch.setattr(pq, "read_table", spy_table)
     monkeypatch.setattr(builtins, "open", spy_open)
     study = searched(tmp_path, 2, assembled)
-    names = {Path(name).name for name in opened}
-    assert "train.parquet" in names and "valid.parquet" in names, "the spy sees what is read"
-    assert not [name for name in names if name.startswith("test")]
+    of_the_set = {path.name for path in opened if path.parent == assembled.resolve()}  # behind the links
+    assert {"train.parquet", "valid.parquet"} <= of_the_set, "the spy sees what is read"
+    assert (assembled / "test.parquet").exists() and "test.parquet" not in of_the_set
     for view in ("assembled", "source"):
         assert {f.name for f in (study.folder / view).iterdir()} == {
             *("stats.json", "train.parquet", "valid.parquet", "unlabeled.parquet")
@@ -160,7 +166,7 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
     with pytest.raises(KeyboardInterrupt):
         searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
     (killed,) = (tmp_path / "killed").iterdir()
-    before = read_trials(killed / "trials.json")
+    before = trials_of(open_study(killed, SPACE))
     assert [trial.state for trial in before] == [COMPLETE, COMPLETE, RUNNING]
     assert list(before[-1].losses) == [7]
 
@@ -194,7 +200,7 @@ def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_p
 def test_one_process_at_a_time(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path, 1, assembled)
     with (
-        pipeline.training.tune._alone(study.folder),
+        lock(study.folder),
         pytest.raises(MsaError, match="running in another process"),
     ):
         searched(tmp_path, 2, assembled)
@@ -219,41 +225,12 @@ def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) ->
     assert study.trials[0].loss == plain["valid_loss"]
 
 
-def told(count: int) -> list[Trial]:
-    """Trials of a bowl with its bottom at lr 0.01, where nothing else matters."""
-    trials = [Trial(0, {"training.lr_other": 9.0, "training.optimizer": "sgd"}, {7: 5.0}, COMPLETE)]
-    for number in range(1, count):
-        values = propose(BOWL, trials, number)
-        trials.append(Trial(number, values, {7: abs(math.log10(values["training.lr_other"]) + 2)}, COMPLETE))
-    return trials
-
-
-BOWL: SearchSpace = {
-    "training.lr_other": Dimension(low=1e-5, high=1.0, log=True),
-    "training.optimizer": Dimension(choices=["adam", "adamw"]),
-}
-
-
-def test_the_search_finds_a_bowl_better_than_chance_and_knows_what_made_it() -> None:
-    trials = told(40)
-    late = [trial.loss for trial in trials[20:]]
-    assert statistics.median(late) < 0.6, "uniform draws have a median of 1.25"
-    shares = importance(BOWL, trials)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["training.lr_other"] > 0.8
-    assert importance(BOWL, trials[:15]) == {}
-
-
-def test_values_lie_in_their_ranges_and_have_few_digits() -> None:
-    for number in range(1, 30):
-        values = propose(SPACE, [], number)
-        lr = values["training.lr_other"]
-        assert 1e-4 <= lr <= 1e-1 and lr == float(f"{lr:.3e}")
-        assert values["training.batch_size"] in (4, 8, 12)
-        assert type(values["training.batch_size"]) is int
-        assert values["training.optimizer"] in ("adam", "adamw")
-    edge = Dimension(low=0.12344, high=0.2)
-    assert edge.rounded(0.12344) == 0.12344, "0.1234 would lie outside"
+def test_settings_outside_of_the_space_are_trial_0_all_the_same(assembled: Path, tmp_path: Path) -> None:
+    space = {**SPACE, "training.lr_other": Dimension(low=0.1, high=0.2)}
+    study = searched(tmp_path, 3, assembled, space)
+    assert study.trials[0].values["training.lr_other"] == TinySettings().training.lr_other < 0.1
+    assert all(0.1 <= trial.values["training.lr_other"] <= 0.2 for trial in study.trials[1:])
+    assert [list(trial.values) for trial in study.trials] == [list(space)] * 3
 
 
 def test_a_repeated_draw_is_not_trained_again(assembled: Path, tmp_path: Path) -> None:
@@ -268,7 +245,7 @@ def test_a_repeated_draw_is_not_trained_again(assembled: Path, tmp_path: Path) -
 
 def test_weights_of_the_best_alone_stay(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path, 4, assembled, seeds=(7, 8))
-    kept = {f.parent.name for f in study.folder.rglob("model.safetensors") if "runs" in f.parts}
+    kept = {f.parent.name for f in (study.folder / "runs").rglob("model.safetensors")}
     assert kept == {f"trial-{study.winner().number}-seed-{seed}" for seed in (7, 8)}
 
 

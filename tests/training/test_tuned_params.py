@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import shutil
 import subprocess
@@ -17,11 +16,14 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.core.errors import ParamsError
+from pipeline.core.git import save_experiment
+from pipeline.params.edit import with_tuned
 from pipeline.params.params import load_params
 from pipeline.params.search import with_values
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
-from pipeline.training.tuned_params import save_experiment, with_tuned
+from pipeline.training.study import open_study
+from pipeline.training.trials import best_of, trials_of
 
 PARAMS = """\
 # what is learnt
@@ -88,7 +90,7 @@ def test_any_value_is_read_back_from_any_section(section: str, value: object) ->
 
 def test_a_section_that_another_shares_is_not_touched() -> None:
     text = "models: {m: {corpora: {a: &x {dropout: 0.1}, d: *x}}}\n"
-    with pytest.raises(ParamsError, match=r"models\.m\.corpora\.d, which shares its text"):
+    with pytest.raises(ParamsError, match=r"m\.corpora\.d\.dropout: cannot be written, .* shared"):
         with_tuned(text, "m", "d", {"dropout": 0.5})
 
 
@@ -142,7 +144,7 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     assert best.number > 0, "the test needs a find"
     status = run("git", "status", "--porcelain", here=repository)
     index = (repository.parent / ".git/index").read_bytes()
-    save_experiment("tune-tiny-tiny", with_tuned(PARAMS, "tiny", "tiny", best.values))
+    save_experiment("tune-tiny-tiny", "params.yaml", with_tuned(PARAMS, "tiny", "tiny", best.values))
     assert run("git", "status", "--porcelain", here=repository) == status
     assert (repository.parent / ".git/index").read_bytes() == index
     assert (repository / "params.yaml").read_text(encoding="utf-8") == PARAMS
@@ -167,7 +169,7 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     assert found["valid_loss"] == best.loss
     assert contents(rerun) == contents(study.folder / "runs" / f"trial-{best.number}-seed-7")
 
-    save_experiment("tune-tiny-tiny", PARAMS)  # again, from what is there now
+    save_experiment("tune-tiny-tiny", "params.yaml", PARAMS)  # again, from what is there now
     assert run("dvc", "exp", "list", "--name-only", here=repository).split().count("tune-tiny-tiny") == 1
 
 
@@ -203,13 +205,13 @@ def test_the_command_goes_on_and_writes_down_both_ways(repository: Path) -> None
     said = tune("--trials", "4", "--write")
     assert "3 finished trials are kept" in said and losses()[:4] == first
     (study,) = (repository / ".state/tune").iterdir()
-    trials = json.loads((study / "trials.json").read_text())
-    best = min(trials, key=lambda trial: trial["losses"]["7"])
+    best = best_of(trials_of(open_study(study, {})))
+    assert best is not None
     text = params.read_text(encoding="utf-8")
-    assert "training: {lr_other" not in text and f"lr_other: {best['values']['training.lr_other']}" in text
+    assert "training: {lr_other" not in text and f"lr_other: {best.values['training.lr_other']}" in text
     written = load_params().model("tiny", "tiny")["training"]["lr_other"]
-    assert written == best["values"]["training.lr_other"]
-    assert str(best["losses"]["7"]) in losses()
+    assert written == best.values["training.lr_other"]
+    assert str(best.losses[7]) in losses()
     assert not (repository / "runs").exists(), "runs of the project are not touched"
 
 

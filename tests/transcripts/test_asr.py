@@ -13,14 +13,14 @@ from made.media_factory import make_clip, tone
 from made.tiny_models import save_tiny_bert
 from made.tiny_speech import save_tiny_ctc, save_tiny_whisper
 
-from models.core.recognizers import Whisper, load_whisper
 from pipeline.core.errors import AbsentError, FormatError, MissingModelError, ParamsError, TooManyFailedError
 from pipeline.corpora.clips import clip_table
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams, TranscribeParams
 from pipeline.transcripts import recognition
-from pipeline.transcripts.recognition import Recognizer, cheapest_path, recognize, stretches, token_times
+from pipeline.transcripts.recognition import Recognizer, cheapest_path, stretches, token_times
 from pipeline.transcripts.stage import TranscribeReport, transcribe_dataset
+from pipeline.transcripts.whisper import Whisper, load_whisper
 from pipeline.transcripts.words import locate
 
 RATE = 16_000
@@ -52,7 +52,7 @@ def speech(seconds: float, seed: int = 0) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- what is heard
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_words_make_the_text_and_lie_in_the_clip(recognizer: Recognizer, language: str) -> None:
-    heard = recognizer.listen(speech(1.7), language)
+    heard = recognizer.recognize_sound(speech(1.7), language)
     assert heard.language == language
     assert heard.text == " ".join(heard.text.split())
     assert len(heard.words) > 3
@@ -69,8 +69,8 @@ def test_words_make_the_text_and_lie_in_the_clip(recognizer: Recognizer, languag
 
 def test_same_sound_same_words(recognizer: Recognizer, folder: Path) -> None:
     other = Recognizer(AsrParams(model=str(folder)))
-    other.listen(speech(3.0, seed=1), "zh")  # what was heard before leaves no trace
-    assert other.listen(speech(1.5), "en") == recognizer.listen(speech(1.5), "en")
+    other.recognize_sound(speech(3.0, seed=1), "zh")  # what was heard before leaves no trace
+    assert other.recognize_sound(speech(1.5), "en") == recognizer.recognize_sound(speech(1.5), "en")
 
 
 def test_the_language_is_the_likeliest(recognizer: Recognizer, whisper: Whisper) -> None:
@@ -78,9 +78,9 @@ def test_the_language_is_the_likeliest(recognizer: Recognizer, whisper: Whisper)
         sound = speech(1.0, seed)
         mel = whisper.features(sound, sampling_rate=RATE, return_tensors="pt").input_features
         (token,) = whisper.model.detect_language(mel).tolist()
-        heard = recognizer.listen(sound)
+        heard = recognizer.recognize_sound(sound)
         assert whisper.languages[heard.language or ""] == token
-        assert heard == recognizer.listen(sound, heard.language)
+        assert heard == recognizer.recognize_sound(sound, heard.language)
 
 
 def test_greedy_decoding_by_hand(recognizer: Recognizer, whisper: Whisper) -> None:
@@ -106,7 +106,7 @@ def test_greedy_decoding_by_hand(recognizer: Recognizer, whisper: Whisper) -> No
             decoder_input_ids=torch.tensor([[*ids[:begun], *tokens, whisper.end]]),
             output_attentions=True,
         )
-    heard = recognizer.listen(sound, "en")
+    heard = recognizer.recognize_sound(sound, "en")
     assert heard.text == " ".join(whisper.tokenizer.decode(tokens).replace("\ufffd", "").split())
     odds = passed.logits[0, begun - 1 : -2, : whisper.end + 1].softmax(-1)[range(len(tokens)), tokens].numpy()
     weights = torch.stack([passed.cross_attentions[layer][0, head] for layer, head in ((0, 0), (1, 1))])
@@ -122,8 +122,8 @@ def test_greedy_decoding_by_hand(recognizer: Recognizer, whisper: Whisper) -> No
 
 def test_long_sound_is_heard_in_stretches(recognizer: Recognizer) -> None:
     sound = speech(5.0)
-    heard = recognizer.listen(sound, "en")
-    parts = [recognizer.listen(sound[a:b], "en") for a, b in stretches(sound, 2 * RATE)]
+    heard = recognizer.recognize_sound(sound, "en")
+    parts = [recognizer.recognize_sound(sound[a:b], "en") for a, b in stretches(sound, 2 * RATE)]
     assert heard.text == " ".join(part.text for part in parts)
     assert [word["text"] for word in heard.words] == [word["text"] for part in parts for word in part.words]
     begin = stretches(sound, 2 * RATE)[1][0] / RATE
@@ -133,16 +133,16 @@ def test_long_sound_is_heard_in_stretches(recognizer: Recognizer) -> None:
 
 
 def test_silence_says_nothing(recognizer: Recognizer, folder: Path) -> None:
-    heard = recognizer.listen(np.zeros(RATE, np.float32), "en")
+    heard = recognizer.recognize_sound(np.zeros(RATE, np.float32), "en")
     assert (heard.text, heard.words) == ("", [])
     never, always = (Recognizer(AsrParams(model=str(folder), no_speech=p)) for p in (1.0, 0.0))
-    assert never.listen(speech(1.0), "en").text
-    assert not always.listen(speech(1.0), "en").text  # a random model doubts all it says
+    assert never.recognize_sound(speech(1.0), "en").text
+    assert not always.recognize_sound(speech(1.0), "en").text  # a random model doubts all it says
 
 
 def test_a_model_of_english_alone(tmp_path: Path) -> None:
     model = save_tiny_whisper(tmp_path / "english", multilingual=False)
-    heard = Recognizer(AsrParams(model=str(model))).listen(speech(1.0))
+    heard = Recognizer(AsrParams(model=str(model))).recognize_sound(speech(1.0))
     assert heard.language == "en" and heard.text and heard.words
 
 
@@ -211,23 +211,23 @@ def test_stretches_end_in_pauses() -> None:
 # ----------------------------------------------------------------------------------------- files and refusals
 def test_recognize_a_file_and_a_part_of_it(folder: Path, tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.wav", sound=speech(3.0), audio_codec="pcm_s16le")
-    settings = AsrParams(model=str(folder), language="en")
-    text, language, words = recognize(path, LIMITS, settings, language="zh", start_s=1.0, end_s=2.5)
-    assert language == "en" and text
-    assert words[-1]["end_s"] <= 1.5
+    recognizer = Recognizer(AsrParams(model=str(folder), language="en"))
+    found = recognizer.recognize(path, LIMITS, language="zh", start_s=1.0, end_s=2.5)
+    assert found.language == "en" and found.text
+    assert found.words[-1]["end_s"] <= 1.5
     cut = make_clip(tmp_path / "b.wav", sound=speech(3.0)[RATE : 5 * RATE // 2], audio_codec="pcm_s16le")
-    assert recognize(cut, LIMITS, settings)[0] == text
+    assert recognizer.recognize(cut, LIMITS).text == found.text
     with pytest.raises(AbsentError):
-        recognize(make_clip(tmp_path / "mute.mkv", times=[0.0, 0.04]), LIMITS, settings)
+        recognizer.recognize(make_clip(tmp_path / "mute.mkv", times=[0.0, 0.04]), LIMITS)
 
 
 def test_models_that_will_not_do(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"whisper-tiny-random does not know the language 'fr'"):
-        Recognizer(AsrParams(model=str(folder))).listen(speech(1.0), "fr")
+        Recognizer(AsrParams(model=str(folder))).recognize_sound(speech(1.0), "fr")
     with pytest.raises(ParamsError, match="no model for the language 'zh'"):
-        Recognizer(AsrParams(model={"en": str(folder)})).listen(speech(1.0), "zh")
+        Recognizer(AsrParams(model={"en": str(folder)})).recognize_sound(speech(1.0), "zh")
     with pytest.raises(ParamsError, match="can only be detected by one model for all"):
-        Recognizer(AsrParams(model={"en": str(folder)}, language="detect")).listen(speech(1.0), "en")
+        Recognizer(AsrParams(model={"en": str(folder)}, language="detect")).recognize_sound(speech(1.0), "en")
     with pytest.raises(ParamsError, match="expected a Whisper"):
         load_whisper(str(save_tiny_bert(tmp_path / "bert")))
     with pytest.raises(ParamsError, match="expected a Whisper"):
@@ -295,7 +295,7 @@ def test_the_stage_takes_the_first_source_that_tells(folder: Path, tmp_path: Pat
     settings = TranscribeParams(asr=AsrParams(model=str(folder)))
     table, report = transcribe_dataset(clips, tmp_path, "toy", settings, LIMITS, workers=1)
     found = {row["clip_id"]: row for row in table.to_pylist()}
-    heard = Recognizer(settings.asr).hear(tmp_path / "d.wav", LIMITS, "en")
+    heard = Recognizer(settings.asr).recognize(tmp_path / "d.wav", LIMITS, "en")
     source = "asr:whisper-tiny-random"
     assert [found[i]["source"] for i in "abcdefg"] == ["label", "sidecar", source, source, None, None, None]
     assert (found["a"]["text"], found["a"]["words"]) == ("the label", None)
@@ -344,7 +344,7 @@ def test_a_second_run_listens_only_to_what_is_new(
         table, _ = transcribe_dataset(clips, tmp_path, "toy", asked, LIMITS, kept=kept, fresh=fresh)
         return table.to_pylist(), "".join(listened)
 
-    monkeypatch.setattr("pipeline.transcripts.stage.executor.run", alone)
+    monkeypatch.setattr("pipeline.transcripts.stage.local.run", alone)
     kept, fresh = tmp_path / "state" / "toy.jsonl", False
     for seed, name in enumerate("abc"):
         make_clip(tmp_path / f"{name}.wav", sound=speech(1.0, seed), audio_codec="pcm_s16le")

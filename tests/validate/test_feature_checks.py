@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import Params
-from pipeline.store.shard import ABSENT, FAILED, OK, Row
+from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow
 from pipeline.store.store import FeatureStore, bucket_of, shard_name
 from pipeline.validate.features import FEATURES, StoreSummary, expected, made_by, stores
 
@@ -34,14 +34,14 @@ def write(project: Path, name: str, clips: Mapping[str, str], shards: int = 3, *
     """A store in which each clip has a status; `nan` is ok with a NaN in its second frame."""
     footer = META | meta
 
-    def compute(asked: list[str]) -> Iterator[Row]:
+    def compute(asked: list[str]) -> Iterator[FeatureRow]:
         for clip in asked:
             status = OK if clips[clip] == NAN else clips[clip]
             values = np.ones((2, footer["dim"]), footer["dtype"])
             if clips[clip] == NAN:
                 values[1, 0] = np.nan
             good = status == OK
-            yield Row(clip, "s", status, "" if good else f"because {clip}", values if good else None)
+            yield FeatureRow(clip, "s", status, "" if good else f"because {clip}", values if good else None)
 
     store = FeatureStore(project / FEATURES / name)
     store.update(dict.fromkeys(clips, "s"), footer, shards, compute)

@@ -25,7 +25,7 @@ import pyarrow as pa
 from pipeline.core.errors import ClipError, FormatError, MsaError, ParamsError
 from pipeline.datasets.assembly.sequences import SUCCESS
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import OK, Features, Row
+from pipeline.store.shard import OK, FeatureRow, Features
 from pipeline.transcripts.words import locate, pool_frames, pool_tokens, times_of
 
 WORDS = "words"
@@ -94,7 +94,7 @@ def align(
 
 
 def align_clip(
-    rows: Mapping[str, Row],
+    rows: Mapping[str, FeatureRow],
     column_names: Mapping[str, Sequence[str]],
     text: str | None,
     words: Sequence[Mapping[str, Any]] | None,

@@ -40,7 +40,7 @@ from pipeline.datasets.assembly import protocol
 from pipeline.datasets.assembly.aligned import WORDS, align
 from pipeline.datasets.assembly.files import Joined, write_set
 from pipeline.datasets.assembly.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
-from pipeline.features.encoder import MODALITIES
+from pipeline.features.registry import MODALITIES
 from pipeline.params.assemble import NONE, AssembleParams, ProtocolParams
 from pipeline.store.shard import OK, Features
 

@@ -6,7 +6,6 @@ Symbols: D columns of a modality, N steps of all clips, C clips.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.files import replaced_folder, write_json
 from pipeline.corpora.clips import ALL_SPLITS, SPLITS
-from pipeline.store.shard import OK, Row
+from pipeline.store.shard import OK, FeatureRow
 
 ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
 ROW_GROUP_SAMPLES = 8 << 20  # of waveforms; 16 MB, 9 minutes
@@ -49,9 +49,13 @@ class Joined:
 
 
 def write_set(
-    table: pa.Table, joined: dict[str, Joined], sound: Iterator[Row] | None, stats: dict[str, Any], out: Path
+    table: pa.Table,
+    joined: dict[str, Joined],
+    sound: Iterator[FeatureRow] | None,
+    stats: dict[str, Any],
+    out: Path,
 ) -> None:
-    """All files under a temporary name, then one rename, so that `out` is never half a set.
+    """All files of a set, at once or not at all.
 
     Parameters
     ----------
@@ -59,36 +63,29 @@ def write_set(
     joined : the modalities of those clips
     sound : waveforms by clip id, read as they are written; None = no waveform is chosen
     """
-    partial, old = (out.with_name(f".{out.name}.{suffix}") for suffix in ("partial", "old"))
-    for folder in (partial, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir(parents=True)
     splits = table["split"].to_pylist()
-    start = 0
-    for split in _files(splits):
-        stop = start + splits.count(split)
-        part = table.slice(start, stop - start)
-        for modality, sequences in joined.items():
-            part = part.append_column(modality, _lists(sequences, start, stop))
-            part = part.append_column(f"{modality}_present", pa.array(sequences.present[start:stop]))
-        pq.write_table(
-            part,
-            partial / f"{split}.parquet",
-            row_group_size=ROW_GROUP,
-            column_encoding={
-                f"{modality}.list.element.list.element": "BYTE_STREAM_SPLIT" for modality in joined
-            },
-            **COMPRESSION,
-        )
-        start = stop
-    if sound is not None:
-        split_of = dict(zip(table["clip_id"].to_pylist(), splits, strict=True))
-        _write_waveforms(sound, split_of, stats["waveform"], partial)
-    (partial / "stats.json").write_text(json.dumps(stats, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(out) as folder:
+        start = 0
+        for split in _files(splits):
+            stop = start + splits.count(split)
+            part = table.slice(start, stop - start)
+            for modality, sequences in joined.items():
+                part = part.append_column(modality, _lists(sequences, start, stop))
+                part = part.append_column(f"{modality}_present", pa.array(sequences.present[start:stop]))
+            pq.write_table(
+                part,
+                folder / f"{split}.parquet",
+                row_group_size=ROW_GROUP,
+                column_encoding={
+                    f"{modality}.list.element.list.element": "BYTE_STREAM_SPLIT" for modality in joined
+                },
+                **COMPRESSION,
+            )
+            start = stop
+        if sound is not None:
+            split_of = dict(zip(table["clip_id"].to_pylist(), splits, strict=True))
+            _write_waveforms(sound, split_of, stats["waveform"], folder)
+        write_json(stats, folder / "stats.json", sort_keys=False)
 
 
 def _files(splits: Collection[str]) -> list[str]:
@@ -108,7 +105,7 @@ def _lists(sequences: Joined, start: int, stop: int) -> pa.Array:
 
 
 def _write_waveforms(
-    sound: Iterator[Row], split_of: dict[str, str], entry: dict[str, Any], folder: Path
+    sound: Iterator[FeatureRow], split_of: dict[str, str], entry: dict[str, Any], folder: Path
 ) -> None:
     """`{split}.waveform.parquet`, in one pass over the sound: hours of it would not fit into memory.
 

@@ -7,7 +7,8 @@ import statistics
 from pathlib import Path
 
 from pipeline.evaluation.tables.rows import PaperTable
-from pipeline.evaluation.tables.run import Outcome, as_yaml, for_dataset, what_lacks
+from pipeline.evaluation.tables.run import Outcome, for_dataset, what_lacks
+from pipeline.params.edit import as_yaml
 from pipeline.params.params import NONE, Params
 
 REPORTS = Path("reports/tables")

@@ -25,7 +25,9 @@ from typing import IO
 from models import METHODS
 from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.git import baseline, experiment, untracked
 from pipeline.evaluation.tables import TABLES, PaperTable, Row
+from pipeline.params.edit import as_yaml
 from pipeline.params.explain import unknown
 from pipeline.params.params import LARGEST_SEED, NONE, Params
 
@@ -187,18 +189,11 @@ def _check_project(method: str, dataset: str, params: Params) -> set[str]:
             f"dataset {dataset!r}: DVC overrides only keys of letters, digits, _ and -, with a letter first; "
             "give it such a name in params.yaml"
         )
-    if not Path("dvc.yaml").exists():
-        raise MsaError(f"{Path.cwd()} has no dvc.yaml; run this in the project's folder")
-    if _git("rev-parse", "--verify", "HEAD").returncode:
+    baseline()
+    if unknown_files := untracked(TAKEN_ALONG):
+        more = f" and {len(unknown_files) - 3} more" if len(unknown_files) > 3 else ""
         raise MsaError(
-            f"{Path.cwd()} has no commit yet, and experiments start from one; "
-            "`git init`, `git add .` and `git commit` make the first"
-        )
-    untracked = _git("ls-files", "--others", "--exclude-standard", "--", *TAKEN_ALONG).stdout.split("\n")[:-1]
-    if untracked:
-        more = f" and {len(untracked) - 3} more" if len(untracked) > 3 else ""
-        raise MsaError(
-            f"git does not know {', '.join(untracked[:3])}{more}, so an experiment would do without; "
+            f"git does not know {', '.join(unknown_files[:3])}{more}, so an experiment would do without; "
             "`git add` them (changes of known files are taken along, committed or not)"
         )
     stages = _locked_stages()
@@ -230,40 +225,21 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
     command = ["exp", "run", "--temp", "--allow-missing", "--name", name]
     command += [part for key, value in overrides.items() for part in ("--set-param", f"++{key}={value}")]
     command += [f"evaluate@{method}-{dataset}-{seed}" for seed in seeds]
-    reference = _reference(name)
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{name}.log"
     with log.open("w", encoding="utf-8") as file:
-        if not _git("show-ref", "--verify", "--quiet", reference).returncode:  # of an earlier run
+        if experiment(name):  # of an earlier run
             _dvc(["exp", "remove", name], file)
         if _dvc(command, file):
             return Outcome(row, reason=f"failed: {_last_error(log)}")
-    scores = []
+    scores, saved = [], experiment(name)
     for seed in seeds:
         path = layout.result_files(method, dataset, seed).metrics
-        found = _git("show", f"{reference}:./{path.as_posix()}")
-        if found.returncode:
+        found = None if saved is None else saved.read(path.as_posix())
+        if found is None:
             return Outcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
-        scores.append(json.loads(found.stdout)["test"])
+        scores.append(json.loads(found)["test"])
     return Outcome(row, tuple(scores))
-
-
-def as_yaml(value: object) -> str:
-    """A plain value as params.yaml has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _reference(name: str) -> str:
-    """Where DVC keeps an experiment that starts from the present commit."""
-    head = _git("rev-parse", "HEAD").stdout.strip()
-    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-
-
-def _git(*command: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(["git", *command], capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise MsaError("git is not installed, and tables are run as experiments of a git project") from error
 
 
 def _dvc(command: list[str], log: IO[str]) -> int:

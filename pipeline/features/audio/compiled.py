@@ -8,39 +8,28 @@ is compiled later, and a mark says that it was done: for this installation, on t
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import os
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
+from pipeline.core.files import lock
 
 LIBRARIES = ("librosa", "llvmlite", "numba", "numpy")
 
 
-def ensure_compiled() -> None:
-    """Import librosa and run its compiled functions once, alone; nothing where that was done before."""
+def compile_once(run: Callable[[], object]) -> None:
+    """Import librosa and `run` its compiled functions, once and alone; nothing where that was done before."""
     mark = _place() / f"librosa-{_installation()}"
     if mark.exists():
         return
-    with mark.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(mark.with_suffix(".lock")):
         if not mark.exists():
-            _compile()
+            run()
             mark.touch()
-
-
-def _compile() -> None:
-    from pipeline.features.audio.librosa33 import Librosa33
-    from pipeline.params.encoders import Librosa33 as Settings
-    from pipeline.params.params import MediaLimits
-
-    tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)
-    for f0 in ("pyin", "yin", "zcr"):
-        Librosa33("compiled", Settings(f0=f0), MediaLimits()).features(tone.astype(np.float32))
 
 
 def _installation() -> str:

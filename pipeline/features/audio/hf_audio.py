@@ -32,23 +32,22 @@ import numpy as np
 
 from models.core.backbones import AUDIO_TYPES, load_audio_backbone
 from models.core.checkpoints import Part, model_folder
-from pipeline.core.errors import AbsentError, ClipError, FormatError, ParamsError
+from pipeline.core.errors import ClipError, FormatError, ParamsError
+from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
-from pipeline.features.encoder import Clip, Encoded, Prepared
-from pipeline.features.pretrained import PretrainedStates, Source
-from pipeline.media.decode import waveform
-from pipeline.params.encoders import TransformerAudio
+from pipeline.features.audio.sound import clip_sound
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.pretrained import PretrainedStates, stored
+from pipeline.params.encoders import Source, TransformerAudio
 
 SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
-SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does
-FLOAT16_MAX = 65504.0
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB
 PREPROCESSOR = "preprocessor_config.json"
 
 
 # ----------------------------------------------------------------------------------------------------- frames
 @dataclass(frozen=True)
-class Window:
+class SampleWindow:
     """Samples `start` to `stop` of a clip; of their frames `keep` count, after the first `skip`."""
 
     start: int
@@ -86,24 +85,24 @@ class FrameGrid:
         centres = np.arange(frames) * self.hop + (self.reach - 1) / 2
         return (centres / SAMPLE_RATE).astype(np.float32)
 
-    def windows(self, samples: int, window_s: float, overlap_s: float) -> list[Window]:
+    def windows(self, samples: int, window_s: float, overlap_s: float) -> list[SampleWindow]:
         """Windows whose own frames, one after the other, are the frames of the clip."""
         total, width = self.frames(samples), max(self.frames(round(window_s * SAMPLE_RATE)), 1)
         if total <= width:
-            return [Window(0, samples, 0, total)]
+            return [SampleWindow(0, samples, 0, total)]
         step = max(width - round(overlap_s * SAMPLE_RATE / self.hop), 1)
         starts = [*range(0, total - width, step), total - width]
         turns = [(a + b + width - 1) // 2 + 1 for a, b in pairwise(starts)]  # first frame nearer to the next
         bounds = pairwise([0, *turns, total])
         return [
-            Window(at * self.hop, at * self.hop + self.samples(width), first - at, end - first)
+            SampleWindow(at * self.hop, at * self.hop + self.samples(width), first - at, end - first)
             for at, (first, end) in zip(starts, bounds, strict=True)
         ]
 
 
 # ---------------------------------------------------------------------------------------------------- encoder
 @dataclass(frozen=True, eq=False)
-class Sound:
+class PreparedSound:
     """A clip's sound made ready for its checkpoint.
 
     Attributes
@@ -212,27 +211,17 @@ class AudioStates(PretrainedStates):
         AbsentError : no media file, or no audio track in it
         ClipError : cannot be decoded, shorter than one frame, or there is no checkpoint for its language
         """
-        if clip.path is None:
-            raise AbsentError(f"{clip.clip_id}: no media file")
         source = self.source(clip)
-        notes: list[str] = []
-        sound = waveform(
-            clip.path,
-            self.limits,
-            sample_rate=SAMPLE_RATE,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
-        return self.prepare_sound(sound, source, notes)
+        sound, note = clip_sound(clip, self.limits, SAMPLE_RATE)
+        return self.prepare_sound(sound, source, note)
 
-    def prepare_sound(self, sound: np.ndarray, source: Source, notes: list[str] | None = None) -> Prepared:
+    def prepare_sound(self, sound: np.ndarray, source: Source, note: str = "") -> Prepared:
         """A waveform as the checkpoint wants it.
 
         Parameters
         ----------
         sound : shape (n_samples,), float32 in [-1, 1], 16 kHz
-        notes : what is known of it
+        note : what a reader should know of it
 
         Raises
         ------
@@ -243,12 +232,10 @@ class AudioStates(PretrainedStates):
                 f"{len(sound)} samples of sound at {SAMPLE_RATE} Hz are less than one frame "
                 f"({self.grid.reach} samples)"
             )
-        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
-        silent = [f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})"] if level < SILENCE_DBFS else []
         if self.normalises(source):
             sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)  # as Wav2Vec2FeatureExtractor does
         windows = self._windows(len(sound))
-        content = Sound(source, sound, "; ".join([*(notes or []), *silent]))
+        content = PreparedSound(source, sound, note)
         return Prepared(content, max(one.stop - one.start for one in windows), len(windows))
 
     def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
@@ -276,7 +263,7 @@ class AudioStates(PretrainedStates):
             outcomes.append(self._encoded(one.content, np.concatenate(rows)))
         return outcomes
 
-    def _windows(self, samples: int) -> list[Window]:
+    def _windows(self, samples: int) -> list[SampleWindow]:
         return self.grid.windows(samples, self.params.window_s, self.params.overlap_s)
 
     def _states(self, source: Source, sounds: list[np.ndarray]) -> list[np.ndarray]:
@@ -285,16 +272,13 @@ class AudioStates(PretrainedStates):
 
         with torch.inference_mode():
             output = self.backbone(source)(sounds, output_hidden_states=self.params.layers != [-1])
-            chosen = self.chosen(output)
-            mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
-            states = mean.cpu().numpy()  # (batch, frames of the longest, dim)
+            states = self.mean_state(output)  # (batch, frames of the longest, dim)
         return [states[row, : self.grid.frames(len(sound))] for row, sound in enumerate(sounds)]
 
-    def _encoded(self, sound: Sound, states: np.ndarray) -> Encoded | ClipError:
+    def _encoded(self, sound: PreparedSound, states: np.ndarray) -> Encoded | ClipError:
         if not np.isfinite(states).all():
             return ClipError(f"{sound.source[0]} gave states that are not finite")
-        features = states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
-        return Encoded(features, self.grid.times(len(features)), sound.note)
+        return Encoded(stored(states), self.grid.times(len(states)), sound.note)
 
 
 def _batches(items: list[Any], lengths: list[int], limit: int) -> Iterator[list[Any]]:

@@ -40,11 +40,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
-from pipeline.features.audio.compiled import ensure_compiled
+from pipeline.core.errors import ClipError, MissingDependencyError, ParamsError
+from pipeline.features.audio.compiled import compile_once
+from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
-from pipeline.media.decode import waveform
-from pipeline.params.encoders import Librosa33 as Librosa33Params
+from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 
 N_MFCC = 20
@@ -57,7 +57,6 @@ CQT_SECONDS = 3.2  # its longest filter: C1, 1.6 s, up to the next power of two
 PRAAT_PERIODS = 3  # of the lowest pitch, in one of Praat's windows
 PRAAT = "praat-parselmouth"
 CQT_TOP_HZ = 4_500.0  # the CQT's highest filter (C8 with its bandwidth and tuning) ends below this
-SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent
 
 
 class Librosa33(Encoder):
@@ -141,23 +140,10 @@ class Librosa33(Encoder):
         AbsentError : no media file, or no audio track in it
         ClipError : cannot be decoded, or shorter than one hop
         """
-        if clip.path is None:
-            raise AbsentError(f"{clip.clip_id}: no media file")
-        notes: list[str] = []
-        y = waveform(
-            clip.path,
-            self.limits,
-            sample_rate=self.params.sample_rate,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
-        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(y, dtype=np.float64)))), 1e-10))
-        if level < SILENCE_DBFS:
-            notes.append(f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})")
+        y, note = clip_sound(clip, self.limits, self.params.sample_rate)
         features = self.features(y)
         times = np.arange(len(features)) * (self.params.hop_length / self.params.sample_rate)
-        return Encoded(features, times.astype(np.float32), "; ".join(notes))
+        return Encoded(features, times.astype(np.float32), note)
 
     def features(self, y: np.ndarray) -> np.ndarray:
         """Features of a waveform.
@@ -232,6 +218,17 @@ class Librosa33(Encoder):
         nearest = np.rint((times - at[0]) * rate / hop).astype(int)
         inside = (nearest >= 0) & (nearest < len(f0))
         return np.where(inside, f0[nearest.clip(0, len(f0) - 1)], 0.0)
+
+
+def ensure_compiled() -> None:
+    """Have Numba compile librosa's functions, if no process of this installation has had it yet."""
+    compile_once(_run_compiled)
+
+
+def _run_compiled() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)
+    for f0 in ("pyin", "yin", "zcr"):
+        Librosa33("compiled", Librosa33Params(f0=f0), MediaLimits()).features(tone.astype(np.float32))
 
 
 def _parselmouth() -> Any:

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError
+from pipeline.core.errors import ClipError, MissingDependencyError
+from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
-from pipeline.media.decode import waveform
-from pipeline.params.encoders import OpenSmile as OpenSmileParams
+from pipeline.params.encoders import OpenSmileParams
 
 SAMPLE_RATE = 16_000  # Hz
 FRAME_RATE = 100.0  # frames a second
-SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does
 COLUMNS = (
     "Loudness_sma3",
     "alphaRatio_sma3",
@@ -104,30 +103,17 @@ class OpenSmile(Encoder):
         AbsentError : no media file, or no audio track in it
         ClipError : cannot be decoded, or shorter than 60 ms
         """
-        if clip.path is None:
-            raise AbsentError(f"{clip.clip_id}: no media file")
-        notes: list[str] = []
-        y = waveform(
-            clip.path,
-            self.limits,
-            sample_rate=SAMPLE_RATE,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
+        y, note = clip_sound(clip, self.limits, SAMPLE_RATE)
         if len(y) < SHORTEST:
             raise ClipError(
                 f"{len(y)} samples of sound at {SAMPLE_RATE} Hz are less than openSMILE's window ({SHORTEST})"
             )
-        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(y, dtype=np.float64)))), 1e-10))
-        if level < SILENCE_DBFS:
-            notes.append(f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})")
         table = self._smile.process_signal(y, SAMPLE_RATE)
         if tuple(table.columns) != COLUMNS:
             raise ClipError(f"openSMILE gave other columns than eGeMAPSv02 has: {', '.join(table.columns)}")
         features = table.to_numpy(np.float32)
         times = (np.arange(len(features)) + 1) / FRAME_RATE
-        return Encoded(np.ascontiguousarray(features), times.astype(np.float32), "; ".join(notes))
+        return Encoded(np.ascontiguousarray(features), times.astype(np.float32), note)
 
 
 def _library() -> Any:

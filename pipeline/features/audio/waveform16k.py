@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError
+from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
-from pipeline.media.decode import waveform
-from pipeline.params.encoders import Waveform16k as Waveform16kParams
+from pipeline.params.encoders import Waveform16kParams
 
 SAMPLE_RATE = 16_000  # Hz, what data2vec-audio, HuBERT, wav2vec 2.0 and WavLM were trained on
 FULL_SCALE = 32_768
-SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent, as librosa33 does
 
 
 class Waveform16k(Encoder):
@@ -58,19 +56,6 @@ class Waveform16k(Encoder):
         AbsentError : no media file, or no audio track in it
         ClipError : cannot be decoded
         """
-        if clip.path is None:
-            raise AbsentError(f"{clip.clip_id}: no media file")
-        notes: list[str] = []
-        y = waveform(
-            clip.path,
-            self.limits,
-            sample_rate=SAMPLE_RATE,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
-        level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(y, dtype=np.float64)))), 1e-10))
-        if level < SILENCE_DBFS:
-            notes.append(f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})")
+        y, note = clip_sound(clip, self.limits, SAMPLE_RATE)
         samples = np.clip(np.rint(y * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-        return Encoded(samples[:, None], note="; ".join(notes))
+        return Encoded(samples[:, None], note=note)

@@ -18,20 +18,17 @@ import numpy as np
 from models.core.backbones import load_text_backbone, load_text_config, load_tokenizer, longest_input
 from models.core.checkpoints import Part
 from pipeline.core.errors import AbsentError, ClipError, ParamsError
-from pipeline.features.encoder import Clip, Encoded, Prepared
-from pipeline.features.pretrained import PretrainedStates, Source
-from pipeline.params.encoders import TransformerText
+from pipeline.execution.gpu import Prepared
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.pretrained import PretrainedStates, stored
+from pipeline.params.encoders import Source, TransformerText
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from models.core.backbones import Tokenizer
-
-FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens:
+class PreparedText:
     """A transcript made ready for its checkpoint.
 
     Attributes
@@ -121,7 +118,7 @@ class TransformerStates(PretrainedStates):
         char_start[real] = origin[char_start[real]]
         char_end[real] = np.where(blank[real], char_start[real], origin[char_end[real] - 1] + 1)
         note = self._note(tokenizer, seen, len(ids))
-        return Prepared(Tokens(source, ids, char_start, char_end, words, note), len(ids))
+        return Prepared(PreparedText(source, ids, char_start, char_end, words, note), len(ids))
 
     def _words(self, tokenizer: Tokenizer, text: str, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Shape (n_words, 2), int64: each word's first token, and the one after its last."""
@@ -164,10 +161,10 @@ class TransformerStates(PretrainedStates):
                 torch.from_numpy(mask).to(self.device),
                 output_hidden_states=self.params.layers != [-1],
             )
-            states = mean(self.chosen(output)).cpu().numpy()  # (batch, longest, dim)
+            states = self.mean_state(output)  # (batch, longest, dim)
         return [states[row, :length] for row, length in enumerate(lengths)]
 
-    def _encoded(self, tokens: Tokens, states: np.ndarray) -> Encoded | ClipError:
+    def _encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded | ClipError:
         if not np.isfinite(states).all():
             return ClipError(f"{tokens.source[0]} gave states that are not finite")
         ids, char_start, char_end = tokens.ids, tokens.char_start, tokens.char_end
@@ -176,19 +173,12 @@ class TransformerStates(PretrainedStates):
             first, last = tokens.words[:, 0], tokens.words[:, 1] - 1
             ids, char_start, char_end = ids[first], char_start[first], char_end[last]
         return Encoded(
-            features=states.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(np.float16),
+            features=stored(states),
             note=tokens.note,
             token_ids=ids,
             char_start=char_start,
             char_end=char_end,
         )
-
-
-def mean(states: list[Tensor]) -> Tensor:
-    """Mean of states of one shape in float32; a single one as it is."""
-    import torch
-
-    return states[0].float() if len(states) == 1 else torch.stack(states).float().mean(dim=0)
 
 
 def lower(text: str) -> tuple[str, np.ndarray]:

@@ -29,7 +29,7 @@ import numpy as np
 from pipeline.core.openface_layout import notes_on
 from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.visual.face.mesh import MeshEncoder
-from pipeline.params.encoders import FaceCrops as FaceCropsParams
+from pipeline.params.encoders import FaceCropsParams
 
 __all__ = ["TEMPLATE", "FaceCrops", "anchors", "crop", "placement"]
 
@@ -64,7 +64,7 @@ class FaceCrops(MeshEncoder):
         times: list[float] = []
         counts: list[int] = []  # faces in each frame
         pixels = bytearray()  # grows in place: ten minutes are 0.7 GB
-        with closing(self.sightings(clip, notes)) as stream:
+        with closing(self.tracked_frames(clip, notes)) as stream:
             for seen in stream:
                 times.append(seen.frame.time_s)
                 counts.append(seen.faces)

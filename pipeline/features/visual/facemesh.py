@@ -16,7 +16,7 @@ from pipeline.features.visual.face.action_units import ACTION_UNITS
 from pipeline.features.visual.face.canonical import POINTS
 from pipeline.features.visual.face.geometry import COLUMNS, GROUPS, Camera, describe
 from pipeline.features.visual.face.mesh import MeshEncoder
-from pipeline.params.encoders import FaceMesh as FaceMeshParams
+from pipeline.params.encoders import FaceMeshParams
 from pipeline.params.params import MediaLimits
 
 __all__ = ["FaceMesh"]
@@ -28,7 +28,7 @@ class FaceMesh(MeshEncoder):
     """Landmarks, head pose, gaze and AU estimates; see the table of face.py."""
 
     VERSION = 1
-    LIBRARIES = ("av", "mediapipe", "numpy")
+    LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
 
     def __init__(self, name: str, params: FaceMeshParams, limits: MediaLimits, device: str = "cpu"):
@@ -52,7 +52,7 @@ class FaceMesh(MeshEncoder):
         found: list[int] = []  # the rows of those frames
         counts: list[int] = []  # faces in each frame
         camera: Camera | None = None
-        with closing(self.sightings(clip, notes)) as stream:
+        with closing(self.tracked_frames(clip, notes)) as stream:
             for row, seen in enumerate(stream):
                 frame = seen.frame
                 height, width = frame.image.shape[:2]

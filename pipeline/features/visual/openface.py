@@ -30,13 +30,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.core.errors import AbsentError, ClipError, ClipTimeoutError, MissingDependencyError, ParamsError
+from pipeline.core.files import file_hash
 from pipeline.core.openface_layout import FLAGS, OPENFACE, OPENFACE_709, columns_of, notes_on
 from pipeline.corpora.clips import SEPARATOR
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.formats.openface_csv import FaceTable, read_table
 from pipeline.media.containers import check_length
-from pipeline.media.decode import probe, sha256
-from pipeline.params.encoders import OpenFace as OpenFaceParams
+from pipeline.media.decode import probe
+from pipeline.params.encoders import OpenFaceParams
 from pipeline.params.params import MediaLimits
 
 __all__ = ["OpenFace"]
@@ -83,10 +84,10 @@ class OpenFace(Encoder):
         if self.params.csv is not None:
             folder = self._csv_folder()
             for path in sorted(folder.rglob("*.csv")):
-                digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n".encode())
+                digest.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n".encode())
             return f"csv:{digest.hexdigest()}"
         binary = self._binary()
-        digest.update(f"{sha256(binary)}\n".encode())
+        digest.update(f"{file_hash(binary)}\n".encode())
         for name in _MODEL_FOLDERS:
             for path in sorted((binary.parent / name).rglob("*")):
                 if path.is_file():

@@ -32,15 +32,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
 from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of, notes_on
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
-from pipeline.features.visual.face.geometry import to_euler
 from pipeline.media.decode import Frame, frames
-from pipeline.params.encoders import PyFeat as PyFeatParams
+from pipeline.params.encoders import PyFeatParams
 from pipeline.params.params import MediaLimits
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ _REPOSITORIES: dict[
         "gaze": ("l2cs",),
     },
 }
+LEAST_VERSION = (2, 1, 2)  # the two before turn pitch the other way
 _REPLACED_BY = ("FEAT_MULTITASK_WEIGHTS", "FEAT_POSE_MLP_PATH")  # variables that put other weights in place
 _WAY_OUT = (
     "install it with `pip install 'msa-pipeline[pyfeat]'`, in an environment of its own where there is no "
@@ -91,7 +92,7 @@ class PyFeat(Encoder):
 
     modality = "visual"
     VERSION = 1
-    LIBRARIES = ("av", "numpy", "py-feat", "torch", "torchvision")
+    LIBRARIES = ("av", "numpy", "py-feat", "scipy", "torch", "torchvision")
     params: PyFeatParams
 
     def __init__(self, name: str, params: PyFeatParams, limits: MediaLimits, device: str = "cpu"):
@@ -121,14 +122,19 @@ class PyFeat(Encoder):
         return self.params.fps
 
     @property
-    def model_identity(self) -> str:
-        """Commits of the hub's repositories that lie in py-feat's folder: `py-feat/name@commit ...`."""
+    def _resources(self) -> Path:
+        """Where py-feat keeps its weights."""
         spec = importlib.util.find_spec("feat")
         if spec is None or not spec.submodule_search_locations:
             raise MissingDependencyError(
                 f"visual encoder {self.name!r} needs py-feat, which is not installed; {_WAY_OUT}"
             )
-        folder = Path(next(iter(spec.submodule_search_locations))) / "resources"
+        return Path(next(iter(spec.submodule_search_locations))) / "resources"
+
+    @property
+    def model_identity(self) -> str:
+        """Commits of the hub's repositories that lie in py-feat's folder: `py-feat/name@commit ...`."""
+        folder = self._resources
         commits: dict[str, str] = {}
         for group, repositories in _REPOSITORIES[self.params.detector].items():
             if not group or group in self.params.groups:
@@ -155,25 +161,15 @@ class PyFeat(Encoder):
 
     def load(self) -> None:
         check_presence(self.device)
+        detector = self._detector_class()  # first: where it does not import, weights would help nobody
         weights = self.model_identity
         if given := [name for name in _REPLACED_BY if os.environ.get(name)]:
             raise ParamsError(
                 f"the variable {given[0]} puts other weights in place of visual.{self.name}'s, and no "
                 "feature file would tell; unset it"
             )
-        threads = os.environ.get("OMP_NUM_THREADS")
-        try:
-            import torch
+        import torch
 
-            detector = getattr(importlib.import_module(self._module), self._class)
-        except (ImportError, OSError, RuntimeError, AttributeError) as error:
-            raise MissingDependencyError(
-                f"visual encoder {self.name!r} needs py-feat 2.x, which cannot be imported: {error}; "
-                f"{_WAY_OUT}"
-            ) from error
-        finally:
-            if threads is None:  # its import sets it, for the whole process and its children
-                os.environ.pop("OMP_NUM_THREADS", None)
         if self.device == "cpu":
             torch.set_num_threads(1)  # sums in another order give other bytes
         try:
@@ -189,6 +185,33 @@ class PyFeat(Encoder):
                 f"visual encoder {self.name!r}: py-feat fetched newer weights while it loaded; run it again, "
                 "with HF_HUB_OFFLINE=1 to keep those that are here"
             )
+
+    def _detector_class(self) -> Any:
+        """The class that detects, imported.
+
+        Raises
+        ------
+        MissingDependencyError : py-feat is not installed, too old, or cannot be imported
+        """
+        _ = self._resources
+        threads = os.environ.get("OMP_NUM_THREADS")
+        try:
+            found = getattr(importlib.import_module(self._module), self._class)
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            raise MissingDependencyError(
+                f"visual encoder {self.name!r} needs py-feat 2.x, which cannot be imported: {error}; "
+                f"{_WAY_OUT}"
+            ) from error
+        finally:
+            if threads is None:  # its import sets it, for the whole process and its children
+                os.environ.pop("OMP_NUM_THREADS", None)
+        installed = version("py-feat")
+        if tuple(int(part) for part in installed.split(".")[:3] if part.isdecimal()) < LEAST_VERSION:
+            raise MissingDependencyError(
+                f"visual encoder {self.name!r}: py-feat {installed} is installed, whose pitch has the "
+                f"opposite sign; expected 2.1.2 or later; {_WAY_OUT}"
+            )
+        return found
 
     def _parts(self) -> dict[str, Any]:
         """Which of its nets the detector shall have."""
@@ -304,12 +327,8 @@ def rotation_angles(angles: np.ndarray, detector: str) -> np.ndarray:
     """OpenFace's Rx, Ry, Rz of py-feat's Pitch, Roll, Yaw; (n, 3) both, radians; see the table above."""
     pitch, roll, yaw = angles.T
     a, b, c = (pitch, -roll, -yaw) if detector == "mp" else (-pitch, yaw, -roll)
-    zero, one = np.zeros_like(a), np.ones_like(a)
-    cos, sin = np.cos, np.sin
-    about_x = np.array([[one, zero, zero], [zero, cos(a), -sin(a)], [zero, sin(a), cos(a)]])
-    about_y = np.array([[cos(b), zero, sin(b)], [zero, one, zero], [-sin(b), zero, cos(b)]])
-    about_z = np.array([[cos(c), -sin(c), zero], [sin(c), cos(c), zero], [zero, zero, one]])
-    return to_euler(np.einsum("ijn,jkn,kln->nil", about_z, about_y, about_x))
+    turned = Rotation.from_euler("xyz", np.stack([a, b, c], axis=1))  # Rz(c) Ry(b) Rx(a)
+    return turned.as_euler("XYZ")
 
 
 def gaze_angles(angles: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import sys
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pipeline.core.files import file_hash
+from pipeline.core.files import atomic_write, file_hash
 
 FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
@@ -86,9 +85,7 @@ class Checkpoint:
         started = time.monotonic()
         if started - self._saved_at < max(SAVE_EVERY_S, self._cost_s / SAVE_SHARE):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        with atomic_write(self._file) as temporary, temporary.open("wb") as file:
             torch.save(
                 {
                     "state": vars(state),
@@ -99,9 +96,6 @@ class Checkpoint:
                 },
                 file,
             )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
         self._saved_at = time.monotonic()
         self._cost_s = self._saved_at - started
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from models.core.backbones import has_native_bf16
 from pipeline.core.devices import check_presence

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from pydantic import Field, ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn

@@ -25,8 +25,9 @@ from transformers import (
 
 from pipeline.core.errors import AbsentError, ClipError, FormatError, MissingModelError, ParamsError
 from pipeline.features.audio.hf_audio import AudioStates
-from pipeline.features.encoder import Clip, Encoded, build_encoder
-from pipeline.features.stage import Task, encode_row
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, encode_row
 from pipeline.media.decode import waveform
 from pipeline.params.encoders import TransformerAudio
 from pipeline.params.params import MediaLimits
@@ -242,14 +243,14 @@ def test_too_short_and_absent(make: Any, tmp_path: Path) -> None:
     for clip in (Clip("text only"), Clip("a", mute)):
         with pytest.raises(AbsentError):
             encoder.encode(clip)
-    row = encode_row(encoder, Task(Clip("a", mute), "s"))
+    row = encode_row(encoder, EncodingTask(Clip("a", mute), "s"))
     assert (row.status, row.features) == ("absent", None)
 
 
 def test_a_row_of_the_store(make: Any, folders: dict[str, Path], tmp_path: Path) -> None:
     encoder = build_encoder("audio", "mine", TransformerAudio(model=str(folders["wavlm"])), MediaLimits())
     encoder.load()
-    row = encode_row(encoder, Task(Clip("a", wav(tmp_path, noise(16_000))), "s"))
+    row = encode_row(encoder, EncodingTask(Clip("a", wav(tmp_path, noise(16_000))), "s"))
     assert row.status == "ok" and row.features is not None and row.times is not None
     assert (row.features.shape, row.features.dtype) == ((49, 32), np.float16)
     assert row.times.dtype == np.float32 and np.allclose(np.diff(row.times), 0.02, atol=1e-6)

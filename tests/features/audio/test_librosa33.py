@@ -13,9 +13,10 @@ from made.media_factory import make_clip, tone
 
 from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.features.audio.librosa33 import Librosa33
-from pipeline.features.encoder import Clip, build_encoder
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import build_encoder
 from pipeline.media.decode import waveform
-from pipeline.params.encoders import Librosa33 as Librosa33Params
+from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 
 RATE, HOP = 22_050, 512

@@ -14,8 +14,9 @@ from made.media_factory import make_clip, tone
 
 from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError
 from pipeline.features.audio.opensmile import COLUMNS, SAMPLE_RATE, OpenSmile
-from pipeline.features.encoder import Clip, build_encoder
-from pipeline.params.encoders import OpenSmile as OpenSmileParams
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import build_encoder
+from pipeline.params.encoders import OpenSmileParams
 from pipeline.params.params import MediaLimits
 
 LIMITS = MediaLimits()

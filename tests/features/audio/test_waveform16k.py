@@ -17,12 +17,13 @@ from pipeline.cli.info import describe, render
 from pipeline.core.errors import AbsentError, FormatError
 from pipeline.features.audio.waveform16k import SAMPLE_RATE, Waveform16k
 from pipeline.features.clip import Request, extract
-from pipeline.features.encoder import Clip, build_encoder
-from pipeline.features.stage import Task, encode_row, footer
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, encode_row, footer
 from pipeline.media.decode import waveform
-from pipeline.params.encoders import Waveform16k as Waveform16kParams
+from pipeline.params.encoders import Waveform16kParams
 from pipeline.params.params import MediaLimits, Params
-from pipeline.store.shard import Row, read_rows, stream_rows, write_rows
+from pipeline.store.shard import FeatureRow, read_rows, stream_rows, write_rows
 from pipeline.store.store import FeatureStore, shard_name
 
 LIMITS = MediaLimits()
@@ -91,7 +92,7 @@ def test_silence_and_absence(encoder: Waveform16k, tmp_path: Path) -> None:
     for clip in (Clip("text only"), Clip("a", mute)):
         with pytest.raises(AbsentError):
             encoder.encode(clip)
-    row = encode_row(encoder, Task(Clip("a", mute), "s"))
+    row = encode_row(encoder, EncodingTask(Clip("a", mute), "s"))
     assert (row.status, row.features) == ("absent", None)
 
 
@@ -115,8 +116,8 @@ def test_real_speech(encoder: Waveform16k, shared: Path, name: str) -> None:
 # -------------------------------------------------------------------------------------------------- the files
 def test_stored_type_encoding_and_footer(encoder: Waveform16k, tmp_path: Path) -> None:
     clips = {name: wav(tmp_path, tone(hz, 0.3, SAMPLE_RATE)) for name, hz in (("b", 200), ("a", 300))}
-    rows = [encode_row(encoder, Task(Clip(name, path), "s")) for name, path in clips.items()]
-    rows.append(Row("c", "s", "absent", "no audio track"))
+    rows = [encode_row(encoder, EncodingTask(Clip(name, path), "s")) for name, path in clips.items()]
+    rows.append(FeatureRow("c", "s", "absent", "no audio track"))
     path = tmp_path / "x.parquet"
     write_rows(path, rows, footer(encoder))
     kind = pq.read_schema(path).field("features").type
@@ -146,7 +147,7 @@ def test_rows_are_streamed_in_order_whatever_the_shards(
     monkeypatch.setattr("pipeline.store.shard.ROW_GROUP_BYTES", 4_000)
     random = np.random.default_rng(2)
     rows = [
-        Row(f"clip{i:02d}", "s", "ok", "", random.integers(-9, 9, (int(n), 1)).astype(np.int16))
+        FeatureRow(f"clip{i:02d}", "s", "ok", "", random.integers(-9, 9, (int(n), 1)).astype(np.int16))
         for i, n in enumerate(random.integers(1, 3_000, 40))
     ]
     for i in range(3):
@@ -167,7 +168,7 @@ def test_rows_are_streamed_in_order_whatever_the_shards(
 def test_info_tells_samples_and_seconds(encoder: Waveform16k, tmp_path: Path) -> None:
     blocks = [np.array([[-32_768], [2], [4]], np.int16), np.full((16_000, 1), 7, np.int16)]
     for i, block in enumerate(blocks):
-        write_rows(tmp_path / shard_name(i), [Row(f"c{i}", "s", "ok", "", block)], footer(encoder))
+        write_rows(tmp_path / shard_name(i), [FeatureRow(f"c{i}", "s", "ok", "", block)], footer(encoder))
     described = describe(tmp_path)
     values = np.concatenate(blocks).astype(float)
     assert described["frames"] == {"total": 16_003, "shortest": 3, "longest": 16_000}
@@ -195,6 +196,6 @@ def test_extract_of_one_clip(tmp_path: Path) -> None:
 
 def test_more_frames_than_arrow_counts(encoder: Waveform16k, tmp_path: Path) -> None:
     huge = np.broadcast_to(np.zeros((1, 1), np.int16), (2**30, 1))  # takes no memory
-    rows = [Row(name, "s", "ok", "", huge) for name in ("a", "b")]
+    rows = [FeatureRow(name, "s", "ok", "", huge) for name in ("a", "b")]
     with pytest.raises(FormatError, match=r"2147483648 frames are too many .* raise `shards`"):
         write_rows(tmp_path / "x.parquet", rows, footer(encoder))

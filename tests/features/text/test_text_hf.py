@@ -20,7 +20,8 @@ from made.tiny_models import save_tiny_bert, save_tiny_roberta
 from transformers import AutoModel, AutoTokenizer
 
 from pipeline.core.errors import AbsentError, ClipError, MissingModelError, ParamsError
-from pipeline.features.encoder import Clip, Encoded, build_encoder
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.registry import build_encoder
 from pipeline.features.text.hf import TransformerStates, lower
 from pipeline.params.encoders import TransformerText
 from pipeline.params.params import MediaLimits, Params

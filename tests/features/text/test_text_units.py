@@ -14,7 +14,8 @@ from made.tiny_models import WORDS, save_tiny_bert, save_tiny_roberta
 from transformers import AutoModel, AutoTokenizer
 
 from pipeline.core.errors import AbsentError, ClipError, MissingModelError, ParamsError
-from pipeline.features.encoder import Clip, Encoded, Prepared
+from pipeline.execution.gpu import Prepared
+from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.text.hf import TransformerStates
 from pipeline.params.encoders import TransformerText
 from pipeline.params.params import MediaLimits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
+from reference.rotations import openface_matrix
 
 from pipeline.features.visual.face.action_units import ACTION_UNITS, STABLE, action_units, align, similarity
 from pipeline.features.visual.face.canonical import CANONICAL, LANDMARKS_68, MIRRORED, POINTS, rows
@@ -24,8 +24,8 @@ IRISES = rows((468, 473))
 
 
 def rotation(rx: float = 0.0, ry: float = 0.0, rz: float = 0.0) -> np.ndarray:
-    """R = Rx Ry Rz of degrees, by SciPy (capital letters: axes that turn along)."""
-    return Rotation.from_euler("XYZ", [rx, ry, rz], degrees=True).as_matrix()
+    """R = Rx Ry Rz of degrees."""
+    return openface_matrix(*np.radians([rx, ry, rz]))
 
 
 def project(face: np.ndarray, turn: np.ndarray, move: tuple[float, float, float]) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_similarity_never_mirrors() -> None:
 
 def test_euler_angles_are_those_of_rx_ry_rz() -> None:
     angles = np.random.default_rng(0).uniform((-170, -85, -170), (170, 85, 170), (200, 3))
-    matrices = Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
+    matrices = np.array([rotation(*row) for row in angles])
     np.testing.assert_allclose(np.degrees(to_euler(matrices)), angles, atol=1e-6)
 
 

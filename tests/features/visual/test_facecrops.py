@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.features.encoder import Clip, Encoded, build_encoder
-from pipeline.features.stage import Task, encode_row, footer
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, encode_row, footer
 from pipeline.features.visual.face import mesh
 from pipeline.features.visual.face.canonical import CANONICAL, rows
 from pipeline.features.visual.facecrops import TEMPLATE, FaceCrops, crop, placement
 from pipeline.media.decode import Frame, frames
-from pipeline.params.encoders import FaceCrops as Params
-from pipeline.params.encoders import FaceMesh as MeshParams
+from pipeline.params.encoders import FaceCropsParams as Params
+from pipeline.params.encoders import FaceMeshParams as MeshParams
 from pipeline.params.params import MediaLimits
 from pipeline.store.shard import read_rows, write_rows
 
@@ -157,7 +158,7 @@ def test_a_file_holds_bytes(
     monkeypatch.setattr(
         mesh, "frames", lambda *_, **__: (Frame(image, i / 25, 1.0) for i, image in enumerate(images))
     )
-    row = encode_row(encoder, Task(Clip("clip", tmp_path), "source"))
+    row = encode_row(encoder, EncodingTask(Clip("clip", tmp_path), "source"))
     write_rows(tmp_path / "shard-000.parquet", [row], footer(encoder))
     read = read_rows(tmp_path / "shard-000.parquet")
     assert row.features is not None and read.rows["clip"].features is not None

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
-from pipeline.features.encoder import Clip, Encoded, build_encoder
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.registry import build_encoder
 from pipeline.features.visual.face import mesh
 from pipeline.features.visual.face.geometry import COLUMNS, GROUPS
 from pipeline.features.visual.face.mesh import choose_face, read_landmarks
 from pipeline.features.visual.facemesh import FaceMesh
 from pipeline.media.decode import Frame, frames
-from pipeline.params.encoders import FaceMesh as Params
+from pipeline.params.encoders import FaceMeshParams as Params
 from pipeline.params.params import MediaLimits
 
 # the encoder silences it for a process; pytest puts it back for every test

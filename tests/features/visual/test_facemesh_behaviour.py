@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.features.encoder import Clip, Encoded, build_encoder
+from pipeline.features.encoder import Clip, Encoded
+from pipeline.features.registry import build_encoder
 from pipeline.features.visual.face import mesh
 from pipeline.features.visual.face.geometry import COLUMNS
 from pipeline.features.visual.facemesh import FaceMesh
 from pipeline.media.decode import Frame, frames, waveform
-from pipeline.params.encoders import FaceMesh as Params
+from pipeline.params.encoders import FaceMeshParams as Params
 from pipeline.params.params import MediaLimits
 
 pytestmark = [

@@ -17,10 +17,11 @@ from made.openface_tables import FULL, POSE, number, row, write
 
 from pipeline.core.errors import AbsentError, ClipError, ClipTimeoutError, MissingDependencyError, ParamsError
 from pipeline.core.openface_layout import OPENFACE, OPENFACE_709
-from pipeline.features.encoder import Clip, build_encoder
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import build_encoder
 from pipeline.features.visual import openface
 from pipeline.features.visual.openface import OpenFace
-from pipeline.params.encoders import OpenFace as Params
+from pipeline.params.encoders import OpenFaceParams as Params
 from pipeline.params.params import MediaLimits
 
 LIMITS = MediaLimits()

