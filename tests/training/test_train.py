@@ -18,6 +18,7 @@ import torch
 from made import tiny_set
 from made.tiny_set import Tiny, write_tiny_set
 
+import pipeline.training.loop.fabric
 import pipeline.training.loop.train
 from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
@@ -303,4 +304,4 @@ def test_threads_are_fixed(assembled: Path, tmp_path: Path, monkeypatch: pytest.
         run(assembled, tmp_path, {"training": {"epochs": 1}})
     finally:
         torch.set_num_threads(1)
-    assert threads == {pipeline.fabric.CPU_THREADS}
+    assert threads == {pipeline.training.loop.fabric.CPU_THREADS}
