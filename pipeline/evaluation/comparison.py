@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,13 +118,10 @@ def correct(entries: Iterable[MethodComparison]) -> tuple[list[MethodComparison]
     """The entries with Holm's correction over the tests of all of them, and the number of tests."""
     entries = list(entries)
     found = iter(corrected([row.test for entry in entries for row in entry.rows if row.test is not None]))
-    done = [
-        replace(
-            entry,
-            rows=[row if row.test is None else replace(row, test=next(found)) for row in entry.rows],
-        )
-        for entry in entries
-    ]
+    done = []
+    for entry in entries:
+        rows = [row if row.test is None else replace(row, test=next(found)) for row in entry.rows]
+        done.append(replace(entry, rows=rows))
     return done, sum(row.test is not None for entry in done for row in entry.rows)
 
 
@@ -142,10 +140,7 @@ def compare_sets(
         raise MsaError(f"runs of {' and '.join(datasets)} were given; clips of one dataset can be compared")
     named = [" and ".join(sorted({run.result.method for run in side})) for side in (a, b)]
     if named[0] == named[1]:
-        named = [
-            f"{name}, {len(side)} run(s) ({side[0].path} ...)"
-            for name, side in zip(named, (a, b), strict=True)
-        ]
+        named = [f"{named[0]}, {len(side)} run(s) ({side[0].path} ...)" for side in (a, b)]
     entry = compare_runs(f"{named[0]} (A) and {named[1]} (B) on {datasets[0]}", a, b, resamples, seed)
     if entry.same:
         raise MsaError("both sides are the same files; name other runs after --against")
@@ -159,15 +154,12 @@ def compare_sets(
 def _recorded(run: SavedRun) -> dict[str, float]:
     """Test metrics by name; of the validation split the chief one, and a second test split with its name."""
     result = run.result
+    in_order = sorted(result.test, key=lambda name: (name not in CHIEF, name != "corr", name))
     return {
-        **{name: result.test[name] for name in sorted(result.test, key=_order)},
+        **{name: result.test[name] for name in in_order},
         **{f"{TEST_OOD}_{name}": value for name, value in sorted(result.test_ood.items())},
         **{f"valid_{name}": result.valid[name] for name in CHIEF if name in result.valid},
     }
-
-
-def _order(metric: str) -> tuple[bool, bool, str]:
-    return metric not in CHIEF, metric != "corr", metric
 
 
 def _spread(runs: Sequence[SavedRun], name: str) -> Spread | None:
@@ -182,11 +174,10 @@ def _seeds(runs: Sequence[SavedRun]) -> list[int]:
 # -------------------------------------------------------------------------------------------------- remarks
 def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
     sets = [{run.result.feature_set for run in side} for side in (a, b)]
-    features = [sorted({_features(run) for run in side}) for side in (a, b)]
     if sets[0] == sets[1]:
         return []
     prints = ["/".join(sorted(found[:10] for found in side)) or "?" for side in sets]
-    named = [" / ".join(side) for side in features]
+    named = [" / ".join(sorted({_features(run) for run in side})) for side in (a, b)]
     if named[0] == named[1]:
         what = f"{named[0]}, made differently (feature sets {prints[0]} and {prints[1]})"
     else:
@@ -260,25 +251,25 @@ def _of(run: SavedRun, split: str) -> Predictions:
     return found
 
 
-def _predicted(run: SavedRun) -> list[tuple[tuple[str, ...], list[float], list[float]] | None]:
+def _predicted(run: SavedRun) -> list[Any]:
     """All predictions, to be compared."""
-    return [
-        None if one is None else (one.clip_ids, one.label.tolist(), one.prediction.tolist())
-        for one in (run.predictions, run.ood)
-    ]
+    known = [one for one in (run.predictions, run.ood) if one is not None]
+    return [(one.clip_ids, one.label.tolist(), one.prediction.tolist()) for one in known]
 
 
 def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> tuple[int, Sides]:
     """How many clips all runs have, and the predictions for them."""
-    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in (*a, *b))))
+    runs = (*a, *b)
+    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in runs)))
     if len(common) < 2:
         raise MsaError(
             f"{title}: the runs have {len(common)} clip(s) of {split} in common, at least 2 are needed; "
             "compare runs of the same test split"
         )
-    found = [_at(_of(run, split), common) for run in (*a, *b)]
-    label = found[0][0]
-    for run, (other, _) in zip((*a, *b), found, strict=True):
+    found = [_at(_of(run, split), common) for run in runs]
+    labels, predictions = (np.stack(values) for values in zip(*found, strict=True))
+    label = labels[0]
+    for run, other in zip(runs, labels, strict=True):
         unequal = np.flatnonzero(np.abs(other - label) > RECORDED)
         if unequal.size:
             place = unequal[0]
@@ -287,11 +278,9 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
                 f"{a[0].path} ({a[0].source}), e.g. {common[place]!r}: {other[place]:g} and "
                 f"{label[place]:g}; evaluate both on the same labels (compare goes without with --no-test)"
             )
-    predictions = np.stack([prediction for _, prediction in found])
     result, paired = a[0].result, _seeds(a) == _seeds(b)
-    return len(common), Sides(
-        label, predictions[: len(a)], predictions[len(a) :], result.metric_set, result.class_names, paired
-    )
+    sides = predictions[: len(a)], predictions[len(a) :]
+    return len(common), Sides(label, *sides, result.metric_set, result.class_names, paired)
 
 
 def _at(found: Predictions, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,6 @@ token's usual spellings are read as. A tokenizer that reads neither as one token
 from __future__ import annotations
 
 import json
-import statistics
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -27,11 +25,12 @@ from models.core.backbones import Tokenizer
 from models.core.batch import FULL_SCALE, Batch
 from models.core.method import Method
 from pipeline.core import paths
-from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.errors import FormatError, ParamsError
 from pipeline.datasets.splits import Streams, ordered_batches
-from pipeline.datasets.training_set import TrainingSet, read_stats
-from pipeline.evaluation.evaluate import DECIMALS, check_features, check_task, load_run
-from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
+from pipeline.datasets.training_set import TrainingSet
+from pipeline.evaluation.evaluate import DECIMALS, load_run, score, stats_of_run
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
+from pipeline.evaluation.saved import Spread
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import EVALUATION_BATCH
 from pipeline.training.runs import read_config
@@ -68,9 +67,7 @@ def under_noise(
         raise ParamsError(f"noise kind {kind!r} is not known (there are: {', '.join(kinds)})")
     config = read_config(run)
     folder = paths.assembled_folder(config["dataset"]) if assembled is None else assembled
-    stats = read_stats(folder)
-    check_task(config, run, stats, folder)
-    check_features(config, run, stats, folder)
+    stats = stats_of_run(folder, run, config)
     metric_set = _metric_set(config)
     remarks: set[str] = set()
     fabric = open_fabric(device, config["train"]["precision"])
@@ -84,24 +81,17 @@ def under_noise(
         rows = ordered_batches(test.lengths, EVALUATION_BATCH)
         back = torch.cat(rows).argsort().numpy()  # evaluate sums in the split's order, and sums have an order
 
-        def score(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-            if not np.isfinite(predictions).all():  # of NaN a class would be made too
-                raise MsaError(f"{run}: predictions of test are not finite; train again with a lower rate")
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", MetricWarning)
-                if metric_set == CLASSIFICATION:
-                    decided = method.task.decide(torch.from_numpy(predictions)).numpy()
-                    found = cls(decided[back], labels[back], stats["class_names"])
-                else:
-                    found = METRIC_SETS[metric_set](predictions[back], labels[back])
-            remarks.update(str(w.message) for w in caught if issubclass(w.category, MetricWarning))
+        def scored(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+            classes, what = stats["class_names"], f"{run}: predictions of test"
+            found, said = score(predictions[back], labels[back], metric_set, classes, what)
+            remarks.update(said)
             return found
 
         batches = [test.batch(clips) for clips in rows]
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
         noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
-        clean = robustness(model, batches, score, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
-        tables = [robustness(model, batches, score, *noise, seeds=(seed,)) for seed in SEEDS]
+        clean = robustness(model, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
+        tables = [robustness(model, batches, scored, *noise, seeds=(seed,)) for seed in SEEDS]
     scores = {row: [table[row] for table in tables] for row in tables[0]}
     scores = {CLEAN: [clean] * len(SEEDS), **scores}  # no noise, no difference
     return {
@@ -211,7 +201,6 @@ def _metric_set(config: dict[str, Any]) -> str:
     return name
 
 
-def _spread(scores: list[dict[str, float]], name: str) -> dict[str, float]:
-    values = [score[name] for score in scores]
-    found = {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
-    return {key: round(value, DECIMALS) for key, value in found.items()}
+def _spread(scores: list[dict[str, float]], name: str) -> dict[str, float | None]:
+    found = Spread.of([one[name] for one in scores], DECIMALS)
+    return {"mean": found.mean, "sd": found.sd}

@@ -238,33 +238,25 @@ def _over_runs(
     """Interval and p value of each metric over runs and clips; empty below FEWEST_RUNS on a side."""
     if min(len(scores_a), len(scores_b)) < FEWEST_RUNS:
         return []
+    clips = len(terms_a)
     without_one = [metric.scores(terms.sum(axis=0) - terms) for terms in (terms_a, terms_b)]
-    return [
-        _student(
-            scores_a[:, i],
-            scores_b[:, i],
-            _jackknife_covariance(without_one[0][..., i], without_one[1][..., i]),
-            paired,
-        )
-        for i in range(len(metric.names))
-    ]
-
-
-def _jackknife_covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Covariance of the runs' metrics over samples of clips, (runs, runs) with those of A first.
-
-    Parameters
-    ----------
-    a, b : (clips, runs), metrics without that clip
-    """
-    clips = len(a)
-    return np.cov(np.hstack([a, b]), rowvar=False) * (clips - 1) ** 2 / clips
+    found = []
+    for i in range(len(metric.names)):
+        runs = np.hstack([scores[..., i] for scores in without_one])  # (clips, runs)
+        jackknife = np.cov(runs, rowvar=False) * (clips - 1) ** 2 / clips
+        found.append(_student(scores_a[:, i], scores_b[:, i], jackknife, paired))
+    return found
 
 
 def _student(
     a: np.ndarray, b: np.ndarray, covariance: np.ndarray, paired: bool
 ) -> tuple[float, float, float]:
     """Interval and p value of mean(b) - mean(a), metrics of runs that share their clips.
+
+    Parameters
+    ----------
+    a, b : (runs,)
+    covariance : of the runs over samples of clips, (runs, runs) with those of A first
 
     `shared` is what the covariance between different runs adds; a negative estimate counts as 0 (Hillis).
     Other runs cannot be surer than these runs are, so the variance is at least what the clips alone give.
