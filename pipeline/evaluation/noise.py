@@ -91,15 +91,14 @@ def under_noise(
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
         noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
         clean = robustness(model, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
-        tables = [robustness(model, batches, scored, *noise, seeds=(seed,)) for seed in SEEDS]
-    scores = {row: [table[row] for table in tables] for row in tables[0]}
-    scores = {CLEAN: [clean] * len(SEEDS), **scores}  # no noise, no difference
+        scores = {CLEAN: clean * len(SEEDS)}  # no noise, no difference
+        scores |= robustness(model, batches, scored, *noise)
     return {
         **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
         "metric_set": metric_set,
         "n": len(test),
         "remarks": sorted(remarks),
-        "test": {row: {name: _spread(found, name) for name in clean} for row, found in scores.items()},
+        "test": {row: {name: _spread(found, name) for name in clean[0]} for row, found in scores.items()},
     }
 
 
@@ -131,8 +130,8 @@ def robustness(
     *,
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = SEEDS,
-) -> dict[str, dict[str, float]]:
-    """Scores of a trained method under noise: rate -> name -> mean over the seeds, and their `mean`.
+) -> dict[str, list[dict[str, float]]]:
+    """Scores of a trained method under noise: rate -> named numbers of each seed; and their `mean`.
 
     Parameters
     ----------
@@ -144,9 +143,8 @@ def robustness(
     method.eval()
     embedded = method.backbone if kind != "erase" or mask_id is None else None
     labels = torch.cat([batch.label for batch in batches]).cpu().numpy()
-    table: dict[str, dict[str, float]] = {}
+    table: dict[str, list[dict[str, float]]] = {f"{rate:g}": [] for rate in rates}
     for rate in rates:
-        scores = []
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             predictions = []
@@ -154,14 +152,10 @@ def robustness(
                 noisy = corrupt(batch, kind, rate, std, generator, mask_id)
                 with noisy_embeddings(embedded, kind, rate, std.get("tokens"), generator):
                     predictions.append(method(noisy).prediction)
-            scores.append(score(torch.cat(predictions).float().cpu().numpy(), labels))
-        table[f"{rate:g}"] = _means(scores)
-    table["mean"] = _means(list(table.values()))
-    return table
-
-
-def _means(scores: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(entry[name] for entry in scores) / len(scores) for name in scores[0]}
+            table[f"{rate:g}"].append(score(torch.cat(predictions).float().cpu().numpy(), labels))
+    of_seeds = list(zip(*table.values(), strict=True))
+    means = [{name: sum(one[name] for one in found) / len(found) for name in found[0]} for found in of_seeds]
+    return {**table, "mean": means}
 
 
 def find_mask_id(tokenizer: Tokenizer) -> int | None:

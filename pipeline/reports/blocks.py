@@ -48,19 +48,12 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Head:
-    """A column's heading; `title` explains it."""
-
-    text: str
-    title: str = ""
-
-
-@dataclass(frozen=True)
 class Cell:
-    """A cell of which more than its text is known; pages of HTML show it.
+    """A cell, or a column's heading, of which more than its text is known; pages of HTML show it.
 
     Attributes
     ----------
+    title : explains a heading
     value : what it is sorted by, a number or words; empty = last
     strong, mark : it stands out, with a sign behind it
     spread, paper : the standard deviation, and the paper's figure
@@ -69,6 +62,7 @@ class Cell:
 
     text: str
     value: str = ""
+    title: str = ""
     strong: bool = False
     mark: str = ""
     spread: str = ""
@@ -83,7 +77,7 @@ class Table:
     `marked`: the cells are Markdown; `sortable`: a page of HTML sorts by the heading that is clicked.
     """
 
-    head: Sequence[str | Head]
+    head: Sequence[str | Cell]
     rows: Sequence[Sequence[str | Cell]]
     words: Collection[int] = (0,)
     strong: frozenset[int] = frozenset()
@@ -91,14 +85,10 @@ class Table:
     sortable: bool = False
 
     @property
-    def heads(self) -> list[Head]:
-        """The headings as objects."""
-        return [head if isinstance(head, Head) else Head(head) for head in self.head]
-
-    @property
     def cells(self) -> list[list[Cell]]:
-        """The cells as objects."""
-        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+        """The headings, and the rows below them, as objects."""
+        rows = [self.head, *self.rows]
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -233,12 +223,13 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
                 shown.append(grid)
         else:
             table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-            for place, head in enumerate(block.heads):
+            heads, *rows = block.cells
+            for place, head in enumerate(heads):
                 words = place in block.words
                 names = words and len(block.words) == 1  # of numbers: they are not torn apart
                 side: Literal["left", "right"] = "left" if words else "right"
                 table.add_column(Text(head.text), justify=side, no_wrap=names or not words, overflow="fold")
-            for place, row in enumerate(block.cells):
+            for place, row in enumerate(rows):
                 style = "bold" if place in block.strong else ""
                 table.add_row(*(Text(cell.text) for cell in row), style=style)
             shown.append(table)
@@ -266,10 +257,10 @@ def as_markdown(blocks: Sequence[Block], top: int = 2) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    rows = [[_escaped(head.text, table.marked) for head in table.heads]]
-    for place, row in enumerate(table.cells):
-        cells = [_escaped(cell.text, table.marked) for cell in row]
-        rows.append([f"**{cell}**" if place in table.strong and cell else cell for cell in cells])
+    head, *rows = ([_escaped(cell.text, table.marked) for cell in row] for row in table.cells)
+    for place in table.strong:
+        rows[place] = [f"**{cell}**" if cell else cell for cell in rows[place]]
+    rows = [head, *rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.ljust if place in table.words else str.rjust for place in range(len(widths))]
     lines = [

@@ -20,7 +20,6 @@ from pipeline.reports.blocks import (
     Cell,
     Details,
     Figures,
-    Head,
     Heading,
     Lines,
     Link,
@@ -176,15 +175,11 @@ def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> T
     def shown(value: float) -> Cell:
         return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)
 
-    error = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
-    rows = [
-        [
-            Cell(clip["clip_id"], clip["clip_id"]),
-            shown(clip["label"]),
-            shown(clip["prediction"]),
-            number_cell(clip["error"]),
-            Cell(clip["transcript"] or "–", clip["transcript"], words=True),
-        ]
-        for clip in worst
-    ]
-    return Table(["clip", "label", "prediction", Head("error", error), "transcript"], rows, sortable=True)
+    unit = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
+    head = ["clip", "label", "prediction", Cell("error", title=unit), "transcript"]
+    rows = []
+    for clip in worst:
+        name, said = Cell(clip["clip_id"], clip["clip_id"]), clip["transcript"]
+        scores = shown(clip["label"]), shown(clip["prediction"]), number_cell(clip["error"])
+        rows.append([name, *scores, Cell(said or "–", said, words=True)])
+    return Table(head, rows, sortable=True)

@@ -15,7 +15,7 @@ from pipeline.evaluation.saved import SavedRun, Spread
 from pipeline.evaluation.significance import RESAMPLES, SEED, Difference, corrected, lower_is_better
 from pipeline.evaluation.tables import TABLES
 from pipeline.evaluation.tables.rows import NO_SHARES, plain_name
-from pipeline.reports.blocks import Cell, Head, Table
+from pipeline.reports.blocks import Cell, Table
 
 FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
 OOD = "ood_"  # before the names of metrics of a second test split
@@ -166,7 +166,7 @@ def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str) -> 
     ]
     floors = [table.floor.get(metric) for metric in metrics]
     rows.append([Cell(constant, constant), *(EMPTY if v is None else number_cell(v) for v in floors)])
-    return Table([Head("method"), *map(_head, metrics)], rows, sortable=True)
+    return Table(["method", *map(_head, metrics)], rows, sortable=True)
 
 
 def number_cell(value: float) -> Cell:
@@ -174,9 +174,9 @@ def number_cell(value: float) -> Cell:
     return Cell(f"{value:.{DIGITS}f}", f"{value:.6g}")
 
 
-def _head(metric: str) -> Head:
+def _head(metric: str) -> Cell:
     plain = metric.removeprefix(OOD)
     meaning = MEANING.get(plain.removeprefix("valid_"), "F1 of this class against all others")
     where = "validation split: " if plain.startswith("valid_") else ""
     side, arrow = ("lower", "↓") if lower_is_better(metric) else ("higher", "↑")
-    return Head(f"{plain.replace('_', ' ')} {arrow}", f"{where}{meaning}; {side} is better")
+    return Cell(f"{plain.replace('_', ' ')} {arrow}", title=f"{where}{meaning}; {side} is better")

@@ -181,6 +181,8 @@ def experiment_name(table: PaperTable, row: Row, dataset: str) -> str:
 
 def _check_project(method: str, dataset: str, params: Params) -> set[str]:
     """Names of the stages in dvc.lock, once it is clear that an experiment can be run here."""
+    from ruamel.yaml import YAML
+
     if method not in params.models or dataset not in params.models[method].corpora:
         raise ParamsError(
             f"models.{method}.corpora.{dataset} is missing in params.yaml; write `{dataset}: {{}}` there, or "
@@ -197,20 +199,14 @@ def _check_project(method: str, dataset: str, params: Params) -> set[str]:
             f"git does not know {some_of(unknown_files)}, so an experiment would do without; "
             "`git add` them (changes of known files are taken along, committed or not)"
         )
-    stages = _locked_stages()
+    lock = Path("dvc.lock")
+    stages = set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
     if f"assemble@{dataset}" not in stages:
         raise MsaError(
             f"the training set of {dataset} was not built, and each row would extract its features anew; "
             f"run `dvc repro assemble@{dataset}` and `git add dvc.lock`"
         )
     return stages
-
-
-def _locked_stages() -> set[str]:
-    from ruamel.yaml import YAML
-
-    lock = Path("dvc.lock")
-    return set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
 
 
 def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> RowOutcome:
@@ -246,16 +242,11 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
 def _dvc(command: list[str], log: IO[str]) -> int:
     """Exit status; the stages find `msa-cli` of this environment, and the code of the experiment's folder."""
     paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": "."}
-    environment = {
-        name: os.pathsep.join([first, *([os.environ[name]] if os.environ.get(name) else [])])
-        for name, first in paths.items()
+    changed = {
+        name: os.pathsep.join(filter(None, (first, os.environ.get(name)))) for name, first in paths.items()
     }
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *command],
-        env=os.environ | environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    ).returncode
+    command = [sys.executable, "-m", "dvc", *command]
+    return subprocess.run(command, env=os.environ | changed, stdout=log, stderr=subprocess.STDOUT).returncode
 
 
 def _last_error(log: Path) -> str:

@@ -8,8 +8,6 @@ standardised values.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from models.cmir.model import CmIR, CmIROutput
 from models.core.batch import Batch
 from models.core.method import Output
 from pipeline.datasets.splits import Split
+from pipeline.evaluation.evaluate import least_scores
 from pipeline.evaluation.views.view import Bars, Part, View, gather, number
 from pipeline.training.trained import TrainedRun
 
@@ -47,12 +46,14 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         "test": gather(run, test, _pick),
     }
     classes = method.task.classes
+    labels = (part["label"] for part in found.values())
+    floor = least_scores(*labels, run.stats["class_names"])["accuracy" if classes else "mae"]
     label_probe = Bars(
         "A linear probe for the label",
         "accuracy" if classes else "MAE (label units)",
         names,
         {half: [_label_score(found, half, name, classes) for name in names] for half in HALVES},
-        {"always the commonest class" if classes else "always the train median": _floor(found, classes)},
+        {"always the commonest class" if classes else "always the train median": floor},
     )
     panels = [label_probe]
     if len(names) > 1:
@@ -77,47 +78,44 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
 
 def _label_score(found: dict[str, dict[str, np.ndarray]], half: str, name: str, classes: int) -> float | None:
     """MAE or accuracy on the test clips that have the modality."""
-    (x, y), (x_test, y_test) = (
+    train, test = (
         (part[f"{half}/{name}"][part[name]], part["label"][part[name]])
         for part in (found["train"], found["test"])
     )
-    if len(np.unique(y)) < 2 or not len(y_test):
+    guessed = _guessed(train, test, classes)
+    if guessed is None:
         return None
-    guessed = _fitted(x, y, classes).predict(x_test)
-    return number((guessed == y_test).mean() if classes else np.abs(guessed - y_test).mean())
+    return number((guessed == test[1]).mean() if classes else np.abs(guessed - test[1]).mean())
 
 
 def _modality_score(found: dict[str, dict[str, np.ndarray]], half: str, names: list[str]) -> float | None:
     """Mean over the modalities of the share of their test clips that are recognised."""
-    (x, y), (x_test, y_test) = (
+    train, test = (
         (
             np.concatenate([part[f"{half}/{m}"][part[m]] for m in names]),
             np.repeat(np.arange(len(names)), [part[m].sum() for m in names]),
         )
         for part in (found["train"], found["test"])
     )
-    if len(np.unique(y)) < 2 or not len(y_test):
+    guessed = _guessed(train, test, len(names))
+    if guessed is None:
         return None
-    guessed = _fitted(x, y, len(names)).predict(x_test)
-    return number(np.mean([(guessed[y_test == i] == i).mean() for i in np.unique(y_test)]))
+    return number(np.mean([(guessed[test[1] == i] == i).mean() for i in np.unique(test[1])]))
 
 
-def _fitted(x: np.ndarray, y: np.ndarray, classes: int) -> Any:
+def _guessed(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: int
+) -> np.ndarray | None:
+    """What a probe that is fitted on (values, targets) says of others; None where it cannot be fitted."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if len(np.unique(train[1])) < 2 or not len(test[1]):
+        return None
     model = LogisticRegression(max_iter=1000) if classes else RidgeCV(PENALTIES)
-    return make_pipeline(StandardScaler(), model).fit(x, y)
-
-
-def _floor(found: dict[str, dict[str, np.ndarray]], classes: int) -> float:
-    """What a constant fitted to the train labels reaches."""
-    known, label = found["train"]["label"], found["test"]["label"]
-    if classes:
-        values, counts = np.unique(known, return_counts=True)
-        return float((label == values[counts.argmax()]).mean())
-    return float(np.abs(label - np.median(known)).mean())
+    guessed: np.ndarray = make_pipeline(StandardScaler(), model).fit(*train).predict(test[0])
+    return guessed
 
 
 def _pick(batch: Batch, output: Output) -> dict[str, Tensor]:
