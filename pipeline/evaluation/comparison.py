@@ -100,18 +100,12 @@ def compare_runs(
     if [_predicted(run) for run in a] == [_predicted(run) for run in b]:
         entry.remarks.append("every prediction is the same on both sides, so there is nothing to test")
         return entry
-    found = _statistics(title, a, b, TEST, resamples, seed)
-    splits = [found]
-    if all(run.ood is not None for run in (*a, *b)):
-        splits.append(_statistics(title, a, b, TEST_OOD, resamples, seed))
-        entry.remarks.append(f"{TEST_OOD} has {splits[1].clips} clips, which its metrics are of")
-    for one in splits:
-        entry.remarks.extend(one.remarks)
-        if not one.left_out:
-            entry.remarks.extend(_definition_remarks(rows, one.tests))
-    tests = {metric: test for one in splits for metric, test in one.tests.items()}
-    rows = [replace(row, test=tests.get(row.metric)) for row in rows]
-    return replace(entry, rows=rows, clips=found.clips, left_out=found.left_out, paired=found.paired)
+    found = _tested(replace(entry, remarks=[]), a, b, TEST, resamples, seed)
+    if any(run.ood is None for run in (*a, *b)):
+        return replace(found, remarks=entry.remarks + found.remarks)
+    ood = _tested(replace(found, remarks=[]), a, b, TEST_OOD, resamples, seed)
+    said = f"{TEST_OOD} has {ood.clips} clips, which its metrics are of"
+    return replace(found, rows=ood.rows, remarks=[*entry.remarks, said, *found.remarks, *ood.remarks])
 
 
 def correct(entries: Iterable[MethodComparison]) -> tuple[list[MethodComparison], int]:
@@ -217,23 +211,19 @@ def _definition_remarks(rows: list[MetricRow], tests: dict[str, Difference]) -> 
 
 
 # --------------------------------------------------------------------------------------------------- clips
-@dataclass(frozen=True)
-class _SplitStatistics:
-    """What the predictions for one test split say; attributes as those of `MethodComparison`."""
-
-    tests: dict[str, Difference]
-    remarks: list[str]
-    clips: int
-    left_out: int
-    paired: bool
-
-
-def _statistics(
-    title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str, resamples: int, seed: int
-) -> _SplitStatistics:
-    clips, sides = _sides(title, a, b, split)
+def _tested(
+    entry: MethodComparison,
+    a: Sequence[SavedRun],
+    b: Sequence[SavedRun],
+    split: str,
+    resamples: int,
+    seed: int,
+) -> MethodComparison:
+    """The entry with what the predictions for one test split say."""
+    clips, sides = _sides(entry.title, a, b, split)
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
-    rows = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
+    found = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
+    tests = {row.metric: row for row in found}
     left_out = len({clip for run in (*a, *b) for clip in _of(run, split).clip_ids}) - clips
     remarks = []
     if left_out:
@@ -242,7 +232,10 @@ def _statistics(
         )
     if clips < FEW_CLIPS:
         remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
-    return _SplitStatistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
+    if not left_out:
+        remarks += _definition_remarks(entry.rows, tests)
+    rows = [replace(row, test=tests.get(row.metric, row.test)) for row in entry.rows]
+    return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired, remarks=remarks)
 
 
 def _of(run: SavedRun, split: str) -> Predictions:

@@ -70,7 +70,7 @@ def evaluate(
             f"metric set {metric_set!r} is not for the {stats['task']} {stats['dataset']}; correct "
             f"assemble.{stats['dataset']}.metrics in params.yaml"
         )
-    class_names = _class_names(stats)
+    class_names = stats["class_names"]
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
         method, _ = load_run(run, str(fabric.device))
@@ -210,14 +210,9 @@ def stats_of_run(assembled: Path, run: Path, config: dict[str, Any]) -> dict[str
     )
 
 
-def _class_names(stats: dict[str, Any]) -> list[str]:
-    """Empty for a regression."""
-    return list(stats["class_names"]) if stats["task"] == "classification" else []
-
-
 def _task(stats: dict[str, Any]) -> str:
-    classes = _class_names(stats)
-    return f"classification of {', '.join(classes)}" if classes else "regression"
+    classes = ", ".join(stats["class_names"])
+    return f"classification of {classes}" if classes else "regression"
 
 
 def _encoders(stats: dict[str, Any]) -> str:
@@ -229,5 +224,4 @@ def _encoder(modality: str, config: dict[str, Any]) -> str:
     params = config["params"]
     if params.get(modality) == "finetune":  # text, or the sound
         return f"{params[f'{modality}_backbone']} (fine-tuned)"
-    name: str = config["stats"]["modalities"][modality]["encoder"]
-    return name
+    return str(config["stats"]["modalities"][modality]["encoder"])

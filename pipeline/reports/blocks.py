@@ -173,12 +173,7 @@ def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
 
 
 def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Path | None) -> None:
-    """Print a page, or write it into a file.
-
-    Parameters
-    ----------
-    facts : what is printed as JSON
-    """
+    """Print a page, or write it into a file; as JSON its facts."""
     from rich.console import Console
 
     if out is not None:
@@ -237,11 +232,9 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
 
 
 def as_markdown(blocks: Sequence[Block], top: int = 2) -> str:
-    """GitHub's Markdown; rows that stand out are bold, and columns are padded, to be read as they are.
+    """GitHub's Markdown; rows that stand out are bold, columns are padded, to be read as they are.
 
-    Parameters
-    ----------
-    top : number signs before a heading of level 1
+    A heading of level 1 has `top` number signs.
     """
     parts = []
     for block in blocks:

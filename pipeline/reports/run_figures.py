@@ -41,14 +41,7 @@ SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes 
 
 
 def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float]) -> list[Picture]:
-    """The pictures of a run.
-
-    Parameters
-    ----------
-    run : with its curves
-    views : of inspect, None where there are none
-    span : smallest and largest label of a regression
-    """
+    """The pictures of a run; `views` are those of inspect, `span` the label range of a regression."""
     terms: dict[str, float] = {} if views is None else views["terms"]
     found = [draw_terms(run, terms), *_prediction_figures(run, span)]
     found += draw_diagnostics(run.curves, list(terms), run.result.epoch)
@@ -113,12 +106,7 @@ def error_by_range(
 
 # --------------------------------------------------------------------------------------------------- curves
 def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
-    """A panel a loss term, and the validation loss; the chosen epoch is marked.
-
-    Parameters
-    ----------
-    terms : name -> weight; curves hold them unweighted
-    """
+    """A panel a loss term (`terms`: their weights), and the validation loss; the chosen epoch is marked."""
     curves, epoch = run.curves, run.result.epoch
     epochs, last = [int(row["epoch"]) for row in curves], curves[epoch - 1]
     unit = "cross-entropy" if run.result.class_names else "MAE"

@@ -89,13 +89,7 @@ class ResultsTable:
 
 
 def results_table(summary: Scores, runs: dict[str, list[SavedRun]], dataset: str) -> ResultsTable:
-    """The table of a dataset.
-
-    Parameters
-    ----------
-    summary : of `summarize`
-    runs : method -> its runs
-    """
+    """The table of a dataset; `runs` are those of each method."""
     metrics = list(next(iter(summary.values())))
     tests, remarks = _tested(summary, runs, metrics)
     rows = {}

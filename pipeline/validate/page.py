@@ -48,12 +48,7 @@ def blocks(found: Validation) -> list[Block]:
 
 
 def write_page(found: Validation, path: Path, limits: MediaLimits) -> None:
-    """Write the page; equal validations give equal bytes.
-
-    Parameters
-    ----------
-    limits : those that the clips were measured against
-    """
+    """Write the page; equal validations, measured against equal limits, give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(found, limits), encoding="utf-8")
 

@@ -33,14 +33,13 @@ UNNAMED = "<name>"  # of what params.yaml does not know, in messages about its e
 
 @dataclass
 class Validation:
-    """All that was found.
+    """All that was found, of the feature stores on disk too.
 
     Attributes
     ----------
     what : name and kind, one line
     seconds : split -> lengths of its clips, as far as they are known
     conflicts : None where the modalities have no labels of their own
-    stores : feature stores on disk
     """
 
     what: str

@@ -30,12 +30,7 @@ HALVES = ("invariant", "spurious")  # Z_inv, Z_spu
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """Scores of the probes, and the invariant beside the spurious halves.
-
-    Parameters
-    ----------
-    splits : with `train` and `test`
-    """
+    """Scores of the probes, and the invariant beside the spurious halves."""
     method = run.method
     assert isinstance(method, CmIR)
     names = list(method.dims)
