@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+import pyarrow.parquet as pq
+
 from models import METHODS
 from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
@@ -97,15 +99,11 @@ def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
         layout.assembled_folder(dataset) / f"{split}.parquet" for split in ("unlabeled", "train")
     )
     if any("unlabeled_ratio" in row.overrides for row in table.rows) and unlabeled.exists():
-        import pyarrow.parquet as pq
-
         if pq.read_metadata(unlabeled).num_rows == 0:
             remarks.append(
                 f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
             )
     if table.without_unimodal_labels and train.exists():
-        import pyarrow.parquet as pq
-
         label = pq.read_table(train, columns=["label_text"])["label_text"]
         if label.null_count == len(label):
             remarks.append(
