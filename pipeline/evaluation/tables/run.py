@@ -95,20 +95,18 @@ def for_dataset(table: PaperTable, dataset: str, params: Params) -> list[Row]:
 def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
     """Remarks on what this corpus has not and the table asks for."""
     remarks = [f"{dataset} is assembled without {modality}" for modality in _not_assembled(dataset, params)]
-    unlabeled, train = (
-        layout.assembled_folder(dataset) / f"{split}.parquet" for split in ("unlabeled", "train")
-    )
-    if any("unlabeled_ratio" in row.overrides for row in table.rows) and unlabeled.exists():
-        if pq.read_metadata(unlabeled).num_rows == 0:
-            remarks.append(
-                f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
-            )
+    folder = layout.assembled_folder(dataset)
+    unlabeled, train = folder / "unlabeled.parquet", folder / "train.parquet"
+    asks = any("unlabeled_ratio" in row.overrides for row in table.rows)
+    if asks and unlabeled.exists() and pq.read_metadata(unlabeled).num_rows == 0:
+        remarks.append(
+            f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
+        )
     if table.without_unimodal_labels and train.exists():
         label = pq.read_table(train, columns=["label_text"])["label_text"]
         if label.null_count == len(label):
-            remarks.append(
-                f"{dataset} has no labels of text and audio alone: {table.without_unimodal_labels}"
-            )
+            said = f"{dataset} has no labels of text and audio alone"
+            remarks.append(f"{said}: {table.without_unimodal_labels}")
     return remarks
 
 
