@@ -167,13 +167,13 @@ def spreads(train: Streams, backbone: Any = None) -> dict[str, Tensor]:
     ----------
     backbone : the fine-tuned text encoder whose token embeddings `tokens` is the spread of
     """
-    found = {name: spread(part.flat[:-1]) for name, part in train.sequences.items()}
-    if train.tokens is not None and backbone is not None:
+    found = {name: spread(train[name].flat[:-1]) for name in ("text", "audio", "visual") if name in train}
+    if "tokens" in train and backbone is not None:
         table = backbone.get_input_embeddings().weight.detach()  # (V, D)
-        times = torch.bincount(train.tokens.flat[:-1].cpu(), minlength=len(table))
+        times = torch.bincount(train["tokens"].flat[:-1].cpu(), minlength=len(table))
         found["tokens"] = spread(table, times.to(table.device))
-    if train.waveform is not None:
-        found["waveform"] = spread(train.waveform.flat[:-1, None]) / FULL_SCALE
+    if "waveform" in train:
+        found["waveform"] = spread(train["waveform"].flat[:-1, None]) / FULL_SCALE
     return found
 
 

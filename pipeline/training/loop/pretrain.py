@@ -161,9 +161,8 @@ def has_own_labels(split: Split, modality: str) -> bool:
 
 def of_modality(split: Split, modality: str, own_labels: bool) -> Split:
     """The clips that have a modality, with its own labels as their target where the corpus has them."""
-    streams = split.streams
-    finetuned = modality == "text" and streams.tokens is not None
-    part = streams.tokens if finetuned and streams.tokens is not None else streams.sequences[modality]
+    finetuned = modality == "text" and "tokens" in split.streams
+    part = split.streams["tokens" if finetuned else modality]
     if own_labels:
         split = replace(split, labels=split.labels | {"label": split.labels[f"label_{modality}"]})
     return split.take(part.lengths.nonzero().squeeze(-1))
