@@ -159,14 +159,21 @@ def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the settings with values at dotted keys."""
+    """A copy of the settings with values at dotted keys.
+
+    Raises
+    ------
+    ParamsError : a key leads through a value
+    """
     tree = copy.deepcopy(dict(settings))
     for key, value in values.items():
         *sections, last = key.split(".")
         section = tree
         for name in sections:
-            if not isinstance(section.get(name), dict):  # a section that is written as null, too
+            if section.get(name) is None:
                 section[name] = {}
             section = section[name]
+            if not isinstance(section, dict):
+                raise ParamsError(f"{name!r} is a value, not a section")
         section[last] = value
     return tree

@@ -241,7 +241,6 @@ def _language(run: TrainedRun, params: Params) -> str | None:
         projects = [params]
     for project in projects:
         chosen = project.assemble.get(run.stats["dataset"])
-        known = {**project.datasets, **project.imports}
-        if chosen is not None and chosen.dataset in known:
-            return known[chosen.dataset].language
+        if chosen is not None and chosen.dataset in project.corpora:
+            return project.corpora[chosen.dataset].language
     return None

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -95,7 +94,12 @@ def read_config(run: Path) -> dict[str, Any]:
     return config
 
 
-def load_method(run: Path, config: dict[str, Any], task: Task) -> Method:
+def task_of(stats: dict[str, Any]) -> Task:
+    """The task of an assembled set."""
+    return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
+
+
+def load_method(run: Path, config: dict[str, Any]) -> Method:
     """The method of a run with its trained weights, on the CPU.
 
     Raises
@@ -103,6 +107,7 @@ def load_method(run: Path, config: dict[str, Any], task: Task) -> Method:
     FormatError : its weights do not fit its settings
     ParamsError : its settings are not those of the method as it is now
     """
+    task = task_of(config["stats"])
     method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
     try:
         load_model(method, run / WEIGHTS)
@@ -156,11 +161,6 @@ def file_hashes(places: Iterable[Path]) -> dict[str, str]:
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that compute a run's numbers."""
     return {name: version(name) for name in LIBRARIES}
-
-
-def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: Path) -> None:
-    """`prediction_table` as Parquet."""
-    pq.write_table(prediction_table(split, predictions, task), path)
 
 
 def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Table:

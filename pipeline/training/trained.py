@@ -138,10 +138,8 @@ def _check_alike(configs: dict[Path, dict[str, Any]]) -> None:
 
 
 def _opened(folder: Path, config: dict[str, Any], device: torch.device) -> TrainedRun:
-    stats = config["stats"]
-    task = Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
     try:
-        method = load_method(folder, config, task)
+        method = load_method(folder, config)
     except ParamsError as error:
         raise FormatError(
             f"{folder}: {config['method']} of this version does not take its settings ({error}); train "

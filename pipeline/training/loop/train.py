@@ -10,8 +10,8 @@ the one with the lowest is the run (of equals the earlier); the test split is no
 
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
-`python -m pipeline.train --config run.json` trains where only the learning libraries are installed; the
-file holds the arguments of `train` (`msa-cli stage train ... --write-config run.json` writes it).
+`python -m pipeline.training.loop.train --config run.json` trains where only the learning libraries are
+installed; the file holds the arguments of `train` (`msa-cli stage train ... --write-config` writes it).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field, ValidationError
@@ -52,7 +53,8 @@ from pipeline.training.runs import (
     code_hashes,
     encoder_identities,
     library_versions,
-    write_predictions,
+    prediction_table,
+    task_of,
 )
 
 EVALUATION_BATCH = 64  # clips a forward outside of training
@@ -142,13 +144,13 @@ def train(
         "stats": stats,
     }
     with replaced_folder(out) as folder:
-        save_model(method, str(folder / WEIGHTS))
-        (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+        save_weights(method, folder / WEIGHTS)
         write_json(config, folder / CONFIG)
         write_table(state.curves, folder / "curves.tsv")
         shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
         for name, values in predictions.items():
-            write_predictions(splits[name], values, method.task, folder / f"{name}.predictions.parquet")
+            table = prediction_table(splits[name], values, method.task)
+            pq.write_table(table, folder / f"{name}.predictions.parquet")
     checkpoint.remove()
 
     summary = {
@@ -161,6 +163,11 @@ def train(
     logs.mkdir(parents=True, exist_ok=True)
     write_json({**summary, "device": str(fabric.device)}, logs / f"train-{out.name}.json")
     return summary
+
+
+def save_weights(method: nn.Module, path: Path) -> None:
+    save_model(method, str(path))
+    path.chmod(0o644)  # safetensors writes for the owner alone
 
 
 # ------------------------------------------------------------------------------------------------- the loop
@@ -295,11 +302,6 @@ def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) ->
 
 
 # ---------------------------------------------------------------------------------------- before the loop
-def task_of(stats: dict[str, Any]) -> Task:
-    """The task of an assembled set."""
-    return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
-
-
 def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[str, Split]:
     """What training may see: train, valid, and the unlabeled clips where the method reads them.
 
@@ -323,11 +325,10 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
 
 
 def main() -> None:
-    """`python -m pipeline.train --config run.json`."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Train one run.")
-    parser.add_argument(
-        "--config", required=True, type=Path, help="JSON: the arguments of pipeline.train.train"
-    )
+    """`python -m pipeline.training.loop.train --config run.json`."""
+    program = "python -m pipeline.training.loop.train"
+    parser = argparse.ArgumentParser(prog=program, description="Train one run.")
+    parser.add_argument("--config", required=True, type=Path, help="JSON: the arguments of `train`")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     options = parser.parse_args()
     try:
