@@ -27,7 +27,6 @@ _POINTS = np.array(POINTS)
 class FaceMesh(MeshEncoder):
     """Landmarks, head pose, gaze and AU estimates; see the table of face.py."""
 
-    VERSION = 1
     LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
 
