@@ -32,7 +32,7 @@ from pipeline.evaluation.evaluate import check_features, check_task
 from pipeline.evaluation.views.view import Bars, Part, View, gather
 from pipeline.evaluation.views_file import write_views
 from pipeline.training.loop.fabric import reproducible
-from pipeline.training.trained import TrainedRun, open_runs
+from pipeline.training.runs import TrainedRun, open_runs
 
 if TYPE_CHECKING:
     from torch import Tensor

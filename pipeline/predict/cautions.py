@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
 from pipeline.predict.inputs import ClipInputs
 from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
-from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
 from pipeline.transcripts.stage import Spoken
 

@@ -17,7 +17,7 @@ Symbols: C classes; of a regression an array of scores has one value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from models.core.batch import Batch
 from models.core.method import Output
 from pipeline.core.errors import MsaError
 from pipeline.predict.inputs import ClipInputs, batch_of
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 Internals = dict[str, dict[str, float]]
 """name -> modality -> share in [0, 1]"""
@@ -35,21 +35,24 @@ Internals = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run says of one clip.
+    """What one run predicts of one clip.
 
     Attributes
     ----------
+    run : its name
     scores : (1,) the score, or (C,) probabilities
     without : modality -> the same of the clip without it; None where it is all that the clip has
     internals : empty where the method shows none
     """
 
+    run: str
+    method: str
     scores: np.ndarray
     without: dict[str, np.ndarray | None]
-    internals: Internals = field(default_factory=dict)
+    internals: Internals
 
 
-def outcome(run: TrainedRun, inputs: ClipInputs) -> Outcome:
+def outcome(run: TrainedRun, inputs: ClipInputs, name: str) -> Outcome:
     """Predict a clip that has something of what the run reads, and again without each modality.
 
     Raises
@@ -69,7 +72,8 @@ def outcome(run: TrainedRun, inputs: ClipInputs) -> Outcome:
         name: {part: share for part, share in shares.items() if part in (*inputs.present, "shared")}
         for name, shares in internals.items()
     }
-    return Outcome(_scores(run, output), lacking, {name: shares for name, shares in own.items() if shares})
+    shown = {name: shares for name, shares in own.items() if shares}
+    return Outcome(name, run.config["method"], _scores(run, output), lacking, shown)
 
 
 def _scores(run: TrainedRun, output: Output) -> np.ndarray:

@@ -17,7 +17,7 @@ from pipeline.features.encoder import Encoder
 from pipeline.features.registry import REGISTRY, build_encoder
 from pipeline.params.encoders import EncoderParams, Pretrained, TransformerText
 from pipeline.params.params import MediaLimits, Params
-from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.training.runs import WAVEFORM, TrainedRun
 
 LOCAL = ("model", "revision", "binary", "csv")  # settings that say where something lies, not what it is
 NUMBERS = ("params", "limits")  # parts of the provenance that must be as they were

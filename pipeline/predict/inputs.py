@@ -20,7 +20,7 @@ from pipeline.datasets.assembly.sequences import prepare
 from pipeline.datasets.splits import Ragged, Split, Streams, chained
 from pipeline.datasets.training_set import in_sentence_case
 from pipeline.store.shard import OK, FeatureRow
-from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.stage import Spoken
 
 

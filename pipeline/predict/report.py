@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
-from pipeline.predict.prediction import MODALITIES, ClipPrediction, Facts
-from pipeline.training.trained import TrainedRun
+from pipeline.predict.prediction import ClipPrediction, Facts
+from pipeline.training.runs import TrainedRun
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,10 +87,10 @@ def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks
 
 
 def _clip(clip: ClipPrediction) -> dict[str, Any]:
-    spoken = clip.material.spoken
+    spoken = clip.features.spoken
     tree: dict[str, Any] = {
-        "clip_id": clip.material.clip_id,
-        "video": str(clip.material.video),
+        "clip_id": clip.features.clip_id,
+        "video": str(clip.features.video),
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
@@ -111,7 +112,7 @@ def _clip(clip: ClipPrediction) -> dict[str, Any]:
             method: {"mean": _rounded(mean), "sd": _rounded(sd), "runs": count}
             for method, (mean, sd, count) in clip.methods.items()
         },
-        "runs": {voice.run: [_rounded(score) for score in voice.outcome.scores] for voice in clip.voices},
+        "runs": {one.run: [_rounded(score) for score in one.scores] for one in clip.outcomes},
         "contributions": {
             modality: {"mean": _rounded(mean), "sd": _rounded(sd)}
             for modality, (mean, sd) in clip.contributions.items()
@@ -172,21 +173,21 @@ def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
         ],
         metadata={METADATA_KEY: json.dumps({"format": FORMAT, **vars(facts)}, sort_keys=True).encode()},
     )
-    rows = [_row(clip) for clip in sorted(clips, key=lambda clip: clip.material.clip_id)]
+    rows = [_row(clip) for clip in sorted(clips, key=lambda clip: clip.features.clip_id)]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _row(clip: ClipPrediction) -> dict[str, Any]:
-    spoken = clip.material.spoken
+    spoken = clip.features.spoken
     row: dict[str, Any] = {
-        "clip_id": clip.material.clip_id,
-        "video": clip.material.video.name,
+        "clip_id": clip.features.clip_id,
+        "video": clip.features.video.name,
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
         "text_source": spoken.source,
         "language": spoken.language,
-        "runs": len(clip.voices),
+        "runs": len(clip.outcomes),
         "warnings": "; ".join(map(str, clip.cautions)),
     }
     if not clip.ok:
@@ -222,10 +223,10 @@ def _detailed(clip: ClipPrediction) -> list[Table]:
     facts = clip.facts
     low, high = facts.label_range
     scale = f"probability of {in_words(clip)}" if facts.class_names else f"score, {low:g} to {high:g}"
-    scores = Table("method", "runs", scale, "sd", "in words", title=escape(str(clip.material.video)))
+    scores = Table("method", "runs", scale, "sd", "in words", title=escape(str(clip.features.video)))
     rows = list(clip.methods.items())
     if len(rows) > 1:
-        rows.append(("mean", (clip.value, clip.sd, len(clip.voices))))
+        rows.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
     for name, (mean, sd, count) in rows:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
         scores.add_row(name, str(count), _number(mean), _spread(sd), escape(said))
@@ -262,7 +263,7 @@ def _overview(clips: Sequence[ClipPrediction]) -> Table:
         table.columns[column].justify = "right"
     known = shared(clips)
     for clip in clips:
-        name = escape(clip.material.clip_id)
+        name = escape(clip.features.clip_id)
         if not clip.ok:
             table.add_row(name, "failed", *[""] * 5, escape(clip.reason))
             continue

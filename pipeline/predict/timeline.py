@@ -73,7 +73,7 @@ SCALES = {"mesh": "AU (mesh estimate)", "r": "AU (0 to 5)", "pyfeat": "AU (0 to 
 
 def draw_timeline(clip: ClipPrediction, predictor: Predictor, path: Path) -> None:
     """Write the picture of a clip that was predicted; the same clip and runs give the same bytes."""
-    with style(clip.material.spoken.text or ""):
+    with style(clip.features.spoken.text or ""):
         figure = timeline(clip, curves_of(clip, predictor, SPAN / STRIP))
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
@@ -112,11 +112,11 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
     """The figure; its axes are labelled `frames`, `words`, `pitch`, `energy`, `units`, `scores`, `parts`."""
     from matplotlib.figure import Figure
 
-    words = clip.material.spoken.words or []
+    words = clip.features.spoken.words or []
     rows = _word_rows(
         [word["text"] for word in words], [word["start_s"] for word in words], curves.duration_s
     )
-    lines = [] if rows else _wrapped(clip.material.spoken.text or "")
+    lines = [] if rows else _wrapped(clip.features.spoken.text or "")
     heights = {
         "frames": STRIP if curves.pictures else 0.0,
         "words": LINE * (max(rows, default=-1) + 1 or len(lines)) + (0.1 if rows or lines else 0.0),
@@ -153,7 +153,7 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
         panels[name] = figure.add_axes((left / WIDTH, 0.62 / total, half / WIDTH, RESULT / total), label=name)
     _draw_scores(panels["scores"], clip)
     _draw_parts(panels["parts"], clip)
-    if missing := undrawn(clip.material.spoken.text or ""):
+    if missing := undrawn(clip.features.spoken.text or ""):
         said = (
             f"{missing} characters of the transcript are in no font here; install Noto Sans CJK to see them"
         )
@@ -164,9 +164,9 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
 def _title(clip: ClipPrediction) -> str:
     sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
     if clip.facts.class_names:
-        return f"{clip.material.clip_id}: {in_words(clip)}, probability {clip.value:.2f}{sd}"
+        return f"{clip.features.clip_id}: {in_words(clip)}, probability {clip.value:.2f}{sd}"
     low, high = clip.facts.label_range
-    return f"{clip.material.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
+    return f"{clip.features.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
 
 
 def _draw_frames(panel: Axes | None, curves: Curves) -> None:
@@ -285,7 +285,7 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
     low, high = clip.facts.label_range
     rows = [*clip.methods.items()]
     if len(rows) > 1:
-        rows.append(("mean", (clip.value, clip.sd, len(clip.voices))))
+        rows.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
     for number, (_, (mean, sd, _)) in enumerate(rows):
         marker = MARKERS[number % len(MARKERS)]
         panel.errorbar(

@@ -40,8 +40,20 @@ from pipeline.core.errors import (
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
-from pipeline.training.study import importance, next_trial, open_optuna, open_study
-from pipeline.training.trials import FAILED, REASON, RUNNING, SETTINGS, Trial, best_of, line, trials_of
+from pipeline.training.study import (
+    FAIL,
+    FAILED,
+    REASON,
+    RUNNING,
+    SETTINGS,
+    Trial,
+    best_of,
+    importance,
+    line,
+    next_trial,
+    open_study,
+    trials_of,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -105,14 +117,12 @@ class Study:
     Raises
     ------
     ParamsError : a key or a range under `tune` that the method does not take
-    MissingDependencyError : Optuna is not installed
     FormatError : the assembled set cannot be read
     """
 
     def __init__(self, search: Search, root: Path = Path(".state/tune")):
         from pipeline.training.loop.checkpoint import fingerprint
 
-        open_optuna()
         check_space(search.method, search.space, search.config, search.settings)
         self.search = replace(search, space=_with_effect(search))
         self.left_out = [key for key in search.space if key not in self.search.space]
@@ -217,7 +227,7 @@ class Study:
             study.tell(trial.number, trials_of(study)[trial.number].loss)
         except _Failure as failure:
             drawn.set_user_attr(REASON, str(failure))
-            study.tell(trial.number, state=open_optuna().trial.TrialState.FAIL)
+            study.tell(trial.number, state=FAIL)
         self.trials = trials_of(study)
         for folder in (self.folder / "runs").glob("trial-*"):
             if self.best is None or not folder.name.startswith(f"trial-{self.best.number}-"):
