@@ -92,6 +92,7 @@ def predict(
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
+    from pipeline.reports.blocks import as_renderables
     from pipeline.transcripts.table import read_text_file
 
     if text is not None and text_file is not None:
@@ -121,7 +122,7 @@ def predict(
     if as_json:
         print(report.as_json(found, predictor.runs, predictor.remarks))
     else:
-        show(*report.tables(found))
+        show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:

@@ -35,7 +35,7 @@ ENTRIES: dict[str, list[str]] = {
     "evaluate": ["pipeline.evaluation.evaluate:evaluate"],
     "inspect": ["pipeline.evaluation.inspect:inspect"],
     "report": ["pipeline.reports.report:report"],
-    "page": ["pipeline.reports.report_page:write_page"],
+    "page": ["pipeline.reports.page:write_page"],
 }
 # What stages run besides, and which decides nothing of their outputs; LEFT_OUT of fingerprint.py as well.
 CARRIERS = {
@@ -43,7 +43,7 @@ CARRIERS = {
     "pipeline/corpora/clips.py",  # names of columns; ids
     "pipeline/core/vocabulary.py",  # names
     "pipeline/features/registry.py",  # names of encoders
-    "pipeline/evaluation/views_file.py",
+    "pipeline/evaluation/saved.py",  # reads and writes results
     "pipeline/training/loop/curves.py",
     "pipeline/training/runs.py",
 }
