@@ -167,7 +167,8 @@ def spreads(train: Streams, backbone: Any = None) -> dict[str, Tensor]:
     ----------
     backbone : the fine-tuned text encoder whose token embeddings `tokens` is the spread of
     """
-    found = {name: spread(train[name].flat[:-1]) for name in ("text", "audio", "visual") if name in train}
+    features = [name for name in ("text", "audio", "visual") if name in train]
+    found: dict[str, Tensor] = {name: spread(train[name].flat[:-1]) for name in features}
     if "tokens" in train and backbone is not None:
         table = backbone.get_input_embeddings().weight.detach()  # (V, D)
         times = torch.bincount(train["tokens"].flat[:-1].cpu(), minlength=len(table))

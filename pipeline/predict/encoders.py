@@ -86,13 +86,11 @@ def rebuild(modality: str, entry: dict[str, Any], params: Params, device: str = 
             f"with assemble.<dataset>.{modality}: none"
         )
     here = getattr(params, modality).get(entry["encoder"])
-    local = {key: getattr(here, key) for key in LOCAL if here is not None and hasattr(here, key)}
-    if here is not None and here.kind != known["kind"]:
-        local = {}
+    if here is None or here.kind != known["kind"]:
+        here = TransformerText() if known["kind"] == "hf" else None
+    local = {key: getattr(here, key) for key in LOCAL if hasattr(here, key)}
     if known["kind"] in ("hf", "hf_audio"):
-        if known["kind"] == "hf" and not local:
-            here = TransformerText()
-        local = _checkpoints(made["model"], here if isinstance(here, Pretrained) else None, modality, entry)
+        local = _checkpoints(made["model"], here, modality, entry)
     own = {key: value for key, value in known.items() if key not in LOCAL}
     try:
         settings = SETTINGS.validate_python({**own, **local})
@@ -127,13 +125,11 @@ def _checkpoints(
                 f"their model was a folder (SHA-256 {model[:12]}...), and params do not say where it lies "
                 f"here; give it with --set {key}=FOLDER"
             )
-    if not several:
-        model, revision = found[None]
-        return {"model": model, "revision": revision}
-    return {
-        "model": {language: model for language, (model, _) in found.items()},
-        "revision": {language: revision for language, (_, revision) in found.items()},
-    }
+    models = {language: model for language, (model, _) in found.items()}
+    revisions = {language: revision for language, (_, revision) in found.items()}
+    if several:
+        return {"model": models, "revision": revisions}
+    return {"model": models[None], "revision": revisions[None]}
 
 
 def _compared(encoder: Encoder, entry: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
 from pipeline.reports.blocks import Block, Heading, Lines, Table
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 FORMAT = 1
 METADATA_KEY = b"msa.predictions"

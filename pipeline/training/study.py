@@ -22,6 +22,7 @@ from pipeline.params.search import SearchSpace
 
 try:
     import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
 except (ImportError, OSError, RuntimeError) as error:
     raise MissingDependencyError(
         f"tune needs Optuna, which cannot be imported ({error}); pip install 'msa-pipeline[tune]'"
@@ -48,9 +49,8 @@ def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
     if file.exists():
         os.truncate(file, file.read_bytes().rfind(b"\n") + 1)  # without its half line
     try:
-        backend = optuna.storages.journal.JournalFileBackend(str(file))
         study: optuna.Study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
+            storage=JournalStorage(JournalFileBackend(str(file))),
             study_name=folder.name,
             sampler=Sampler(space),
             load_if_exists=True,

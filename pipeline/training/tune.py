@@ -28,6 +28,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from models import METHODS
 from pipeline.core.errors import (
     FormatError,
@@ -37,9 +39,17 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
+from pipeline.core.files import file_hash, lock, write_json
+from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
+from pipeline.store.fingerprint import stage_hashes
+from pipeline.training.loop.checkpoint import fingerprint
+from pipeline.training.loop.fabric import open_fabric
+from pipeline.training.loop.pretrain import pretrain
+from pipeline.training.loop.train import train
+from pipeline.training.runs import library_versions
 from pipeline.training.study import (
     FAIL,
     FAILED,
@@ -103,11 +113,6 @@ class Search:
 class Study:
     """A search on disk, with the trials that are there already.
 
-    Parameters
-    ----------
-    search : what is searched
-    root : folder of all searches
-
     Attributes
     ----------
     trials : in order, once it has run; the last may be one that was killed
@@ -121,13 +126,14 @@ class Study:
     """
 
     def __init__(self, search: Search, root: Path = Path(".state/tune")):
-        from pipeline.training.loop.checkpoint import fingerprint
-
         check_space(search.method, search.space, search.config, search.settings)
         self.search = replace(search, space=_with_effect(search))
         self.left_out = [key for key in search.space if key not in self.search.space]
         for folder in dict.fromkeys((search.assembled, search.source)):
-            _check_set(folder)
+            read_stats(folder)
+            for name in ("train", "valid"):
+                if not (folder / f"{name}.parquet").exists():
+                    raise FormatError(f"{folder}: has no {name}.parquet; run its assemble stage")
         self.identity = _identity(self.search)
         self.folder = root / f"{search.method}-{search.dataset}-{fingerprint(self.identity)[:12]}"
         self.trials: list[Trial] = []
@@ -149,8 +155,6 @@ class Study:
         ------
         MsaError : another process runs this very search
         """
-        from pipeline.core.files import lock, write_json
-
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"{self.folder}: this search is running in another process; wait for it"
         with lock(self.folder, busy):
@@ -243,31 +247,16 @@ class Study:
 
     def _train(self, trial: Trial, seed: int) -> float:
         """Validation loss of one run; what it reads is in the study's folder."""
-        import torch
-
-        from pipeline.training.loop.pretrain import pretrain
-        from pipeline.training.loop.train import train
-
         search, folder = self.search, self.folder
         settings = with_values(search.settings, trial.values)
-        common = (search.method, search.dataset)
-        pretrained = folder / "pretrained"
+        assembled, pretrained = folder / "assembled", folder / "pretrained"
+        run = folder / "runs" / f"trial-{trial.number}-seed-{seed}"
+        name = (search.method, search.dataset)
         where: dict[str, Any] = {"device": search.device, "state_root": folder / "state"}
         try:
-            pretrain(
-                *common, settings, search.train, folder / "assembled", folder / "source", pretrained, **where
-            )
-            found = train(
-                *common,
-                seed,
-                settings,
-                search.train,
-                folder / "assembled",
-                pretrained,
-                folder / "runs" / f"trial-{trial.number}-seed-{seed}",
-                logs=folder / "logs",
-                **where,
-            )
+            pretrain(*name, settings, search.train, assembled, folder / "source", pretrained, **where)
+            where["logs"] = folder / "logs"
+            found = train(*name, seed, settings, search.train, assembled, pretrained, run, **where)
         except (FormatError, MissingDependencyError, MissingModelError):  # of every trial alike
             raise
         except torch.OutOfMemoryError as error:
@@ -300,15 +289,6 @@ def _seen(assembled: Path) -> list[Path]:
     return [assembled / "stats.json", *(file for file in files if file.exists())]
 
 
-def _check_set(assembled: Path) -> None:
-    from pipeline.datasets.training_set import read_stats
-
-    read_stats(assembled)
-    for name in ("train", "valid"):
-        if not (assembled / f"{name}.parquet").exists():
-            raise FormatError(f"{assembled}: has no {name}.parquet; run its assemble stage")
-
-
 def _with_effect(search: Search) -> SearchSpace:
     """The space without the learning rate of fine-tuned encoders, where none is fine-tuned."""
     config = search.config.model_validate(search.settings)
@@ -325,11 +305,6 @@ def _with_effect(search: Search) -> SearchSpace:
 
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
-    from pipeline.core.files import file_hash
-    from pipeline.store.fingerprint import stage_hashes
-    from pipeline.training.loop.fabric import open_fabric
-    from pipeline.training.runs import library_versions
-
     return {
         "method": search.method,
         "dataset": search.dataset,

@@ -171,7 +171,7 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
             raise KeyboardInterrupt
         return train(*arguments, **options)
 
-    monkeypatch.setattr("pipeline.training.loop.train.train", mortal)
+    monkeypatch.setattr("pipeline.training.tune.train", mortal)
     with pytest.raises(KeyboardInterrupt):
         searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
     (killed,) = (tmp_path / "killed").iterdir()
