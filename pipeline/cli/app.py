@@ -183,7 +183,7 @@ def fetch(
 
 @app.command()
 def table(
-    method: Annotated[str, typer.Argument(help="misr, cmir, slad, mird or khar.")],
+    method: Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")],
     name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: 4, ratio ...")],
     dataset: Annotated[
         str | None, typer.Option(help="A name from params.yaml. Default: the first of datasets_run.")

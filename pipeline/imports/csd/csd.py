@@ -1,6 +1,6 @@
 """A folder of computational sequences of the CMU Multimodal SDK (CMU-MOSI, CMU-MOSEI, POM, ...).
 
-csd_files.py describes the files. One must hold labels; words, text, audio and visual are found by the names
+files.py describes the files. One must hold labels; words, text, audio and visual are found by the names
 of their roots or files, or named in the settings. A clip is an interval of the labels: the k-th of a video
 (from 0, as the SDK counts) becomes `video$_$k`, and so does an entry `video[k]` of files that were aligned
 already, whose rows are taken as they are.
@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import TRAIN
 from pipeline.corpora.labelling import Labelling
@@ -37,7 +38,6 @@ from pipeline.imports.csd.files import REST, SUFFIX, Csd, read_folds
 from pipeline.imports.csd.segments import Segment, aligned, spoken, unaligned
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "CMU Multimodal SDK: a folder of .csd files, one of them with labels"
 
