@@ -73,13 +73,10 @@ class TrainingSet:
                 f"{folder}: has no waveform, which the method reads; name a folder of waveform16k features "
                 "under assemble.<dataset>.waveform in params.yaml, or set the method's audio to frozen"
             )
-        replaced = {"text"} if reading.tokenizer is not None else set()
-        if reading.waveform:
-            replaced.add("audio")
         dims = {
             name: int(entry["dim"])
             for name, entry in stats["modalities"].items()
-            if name not in replaced and (reading.modalities is None or name in reading.modalities)
+            if name not in reading.replaced and (reading.modalities is None or name in reading.modalities)
         }
         splits = {
             name: _Reader(folder, name, dims, stats, reading, device).split()

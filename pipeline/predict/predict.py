@@ -1,7 +1,7 @@
 """`msa-cli predict`: what trained runs predict of new clips, with the features that they were trained on.
 
-    clip ─ encoders.py ─▶ rows ─ inputs.py ─▶ what each run reads ─ contributions.py ─▶ each run's prediction
-         ─ prediction.py ─▶ their mean and spread
+    clip ─ encoders.py ─▶ rows ─ inputs.py ─▶ what each run reads ─ prediction.py ─▶ each run's prediction,
+         their mean and spread
 
 A clip goes through the same encoders, scaling and shortening as the clips of the training set, and gets the
 same number. It is read alone, or for methods with a context (SLaD) after the clips of its folder that come
@@ -25,10 +25,9 @@ from pipeline.features.rows import EncodingTask, encode_row
 from pipeline.params.params import PARAMS_FILE, Params, load_params
 from pipeline.predict import cautions
 from pipeline.predict.cautions import Caution
-from pipeline.predict.contributions import outcome
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, inputs_of
-from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts
+from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts, outcome
 from pipeline.store.shard import TRANSIENT, FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Spoken, read

@@ -1,5 +1,8 @@
 """What trained runs predict of one clip together: each run's outcome, their mean and spread.
 
+*Contribution* of a modality, alike for all methods: the prediction minus that of the same clip without the
+modality (leave one out), in units of the label, or in probability. They need not add up to anything.
+
 Symbols: R runs that could predict the clip, C classes; of a regression scores have one value.
 """
 
@@ -11,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from models.core.method import Output
+from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
-from pipeline.predict.contributions import Outcome
+from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun
 from pipeline.transcripts.stage import Spoken
@@ -56,6 +62,25 @@ class ClipFeatures:
     video: Path
     spoken: Spoken
     rows: dict[str, FeatureRow]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run predicts of one clip.
+
+    Attributes
+    ----------
+    run : its name
+    scores : (1,) the score, or (C,) probabilities
+    without : modality -> the same of the clip without it; None where it is all that the clip has
+    internals : name -> modality -> share in [0, 1], see `internals` of the method's class; often empty
+    """
+
+    run: str
+    method: str
+    scores: np.ndarray
+    without: dict[str, np.ndarray | None]
+    internals: dict[str, dict[str, float]]
 
 
 @dataclass
@@ -144,3 +169,36 @@ class ClipPrediction:
         place = self.class_index or 0
         sd = statistics.stdev(float(value[place]) for value in values) if len(values) > 1 else None
         return float(np.mean(values, axis=0)[place]), sd
+
+
+# ----------------------------------------------------------------------------------------------- one run
+def outcome(run: TrainedRun, inputs: ClipInputs, name: str) -> Outcome:
+    """Predict a clip that has something of what the run reads, and again without each modality.
+
+    Raises
+    ------
+    MsaError : a prediction is not finite
+    """
+    batch = batch_of(run, inputs)
+    output = run.forward(batch)
+    lacking: dict[str, np.ndarray | None] = {}
+    for modality in inputs.present:
+        rest = inputs.without(modality)
+        lacking[modality] = _scores(run, run.forward(batch_of(run, rest))) if rest.present else None
+    with torch.inference_mode():
+        internals = run.method.internals(batch, output)
+    own = {
+        name: {part: share for part, share in shares.items() if part in (*inputs.present, "shared")}
+        for name, shares in internals.items()
+    }
+    shown = {name: shares for name, shares in own.items() if shares}
+    return Outcome(name, run.config["method"], _scores(run, output), lacking, shown)
+
+
+def _scores(run: TrainedRun, output: Output) -> np.ndarray:
+    """(1,) or (C,) float64 of the one clip."""
+    prediction = output.prediction.float()
+    scores = run.task.probabilities(prediction)[0] if run.task.classes else prediction[:1]
+    if not scores.isfinite().all():
+        raise MsaError(f"{run.folder}: its prediction is not finite; train again with a lower rate")
+    return scores.cpu().double().numpy()

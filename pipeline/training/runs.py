@@ -201,10 +201,8 @@ class TrainedRun:
     @cached_property
     def entries(self) -> dict[str, dict[str, Any]]:
         """What stats.json says of each feature stream that the method reads, by modality."""
-        replaced = {"text"} if self.reading.tokenizer is not None else set()
-        replaced |= {"audio"} if self.reading.waveform else set()
         known = self.stats["modalities"]
-        return {name: known[name] for name in self.modalities if name not in replaced}
+        return {name: known[name] for name in self.modalities if name not in self.reading.replaced}
 
     @property
     def aligned(self) -> bool:
