@@ -173,14 +173,9 @@ def shuffled_batches(
 ) -> list[Tensor]:
     """Row numbers of the batches of an epoch: every clip once, lengths that match, neighbours that vary.
 
-    All clips are shuffled; pools of `pool_batches` batches are sorted by length and cut into batches; the
-    batches are shuffled. The last batch of the last pool may be smaller.
-
-    Parameters
-    ----------
-    lengths : (C,) cost of each clip, on the CPU (`Split.lengths`)
-    pool_batches : 1 = no sorting
-    generator : on the CPU; its state alone decides the order
+    All clips are shuffled; pools of `pool_batches` batches (1 = no sorting) are sorted by length, (C,) on the
+    CPU, and cut into batches; the batches are shuffled. The last batch of the last pool may be smaller. The
+    generator's state alone decides the order.
     """
     batches: list[Tensor] = []
     if len(lengths) == 0:  # split would give one empty part
@@ -197,14 +192,10 @@ def ordered_batches(lengths: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def companions(rows: Tensor, labeled: int, ratio: int, unlabeled: int) -> Tensor:
-    """Rows of a batch with those of its unlabeled companions behind: MIRD's Algorithm 1.
+    """Rows (B,), below `labeled`, with those of their unlabeled companions behind: MIRD's Algorithm 1.
 
     Row i is joined by the unlabeled clips number i + k · labeled, k = 0 .. ratio - 1, in a pool that is
-    cycled where it is too short.
-
-    Parameters
-    ----------
-    rows : (B,) row numbers below `labeled`; the unlabeled clips are the rows from there on
+    cycled where it is too short; their rows follow the labeled ones.
     """
     if ratio == 0 or unlabeled == 0:
         return rows

@@ -38,8 +38,7 @@ class TrainingSet:
     Attributes
     ----------
     splits : those that were read, of train, valid, test, unlabeled, and test_ood where the set has it
-    dims : features of each modality whose features were read
-    stats : stats.json
+    dims : width of each modality whose features were read
     """
 
     splits: dict[str, Split]

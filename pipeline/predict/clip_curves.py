@@ -58,9 +58,7 @@ class Curves:
 def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> Curves:
     """Measure a clip that was predicted; a file that cannot be read gives no curves.
 
-    Parameters
-    ----------
-    strip : width of the strip of pictures over its height; as many are taken as fit side by side
+    `strip` is the width of the strip of pictures over its height; as many are taken as fit side by side.
     """
     path, limits = clip.features.video, MediaLimits()
     try:

@@ -27,16 +27,10 @@ SETTINGS: TypeAdapter[EncoderParams] = TypeAdapter(Annotated[EncoderParams, Fiel
 def make_encoders(
     runs: list[TrainedRun], params: Params, device: str
 ) -> tuple[dict[str, Encoder], list[str]]:
-    """The encoders of all runs, loaded, each once.
+    """The encoders of all runs, loaded, each once, by the fingerprint of the features in the runs' sets.
 
-    Returns
-    -------
-    encoders : by the fingerprint of the features in the runs' sets
-    remarks : where code or libraries have other versions now
-
-    Raises
-    ------
-    MsaError : some features cannot be made here; all of them are listed, each with the way out
+    Beside them, remarks where code or libraries have other versions now. MsaError lists all features that
+    cannot be made here, each with the way out.
     """
     encoders: dict[str, Encoder] = {}
     remarks: list[str] = []
@@ -135,9 +129,7 @@ def _checkpoints(
 def _compared(encoder: Encoder, entry: dict[str, Any]) -> str:
     """What differs from the run's features without forbidding their use; empty where nothing does.
 
-    Raises
-    ------
-    ParamsError : the numbers would be others
+    ParamsError where the numbers would be others.
     """
     if encoder.fingerprint == entry["fingerprint"]:
         return ""

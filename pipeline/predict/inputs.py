@@ -70,15 +70,8 @@ def inputs_of(
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 
-    Parameters
-    ----------
-    rows : what the encoders gave, by stream (a modality, or `waveform`)
-    columns : their column names, by stream
-    spoken : what is said in the clip
-
-    Raises
-    ------
-    ClipError : the set has a row a word, and the clip's word times are not known or not of its text
+    `rows` and `columns` (their names) are what the encoders gave, by stream: a modality, or `waveform`.
+    ClipError where the set has a row a word, and the clip's word times are not known or not of its text.
     """
     good = {stream: row for stream, row in rows.items() if row.status == OK}
     features = {stream: row.features for stream, row in good.items() if row.features is not None}

@@ -58,7 +58,7 @@ class Predictor:
     def open(
         cls, folders: Sequence[Path], params: Params, device: str = "cpu", asr: str | None = None
     ) -> Predictor:
-        """Load the runs, their encoders, and what hears speech.
+        """Load the runs, their encoders, and what recognises speech.
 
         Parameters
         ----------
@@ -180,11 +180,7 @@ def clips_of(videos: Sequence[Path]) -> dict[str, Path]:
     """Clip id -> file, of files and folders, in the order in which they are given.
 
     The id is the file's name without suffix; in a folder, its place there without suffix. Clips of a folder
-    are in natural order: 2 before 10.
-
-    Raises
-    ------
-    MsaError : a path does not exist, a folder holds no video, or two clips have one id
+    are in natural order: 2 before 10. MsaError where a folder holds no video, or two clips have one id.
     """
     found: dict[str, Path] = {}
     for video in videos:
@@ -209,12 +205,7 @@ def predict(
     language: str | None = None,
     context: bool = False,
 ) -> Iterator[ClipPrediction]:
-    """Clip after clip; see `Predictor.__call__`.
-
-    Parameters
-    ----------
-    context : the clips of one folder are the utterances of one video, in this order
-    """
+    """Clip after clip; with `context` those of one folder are the utterances of one video, in this order."""
     earlier: defaultdict[Path, list[ClipFeatures]] = defaultdict(list)
     for clip_id, video in clips.items():
         before = earlier[video.parent] if context else None

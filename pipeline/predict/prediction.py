@@ -28,13 +28,7 @@ from pipeline.transcripts.stage import Spoken
 
 @dataclass(frozen=True)
 class Facts:
-    """What the runs predict.
-
-    Attributes
-    ----------
-    label_range : of a regression
-    class_names : empty for a regression
-    """
+    """What the runs predict: a score in `label_range`, or one of `class_names`, empty for a regression."""
 
     dataset: str
     label_range: tuple[float, float]
@@ -50,13 +44,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """A clip and what the encoders made of it.
-
-    Attributes
-    ----------
-    video : the file, as it was given
-    rows : by the fingerprint of the runs' features
-    """
+    """A clip, its file as it was given, and what the encoders made of it: rows by fingerprint."""
 
     clip_id: str
     video: Path
@@ -175,9 +163,7 @@ class ClipPrediction:
 def outcome(run: TrainedRun, inputs: ClipInputs, name: str) -> Outcome:
     """Predict a clip that has something of what the run reads, and again without each modality.
 
-    Raises
-    ------
-    MsaError : a prediction is not finite
+    MsaError where a prediction is not finite.
     """
     batch = batch_of(run, inputs)
     output = run.forward(batch)

@@ -47,17 +47,13 @@ LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")
 def build_method(
     name: str, params: dict[str, Any], dims: dict[str, int], task: Task, *, pretrained: bool = True
 ) -> Method:
-    """The method with its settings checked, for a training set of these widths.
+    """The method with its settings checked; ParamsError names the key of an unknown method or setting.
 
     Parameters
     ----------
     params : the method's settings
     dims : features of each modality of the training set; the method takes those that it can use
     pretrained : False where all weights come from a run folder: those of encoders are then not looked for
-
-    Raises
-    ------
-    ParamsError : unknown method or setting; the message names the key in params.yaml
     """
     if name not in METHODS:
         raise ParamsError(f"method {name!r} is not known (there are: {', '.join(METHODS)})")
@@ -72,12 +68,7 @@ def build_method(
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """config.json of a run folder.
-
-    Raises
-    ------
-    FormatError : not a run folder, of another format version, or incomplete
-    """
+    """config.json of a run folder; FormatError where it is none, of another format version, or incomplete."""
     path = run / CONFIG
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -122,9 +113,7 @@ def load_method(run: Path, config: dict[str, Any]) -> Method:
 def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, str]:
     """What decides the weights that the fine-tuned encoders start from, by modality.
 
-    Raises
-    ------
-    ParamsError : a hub id that is not pinned to a commit
+    ParamsError where a hub id is not pinned to a commit.
     """
     parts: dict[str, tuple[Part, ...]] = {
         "text": ("config", "tokenizer", "weights"),
@@ -165,14 +154,7 @@ def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Ta
 # --------------------------------------------------------------------------------------------- trained runs
 @dataclass
 class TrainedRun:
-    """One run, ready to predict new clips.
-
-    Attributes
-    ----------
-    folder : as it was given
-    config : its config.json
-    method : in evaluation mode, on `device`
-    """
+    """One run, ready to predict new clips: its method is in evaluation mode, on `device`."""
 
     folder: Path
     config: dict[str, Any]

@@ -40,9 +40,7 @@ SHOWN = 5  # best trials in a summary
 def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
     """The study of a folder, with the trials that are there; nobody else may have it open.
 
-    Raises
-    ------
-    FormatError : its journal cannot be read
+    FormatError where its journal cannot be read.
     """
     file = folder.resolve() / "journal.log"
     Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed as it wrote
@@ -190,10 +188,8 @@ def summary(
 ) -> str:
     """Markdown: the best trials beside the settings as they are, what mattered, how far to trust it.
 
-    Parameters
-    ----------
-    importance : share of each key, sums to 1; empty where too few trials are complete
-    edges : keys whose best value lies at an end of its range
+    `importance` is empty where too few trials are complete; `edges` are keys whose best value lies at an end
+    of its range.
     """
     complete = sorted((t for t in trials if t.state == COMPLETE), key=lambda t: (t.loss, t.number))
     shown = complete[:SHOWN]

@@ -83,10 +83,7 @@ class Search:
     space : searched settings by dotted key
     seeds : of the trainings of each trial
     settings : the method's settings on the dataset, as they are
-    train : the protocol that all methods share
-    assembled : folder of the assembled set
-    source : folder of the set whose labels pretrain; often the same
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+    source : folder of the set whose labels pretrain; often the same as `assembled`
     """
 
     method: str
@@ -144,13 +141,7 @@ class Study:
     def run(self, total: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Go on until there are `total` trials; those that are finished are not run again.
 
-        Parameters
-        ----------
-        say : is told of each trial as it ends
-
-        Raises
-        ------
-        MsaError : another process runs this very search
+        `say` is told of each as it ends. MsaError where another process runs this very search.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"{self.folder}: this search is running in another process; wait for it"
@@ -175,12 +166,7 @@ class Study:
             self.importance = importance(study, self.search.space)
 
     def winner(self) -> Trial:
-        """The best trial.
-
-        Raises
-        ------
-        TooManyFailedError : every trial failed
-        """
+        """The best trial; TooManyFailedError where every trial failed."""
         best = self.best
         if best is None:
             reasons = [trial.reason for trial in self.trials if trial.state == FAILED]

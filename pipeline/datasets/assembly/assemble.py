@@ -94,8 +94,6 @@ def assemble(
 
     Parameters
     ----------
-    clips : the clip table, as `read_clips` gives it
-    transcripts : the transcript table
     features : the store of each modality that `params` chooses; others are not looked at
     out : the folder to write; it is replaced as a whole
     waveform : the store that `params.waveform` names; it is read clip by clip

@@ -109,10 +109,7 @@ def _write_waveforms(
 ) -> None:
     """`{split}.waveform.parquet`, in one pass over the sound: hours of it would not fit into memory.
 
-    Parameters
-    ----------
-    sound : rows sorted by clip id; clips of no split are passed over
-    entry : the waveform's part of stats.json, for the footer
+    `sound` are rows sorted by clip id, those of no split are passed over; `entry` is for the footer.
     """
     files = {
         split: _WaveformFile(folder / f"{split}.waveform.parquet", entry)

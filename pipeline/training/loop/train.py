@@ -80,12 +80,9 @@ def train(
 
     Parameters
     ----------
-    method_name : a name of models.METHODS
     method_params : the method's settings, `base` with the corpus' own values laid over it
-    assembled : folder of the assembled set
     pretrained : folder that the pretrain stage wrote
     out : the run folder; what was there is replaced
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
     state_root, logs : for killed runs and for wall times; neither is part of the result
     fresh : begin with the first epoch even if a state of this very run is there
 
@@ -257,13 +254,9 @@ def active_weights(method: Method) -> dict[str, float]:
 
 
 def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -> dict[str, float]:
-    """Mean of every column over an epoch's batches.
+    """Mean of every column over an epoch's batches; MsaError names the first in which a term is not finite.
 
-    The loop looks here once an epoch, because looking at every batch would make a GPU wait.
-
-    Raises
-    ------
-    MsaError : one of `terms` is not finite in a batch; the message names the first such batch
+    The loop checks once an epoch, because doing so at every batch would make a GPU wait.
     """
     columns = list(steps[0])
     table = torch.stack([torch.stack([step[name].float() for name in columns]) for step in steps])
@@ -305,9 +298,7 @@ def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) ->
 def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[str, Split]:
     """What training may see: train, valid, and the unlabeled clips where the method reads them.
 
-    Raises
-    ------
-    FormatError : the assembled set cannot be read, or has no clips to train with or to validate on
+    FormatError where the set cannot be read, or has no clips to train with or to validate on.
     """
     reading = method.reading()
     only = ("train", "valid", *(["unlabeled"] if reading.unlabeled else []))
