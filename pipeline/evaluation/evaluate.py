@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models.core.method import Method, Task
+from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
@@ -28,7 +28,7 @@ from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.training.loop.fabric import open_fabric, reproducible
-from pipeline.training.loop.train import predict, task_of
+from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
 
 FORMAT = 1  # of the results
@@ -73,7 +73,7 @@ def evaluate(
     class_names = stats["class_names"]
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
-        method, _ = load_run(run, str(fabric.device))
+        method = load_method(run, config).to(fabric.device).eval()
         model = fabric.setup_module(method)
         only = (*SPLITS, TEST_OOD)
         splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
@@ -172,17 +172,6 @@ def least_scores(known: np.ndarray, labels: np.ndarray, class_names: list[str]) 
         warnings.simplefilter("ignore", MetricWarning)  # said of the run itself
         scores = cls(constant, labels, class_names)
     return {name: scores[name] for name in ("accuracy", "f1_weighted")}
-
-
-def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
-    """The trained method, on the device and ready to predict, and the run's config.json.
-
-    Raises
-    ------
-    FormatError : not a run folder, of another format version, or its weights do not fit its settings
-    """
-    config = read_config(run)
-    return load_method(run, config, task_of(config["stats"])).to(device).eval(), config
 
 
 def stats_of_run(assembled: Path, run: Path, config: dict[str, Any]) -> dict[str, Any]:

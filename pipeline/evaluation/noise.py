@@ -26,14 +26,15 @@ from models.core.batch import FULL_SCALE, Batch
 from models.core.method import Method
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.datasets.splits import Streams, ordered_batches
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.evaluate import DECIMALS, load_run, score, stats_of_run
+from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
 from pipeline.evaluation.saved import Spread
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import EVALUATION_BATCH
-from pipeline.training.runs import read_config
+from pipeline.training.runs import load_method, read_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +73,7 @@ def under_noise(
     remarks: set[str] = set()
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
-        method, _ = load_run(run, str(fabric.device))
+        method = load_method(run, config).to(fabric.device).eval()
         model = cast(Method, fabric.setup_module(method))
         splits = TrainingSet.load(folder, method.reading(), fabric.device, only=("train", "test")).splits
         test = splits["test"]
@@ -109,13 +110,14 @@ def train_deviations(train: Streams, backbone: Any = None) -> dict[str, Tensor]:
     ----------
     backbone : the fine-tuned text encoder whose token embeddings `tokens` belongs to
     """
-    found = {name: standard_deviation(part.flat[:-1]) for name, part in train.sequences.items()}
-    if train.tokens is not None and backbone is not None:
+    features = [name for name in MODALITIES if name in train]
+    found = {name: standard_deviation(train[name].flat[:-1]) for name in features}
+    if "tokens" in train and backbone is not None:
         table = backbone.get_input_embeddings().weight.detach()  # (V, D)
-        times = torch.bincount(train.tokens.flat[:-1].cpu(), minlength=len(table))
+        times = torch.bincount(train["tokens"].flat[:-1].cpu(), minlength=len(table))
         found["tokens"] = standard_deviation(table, times.to(table.device))
-    if train.waveform is not None:
-        found["waveform"] = standard_deviation(train.waveform.flat[:-1, None]) / FULL_SCALE
+    if "waveform" in train:
+        found["waveform"] = standard_deviation(train["waveform"].flat[:-1, None]) / FULL_SCALE
     return found
 
 
