@@ -13,7 +13,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, pairwise, product
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,8 @@ def read_run(revision: Revision, path: str) -> SavedRun:
     return SavedRun(path, revision.name, result, found.get(TEST), (content, saved), found.get(TEST_OOD))
 
 
-def read_runs(params: Params, results: Path) -> list[SavedRun]:
-    """The runs that params name, by dataset, method and seed, with their learning curves.
+def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRun]]]:
+    """Dataset -> method -> the runs that params name, by seed, with their learning curves.
 
     What is read comes from params (models_run x datasets_run x seeds), never from what lies in a folder, so
     that results of methods or seeds that are no longer run do not slip in.
@@ -161,13 +161,18 @@ def read_runs(params: Params, results: Path) -> list[SavedRun]:
     ------
     MsaError : params name no run, a file is missing or cannot be read
     """
-    names = [*product(params.datasets_run, params.models_run, params.seeds)]
-    if not names:
+    if not (params.datasets_run and params.models_run and params.seeds):
         raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
-    return [_read_whole(*name, results) for name in names]
+    return {
+        dataset: {
+            method: [_read_whole(method, dataset, seed, results) for seed in params.seeds]
+            for method in params.models_run
+        }
+        for dataset in params.datasets_run
+    }
 
 
-def _read_whole(dataset: str, method: str, seed: int, results: Path) -> SavedRun:
+def _read_whole(method: str, dataset: str, seed: int, results: Path) -> SavedRun:
     files = result_files(method, dataset, seed, results)
     stage = f"evaluate@{method}-{dataset}-{seed}"
     for path in files:

@@ -29,6 +29,8 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 PANEL = 3.6  # inches
 PALETTE = 64  # colours of a PNG in a page; more only make it larger
 
+Runs = dict[str, dict[str, list[SavedRun]]]  # of each method on each dataset
+
 
 # --------------------------------------------------------------------------------------------------- making
 @contextmanager
@@ -102,34 +104,27 @@ def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> Non
 
 
 # ---------------------------------------------------------------------------------------------- the report's
-def draw_learning_curves(scored: list[SavedRun], folder: Path) -> None:
+def draw_learning_curves(runs: Runs, folder: Path) -> None:
     """learning_curves.png: validation loss above, training loss below, one column a dataset."""
-    datasets, methods = _names(scored)
     with plain_style():
-        figure = new_figure(len(datasets) * PANEL * 1.4, 2 * PANEL)
-        panels = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
-        for column, dataset in enumerate(datasets):
-            upper, lower = panels[:, column]
-            runs = [run for run in scored if run.result.dataset == dataset]
-            labels = {method: method for method in methods}
-            for run in runs:
-                number = methods.index(run.result.method) % len(COLOURS)
-                style: dict[str, Any] = {
-                    "color": COLOURS[number],
-                    "linestyle": LINES[number],
-                    "linewidth": 1.2,
-                    "marker": MARKERS[number],
-                    "markersize": 7,
-                    "markevery": [run.result.epoch - 1],
-                    "label": labels.pop(run.result.method, None),  # once a method
-                }
-                epochs = [row["epoch"] for row in run.curves]
-                upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
-                lower.plot(epochs, [row["total"] for row in run.curves], **style)
-            if not runs[0].result.class_names:
-                height = runs[0].result.floor["valid_mae"]
+        figure = new_figure(len(runs) * PANEL * 1.4, 2 * PANEL)
+        panels = figure.subplots(2, len(runs), squeeze=False, sharex="col")
+        for (upper, lower), (dataset, methods) in zip(panels.T, runs.items(), strict=True):
+            result = next(iter(methods.values()))[0].result
+            for number, (method, seeds) in enumerate(methods.items()):
+                place = number % len(COLOURS)
+                style: dict[str, Any] = {"color": COLOURS[place], "linestyle": LINES[place], "linewidth": 1.2}
+                style |= {"marker": MARKERS[place], "markersize": 7, "label": method}
+                for run in seeds:
+                    style["markevery"] = [run.result.epoch - 1]
+                    epochs = [row["epoch"] for row in run.curves]
+                    upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
+                    lower.plot(epochs, [row["total"] for row in run.curves], **style)
+                    style["label"] = None  # once a method
+            unit = "cross-entropy (nats)" if result.class_names else "MAE (label units)"
+            if not result.class_names:
+                height = result.floor["valid_mae"]
                 upper.axhline(height, color="0.5", linestyle=(0, (1, 3)), label="train median")
-            unit = "cross-entropy (nats)" if runs[0].result.class_names else "MAE (label units)"
             upper.set(title=f"{dataset}: validation", ylabel=unit)
             upper.set_ylim(bottom=0)
             lower.set(title=f"{dataset}: training", ylabel="weighted sum of the loss terms", xlabel="epoch")
@@ -138,34 +133,33 @@ def draw_learning_curves(scored: list[SavedRun], folder: Path) -> None:
         save_png(figure, folder / "learning_curves.png")
 
 
-def draw_predictions(
-    scored: list[SavedRun], label_ranges: dict[str, tuple[float, float]], folder: Path
-) -> None:
+def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], folder: Path) -> None:
     """predicted_vs_true.png: a row a dataset, a column a method, the test clips of all seeds.
 
     Predictions over labels; of a classification the confusion matrix.
     """
-    datasets, methods = _names(scored)
+    columns = max(map(len, runs.values()))
     with plain_style():
-        figure = new_figure(len(methods) * PANEL, len(datasets) * (PANEL + 0.3) + 0.6)
-        panels = figure.subplots(len(datasets), len(methods), squeeze=False)
-        for dataset, row in zip(datasets, panels, strict=True):
-            for method, panel in zip(methods, row, strict=True):
-                runs = [run for run in scored if (run.result.dataset, run.result.method) == (dataset, method)]
+        figure = new_figure(columns * PANEL, len(runs) * (PANEL + 0.3) + 0.6)
+        panels = figure.subplots(len(runs), columns, squeeze=False)
+        tasks = set()
+        for row, (dataset, methods) in zip(panels, runs.items(), strict=True):
+            for panel, (method, seeds) in zip(row, methods.items(), strict=True):
+                names = seeds[0].result.class_names
+                tasks.add(bool(names))
                 panel.set_title(f"{method} on {dataset}")
-                if runs[0].result.class_names:
-                    names = runs[0].result.class_names
+                if names:
                     label, found = (
-                        np.concatenate([getattr(run.tested, side) for run in runs]).astype(int)
+                        np.concatenate([getattr(run.tested, side) for run in seeds]).astype(int)
                         for side in ("label", "prediction")
                     )
                     fill_confusion(panel, confusion(label, found, len(names)), names)
                 else:
-                    _draw_scatter(panel, runs, *label_ranges[dataset])
+                    _draw_scatter(panel, seeds, *label_ranges[dataset])
         lines = ["Test clips"]
-        if any(not run.result.class_names for run in scored):
+        if False in tasks:
             lines.append("(dashed: prediction = label)")
-        if any(run.result.class_names for run in scored):
+        if True in tasks:
             lines.append("(matrix: clips of all seeds,\ndarker: a larger share of the row)")
         figure.suptitle("\n".join(lines))
         save_png(figure, folder / "predicted_vs_true.png")
@@ -190,10 +184,3 @@ def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) ->
     panel.set(xlim=limits, ylim=limits, aspect="equal", ylabel="prediction (label units)")
     panel.set_xlabel(f"label ({low:g} to {high:g})")
     panel.legend(frameon=False, fontsize="small")
-
-
-def _names(scored: list[SavedRun]) -> tuple[list[str], list[str]]:
-    """Datasets and methods in the order of params.yaml."""
-    named = [(run.result.dataset, run.result.method) for run in scored]
-    datasets, methods = (list(dict.fromkeys(names)) for names in zip(*named, strict=True))
-    return datasets, methods

@@ -7,6 +7,7 @@ runs, those of the later seeds have their numbers and no pictures.
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,28 +57,22 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
     ------
     MsaError : params name no run, a result is missing or cannot be read, or there are more runs than fit
     """
-    runs = read_runs(params, results)
+    grouped = read_runs(params, results)
+    runs = [run for methods in grouped.values() for run in chain(*methods.values())]
     views = {_anchor(run): read_views(views_file(results / run.path)) for run in runs}
     pictures = _pictures_that_fit(runs, views, params)
     seeds = ", ".join(map(str, params.seeds))
-    blocks: list[Block | PageBlock] = [
-        Heading("Results", 1),
-        Lines(
-            [
-                f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
-                "checkpoint, the epoch with the lowest validation loss. A heading of a table sorts it."
-            ]
-        ),
-    ]
+    said = (
+        f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
+        "the epoch with the lowest validation loss. A heading of a table sorts it."
+    )
+    blocks: list[Block | PageBlock] = [Heading("Results", 1), Lines([said])]
     contents = []
-    for name in params.datasets_run:
-        methods = [(method, f"{name}-{method}") for method in params.models_run]
-        contents.append([Link(name, name), *(Link(*method) for method in methods)])
-        of_all = [run for run in runs if run.result.dataset == name]
-        blocks += _dataset_blocks(name, of_all)
-        for method, anchor in methods:
-            mine = [run for run in of_all if run.result.method == method]
-            blocks.append(Heading(f"{method} on {name}", 3, anchor))
+    for name, methods in grouped.items():
+        contents.append([Link(name, name), *(Link(method, f"{name}-{method}") for method in methods)])
+        blocks += _dataset_blocks(name, methods)
+        for method, mine in methods.items():
+            blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))
             reading = next((found["reading"] for run in mine if (found := views[_anchor(run)])), "")
             blocks += [Lines([reading])] if reading else []
             for run in mine:
@@ -117,10 +112,9 @@ def _pictures_that_fit(
 
 
 # --------------------------------------------------------------------------------------------------- filling
-def _dataset_blocks(name: str, runs: list[SavedRun]) -> list[Block | PageBlock]:
-    summary = summarize(runs)[name]
-    by_method = {method: [run for run in runs if run.result.method == method] for method in summary}
-    table, floor = results_table(summary, by_method, name), constant(runs)
+def _dataset_blocks(name: str, methods: dict[str, list[SavedRun]]) -> list[Block | PageBlock]:
+    runs = [*chain(*methods.values())]
+    table, floor = results_table(summarize(methods), methods, name), constant(runs)
     own = [metric for metric in table.metrics if not metric.startswith(OOD)]
     ood = [metric for metric in table.metrics if metric.startswith(OOD)]
     blocks: list[Block | PageBlock] = [Heading(name, 2, name)]

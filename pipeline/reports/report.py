@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
@@ -39,36 +40,39 @@ def report(params: Params, results: Path, out: Path) -> str:
     ------
     MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
     """
-    runs = read_runs(params, results)
-    for dataset in params.datasets_run:
-        _check_features([run for run in runs if run.result.dataset == dataset])
-    summary = summarize(runs)
-    text = as_markdown([*_report_blocks(runs, summary), *_fold_blocks(params, summary)], top=1)
+    grouped = read_runs(params, results)
+    by_dataset = {dataset: [*chain(*methods.values())] for dataset, methods in grouped.items()}
+    for of_dataset in by_dataset.values():
+        _check_features(of_dataset)
+    runs = [*chain(*by_dataset.values())]
+    summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
+    text = as_markdown(
+        [*_report_blocks(by_dataset, summary, params.seeds), *_fold_blocks(params, summary)], top=1
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(summary, indent=1, default=asdict) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
     _write_curves(runs, out / "curves.tsv")
     _write_predictions(runs, out / "predictions.csv")
-    draw_learning_curves(runs, out)
+    draw_learning_curves(grouped, out)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
-    draw_predictions(runs, ranges, out)
+    draw_predictions(grouped, ranges, out)
     return text
 
 
-def _report_blocks(runs: list[SavedRun], summary: dict[str, Scores]) -> list[Block]:
+def _report_blocks(
+    runs: dict[str, list[SavedRun]], summary: dict[str, Scores], seeds: Sequence[int]
+) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
-    seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.result.seed for run in runs))
-    blocks: list[Block] = [
-        Heading("Results", 1),
-        _marked(
-            f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
-            "checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
-            "cross-entropy of a classification. `train median` always says the training labels' median, "
-            "`train majority` their most frequent class."
-        ),
-    ]
-    for dataset, methods in summary.items():
-        mine = [run for run in runs if run.result.dataset == dataset]
+    said = (
+        f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. Every run "
+        "is one checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
+        "cross-entropy of a classification. `train median` always says the training labels' median, "
+        "`train majority` their most frequent class."
+    )
+    blocks: list[Block] = [Heading("Results", 1), _marked(said)]
+    for dataset, mine in runs.items():
+        methods = summary[dataset]
         blocks.append(Heading(dataset))
         if dataset == SAMPLE:
             blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))

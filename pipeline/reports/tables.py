@@ -42,30 +42,25 @@ EMPTY = Cell("–")
 Scores = dict[str, dict[str, Spread]]  # method -> metric -> spread over the seeds
 
 
-def summarize(runs: Sequence[SavedRun]) -> dict[str, Scores]:
-    """Scores of each dataset.
+def summarize(runs: dict[str, list[SavedRun]]) -> Scores:
+    """Scores of one dataset, from the runs of each method.
 
     The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
     split, of another distribution, its metrics with `ood_` before their names.
     """
-    values: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for run in runs:
-        result = run.result
-        metrics = values.setdefault(result.dataset, {}).setdefault(result.method, {})
-        first = [n for n in (*FIRST, *(f"f1_{name}" for name in result.class_names)) if n in result.test]
-        for name in [*first, *sorted(n for n in result.test if n not in first)]:
-            metrics.setdefault(name, []).append(result.test[name])
-        chief = "accuracy" if result.class_names else "mae"
-        metrics.setdefault(f"valid_{chief}", []).append(result.valid[chief])
-        for name, value in result.test_ood.items():
-            metrics.setdefault(f"{OOD}{name}", []).append(value)
-    return {
-        dataset: {
-            method: {metric: Spread.of(numbers, DECIMALS) for metric, numbers in metrics.items()}
-            for method, metrics in methods.items()
-        }
-        for dataset, methods in values.items()
-    }
+    scores = {}
+    for method, of_method in runs.items():
+        values: dict[str, list[float]] = {}
+        for result in (run.result for run in of_method):
+            first = [n for n in (*FIRST, *(f"f1_{name}" for name in result.class_names)) if n in result.test]
+            chief = "accuracy" if result.class_names else "mae"
+            found = {name: result.test[name] for name in (*first, *sorted(result.test))}
+            found[f"valid_{chief}"] = result.valid[chief]
+            found |= {f"{OOD}{name}": value for name, value in result.test_ood.items()}
+            for name, value in found.items():
+                values.setdefault(name, []).append(value)
+        scores[method] = {name: Spread.of(numbers, DECIMALS) for name, numbers in values.items()}
+    return scores
 
 
 @dataclass(frozen=True)
