@@ -46,9 +46,8 @@ def report(params: Params, results: Path, out: Path) -> str:
         _check_features(of_dataset)
     runs = [*chain(*by_dataset.values())]
     summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
-    text = as_markdown(
-        [*_report_blocks(by_dataset, summary, params.seeds), *_fold_blocks(params, summary)], top=1
-    )
+    blocks = _report_blocks(by_dataset, summary, params.seeds) + _fold_blocks(params, summary)
+    text = as_markdown(blocks, top=1)
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(summary, indent=1, default=asdict) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
@@ -65,8 +64,8 @@ def _report_blocks(
 ) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
     said = (
-        f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. Every run "
-        "is one checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
+        f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. Every "
+        "run is one checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
         "cross-entropy of a classification. `train median` always says the training labels' median, "
         "`train majority` their most frequent class."
     )
