@@ -56,7 +56,6 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "inspect": (
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/inspect.py",
-        "pipeline/evaluation/metrics.py",
         "pipeline/evaluation/views",
         "pipeline/training/runs.py",
     ),
