@@ -170,7 +170,7 @@ def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> T
         return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)
 
     unit = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
-    head = ["clip", "label", "prediction", Cell("error", title=unit), "transcript"]
+    head: list[str | Cell] = ["clip", "label", "prediction", Cell("error", title=unit), "transcript"]
     rows = []
     for clip in worst:
         name, said = Cell(clip["clip_id"], clip["clip_id"]), clip["transcript"]
