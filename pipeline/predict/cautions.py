@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
+from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT, real_frames
 from pipeline.predict.inputs import ClipInputs
 from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
@@ -46,7 +46,9 @@ def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) ->
             kind = "absent" if row.status == ABSENT else "failed"
             found.append(Caution(kind, modality, f"{kind}: {row.error.removeprefix(TRANSIENT)}"))
             continue
-        faceless = _faceless(row, columns[stream])
+        faceless = 0.0
+        if row.features is not None and SUCCESS in columns[stream]:
+            faceless = float(np.mean(~real_frames(row.features, columns[stream])))
         if faceless >= FACELESS:
             found.append(Caution("no_face", modality, f"no face found in {faceless:.0%} of the frames"))
         for note in filter(None, row.error.split("; ")):
@@ -56,13 +58,6 @@ def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) ->
             kind = "long_text" if modality == "text" and note.startswith("cut to") else kind
             found.append(Caution(kind, modality, note))
     return found
-
-
-def _faceless(row: FeatureRow, columns: list[str]) -> float:
-    """Share of frames without a face; 0 of features that do not look for one."""
-    if SUCCESS not in columns or row.features is None:
-        return 0.0
-    return float(np.mean(row.features[:, columns.index(SUCCESS)] <= 0))
 
 
 def of_run(

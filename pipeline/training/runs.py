@@ -34,6 +34,7 @@ from pipeline.core.devices import check_presence
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain
+from pipeline.store.fingerprint import stage_hashes
 
 FORMAT_VERSION = 1
 # what is read of config.json, and of its stats
@@ -134,6 +135,18 @@ def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, st
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that compute a run's numbers."""
     return {name: version(name) for name in LIBRARIES}
+
+
+def circumstances(
+    stage: str, method_name: str, config: MethodSettings, device: torch.device
+) -> dict[str, Any]:
+    """What beside settings and data decides the numbers of a training."""
+    return {
+        "encoders": encoder_identities(method_name, config),
+        "code": stage_hashes(stage, method_name),
+        "libraries": library_versions(),
+        "device": device.type,
+    }
 
 
 def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Table:
