@@ -64,6 +64,15 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = True) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def rounded(tree: Any, decimals: int) -> Any:
+    """Plain data with fewer decimals of its floats."""
+    if isinstance(tree, dict):
+        return {key: rounded(value, decimals) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [rounded(value, decimals) for value in tree]
+    return round(tree, decimals) if isinstance(tree, float) else tree
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
