@@ -10,7 +10,6 @@ before it: in a training set these are the utterances before it in its video and
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -93,10 +92,7 @@ class Predictor:
         language : ISO 639-1; None = that of the training corpus, or English
         before : the utterances before it in its video, oldest first; None = not known
         """
-        begin = time.perf_counter()
-        prediction = self.predict(self.extract(clip_id, video, text, language), before)
-        prediction.seconds = time.perf_counter() - begin
-        return prediction
+        return self.predict(self.extract(clip_id, video, text, language), before)
 
     def extract(
         self, clip_id: str, video: Path, text: str | None = None, language: str | None = None

@@ -79,7 +79,6 @@ class ClipPrediction:
     ----------
     outcomes : one a run that could predict it; none = the clip failed, for `reason`
     cautions : what a reader should know
-    seconds : what extraction and prediction took; for people, in no file
     """
 
     facts: Facts
@@ -87,7 +86,6 @@ class ClipPrediction:
     outcomes: list[Outcome] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
     reason: str = ""
-    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
