@@ -265,18 +265,14 @@ class Params(Section):
                         f"{where}.kind is {job.kind!r}, but {modality}.{job.encoder}.kind is "
                         f"{encoders[job.encoder].kind!r}; make them equal"
                     )
-                if modality == "visual":
-                    self._check_source(where, job)
+                # DVC looks `source` up, and must see the tables that the encoder reads
+                tables = getattr(encoders[job.encoder], "csv", None) or NO_TABLES
+                if modality == "visual" and ("source" not in job.model_fields_set or job.source != tables):
+                    raise ValueError(
+                        f"{where}.source is {job.source!r} or missing; write {tables!r}, what "
+                        f"visual.{job.encoder} reads, so that DVC sees when it changes"
+                    )
         return self
-
-    def _check_source(self, where: str, job: JobParams) -> None:
-        """DVC looks `source` up, and must see the tables that the encoder reads."""
-        tables = getattr(self.visual[job.encoder], "csv", None) or NO_TABLES
-        if "source" not in job.model_fields_set or job.source != tables:
-            raise ValueError(
-                f"{where}.source is {job.source!r} or missing; write {tables!r}, what visual.{job.encoder} "
-                "reads, so that DVC sees when it changes"
-            )
 
     def dataset(self, name: str) -> DatasetParams:
         """The dataset of that name, or an error that lists the names; so do the others here."""
