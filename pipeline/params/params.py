@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.assemble import NONE, AssembleParams
 from pipeline.params.encoders import (
     AudioEncoder,
@@ -246,14 +247,14 @@ class Params(Section):
                 raise ValueError(
                     f"assemble.{dataset}.metrics is {chosen.metrics!r}, expected {fitting} for a {task}"
                 )
-            for stream in ("text", "audio", "visual", "waveform"):
+            for stream in (*MODALITIES, "waveform"):
                 if stream not in chosen.model_fields_set:
                     raise ValueError(
                         f"assemble.{dataset}.{stream} is missing; name a folder of data/features, or {NONE}"
                     )
         if self.pretrain_on != NONE:
             _known("pretrain_on", self.pretrain_on, [NONE, *self.assemble])
-        for modality in ("text", "audio", "visual"):
+        for modality in MODALITIES:
             for name, job in getattr(self.jobs, modality).items():
                 where = f"jobs.{modality}.{name}"
                 encoders = getattr(self, modality)
