@@ -88,8 +88,8 @@ def extract(
     from rich.progress import track
 
     from pipeline.features import clip as extraction
+    from pipeline.media.subtitles import read_text_file
     from pipeline.params.params import load_params
-    from pipeline.transcripts.table import read_text_file
 
     if text is not None and text_file is not None:
         raise MsaError("--text and --text-file were both given; give one of them")

@@ -10,9 +10,7 @@ late-starting tracks come out right. A frame is on display from its timestamp to
 (MP4/MOV, Matroska/WebM), decode from the beginning elsewhere, and then cut exactly.
 
 *Damage.* What can be decoded is given; a file that ends early or has damaged packets says so in `notes`.
-
-*Trust.* Only regular local files of known containers are opened: no URLs, playlists or pipes, and libav may
-follow nothing but files. Length and frame size are checked against `MediaLimits` before decoding.
+Length and frame size are checked against `MediaLimits` before decoding.
 
 Frames have square pixels as stored: the sample aspect ratio of anamorphic video is not applied (as OpenCV and
 OpenFace read it). Of several tracks the first is taken; attached pictures (cover art) are not video.
@@ -54,6 +52,7 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset(
 AUDIO_PREROLL_S = 2.0  # decoded before a window, so that codecs with memory (AAC, Opus, MP3) have settled
 AUDIO_JUMP_S = 0.1  # smaller jumps of audio timestamps are jitter; libswresample has the same threshold
 RESAMPLER_CONTEXT_S = 0.1  # sound around a window that the resampling filter sees
+SILENCE_DBFS = -60.0  # sound with a lower level is silent
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,6 @@ class MediaInfo:
     has_audio: bool
     sample_rate: int | None
     rotation: int
-    video_codec: str | None
-    audio_codec: str | None
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,6 @@ def probe(path: Path, limits: MediaLimits) -> MediaInfo:
             has_audio=audio is not None,
             sample_rate=audio.codec_context.sample_rate if audio is not None else None,
             rotation=rotation,
-            video_codec=video.codec_context.codec.canonical_name if video is not None else None,
-            audio_codec=audio.codec_context.codec.canonical_name if audio is not None else None,
         )
 
 
@@ -277,6 +272,11 @@ def waveform(
             raise ClipError(f"{path.name}: no sound between {window}, its track ends at {fed / rate:.2f} s")
         report_damage(container, window, health, "audio", notes)
         return np.clip(np.nan_to_num(samples), -1.0, 1.0)
+
+
+def level_dbfs(sound: np.ndarray) -> float:
+    """Root mean square of sound in [-1, 1], in dB below full scale; at least -200."""
+    return 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
 
 
 class _Instants:

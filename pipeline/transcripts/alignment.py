@@ -36,10 +36,10 @@ from pipeline.params.transcribe import AlignParams
 if TYPE_CHECKING:
     from torch import nn
 
-SAMPLE_RATE = 16_000  # Hz, what the models hear
+SAMPLE_RATE = 16_000  # Hz, of what the models take
 VOCABULARY = "vocab.json"
 WINDOW_S = 30.0  # seconds a forward; longer sound in windows
-CONTEXT_S = 1.0  # seconds on both sides of a window that are heard and not used
+CONTEXT_S = 1.0  # seconds on both sides of a window that go in and are not used
 
 
 @dataclass
@@ -65,9 +65,7 @@ class CtcModel:
 def load_ctc(model: str, revision: str | None = None) -> CtcModel:
     """A wav2vec 2.0, HuBERT, WavLM or data2vec-audio with its CTC head and vocabulary.
 
-    Parameters
-    ----------
-    model, revision : see models/core/checkpoints.py
+    models/core/checkpoints.py says what `model` may be.
 
     Raises
     ------
@@ -129,13 +127,8 @@ class Aligner:
         """
         model = self._model(language)
         sound = waveform(path, limits, sample_rate=SAMPLE_RATE, start_s=start_s, end_s=end_s)
-        return word_times(
-            text,
-            emissions(model, sound, self.device),
-            model,
-            model.stride / SAMPLE_RATE,
-            len(sound) / SAMPLE_RATE,
-        )
+        log_odds = emissions(model, sound, self.device)
+        return word_times(text, log_odds, model, model.stride / SAMPLE_RATE, len(sound) / SAMPLE_RATE)
 
     def covers(self, language: str | None) -> bool:
         """Whether there is a model for the language."""
@@ -175,8 +168,8 @@ def emissions(model: CtcModel, sound: np.ndarray, device: str = "cpu") -> np.nda
         if len(piece) < stride * 2:
             continue
         with torch.inference_mode():
-            heard = torch.from_numpy(np.ascontiguousarray(piece))[None].to(device)
-            logits = model.model(heard).logits[0].float().log_softmax(-1).cpu().numpy()
+            samples = torch.from_numpy(np.ascontiguousarray(piece))[None].to(device)
+            logits = model.model(samples).logits[0].float().log_softmax(-1).cpu().numpy()
         skipped = (begin - first) // stride
         parts.append(logits[skipped : skipped + window // stride])
     if not parts:
@@ -191,7 +184,6 @@ def word_times(
 
     Parameters
     ----------
-    text : what is said
     log_odds : (T, V)
     frame_s : seconds between frames
     duration_s : of the sound; no word ends after it
@@ -236,25 +228,23 @@ def tokens_of(words: list[str], model: CtcModel) -> tuple[np.ndarray, np.ndarray
     tokens: list[int] = []
     owner: list[int] = []
     for index, word in enumerate(words):
-        found = [
-            token for character in word if (token := _token(character, model)) not in (None, model.blank)
-        ]
+        found = [token for character in word if (token := _token(character, model)) != model.blank]
         if found and tokens and model.delimiter is not None:
             tokens.append(model.delimiter)
             owner.append(-1)
-        tokens += [token for token in found if token is not None]
+        tokens += found
         owner += [index] * len(found)
     return np.array(tokens, np.int64), np.array(owner, np.int64)
 
 
-def _token(character: str, model: CtcModel) -> int | None:
-    """The token of a character as the vocabulary writes it: as it is, in the other case, without accents."""
+def _token(character: str, model: CtcModel) -> int:
+    """The token of a character as it is, in the other case, or without accents; else the blank."""
     bare = unicodedata.normalize("NFD", character)[:1]
     for spelling in (character, character.upper(), character.lower(), bare.upper(), bare.lower()):
         token = model.vocabulary.get(spelling)
         if token is not None and token != model.delimiter:
             return token
-    return None
+    return model.blank
 
 
 def viterbi(log_odds: np.ndarray, tokens: np.ndarray, blank: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +51,7 @@ class Spoken:
     ----------
     path : its media file, None where there is none
     start_s, end_s : the part of the file that is the clip
-    text, source, words : as in the transcripts table
+    text, language, source, words : as in the transcripts table
     problems : what went wrong on the way
     failed : recognition should have worked and did not
     """
@@ -124,10 +125,8 @@ class ListenerMaker:
         from pipeline.transcripts.alignment import Aligner
         from pipeline.transcripts.recognition import Recognizer
 
-        recognizer, aligner = (
-            Recognizer(self.settings.asr, self.device),
-            Aligner(self.settings.align, self.device),
-        )
+        recognizer = Recognizer(self.settings.asr, self.device)
+        aligner = Aligner(self.settings.align, self.device)
 
         def listen(clip: Spoken) -> Spoken:
             if clip.text is None and recognizer.model_name(clip.language):
@@ -175,32 +174,22 @@ def transcribe_dataset(
         for model, revision in part.checkpoints().values():
             model_identity(model, revision)  # refuses what is not pinned or not there, before any work
     rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
-    found = {
-        row["clip_id"]: read(
-            Spoken(
-                row["clip_id"],
-                root / row["path"] if row.get("path") else None,
-                row.get("start_s"),
-                row.get("end_s"),
-                row["language"],
-            ),
-            row["text"],
-        )
-        for row in rows
-    }
+    found: dict[str, Spoken] = {}
+    for row in rows:
+        path = root / row["path"] if row["path"] else None
+        clip = Spoken(row["clip_id"], path, row["start_s"], row["end_s"], row["language"])
+        found[clip.clip_id] = read(clip, row["text"])
     todo = {
         clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
     }
     results = KeptResults(kept, settings, limits, device, fresh) if kept is not None and todo else None
     keys: dict[str, str] = {}
-    if results is not None:
-        for row in rows:
-            clip = todo.get(row["clip_id"])
-            if clip is None or row["sha256"] is None:
-                continue
-            keys[clip.clip_id] = results.key(row["sha256"], {name: getattr(clip, name) for name in KNOWN})
-            if (result := results.find(keys[clip.clip_id])) is not None:
-                found[clip.clip_id] = replace(todo.pop(clip.clip_id), **result)
+    for row in rows if results is not None else ():
+        clip_id = row["clip_id"]
+        if clip_id in todo and row["sha256"] is not None:
+            keys[clip_id] = results.key(row["sha256"], todo[clip_id])
+            if (result := results.find(keys[clip_id])) is not None:
+                found[clip_id] = replace(todo.pop(clip_id), **result)
     if todo:
         maker = ListenerMaker(settings, limits, device)
         for clip, outcome in local.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
@@ -208,7 +197,7 @@ def transcribe_dataset(
                 outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
             found[clip.clip_id] = outcome
             if results is not None and clip.clip_id in keys and outcome.problems == clip.problems:
-                results.add(keys[clip.clip_id], {name: getattr(outcome, name) for name in RESULT})
+                results.add(keys[clip.clip_id], outcome)
     if results is not None:
         results.tidy()
     ordered = [found[clip_id] for clip_id in sorted(found)]
@@ -233,15 +222,13 @@ def read(clip: Spoken, label: str | None) -> Spoken:
     path = clip.path
     if path is None or not path.is_file():
         return clip
-    beside = sidecar(path, clip.language)
-    if beside is not None:
-        try:
-            text, words = _of_file(beside, clip)
-        except (ClipError, FormatError) as error:
-            clip = clip.but(f"sidecar not used: {error}")
-        else:
-            if text:
-                return replace(clip, text=text, source=SIDECAR, words=words)
+    try:
+        beside = sidecar(path, clip.language)
+        text, words = _of_file(beside, clip) if beside is not None else ("", None)
+        if text:
+            return replace(clip, text=text, source=SIDECAR, words=words)
+    except (ClipError, FormatError) as error:
+        clip = clip.but(f"sidecar not used: {error}")
     try:
         text, words = said(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
     except ClipError as error:
@@ -309,7 +296,8 @@ class KeptResults:
 
     def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
         self.file = file
-        self._used: dict[str, str] = {}  # key -> line
+        self._known: dict[str, dict[str, Any]] = {}
+        self._used: dict[str, dict[str, Any]] = {}
         folder = Path(__file__).parents[1]
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
@@ -323,45 +311,32 @@ class KeptResults:
             },
             "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
         }
-        self._known: dict[str, str] = {}
-        self._whole = True  # the file ends with a whole line
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-            self._whole = not lines or lines[-1].endswith("\n")
-            for line in [] if fresh else lines:
-                key, _, result = line.partition("\t")
-                if result.endswith("\n"):  # else the run was killed while it wrote
-                    self._known[key] = line
+        for line in file.read_text("utf-8").splitlines() if file.is_file() and not fresh else ():
+            with suppress(ValueError):  # half a line, of a run that was killed
+                key, result = json.loads(line)
+                self._known[key] = result
 
-    def key(self, media_sha256: str, known: dict[str, Any]) -> str:
-        """The key of a clip: its media's bytes, and what was known of it before."""
-        whole = [self._conditions, media_sha256, known]
+    def key(self, media_sha256: str, clip: Spoken) -> str:
+        """The key of a clip: its media's bytes, and what is known of it."""
+        whole = [self._conditions, media_sha256, {name: getattr(clip, name) for name in KNOWN}]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The earlier result, or None."""
-        line = self._known.get(key)
-        if line is None:
-            return None
-        try:
-            result: dict[str, Any] = json.loads(line.partition("\t")[2])
-        except ValueError:  # half a line, of a run that was killed
-            return None
-        self._used[key] = line
-        return result
+        if key in self._known:
+            self._used[key] = self._known[key]
+        return self._known.get(key)
 
-    def add(self, key: str, result: dict[str, Any]) -> None:
+    def add(self, key: str, clip: Spoken) -> None:
         """Keep a result, at once."""
-        line = f"{key}\t{json.dumps(result)}\n"
-        self._used[key] = line
+        self._used[key] = {name: getattr(clip, name) for name in RESULT}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(line if self._whole else "\n" + line)
-        self._whole = True
+            file.write(f"\n{json.dumps([key, self._used[key]])}\n")  # what stands there may be half a line
 
     def tidy(self) -> None:
         """Drop what this run did not ask for; called at its end."""
-        if not self._used:
-            return
-        with atomic_write(self.file) as temporary:
-            temporary.write_text("".join(self._used[key] for key in sorted(self._used)), encoding="utf-8")
+        if self._used:
+            lines = (json.dumps(result) + "\n" for result in sorted(self._used.items()))
+            with atomic_write(self.file) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
