@@ -233,7 +233,8 @@ def _sequences(blocks: list[np.ndarray], dim: int, dtype: np.dtype) -> pa.Array:
         )
     flat = np.concatenate([block.reshape(-1) for block in blocks]) if blocks else np.zeros(0, dtype)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), dim)
-    return pa.ListArray.from_arrays(pa.array(_offsets(blocks), pa.int32()), vectors)
+    offsets = np.cumsum([0, *map(len, blocks)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), vectors)
 
 
 def _lists(blocks: list[np.ndarray | None], dtype: np.dtype) -> pa.Array:
@@ -242,10 +243,6 @@ def _lists(blocks: list[np.ndarray | None], dtype: np.dtype) -> pa.Array:
         [None if block is None else block.astype(dtype) for block in blocks],
         pa.list_(pa.from_numpy_dtype(dtype)),
     )
-
-
-def _offsets(blocks: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([len(block) for block in blocks])]).astype(np.int32)
 
 
 def _split_lists(column: pa.ListArray) -> list[np.ndarray | None]:
