@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, ClipError, MsaError
+from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, MsaError
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
@@ -113,30 +113,26 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     ------
     MsaError : the encoder as a whole cannot work
     """
-    clip_id, source = task.clip.clip_id, task.source_sha256
     path = task.clip.path
-    if encoder.needs_media and path is not None and not path.exists():
-        return FeatureRow(
-            clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?"
-        )
-    if encoder.needs_media and path is None:
-        return FeatureRow(
-            clip_id, source, FAILED, "missing media: the clip table says which file was looked for"
-        )
     try:
+        if encoder.needs_media and path is None:
+            raise ClipError("missing media: the clip table says which file was looked for")
+        if encoder.needs_media and path is not None and not path.exists():
+            raise MachineTroubleError(f"{path.name}: no such file; is its folder mounted?")
         return work()
     except ClipError as error:
         return failed_row(task, error)
-    except MemoryError:
-        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
-    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
-        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
     except MsaError:
-        raise  # the encoder as a whole cannot work
+        raise
+    except MemoryError:
+        reason = f"{TRANSIENT}out of memory"
+    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
+        reason = f"{TRANSIENT}{error.strerror or error}"
     except Exception as error:  # a library's own: the clip's fault until shown otherwise
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))
-        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
+        reason = f"{TRANSIENT if ours else ''}{said}"
+    return FeatureRow(task.clip.clip_id, task.source_sha256, FAILED, reason)
 
 
 def failed_row(task: EncodingTask, error: ClipError) -> FeatureRow:
@@ -148,19 +144,14 @@ def failed_row(task: EncodingTask, error: ClipError) -> FeatureRow:
 
 def encoded_row(encoder: Encoder, task: EncodingTask, encoded: Encoded) -> FeatureRow:
     """The row of what an encoder gave; failed where that is not what it promised."""
-    clip_id, source = task.clip.clip_id, task.source_sha256
-    if encoded.features.ndim != 2 or encoded.features.shape[1] != encoder.dim or len(encoded.features) == 0:
-        return FeatureRow(
-            clip_id,
-            source,
-            FAILED,
-            f"features of shape {encoded.features.shape}, expected (n, {encoder.dim})",
-        )
+    shape = encoded.features.shape
+    if len(shape) != 2 or shape[1] != encoder.dim or not shape[0]:
+        return failed_row(task, ClipError(f"features of shape {shape}, expected (n, {encoder.dim})"))
     if not np.isfinite(encoded.features).all():
-        return FeatureRow(clip_id, source, FAILED, "features are not finite")
+        return failed_row(task, ClipError("features are not finite"))
     return FeatureRow(
-        clip_id,
-        source,
+        task.clip.clip_id,
+        task.source_sha256,
         OK,
         encoded.note,
         encoded.features,
