@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,7 +111,7 @@ def extract(
     hidden = len(requests) == 1 or not progress.is_terminal
     reports = list(track(work, "extracting", len(requests), console=progress, disable=hidden))
     if as_json:
-        print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
+        print(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
     else:
         _show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:

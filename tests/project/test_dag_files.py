@@ -49,7 +49,6 @@ PLUMBING = {
     "pipeline/text/__init__.py",
     "pipeline/params/transcribe.py",
     "pipeline/audio/__init__.py",
-    "pipeline/features/audio/compiled.py",
     "pipeline/visual/__init__.py",
 }
 LEARNING = {
