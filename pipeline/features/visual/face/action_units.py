@@ -28,7 +28,7 @@ canonical face (which has therefore 0 everywhere):
 The sides are averaged. References: Ekman, Friesen & Hager, Facial Action Coding System (2002), for what
 moves where.
 
-Symbols: T frames; K used points of the mesh; (x, y, z) as in canonical_face.py (y grows downwards).
+Symbols: T frames; K used points of the mesh; (x, y, z) as in canonical.py (y grows downwards).
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.features.visual.face.canonical import CANONICAL, rows
-
-__all__ = ["ACTION_UNITS", "STABLE", "action_units", "align", "similarity"]
 
 ACTION_UNITS = tuple(f"AU{number:02d}_mesh" for number in (1, 2, 4, 5, 7, 10, 12, 15, 17, 20, 25, 26, 45))
 
