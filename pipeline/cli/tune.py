@@ -12,7 +12,7 @@ from pipeline.core.errors import MsaError, ParamsError
 
 
 def tune(
-    method: Annotated[str, typer.Argument(help="misr, cmir, slad, mird or khar.")],
+    method: Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")],
     dataset: Annotated[
         str | None, typer.Option(help="A key of `assemble`. Default: the first of datasets_run.")
     ] = None,

@@ -19,7 +19,6 @@ sampler has a memory, and a trial that was running is trained with the seeds tha
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable
@@ -83,9 +82,7 @@ class Search:
         """The class of the method's settings."""
         if self.method not in METHODS:
             raise ParamsError(unknown("method", self.method, METHODS))
-        entry = METHODS[self.method]
-        found: type[MethodSettings] = getattr(importlib.import_module(entry.module), entry.class_name).Config
-        return found
+        return METHODS[self.method].load().Config
 
 
 class Study:
@@ -316,8 +313,9 @@ def _with_effect(search: Search) -> SearchSpace:
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
     from pipeline.core.files import file_hash
+    from pipeline.store.fingerprint import stage_hashes
     from pipeline.training.loop.fabric import open_fabric
-    from pipeline.training.runs import code_hashes, library_versions
+    from pipeline.training.runs import library_versions
 
     return {
         "method": search.method,
@@ -328,7 +326,7 @@ def _identity(search: Search) -> dict[str, Any]:
         "train": search.train.model_dump(mode="json"),
         "assembled": {file.name: file_hash(file) for file in sorted(_seen(search.assembled))},
         "source": {file.name: file_hash(file) for file in sorted(_seen(search.source))},
-        "code": code_hashes(search.method),
+        "code": stage_hashes("train", search.method),
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,
     }

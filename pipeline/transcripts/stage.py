@@ -31,14 +31,11 @@ from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
+from pipeline.store.fingerprint import code_hash
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS
 
 SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
 RESULT = ("text", "language", "source", "words")  # of a clip, what models may change
-CODE = (
-    *("media/containers.py", "media/decode.py", "media/words.py"),
-    *("transcripts/recognition.py", "transcripts/whisper.py", "transcripts/alignment.py"),
-)
 LIBRARIES = ("av", "numpy", "scipy", "soxr", "tokenizers", "torch", "transformers")
 KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside the media's bytes
 
@@ -298,10 +295,9 @@ class KeptResults:
         self.file = file
         self._known: dict[str, dict[str, Any]] = {}
         self._used: dict[str, dict[str, Any]] = {}
-        folder = Path(__file__).parents[1]
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
-            "code": [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CODE],
+            "code": code_hash(ListenerMaker),
             "libraries": {name: version(name) for name in LIBRARIES},
             "limits": limits.model_dump(mode="json"),
             "device": device.split(":")[0],

@@ -37,7 +37,6 @@ class OpenSmile(Encoder):
     modality = "audio"
     column_names: ClassVar[list[str]] = list(COLUMNS)
     frame_rate = FRAME_RATE
-    VERSION = 1
     LIBRARIES = ("av", "numpy", "opensmile", "soxr")
 
     params: OpenSmileParams

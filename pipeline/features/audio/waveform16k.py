@@ -28,7 +28,6 @@ class Waveform16k(Encoder):
     column_names: ClassVar[list[str]] = ["sample"]
     dtype = "int16"
     frame_rate = float(SAMPLE_RATE)
-    VERSION = 1
     LIBRARIES = ("av", "numpy", "soxr")
 
     params: Waveform16kParams

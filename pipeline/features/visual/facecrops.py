@@ -42,7 +42,6 @@ class FaceCrops(MeshEncoder):
     """Pixels of the aligned face; a frame without one is black."""
 
     dtype = "uint8"
-    VERSION = 1
     LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python")
     params: FaceCropsParams
 

@@ -26,7 +26,6 @@ _POINTS = np.array(POINTS)
 class FaceMesh(MeshEncoder):
     """Landmarks, head pose, gaze and AU estimates."""
 
-    VERSION = 1
     LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
 

@@ -53,7 +53,6 @@ class OpenFace(Encoder):
     """Landmarks, pose, gaze, action units and shape parameters as OpenFace measures them."""
 
     modality = "visual"
-    VERSION = 1
     LIBRARIES = ("numpy", "pandas")
     params: OpenFaceParams
 
