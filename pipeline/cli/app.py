@@ -104,8 +104,8 @@ def extract(
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
     loaded = load_params(params, settings)
     encoders = extraction.make_encoders(loaded, names, device)
-    listen = extraction.make_listener(loaded, asr, device)
-    work = extraction.extract(requests, text, encoders, language, listen)
+    transcribe = extraction.make_transcriber(loaded, asr, device)
+    work = extraction.extract(requests, text, encoders, language, transcribe)
     progress = Console(stderr=True)
     hidden = len(requests) == 1 or not progress.is_terminal
     reports = list(track(work, "extracting", len(requests), console=progress, disable=hidden))

@@ -20,14 +20,14 @@ from pipeline.core.errors import ClipError, MissingModelError, MsaError
 from pipeline.core.files import file_hash
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import MODALITIES, build_encoder
-from pipeline.features.rows import EncodingTask, encode_row, footer, hears_language, media_hash
+from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
 from pipeline.params.encoders import EncoderParams, PretrainedEncoder
 from pipeline.params.params import NONE, Params
 from pipeline.params.transcribe import AsrParams
 from pipeline.store.shard import FAILED, OK, FeatureRow, write_rows
-from pipeline.transcripts.stage import ListenerMaker, Spoken, read
+from pipeline.transcripts.stage import Transcript, read, transcriber
 from pipeline.transcripts.table import LABEL, text_hash
 
 if TYPE_CHECKING:
@@ -170,12 +170,12 @@ def _pinned(settings: EncoderParams) -> EncoderParams:
     return settings.model_copy(update={"model": models, "revision": commits})
 
 
-def make_listener(params: Params, asr: str | None, device: str) -> Callable[[Spoken], Spoken]:
+def make_transcriber(params: Params, asr: str | None, device: str) -> Callable[[Transcript], Transcript]:
     """What finds out what is said in a clip, beyond text that is there: as params say, with this Whisper."""
     settings = params.transcribe
     if asr is not None:
         settings = settings.model_copy(update={"asr": AsrParams(model=asr, revision=pinned_revision(asr))})
-    return ListenerMaker(settings, params.media, "cpu" if device == "auto" else device)()
+    return transcriber(settings, params.media, "cpu" if device == "auto" else device)
 
 
 def extract(
@@ -183,15 +183,15 @@ def extract(
     text: str | None,
     encoders: dict[str, list[Encoder]],
     language: str,
-    listen: Callable[[Spoken], Spoken] = lambda clip: clip,
+    transcribe: Callable[[Transcript], Transcript] = lambda clip: clip,
 ) -> Iterator[ClipReport]:
     """Encode and write clip after clip."""
     for request in requests:
         video = request.video
         report = ClipReport(str(video), str(request.out))
-        spoken = read(Spoken(video.stem, video, None, None, language), text)
+        spoken = read(Transcript(video.stem, video, None, None, language), text)
         if encoders["text"]:
-            spoken = listen(spoken)
+            spoken = transcribe(spoken)
         try:
             media: str | None = file_hash(video)
         except (OSError, ClipError):
@@ -217,7 +217,7 @@ def extract(
 
 
 def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
-    return media_hash(media, None, None, clip.language if hears_language(encoder.params) else None)
+    return media_hash(media, None, None, clip.language if model_by_language(encoder.params) else None)
 
 
 def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[FeatureRow, float]]:

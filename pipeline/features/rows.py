@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,9 +17,7 @@ from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, Ms
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
-from pipeline.features.registry import build_encoder
 from pipeline.params.encoders import EncoderParams
-from pipeline.params.params import MediaLimits
 from pipeline.store.shard import ABSENT, FAILED, OK, TRANSIENT, FeatureRow
 
 T = TypeVar("T")
@@ -33,40 +32,23 @@ class EncodingTask:
     source_sha256: str
 
 
-@dataclass(frozen=True)
-class RowMaker:
-    """Builds and loads an encoder in a worker; picklable, as the encoder itself need not be."""
-
-    modality: str
-    name: str
-    params: EncoderParams
-    limits: MediaLimits
-    device: str
-
-    def build(self) -> Encoder:
-        return build_encoder(self.modality, self.name, self.params, self.limits, self.device)
-
-    def __call__(self) -> Callable[[EncodingTask], FeatureRow]:
-        encoder = self.build()
-        encoder.load()
-        return lambda task: encode_row(encoder, task)
+def row_maker(build: Callable[[], Encoder]) -> Callable[[EncodingTask], FeatureRow]:
+    """What makes rows in a worker, where its encoder is built and loaded."""
+    encoder = build()
+    encoder.load()
+    return partial(encode_row, encoder)
 
 
-@dataclass(frozen=True)
-class Preparer:
-    """Builds in a worker what makes clips ready for a model on a GPU; picklable."""
-
-    maker: RowMaker
-
-    def __call__(self) -> Callable[[EncodingTask], gpu.Prepared | FeatureRow]:
-        encoder = self.maker.build()
-        assert isinstance(encoder, BatchEncoder)
-        encoder.load_preparer()
-        return lambda task: guarded(encoder, task, lambda: encoder.prepare(task.clip))
+def clip_preparer(build: Callable[[], Encoder]) -> Callable[[EncodingTask], gpu.Prepared | FeatureRow]:
+    """What makes clips ready in a worker for a model on a GPU."""
+    encoder = build()
+    assert isinstance(encoder, BatchEncoder)
+    encoder.load_preparer()
+    return lambda task: guarded(encoder, task, lambda: encoder.prepare(task.clip))
 
 
 def rows_in_batches(
-    maker: RowMaker, tasks: list[EncodingTask], *, workers: int, timeout_s: float
+    build: Callable[[], Encoder], tasks: list[EncodingTask], *, workers: int, timeout_s: float
 ) -> Iterator[tuple[EncodingTask, FeatureRow | TaskFailure]]:
     """The row of every clip, in any order, by an encoder that takes several at once.
 
@@ -74,12 +56,11 @@ def rows_in_batches(
     ------
     MsaError : the encoder as a whole cannot work
     """
-    encoder = maker.build()
+    encoder = build()
     assert isinstance(encoder, BatchEncoder)
     encoder.load()
-    outcomes = gpu.run(
-        Preparer(maker), tasks, encoder.infer, device=encoder.device, workers=workers, timeout_s=timeout_s
-    )
+    prepare, device = partial(clip_preparer, build), encoder.device
+    outcomes = gpu.run(prepare, tasks, encoder.infer, device=device, workers=workers, timeout_s=timeout_s)
     for task, outcome in outcomes:
         if isinstance(outcome, ClipError):
             yield task, failed_row(task, outcome)
@@ -179,12 +160,12 @@ def media_hash(
 ) -> str:
     """`source_sha256` of audio and visual rows: the media's bytes and the part of them that is the clip.
 
-    `language` counts where it chooses the model (`hears_language`).
+    `language` counts where it chooses the model (`model_by_language`).
     """
     known = [sha256, start_s, end_s] if language is None else [sha256, start_s, end_s, language]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
-def hears_language(params: EncoderParams) -> bool:
+def model_by_language(params: EncoderParams) -> bool:
     """Whether a clip's language chooses the model of this encoder of sound."""
     return params.kind == "hf_audio" and isinstance(params.model, dict)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -167,32 +168,45 @@ def frames(
         tick = float(stream.time_base)
         slack = min(tick / 2, 0.0005)
         usual_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
-        instants = _Instants(fps, slack)
+        due = 0  # the first of the instants k / fps for which no frame was given
+
+        def shown(until: float) -> bool:
+            """Whether an instant falls on the frame that is on display up to `until`; uses those up."""
+            nonlocal due
+            if fps is None:
+                return until > slack
+            if due / fps >= until - slack:
+                return False
+            due = max(due + 1, math.ceil((until - slack) * fps))
+            return True
+
         held: Any = None  # the frame on display; the next one tells how long it is
         held_at = 0.0
         given = 0
-        for frame in pictures:
-            check_size(frame, limits, path)
-            if frame.pts is not None:
-                at = frame.pts * tick - window.origin - window.start
+        for frame in chain(pictures, [None]):
+            if frame is None:
+                lasts_s = (
+                    float(held.duration * held.time_base) if held is not None and held.duration else usual_s
+                )
+                at = held_at + lasts_s
             else:
-                at = 0.0 if held is None else held_at + usual_s
+                check_size(frame, limits, path)
+                if frame.pts is not None:
+                    at = frame.pts * tick - window.origin - window.start
+                else:
+                    at = 0.0 if held is None else held_at + usual_s
             if held is not None:
                 if at <= held_at:
                     continue  # time must not run backwards
-                if instants.shown(min(at, window.length)):
+                if shown(min(at, window.length)):
                     given += 1
                     yield _frame(held, held_at, max_long_side)
+            if frame is None:
+                break
             check_length(min(at, window.length), limits, path)
             held, held_at = frame, at
             if at >= window.length - slack:
                 break
-        else:
-            if held is not None:
-                lasts_s = float(held.duration * held.time_base) if held.duration else usual_s
-                if instants.shown(min(held_at + lasts_s, window.length)):
-                    given += 1
-                    yield _frame(held, held_at, max_long_side)
         if not given:
             raise ClipError(
                 f"{path.name}: no frame of its {stream.codec_context.name} video between {window} "
@@ -277,24 +291,6 @@ def waveform(
 def level_dbfs(sound: np.ndarray) -> float:
     """Root mean square of sound in [-1, 1], in dB below full scale; at least -200."""
     return 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
-
-
-class _Instants:
-    """The instants k / fps at which frames are looked at; without fps every moment from 0 on."""
-
-    def __init__(self, fps: float | None, slack: float):
-        self.fps = fps
-        self.slack = slack
-        self.next = 0  # the first instant that no frame was given for
-
-    def shown(self, until: float) -> bool:
-        """Whether an instant falls on the frame that is on display up to `until`; uses those instants up."""
-        if self.fps is None:
-            return until > self.slack
-        if self.next / self.fps >= until - self.slack:
-            return False
-        self.next = max(self.next + 1, math.ceil((until - self.slack) * self.fps))
-        return True
 
 
 def _sound(blocks: Iterator[Any], origin: float) -> Iterator[tuple[int, int, np.ndarray]]:

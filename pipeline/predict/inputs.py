@@ -20,7 +20,7 @@ from pipeline.datasets.assembly.sequences import prepare
 from pipeline.datasets.splits import Ragged, Split, Streams
 from pipeline.store.shard import OK, FeatureRow
 from pipeline.training.trained import WAVEFORM, TrainedRun
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def inputs_of(
     clip_id: str,
     rows: Mapping[str, FeatureRow],
     columns: Mapping[str, list[str]],
-    spoken: Spoken,
+    spoken: Transcript,
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 

@@ -16,7 +16,7 @@ from pipeline.predict.cautions import Caution
 from pipeline.predict.contributions import Outcome
 from pipeline.store.shard import FeatureRow
 from pipeline.training.trained import TrainedRun
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 MODALITIES = ("text", "audio", "visual")
 
@@ -55,7 +55,7 @@ class Material:
 
     clip_id: str
     video: Path
-    spoken: Spoken
+    spoken: Transcript
     rows: dict[str, FeatureRow]
 
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside th
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Transcript:
     """A clip and what is known to be said in it.
 
     Attributes
@@ -64,7 +65,7 @@ class Spoken:
     problems: tuple[str, ...] = ()
     failed: bool = False
 
-    def but(self, problem: str, failed: bool = False) -> Spoken:
+    def but(self, problem: str, failed: bool = False) -> Transcript:
         """The same with one more problem."""
         return replace(self, problems=(*self.problems, problem), failed=self.failed or failed)
 
@@ -110,29 +111,23 @@ class TranscribeReport:
             )
 
 
-@dataclass(frozen=True)
-class ListenerMaker:
-    """Builds what listens to clips, in a worker; picklable, as the models are not."""
+def transcriber(
+    settings: TranscribeParams, limits: MediaLimits, device: str
+) -> Callable[[Transcript], Transcript]:
+    """What recognizes and aligns in a worker, as far as settings ask for it; its models are loaded there."""
+    from pipeline.transcripts.alignment import Aligner
+    from pipeline.transcripts.recognition import Recognizer
 
-    settings: TranscribeParams
-    limits: MediaLimits
-    device: str
+    recognizer, aligner = Recognizer(settings.asr, device), Aligner(settings.align, device)
 
-    def __call__(self) -> Callable[[Spoken], Spoken]:
-        from pipeline.transcripts.alignment import Aligner
-        from pipeline.transcripts.recognition import Recognizer
+    def transcribe(clip: Transcript) -> Transcript:
+        if clip.text is None and recognizer.model_name(clip.language):
+            clip = _recognized(clip, recognizer, limits)
+        if clip.text is not None and clip.words is None and aligner.covers(clip.language):
+            clip = _aligned(clip, aligner, limits)
+        return clip
 
-        recognizer = Recognizer(self.settings.asr, self.device)
-        aligner = Aligner(self.settings.align, self.device)
-
-        def listen(clip: Spoken) -> Spoken:
-            if clip.text is None and recognizer.model_name(clip.language):
-                clip = _recognized(clip, recognizer, self.limits)
-            if clip.text is not None and clip.words is None and aligner.covers(clip.language):
-                clip = _aligned(clip, aligner, self.limits)
-            return clip
-
-        return listen
+    return transcribe
 
 
 def transcribe_dataset(
@@ -171,25 +166,25 @@ def transcribe_dataset(
         for model, revision in part.checkpoints().values():
             model_identity(model, revision)  # refuses what is not pinned or not there, before any work
     rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
-    found: dict[str, Spoken] = {}
+    found: dict[str, Transcript] = {}
     for row in rows:
         path = root / row["path"] if row["path"] else None
-        clip = Spoken(row["clip_id"], path, row["start_s"], row["end_s"], row["language"])
+        clip = Transcript(row["clip_id"], path, row["start_s"], row["end_s"], row["language"])
         found[clip.clip_id] = read(clip, row["text"])
     todo = {
         clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
     }
     results = KeptResults(kept, settings, limits, device, fresh) if kept is not None and todo else None
     keys: dict[str, str] = {}
-    for row in rows if results is not None else ():
+    for row in rows:
         clip_id = row["clip_id"]
-        if clip_id in todo and row["sha256"] is not None:
+        if results is not None and clip_id in todo and row["sha256"] is not None:
             keys[clip_id] = results.key(row["sha256"], todo[clip_id])
             if (result := results.find(keys[clip_id])) is not None:
                 found[clip_id] = replace(todo.pop(clip_id), **result)
     if todo:
-        maker = ListenerMaker(settings, limits, device)
-        for clip, outcome in local.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
+        make = partial(transcriber, settings, limits, device)
+        for clip, outcome in local.run(make, list(todo.values()), workers=workers, timeout_s=timeout_s):
             if isinstance(outcome, local.TaskFailure):
                 outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
             found[clip.clip_id] = outcome
@@ -211,7 +206,7 @@ def transcribe_dataset(
     return table, report
 
 
-def read(clip: Spoken, label: str | None) -> Spoken:
+def read(clip: Transcript, label: str | None) -> Transcript:
     """The clip with what can be read of it: its label's text, a file beside its media, a track inside."""
     text = unicodedata.normalize("NFC", label or "")
     if text.strip():
@@ -233,7 +228,7 @@ def read(clip: Spoken, label: str | None) -> Spoken:
     return replace(clip, text=text, source=SUBTITLE, words=words) if text else clip
 
 
-def _of_file(path: Path, clip: Spoken) -> tuple[str, list[dict[str, Any]] | None]:
+def _of_file(path: Path, clip: Transcript) -> tuple[str, list[dict[str, Any]] | None]:
     if path.suffix.lower() != ".txt":
         return said(read_cues(path), clip.start_s, clip.end_s)
     if clip.start_s is not None or clip.end_s is not None:
@@ -243,14 +238,14 @@ def _of_file(path: Path, clip: Spoken) -> tuple[str, list[dict[str, Any]] | None
     return read_text_file(path), None
 
 
-def _wanted(clip: Spoken, settings: TranscribeParams) -> bool:
+def _wanted(clip: Transcript, settings: TranscribeParams) -> bool:
     """Whether a model may add to what is known of the clip."""
     unheard = clip.text is None and settings.asr.model is not None
     untimed = clip.words is None and settings.align.model is not None
     return unheard or (untimed and (clip.text is not None or settings.asr.model is not None))
 
 
-def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
+def _recognized(clip: Transcript, recognizer: Any, limits: MediaLimits) -> Transcript:
     try:
         found = recognizer.recognize(clip.path, limits, clip.language, clip.start_s, clip.end_s)
     except Exception as error:
@@ -262,7 +257,7 @@ def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
     return replace(clip, text=found.text, language=language, source=source, words=found.words or None)
 
 
-def _aligned(clip: Spoken, aligner: Any, limits: MediaLimits) -> Spoken:
+def _aligned(clip: Transcript, aligner: Any, limits: MediaLimits) -> Transcript:
     try:
         words = aligner.align(clip.path, limits, clip.text, clip.language, clip.start_s, clip.end_s)
     except Exception as error:
@@ -297,7 +292,7 @@ class KeptResults:
         self._used: dict[str, dict[str, Any]] = {}
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
-            "code": code_hash(ListenerMaker),
+            "code": code_hash(transcriber),
             "libraries": {name: version(name) for name in LIBRARIES},
             "limits": limits.model_dump(mode="json"),
             "device": device.split(":")[0],
@@ -312,7 +307,7 @@ class KeptResults:
                 key, result = json.loads(line)
                 self._known[key] = result
 
-    def key(self, media_sha256: str, clip: Spoken) -> str:
+    def key(self, media_sha256: str, clip: Transcript) -> str:
         """The key of a clip: its media's bytes, and what is known of it."""
         whole = [self._conditions, media_sha256, {name: getattr(clip, name) for name in KNOWN}]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
@@ -323,7 +318,7 @@ class KeptResults:
             self._used[key] = self._known[key]
         return self._known.get(key)
 
-    def add(self, key: str, clip: Spoken) -> None:
+    def add(self, key: str, clip: Transcript) -> None:
         """Keep a result, at once."""
         self._used[key] = {name: getattr(clip, name) for name in RESULT}
         self.file.parent.mkdir(parents=True, exist_ok=True)
