@@ -59,9 +59,8 @@ def run(
 
     Parameters
     ----------
-    make : picklable; called once in each actor, loads the model and returns the function
+    make, timeout_s : as in `local.run`
     workers : actors at most; 0 = one for each CPU of the cluster (or for each share of a GPU)
-    timeout_s : seconds that one item may take
     group : items that stand together and have the same number are one task
     gpus : share of a GPU that each actor gets
 

@@ -189,15 +189,15 @@ def extract(
     for request in requests:
         video = request.video
         report = ClipReport(str(video), str(request.out))
-        spoken = read(Transcript(video.stem, video, None, None, language), text)
+        transcript = read(Transcript(video.stem, video, None, None, language), text)
         if encoders["text"]:
-            spoken = transcribe(spoken)
+            transcript = transcribe(transcript)
         try:
             media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read
-        words = text_hash(spoken.text, spoken.language, spoken.words)
-        clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
+        words = text_hash(transcript.text, transcript.language, transcript.words)
+        clip = Clip(video.stem, path=video, text=transcript.text, language=transcript.language or language)
         for modality, chosen in encoders.items():
             tasks = [
                 EncodingTask(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen
@@ -207,8 +207,8 @@ def extract(
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
                 note = row.error
                 if modality == "text":
-                    heard = "" if spoken.source in (None, LABEL) else f"from {spoken.source}"
-                    note = "; ".join(filter(None, [heard, note, *spoken.problems]))
+                    source = "" if transcript.source in (None, LABEL) else f"from {transcript.source}"
+                    note = "; ".join(filter(None, [source, note, *transcript.problems]))
                 frames = 0 if row.features is None else len(row.features)
                 report.modalities.append(
                     ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
@@ -263,12 +263,12 @@ def overview(reports: list[ClipReport]) -> Table:
         caption=escape(f"all files: {caption}") if caption else None,
     )
     for report, found in zip(reports, remarks, strict=True):
-        said = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
+        own = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
         cells = [
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
         name = str(Path(report.video).relative_to(folder))
-        shown.add_row(escape(name), *cells, escape("; ".join(said)))
+        shown.add_row(escape(name), *cells, escape("; ".join(own)))
     return shown
 
 

@@ -116,10 +116,7 @@ class PretrainedStates(BatchEncoder):
         """Of the one checkpoint, or `language=identity` of each in the order of their languages.
 
         Of several languages some may have a model without a commit; clips of these fail (`source`).
-
-        Raises
-        ------
-        ParamsError : no checkpoint is pinned
+        ParamsError where none is pinned.
         """
         checkpoints = self.params.checkpoints()
         lenient = not all(is_unpinned(*source) for source in checkpoints.values())
@@ -141,11 +138,6 @@ class PretrainedStates(BatchEncoder):
         """Make ready to prepare and to infer; on CPU the process then computes with one thread.
 
         A single checkpoint's weights are read now, those of several when a clip needs them.
-
-        Raises
-        ------
-        MissingModelError, MissingDependencyError, FormatError
-        ParamsError : settings that do not fit a checkpoint, or the device is not there
         """
         import torch
 
@@ -161,13 +153,7 @@ class PretrainedStates(BatchEncoder):
             self.backbone(self.sources[0])
 
     def source(self, clip: Clip) -> Source:
-        """The checkpoint for a clip's language.
-
-        Raises
-        ------
-        ClipError : there is none
-        MissingModelError : its files are not here
-        """
+        """The checkpoint for a clip's language; ClipError where there is none."""
         found = self.params.checkpoint(clip.language)
         if found is None:
             there = ", ".join(sorted(str(language) for language in self.params.checkpoints()))

@@ -52,9 +52,7 @@ def rows_in_batches(
 ) -> Iterator[tuple[EncodingTask, FeatureRow | TaskFailure]]:
     """The row of every clip, in any order, by an encoder that takes several at once.
 
-    Raises
-    ------
-    MsaError : the encoder as a whole cannot work
+    MsaError where the encoder as a whole cannot work.
     """
     encoder = build()
     assert isinstance(encoder, BatchEncoder)
@@ -90,9 +88,7 @@ def encode_row(encoder: Encoder, task: EncodingTask) -> FeatureRow:
 def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | FeatureRow:
     """What `work` gives of a clip, or the clip's row where it is absent or fails.
 
-    Raises
-    ------
-    MsaError : the encoder as a whole cannot work
+    MsaError where the encoder as a whole cannot work.
     """
     path = task.clip.path
     try:

@@ -75,10 +75,6 @@ def extract_dataset(
     """Bring `data/features/<dataset>/<modality>-<encoder>` up to date, computing only what is missing.
 
     `on_plan` is told (kept, to compute) before the work, `on_row` every finished row.
-
-    Raises
-    ------
-    ParamsError, MissingModelError, MissingDependencyError
     """
     settings = params.encoder(modality, encoder_name)
     build = partial(build_encoder, modality, encoder_name, settings, params.media, runtime.device)

@@ -232,12 +232,7 @@ def waveform(
 
     Returns
     -------
-    shape (n_samples,), float32 in [-1, 1], n_samples >= 1
-
-    Raises
-    ------
-    AbsentError : no audio track
-    ClipError : see `probe`; too long, an empty window, or nothing in it can be decoded
+    shape (n_samples,), float32 in [-1, 1], n_samples >= 1; errors as `frames` has them
     """
     import soxr
 

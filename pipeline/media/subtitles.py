@@ -81,12 +81,7 @@ def read_text_file(path: str | Path) -> str:
 
 
 def read_cues(path: Path) -> list[Cue]:
-    """The cues of an .srt or .vtt file, in its order.
-
-    Raises
-    ------
-    FormatError : see `read_text_file`
-    """
+    """The cues of an .srt or .vtt file, in its order; errors as `read_text_file` has them."""
     suffix = path.suffix.lower()
     content = _decoded(path)
     pattern = _SRT_CUE if suffix == ".srt" else _VTT_CUE
@@ -189,8 +184,8 @@ def _speaks(tag: str | None, language: str | None) -> bool:
     return tag.lower() in (language, *known)
 
 
-# ----------------------------------------------------------------------------------------------- what is said
-def said(
+# ----------------------------------------------------------------------------------------- text of a part
+def text_and_words(
     cues: Sequence[Cue], start_s: float | None = None, end_s: float | None = None
 ) -> tuple[str, list[dict[str, Any]] | None]:
     """Text and words of a part of the file, their times from the part's start.

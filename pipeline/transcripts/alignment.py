@@ -65,13 +65,8 @@ class CtcModel:
 def load_ctc(model: str, revision: str | None = None) -> CtcModel:
     """A wav2vec 2.0, HuBERT, WavLM or data2vec-audio with its CTC head and vocabulary.
 
-    models/core/checkpoints.py says what `model` may be.
-
-    Raises
-    ------
-    ParamsError : another kind of model
-    MissingModelError : files are missing
-    FormatError : files that cannot be read, or weights without a CTC head
+    models/core/checkpoints.py says what `model` may be. ParamsError where it is another kind of model; else
+    errors as `load_weights` has them.
     """
     import torch
 
@@ -197,12 +192,12 @@ def word_times(
     if not len(tokens):
         raise ClipError("no character of its text is in the vocabulary of the model that aligns")
     frames = viterbi(log_odds, tokens, model.blank)  # (T,): index of the token, or -1
-    spoken = np.where(frames >= 0, owner[frames], -1)
+    word_of = np.where(frames >= 0, owner[frames], -1)
     odds = np.exp(log_odds[np.arange(len(frames)), np.where(frames >= 0, tokens[frames], model.blank)])
     starts, ends = np.full(len(bounds), np.nan), np.full(len(bounds), np.nan)
     scores: list[float | None] = [None] * len(bounds)
     for word in np.unique(owner[owner >= 0]):
-        mine = np.flatnonzero(spoken == word)
+        mine = np.flatnonzero(word_of == word)
         starts[word], ends[word] = mine[0] * frame_s, (mine[-1] + 1) * frame_s
         scores[word] = float(np.float32(odds[mine].mean()))
     _fill(starts, ends, duration_s)

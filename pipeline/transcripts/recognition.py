@@ -63,7 +63,7 @@ class Recognizer:
 
     def model_name(self, language: str | None) -> str | None:
         """Name of the model for a language: a hub id, or the name of a folder; None where there is none."""
-        found = self.settings.checkpoint(self._spoken(language))
+        found = self.settings.checkpoint(self._language(language))
         if found is None:
             return None
         return Path(found[0]).name if Path(found[0]).is_dir() else found[0]
@@ -87,28 +87,28 @@ class Recognizer:
         ------
         ParamsError : the model does not know the language, or there is no model for it
         """
-        spoken = self._spoken(language)
-        whisper = self._model(spoken)
-        if whisper.languages and spoken is not None and spoken not in whisper.languages:
+        wanted = self._language(language)
+        whisper = self._model(wanted)
+        if whisper.languages and wanted is not None and wanted not in whisper.languages:
             raise ParamsError(
-                f"transcribe.asr: {self.model_name(language)} does not know the language {spoken!r}; set "
+                f"transcribe.asr: {self.model_name(language)} does not know the language {wanted!r}; set "
                 "transcribe.asr.language to `detect`, or take another model"
             )
         words: list[dict[str, Any]] = []
         text = ""
         for begin, end in stretches(sound, whisper.window):
-            said, spoken = self._stretch(whisper, sound[begin:end], spoken)
-            for word in said:
+            found, wanted = self._stretch(whisper, sound[begin:end], wanted)
+            for word in found:
                 word["start_s"] += begin / SAMPLE_RATE
                 word["end_s"] += begin / SAMPLE_RATE
-            text += " " * bool(text and said and not said[0]["piece"][0].isspace())
-            text += "".join(word.pop("piece") for word in said)
-            words += said
+            text += " " * bool(text and found and not found[0]["piece"][0].isspace())
+            text += "".join(word.pop("piece") for word in found)
+            words += found
         clean = unicodedata.normalize("NFC", " ".join(text.split()))
-        return Recognition(clean, spoken or language, words)
+        return Recognition(clean, wanted or language, words)
 
-    def _spoken(self, language: str | None) -> str | None:
-        """The language that is listened for; None = to be detected."""
+    def _language(self, language: str | None) -> str | None:
+        """The language that is recognized; None = to be detected."""
         wanted = self.settings.language
         return language if wanted is None else None if wanted == DETECT else wanted
 

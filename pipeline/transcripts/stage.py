@@ -29,7 +29,7 @@ from models.core.checkpoints import model_identity
 from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
 from pipeline.core.files import atomic_write
 from pipeline.execution import local
-from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
+from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, sidecar, text_and_words
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 from pipeline.store.fingerprint import code_hash
@@ -143,19 +143,14 @@ def transcribe_dataset(
     kept: Path | None = None,
     fresh: bool = False,
 ) -> tuple[pa.Table, TranscribeReport]:
-    """Transcripts of a clip table.
+    """Transcripts of a clip table, in the schema TRANSCRIPTS, sorted by clip_id; and what to tell of them.
 
     Parameters
     ----------
-    clips : the clip table
-    root : folder that its paths are relative to
+    root : folder that paths of the clip table are relative to
     workers, device, timeout_s : of recognition and alignment; nothing else needs them
     kept : file of what they gave in earlier runs; None = everything is computed
     fresh : compute also what is kept
-
-    Returns
-    -------
-    a table of schema TRANSCRIPTS, sorted by clip_id, and what to tell of it
 
     Raises
     ------
@@ -222,7 +217,7 @@ def read(clip: Transcript, label: str | None) -> Transcript:
     except (ClipError, FormatError) as error:
         clip = clip.but(f"sidecar not used: {error}")
     try:
-        text, words = said(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
+        text, words = text_and_words(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
     except ClipError as error:
         return clip.but(str(error))
     return replace(clip, text=text, source=SUBTITLE, words=words) if text else clip
@@ -230,7 +225,7 @@ def read(clip: Transcript, label: str | None) -> Transcript:
 
 def _of_file(path: Path, clip: Transcript) -> tuple[str, list[dict[str, Any]] | None]:
     if path.suffix.lower() != ".txt":
-        return said(read_cues(path), clip.start_s, clip.end_s)
+        return text_and_words(read_cues(path), clip.start_s, clip.end_s)
     if clip.start_s is not None or clip.end_s is not None:
         raise ClipError(
             f"{path.name} has no times, and the clip is only a part of its file; give an .srt or .vtt"

@@ -53,13 +53,8 @@ class Whisper:
 def load_whisper(model: str, revision: str | None = None) -> Whisper:
     """A Whisper (models/core/checkpoints.py says what `model` may be) with its tokenizer.
 
-    Its generation_config.json names the languages and the attention heads that tell word times.
-
-    Raises
-    ------
-    ParamsError : another kind of model
-    MissingModelError : files are missing
-    FormatError : files that cannot be read, or that leave parameters without a value
+    Its generation_config.json names the languages and the attention heads that tell word times. ParamsError
+    where it is another kind of model; else errors as `load_weights` has them.
     """
     import torch
 

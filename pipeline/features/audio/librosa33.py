@@ -66,12 +66,7 @@ CQT_TOP_HZ = 4_500.0  # the CQT's highest filter (C8 with its bandwidth and tuni
 
 
 class Librosa33(Encoder):
-    """Prosody (F0), timbre (MFCC) and harmony (chroma) with librosa.
-
-    Raises
-    ------
-    ParamsError : sample rate and pitch range do not fit each other or the window
-    """
+    """Prosody (F0), timbre (MFCC) and harmony (chroma) with librosa."""
 
     modality = "audio"
     LIBRARIES = ("av", "librosa", "numpy", "scipy", "soxr")
@@ -79,6 +74,7 @@ class Librosa33(Encoder):
     params: Librosa33Params
 
     def __init__(self, name: str, params: Librosa33Params, limits: MediaLimits, device: str = "cpu"):
+        """Raises ParamsError where sample rate and pitch range do not fit each other or the window."""
         super().__init__(name, params, limits, device)
         key = f"audio.{name}"
         if params.sample_rate < 2 * CQT_TOP_HZ:
@@ -263,8 +259,8 @@ def _tuning(spectrum: np.ndarray, rate: int) -> float:
     import librosa
 
     pitch, magnitude = librosa.piptrack(S=spectrum, sr=rate, n_fft=WINDOW)
-    heard = pitch > 0
-    if not heard.any():  # digital silence, or only hum below 150 Hz; librosa would warn
+    pitched = pitch > 0
+    if not pitched.any():  # digital silence, or only hum below 150 Hz; librosa would warn
         return 0.0
-    strong = heard & (magnitude >= np.median(magnitude[heard]))
+    strong = pitched & (magnitude >= np.median(magnitude[pitched]))
     return float(librosa.pitch_tuning(pitch[strong], bins_per_octave=BINS_PER_OCTAVE))

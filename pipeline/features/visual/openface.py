@@ -163,9 +163,9 @@ class OpenFace(Encoder):
     def _run(self, path: Path) -> FaceTable:
         """The program's table of a whole file."""
         with TemporaryDirectory(prefix="openface-") as folder:
-            out, spoken, complained = (Path(folder, name) for name in ("out", "stdout", "stderr"))
+            out, output, errors = (Path(folder, name) for name in ("out", "stdout", "stderr"))
             out.mkdir()
-            with open(spoken, "wb") as stdout, open(complained, "wb") as stderr:
+            with open(output, "wb") as stdout, open(errors, "wb") as stderr:
                 arguments = ["-f", str(path), "-out_dir", str(out), "-of", "clip", "-q", *_OUTPUTS]
                 try:
                     process = subprocess.Popen(
@@ -192,7 +192,7 @@ class OpenFace(Encoder):
             tables = sorted(out.glob("*.csv"))
             if code or len(tables) != 1:
                 ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                said = _last_words(complained) or _last_words(spoken) or "it says nothing"
+                said = _last_line(errors) or _last_line(output) or "it says nothing"
                 wrote = "" if code else f" and wrote {len(tables)} tables instead of one"
                 raise ClipError(f"{path.name}: {PROGRAM} {ended}{wrote}: {said}")
             return read_table(tables[0], self.column_names)
@@ -254,7 +254,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _last_words(path: Path) -> str:
+def _last_line(path: Path) -> str:
     """The last line that is not blank, of what a program wrote."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - _MESSAGE_BYTES))

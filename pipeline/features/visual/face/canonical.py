@@ -95,7 +95,10 @@ _RIGHT_HALF = (
     (468, 473, -31.5, -40.1, 1.1),
 )
 
-POINTS: tuple[int, ...] = tuple(sorted({point for right, left, *_ in _RIGHT_HALF for point in (right, left)}))
+_PLACES = {right: (x, y, z) for right, _, x, y, z in _RIGHT_HALF}
+_PLACES |= {left: (-x, y, z) for _, left, x, y, z in _RIGHT_HALF}
+
+POINTS: tuple[int, ...] = tuple(sorted(_PLACES))
 """The K used points as indices of the mesh, ascending"""
 
 _ROW = {point: row for row, point in enumerate(POINTS)}
@@ -106,14 +109,5 @@ def rows(points: Iterable[int]) -> np.ndarray:
     return np.array([_ROW[point] for point in points])
 
 
-def _canonical() -> np.ndarray:
-    face = np.empty((len(POINTS), 3))
-    for right, left, *place in _RIGHT_HALF:
-        face[_ROW[right]] = place
-        face[_ROW[left]] = np.array(place) * (-1, 1, 1)
-    face.setflags(write=False)
-    return face
-
-
-CANONICAL: np.ndarray = _canonical()
+CANONICAL: np.ndarray = np.array([_PLACES[point] for point in POINTS])
 """Shape (K, 3): the canonical face, mm"""
