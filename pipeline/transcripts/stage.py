@@ -90,10 +90,8 @@ class TranscribeReport:
 
     def __str__(self) -> str:
         total = sum(self.sources.values())
-        text = total - self.sources.get(None, 0)
-        lines = [f"{self.dataset}: {text} of {total} clips have a transcript"]
-        others = {source: count for source, count in self.sources.items() if source not in (None, LABEL)}
-        if others or self.timed:
+        lines = [f"{self.dataset}: {total - self.sources.get(None, 0)} of {total} clips have a transcript"]
+        if self.timed or self.sources.keys() - {None, LABEL}:
             named = [f"{count} {source}" for source, count in sorted(self.sources.items(), key=str) if source]
             lines[0] += f" ({', '.join(named)}); {self.timed} with word times"
         lines += [f"  {clip_id}: {problem}" for clip_id, problem in sorted(self.problems.items())[:20]]

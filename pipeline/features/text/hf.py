@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -60,7 +61,6 @@ class TransformerStates(PretrainedStates):
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "tokenizer", "weights")
 
     params: TransformerText
-    _tokenizers: dict[Source, Tokenizer]
 
     def read_config(self, source: Source) -> Any:
         config = load_text_config(*source)
@@ -78,14 +78,9 @@ class TransformerStates(PretrainedStates):
     def load_preparer(self) -> None:
         """Bring the tokenizer into memory; of several checkpoints each when a clip needs it."""
         _ = self.configs
-        self._tokenizers = {}
+        self._tokenizer = cache(load_tokenizer)
         if len(self.sources) == 1:
-            self._tokenizer(self.sources[0])
-
-    def _tokenizer(self, source: Source) -> Tokenizer:
-        if source not in self._tokenizers:
-            self._tokenizers[source] = load_tokenizer(*source)
-        return self._tokenizers[source]
+            self._tokenizer(*self.sources[0])
 
     def prepare(self, clip: Clip) -> Prepared:
         """Tokens of one transcript; offsets count characters of its text in NFC.
@@ -100,7 +95,7 @@ class TransformerStates(PretrainedStates):
         except UnicodeEncodeError as error:
             raise ClipError(f"the text is not valid Unicode ({error.reason}); save it as UTF-8") from error
         source = self.source(clip)
-        tokenizer = self._tokenizer(source)
+        tokenizer = self._tokenizer(*source)
         seen, origin = lower(text) if self.params.lowercase else (text, np.arange(len(text), dtype=np.int32))
         ids, char_start, char_end = tokenizer.with_offsets(seen, self.params.max_length)
         real = char_start >= 0
@@ -132,7 +127,7 @@ class TransformerStates(PretrainedStates):
         import torch
 
         lengths = [len(content.ids) for content in contents]
-        tokens = np.full((len(lengths), max(lengths)), self._tokenizer(source).pad_id, dtype=np.int64)
+        tokens = np.full((len(lengths), max(lengths)), self._tokenizer(*source).pad_id, dtype=np.int64)
         mask = np.zeros_like(tokens)
         for row, content in enumerate(contents):
             tokens[row, : lengths[row]], mask[row, : lengths[row]] = content.ids, 1
