@@ -13,7 +13,7 @@ from pipeline.predict.inputs import ClipInputs
 from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 FACELESS = 0.4  # share of frames without a face from which on the face says little
 FAR = 0.01  # share of values at the limit of the scaling from which on a clip is unlike the training clips
@@ -61,7 +61,7 @@ def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) ->
 
 
 def of_run(
-    run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, FeatureRow], spoken: Spoken
+    run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, FeatureRow], spoken: Transcript
 ) -> list[Caution]:
     """Where the clip is longer than what the run reads, or far from the clips that it was trained on."""
     found = []
@@ -116,7 +116,7 @@ def _far(modality: str, values: np.ndarray, entry: dict[str, Any]) -> list[Cauti
     return [Caution("out_of_range", modality, message)]
 
 
-def of_language(spoken: Spoken, trained: str | None) -> list[Caution]:
+def of_language(spoken: Transcript, trained: str | None) -> list[Caution]:
     """A caution where the clip is in another language than the training corpus, as far as both are known.
 
     Who gives a text seldom says its language: one in another script than the corpus' is noticed, too.

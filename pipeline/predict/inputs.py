@@ -22,7 +22,7 @@ from pipeline.datasets.splits import Ragged, Split, Streams, chained
 from pipeline.datasets.training_set import in_sentence_case
 from pipeline.store.shard import OK, FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def inputs_of(
     clip_id: str,
     rows: Mapping[str, FeatureRow],
     columns: Mapping[str, list[str]],
-    spoken: Spoken,
+    spoken: Transcript,
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 

@@ -23,7 +23,7 @@ from pipeline.predict.cautions import Caution
 from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ClipFeatures:
 
     clip_id: str
     video: Path
-    spoken: Spoken
+    spoken: Transcript
     rows: dict[str, FeatureRow]
 
 
