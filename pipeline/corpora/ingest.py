@@ -26,7 +26,7 @@ def reader(kind: str) -> ModuleType:
     """The module that reads corpora of that kind."""
     if kind not in KINDS:
         raise ParamsError(unknown("kind of dataset", kind, KINDS))
-    return importlib.import_module(f"{__package__}.{kind}")
+    return importlib.import_module(f"{__package__}.kinds.{kind}")
 
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.corpora import mustard, urfunny
+from pipeline.corpora.kinds import mustard, urfunny
 from pipeline.corpora.labelling import Labelling
 
 # word in the name of a file or import -> the classes of 0 (or -1) and 1

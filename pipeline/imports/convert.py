@@ -27,8 +27,8 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read
 from pipeline.imports.padding import clean
+from pipeline.imports.registry import read
 from pipeline.imports.survey import ImportSurvey, checked, survey
 from pipeline.params.params import ImportParams, class_key
 from pipeline.store.shard import ABSENT, FAILED, FeatureRow

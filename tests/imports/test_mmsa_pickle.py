@@ -15,8 +15,8 @@ from pipeline.corpora.clips import TEST_OOD, TRAIN, UNLABELED
 from pipeline.formats.source import Source
 from pipeline.imports import published
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import importer
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.registry import importer
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 KINDS = ("mmsa_pickle", "mird", "multibench", "word_lists")

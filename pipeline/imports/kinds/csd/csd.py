@@ -33,8 +33,8 @@ from pipeline.formats.source import Source, understood
 from pipeline.imports.checks import clip_of, listed, text_of
 from pipeline.imports.clip_names import SEGMENT
 from pipeline.imports.contract import Imported
-from pipeline.imports.csd.files import REST, SUFFIX, Csd, read_folds
-from pipeline.imports.csd.segments import Segment, aligned, spoken, unaligned
+from pipeline.imports.kinds.csd.files import REST, SUFFIX, Csd, read_folds
+from pipeline.imports.kinds.csd.segments import Segment, aligned, spoken, unaligned
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID, full_id
+from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT

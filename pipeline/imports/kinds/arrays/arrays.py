@@ -44,8 +44,6 @@ from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.formats.source import PICKLES, Source, understood
-from pipeline.imports.arrays.files import SUFFIXES, ArrayFiles, survey
-from pipeline.imports.arrays.sequences import read_sequences
 from pipeline.imports.checks import (
     ONLY_CLIP,
     clip_of,
@@ -58,6 +56,8 @@ from pipeline.imports.checks import (
 from pipeline.imports.clip_names import SEGMENT
 from pipeline.imports.contract import FeatureSequences, Imported, Side
 from pipeline.imports.csv_labels import given_labelling, labelled_rows
+from pipeline.imports.kinds.arrays.files import SUFFIXES, ArrayFiles, survey
+from pipeline.imports.kinds.arrays.sequences import read_sequences
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams, class_key
 from pipeline.params.section import Section

@@ -9,9 +9,9 @@ import numpy as np
 
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
-from pipeline.imports.arrays.files import ArrayFiles
 from pipeline.imports.checks import listed, matrix, text_of
 from pipeline.imports.contract import FeatureSequences
+from pipeline.imports.kinds.arrays.files import ArrayFiles
 
 
 def read_sequences(

@@ -31,7 +31,7 @@ from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.openface_layout import FLAGS, OPENFACE_709
 from pipeline.corpora.clips import CONTEXT
-from pipeline.corpora.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE
+from pipeline.corpora.kinds.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE
 from pipeline.formats.source import Source, understood
 from pipeline.imports.checks import clip_of, index_of, listed, matrix, split_of, text_of
 from pipeline.imports.contract import FeatureSequences, Imported

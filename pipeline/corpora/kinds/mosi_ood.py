@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora import mosi
 from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.corpora.kinds import mosi
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json
 from pipeline.corpora.tables.csv import decoded, read_table

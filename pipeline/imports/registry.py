@@ -22,7 +22,7 @@ def importer(kind: str) -> ModuleType:
     """The module that reads files of that kind."""
     if kind not in KINDS:
         raise ParamsError(unknown("kind of import", kind, KINDS))
-    return importlib.import_module(f"{__package__}.{kind}")
+    return importlib.import_module(f"{__package__}.kinds.{kind}")
 
 
 def read(kind: str, source: Source, params: ImportParams) -> Imported:

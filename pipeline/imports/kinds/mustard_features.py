@@ -30,11 +30,11 @@ from pydantic import Field, model_validator
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
+from pipeline.corpora.kinds.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
 from pipeline.formats.source import Source, understood
 from pipeline.imports.checks import clip_of, listed, matrix, read_json, text_of
 from pipeline.imports.contract import FeatureSequences, Imported
-from pipeline.imports.mustard_stores import bert, bert_files, visual, visual_files
+from pipeline.imports.kinds.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section

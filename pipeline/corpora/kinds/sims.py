@@ -6,8 +6,8 @@ Source: https://github.com/thuiar/MMSA
 
 from __future__ import annotations
 
-from pipeline.corpora import mmsa
 from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
+from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT

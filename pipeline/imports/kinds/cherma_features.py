@@ -22,7 +22,7 @@ import numpy as np
 from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
+from pipeline.corpora.kinds.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
 from pipeline.formats.source import Source, understood
 from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, read_json, text_of
 from pipeline.imports.contract import FeatureSequences, Imported

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.imports.checks import PAUSE, matrix, text_of
 from pipeline.imports.contract import FeatureSequences
-from pipeline.imports.csd.files import Csd, CsdEntry
+from pipeline.imports.kinds.csd.files import Csd, CsdEntry
 
 _INSTANT_S = 1e-6  # a frame without length still is at its time
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.findings import Finding
+from pipeline.corpora.kinds import mmsa
+from pipeline.corpora.kinds.sims import note_unimodal
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.sims import note_unimodal
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_FILES

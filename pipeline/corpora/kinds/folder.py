@@ -28,7 +28,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.folder_table import default_id, read_clips
+from pipeline.corpora.kinds.folder_table import default_id, read_clips
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
 from pipeline.corpora.tables.media_files import find_media
