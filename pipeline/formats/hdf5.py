@@ -57,39 +57,6 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
             ) from error
 
 
-def datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """All datasets below a group by their path from it (`video/features`), sorted by path.
-
-    A dataset that several links lead to has the path that is walked first; soft links are not followed.
-    """
-    import h5py
-
-    base = group.name.rstrip("/") + "/"
-    return {
-        path.removeprefix(base): item
-        for path, item in sorted(_walk(group), key=lambda pair: pair[0])
-        if isinstance(item, h5py.Dataset)
-    }
-
-
-def text(dataset: h5py.Dataset) -> str:
-    """The one text of a dataset of shape () or (1,), such as the metadata of a CMU SDK file.
-
-    Raises
-    ------
-    FormatError : it holds something else
-    """
-    value = dataset[()]
-    value = value.reshape(-1)[0] if getattr(value, "size", 0) == 1 and hasattr(value, "reshape") else value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if not isinstance(value, str):
-        raise FormatError(
-            f"{dataset.file.filename}: {dataset.name} holds {dataset.dtype} where text should be"
-        )
-    return value
-
-
 def _check(file: h5py.File, limits: Limits) -> None:
     import h5py
 
@@ -107,7 +74,7 @@ def _check(file: h5py.File, limits: Limits) -> None:
             raise Refused(f"{path} is a soft link to {target[:80]!r}, which the file does not hold")
 
 
-def _walk(group: h5py.Group, limits: Limits = Limits()) -> Iterator[tuple[str, Any]]:  # noqa: B008
+def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
     """Paths with groups, datasets and soft links below a group; links are looked at, then followed."""
     import h5py
 

@@ -33,6 +33,7 @@ class Source:
         if not root.exists():
             raise FormatError(f"{root}: no such file or folder")
         self.root = root
+        self.folder = root if root.is_dir() else root.parent
         self._trees: dict[Path, Any] = {}
 
     def __str__(self) -> str:
@@ -66,19 +67,13 @@ class Source:
         return None
 
     def place(self, name: str) -> Path:
-        """Where a file that the settings name is, or would be.
-
-        Raises
-        ------
-        FormatError : the name leads out of the folder, which is all that DVC watches
-        """
-        given = PurePosixPath(name)
-        if given.is_absolute() or ".." in given.parts:
+        """Where a file that the settings name would be; FormatError outside of the folder (unseen by DVC)."""
+        if (place := below(self.folder, name)) is None:
             raise FormatError(
                 f"{name}: leads out of {self.root}; put the file, or a link to it, into the folder, or "
                 "import it with the others"
             )
-        return (self.root if self.root.is_dir() else self.root.parent) / given
+        return place
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
         """The files with one of these endings, e.g. `.csd`."""
@@ -91,12 +86,7 @@ class Source:
         return found[0] if len(found) == 1 else None
 
     def tree(self, path: Path) -> Any:
-        """What a pickle holds, read by the allow-list unpickler (pickles.py); large arrays stay on disk.
-
-        Raises
-        ------
-        FormatError : it cannot be read, or holds anything but data
-        """
+        """What a pickle holds, read by the allow-list reader; large arrays stay on disk."""
         if path not in self._trees:
             from pipeline.formats.pickle import load
 
@@ -105,8 +95,13 @@ class Source:
 
     def hashes(self, paths: Iterable[Path]) -> dict[str, str]:
         """SHA-256 (hex) by name, relative to the folder."""
-        base = self.root if self.root.is_dir() else self.root.parent
-        return {path.relative_to(base).as_posix(): file_hash(path) for path in sorted(paths)}
+        return {path.relative_to(self.folder).as_posix(): file_hash(path) for path in sorted(paths)}
+
+
+def below(folder: Path, name: str) -> Path | None:
+    """The place of that name in a folder; None where the name leads out of it."""
+    given = PurePosixPath(name)
+    return None if given.is_absolute() or ".." in given.parts else folder / given
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 
 Side = Literal["front", "back"]
 

@@ -43,12 +43,7 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
 
 
 def sniff(source: Source) -> str:
-    """The kind of files that these are.
-
-    Raises
-    ------
-    FormatError : of none; the message says for each kind why not
-    """
+    """The kind of files that these are; FormatError where they are of none says why not, for each kind."""
     reasons = []
     for kind in KINDS:
         reason: str = importer(kind).matches(source)

@@ -18,9 +18,14 @@ import numpy as np
 
 from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
+from pipeline.corpora.tables.values import SPLIT_NAMES
 from pipeline.formats.source import PICKLES, Source
-from pipeline.imports.checks import SPLIT_NAMES, listed, matrix, text_of
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import matrix
+from pipeline.imports.clip_names import made_rows, named_rows
 from pipeline.imports.contract import FeatureSequences
+
+Places = Mapping[str, tuple[int, int]]  # clip id -> number of its split in the file, and its row there
 
 TRAIN_MIX = "train_mix"  # CH-SIMS v2: labeled and unlabeled clips together
 OBJECTS = "O"  # kind of an array of objects
@@ -121,14 +126,19 @@ class SplitPart:
             return None
         return ModalityStack.of(self.content[key], f"{self.where}: {key}")
 
+    def rows(self) -> list[dict[str, Any]]:
+        """`clip_id` and `video_id` of every clip by `id`, or made ones where the split has none."""
+        ids = self.column("id")
+        return made_rows(self.name, self.count) if ids is None else named_rows(self.where, ids)
+
+
+def parts_of(source: object, splits: Mapping[str, Any], keys: Sequence[str]) -> list[SplitPart]:
+    """All splits of a file; see `SplitPart.of`."""
+    return [SplitPart.of(source, name, content, keys) for name, content in splits.items()]
+
 
 def shape_of(values: Any, where: str) -> tuple[int, ...]:
-    """The shape of an array, or the length of a list.
-
-    Raises
-    ------
-    FormatError : a single value or a mapping
-    """
+    """The shape of an array, or the length of a list; FormatError of a single value or a mapping."""
     shape = getattr(values, "shape", None)
     if shape is None and isinstance(values, list | tuple):
         shape = (len(values),)
@@ -205,21 +215,19 @@ def matrix_shape(item: Any, where: str) -> tuple[int, int]:
 
 
 # ----------------------------------------------------------------------------------------------- all splits
+def stacks_of(parts: Sequence[SplitPart], keys: Mapping[str, str]) -> dict[str, list[ModalityStack | None]]:
+    """The stacks of each modality (by the key that it has in the file), one a split."""
+    return {modality: [part.stack(key) for part in parts] for modality, key in keys.items()}
+
+
 def sequences_of(
-    modality: str, stacks: Sequence[ModalityStack | None], places: Mapping[str, tuple[int, int]], **more: Any
+    modality: str, stacks: Sequence[ModalityStack | None], places: Places, **more: Any
 ) -> FeatureSequences | None:
-    """One modality of a file.
+    """One modality of a file, None where no split has it.
 
     Parameters
     ----------
-    modality : `text`, `audio` or `visual`
-    stacks : of each split
-    places : clip id -> its split's number in `stacks` and its row there
     more : further attributes of `FeatureSequences`
-
-    Returns
-    -------
-    None where no split has it
 
     Raises
     ------
@@ -251,7 +259,7 @@ def sequences_of(
 
 
 def modalities_of(
-    stacks: Mapping[str, Sequence[ModalityStack | None]], places: Mapping[str, tuple[int, int]]
+    stacks: Mapping[str, Sequence[ModalityStack | None]], places: Places
 ) -> dict[str, FeatureSequences]:
     """`sequences_of` every modality that a split has."""
     found = {name: sequences_of(name, of_splits, places) for name, of_splits in stacks.items()}

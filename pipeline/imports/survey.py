@@ -142,12 +142,7 @@ def survey(imported: Imported, source: str) -> ImportSurvey:
 
 
 def checked(block: Any, columns: int, source: str, clip_id: str) -> np.ndarray:
-    """A clip's rows as an array of numbers, (T, D).
-
-    Raises
-    ------
-    FormatError : of another shape or kind
-    """
+    """A clip's rows as an array of numbers, (T, D); FormatError of another shape or kind."""
     try:
         array = np.asarray(block)
     except ValueError as error:  # rows of different lengths

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.errors import MsaError
 from pipeline.corpora import ingest
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.registry import KINDS as IMPORTS
 from pipeline.imports.registry import read, sniff

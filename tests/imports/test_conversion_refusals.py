@@ -13,7 +13,7 @@ from made.made_imported import LENGTHS, SHARDS, STEPS, imported, params_of, rows
 from made.made_mmsa import write
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.convert import check_rows, convert
 from pipeline.imports.kinds import mmsa_pickle

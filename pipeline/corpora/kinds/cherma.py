@@ -18,11 +18,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_repeated, reject_task
-from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, WantedMedia, find_media, match_media
+from pipeline.corpora.survey import (
+    CorpusClip,
+    CorpusSurvey,
+    Labelling,
+    read_tree,
+    reject_repeated,
+    reject_task,
+)
+from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, WantedMedia, find_media, with_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams, class_key
+from pipeline.params.section import Section
 
 LAYOUT = "<root>/train.json, valid.json, test.json, and x.mp4 (or x.wav) in folders below"
 CHINESE = ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")
@@ -35,7 +42,7 @@ TEXTS = ("text", "txt", "transcript")  # keys; the released lists have none of t
 MISSPELT = {"suprise": "surprise"}  # in LFMIM's own list
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Section) -> CorpusSurvey:
     """The utterances of all lists with their media."""
     root = Path(dataset.root)
     found = CorpusSurvey(str(root))
@@ -49,13 +56,13 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     entries = [entry for path in lists for entry in _entries(found, path, words)]
     videos, sounds = find_media(root), find_media(root, suffixes=SOUND_SUFFIXES)
     wanted = [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in entries]
-    by_video, by_sound = (match_media(wanted, {"": files}) for files in (videos, sounds))
-    for clip, video, sound in zip(entries, by_video, by_sound, strict=True):
-        path, unmatched = sound if video[0] is None and sound[0] is not None else video
-        found.clips.append(CorpusClip(**vars(clip) | {"path": path, "unmatched": unmatched}))
+    by_video, by_sound = (with_media(entries, wanted, {"": files}) for files in (videos, sounds))
+    found.clips = [
+        sound if video.path is None and sound.path is not None else video
+        for video, sound in zip(by_video, by_sound, strict=True)
+    ]
     sound_files = set(sounds)
-    only_sound = [clip.id for clip in found.clips if clip.path in sound_files]
-    if only_sound:
+    if only_sound := [clip.id for clip in found.clips if clip.path in sound_files]:
         found.note("only sound", f"{len(only_sound)} clips have sound and no video", only_sound)
     used = {clip.path for clip in found.clips}
     found.files = sorted([*videos, *(sound for sound in sounds if sound in used)])
@@ -79,26 +86,24 @@ def _indices(found: CorpusSurvey, name: str, dataset: DatasetParams) -> dict[str
 
 def _entries(found: CorpusSurvey, path: Path, words: Mapping[str, int]) -> list[CorpusClip]:
     """The clips of one list, without media; wrong entries become problems."""
-    content = read_json(found, path)
-    if content is None:
-        return []
+    content = read_tree(found, path)
     if not isinstance(content, list):
-        found.reject("json", f"{path.name}: holds a {type(content).__name__}, expected a list of utterances")
+        if content is not None:
+            kind = type(content).__name__
+            found.reject("json", f"{path.name}: holds a {kind}, expected a list of utterances")
         return []
     clips = []
     for number, entry in enumerate(content):
         where = f"{path.name}: entry {number}"
         file = entry.get("video_file") or entry.get("audio_file") if isinstance(entry, dict) else None
         if not isinstance(file, str):
-            found.reject(
-                "entry", f"{where}: no video_file and no audio_file; expected {', '.join(LABELS)} too"
-            )
+            message = f"{where}: no video_file and no audio_file; expected {', '.join(LABELS)} too"
+            found.reject("entry", message)
             continue
         video = PurePosixPath(file).stem
-        if ".." in PurePosixPath(file).parts or bad_id(video):
-            found.reject(
-                "ids", f"{where}: file {file!r}: {bad_id(video) or 'must not lead out of the corpus'}"
-            )
+        reason = "must not lead out of the corpus" if ".." in PurePosixPath(file).parts else bad_id(video)
+        if reason:
+            found.reject("ids", f"{where}: file {file!r}: {reason}")
             continue
         text = next((str(entry[key]) for key in TEXTS if isinstance(entry.get(key), str)), None)
         labels = _labels(found, where, entry, words)

@@ -8,28 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.corpora.clips import TEST, TRAIN, VALID, full_id
+from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusSurvey
-from pipeline.corpora.tables.labels import LAYOUT
-from pipeline.params.explain import settings_of
+from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
-__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "Settings", "survey"]
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
 PUBLISHED = {TRAIN: 16326, VALID: 1871, TEST: 4659}
 BROKEN_SOUND = {
-    full_id(*place.split("/"))
-    for place in (
-        "3aIQUQgawaI/12",
-        "94ULum9MYX0/2",
-        "94ULum9MYX0/11",
-        "mRnEJOLkhp8/24",
-        "mRnEJOLkhp8/26",
-        "aE-X_QdDaqQ/3",
-    )
+    *("3aIQUQgawaI$_$12", "94ULum9MYX0$_$2", "94ULum9MYX0$_$11", "mRnEJOLkhp8$_$24"),
+    *("mRnEJOLkhp8$_$26", "aE-X_QdDaqQ$_$3"),
 }
 
 
@@ -40,10 +29,9 @@ class Settings(Section):
     """the six clips whose sound is broken"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
-    """The clips of label.csv with their media; a word on those with broken sound."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
-    found = mmsa.survey(name, dataset)
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+    """The clips of label.csv with their media, and a note on those with broken sound."""
+    found = mmsa.survey(name, dataset, settings)
     broken = [clip.id for clip in found.clips if clip.id in BROKEN_SOUND]
     if broken and settings.broken_sound == "drop":
         found.clips = [clip for clip in found.clips if clip.id not in BROKEN_SOUND]

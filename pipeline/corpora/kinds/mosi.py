@@ -12,14 +12,10 @@ from dataclasses import replace
 
 from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusSurvey
-from pipeline.corpora.tables.labels import LAYOUT
-from pipeline.params.explain import settings_of
+from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
-__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "Settings", "survey"]
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
 PUBLISHED = {TRAIN: 1284, VALID: 229, TEST: 686}
 VIDEOS = {
@@ -47,10 +43,9 @@ class Settings(Section):
     """write texts that have no lower-case letter in lower case"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
-    found = mmsa.survey(name, dataset)
+    found = mmsa.survey(name, dataset, settings)
     shouted = [clip.id for clip in found.clips if (clip.text or "").isupper()]
     if shouted and settings.lower_case:
         found.clips = [
@@ -63,11 +58,6 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
             f"datasets.{name}.settings.lower_case: true for encoders that tell capitals apart"
         )
         found.note("upper case", message)
-    _note_folds(found)
-    return found
-
-
-def _note_folds(found: CorpusSurvey) -> None:
     standard = {video: split for split, videos in VIDEOS.items() for video in videos.split()}
     there = {clip.video_id for clip in found.clips}
     moved = [
@@ -84,3 +74,4 @@ def _note_folds(found: CorpusSurvey) -> None:
     ):
         if videos and found.clips:
             found.note(check, f"{len(videos)} videos {what}", videos, "warning")
+    return found

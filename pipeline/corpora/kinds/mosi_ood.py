@@ -16,29 +16,23 @@ clips are `test`. A repaired partition: https://github.com/gw-zhong/CIDer
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
 from pipeline.corpora.kinds import mosi
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree
 from pipeline.corpora.tables.csv import decoded, read_table
-from pipeline.formats.source import understood
-from pipeline.params.explain import settings_of
+from pipeline.corpora.tables.values import SPLIT_NAMES
+from pipeline.formats.source import below, understood
+from pipeline.formats.text import text_of
 from pipeline.params.params import DatasetParams
 
-LAYOUT = "<root>/label.csv, <root>/Raw/<video_id>/<clip_id>.mp4, and id lists (settings.splits)"
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
-NAMES = {
-    "train": TRAIN,
-    **dict.fromkeys(("valid", "val", "dev"), VALID),
-    **dict.fromkeys(("test", "test_iid", "iid"), TEST),
-    **dict.fromkeys(("test_ood", "ood"), TEST_OOD),
-}
+PLACED = (TEST, TEST_OOD, TRAIN, VALID)  # of what is in both tests, TEST counts
 EXPECTED = "train, valid (or dev), test_IID (or test), test_OOD"
 
 
@@ -49,12 +43,10 @@ class Settings(mosi.Settings):
     """folder or file of id lists, relative to the corpus' folder"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
-    own = {"settings": {"lower_case": settings.lower_case}}
-    found = mosi.survey(name, dataset.model_copy(update=own))
-    found.notes = [note for note in found.notes if note.check not in ("standard folds", "published sizes")]
+    found = mosi.survey(name, dataset, settings)
+    found.notes = [note for note in found.notes if note.check != "standard folds"]
     with understood(f"{dataset.root} (kind {dataset.kind})"):
         lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
     if not lists or found.problems:
@@ -65,7 +57,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     )
     placed: dict[str, str] = {}
     strange: list[str] = []
-    for split in (TEST, TEST_OOD, TRAIN, VALID):
+    for split in PLACED:
         for given in lists.get(split, ()):
             clip = known.get(given)
             if clip is None:
@@ -73,11 +65,11 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
             elif placed.setdefault(clip, split) != split and {placed[clip], split} != {TEST, TEST_OOD}:
                 found.reject("id in two splits", f"clip {clip} is in {placed[clip]} and in {split}")
     if not placed:
-        found.reject(
-            "ids",
+        message = (
             f"no id of the lists is one of label.csv, e.g. {strange[0] if strange else 'none'}; expected "
-            f"video{SEPARATOR}clip, video_clip or video[i]",
+            f"video{SEPARATOR}clip, video_clip or video[i]"
         )
+        found.reject("ids", message)
     elif strange:
         message = f"{len(strange)} ids of the lists have no row in label.csv"
         found.note("ids without a row", message, strange, "warning")
@@ -91,12 +83,11 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
 def _names_of(clips: list[CorpusClip]) -> dict[str, str]:
     """Every way to write an id -> the id."""
     names: dict[str, str] = {}
-    videos: dict[str, list[CorpusClip]] = {}
+    places: dict[str, int] = defaultdict(int)
     for clip in sorted(clips, key=lambda clip: natural_key(clip.clip_id)):
-        videos.setdefault(clip.video_id, []).append(clip)
-    for video, members in videos.items():
-        for place, clip in enumerate(members):
-            names |= dict.fromkeys((clip.id, f"{video}_{clip.clip_id}", f"{video}[{place}]"), clip.id)
+        video, place = clip.video_id, places[clip.video_id]
+        names |= dict.fromkeys((clip.id, f"{video}_{clip.clip_id}", f"{video}[{place}]"), clip.id)
+        places[video] += 1
     return names
 
 
@@ -116,14 +107,13 @@ def _note_identical(found: CorpusSurvey, inside: set[str], outside: set[str]) ->
 # ------------------------------------------------------------------------------------------------------ lists
 def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[str, list[str]]:
     """Ids by split; empty and problems where there are none."""
-    place = root / given
-    inside = not PurePosixPath(given).is_absolute() and ".." not in PurePosixPath(given).parts
-    if not inside or not place.exists():
-        found.reject(
-            "splits",
+    place = below(root, given)
+    if place is None or not place.exists():
+        message = (
             f"{setting} is {given!r}: nothing below {str(root)!r} is called so; expected a folder of id "
-            f"lists ({EXPECTED}) or a .json, .csv or .pkl file",
+            f"lists ({EXPECTED}) or a .json, .csv or .pkl file"
         )
+        found.reject("splits", message)
         return {}
     raw: dict[str, list[str]] = {}
     if place.is_dir():
@@ -134,8 +124,8 @@ def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[st
         raw = _of_file(found, place)
     lists: dict[str, list[str]] = {}
     for name, ids in raw.items():
-        split = NAMES.get(name.strip().lower())
-        if split is None:
+        split = SPLIT_NAMES.get(name.strip().lower())
+        if split not in PLACED:
             found.reject("splits", f"{place.name}: split {name!r}, expected {EXPECTED}")
         else:
             lists.setdefault(split, []).extend(ids)
@@ -145,10 +135,13 @@ def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[st
 
 
 def _of_file(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return _of_csv(found, path)
-    tree = read_json(found, path) if suffix == ".json" else _pickle(found, path)
+    if path.suffix.lower() == ".csv":
+        columns = ("id", "split")
+        lists: dict[str, list[str]] = defaultdict(list)
+        for _, cells in read_table(path, found, columns, columns).rows:
+            lists[cells["split"]].append(cells["id"])
+        return lists
+    tree = read_tree(found, path)
     if tree is not None and not isinstance(tree, Mapping):
         found.reject("splits", f"{path.name}: holds a {type(tree).__name__}, expected ids by split")
     if not isinstance(tree, Mapping):
@@ -157,23 +150,15 @@ def _of_file(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
     return {
         str(name): _ids_in(found, f"{path.name}: {name}", value)
         for name, value in tree.items()
-        if str(name).lower() in NAMES
+        if SPLIT_NAMES.get(str(name).lower()) in PLACED
     }
-
-
-def _of_csv(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
-    columns = ("id", "split")
-    lists: dict[str, list[str]] = {}
-    for _, cells in read_table(path, found.problems, columns, columns).rows:
-        lists.setdefault(cells["split"], []).append(cells["id"])
-    return lists
 
 
 def _ids_of(found: CorpusSurvey, path: Path) -> list[str]:
     """The ids of one list."""
     if path.suffix.lower() == ".pkl":
-        return _ids_in(found, path.name, _pickle(found, path))
-    text = decoded(path, found.problems, ("one id a line",))
+        return _ids_in(found, path.name, read_tree(found, path))
+    text = decoded(path, found, ("one id a line",))
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
@@ -185,15 +170,4 @@ def _ids_in(found: CorpusSurvey, where: str, value: Any) -> list[str]:
         if not found.problems:
             found.reject("splits", f"{where}: no ids in it; expected a list of them")
         return []
-    ids = [item[-1] if isinstance(item, tuple | list) and item else item for item in value]
-    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]
-
-
-def _pickle(found: CorpusSurvey, path: Path) -> Any:
-    from pipeline.formats.pickle import load
-
-    try:
-        return load(path)
-    except FormatError as error:
-        found.reject("pickle", str(error))
-        return None
+    return [text_of(item[-1] if isinstance(item, tuple | list) and item else item) for item in value]

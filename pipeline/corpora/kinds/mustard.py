@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,11 +28,9 @@ from pydantic import Field
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task
-from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_media
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree, reject_task
+from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
 from pipeline.corpora.tables.values import bad_id
-from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -55,9 +52,8 @@ class Settings(Section):
     """share of the training clips that validate"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
     """Utterances and the sentences before them."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     path = next((path for path in (root / ENTRIES, root / "data" / ENTRIES) if path.is_file()), None)
     found = CorpusSurvey(str(path or root))
@@ -66,76 +62,71 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
         where = f"datasets.{name}.root is {str(root)!r}"
         found.reject("file", f"{where}: no {ENTRIES} there or in `data` below; expected {LAYOUT}")
         return found
-    entries = read_json(found, path)
-    if entries is None:
-        return found
+    entries = read_tree(found, path)
     if not isinstance(entries, dict):
-        found.reject("json", f"holds a {type(entries).__name__}, expected an object with an entry an id")
+        if entries is not None:
+            found.reject("json", f"holds a {type(entries).__name__}, expected an object with an entry an id")
         return found
-    good = {key: entry for key, entry in entries.items() if _is_sound(found, key, entry)}
-    if len(good) == len(entries):  # places count all of them
-        splits = _splits(found, path.with_name(SPLITS), good, settings, f"datasets.{name}.settings")
-        found.clips = [clip for key, entry in good.items() for clip in _clips(key, entry, splits.get(key))]
-        found.files = find_media(root)
-        _add_media(found)
+    before = len(found.problems)
+    for key, entry in entries.items():
+        wrong = wrong_with(entry)
+        if isinstance(entry, dict) and not isinstance(sarcasm := entry.get("sarcasm"), bool):
+            wrong.append(("class", f"sarcasm is {sarcasm!r}, expected true or false"))
+        if reason := bad_id(key):
+            wrong.append(("ids", reason))
+        for check, reason in wrong:
+            found.reject(check, f"{key}: {reason}")
+    if len(found.problems) > before:  # places count all entries
+        return found
+    splits = _splits(found, path.with_name(SPLITS), entries, settings, f"datasets.{name}.settings")
+    found.clips = [clip for key, entry in entries.items() for clip in clips_of(key, entry, splits.get(key))]
+    found.files = find_media(root)
+    wanted = _wanted(found)
+    matched = with_media([found.clips[index] for index in wanted], [*wanted.values()], {"": found.files})
+    for index, clip in zip(wanted, matched, strict=True):
+        found.clips[index] = clip
     return found
 
 
-def _is_sound(found: CorpusSurvey, key: str, entry: Any) -> bool:
-    """Whether an entry is as described; else problems say what is wrong with it."""
+def wrong_with(entry: Any) -> list[tuple[str, str]]:
+    """Why an entry of sarcasm_data.json is not as described, its label aside: (check, reason) of each."""
     if not isinstance(entry, dict) or not isinstance(entry.get("utterance"), str):
-        found.reject("entry", f"{key}: no utterance; expected utterance, speaker, context, show, sarcasm")
-        return False
+        return [("entry", "no utterance; expected utterance, speaker, context, show, sarcasm")]
     context, speakers = entry.get("context") or [], entry.get("context_speakers") or []
-    wrong = []
-    if reason := bad_id(key):
-        wrong.append(("ids", reason))
-    if not isinstance(entry.get("sarcasm"), bool):
-        wrong.append(("class", f"sarcasm is {entry.get('sarcasm')!r}, expected true or false"))
     if not isinstance(context, list) or not isinstance(speakers, list):
-        found.reject("entry", f"{key}: context and context_speakers: expected lists of sentences and names")
-        return False
+        return [("entry", "context and context_speakers: expected lists of sentences and names")]
+    wrong = []
     if not all(isinstance(text, str) for text in context):
         wrong.append(("entry", "context holds more than sentences"))
     if speakers and len(speakers) != len(context):
         wrong.append(("entry", f"{len(context)} sentences of context, {len(speakers)} speakers of them"))
-    for check, reason in wrong:
-        found.reject(check, f"{key}: {reason}")
-    return not wrong
+    return wrong
 
 
-def _clips(key: str, entry: Mapping[str, Any], split: str | None) -> list[CorpusClip]:
-    """The sentences before an utterance in their order, then the utterance."""
+def clips_of(key: str, entry: Mapping[str, Any], split: str | None) -> list[CorpusClip]:
+    """The sentences before an utterance in their order, then the utterance; without media."""
     context, speakers = entry.get("context") or [], entry.get("context_speakers") or []
-    before = [
-        CorpusClip(
-            key, f"c{index}", CONTEXT, text, speaker=speakers[index] if speakers else None, position=index
-        )
-        for index, text in enumerate(context)
+    clips = [
+        CorpusClip(key, f"c{index}", CONTEXT, text, speaker=speaker, position=index)
+        for index, (text, speaker) in enumerate(zip(context, speakers or [None] * len(context), strict=True))
     ]
-    label: dict[str, float | None] = {"class_label": int(entry["sarcasm"])}
-    said = CorpusClip(
-        key, UTTERANCE, split, entry["utterance"], label, speaker=entry.get("speaker"), position=len(context)
-    )
-    return [*before, said]
+    sarcasm = entry.get("sarcasm")
+    labels: dict[str, float | None] = {"class_label": None if sarcasm is None else int(sarcasm)}
+    speaker, position = entry.get("speaker"), len(context)
+    said = CorpusClip(key, UTTERANCE, split, entry["utterance"], labels, speaker=speaker, position=position)
+    return [*clips, said]
 
 
-def _add_media(found: CorpusSurvey) -> None:
-    """The utterance's video with it, the context's with its last sentence."""
-    with_media = [
-        index
-        for index, clip in enumerate(found.clips)
-        if clip.clip_id == UTTERANCE or found.clips[index + 1].clip_id == UTTERANCE
-    ]
-    wanted = []
-    for index in with_media:
-        clip = found.clips[index]
-        said = clip.clip_id == UTTERANCE
-        stem = clip.video_id if said else f"{clip.video_id}_c"
-        wanted.append(WantedMedia("", stem, f"{'utterances' if said else 'context'}_final/{stem}.mp4"))
-    matched = match_media(wanted, {"": found.files})
-    for index, (path, unmatched) in zip(with_media, matched, strict=True):
-        found.clips[index] = replace(found.clips[index], path=path, unmatched=unmatched)
+def _wanted(found: CorpusSurvey) -> dict[int, WantedMedia]:
+    """By index of the clip: the utterance's video is its own, the context's that of its last sentence."""
+    wanted = {}
+    for index, clip in enumerate(found.clips):
+        if clip.clip_id == UTTERANCE:
+            name = clip.video_id
+            wanted[index] = WantedMedia("", name, f"utterances_final/{name}.mp4")
+            if clip.position:
+                wanted[index - 1] = WantedMedia("", f"{name}_c", f"context_final/{name}_c.mp4")
+    return wanted
 
 
 # ----------------------------------------------------------------------------------------------------- splits
@@ -144,17 +135,16 @@ def _splits(
 ) -> dict[str, str]:
     """The split of each id."""
     if settings.split == "speaker_independent":
-        unknown = [key for key, entry in entries.items() if not entry.get("show")]
-        if unknown:
-            found.reject(
-                "show",
+        if unknown := [key for key, entry in entries.items() if not entry.get("show")]:
+            message = (
                 f"{len(unknown)} entries have no show (e.g. {unknown[0]}), which {setting}.split: "
-                "speaker_independent needs; take the newer sarcasm_data.json",
+                "speaker_independent needs; take the newer sarcasm_data.json"
             )
+            found.reject("show", message)
         test = {key for key, entry in entries.items() if entry.get("show") == TEST_SHOW}
         rule = f"speaker independent: test = {TEST_SHOW}"
     else:
-        test = _fold(found, path, list(entries), settings.fold, setting)
+        test = _test_of_fold(found, path, list(entries), settings.fold, setting)
         rule = f"speaker dependent: fold {settings.fold} of {SPLITS}"
     splits = {key: TEST if key in test else TRAIN for key in entries}
     splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
@@ -180,28 +170,34 @@ def held_out(entries: Mapping[str, Any], splits: Mapping[str, str], share: float
     return chosen
 
 
-def _fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
+def _test_of_fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
     """The test ids of a fold; empty and a problem where the file does not give them."""
     from pipeline.formats.pickle import load
 
     if not path.is_file():
-        found.reject(
-            "file", f"no {SPLITS} beside {ENTRIES}; fetch it, or write {setting}.split: speaker_independent"
-        )
+        message = f"no {SPLITS} beside {ENTRIES}; fetch it, or write {setting}.split: speaker_independent"
+        found.reject("file", message)
         return set()
     try:
-        train, test = (np.asarray(places, np.int64).reshape(-1) for places in load(path)[fold])
+        train, test = places_of(load(path), fold)
     except FormatError as error:
         found.reject("pickle", str(error))
         return set()
-    except (TypeError, ValueError, IndexError, KeyError):
-        found.reject("pickle", f"{SPLITS}: no fold {fold}; expected a list of pairs (train, test) of places")
-        return set()
-    if sorted([*train.tolist(), *test.tolist()]) != list(range(len(keys))):
-        found.reject(
-            "pickle",
+    if sorted([*train, *test]) != list(range(len(keys))):
+        message = (
             f"{SPLITS}: fold {fold} has {len(train)} and {len(test)} places, which are not the {len(keys)} "
-            f"entries of {ENTRIES}, each once; are they of one release?",
+            f"entries of {ENTRIES}, each once; are they of one release?"
         )
+        found.reject("pickle", message)
         return set()
-    return {keys[place] for place in test.tolist()}
+    return {keys[place] for place in test}
+
+
+def places_of(folds: Any, fold: int) -> tuple[list[int], list[int]]:
+    """Places of training and test utterances in what split_indices.p holds; FormatError without the fold."""
+    try:
+        train, test = (np.asarray(places, np.int64).reshape(-1).tolist() for places in folds[fold])
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        message = f"{SPLITS}: no fold {fold}; expected a list of pairs (train, test) of places"
+        raise FormatError(message) from error
+    return train, test

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusSurvey
-from pipeline.corpora.tables.labels import LAYOUT
+from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
+from pipeline.params.section import Section
 
-__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "note_unimodal", "survey"]
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")
 PUBLISHED = {TRAIN: 1368, VALID: 456, TEST: 457}
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
-    """The clips of label.csv with their media, and which of them lack a label of one modality."""
-    found = mmsa.survey(name, dataset)
-    note_unimodal(found)
-    return found
-
-
-def note_unimodal(found: CorpusSurvey) -> None:
-    """A warning where labelled clips lack the label of a modality: the corpus has them all."""
+def survey(name: str, dataset: DatasetParams, settings: Section) -> CorpusSurvey:
+    """The clips of label.csv with their media; a warning where labelled ones lack the label of a modality."""
+    found = mmsa.survey(name, dataset, settings)
     lacking = [
         clip.id
         for clip in found.clips
@@ -38,3 +30,4 @@ def note_unimodal(found: CorpusSurvey) -> None:
             "them for every clip: is it the whole label file?"
         )
         found.note("unimodal labels", message, lacking, "warning")
+    return found

@@ -13,20 +13,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.findings import Finding
-from pipeline.corpora.kinds import mmsa
-from pipeline.corpora.kinds.sims import note_unimodal
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
+from pipeline.corpora.kinds import mmsa, sims
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
-from pipeline.corpora.tables.labels import LABEL_FILES
-from pipeline.corpora.tables.media_files import find_media, same_form
+from pipeline.corpora.tables.labels import label_file
+from pipeline.corpora.tables.media_files import find_media, same_form, without_zeros
 from pipeline.corpora.tables.values import bad_id
-from pipeline.params.explain import settings_of
+from pipeline.formats.source import below
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
-LAYOUT = "<root>/meta.csv, <root>/Raw/<video_id>/<clip_id>.mp4 and perhaps a folder of unlabelled clips"
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")
 PUBLISHED = {TRAIN: 2722, VALID: 647, TEST: 1034}
 TEXT_COLUMNS = ("video_id", "clip_id", "text")
@@ -39,27 +35,23 @@ class Settings(Section):
     """its folder, relative to the corpus' folder; none = it is not used"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
-    found = mmsa.survey(name, dataset)
-    note_unimodal(found)
+    found = sims.survey(name, dataset, settings)
     if settings.unlabeled is not None:
         _add_unlabeled(found, Path(dataset.root), settings.unlabeled, f"datasets.{name}.settings.unlabeled")
     return found
 
 
 def _add_unlabeled(found: CorpusSurvey, root: Path, folder: str, setting: str) -> None:
-    place = PurePosixPath(folder)
-    if place.is_absolute() or ".." in place.parts or not (root / place).is_dir():
-        found.reject(
-            "unlabeled",
-            f"{setting} is {folder!r}: no folder below {str(root)!r}; give its path from there",
-        )
+    place = below(root, folder)
+    if place is None or not place.is_dir():
+        message = f"{setting} is {folder!r}: no folder below {str(root)!r}; give its path from there"
+        found.reject("unlabeled", message)
         return
-    raw = place / mmsa.RAW if (root / place / mmsa.RAW).is_dir() else place
+    raw = PurePosixPath(folder, mmsa.RAW if (place / mmsa.RAW).is_dir() else "")
     files = find_media(root, str(raw))
-    texts = _texts(found, root / place)
+    texts = _texts(found, place)
     untold = "" if texts else None  # beside texts of others a clip without one has an empty one
     for file in files:
         video, clip = PurePosixPath(file).parent.name, PurePosixPath(file).stem
@@ -71,11 +63,7 @@ def _add_unlabeled(found: CorpusSurvey, root: Path, folder: str, setting: str) -
         message = f"{len(texts)} texts of unlabelled clips have no media file and are left out"
         found.note("unlabeled", message, sorted("/".join(key) for key in texts), "warning")
     found.files = sorted({*found.files, *files})
-    _tell_apart(found)
-
-
-def _tell_apart(found: CorpusSurvey) -> None:
-    """Both parts number their videos: an unlabelled video whose id is taken gets a `u_` before it."""
+    # both parts number their videos
     taken = {clip.video_id for clip in found.clips if clip.split != UNLABELED}
     found.clips = [
         replace(clip, video_id=f"u_{clip.video_id}")
@@ -88,15 +76,15 @@ def _tell_apart(found: CorpusSurvey) -> None:
 
 def _texts(found: CorpusSurvey, folder: Path) -> dict[tuple[str, str], str]:
     """(video, clip) -> text of the unlabelled part's own label file; empty where it has none."""
-    path = next((folder / file for file in LABEL_FILES if (folder / file).is_file()), None)
-    problems: list[Finding] = []
-    texts: dict[tuple[str, str], str] = {}
-    if path is not None:
-        for _, cells in read_table(path, problems, TEXT_COLUMNS, TEXT_COLUMNS).rows:
-            texts[_key(cells["video_id"], cells["clip_id"])] = cells["text"]
-    found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in problems]
+    path = label_file(folder)
+    if path is None:
+        return {}
+    own = CorpusSurvey(str(path))
+    rows = read_table(path, own, TEXT_COLUMNS, TEXT_COLUMNS).rows
+    texts = {_key(cells["video_id"], cells["clip_id"]): cells["text"] for _, cells in rows}
+    found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in own.problems]
     return texts
 
 
 def _key(video: str, clip: str) -> tuple[str, str]:
-    return same_form(video), (clip.lstrip("0") or "0") if clip.isdigit() else same_form(clip)
+    return same_form(video), without_zeros(same_form(clip))

@@ -16,20 +16,24 @@ Source: https://github.com/ROC-HCI/UR-FUNNY
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task
-from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_media
-from pipeline.corpora.tables.values import MODES, bad_id
+from pipeline.corpora.survey import (
+    CorpusClip,
+    CorpusSurvey,
+    Labelling,
+    read_tree,
+    reject_repeated,
+    reject_task,
+)
+from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
+from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id
 from pipeline.formats.source import understood
-from pipeline.params.explain import settings_of
+from pipeline.formats.text import text_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -47,9 +51,8 @@ class Settings(Section):
     """where the times of words count from: the start of the video, or its first word"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
@@ -59,10 +62,10 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     lacking: list[str] = []
     with understood(f"{dataset.root} (kind {dataset.kind})"):
         for fold, keys in folds.items():
-            split = MODES.get(fold.lower())
+            split = SPLIT_NAMES.get(fold.lower())
             if split is None:
                 found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev and test")
-            for key in map(_plain, keys):
+            for key in map(text_of, keys):
                 if bad_id(key):
                     found.reject("ids", f"{FOLDS}: id {key!r}: {bad_id(key)}")
                 elif not isinstance(language.get(key), Mapping) or key not in labels:
@@ -76,34 +79,24 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     if strays:
         found.note("ids without a fold", f"{len(strays)} labels are of no fold, and left out", strays)
     found.files = find_media(root)
-    media = match_media(
-        [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips], {"": found.files}
-    )
-    found.clips = [
-        replace(clip, path=path, unmatched=unmatched)
-        for clip, (path, unmatched) in zip(found.clips, media, strict=True)
-    ]
+    wanted = [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips]
+    found.clips = with_media(found.clips, wanted, {"": found.files})
     reject_repeated(found)
     return found
 
 
 def _tree(found: CorpusSurvey, name: str, root: Path, file: str) -> dict[str, Any] | None:
     """A pickle's dict with its keys as text; None and a problem where it cannot be had."""
-    from pipeline.formats.pickle import load
-
     if not (root / file).is_file():
         where = f"datasets.{name}.root is {str(root)!r}"
         found.reject("file", f"{where}: no {file} there; expected {LAYOUT}")
         return None
-    try:
-        tree = load(root / file)
-    except FormatError as error:
-        found.reject("pickle", str(error))
-        return None
-    if not isinstance(tree, Mapping):
+    tree = read_tree(found, root / file)
+    if isinstance(tree, Mapping):
+        return {text_of(key): value for key, value in tree.items()}
+    if tree is not None:
         found.reject("pickle", f"{file}: holds a {type(tree).__name__}, expected a dict by id")
-        return None
-    return {_plain(key): value for key, value in tree.items()}
+    return None
 
 
 def _clips(
@@ -115,7 +108,7 @@ def _clips(
     settings: Settings,
 ) -> list[CorpusClip]:
     """The sentences before a punchline in their order, then the punchline."""
-    sentences = [_text(sentence) for sentence in _listed(record.get("context_sentences"))]
+    sentences = [sentence_text(sentence) for sentence in _listed(record.get("context_sentences"))]
     spans = _listed(record.get("context_intervals"))
     spans = [*spans, *[None] * (len(sentences) - len(spans))][: len(sentences)]
     times = [_span(words) for words in (*spans, record.get("punchline_intervals"))]
@@ -133,16 +126,9 @@ def _clips(
         for index, (text, (start, end)) in enumerate(zip(sentences, times, strict=False))
     ]
     start, end = times[-1]
-    last = CorpusClip(
-        key,
-        PUNCHLINE,
-        split,
-        _text(record.get("punchline_sentence")),
-        {"class_label": None if humorous is None else int(humorous)},
-        start_s=start,
-        end_s=end,
-        position=len(sentences),
-    )
+    text, position = sentence_text(record.get("punchline_sentence")), len(sentences)
+    labels: dict[str, float | None] = {"class_label": None if humorous is None else int(humorous)}
+    last = CorpusClip(key, PUNCHLINE, split, text, labels, start_s=start, end_s=end, position=position)
     return [*clips, last]
 
 
@@ -162,12 +148,7 @@ def _listed(values: Any) -> list[Any]:
     return [] if values is None or isinstance(values, str | bytes) else list(values)
 
 
-def _text(sentence: Any) -> str:
-    """A sentence, which is text or a list of words."""
-    if sentence is None or isinstance(sentence, str | bytes):
-        return _plain(sentence or "").strip()
-    return " ".join(_plain(word) for word in sentence).strip()
-
-
-def _plain(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def sentence_text(sentence: Any) -> str:
+    """A sentence that is text, or a list with the text or with its words."""
+    words = [sentence or ""] if sentence is None or isinstance(sentence, str | bytes) else sentence
+    return " ".join(map(text_of, words)).strip()

@@ -17,12 +17,10 @@ from typing import Literal
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import CorpusClip, CorpusSurvey
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.media.decode import VIDEO_SUFFIXES
-from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -41,16 +39,15 @@ class Settings(Section):
     """these alone, e.g. those who speak the dataset's language; none = all"""
 
 
-def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
+def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
     """Every clip below the corpus' folder."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES))
     clips = _by_clip(found.files, settings)
     if not clips:
-        where = f"datasets.{name}.root is {str(root)!r}"
         whose = " of the speakers in settings.speakers" if settings.speakers else ""
-        found.reject("file", f"{where}: no clip{whose} below it; expected the layout {LAYOUT}")
+        message = f"no clip{whose} below it; expected the layout {LAYOUT}"
+        found.reject("file", f"datasets.{name}.root is {str(root)!r}: {message}")
     apart = 0
     for (speaker, video, clip), files in clips.items():
         called = f"{speaker}_{video}"

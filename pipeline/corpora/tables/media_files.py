@@ -10,11 +10,13 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pipeline.core.errors import MsaError
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
+from pipeline.corpora.survey import CorpusClip
 from pipeline.media.decode import VIDEO_SUFFIXES
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".opus"})
@@ -61,18 +63,16 @@ def _not_listed(error: OSError) -> None:
         ) from error
 
 
-def by_folder(files: Iterable[str], below: str = "") -> dict[str, list[str]]:
+def by_folder(files: Iterable[str], below: str) -> dict[str, list[str]]:
     """Files by the path of their folder relative to `below`; the folder itself is ``."""
     folders: dict[str, list[str]] = defaultdict(list)
     for file in files:
-        folder = PurePosixPath(file).parent
-        place = folder.relative_to(below).as_posix()
-        folders[same_form("" if place == "." else place)].append(file)
+        place = PurePosixPath(file).parent.relative_to(below).as_posix()
+        folders["" if place == "." else place].append(file)
     return folders
 
 
-@dataclass(frozen=True)
-class WantedMedia:
+class WantedMedia(NamedTuple):
     """The media file that a clip should have.
 
     Attributes
@@ -85,6 +85,16 @@ class WantedMedia:
     folder: str
     name: str
     expected: str
+
+
+def with_media(
+    clips: Iterable[CorpusClip], wanted: Sequence[WantedMedia], files: Mapping[str, Sequence[str]]
+) -> list[CorpusClip]:
+    """Clips with the files that each should have; see `match_media`."""
+    return [
+        replace(clip, path=path, unmatched=unmatched)
+        for clip, (path, unmatched) in zip(clips, match_media(wanted, files), strict=True)
+    ]
 
 
 def match_media(
@@ -103,19 +113,19 @@ def match_media(
     by_name: dict[tuple[str, str], list[str]] = defaultdict(list)
     for folder, paths in files.items():
         for path in paths:
-            by_name[folder, same_form(PurePosixPath(path).stem)].append(path)
+            by_name[same_form(folder), same_form(PurePosixPath(path).stem)].append(path)
     keys = [(same_form(one.folder), same_form(one.name)) for one in wanted]
     exact = set(keys) & set(by_name)
     # what no clip names exactly may still be the same number, written with other leading zeros
     by_value: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key in by_name.keys() - exact:
-        by_value[key[0], _value(key[1])] += by_name[key]
+        by_value[key[0], without_zeros(key[1])] += by_name[key]
     rivals: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key in set(keys) - exact:
-        rivals[key[0], _value(key[1])].append(key[1])
+        rivals[key[0], without_zeros(key[1])].append(key[1])
     found: list[tuple[str | None, str | None]] = []
     for one, key in zip(wanted, keys, strict=True):
-        value = (key[0], _value(key[1]))
+        value = (key[0], without_zeros(key[1]))
         candidates = sorted(by_name[key] if key in exact else by_value.get(value, []))
         if not candidates:
             found.append((None, f"{MISSING_MEDIA}: {one.expected}"))
@@ -133,6 +143,6 @@ def same_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _value(name: str) -> str:
+def without_zeros(name: str) -> str:
     """A number without leading zeros; any other name as it is."""
     return (name.lstrip("0") or "0") if name.isascii() and name.isdigit() else name

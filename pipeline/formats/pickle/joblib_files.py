@@ -57,12 +57,7 @@ def array_of(state: Any, reader: Reader, space: Space, inner: Callable[[], Any])
 
 
 def unpacked(file: Opened, limits: Limits) -> Opened:
-    """The file itself, or a temporary one with what it holds where it is compressed.
-
-    Raises
-    ------
-    Refused : damaged, over the limit, or compressed in a way that is not read
-    """
+    """The file, or a temporary one with what it holds unpacked; Refused where it is damaged or too large."""
     head = file.read(0, 6)
     if head.startswith(OLD):
         raise Refused("was written by joblib before 0.10; load it with that joblib and save it again")

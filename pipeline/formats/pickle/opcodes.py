@@ -66,12 +66,7 @@ class Machine:
         self.unfinished = 0
 
     def run(self) -> Any:
-        """The object that the pickle holds.
-
-        Raises
-        ------
-        Refused : it asks for more than plain data, or is over a limit
-        """
+        """The object that the pickle holds; Refused where that is more than plain data, or over a limit."""
         code, space, most = self.reader.code, self.space, self.space.limits.objects
         while (operation := code()) != STOP:
             space.done += 1

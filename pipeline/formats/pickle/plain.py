@@ -104,24 +104,14 @@ class Space:
         return SMALL if self.held < MUCH else TINY
 
     def hold(self, count: int) -> None:
-        """Count bytes that are kept in memory.
-
-        Raises
-        ------
-        Refused : over the limit
-        """
+        """Count bytes that are kept in memory; Refused over the limit."""
         self.held += count
         if self.held > self.limits.memory_bytes:
             raise Refused(f"needs more than {self.limits.memory_bytes:,} bytes of memory, the limit")
 
 
 def check_key(key: Hashable) -> None:
-    """A key of a dict or an item of a set: text, numbers, None, or not too many of them in tuples.
-
-    Raises
-    ------
-    Refused : anything else; hashing it could take for ever
-    """
+    """Refuse a key of a dict or item of a set that is no plain value: hashing it could take for ever."""
     waiting, seen = [key], 0
     while waiting:
         value = waiting.pop()

@@ -24,7 +24,8 @@ from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.kinds.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, read_json, text_of
+from pipeline.formats.text import listed, read_json, text_of
+from pipeline.imports.checks import ONLY_CLIP, clip_of, matrix
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
 
@@ -47,12 +48,7 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """What the folder holds.
-
-    Raises
-    ------
-    FormatError : a file is not as described, or ids repeat
-    """
+    """What the files hold."""
     rows: list[dict[str, Any]] = []
     folders: dict[str, str] = {}  # clip -> split as its folders are called
     with understood(f"{source} (kind {params.kind})"):

@@ -9,19 +9,28 @@ The files have no ids (an `id` is used where one is there): clips are named afte
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import listed, score_of, split_of
-from pipeline.imports.clip_names import made_rows, named_rows
+from pipeline.formats.text import listed
+from pipeline.imports.checks import score_of, split_of
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
-from pipeline.imports.stacks import SplitPart, has_keys, left_out, modalities_of, splits_of, texts_of, tree_of
+from pipeline.imports.stacks import (
+    SplitPart,
+    has_keys,
+    left_out,
+    modalities_of,
+    parts_of,
+    splits_of,
+    stacks_of,
+    texts_of,
+    tree_of,
+)
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = "pickles of MIRD (CMU-MOSI, CMU-MOSEI with 33 + 709 features), and its EmoVoxCeleb"
@@ -39,12 +48,7 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """Understand the file; see the module's text.
-
-    Raises
-    ------
-    FormatError : shapes that do not fit each other, ids that repeat, labels that are no numbers
-    """
+    """What the files hold."""
     if reason := matches(source):
         raise FormatError(f"{source}: {reason}; expected a pickle as MIRD's data_loader.py reads it")
     tree = tree_of(source)
@@ -52,19 +56,18 @@ def read(source: Source, params: ImportParams) -> Imported:
     rows: list[dict[str, Any]] = []
     places: dict[str, tuple[int, int]] = {}
     with understood(f"{source} (kind {params.kind})"):
-        parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits.items()]
+        parts = parts_of(source, splits, KEYS)
         for number, part in enumerate(parts):
             for index, row in enumerate(_rows(part, split_of(source, part.name))):
                 places[row["clip_id"]] = (number, index)
                 rows.append(row)
-        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
-        modalities = modalities_of(stacks, places)
+        modalities = modalities_of(stacks_of(parts, STACKS), places)
     notes = left_out(tree, KEYS if _without_splits(tree) else ())
     if nameless := [part.name for part in parts if "id" not in part.content]:
         notes.append(
             f"no ids in {listed(nameless)}: clips are named after split and row, each a video of its own"
         )
-    notes += about_sizes(Counter(row["split"] for row in rows))
+    notes += about_sizes(rows)
     return Imported(rows, modalities, Labelling(metrics="magbert"), notes=notes)
 
 
@@ -74,9 +77,7 @@ def _without_splits(tree: Any) -> bool:
 
 
 def _rows(part: SplitPart, split: str) -> list[dict[str, Any]]:
-    ids = part.column("id")
-    rows = made_rows(part.name, part.count) if ids is None else named_rows(part.where, ids)
-    labels = part.column("labels")
+    rows, labels = part.rows(), part.column("labels")
     for index, (row, text) in enumerate(zip(rows, texts_of(part, "raw_text"), strict=True)):
         row["split"], row["text"] = split, text
         if labels is not None and split != UNLABELED:

@@ -18,7 +18,6 @@ Order: the numbers in the ids, not the order of the file, which MMSA-FET leaves 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,20 +25,24 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import TRAIN, UNLABELED
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import score_of, split_of, text_of
+from pipeline.formats.text import text_of
+from pipeline.imports.checks import score_of, split_of
 from pipeline.imports.clip_names import named_rows
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.published import about_sizes, about_sum
 from pipeline.imports.stacks import (
     TRAIN_MIX,
     ModalityStack,
+    Places,
     SplitPart,
     left_out,
     one_length,
+    parts_of,
     sequences_of,
     splits_of,
+    stacks_of,
     texts_of,
     tree_of,
 )
@@ -75,33 +78,25 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """Understand the files; see the module's text.
-
-    Raises
-    ------
-    FormatError : shapes that do not fit each other, ids that repeat or cannot be ids, labels that are none
-    """
+    """What the files hold."""
     if reason := matches(source):
         raise FormatError(f"{source}: {reason}; expected a pickle as MMSA's README describes it")
     tree = tree_of(source)
     notes = left_out(tree, NOT_SPLITS)
     modalities: dict[str, FeatureSequences] = {}
     with understood(f"{source} (kind {params.kind})"):
-        parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
+        parts = parts_of(source, splits_of(tree), KEYS)
         rows, places = _rows(source, parts, notes)
-        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+        stacks = stacks_of(parts, STACKS)
         for name, found in stacks.items():
             more = _text(parts, found, places, notes) if name == "text" else _lengths(name, parts, places)
             sequences = sequences_of(name, found, places, **more)
             if sequences is not None:
                 modalities[name] = sequences
         notes += _disagreements(rows)
-    counts = Counter(row["split"] for row in rows)
-    notes += about_sizes(counts)
+    notes += about_sizes(rows)
     if source.pickle is not None:
-        notes += about_sum(source, source.pickle, counts)
-    for row in rows:
-        row.pop("annotation")
+        notes += about_sum(source, source.pickle, rows)
     present = {name: stacks[name] for name in modalities}
     return Imported(rows, modalities, _labelling(rows), aligned=_aligned(tree, parts, present), notes=notes)
 
@@ -125,8 +120,7 @@ def _rows(
                 continue
             clip["split"] = split
             if split == UNLABELED:
-                for label in LABEL_KEYS:
-                    clip[label] = None
+                clip |= dict.fromkeys(LABEL_KEYS)
             places[clip["clip_id"]] = (number, row)
             rows.append(clip)
         if mixed:
@@ -158,9 +152,7 @@ def _rows_of(part: SplitPart) -> list[dict[str, Any]]:
     return rows
 
 
-def _mixed_splits(
-    part: SplitPart, rows: Sequence[Mapping[str, Any]], places: Mapping[str, tuple[int, int]]
-) -> list[str]:
+def _mixed_splits(part: SplitPart, rows: Sequence[Mapping[str, Any]], places: Places) -> list[str]:
     mask = part.column("mask")
     if mask is None:
         return [TRAIN if row["clip_id"] in places else UNLABELED for row in rows]
@@ -170,20 +162,16 @@ def _mixed_splits(
     return [TRAIN if flag else UNLABELED for flag in flags]
 
 
-def _disagreements(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A note on annotations (Negative, Neutral, Positive) that are not the sign of the label."""
+def _disagreements(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A note on annotations (Negative, ...) that are not the sign of the label; takes them from the rows."""
     odd = []
     for row in rows:
-        sign = SIGNS.get(text_of(row["annotation"]).strip().lower())
-        if sign is not None and row["label"] is not None and np.sign(row["label"]) != sign:
-            odd.append(row)
-    if not odd:
-        return []
-    first = odd[0]
-    return [
-        f"{len(odd)} annotations contradict the label, which is believed; "
-        f"first: {first['clip_id']}, {text_of(first['annotation'])} with {first['label']:g}"
-    ]
+        annotation, label = text_of(row.pop("annotation")), row["label"]
+        sign = SIGNS.get(annotation.strip().lower())
+        if sign is not None and label is not None and np.sign(label) != sign:
+            odd.append(f"{row['clip_id']}, {annotation} with {label:g}")
+    message = f"{len(odd)} annotations contradict the label, which is believed; first: "
+    return [message + odd[0]] if odd else []
 
 
 def _labelling(rows: Sequence[Mapping[str, Any]]) -> Labelling:
@@ -199,21 +187,17 @@ def _labelling(rows: Sequence[Mapping[str, Any]]) -> Labelling:
 
 
 # ------------------------------------------------------------------------------------------------- sequences
-def _lengths(
-    modality: str, parts: Sequence[SplitPart], places: Mapping[str, tuple[int, int]]
-) -> dict[str, Any]:
+def _lengths(modality: str, parts: Sequence[SplitPart], places: Places) -> dict[str, Any]:
     key = LENGTHS[modality]
     by_part = [part.column(key) for part in parts]
     lengths = {}
     for clip, (number, row) in places.items():
-        values = by_part[number]
-        if values is None:
+        if (values := by_part[number]) is None:
             continue
-        length = score_of(values[row], f"{parts[number].where}: {key} of {clip}")
+        where = f"{parts[number].where}: {key} of {clip}"
+        length = score_of(values[row], where)
         if length is None or length < 0 or length != int(length):
-            raise FormatError(
-                f"{parts[number].where}: {key} of {clip} is {length}; expected a whole number of steps"
-            )
+            raise FormatError(f"{where} is {length}; expected a whole number of steps")
         lengths[clip] = int(length)
     return {"lengths": lengths}
 
@@ -221,7 +205,7 @@ def _lengths(
 def _text(
     parts: Sequence[SplitPart],
     stacks: Sequence[ModalityStack | None],
-    places: Mapping[str, tuple[int, int]],
+    places: Places,
     notes: list[str],
 ) -> dict[str, Any]:
     """Token ids and lengths from `text_bert`: ids, mask and segment ids of every step of `text`."""
@@ -248,11 +232,11 @@ def _text(
         found = tokens[number]
         return None if found is None else found[row, 0].astype(np.int64)
 
-    lengths = {}
-    for clip, (number, row) in places.items():
-        found = tokens[number]
-        if found is not None:
-            lengths[clip] = int(found[row, 1].astype(bool).sum())
+    lengths = {
+        clip: int(found[row, 1].astype(bool).sum())
+        for clip, (number, row) in places.items()
+        if (found := tokens[number]) is not None
+    }
     return {"token_ids": token_ids, "lengths": lengths}
 
 

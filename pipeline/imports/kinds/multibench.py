@@ -13,8 +13,6 @@ Words: given the folder that holds them too, `*_raw_text.pkl` ({id: [word]}) or 
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import HDF5, PICKLES, Source, understood
-from pipeline.imports.binary_labels import binary_labelling
-from pipeline.imports.checks import PAUSE, listed, score_of, split_of, text_of
-from pipeline.imports.clip_names import about_segments, made_rows, named_rows
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import PAUSE, score_of, split_of
+from pipeline.imports.clip_names import NUMBERED, about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
+from pipeline.imports.labels import binary_labelling
 from pipeline.imports.published import about_sizes
 from pipeline.imports.stacks import (
     ModalityStack,
@@ -35,7 +34,9 @@ from pipeline.imports.stacks import (
     left_out,
     modalities_of,
     one_length,
+    parts_of,
     splits_of,
+    stacks_of,
 )
 from pipeline.params.params import ImportParams
 
@@ -58,20 +59,15 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """Understand the files; see the module's text.
-
-    Raises
-    ------
-    FormatError : shapes that do not fit each other, ids that repeat, labels that are no numbers
-    """
+    """What the files hold."""
     path, reason = _main(source), matches(source)
     if path is None or reason:
         raise FormatError(f"{source}: {reason}; expected a file of MultiBench")
     tree = source.tree(path)
     notes = left_out(tree, ())
     with understood(f"{source} (kind {params.kind})"):
-        parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
-        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+        parts = parts_of(source, splits_of(tree), KEYS)
+        stacks = stacks_of(parts, STACKS)
         rows, places, raw_ids = _rows(source, parts, stacks["text"], notes)
         notes += _add_text(source, rows, raw_ids)
         notes += about_segments(raw_ids)
@@ -79,7 +75,7 @@ def read(source: Source, params: ImportParams) -> Imported:
         for sequences in modalities.values():  # one vector a clip, or lengths of its own: no padding
             sequences.side = "front" if sequences.padded else None
     labelling = binary_labelling(rows, path.stem, "mmsa")
-    notes += about_sizes(Counter(row["split"] for row in rows))
+    notes += about_sizes(rows)
     return Imported(rows, modalities, labelling, aligned=one_length(stacks), notes=notes)
 
 
@@ -158,7 +154,7 @@ def _add_text(source: Source, rows: Sequence[dict[str, Any]], raw_ids: Sequence[
 def _keys_of(value: Any) -> list[str]:
     """Under which a clip's words are looked for: its id, and `video[3]` for `video_3`."""
     plain = text_of(value if np.size(value) == 1 else np.asarray(value, object).reshape(-1)[0])
-    found = re.fullmatch(r"(.+)_(\d+)", plain)
+    found = NUMBERED.fullmatch(plain)
     return [plain, f"{found[1]}[{found[2]}]"] if found else [plain]
 
 

@@ -8,9 +8,8 @@
 
 The features are optional, but for one; visual and text ones are read by mustard_stores.py.
 
-An id (`1_60`) names a scene. Its utterance becomes the clip `1_60$_$utterance` with label, speaker and split;
-the sentences before it become `1_60$_$c0`, `1_60$_$c1`, ... with split `context`. The visual features of a
-context are of all its sentences together: they stand with the last one.
+Clips are those of the raw corpus (corpora/kinds/mustard.py), but an utterance may lack its label. The visual
+features of a context are of all its sentences together: they stand with the last one.
 
 Splits. `fold: 0` to `4` takes that pair of split_indices.p; `speaker_independent: true` tests on FRIENDS and
 trains on the other shows. Without either it is fold 0, or speaker independent where split_indices.p is not
@@ -21,7 +20,6 @@ those whose SHA-256 of the id is smallest, so that it is the same clips whatever
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +28,20 @@ from pydantic import Field, model_validator
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.kinds.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
+from pipeline.corpora.kinds.mustard import (
+    ENTRIES,
+    LABELLING,
+    SPLITS,
+    TEST_SHOW,
+    UTTERANCE,
+    clips_of,
+    held_out,
+    places_of,
+    wrong_with,
+)
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, listed, matrix, read_json, text_of
+from pipeline.formats.text import listed, read_json, text_of
+from pipeline.imports.checks import clip_of, matrix
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.kinds.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params.explain import settings_of
@@ -83,22 +92,37 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """What the folder holds.
-
-    Raises
-    ------
-    ParamsError : settings that do not fit the folder
-    FormatError : a file is not as described
-    """
+    """What the files hold."""
     settings = settings_of(Settings, params.settings, "mustard_features.settings")
-    entries = _entries(source)
-    rows: list[dict[str, Any]] = []
+    path = source.named(ENTRIES)
+    if path is None:
+        raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's folder `data`")
+    entries = read_json(path)
+    if not isinstance(entries, dict) or not entries:
+        raise FormatError(f"{path}: expected a JSON object with an entry an id")
     with understood(f"{source} (kind {params.kind})"):
         for key, entry in entries.items():
-            rows += _rows(source, key, entry)
+            clip_of(source, key, UTTERANCE)
+            for _, wrong in wrong_with(entry):
+                raise FormatError(f"{path}: {key}: {wrong}")
+            if entry.get("sarcasm") not in (True, False, None):  # 0 and 1 are equal to them
+                raise FormatError(
+                    f"{path}: {key}: sarcasm is {entry['sarcasm']!r:.80}; expected true or false"
+                )
         splits, notes = _splits(source, entries, settings)
-    for row in rows:
-        row["split"] = splits[row["video_id"]] if row["split"] != CONTEXT else CONTEXT
+        rows = [
+            {
+                "clip_id": clip_of(source, key, clip.clip_id),
+                "video_id": key,
+                "split": clip.split,
+                "text": (clip.text or "").strip() or None,
+                "speaker": clip.speaker,
+                "position": clip.position,
+                **clip.labels,
+            }
+            for key, entry in entries.items()
+            for clip in clips_of(key, entry, splits[key])
+        ]
     utterances = [row["clip_id"] for row in rows if row["split"] != CONTEXT]
     contexts = [row["clip_id"] for row in rows if row["split"] == CONTEXT]
     with understood(f"{source} (kind {params.kind})"):
@@ -115,56 +139,6 @@ def read(source: Source, params: ImportParams) -> Imported:
     return Imported(rows, modalities, LABELLING, notes=notes)
 
 
-# ------------------------------------------------------------------------------------------------------- rows
-def _entries(source: Source) -> dict[str, Any]:
-    path = source.named(ENTRIES)
-    if path is None:
-        raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's folder `data`")
-    entries = read_json(path)
-    if not isinstance(entries, dict) or not entries:
-        raise FormatError(f"{path}: expected a JSON object with an entry an id")
-    return entries
-
-
-def _rows(source: Source, key: str, entry: Any) -> list[dict[str, Any]]:
-    """The context's sentences in their order, then the utterance."""
-    where = f"{source}: {ENTRIES}: {key}"
-    if not isinstance(entry, dict) or not isinstance(entry.get("utterance"), str):
-        raise FormatError(f"{where}: no utterance; expected utterance, speaker, context, sarcasm")
-    if entry.get("sarcasm") not in (True, False, None):  # 0 and 1 are equal to them
-        raise FormatError(f"{where}: sarcasm is {entry['sarcasm']!r:.80}; expected true or false")
-    context, speakers = entry.get("context") or [], entry.get("context_speakers") or []
-    if not isinstance(context, list) or not isinstance(speakers, list):
-        raise FormatError(f"{where}: context and context_speakers: expected lists of sentences and names")
-    if speakers and len(speakers) != len(context):
-        raise FormatError(
-            f"{where}: {len(context)} sentences of context and {len(speakers)} speakers of them"
-        )
-    rows = [
-        {
-            "clip_id": clip_of(source, key, f"c{index}"),
-            "video_id": key,
-            "split": CONTEXT,
-            "text": str(sentence).strip() or None,
-            "speaker": speakers[index] if speakers else None,
-            "position": index,
-        }
-        for index, sentence in enumerate(context)
-    ]
-    rows.append(
-        {
-            "clip_id": clip_of(source, key, UTTERANCE),
-            "video_id": key,
-            "split": TRAIN,
-            "text": entry["utterance"].strip() or None,
-            "speaker": entry.get("speaker"),
-            "class_label": None if entry.get("sarcasm") is None else int(entry["sarcasm"]),
-            "position": len(context),
-        }
-    )
-    return rows
-
-
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
     source: Source, entries: Mapping[str, Any], settings: Settings
@@ -176,16 +150,22 @@ def _splits(
             raise FormatError(
                 f"{source}: {ENTRIES}: no show of {listed(lacking)}; speaker independence needs it"
             )
-        test = {key for key, entry in entries.items() if entry["show"] == TEST_SHOW}
-        splits = {key: TEST if key in test else TRAIN for key in entries}
+        splits = {key: TEST if entry["show"] == TEST_SHOW else TRAIN for key, entry in entries.items()}
         note = f"speaker independent: test = {TEST_SHOW}"
     elif path is None:
         raise FormatError(
             f"{source}: fold is {settings.fold}, but there is no {SPLITS}; or speaker_independent"
         )
     else:
-        fold = settings.fold or 0
-        splits = _fold(path, source.tree(path), fold, list(entries))
+        fold, keys = settings.fold or 0, list(entries)
+        train, test = places_of(source.tree(path), fold)
+        wrong = [f"both have place {place}" for place in sorted({*train} & {*test})]
+        outside = (place for place in (*train, *test) if not 0 <= place < len(keys))
+        wrong += [f"place {place} is none of {len(keys)} entries" for place in outside]
+        if wrong:
+            raise FormatError(f"{path}: fold {fold}: {wrong[0]}; is it the {SPLITS} of this {ENTRIES}?")
+        placed = {keys[place]: TRAIN for place in train} | {keys[place]: TEST for place in test}
+        splits = {key: placed.get(key, UNLABELED) for key in keys}
         note = f"speaker dependent: fold {fold} of {SPLITS}"
         if left := [key for key, split in splits.items() if split == UNLABELED]:
             note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
@@ -193,27 +173,6 @@ def _splits(
     return splits, [
         f"{note}; valid = {settings.valid:g} of the training clips of each class, by hash of the id"
     ]
-
-
-def _fold(path: Path, folds: Any, fold: int, keys: Sequence[str]) -> dict[str, str]:
-    """The split of each id by its place in the file."""
-    try:
-        train, test = (np.asarray(places, np.int64).reshape(-1) for places in folds[fold])
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise FormatError(
-            f"{path}: no fold {fold}; expected a list of pairs (train, test) of places"
-        ) from error
-    both = np.intersect1d(train, test)
-    outside = [place for place in (*train, *test) if not 0 <= place < len(keys)]
-    if len(both) or outside:
-        what = (
-            f"both have place {both[0]}"
-            if len(both)
-            else f"place {outside[0]} is none of {len(keys)} entries"
-        )
-        raise FormatError(f"{path}: fold {fold}: {what}; is it the {SPLITS} of this {ENTRIES}?")
-    places = {keys[int(place)]: TRAIN for place in train} | {keys[int(place)]: TEST for place in test}
-    return {key: places.get(key, UNLABELED) for key in keys}
 
 
 # ------------------------------------------------------------------------------------------------------ audio

@@ -113,12 +113,7 @@ def bert_files(source: Source) -> tuple[Path | None, Path | None]:
 def bert(
     source: Source, layers: Sequence[int] | None, utterances: Sequence[str], contexts: Sequence[str]
 ) -> FeatureSequences | None:
-    """BERT states of utterances and, where there, of the sentences of contexts; None without files.
-
-    Raises
-    ------
-    FormatError : another number of lines than of sentences, or lines of another form
-    """
+    """BERT states of utterances and, where there, of the sentences of contexts; None without files."""
     places: dict[str, tuple[Path, int]] = {}
     for path, clips in zip(bert_files(source), (utterances, contexts), strict=True):
         if path is not None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +28,15 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
-from pipeline.corpora.clips import SEPARATOR
-from pipeline.corpora.tables.labels import LABEL_FILES, LabelRow
+from pipeline.corpora.clips import SEPARATOR, full_id
+from pipeline.corpora.survey import CorpusClip
+from pipeline.corpora.tables.labels import LABEL_FILES, label_file
+from pipeline.corpora.tables.media_files import without_zeros
 from pipeline.formats.openface_csv import HEADER_BYTES, INDEX, TrackedFace, names_of, read_table
 from pipeline.formats.source import Source
-from pipeline.imports.checks import listed
+from pipeline.formats.text import listed
 from pipeline.imports.contract import FeatureSequences, Imported
-from pipeline.imports.csv_labels import labelled_rows
+from pipeline.imports.labels import labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section
@@ -54,38 +57,31 @@ def matches(source: Source) -> str:
     """Why this is no folder of OpenFace's tables; empty if it is."""
     if source.root.is_file():
         return "a file; expected a folder of CSV files with label.csv"
-    if not any((source.root / name).is_file() for name in LABEL_FILES):
+    if label_file(source.root) is None:
         return f"no {' or '.join(LABEL_FILES)}"
     tables = _tables(source)
     if not tables:
         return "no CSV file beside the labels"
-    if not any(_is_table(_header(path)) for path in tables[:_LOOKED_AT]):
+    if not any({*INDEX} <= {*_header(path)} for path in tables[:_LOOKED_AT]):
         lacking = [name for name in INDEX if name not in _header(tables[0])]
         return f"{tables[0].name} has no column {', '.join(lacking)}"
     return ""
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """What the folder holds.
-
-    Raises
-    ------
-    LabelFileError : label.csv cannot be used; lists all its problems
-    ParamsError : groups that OpenFace does not measure
-    FormatError : no table belongs to a clip, or tables lack columns that are asked for
-    """
+    """What the files hold."""
     settings = settings_of(Settings, params.settings, "openface_folder.settings")
-    labels, rows, labelling = labelled_rows(source.root, params)
+    clips, rows, labelling = labelled_rows(source.root, params)
     tables = _tables(source)
-    places = _places(labels.rows, tables)
+    places = _places(clips, tables)
     if not places:
         raise FormatError(
-            f"{source}: none of {len(tables)} CSV files is called as a clip of {labels.path.name}; expected "
+            f"{source}: none of {len(tables)} CSV files is called as a clip of the label file; expected "
             f"<video_id>/<clip_id>.csv or <video_id>{SEPARATOR}<clip_id>.csv, e.g. of "
-            f"{labels.rows[0].video_id}/{labels.rows[0].clip_id}.csv"
+            f"{clips[0].video_id}/{clips[0].clip_id}.csv"
         )
     columns, notes = _columns(source, sorted(set(places.values())), settings)
-    if lacking := [row.id for row in labels.rows if row.id not in places]:
+    if lacking := [clip.id for clip in clips if clip.id not in places]:
         notes.append(f"{len(lacking)} clips have no table: {listed(lacking)}")
     if unused := sorted(path.relative_to(source.root).as_posix() for path in {*tables} - {*places.values()}):
         notes.append(f"{len(unused)} tables are of no clip: {listed(unused)}")
@@ -106,53 +102,34 @@ def _header(path: Path) -> list[str]:
         return names_of(file.readline(HEADER_BYTES))
 
 
-def _is_table(header: Sequence[str]) -> bool:
-    return set(INDEX) <= set(header)
-
-
-def _places(rows: Sequence[LabelRow], tables: Sequence[Path]) -> dict[str, Path]:
-    """Clip id -> its table.
-
-    Raises
-    ------
-    FormatError : a clip with several tables, or a table that could be of several clips
-    """
+def _places(clips: Sequence[CorpusClip], tables: Sequence[Path]) -> dict[str, Path]:
+    """Clip id -> its table; FormatError where a clip has several, or a table could be of several clips."""
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in tables:
-        for name in {_key(path.parent.name, path.stem), path.stem}:
-            by_name[name].append(path)
-            by_name[_key(*_parts(name))].append(path)
+        for name in {full_id(path.parent.name, path.stem), path.stem}:
+            video, _, number = name.rpartition(SEPARATOR if SEPARATOR in name else "_")
+            for called in {name, full_id(video, without_zeros(number))}:
+                by_name[called].append(path)
     found: dict[str, Path] = {}
     owners: dict[Path, str] = {}
-    for row in rows:
-        names = [_key(row.video_id, row.clip_id), _key(row.video_id, _plain(row.clip_id))]
-        names.append(f"{row.video_id}_{row.clip_id}")
+    for clip in clips:
+        names = [
+            clip.id,
+            full_id(clip.video_id, without_zeros(clip.clip_id)),
+            f"{clip.video_id}_{clip.clip_id}",
+        ]
         paths: list[Path] = next((by_name[name] for name in names if name in by_name), [])
         several = sorted(set(paths))
         if len(several) > 1:
-            raise FormatError(f"clip {row.id} has {len(several)} tables: {listed(several)}; keep one")
+            raise FormatError(f"clip {clip.id} has {len(several)} tables: {listed(several)}; keep one")
         if several and several[0] in owners:
             raise FormatError(
-                f"{several[0]}: could be of the clips {owners[several[0]]} and {row.id}; rename it"
+                f"{several[0]}: could be of the clips {owners[several[0]]} and {clip.id}; rename it"
             )
         if several:
-            found[row.id] = several[0]
-            owners[several[0]] = row.id
+            found[clip.id] = several[0]
+            owners[several[0]] = clip.id
     return found
-
-
-def _key(video: str, clip: str) -> str:
-    return f"{video}{SEPARATOR}{clip}"
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Video and clip of a name, the clip without leading zeros."""
-    video, _, clip = name.rpartition(SEPARATOR if SEPARATOR in name else "_")
-    return video, _plain(clip)
-
-
-def _plain(clip: str) -> str:
-    return clip.lstrip("0") or "0" if clip.isascii() and clip.isdigit() else clip
 
 
 def _columns(source: Source, tables: Sequence[Path], settings: Settings) -> tuple[list[str], list[str]]:
@@ -162,7 +139,7 @@ def _columns(source: Source, tables: Sequence[Path], settings: Settings) -> tupl
     if settings.groups is not None:
         return columns_of(OPENFACE, settings.groups, "settings"), []
     # a file that is no table says nothing of the others; it cannot be read, and so will be a failed clip
-    headers = {header for path in tables if _is_table(header := tuple(_header(path)))}
+    headers = {header for path in tables if {*INDEX} <= {*(header := tuple(_header(path)))}}
     if not headers:
         raise FormatError(
             f"{source}: no table has the columns {', '.join(INDEX)}; were they made by OpenFace?"
@@ -186,13 +163,9 @@ def _given(header: Sequence[str]) -> set[str]:
 
 
 def _sequences(places: Mapping[str, Path], columns: list[str]) -> FeatureSequences:
-    last: dict[str, TrackedFace] = {}
-
+    @lru_cache(maxsize=1)
     def face(clip: str) -> TrackedFace:
-        if clip not in last:
-            last.clear()
-            last[clip] = read_table(places[clip], columns).track()
-        return last[clip]
+        return read_table(places[clip], columns).track()
 
     def rows_of(clip: str) -> np.ndarray | None:
         if clip not in places:

@@ -31,9 +31,10 @@ from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.openface_layout import FLAGS, OPENFACE_709
 from pipeline.corpora.clips import CONTEXT
-from pipeline.corpora.kinds.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE
+from pipeline.corpora.kinds.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE, sentence_text
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, index_of, listed, matrix, split_of, text_of
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import clip_of, index_of, matrix, split_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
 from pipeline.transcripts.words import locate
@@ -81,15 +82,8 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """What the pickles hold.
-
-    Raises
-    ------
-    FormatError : a pickle is not as described, or ids repeat
-    """
-    folds = _tree(source, FOLDS)
-    language = _by_text(_tree(source, *TEXTS))
-    labels = _by_text(_tree(source, LABELS))
+    """What the files hold."""
+    folds, language, labels = (_tree(source, *names) for names in ((FOLDS,), TEXTS, (LABELS,)))
     rows: list[dict[str, Any]] = []
     places: dict[str, Sentence] = {}
     lacking: list[str] = []
@@ -100,18 +94,20 @@ def read(source: Source, params: ImportParams) -> Imported:
                 if key not in language or key not in labels:
                     lacking.append(key)
                     continue
-                for clip, sentence in _sentences(source, key, language[key]):
-                    row = _row(clip, sentence, language[key])
-                    row["split"] = CONTEXT if sentence.index is not None else split
-                    if sentence.index is None:
-                        row["class_label"] = index_of(
-                            labels[key], len(LABELLING.classes), f"{source}: {LABELS}: {key}"
-                        )
+                for row, sentence in _rows(source, key, language[key], split, labels[key]):
                     rows.append(row)
-                    places[clip] = sentence
-        modalities = _modalities(source, language, places)
+                    places[row["clip_id"]] = sentence
+        modalities: dict[str, FeatureSequences] = {}
+        if (path := source.named(GLOVE)) is not None:
+            modalities["text"] = _glove(path, source.tree(path), language, places)
+        stores = {name: _tree(source, file) for name, file in FEATURES.items() if source.named(file)}
+        for modality, records in stores.items():
+            modalities[modality] = _features(modality, f"{source}: {FEATURES[modality]}", records, places)
+        if not modalities:
+            known = ", ".join((GLOVE, *FEATURES.values()))
+            raise FormatError(f"{source}: none of {known}: there are no features")
         words, unplaced = _words(rows, places, language)
-        uneven = _uneven(source, language, places)
+        uneven = _uneven(places, language, stores)
     notes = [f"{len(lacking)} ids of {FOLDS} have no text or no label: {listed(lacking)}"] if lacking else []
     if unplaced:
         notes.append(f"{unplaced} clips have no word times: their words are not those of their sentence")
@@ -123,79 +119,40 @@ def read(source: Source, params: ImportParams) -> Imported:
     return Imported(rows, modalities, LABELLING, words, aligned=not uneven, notes=notes)
 
 
-# ---------------------------------------------------------------------------------------------------- pickles
-def _tree(source: Source, *names: str) -> Any:
+def _tree(source: Source, *names: str) -> dict[str, Any]:
+    """A pickle's dict by id, which some copies have as numbers, others as text; or by split."""
     path = source.named(*names)
     if path is None:
         raise FormatError(f"{source}: no {names[0]}; expected the folder of UR-FUNNY's pickles")
     tree = source.tree(path)
     if not isinstance(tree, Mapping):
         raise FormatError(f"{path}: holds a {type(tree).__name__}; expected a dict by id, or by split")
-    return tree
-
-
-def _by_text(tree: Mapping[Any, Any]) -> dict[str, Any]:
-    """Some copies have ids as numbers, others as text."""
     return {text_of(key): value for key, value in tree.items()}
 
 
-def _sentences(source: Source, key: str, record: Any) -> Iterator[tuple[str, Sentence]]:
+def _rows(
+    source: Source, key: str, record: Any, split: str, label: Any
+) -> Iterator[tuple[dict[str, Any], Sentence]]:
     """The context's sentences in their order, then the punchline."""
     if not isinstance(record, Mapping) or "punchline_embedding_indexes" not in record:
         raise FormatError(f"{source}: {LANGUAGE}: {key}: no punchline_embedding_indexes")
-    context = record.get("context_sentences")
-    if context is None:
-        context = record.get("context_embedding_indexes")
-    for index in range(0 if context is None else len(context)):
-        yield clip_of(source, key, f"c{index}"), Sentence(key, index)
-    yield clip_of(source, key, PUNCHLINE), Sentence(key, None)
-
-
-def _row(clip: str, sentence: Sentence, record: Mapping[str, Any]) -> dict[str, Any]:
-    context = record.get("context_sentences")
-    if context is None:
-        context = record.get("context_embedding_indexes")
-    last = 0 if context is None else len(context)
-    text = _spoken(sentence.of(record, "sentence"))
-    return {
-        "clip_id": clip,
-        "video_id": sentence.key,
-        "text": text or None,
-        "position": last if sentence.index is None else sentence.index,
-    }
-
-
-def _spoken(value: Any) -> str:
-    """A sentence that is text, or a list with the text or with its words."""
-    if value is None:
-        return ""
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return " ".join(text_of(part) for part in value).strip()
-    return text_of(value).strip()
+    contexts = (record.get(f"context_{what}") for what in ("sentences", "embedding_indexes"))
+    count = len(next((context for context in contexts if context is not None), ()))
+    for index in (*range(count), None):
+        sentence = Sentence(key, index)
+        row: dict[str, Any] = {
+            "clip_id": clip_of(source, key, PUNCHLINE if index is None else f"c{index}"),
+            "video_id": key,
+            "split": split if index is None else CONTEXT,
+            "text": sentence_text(sentence.of(record, "sentence")) or None,
+            "position": count if index is None else index,
+        }
+        if index is None:
+            row["class_label"] = index_of(label, len(LABELLING.classes), f"{source}: {LABELS}: {key}")
+        yield row, sentence
 
 
 # ------------------------------------------------------------------------------------------------- modalities
-def _modalities(
-    source: Source, language: Mapping[str, Any], places: Mapping[str, Sentence]
-) -> dict[str, FeatureSequences]:
-    """The modalities whose pickles are there.
-
-    Raises
-    ------
-    FormatError : there are none
-    """
-    found: dict[str, FeatureSequences] = {}
-    if (path := source.named(GLOVE)) is not None:
-        found["text"] = _glove(path, source.tree(path), language, places)
-    for modality, name in FEATURES.items():
-        if (path := source.named(name)) is not None:
-            records = _by_text(_tree(source, name))
-            found[modality] = _features(modality, path, records, places)
-    if not found:
-        raise FormatError(f"{source}: none of {GLOVE}, {', '.join(FEATURES.values())}: there are no features")
-    return found
-
-
 def _glove(
     path: Path, table: Any, language: Mapping[str, Any], places: Mapping[str, Sentence]
 ) -> FeatureSequences:
@@ -218,39 +175,33 @@ def _glove(
 
 
 def _features(
-    modality: str, path: Path, records: Mapping[str, Any], places: Mapping[str, Sentence]
+    modality: str, where: str, records: Mapping[str, Any], places: Mapping[str, Sentence]
 ) -> FeatureSequences:
     def value_of(clip: str) -> Any:
-        place = places[clip]
-        record = records.get(place.key)
-        return None if record is None else place.of(record, "features")
+        return places[clip].of(records.get(places[clip].key) or {}, "features")
 
     width = next((len(value[0]) for value in map(value_of, places) if value is not None and len(value)), 0)
     if not width:
-        raise FormatError(f"{path}: no features of any id in {FOLDS}")
-    names = NAMES[modality]
+        raise FormatError(f"{where}: no features of any id in {FOLDS}")
 
     def rows_of(clip: str) -> np.ndarray | None:
         value = value_of(clip)
-        return None if value is None or not len(value) else matrix(value, width, f"{path}: clip {clip}")
+        return None if value is None or not len(value) else matrix(value, width, f"{where}: clip {clip}")
 
+    names = NAMES[modality]
     columns = names if width == len(names) else numbered(modality, width)
     return FeatureSequences(columns, rows_of, list(places), padded=False)
 
 
-def _steps(value: Any) -> int:
-    return 0 if value is None else len(value)
-
-
-def _uneven(source: Source, language: Mapping[str, Any], places: Mapping[str, Sentence]) -> list[str]:
+def _uneven(
+    places: Mapping[str, Sentence], language: Mapping[str, Any], stores: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     """Clips with another number of steps in one modality than in another; empty sequences are absent ones."""
-    stores = [(language, "embedding_indexes")]
-    for name in FEATURES.values():
-        if source.named(name) is not None:
-            stores.append((_by_text(_tree(source, name)), "features"))
     found = []
     for clip, place in places.items():
-        steps = {_steps(place.of(store.get(place.key) or {}, what)) for store, what in stores} - {0}
+        values = [place.of(language[place.key], "embedding_indexes")]
+        values += [place.of(store.get(place.key) or {}, "features") for store in stores.values()]
+        steps = {len(value) for value in values if value is not None} - {0}
         if len(steps) > 1:
             found.append(f"{clip} ({', '.join(map(str, sorted(steps)))})")
     return found

@@ -16,7 +16,6 @@ Also read: MAG-BERT's first upload (its issue 12), which has no words:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,21 +24,23 @@ import numpy as np
 from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import TRAIN
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source, understood
-from pipeline.imports.binary_labels import binary_labelling
-from pipeline.imports.checks import PAUSE, matrix, score_of, split_of, text_of
+from pipeline.formats.text import text_of
+from pipeline.imports.checks import PAUSE, matrix, score_of, split_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import FeatureSequences, Imported
+from pipeline.imports.labels import binary_labelling
 from pipeline.imports.published import about_sizes
 from pipeline.imports.stacks import (
-    SplitPart,
     has_keys,
     left_out,
     matrix_shape,
     modalities_of,
     one_length,
+    parts_of,
     splits_of,
+    stacks_of,
     tree_of,
 )
 from pipeline.params.params import ImportParams
@@ -73,12 +74,7 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """Understand the files; see the module's text.
-
-    Raises
-    ------
-    FormatError : a clip with other items, rows that are not as many as its words, ids that repeat
-    """
+    """What the files hold."""
     if reason := matches(source):
         raise FormatError(f"{source}: {reason}")
     tree = tree_of(source)
@@ -86,7 +82,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     with understood(f"{source} (kind {params.kind})"):
         found = _read_lists(source, tree) if stacked is None else _read_stacks(source, stacked, tree)
     found.labelling = binary_labelling(found.rows, f"{source.root.name} {source.pickle or ''}", "magbert")
-    found.notes += about_sizes(Counter(row["split"] for row in found.rows))
+    found.notes += about_sizes(found.rows)
     return found
 
 
@@ -142,17 +138,13 @@ def _clip_of(item: Any, where: str) -> AlignedClip:
     clip = AlignedClip(
         [text_of(word) for word in words], features[1], features[2], label, more[0] if more else None
     )
-    shapes = [matrix_shape(rows, f"{where}: {name}") for name, rows in _features(clip)]
+    shapes = [matrix_shape(getattr(clip, name), f"{where}: {name}") for name in ("visual", "acoustic")]
     if len({len(clip.words), *(steps for steps, _ in shapes)}) > 1:
         raise FormatError(
             f"{where}: {len(clip.words)} words, visual has shape {shapes[0]}, acoustic {shapes[1]}; "
             "expected a row of each for every word"
         )
     return clip
-
-
-def _features(clip: AlignedClip) -> list[tuple[str, Any]]:
-    return [("visual", clip.visual), ("acoustic", clip.acoustic)]
 
 
 def _names(where: str, name: str, clips: Sequence[AlignedClip], notes: list[str]) -> list[dict[str, Any]]:
@@ -182,7 +174,7 @@ def _sequences(
     if not widths:
         return None
     if len(widths) > 1:
-        (_, first), (_, other) = list(widths.items())[:2]
+        first, other = list(widths.values())[:2]
         raise FormatError(
             f"{source}: {key} of {first} has shape {shapes[first]}, of {other} {shapes[other]}; "
             "expected the same number of columns"
@@ -209,20 +201,18 @@ def _stacked(tree: Any) -> dict[str, Any] | None:
 
 def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, Any]) -> Imported:
     keys = (*STACKS.values(), *LABELS, "id")
-    parts = [SplitPart.of(source, name, content, keys) for name, content in splits.items()]
+    parts = parts_of(source, splits, keys)
     notes = left_out(tree, keys)
     if not splits_of(tree):
         notes.append("no splits: all clips are train")
     rows: list[dict[str, Any]] = []
     places: dict[str, tuple[int, int]] = {}
     for number, part in enumerate(parts):
-        ids = part.column("id")
-        names = made_rows(part.name, part.count) if ids is None else named_rows(part.where, ids)
         labels = next((found for key in LABELS if (found := part.column(key)) is not None), [])
-        for index, row in enumerate(names):
+        for index, row in enumerate(part.rows()):
             row["split"] = split_of(source, part.name)
             row["label"] = _label_of(labels[index], f"{part.where}: label of {row['clip_id']}")
             places[row["clip_id"]] = (number, index)
             rows.append(row)
-    stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+    stacks = stacks_of(parts, STACKS)
     return Imported(rows, modalities_of(stacks, places), Labelling(), aligned=one_length(stacks), notes=notes)

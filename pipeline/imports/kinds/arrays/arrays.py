@@ -33,6 +33,7 @@ Labels are columns of the clip table; classes are indices, or names (of `classes
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,29 +42,23 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.formats.source import PICKLES, Source, understood
-from pipeline.imports.checks import (
-    ONLY_CLIP,
-    clip_of,
-    index_of,
-    listed,
-    score_of,
-    split_of,
-    text_of,
-)
-from pipeline.imports.clip_names import SEGMENT
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import clip_of, index_of, score_of, split_of
+from pipeline.imports.clip_names import parted
 from pipeline.imports.contract import FeatureSequences, Imported, Side
-from pipeline.imports.csv_labels import given_labelling, labelled_rows
 from pipeline.imports.kinds.arrays.files import SUFFIXES, ArrayFiles, survey
 from pipeline.imports.kinds.arrays.sequences import read_sequences
-from pipeline.params.explain import settings_of
+from pipeline.imports.labels import given_labelling, labelled_rows
+from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import ImportParams, class_key
 from pipeline.params.section import Section
 
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 
+LABEL_COLUMNS = (*LABELS, *CLASSES, "text", "speaker", "position")
 OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
 
 
@@ -84,22 +79,6 @@ class ArraySettings(Section):
     """where the zeros are; found out where not given"""
 
 
-class LabelSettings(Section):
-    """References to columns of the clip table, one value a clip in the order of `ids`."""
-
-    label: str | None = None
-    label_text: str | None = None
-    label_audio: str | None = None
-    label_visual: str | None = None
-    class_label: str | None = None
-    class_text: str | None = None
-    class_audio: str | None = None
-    class_visual: str | None = None
-    text: str | None = None
-    speaker: str | None = None
-    position: str | None = None
-
-
 class Settings(Section):
     """What is where."""
 
@@ -109,8 +88,8 @@ class Settings(Section):
     """what stands between video and clip in ids without `$_$`"""
     splits: str | dict[str, str] | None = None
     """reference to a split a clip, or by split to the ids that it has"""
-    labels: str | LabelSettings | None = None
-    """`label.csv` in MMSA's columns, or references"""
+    labels: str | dict[str, str] | None = None
+    """`label.csv` in MMSA's columns, or by column of the clip table references, one value a clip"""
     text: ArraySettings | None = None
     audio: ArraySettings | None = None
     visual: ArraySettings | None = None
@@ -122,6 +101,8 @@ class Settings(Section):
         if isinstance(self.labels, str):
             if self.splits is not None:
                 raise ValueError(f"labels is {self.labels!r}, which has the splits; take `splits` away")
+        elif strange := [name for name in self.labels or () if name not in LABEL_COLUMNS]:
+            raise ValueError(unknown("labels: column", strange[0], LABEL_COLUMNS))
         elif self.ids is None:
             raise ValueError("ids is missing; give a reference to the ids, or labels: label.csv")
         return self
@@ -157,7 +138,11 @@ def read(source: Source, params: ImportParams) -> Imported:
     with understood(f"{source} (kind {params.kind})"):
         ids = None if settings.ids is None else names.clips(files.values(settings.ids))
         if isinstance(settings.labels, str):
-            rows, labelling = _from_csv(source, settings.labels, params)
+            path = source.place(settings.labels)
+            if path.name not in LABEL_FILES:
+                message = f"expected {' or '.join(LABEL_FILES)}, or references"
+                raise ParamsError(f"settings.labels is {settings.labels!r}; {message}")
+            _, rows, labelling = labelled_rows(path.parent, params)
         else:
             rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
     notes: list[str] = []
@@ -192,65 +177,35 @@ class Names:
     """
 
     def __init__(self, source: Source, separator: str | None):
-        self.source, self.separator = source, separator
+        self.source = source
+        self.pattern = None if separator is None else re.compile(f"(.*){re.escape(separator)}(.*)", re.DOTALL)
 
     def clip(self, name: object) -> str:
         """`video$_$clip` of an id."""
-        text = text_of(name)
-        video, between, clip = text.partition(SEPARATOR)
-        if between:
-            return clip_of(self.source, video, clip)
-        if named := SEGMENT.fullmatch(text):
-            return clip_of(self.source, named[1], named[2])
-        if self.separator is not None and self.separator in text:
-            video, _, clip = text.rpartition(self.separator)
-            return clip_of(self.source, video, clip)
-        return clip_of(self.source, text, ONLY_CLIP)
+        return clip_of(self.source, *parted(text_of(name), self.pattern))
 
     def clips(self, values: Sequence[Any]) -> dict[str, int]:
-        """Clip -> place, in the order of the ids.
-
-        Raises
-        ------
-        FormatError : an id is there twice
-        """
-        found: dict[str, int] = {}
-        twice = []
-        for place, value in enumerate(values):
-            clip = self.clip(value)
-            if clip in found:
-                twice.append(clip)
-            found[clip] = place
-        if twice:
+        """Clip -> place, in the order of the ids; FormatError where one is there twice."""
+        counts = Counter(map(self.clip, values))
+        if twice := [clip for clip, count in counts.items() if count > 1]:
             raise FormatError(
                 f"{self.source}: {len(twice)} ids are there twice: {listed(twice)}; keep one of each"
             )
-        return found
+        return {clip: place for place, clip in enumerate(counts)}
 
 
 # ------------------------------------------------------------------------------------------------------- rows
-def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dict[str, Any]], Labelling]:
-    """Rows of label.csv, labels as they stand there."""
-    path = source.place(name)
-    if path.name not in LABEL_FILES:
-        raise ParamsError(f"settings.labels is {name!r}; expected {' or '.join(LABEL_FILES)}, or references")
-    _, rows, labelling = labelled_rows(path.parent, params)
-    return rows, labelling
-
-
 def _from_arrays(
     files: ArrayFiles, settings: Settings, ids: Mapping[str, int], names: Names, params: ImportParams
 ) -> tuple[list[dict[str, Any]], Labelling]:
     """Rows of arrays that are as long as the ids."""
+    splits = _splits(files, settings.splits, ids, names)
     rows: list[dict[str, Any]] = [
-        {"clip_id": clip, "video_id": clip.partition(SEPARATOR)[0], "split": TRAIN} for clip in ids
+        {"clip_id": clip, "video_id": clip.partition(SEPARATOR)[0], "split": split}
+        for clip, split in zip(ids, splits, strict=True)
     ]
-    for row, split in zip(rows, _splits(files, settings.splits, ids, names), strict=True):
-        row["split"] = split
     classes = tuple(params.classes)
-    given = (
-        settings.labels.model_dump(exclude_none=True) if isinstance(settings.labels, LabelSettings) else {}
-    )
+    given = settings.labels if isinstance(settings.labels, dict) else {}
     columns = {column: files.values(reference, len(ids)) for column, reference in given.items()}
     if not classes and (found := [columns[column] for column in CLASSES if column in columns]):
         classes = _class_names(found)
@@ -263,12 +218,7 @@ def _from_arrays(
 def _splits(
     files: ArrayFiles, given: str | Mapping[str, str] | None, ids: Mapping[str, int], names: Names
 ) -> list[str]:
-    """The split of each clip; all are train where nothing says it.
-
-    Raises
-    ------
-    FormatError : a clip is in two splits or in none, or a split has ids that are none
-    """
+    """The split of each clip, train where nothing says it; FormatError: in two, in none, or of no clip."""
     if given is None:
         return [TRAIN] * len(ids)
     if isinstance(given, str):
@@ -300,9 +250,9 @@ def _cell(column: str, value: Any, classes: Sequence[str], where: str) -> Any:
     if column in LABELS:
         return None if text_of(value) == "" else score_of(value, where)
     if column in CLASSES:
-        keys = [class_key(name) for name in classes]
-        if class_key(text_of(value)) in keys:
-            return keys.index(class_key(text_of(value)))
+        keys, key = [class_key(name) for name in classes], class_key(text_of(value))
+        if key in keys:
+            return keys.index(key)
         return None if text_of(value) == "" else index_of(value, len(classes), where)
     if column == "position":
         number = score_of(value, where)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.findings import Finding
+from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.csv import decoded, records
 from pipeline.formats.source import HDF5, PICKLES, Source
-from pipeline.imports.checks import listed
+from pipeline.formats.text import listed
 
 SUFFIXES = (".npz", ".npy", *HDF5)
 MOST_CELLS = 10_000_000  # of a CSV file
@@ -131,11 +131,11 @@ def _is_mapping(found: Any) -> bool:
 
 def _columns(path: Path) -> dict[str, Sequence[str]]:
     """Columns of a CSV file by their names in the first line."""
-    problems: list[Finding] = []
-    text = decoded(path, problems, ("a name for each column",))
-    rows = [] if text is None else list(records(text, problems))
-    if problems:
-        raise FormatError(f"{path}: {problems[0]}")
+    found = CorpusSurvey(str(path))
+    text = decoded(path, found, ("a name for each column",))
+    rows = [] if text is None else list(records(text, found))
+    if found.problems:
+        raise FormatError(f"{path}: {found.problems[0]}")
     if len(rows) < 2 or len(rows) * len(rows[0][1]) > MOST_CELLS:
         raise FormatError(f"{path}: {len(rows)} lines; expected a header and at most {MOST_CELLS} cells")
     header = rows[0][1]

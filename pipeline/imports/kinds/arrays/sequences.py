@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
-from pipeline.imports.checks import listed, matrix, text_of
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import matrix
 from pipeline.imports.contract import FeatureSequences
 from pipeline.imports.kinds.arrays.files import ArrayFiles
 

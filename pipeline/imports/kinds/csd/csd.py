@@ -1,6 +1,6 @@
 """A folder of computational sequences of the CMU Multimodal SDK (CMU-MOSI, CMU-MOSEI, POM, ...).
 
-csd_files.py describes the files. One must hold labels; words, text, audio and visual are found by the names
+files.py describes the files. One must hold labels; words, text, audio and visual are found by the names
 of their roots or files, or named in the settings. A clip is an interval of the labels: the k-th of a video
 (from 0, as the SDK counts) becomes `video$_$k`, and so does an entry `video[k]` of files that were aligned
 already, whose rows are taken as they are.
@@ -19,22 +19,24 @@ already, whose rows are taken as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Literal
 
 import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import TRAIN
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.hdf5 import SIGNATURE
 from pipeline.formats.source import Source, understood
-from pipeline.imports.checks import clip_of, listed, text_of
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import clip_of
 from pipeline.imports.clip_names import SEGMENT
 from pipeline.imports.contract import Imported
 from pipeline.imports.kinds.csd.files import REST, SUFFIX, Csd, read_folds
-from pipeline.imports.kinds.csd.segments import Segment, aligned, spoken, unaligned
+from pipeline.imports.kinds.csd.segments import Segment, sequences_of, words_of
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section
@@ -76,13 +78,7 @@ def matches(source: Source) -> str:
 
 
 def read(source: Source, params: ImportParams) -> Imported:
-    """What the files hold.
-
-    Raises
-    ------
-    ParamsError : a file that is not there, or several that could be meant
-    FormatError : a file is not as described
-    """
+    """What the files hold."""
     settings = settings_of(Settings, params.settings, "csd.settings")
     with understood(f"{source} (kind {params.kind})"):
         files = _files(source, settings)
@@ -105,23 +101,31 @@ def read(source: Source, params: ImportParams) -> Imported:
     if not segments:
         raise FormatError(f"{source}: no labelled clip is left; are the folds those of this corpus?")
     with understood(f"{source} (kind {params.kind})"):
-        said = segments if "words" in files else []
-        words = {segment.clip: spoken(files["words"], segment) for segment in said}
+        if settings.align == "words" and "words" not in files:
+            raise ParamsError("settings.align is `words`, but no file has words; name it as settings.words")
         by_clip = {segment.clip: segment for segment in segments}
-        if settings.align == "words":
-            if "words" not in files:
-                raise ParamsError(
-                    "settings.align is `words`, but no file has words; name it as settings.words"
-                )
-            modalities = {
-                role: aligned(files[role], role, by_clip, words) for role in MODALITIES if role in files
-            }
-        else:
-            modalities = {role: unaligned(files[role], role, by_clip) for role in MODALITIES if role in files}
+        words = {clip: words_of(files["words"], by_clip[clip]) for clip in by_clip if "words" in files}
+        modalities = {
+            role: sequences_of(files[role], role, by_clip, words if settings.align == "words" else None)
+            for role in MODALITIES
+            if role in files
+        }
     if not modalities:
         raise FormatError(f"{source}: no file of text, audio or visual features; name them in settings")
     notes.append("; ".join(f"{role}: {file.path.name} ({file.name})" for role, file in files.items()))
-    rows = [_row(segment, folds, words.get(segment.clip)) for segment in segments]
+    rows = [
+        {
+            "clip_id": segment.clip,
+            "video_id": segment.video,
+            "split": TRAIN if folds is None else folds[segment.video],
+            "text": " ".join(word["text"] for word in words.get(segment.clip, ())) or None,
+            "label": segment.label,
+            "start_s": segment.start_s,
+            "end_s": segment.end_s,
+            "position": segment.position,
+        }
+        for segment in segments
+    ]
     return Imported(
         rows,
         modalities,
@@ -130,21 +134,6 @@ def read(source: Source, params: ImportParams) -> Imported:
         aligned=settings.align == "words",
         notes=notes,
     )
-
-
-def _row(
-    segment: Segment, folds: Mapping[str, str] | None, words: list[dict[str, Any]] | None
-) -> dict[str, Any]:
-    return {
-        "clip_id": segment.clip,
-        "video_id": segment.video,
-        "split": TRAIN if folds is None else folds[segment.video],
-        "text": " ".join(word["text"] for word in words) or None if words is not None else None,
-        "label": segment.label,
-        "start_s": segment.start_s,
-        "end_s": segment.end_s,
-        "position": segment.position,
-    }
 
 
 # ------------------------------------------------------------------------------------------------------ files
@@ -201,11 +190,11 @@ def _segments(labels: Csd) -> tuple[list[Segment], list[str]]:
         whole = key if SEGMENT.fullmatch(key) else None
         found.append(Segment(clip, video, start, end, label if np.isfinite(label) else None, whole, 0))
     found.sort(key=lambda segment: (segment.video, segment.start_s, segment.end_s))
-    places: dict[str, int] = {}
-    ordered = []
-    for segment in found:
-        places[segment.video] = places.get(segment.video, -1) + 1
-        ordered.append(segment._replace(position=places[segment.video]))
+    ordered = [
+        segment._replace(position=position)
+        for _, video in groupby(found, key=lambda segment: segment.video)
+        for position, segment in enumerate(video)
+    ]
     notes = []
     if labels.width > 1:
         notes.append(f"{labels.path.name}: its first column, sentiment, is read, and not {', '.join(REST)}")

@@ -26,7 +26,8 @@ import numpy as np
 
 from pipeline.core.columns import NAMES, numbered
 from pipeline.core.errors import FormatError
-from pipeline.imports.checks import listed, split_of, text_of
+from pipeline.formats.text import listed, read_json, text_of
+from pipeline.imports.checks import split_of
 
 SUFFIX = ".csd"
 KNOWN = ("glove", "bert", "covarep", "facet", "openface", "opensmile")  # in names of files and roots
@@ -84,24 +85,15 @@ class Csd:
             raise FormatError(f"{path}: {self.name}/data has no video")
 
     @cached_property
-    def keys(self) -> list[str]:
+    def keys(self) -> dict[str, None]:
         """`video`, or `video[segment]`, sorted."""
-        return sorted(self._data)
-
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self.keys)
+        return dict.fromkeys(sorted(self._data))
 
     def __contains__(self, key: str) -> bool:
-        return key in self._known
+        return key in self.keys
 
     def entry(self, key: str) -> CsdEntry:
-        """Features and intervals of a video.
-
-        Raises
-        ------
-        FormatError : one of them is not there, or they do not fit each other
-        """
+        """Features and intervals of a video; FormatError where one is missing or they do not fit."""
         group = self._data[key]
         if not _is_group(group) or "features" not in group or "intervals" not in group:
             raise FormatError(f"{self.path}: {self.name}/data/{key}: no features or no intervals")
@@ -121,14 +113,14 @@ class Csd:
     @cached_property
     def width(self) -> int:
         """D."""
-        return int(np.prod(self.entry(self.keys[0]).features.shape[1:]))
+        return int(np.prod(self.entry(next(iter(self.keys))).features.shape[1:]))
 
     def columns(self, modality: str) -> list[str]:
         """The file's `dimension names` where they fit, else columns.py's, else numbers."""
         named = self._metadata("dimension names")
         if isinstance(named, list):
             names = [text_of(name).strip() for name in named]
-            if len(names) == self.width and len(set(names)) == len(names) and all(names):
+            if len(names) == self.width == len(set(names)) and all(names):
                 return names
         about = f"{self.name} {self.path.name}".lower()
         prefix = next((name for name in KNOWN if name in about), modality)
@@ -168,8 +160,10 @@ def read_folds(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot be read ({error}); settings.folds names the file") from error
     pairs: list[tuple[str, str]] = []
-    if path.suffix == ".json" or path.suffix == ".py":
-        lists = _json(path, text) if path.suffix == ".json" else _python(path, text)
+    if path.suffix in (".json", ".py"):
+        lists = read_json(path) if path.suffix == ".json" else _python(path, text)
+        if not isinstance(lists, dict) or not all(isinstance(videos, list) for videos in lists.values()):
+            raise FormatError(f"{path}: expected a list of videos for each split, by its name")
         pairs = [(text_of(video), split_of(path, name)) for name, videos in lists.items() for video in videos]
     else:
         for line in filter(str.strip, text.splitlines()):
@@ -183,16 +177,6 @@ def read_folds(path: Path) -> dict[str, str]:
     if not splits:
         raise FormatError(f"{path}: no video; expected lists of videos by split")
     return splits
-
-
-def _json(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        lists = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(lists, dict) or not all(isinstance(videos, list) for videos in lists.values()):
-        raise FormatError(f"{path}: expected a list of videos for each split, by its name")
-    return lists
 
 
 def _python(path: Path, text: str) -> Mapping[str, Any]:

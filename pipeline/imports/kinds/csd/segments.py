@@ -6,13 +6,15 @@ Symbols: T frames of a video or clip, W words of a clip, D columns; all times in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.imports.checks import PAUSE, matrix, text_of
+from pipeline.formats.text import text_of
+from pipeline.imports.checks import PAUSE, matrix
 from pipeline.imports.contract import FeatureSequences
-from pipeline.imports.kinds.csd.files import Csd, CsdEntry
+from pipeline.imports.kinds.csd.files import Csd
 
 _INSTANT_S = 1e-6  # a frame without length still is at its time
 
@@ -38,75 +40,52 @@ class Segment(NamedTuple):
     position: int
 
 
-class Videos:
-    """Entries of a file; the last one is kept, because clips of a video follow each other."""
+def sequences_of(
+    file: Csd,
+    modality: str,
+    segments: Mapping[str, Segment],
+    words: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> FeatureSequences:
+    """The frames of each clip as they are; or a row for each of its words, the mean of the frames over it."""
+    entry_of = lru_cache(maxsize=1)(file.entry)  # clips of a video follow each other
 
-    def __init__(self, file: Csd):
-        self.file = file
-        self._last: tuple[str, CsdEntry] | None = None
-
-    def entry(self, key: str) -> CsdEntry:
-        """The entry of that key."""
-        if self._last is None or self._last[0] != key:
-            self._last = key, self.file.entry(key)
-        return self._last[1]
-
-    def part(self, segment: Segment) -> tuple[np.ndarray, np.ndarray] | None:
-        """Features (T, D) and intervals (T, 2) of a clip, in the video's time; None where there are none."""
-        if segment.key is not None and segment.key in self.file:
-            entry = self.entry(segment.key)
+    def part(clip: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Features (T, D) and intervals (T, 2) in the video's time; None where there are none."""
+        segment = segments[clip]
+        if segment.key is not None and segment.key in file:
+            entry = entry_of(segment.key)
             kept = np.arange(len(entry.intervals))
-        elif segment.video in self.file:
-            entry = self.entry(segment.video)
-            kept = np.flatnonzero(overlapping(entry.intervals, segment.start_s, segment.end_s))
+        elif segment.video in file:
+            entry = entry_of(segment.video)
+            starts, ends = entry.intervals[:, 0], _ends(entry.intervals)
+            begun = starts < segment.end_s  # a comparison with NaN is false
+            kept = np.flatnonzero(begun & (ends > segment.start_s))
         else:
             return None
         if not len(kept):
             return None
         first, last = int(kept[0]), int(kept[-1]) + 1
         rows = np.asarray(entry.features[first:last]).reshape(last - first, -1)
-        return rows[kept - first], entry.intervals[kept]
-
-
-def overlapping(intervals: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
-    """Which intervals share time with [start_s, end_s), shape (T,); those with NaN do not."""
-    starts, ends = intervals[:, 0], np.maximum(intervals[:, 1], intervals[:, 0] + _INSTANT_S)
-    return (starts < end_s) & (ends > start_s)  # a comparison with NaN is false
-
-
-def unaligned(file: Csd, modality: str, segments: Mapping[str, Segment]) -> FeatureSequences:
-    """The frames of each clip as they are."""
-    videos = Videos(file)
+        return matrix(rows[kept - first], file.width, f"{file.path}: clip {clip}"), entry.intervals[kept]
 
     def rows_of(clip: str) -> np.ndarray | None:
-        part = videos.part(segments[clip])
-        return None if part is None else matrix(part[0], file.width, f"{file.path}: clip {clip}")
+        found = part(clip)
+        if words is None or found is None:
+            return None if found is None else found[0]
+        spans = np.array([[word["start_s"], word["end_s"]] for word in words[clip]]) + segments[clip].start_s
+        return pooled(*found, spans) if words[clip] else None
 
     def times_of(clip: str) -> np.ndarray | None:
-        part = videos.part(segments[clip])
-        return None if part is None else part[1].mean(axis=1) - segments[clip].start_s
+        if words is not None:
+            return np.array([(word["start_s"] + word["end_s"]) / 2 for word in words[clip]])
+        found = part(clip)
+        return None if found is None else found[1].mean(axis=1) - segments[clip].start_s
 
     return FeatureSequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
 
 
-def aligned(
-    file: Csd, modality: str, segments: Mapping[str, Segment], words: Mapping[str, list[dict[str, Any]]]
-) -> FeatureSequences:
-    """A row a word, the mean of the frames that overlap it."""
-    videos = Videos(file)
-
-    def rows_of(clip: str) -> np.ndarray | None:
-        part, segment = videos.part(segments[clip]), segments[clip]
-        if part is None or not words[clip]:
-            return None
-        rows = matrix(part[0], file.width, f"{file.path}: clip {clip}")
-        spans = np.array([[word["start_s"], word["end_s"]] for word in words[clip]]) + segment.start_s
-        return pooled(rows, part[1], spans)
-
-    def times_of(clip: str) -> np.ndarray | None:
-        return np.array([(word["start_s"] + word["end_s"]) / 2 for word in words[clip]])
-
-    return FeatureSequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
+def _ends(intervals: np.ndarray) -> np.ndarray:
+    return np.maximum(intervals[:, 1], intervals[:, 0] + _INSTANT_S)
 
 
 def pooled(features: np.ndarray, intervals: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -123,9 +102,7 @@ def pooled(features: np.ndarray, intervals: np.ndarray, words: np.ndarray) -> np
     (W, D) float64; NaN where a word has frames, but none with a finite value in this column; zeros where no
     frame overlaps
     """
-    starts, ends = intervals[:, 0], np.maximum(intervals[:, 1], intervals[:, 0] + _INSTANT_S)
-    until = np.maximum(words[:, 1], words[:, 0] + _INSTANT_S)
-    shared = np.minimum(ends, until[:, None]) - np.maximum(starts, words[:, :1])
+    shared = np.minimum(_ends(intervals), _ends(words)[:, None]) - np.maximum(intervals[:, 0], words[:, :1])
     shared = np.where(shared > 0, shared, 0.0)  # NaN is not above 0
     finite = np.isfinite(features)
     sums = shared @ np.where(finite, features, 0.0)
@@ -136,7 +113,7 @@ def pooled(features: np.ndarray, intervals: np.ndarray, words: np.ndarray) -> np
     return means
 
 
-def spoken(file: Csd, segment: Segment) -> list[dict[str, Any]]:
+def words_of(file: Csd, segment: Segment) -> list[dict[str, Any]]:
     """Words whose middle lies in the clip, pauses left out, with times from the clip's start."""
     key = segment.key if segment.key is not None and segment.key in file else segment.video
     if key not in file:
