@@ -30,10 +30,6 @@ def reader(kind: str) -> ModuleType:
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """A corpus looked through, with everything that is wrong or strange; no media file is opened.
 
-    Parameters
-    ----------
-    name : of the dataset in params.yaml, for messages
-
     Raises
     ------
     ParamsError : of `datasets.<name>.settings`
@@ -61,7 +57,6 @@ def ingest(
 
     Parameters
     ----------
-    name : of the dataset in params.yaml, for messages
     workers : media files that are hashed and probed at the same time
     found : what `survey` found, where that was asked before
 

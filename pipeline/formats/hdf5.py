@@ -8,8 +8,10 @@ with its path. A `h5py.Dataset` is then used as a StoredArray: `.shape`, `.dtype
 from __future__ import annotations
 
 import posixpath
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +137,7 @@ def _check_dataset(path: str, dataset: h5py.Dataset, limits: Limits) -> None:
         raise Refused(f"{path} holds {str(dtype)[:80]}; expected numbers or text")
     if dataset.shape is not None and dataset.size * dtype.itemsize > limits.decoded_bytes:
         raise Refused(f"{path} claims {dataset.shape} values of {dtype}, over the limit")
-    chunk = dtype.itemsize
-    for axis in dataset.chunks or ():
-        chunk *= axis
-    if chunk > MOST_CHUNK:
+    if (chunk := prod((dtype.itemsize, *(dataset.chunks or ())))) > MOST_CHUNK:
         raise Refused(
             f"{path} is stored in pieces of {chunk:,} bytes; {MOST_CHUNK:,} is the limit (h5repack)"
         )
@@ -161,7 +160,5 @@ def _no_plugins() -> Iterator[None]:
 
 def _from_h5py(error: BaseException) -> bool:
     """Whether an exception was raised by HDF5 and not by the code that uses the file."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and "h5py" in trace.tb_frame.f_code.co_filename
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "h5py" in frames[-1].filename

@@ -42,15 +42,11 @@ def refuse_archive(path: Path) -> None:
 
 
 def refuse_stranger(path: Path, own: bytes = b"") -> None:
-    """Files that cannot be features, whatever their ending.
+    """FormatError for files that cannot be features, whatever their ending.
 
     Parameters
     ----------
     own : how the expected kind of file begins
-
-    Raises
-    ------
-    FormatError : missing, empty, a page of HTML, a Git LFS pointer, an archive or a file of another kind
     """
     if not path.is_file():
         raise FormatError(f"{path}: there is no such file")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -18,16 +18,7 @@ MOST_FILES = 500_000  # of a folder
 
 
 class Source:
-    """One file, or a folder with all files below it.
-
-    Parameters
-    ----------
-    root : the file or the folder, which may be a link or hold links; a folder is looked into once
-
-    Raises
-    ------
-    FormatError : there is nothing, or more files than anybody means
-    """
+    """One file, or a folder with all files below it, which is looked into once and may hold links."""
 
     def __init__(self, root: Path):
         if not root.exists():
@@ -45,12 +36,8 @@ class Source:
         if self.root.is_file():
             return [self.root]
         found: list[Path] = []
-        entered = {os.path.realpath(self.root)}
-        for folder, folders, names in os.walk(self.root, followlinks=True):  # several folders become links
-            places = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
-            folders[:] = [name for name in places if not name.startswith(".") and places[name] not in entered]
-            entered.update(places[name] for name in folders)
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
+        for folder, names in walk(self.root):
+            found += [Path(folder, name) for name in names]
             if len(found) > MOST_FILES:
                 raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?")
         return sorted(path for path in found if path.is_file())
@@ -98,6 +85,19 @@ class Source:
         return {path.relative_to(self.folder).as_posix(): file_hash(path) for path in sorted(paths)}
 
 
+def walk(root: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below a folder, entered once and links followed, with its names; hidden ones left out."""
+    entered: set[str] = set()
+    for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:  # a link that leads back
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield folder, [name for name in names if not name.startswith(".")]
+
+
 def below(folder: Path, name: str) -> Path | None:
     """The place of that name in a folder; None where the name leads out of it."""
     given = PurePosixPath(name)
@@ -114,10 +114,6 @@ def understood(where: str) -> Iterator[None]:
     Parameters
     ----------
     where : files and kind, for the message
-
-    Raises
-    ------
-    FormatError : in place of what Python says of such values
     """
     try:
         yield

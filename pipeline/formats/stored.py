@@ -77,12 +77,7 @@ class Opened:
 
     @classmethod
     def path(cls, path: Path, limits: Limits) -> Opened:
-        """A regular file of the user.
-
-        Raises
-        ------
-        FormatError : it is not there, may not be read, is no regular file or too large
-        """
+        """A file of the user; FormatError where it may not be read, is no regular file or too large."""
         try:
             if not path.is_file():
                 raise FormatError(f"{path}: is not a file; give the path of a feature file")
@@ -137,16 +132,7 @@ class Scratch(Opened):
             )
 
     def append(self, pieces: Iterable[bytes | memoryview]) -> tuple[int, int]:
-        """Write pieces one after another.
-
-        Returns
-        -------
-        offset, count : where they lie, in bytes
-
-        Raises
-        ------
-        Refused : see `expect`
-        """
+        """Write pieces one after another; offset and number of their bytes. Refused: see `expect`."""
         start = self.end
         for piece in pieces:
             self.expect(len(piece))
@@ -269,12 +255,7 @@ class StoredArray:
 
 
 def native(values: np.ndarray) -> np.ndarray:
-    """Values in native byte order, checked where NumPy itself trusts the bytes: bools and code points.
-
-    Raises
-    ------
-    FormatError : text beyond Unicode
-    """
+    """Values in native byte order; bools and code points, where NumPy trusts the bytes, are checked."""
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind == "b" and values.size:
         return np.asarray(values.view(np.uint8) != 0)  # a bool of 2 is neither true nor false

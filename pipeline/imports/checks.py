@@ -63,10 +63,6 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
     values : an array, nested lists, or anything that NumPy makes an array of
     width : the D that the other clips have; None = any
     where : file and clip, for messages
-
-    Raises
-    ------
-    FormatError : no numbers, rows of different length, or another shape
     """
     try:
         array = np.asarray(values)

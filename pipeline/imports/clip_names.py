@@ -38,10 +38,6 @@ def named_rows(where: str, ids: Sequence[Any], underscore: bool = False) -> list
     where : file and split, for messages
     ids : text, bytes, numbers, or arrays of one of them; or of video, start and end
     underscore : whether digits after a last `_` number the clips of a video
-
-    Raises
-    ------
-    FormatError : an id that cannot be one
     """
     if len(ids) and all(np.size(value) == 3 and not isinstance(value, str | bytes) for value in ids):
         return _rows_of_intervals(where, ids)

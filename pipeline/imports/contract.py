@@ -1,13 +1,14 @@
 """What an importer finds in foreign files: clips with labels, and sequences that are read when asked for.
 
-An importer is a module of this package with
+An importer is a module of `kinds` with
 
     KIND_OF_FILES                    one line for people: which files, from which project
     matches(source) -> str           empty where the files are of this kind, else why they are not (one line)
     read(source, params) -> Imported
 
-It says where things lie and checks that shapes fit each other; it cleans and unpads nothing. That is done for
-all of them alike in conversion.py.
+It says where things lie and checks that shapes fit each other; it cleans and unpads nothing, which convert.py
+does for all of them alike. `read` raises FormatError where files are not as described, ParamsError where
+settings do not fit them, LabelFileError where a label file beside them cannot be used.
 
 Symbols: T steps of a clip as the file has it (padding included), D columns.
 """
@@ -63,7 +64,7 @@ class Imported:
     ----------
     rows : columns of the clip table by name, one mapping a clip, in the file's order; at least clip_id
         (`video_id$_$clip_id`), video_id and split; labels where known; `position` where the file has an
-        order of its own. `language` and `status` are filled in by conversion.py
+        order of its own. `language` and `status` are filled in by convert.py
     modalities : by `text`, `audio`, `visual`; those that the file has
     labelling : what the labels look like; params.yaml may say otherwise
     words : clip id -> words with text, start_s, end_s (seconds from the clip's start) and score (0 to 1)

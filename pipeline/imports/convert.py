@@ -219,19 +219,16 @@ def _store(
     folder: Path, modality: str, imported: Imported, found: ImportSurvey, meta: dict[str, Any], shards: int
 ) -> Update:
     sequences, looked = imported.modalities[modality], found.modalities[modality]
-    there = set(sequences.clips)
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         for clip_id in clip_ids:
+            steps = looked.real.get(clip_id)
             if clip_id in looked.failed:
                 yield FeatureRow(clip_id, meta["fingerprint"], FAILED, looked.failed[clip_id])
-                continue
-            steps = looked.real.get(clip_id)
-            block = sequences.read(clip_id) if clip_id in there and steps is not None else None
-            if block is None or steps is None:
-                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
             elif clip_id in looked.zero:
                 yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "all values in the file are 0")
+            elif steps is None or (block := sequences.read(clip_id)) is None:
+                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
             else:
                 values, _, _ = clean(checked(block, meta["dim"], modality, clip_id)[steps])
                 remark = sequences.remark(clip_id) if sequences.remark is not None else ""

@@ -26,14 +26,7 @@ def importer(kind: str) -> ModuleType:
 
 
 def read(kind: str, source: Source, params: ImportParams) -> Imported:
-    """What files of that kind hold.
-
-    Raises
-    ------
-    FormatError : they are not of that kind, or contradict themselves
-    ParamsError : settings that do not fit them
-    LabelFileError : a label file beside them cannot be used
-    """
+    """What files of that kind hold; errors as of an importer (contract.py), and FormatError of repeated clips."""
     found = importer(kind)
     if not hasattr(found, "Settings"):  # then there are none; who has some checks them
         settings_of(Section, params.settings, f"{kind}.settings")
@@ -44,11 +37,10 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
 
 def sniff(source: Source) -> str:
     """The kind of files that these are; FormatError where they are of none says why not, for each kind."""
-    reasons = []
+    listed = ""
     for kind in KINDS:
         reason: str = importer(kind).matches(source)
         if not reason:
             return kind
-        reasons.append(f"{kind}: {reason}")
-    listed = "\n".join(f"  - {reason}" for reason in reasons)
-    raise FormatError(f"{source}: of no kind that is known here; `--as KIND` insists on one\n{listed}")
+        listed += f"\n  - {kind}: {reason}"
+    raise FormatError(f"{source}: of no kind that is known here; `--as KIND` insists on one{listed}")

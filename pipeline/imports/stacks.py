@@ -9,7 +9,7 @@ Symbols: n clips of a split, T steps with padding, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
@@ -29,21 +29,11 @@ Places = Mapping[str, tuple[int, int]]  # clip id -> number of its split in the 
 
 TRAIN_MIX = "train_mix"  # CH-SIMS v2: labeled and unlabeled clips together
 OBJECTS = "O"  # kind of an array of objects
-BLOCK = 256  # clips that are read together where all of them are looked at
 
 
 # -------------------------------------------------------------------------------------------------- the tree
 def tree_of(source: Source) -> Any:
-    """What the source's pickle holds; of a folder of pickles named after splits, {name: what it holds}.
-
-    Returns
-    -------
-    None where the source is neither
-
-    Raises
-    ------
-    FormatError : a pickle cannot be read
-    """
+    """What a pickle holds, or {name: what it holds} for pickles named after splits; None of other sources."""
     if source.pickle is not None:
         return source.tree(source.pickle)
     pickles = source.with_suffix(*PICKLES)
@@ -93,12 +83,7 @@ class SplitPart:
 
     @classmethod
     def of(cls, source: object, name: str, content: Any, keys: Sequence[str]) -> SplitPart:
-        """A split of which the values of `keys`, where they are there, have one row a clip.
-
-        Raises
-        ------
-        FormatError : no mapping, or values with different numbers of rows
-        """
+        """A split of which the values of `keys`, where they are there, must have one row a clip."""
         where = f"{source}: {name}"
         if not isinstance(content, Mapping):
             raise FormatError(
@@ -168,12 +153,7 @@ class ModalityStack:
 
     @classmethod
     def of(cls, values: Any, where: str) -> ModalityStack:
-        """Look at shapes, not at numbers.
-
-        Raises
-        ------
-        FormatError : no numbers, another number of axes, or clips with different numbers of columns
-        """
+        """Take arrays or a list of them; their shapes are checked, their numbers not read."""
         dtype = getattr(values, "dtype", None)
         if dtype is not None and dtype.kind != OBJECTS:
             shape = tuple(values.shape)
@@ -196,15 +176,6 @@ class ModalityStack:
         """(T, D) of one clip, as in the file."""
         return matrix(self.values[row], self.width, f"{self.where}[{row}]")
 
-    def blocks(self) -> Iterator[np.ndarray | list[np.ndarray]]:
-        """All clips in order, some at a time: (m, T, D), or m times (T, D)."""
-        for start in range(0, len(self.steps), BLOCK):
-            rows = range(start, min(start + BLOCK, len(self.steps)))
-            if self.padded:
-                yield np.asarray(self.values[rows.start : rows.stop])
-            else:
-                yield [self.read(row) for row in rows]
-
 
 def matrix_shape(item: Any, where: str) -> tuple[int, int]:
     """(T, D) of one clip of a list; arrays are not read for it."""
@@ -223,16 +194,7 @@ def stacks_of(parts: Sequence[SplitPart], keys: Mapping[str, str]) -> dict[str, 
 def sequences_of(
     modality: str, stacks: Sequence[ModalityStack | None], places: Places, **more: Any
 ) -> FeatureSequences | None:
-    """One modality of a file, None where no split has it.
-
-    Parameters
-    ----------
-    more : further attributes of `FeatureSequences`
-
-    Raises
-    ------
-    FormatError : splits with different numbers of columns
-    """
+    """One modality of a file, None where no split has it; `more` are attributes of `FeatureSequences`."""
     there = [stack for stack in stacks if stack is not None and stack.width is not None]
     if not there:
         return None

@@ -93,12 +93,7 @@ class ImportSurvey:
         return lines + [("note", note) for note in self.notes]
 
     def check(self, max_failed_fraction: float) -> None:
-        """Refuse files of which too much cannot be read.
-
-        Raises
-        ------
-        TooManyFailedError : of a modality, more than that share of the clips; lists them
-        """
+        """TooManyFailedError where more than that share of the clips cannot be read; lists them."""
         total = sum(self.splits.values())
         for name, found in self.modalities.items():
             if len(found.failed) > max_failed_fraction * total:
@@ -112,15 +107,11 @@ class ImportSurvey:
 
 
 def survey(imported: Imported, source: str) -> ImportSurvey:
-    """Look at every clip of every modality once.
+    """Read every clip of every modality once; FormatError of sequences that are no (T, D) numbers.
 
     Parameters
     ----------
     source : what was imported, for messages
-
-    Raises
-    ------
-    FormatError : sequences that are no table of numbers, or of other width than their columns
     """
     counts = Counter(row["split"] for row in imported.rows)
     clips = [row["clip_id"] for row in imported.rows]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pipeline.core.errors import MsaError
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
 from pipeline.corpora.survey import CorpusClip
+from pipeline.formats.source import walk
 from pipeline.media.decode import VIDEO_SUFFIXES
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".opus"})
@@ -26,30 +27,14 @@ MOST_FILES = 3_000_000  # below a folder; VoxCeleb 2 has 1.1 million clips
 def find_media(root: Path, below: str = "", suffixes: Collection[str] = VIDEO_SUFFIXES) -> list[str]:
     """Media files below `<root>/<below>`, at any depth, relative to root, sorted; links are followed.
 
-    Hidden files and folders are left out (macOS puts a `._x.mp4` beside each real file).
-
-    Parameters
-    ----------
-    suffixes : lower-case endings that count
-
-    Raises
-    ------
-    MsaError : a folder cannot be listed, or there are more files than a corpus can have
+    Hidden files and folders are left out (macOS puts a `._x.mp4` beside each real file). MsaError where a folder
+    cannot be listed, or there are more files than a corpus can have.
     """
     found: list[str] = []
-    looked_at: set[str] = set()
-    for folder, folders, names in os.walk(root / below, onerror=_not_listed, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in looked_at:  # a link that leads back
-            folders.clear()
-            continue
-        looked_at.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, names in walk(root / below, _not_listed):
         place = Path(folder).relative_to(root)
         for name in names:
-            path = os.path.join(folder, name)
-            media = os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
-            if media and os.path.isfile(path):
+            if os.path.splitext(name)[1].lower() in suffixes and os.path.isfile(os.path.join(folder, name)):
                 found.append((place / name).as_posix())
         if len(found) > MOST_FILES:
             raise MsaError(f"{root}: over {MOST_FILES} media files; is it the folder that is meant?")
@@ -100,15 +85,11 @@ def with_media(
 def match_media(
     wanted: Sequence[WantedMedia], files: Mapping[str, Sequence[str]]
 ) -> list[tuple[str | None, str | None]]:
-    """The media file of each clip.
+    """The media file of each clip: (path, None), or (None, the reason why there is none).
 
     Parameters
     ----------
     files : by folder, paths relative to the corpus
-
-    Returns
-    -------
-    (path relative to the root, None), or (None, the reason why there is none)
     """
     by_name: dict[tuple[str, str], list[str]] = defaultdict(list)
     for folder, paths in files.items():

@@ -63,7 +63,7 @@ def _sized(layout: str, read: Callable[[MachineState, int], Any]) -> Callable[[M
 # --------------------------------------------------------------------------------------------------- numbers
 def _int(machine: MachineState) -> int | bool:
     text = machine.reader.line(NUMBER)
-    return {b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text, 0)  # type: ignore[return-value]
+    return text == b"01" if text in (b"00", b"01") else int(text, 0)
 
 
 def _long(machine: MachineState) -> int:

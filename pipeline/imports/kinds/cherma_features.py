@@ -32,8 +32,9 @@ from pipeline.params.params import ImportParams
 KIND_OF_FILES = "CHERMA: train/test/valid.json beside text, audio and visual folders of .npy files (LFMIM)"
 
 
-_INDICES = {name: index for names in (CHINESE, ENGLISH) for index, name in enumerate(names)}
-_INDICES |= {str(index): index for index in range(len(ENGLISH))}
+_INDICES = {
+    name: index for names in (CHINESE, ENGLISH, map(str, range(7))) for index, name in enumerate(names)
+}
 
 
 def matches(source: Source) -> str:
@@ -53,7 +54,11 @@ def read(source: Source, params: ImportParams) -> Imported:
     folders: dict[str, str] = {}  # clip -> split as its folders are called
     with understood(f"{source} (kind {params.kind})"):
         for path, split in _split_files(source).items():
-            for entry in _entries(path):
+            entries = read_json(path)
+            if not isinstance(entries, list):
+                kind = type(entries).__name__
+                raise FormatError(f"{path}: holds a {kind}; expected a list with an entry a clip")
+            for entry in entries:
                 row = _row(path, entry)
                 rows.append(row | {"split": split})
                 folders[row["clip_id"]] = path.stem
@@ -87,13 +92,6 @@ def _split_files(source: Source) -> dict[Path, str]:
     return {path: split for path, split in found.items() if path is not None}
 
 
-def _entries(path: Path) -> list[Any]:
-    entries = read_json(path)
-    if not isinstance(entries, list):
-        raise FormatError(f"{path}: holds a {type(entries).__name__}; expected a list with an entry a clip")
-    return entries
-
-
 def _row(path: Path, entry: Any) -> dict[str, Any]:
     """The clip of an entry, without its split."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("audio_file"), str):
@@ -103,12 +101,9 @@ def _row(path: Path, entry: Any) -> dict[str, Any]:
     row["text"] = str(entry.get("text") or "").strip() or None
     for given, column in LABELS.items():
         value = entry.get(given)
-        if value is None or value == "":
-            row[column] = None
-            continue
-        word = text_of(value).strip().lower()
+        word = "" if value is None else text_of(value).strip().lower()
         row[column] = _INDICES.get(MISSPELT.get(word, word))
-        if row[column] is None:
+        if word and row[column] is None:
             raise FormatError(
                 f"{path}: {given} of {name} is {value!r:.80}; "
                 f"expected one of {', '.join(CHINESE)}, or of {', '.join(ENGLISH)}"
@@ -154,13 +149,7 @@ def _width(path: Path, clip: str) -> int:
 
 
 def _array(path: Path, clip: str, width: int | None) -> np.ndarray:
-    """(T, D) of one file.
-
-    Raises
-    ------
-    ClipError : the file is damaged, empty or none of NumPy's
-    FormatError : it holds an array of another shape
-    """
+    """(T, D) of one file; ClipError where it cannot be read, FormatError where its shape is another."""
     from pipeline.formats.npz import load_npy
 
     try:

@@ -101,7 +101,8 @@ def _rows(
         notes.append("no ids: clips are named after split and row, each a video of its own")
     kept_ids, start = [], 0
     for number, part in enumerate(parts):
-        split, empty = split_of(source, part.name), _all_zero(texts[number])
+        split, text = split_of(source, part.name), texts[number]
+        empty = {row for row in range(part.count) if text is not None and not text.read(row).any()}
         labels = part.column("labels") or []
         if len(labels) < part.count:
             raise FormatError(f"{part.where}: no labels; expected one a clip")
@@ -116,13 +117,6 @@ def _rows(
         if empty:
             notes.append(f"{part.name}: {len(empty)} of {part.count} clips left out, their text is all zeros")
     return rows, places, kept_ids
-
-
-def _all_zero(stack: ModalityStack | None) -> set[int]:
-    if stack is None:
-        return set()
-    filled = [bool(np.any(block)) for blocks in stack.blocks() for block in blocks]
-    return {row for row, there in enumerate(filled) if not there}
 
 
 def _label_of(value: Any, where: str) -> float | None:

@@ -39,11 +39,11 @@ from pipeline.corpora.kinds.mustard import (
     places_of,
     wrong_with,
 )
-from pipeline.formats.source import Source, understood
+from pipeline.formats.source import HDF5, Source, understood
 from pipeline.formats.text import listed, read_json, text_of
 from pipeline.imports.checks import clip_of, matrix
 from pipeline.imports.contract import FeatureSequences, Imported
-from pipeline.imports.kinds.mustard_stores import bert, bert_files, visual, visual_files
+from pipeline.imports.kinds.mustard_stores import bert, bert_files, visual
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section
@@ -86,7 +86,7 @@ def matches(source: Source) -> str:
     """Why this is no folder of MUStARD's features; empty if it is."""
     if source.root.is_file() or source.named(ENTRIES) is None:
         return f"no {ENTRIES}"
-    if source.named(AUDIO) or visual_files(source) or bert_files(source)[0]:
+    if source.named(AUDIO) or source.with_suffix(*HDF5) or bert_files(source)[0]:
         return ""
     return f"{ENTRIES}, but no {AUDIO}, .hdf5 or bert-output.jsonl: no features"
 

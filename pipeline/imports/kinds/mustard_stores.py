@@ -36,11 +36,6 @@ _INDEX_BYTES = 100  # at the beginning of a line
 
 
 # ----------------------------------------------------------------------------------------------------- visual
-def visual_files(source: Source) -> list[Path]:
-    """The HDF5 files."""
-    return source.with_suffix(*HDF5)
-
-
 def visual(
     source: Source, name: str | None, utterances: Sequence[str], contexts: Sequence[str]
 ) -> FeatureSequences | None:
@@ -50,13 +45,8 @@ def visual(
     ----------
     name : of the file, where there are files of several names
     utterances, contexts : clip ids in the order of sarcasm_data.json
-
-    Raises
-    ------
-    ParamsError : files of several names, or none of that name
-    FormatError : datasets that are no sequences
     """
-    paths = visual_files(source)
+    paths = source.with_suffix(*HDF5)
     names = sorted({path.name for path in paths if "context" not in path.name.lower()})
     if name is None and len(names) > 1:
         raise ParamsError(f"{source}: features of {', '.join(names)}; write one of them as settings.visual")

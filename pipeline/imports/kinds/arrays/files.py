@@ -22,12 +22,7 @@ MOST_SHOWN = 100  # arrays that are listed
 
 
 class ArrayFiles:
-    """The files of an import, each opened once and open as long as this object is there.
-
-    Parameters
-    ----------
-    source : the folder that references start from, or a file in it
-    """
+    """The files of an import, each opened once and open as long as this object is there."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -35,12 +30,7 @@ class ArrayFiles:
         self._stack = ExitStack()
 
     def find(self, reference: str) -> Any:
-        """What a reference names: an array in its file, a list, or a mapping (a group) of them.
-
-        Raises
-        ------
-        FormatError : no such file or array; lists those that are there
-        """
+        """What a reference names: an array in its file, a list, or a mapping (a group) of them."""
         name, _, inner = reference.partition(":")
         path = self.source.place(name)
         if not path.is_file():
@@ -56,16 +46,7 @@ class ArrayFiles:
         return found
 
     def values(self, reference: str, count: int | None = None) -> list[Any]:
-        """One value a clip: ids, splits, labels, texts.
-
-        Parameters
-        ----------
-        count : how many there must be; None = any
-
-        Raises
-        ------
-        FormatError : no list of single values, or another number of them
-        """
+        """One value a clip: ids, splits, labels, texts; as many as `count` where that is given."""
         found = self.find(reference)
         shape = np.shape(found) if not isinstance(found, list) else (len(found),)
         if _is_mapping(found) or not shape or any(axis != 1 for axis in shape[1:]):

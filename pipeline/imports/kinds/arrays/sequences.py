@@ -29,10 +29,6 @@ def read_sequences(
     settings : array, lengths, columns, padded, side; see `ArraySettings`
     ids : clip -> place in the array; None where nothing says it
     clip_of : clip of a name in a group
-
-    Raises
-    ------
-    FormatError : shapes that do not fit ids, lengths or names of columns
     """
     reference = settings["array"]
     array = files.find(reference)

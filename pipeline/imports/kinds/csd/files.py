@@ -50,21 +50,7 @@ class CsdEntry:
 
 
 class Csd:
-    """One file, open as long as this object is there.
-
-    Parameters
-    ----------
-    path : the file
-
-    Attributes
-    ----------
-    path : the file
-    name : root name
-
-    Raises
-    ------
-    FormatError : no HDF5, or no computational sequence
-    """
+    """One file, open as long as this object is there; `name` is that of its root."""
 
     def __init__(self, path: Path):
         from pipeline.formats.hdf5 import open_hdf5
@@ -143,15 +129,11 @@ def _is_group(item: Any) -> bool:
 
 
 def read_folds(path: Path) -> dict[str, str]:
-    """Video -> split, of one of three forms.
+    """Video -> split, of one of three forms; else FormatError.
 
     - JSON: {"train": [videos], "valid": [...], "test": [...]}
     - the SDK's own Python file, whose lists `standard_train_fold`, ... are read and not executed
     - text: a line a video, `video split`, separated by blanks or a comma
-
-    Raises
-    ------
-    FormatError : none of them, an unknown split, or a video in two splits
     """
     try:
         if path.stat().st_size > MOST_BYTES:
