@@ -55,38 +55,20 @@ AMBIGUOUS_MEDIA = "ambiguous media"
 UNREADABLE_MEDIA = "unreadable media"
 EMPTY_TEXT = "empty text"
 
-CLIP_SCHEMA = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("video_id", pa.string()),
-        ("split", pa.string()),
-        ("path", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("duration_s", pa.float64()),
-        ("sha256", pa.string()),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("label", pa.float64()),
-        ("label_text", pa.float64()),
-        ("label_audio", pa.float64()),
-        ("label_visual", pa.float64()),
-        ("class_label", pa.int32()),
-        ("class_text", pa.int32()),
-        ("class_audio", pa.int32()),
-        ("class_visual", pa.int32()),
-        ("speaker", pa.string()),
-        ("position", pa.int32()),
-        ("fps", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("sample_rate", pa.int32()),
-        ("has_audio", pa.bool_()),
-        ("status", pa.string()),
-    ]
-)
 LABELS = ("label", "label_text", "label_audio", "label_visual")
 CLASSES = ("class_label", "class_text", "class_audio", "class_visual")
+CLIP_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("clip_id", "video_id", "split", "path")),
+        *((name, pa.float64()) for name in ("start_s", "end_s", "duration_s")),
+        *((name, pa.string()) for name in ("sha256", "text", "language")),
+        *((name, pa.float64()) for name in LABELS),
+        *((name, pa.int32()) for name in CLASSES),
+        *(("speaker", pa.string()), ("position", pa.int32()), ("fps", pa.float64())),
+        *((name, pa.int32()) for name in ("width", "height", "sample_rate")),
+        *(("has_audio", pa.bool_()), ("status", pa.string())),
+    ]
+)
 NEVER_NULL = ("clip_id", "video_id", "split", "language", "position", "status")
 
 

@@ -46,11 +46,8 @@ def refuse_repeats(source: object, rows: Sequence[Mapping[str, Any]]) -> None:
     several = {clip: found for clip, found in splits.items() if len(found) > 1}
     apart = [f"{clip} ({' and '.join(found)})" for clip, found in several.items() if len(set(found)) > 1]
     twice = [f"{clip} ({found[0]})" for clip, found in several.items() if len(set(found)) == 1]
-    problems = []
-    if apart:
-        problems.append(f"{len(apart)} clip(s) are in two splits: {listed(apart)}")
-    if twice:
-        problems.append(f"{len(twice)} clip(s) are twice in a split: {listed(twice)}")
+    wrong = {"in two splits": apart, "twice in a split": twice}
+    problems = [f"{len(clips)} clip(s) are {what}: {listed(clips)}" for what, clips in wrong.items() if clips]
     if problems:
         raise FormatError(f"{source}: {'; '.join(problems)}; keep each clip once")
 

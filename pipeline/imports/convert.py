@@ -76,9 +76,7 @@ def write(
     project: Path = Path(),
 ) -> dict[str, Update]:
     """Tables and stores of files that were read, checked (`check_rows`) and surveyed; updates by modality."""
-    facts = replace(
-        ClipFacts.of(name, params), root=None
-    )  # where foreign files lie is one machine's business
+    facts = replace(ClipFacts.of(name, params), root=None)  # where the files lie is one machine's business
     write_clips(clip_table(clip_rows(imported, params)), project / paths.clip_table(name), facts)
     write_transcripts(_transcripts(imported, params), project / paths.transcript_table(name))
     hashes = source.hashes(source.files)

@@ -26,7 +26,7 @@ def importer(kind: str) -> ModuleType:
 
 
 def read(kind: str, source: Source, params: ImportParams) -> Imported:
-    """What files of that kind hold; errors as of an importer (contract.py), and FormatError of repeated clips."""
+    """What files of that kind hold; errors as of importers (contract.py), FormatError of repeated clips."""
     found = importer(kind)
     if not hasattr(found, "Settings"):  # then there are none; who has some checks them
         settings_of(Section, params.settings, f"{kind}.settings")

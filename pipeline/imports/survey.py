@@ -171,8 +171,8 @@ def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str)
         ends[clip_id] = edges(values)
         if ends[clip_id].empty:
             found.zero.add(clip_id)
-    if ends:
-        found.steps = (min(one.steps for one in ends.values()), max(one.steps for one in ends.values()))
+    if steps := [one.steps for one in ends.values()]:
+        found.steps = (min(steps), max(steps))
     found.dtypes = tuple(sorted(dtypes))
     if sequences.padded:
         found.side = sequences.side or side_of(
@@ -210,9 +210,5 @@ def _same_lengths(modalities: dict[str, ModalitySurvey]) -> None:
 
 
 def _labels(rows: list[dict[str, Any]]) -> dict[str, tuple[int, float, float]]:
-    labels = {}
-    for name in TARGETS:
-        values = [row[name] for row in rows if row.get(name) is not None]
-        if values:
-            labels[name] = (len(values), min(values), max(values))
-    return labels
+    found = {name: [row[name] for row in rows if row.get(name) is not None] for name in TARGETS}
+    return {name: (len(values), min(values), max(values)) for name, values in found.items() if values}

@@ -52,9 +52,14 @@ def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurve
     if not lists or found.problems:
         return found
     known = _names_of(found.clips)
-    _note_identical(
-        found, *({known.get(one, one) for one in lists.get(split, ())} for split in (TEST, TEST_OOD))
-    )
+    inside, outside = ({known.get(one, one) for one in lists.get(split, ())} for split in (TEST, TEST_OOD))
+    if both := sorted(inside & outside):
+        same = "are identical" if inside == outside else f"share {len(both)} clips"
+        message = (
+            f"test_IID and test_OOD {same} (the known defect of CLUE's files for MOSI): what is in both "
+            "counts as test (IID); results out of distribution need repaired lists, e.g. CIDer's"
+        )
+        found.note("test lists", message, both, "warning")
     placed: dict[str, str] = {}
     strange: list[str] = []
     for split in PLACED:
@@ -73,9 +78,9 @@ def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurve
     elif strange:
         message = f"{len(strange)} ids of the lists have no row in label.csv"
         found.note("ids without a row", message, strange, "warning")
-    outside = [clip.id for clip in found.clips if clip.id not in placed]
-    if outside and placed:
-        found.note("clips of no list", f"{len(outside)} clips are in no list and left out", outside)
+    unlisted = [clip.id for clip in found.clips if clip.id not in placed]
+    if unlisted and placed:
+        found.note("clips of no list", f"{len(unlisted)} clips are in no list and left out", unlisted)
     found.clips = [replace(clip, split=placed[clip.id]) for clip in found.clips if clip.id in placed]
     return found
 
@@ -89,19 +94,6 @@ def _names_of(clips: list[CorpusClip]) -> dict[str, str]:
         names |= dict.fromkeys((clip.id, f"{video}_{clip.clip_id}", f"{video}[{place}]"), clip.id)
         places[video] += 1
     return names
-
-
-def _note_identical(found: CorpusSurvey, inside: set[str], outside: set[str]) -> None:
-    """A warning where the lists of the two test splits have clips in common."""
-    both = sorted(inside & outside)
-    if not both:
-        return
-    same = "are identical" if inside == outside else f"share {len(both)} clips"
-    message = (
-        f"test_IID and test_OOD {same} (the known defect of CLUE's files for MOSI): what is in both counts "
-        "as test (IID); results out of distribution need repaired lists, e.g. CIDer's"
-    )
-    found.note("test lists", message, both, "warning")
 
 
 # ------------------------------------------------------------------------------------------------------ lists

@@ -27,7 +27,7 @@ MOST_FILES = 3_000_000  # below a folder; VoxCeleb 2 has 1.1 million clips
 def find_media(root: Path, below: str = "", suffixes: Collection[str] = VIDEO_SUFFIXES) -> list[str]:
     """Media files below `<root>/<below>`, at any depth, relative to root, sorted; links are followed.
 
-    Hidden files and folders are left out (macOS puts a `._x.mp4` beside each real file). MsaError where a folder
+    Hidden files and folders are left out (macOS puts a `._x.mp4` beside each real file). MsaError: a folder
     cannot be listed, or there are more files than a corpus can have.
     """
     found: list[str] = []

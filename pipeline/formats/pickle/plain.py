@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,14 +86,11 @@ class Space:
         self.file, self.limits = file, limits
         self.held = 0  # bytes in memory
         self.done = 0  # instructions
-        self._scratch: Scratch | None = None
 
-    @property
+    @cached_property
     def scratch(self) -> Scratch:
         """The temporary file, made when it is first needed."""
-        if self._scratch is None:
-            self._scratch = Scratch(self.file.name, self.limits.decoded_bytes)
-        return self._scratch
+        return Scratch(self.file.name, self.limits.decoded_bytes)
 
     @property
     def small(self) -> int:

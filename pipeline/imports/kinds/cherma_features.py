@@ -1,14 +1,11 @@
 """CHERMA's released features, as LFMIM reads them: https://github.com/sunjunaimer/LFMIM (data_prepare.py).
 
-    train.json, test.json, valid.json     [{audio_file: x.wav, video_file: x.mp4, txt_label, audio_label,
-                                          visual_label, video_label, perhaps text}]; a split may lack
+    train.json, test.json, valid.json     as in the raw corpus (corpora/kinds/cherma.py); a split may lack
     text/<split>/x.npy                    (T, 1024)
     audio/<split>/x.npy                   (T, 1024)
     visual/<split>/x.mp4.npy              (T, 2048)
 
-Labels are Chinese words for seven classes; `video_label` is that of all modalities. English words and
-indices in LFMIM's order are understood, too. How the columns were made is not published: they are numbered.
-An utterance is a video of its own: `x` becomes the clip `x$_$0`.
+Labels may be indices in LFMIM's order, too. How the columns were made is not published: they are numbered.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ Words: given the folder that holds them too, `*_raw_text.pkl` ({id: [word]}) or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,13 @@ def _add_text(source: Source, rows: Sequence[dict[str, Any]], raw_ids: Sequence[
         return ["no raw text: clips have no words but in their features"]
     if len(files) > 1:
         raise FormatError(f"{source}: words are in {listed([path.name for path in files])}; keep one of them")
-    keys = [_keys_of(value) for value in raw_ids]
-    words = _pickled_words(source, files[0], keys) if pickles else _hdf5_words(files[0], keys)
     missing = 0
-    for row, said in zip(rows, words, strict=True):
-        row["text"] = " ".join(word for word in said or [] if word != PAUSE) or None
-        missing += said is None
+    with _words_of(source, files[0]) as words:
+        for row, value in zip(rows, raw_ids, strict=True):
+            found = next((there for key in _keys_of(value) if (there := words(key)) is not None), None)
+            said = [] if found is None else _spelt(found)
+            row["text"] = " ".join(word for word in said if word != PAUSE) or None
+            missing += found is None
     lacking = f"; {missing} of {len(rows)} clips are not in it" if missing else ""
     return [f"words are from {files[0].name}{lacking}"]
 
@@ -152,26 +154,21 @@ def _keys_of(value: Any) -> list[str]:
     return [plain, f"{found[1]}[{found[2]}]"] if found else [plain]
 
 
-def _pickled_words(source: Source, path: Path, keys: Sequence[list[str]]) -> list[list[str] | None]:
+@contextmanager
+def _words_of(source: Source, path: Path) -> Iterator[Callable[[str], Any]]:
+    """What gives the words of a key, None where the file has none."""
+    if path.name.lower().endswith(HDF5):
+        from pipeline.formats.hdf5 import open_hdf5
+
+        with open_hdf5(path) as file:
+            if "words" not in file:
+                raise FormatError(f"{path} has no group `words`; expected words/<id>/features")
+            yield lambda key: np.asarray(file[place]) if (place := f"words/{key}/features") in file else None
+        return
     tree = source.tree(path)
     if not isinstance(tree, Mapping):
         raise FormatError(f"{path} is a {type(tree).__name__}, expected a mapping of ids to lists of words")
-    by_id = {text_of(key): value for key, value in tree.items()}
-    found = (next((by_id[key] for key in several if key in by_id), None) for several in keys)
-    return [None if value is None else _spelt(value) for value in found]
-
-
-def _hdf5_words(path: Path, keys: Sequence[list[str]]) -> list[list[str] | None]:
-    from pipeline.formats.hdf5 import open_hdf5
-
-    said: list[list[str] | None] = []
-    with open_hdf5(path) as file:
-        if "words" not in file:
-            raise FormatError(f"{path} has no group `words`; expected words/<id>/features")
-        for several in keys:
-            key = next((key for key in several if f"words/{key}/features" in file), None)
-            said.append(None if key is None else _spelt(np.asarray(file[f"words/{key}/features"])))
-    return said
+    yield {text_of(key): value for key, value in tree.items()}.get
 
 
 def _spelt(value: Any) -> list[str]:

@@ -1,20 +1,18 @@
 """MUStARD with its features: https://github.com/soujanyaporia/MUStARD (README, data_loader.py).
 
-    sarcasm_data.json      {id: utterance, speaker, context [n], context_speakers [n], show, sarcasm}
-    split_indices.p        five pairs (train, test) of places in that file, pickled by Python 2
+    sarcasm_data.json, split_indices.p      as in the raw corpus (corpora/kinds/mustard.py)
     audio_features.p       {id: (283, about 10)}, librosa: a row a feature, a column a step
     utterances_final/<net>_<layer>.hdf5     {id: (T, D)}; the same in context_final/ for the whole context
     bert-output.jsonl, bert-output-context.jsonl    a line an utterance, a line a sentence of the contexts
 
 The features are optional, but for one; visual and text ones are read by mustard_stores.py.
 
-Clips are those of the raw corpus (corpora/kinds/mustard.py), but an utterance may lack its label. The visual
+Clips are those of the raw corpus, too, but an utterance may lack its label. The visual
 features of a context are of all its sentences together: they stand with the last one.
 
 Splits. `fold: 0` to `4` takes that pair of split_indices.p; `speaker_independent: true` tests on FRIENDS and
 trains on the other shows. Without either it is fold 0, or speaker independent where split_indices.p is not
-there. Neither has validation clips: of the training clips of each class the share `valid` (0.1) is taken,
-those whose SHA-256 of the id is smallest, so that it is the same clips whatever else is in the file.
+there. The share `valid` (0.1) of the training clips validates, chosen as in the raw corpus.
 """
 
 from __future__ import annotations

@@ -4,10 +4,8 @@
     **/<video_id>/<clip_id>.csv     or <video_id>$_$<clip_id>.csv, or <video_id>_<clip_id>.csv, in any folder
 
 Clip ids that are numbers may have other leading zeros in the file's name (CH-SIMS). A name that two clips
-could have is an error. formats/openface_csv.py reads the tables: columns by name, with 714 columns or a
-part (431 of old versions, -2Dfp, ...), without face_id, with blanks before the names, of several faces the
-one that is seen most; rows without success, or with `-nan(ind)`, are zero and their `success` is 0. What was
-so chosen or left out is a note in the clip's row; a clip whose table cannot be read is a failed row.
+could have is an error. formats/openface_csv.py reads the tables; what it chose or left out is a note in the
+clip's row; a clip whose table cannot be read is a failed row.
 
 `groups` chooses columns: `openface709` = the field's 709 without confidence and success; a list of gaze,
 pose, landmarks2d, landmarks3d, shape, aus = OpenFace's groups after confidence and success. Without it all of

@@ -1,21 +1,17 @@
 """UR-FUNNY's six pickles: https://github.com/ROC-HCI/UR-FUNNY (README, extracted_features.txt).
 
-    data_folds.pkl              {train, dev, test: [id]}
-    language_sdk.pkl            {id: punchline_embedding_indexes [T], context_embedding_indexes [sentence][T],
-                                punchline_sentence, context_sentences, punchline_intervals [T][2] (seconds),
-                                context_intervals, and in some copies the words, punchline_features [T] and
-                                context_features [sentence][T]}
+    data_folds.pkl, humor_label_sdk.pkl    as in the raw corpus (corpora/kinds/urfunny.py)
+    language_sdk.pkl            as there, with punchline_embedding_indexes [T], context_embedding_indexes
+                                [sentence][T] and in some copies the words, punchline_features [T] and
+                                context_features [sentence][T]
     openface_features_sdk.pkl   {id: punchline_features [T][371], context_features [sentence][T][371]}
     covarep_features_sdk.pkl    the same with 81 columns
-    humor_label_sdk.pkl         {id: 0 or 1}
     word_embedding_list.pkl     GloVe 840B, 300 numbers a word; the indexes above are its rows
 
 All features are averages over words: the T of a sentence are its words in all modalities. Version 1 of the
 corpus has `word_embedding_indexes_sdk.pkl` without sentences, and 75 columns of OpenFace.
 
-An id names a video of its own. The punchline of `id` becomes the clip `id$_$punchline`, which has label and
-split; the sentences before it become `id$_$c0`, `id$_$c1`, ... with split `context`. Word times are counted
-from the first word of each sentence.
+Clips are those of the raw corpus, too. Word times are counted from the first word of each sentence.
 """
 
 from __future__ import annotations
