@@ -183,7 +183,7 @@ def fetch(
 
 @app.command()
 def table(
-    method: Annotated[str, typer.Argument(help="misr, cmir, slad, mird or khar.")],
+    method: Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")],
     name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: 4, ratio ...")],
     dataset: Annotated[
         str | None, typer.Option(help="A name from params.yaml. Default: the first of datasets_run.")
@@ -197,9 +197,9 @@ def table(
 
     Our numbers are printed beside the paper's and written to reports/tables. Leaves with 1 if a row failed.
     """
-    from pipeline.evaluation.tables.pages import markdown, show_settings, write_report
     from pipeline.evaluation.tables.run import find_table, parse_seeds, run_table
     from pipeline.params.params import load_params
+    from pipeline.reports.paper_tables import markdown, show_settings, write_report
 
     found, params = find_table(method, name), load_params()
     if dataset is None:

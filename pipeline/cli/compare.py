@@ -41,8 +41,8 @@ def compare(
     """
     from pipeline.core.git import open_revision
     from pipeline.evaluation.compare import compare as compare_revisions
+    from pipeline.reports import blocks as page
     from pipeline.reports import comparison as pages
-    from pipeline.reports import page
 
     form = page.chosen_form(markdown, as_json, as_html)
     found = compare_revisions(open_revision(rev_a), open_revision(rev_b), resamples, seed, test)

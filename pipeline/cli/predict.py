@@ -92,6 +92,7 @@ def predict(
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
+    from pipeline.reports.blocks import as_renderables
     from pipeline.transcripts.table import read_text_file
 
     if text is not None and text_file is not None:
@@ -112,21 +113,21 @@ def predict(
     work = predicting.predict(predictor, clips, text, language, context)
     for clip in track(work, "predicting", len(clips), console=progress, disable=hidden):
         found.append(clip)
-        if clip.ok and clip.material.clip_id in pictures:
+        if clip.ok and clip.features.clip_id in pictures:
             from pipeline.predict.timeline import draw_timeline
 
-            draw_timeline(clip, predictor, pictures[clip.material.clip_id])
+            draw_timeline(clip, predictor, pictures[clip.features.clip_id])
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:
         print(report.as_json(found, predictor.runs, predictor.remarks))
     else:
-        show(*report.tables(found))
+        show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:
         if not clip.ok:
-            print(f"{clip.material.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
+            print(f"{clip.features.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
 

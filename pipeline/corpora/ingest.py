@@ -9,12 +9,12 @@ from typing import get_args
 import pyarrow as pa
 
 from pipeline.core.errors import LabelFileError, ParamsError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import ClipFacts, clip_table
 from pipeline.corpora.findings import shortened
 from pipeline.corpora.survey import CorpusSurvey, clip_rows, note_labelling, note_sizes
 from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import DatasetParams, MediaLimits
-from pipeline.params.section import Section
 
 # kind of a dataset in params.yaml, and the name of its module in kinds
 KINDS: tuple[str, ...] = get_args(DatasetParams.model_fields["kind"].annotation)

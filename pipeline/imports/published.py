@@ -15,8 +15,12 @@ from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mosei, mosi, sims, simsv2
 from pipeline.formats.source import Source
 
-CORPORA = {"CMU-MOSI": mosi, "CMU-MOSEI": mosei, "CH-SIMS": sims, "CH-SIMS v2 (supervised)": simsv2}
-SIZES = {name: tuple(kind.PUBLISHED.values()) for name, kind in CORPORA.items()}
+SIZES = {
+    "CMU-MOSI": tuple(mosi.PUBLISHED.values()),
+    "CMU-MOSEI": tuple(mosei.PUBLISHED.values()),
+    "CH-SIMS": tuple(sims.PUBLISHED.values()),
+    "CH-SIMS v2 (supervised)": tuple(simsv2.PUBLISHED.values()),
+}
 """Clips of train, valid and test"""
 
 SUMS = {

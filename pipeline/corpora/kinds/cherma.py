@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
 from pipeline.corpora.survey import (
     CorpusClip,
@@ -29,7 +30,6 @@ from pipeline.corpora.survey import (
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, WantedMedia, find_media, with_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams, class_key
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/train.json, valid.json, test.json, and x.mp4 (or x.wav) in folders below"
 CHINESE = ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")

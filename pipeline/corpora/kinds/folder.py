@@ -28,6 +28,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
@@ -36,7 +37,6 @@ from pipeline.corpora.tables.media_files import find_media, same_form
 from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id, number_of
 from pipeline.formats.source import below
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/.../<anything>.mp4 and perhaps a CSV with the columns file, label, ..."
 LABELLING = Labelling()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from pipeline.core.section import Section
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.corpora.tables.labels import read_labels
 from pipeline.corpora.tables.media_files import WantedMedia, by_folder, find_media, same_form, with_media
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LABELLING = Labelling()
 RAW = "Raw"

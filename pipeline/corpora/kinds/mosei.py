@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
 PUBLISHED = {TRAIN: 16326, VALID: 1871, TEST: 4659}

@@ -27,12 +27,12 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree, reject_task
 from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 ENTRIES, SPLITS = "sarcasm_data.json", "split_indices.p"
 LAYOUT = f"<root>/{ENTRIES}, {SPLITS}, utterances_final/<id>.mp4 and context_final/<id>_c.mp4"

@@ -6,11 +6,11 @@ Source: https://github.com/thuiar/MMSA
 
 from __future__ import annotations
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")
 PUBLISHED = {TRAIN: 1368, VALID: 456, TEST: 457}

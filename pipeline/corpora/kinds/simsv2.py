@@ -12,16 +12,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds import mmsa, sims
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import label_file
-from pipeline.corpora.tables.media_files import find_media, same_form, without_zeros
-from pipeline.corpora.tables.values import bad_id
+from pipeline.corpora.tables.media_files import find_media, same_form
+from pipeline.corpora.tables.values import bad_id, without_zeros
 from pipeline.formats.source import below
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")
 PUBLISHED = {TRAIN: 2722, VALID: 647, TEST: 1034}

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import (
     CorpusClip,
@@ -35,7 +36,6 @@ from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id
 from pipeline.formats.source import understood
 from pipeline.formats.text import text_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
 PUNCHLINE = "punchline"

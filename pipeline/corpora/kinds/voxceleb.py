@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import UNLABELED
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/.../id<number>/<video>/<clip>.mp4 (or .m4a, .wav)"
 LABELLING = Labelling()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from pipeline.core.errors import MsaError
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
 from pipeline.corpora.survey import CorpusClip
+from pipeline.corpora.tables.values import without_zeros
 from pipeline.formats.source import walk
 from pipeline.media.decode import VIDEO_SUFFIXES
 
@@ -122,8 +123,3 @@ def match_media(
 def same_form(name: str) -> str:
     """File systems differ in how they compose accents; names are compared in one form."""
     return unicodedata.normalize("NFC", name)
-
-
-def without_zeros(name: str) -> str:
-    """A number without leading zeros; any other name as it is."""
-    return (name.lstrip("0") or "0") if name.isascii() and name.isdigit() else name

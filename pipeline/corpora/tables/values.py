@@ -76,3 +76,8 @@ def number_of(value: str) -> float | None:
 
 def interval(label_range: tuple[float, float]) -> str:
     return f"[{label_range[0]:g}, {label_range[1]:g}]"
+
+
+def without_zeros(name: str) -> str:
+    """A number without leading zeros; any other name as it is."""
+    return (name.lstrip("0") or "0") if name.isascii() and name.isdigit() else name

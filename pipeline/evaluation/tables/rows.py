@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+NO_SHARES = ("mae", "corr")  # metrics; all else is printed in percent
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class PaperTable:
     method, name : what `msa-cli table` is asked for
     title : where it is in the paper, and what it asks
     remarks : misprints, and what the paper leaves open
+    without_unimodal_labels : what it means for the rows that a corpus has no labels of text and audio alone
     """
 
     method: str
@@ -43,6 +47,7 @@ class PaperTable:
     title: str
     rows: tuple[Row, ...]
     remarks: tuple[str, ...] = ()
+    without_unimodal_labels: str = ""
 
     @property
     def corpora(self) -> list[str]:
@@ -57,3 +62,8 @@ class PaperTable:
 def printed(metrics: str, numbers: str) -> dict[str, float]:
     """Names and numbers in one order, blanks between."""
     return dict(zip(metrics.split(), map(float, numbers.split()), strict=True))
+
+
+def plain_name(corpus: str) -> str:
+    """CMU-MOSI, MOSI and mosi are one name."""
+    return re.sub(r"^(cmu|ch)-|[^a-z0-9]", "", corpus.lower())

@@ -26,10 +26,11 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
+from pipeline.core.section import Section
 from pipeline.corpora.clips import SEPARATOR, full_id
 from pipeline.corpora.survey import CorpusClip
 from pipeline.corpora.tables.labels import LABEL_FILES, label_file
-from pipeline.corpora.tables.media_files import without_zeros
+from pipeline.corpora.tables.values import without_zeros
 from pipeline.formats.openface_csv import HEADER_BYTES, INDEX, TrackedFace, names_of, read_table
 from pipeline.formats.source import Source
 from pipeline.formats.text import listed
@@ -37,7 +38,6 @@ from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.labels import labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
 

@@ -40,6 +40,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.survey import Labelling
@@ -54,7 +55,6 @@ from pipeline.imports.kinds.arrays.sequences import read_sequences
 from pipeline.imports.labels import given_labelling, labelled_rows
 from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import ImportParams, class_key
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 

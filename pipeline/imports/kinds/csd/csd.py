@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import TRAIN
 from pipeline.corpora.survey import Labelling
@@ -39,7 +40,6 @@ from pipeline.imports.kinds.csd.files import REST, SUFFIX, Csd, read_folds
 from pipeline.imports.kinds.csd.segments import Segment, sequences_of, words_of
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "CMU Multimodal SDK: a folder of .csd files, one of them with labels"
 
