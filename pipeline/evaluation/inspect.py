@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
+from pipeline.core.files import rounded
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import stats_of_run
@@ -92,8 +92,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
             *(f"{title}: fewer than {FEWEST} points" for title, found in maps.items() if not found),
         ],
     }
-    rounded = json.loads(json.dumps(views), parse_float=lambda number: round(float(number), DECIMALS))
-    return write_views(rounded, out)
+    return write_views(rounded(views, DECIMALS), out)
 
 
 def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
