@@ -1,12 +1,8 @@
-"""py-feat as an encoder, with a stand-in for the package that has its real columns, as if installed."""
+"""py-feat as an encoder: its columns, faces, units and signs; by a stand-in for the package."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,126 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from made.media_factory import make_clip
+from made.pyfeat_package import build, faces_by_frame
 from reference.rotations import about_x, about_y, about_z, openface_matrix
 
-from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
+from pipeline.core.errors import MissingModelError, ParamsError
 from pipeline.features.encoder import Clip
-from pipeline.features.registry import build_encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
-from pipeline.features.visual.pyfeat import PyFeat, gaze_angles, largest_faces, rotation_angles
-from pipeline.params.encoders import PyFeatParams as Params
-from pipeline.params.params import MediaLimits
+from pipeline.features.visual.pyfeat import gaze_angles, largest_faces, rotation_angles
 
-LIMITS = MediaLimits()
 UNITS = "01 02 04 05 06 07 09 10 11 12 14 15 17 20 23 24 25 26 28 43".split()  # noqa: SIM905
 EMOTIONS = "anger disgust fear happiness sadness surprise neutral".split()  # noqa: SIM905
-V1_COMMITS = {
-    "retinaface_r34": "c1",
-    "mobilefacenet": "c2",
-    "pose_mlp_v2": "c3",
-    "xgb_au": "c4",
-    "resmasknet": "c5",
-    "l2cs": "c6",
-}
-
-# A face wherever a pixel is very bright, as large as its value says; every number tells of its column.
-PACKAGE = """
-import os
-if "OMP_NUM_THREADS" not in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
-import sys
-import numpy as np, pandas as pd
-CALLS, MADE = [], []
-class Stand:
-    landmarks = [f"{a}_{i}" for a in "xy" for i in range(68)]
-    emotions = "anger disgust fear happiness sadness surprise neutral".split()
-    more = []
-    def __init__(self, device="cpu", **parts):
-        MADE.append((type(self).__name__, str(device), parts))
-    def detect(self, inputs, data_type="image", batch_size=1, progress_bar=True, **rest):
-        assert data_type == "tensor" and inputs.shape[1] == 3 and str(inputs.dtype) == "torch.uint8", inputs
-        CALLS.append((tuple(inputs.shape), batch_size, progress_bar, rest))
-        sys.stderr.write("100%|####|")
-        rows = []
-        for i, image in enumerate(inputs.numpy()):
-            faces = FACES(image)
-            for k, (x, y, side) in enumerate(faces or [(np.nan, np.nan, np.nan)]):
-                row = {"FaceRectX": x, "FaceRectY": y, "FaceRectWidth": side, "FaceRectHeight": side}
-                row["FaceScore"] = 0.9 + k / 100 if faces else 0.0
-                for j, name in enumerate(self.names()):
-                    row[name] = (j + 1) / 1000 + k if faces else np.nan
-                rows.append({**row, "input": "tensor", "frame": i, "FrameHeight": 1.0, "FrameWidth": 1.0})
-        return pd.DataFrame(rows)
-    def names(self):
-        numbers = 1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43
-        units = [f"AU{n:02d}" for n in numbers]
-        return [*self.landmarks, "Pitch", "Roll", "Yaw", "X", "Y", "Z", *units, *self.emotions,
-                "gaze_pitch", "gaze_yaw", "gaze_angle", *self.more, "Identity"]
-def FACES(image):
-    return []
-class Detectorv1(Stand):
-    pass
-class Detectorv2(Stand):
-    emotions = "Neutral Happy Sad Surprise Fear Disgust Anger".split()
-    more = ["valence", "arousal", *(f"mesh_{a}_{i}" for a in "xyz" for i in range(478))]
-"""
-MP = """
-from feat import Stand
-class MPDetector(Stand):
-    landmarks = [f"{a}_{i}" for i in range(478) for a in "xyz"]
-"""
-
-
-@pytest.fixture
-def feat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The stand-in's folder, first on the path; the process forgets it afterwards."""
-    folder = tmp_path / "site" / "feat"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text(PACKAGE)
-    (folder / "MPDetector.py").write_text(MP)
-    for name, number in (("py_feat", "2.1.5"), ("torchvision", "0.28.0")):
-        info = folder.parent / f"{name}-{number}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {number}\n"
-        )
-    for name, commit in {
-        **V1_COMMITS,
-        **dict.fromkeys(("face_multitask_v2", "mp_facemesh_v2", "mp_blendshapes", "bs_to_au"), "c9"),
-    }.items():
-        reference = folder / "resources" / f"models--py-feat--{name}" / "refs" / "main"
-        reference.parent.mkdir(parents=True)
-        reference.write_text(commit)
-    monkeypatch.syspath_prepend(str(folder.parent))
-    forget()
-    yield folder
-    forget()
-
-
-def forget() -> None:
-    """Let the next import find what is on the path then."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "feat"]:
-        del sys.modules[name]
-
-
-def build(name: str = "pyfeat", **params: Any) -> PyFeat:
-    encoder = build_encoder("visual", name, Params(**params), LIMITS)
-    assert isinstance(encoder, PyFeat)
-    return encoder
-
-
-def faces_by_frame(monkeypatch: pytest.MonkeyPatch, faces: list[list[tuple[float, float, float]]]) -> Any:
-    """The stand-in finds these boxes (x, y, side), frame after frame."""
-    package = importlib.import_module("feat")
-    todo = iter(faces)
-    monkeypatch.setattr(package, "FACES", lambda image: next(todo))
-    return package
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Clip:
-    """Five frames of 64 x 48, 0.2 s apart."""
-    return Clip("clip", make_clip(tmp_path / "clip.mkv", times=[i / 5 for i in range(5)]))
 
 
 def test_columns_of_each_detector(feat: Path) -> None:
@@ -283,137 +169,6 @@ def test_signs_of_the_gaze() -> None:
     up, left = np.array([[0.2, 0.0]]), np.array([[0.0, 0.2]])
     np.testing.assert_allclose(gaze_angles(up), [[0, -0.2]], atol=1e-12)  # OpenFace: down is positive
     np.testing.assert_allclose(gaze_angles(left), [[-0.2, 0]], atol=1e-12)  # and the image's right
-
-
-# --------------------------------------------------------------------------------------- what may be missing
-def test_only_the_asked_nets_are_loaded(feat: Path) -> None:
-    package = importlib.import_module("feat")
-    for groups in (["pose"], ["aus", "emotions"], ["gaze"]):
-        build(groups=groups).load()
-    nets = {"identity_model": None, "gaze_model": None, "emotion_model": None, "au_model": None}
-    assert [
-        ("Detectorv1", "cpu", nets),
-        ("Detectorv1", "cpu", {**nets, "au_model": "xgb", "emotion_model": "resmasknet"}),
-        ("Detectorv1", "cpu", {**nets, "gaze_model": "l2cs"}),
-    ] == package.MADE
-
-
-def test_identity_and_fingerprint(feat: Path) -> None:
-    encoder = build(groups=["aus", "pose"])
-    assert encoder.model_identity == (
-        "py-feat/retinaface_r34@c1 py-feat/mobilefacenet@c2 py-feat/pose_mlp_v2@c3 py-feat/xgb_au@c4"
-    )
-    before = encoder.fingerprint
-    assert encoder.provenance["libraries"]["py-feat"] == "2.1.5"
-    assert "feat" not in {name.split(".")[0] for name in sys.modules}  # nothing heavy is imported for it
-    (feat / "resources/models--py-feat--resmasknet/refs/main").write_text("new")
-    assert encoder.fingerprint == before  # not one of its nets
-    (feat / "resources/models--py-feat--xgb_au/refs/main").write_text("new")
-    assert encoder.fingerprint != before
-
-
-def test_missing_weights_name_the_repositories(feat: Path) -> None:
-    for name in ("l2cs", "xgb_au"):
-        (feat / f"resources/models--py-feat--{name}/refs/main").unlink()
-    encoder = build("mine")
-    for ask in (encoder.load, lambda: encoder.fingerprint):
-        with pytest.raises(MissingModelError) as caught:
-            ask()
-        message = str(caught.value)
-        assert "'mine' needs weights that are not on this machine: py-feat/xgb_au, py-feat/l2cs." in message
-        assert f"`hf download NAME --cache-dir {feat / 'resources'}`" in message
-    build(groups=["pose"]).load()  # does not need them
-
-
-def test_weights_that_do_not_load(feat: Path) -> None:
-    with open(feat / "__init__.py", "a") as file:
-        file.write(
-            textwrap.dedent("""
-            def broken(self, **parts):
-                raise OSError("no such file: model.safetensors")
-            Stand.__init__ = broken
-        """)
-        )
-    with pytest.raises(MissingModelError, match=r"retinaface_r34@c1 .*no such file: model\.safetensors"):
-        build().load()
-
-
-def test_weights_that_change_while_they_load(feat: Path) -> None:
-    reference = feat / "resources/models--py-feat--l2cs/refs/main"
-    with open(feat / "__init__.py", "a") as file:
-        file.write(f"\nStand.__init__ = lambda self, **_: print('new', file=open({str(reference)!r}, 'w'))\n")
-    with pytest.raises(MissingModelError, match="fetched newer weights while it loaded; run it again"):
-        build().load()
-
-
-@pytest.mark.parametrize(
-    "trap",
-    [
-        "raise RuntimeError('operator torchvision::nms does not exist')",
-        "raise OSError('libtorchcodec.so: cannot open shared object file')",
-        "import a_module_that_is_not_there",
-        "del Detectorv1, Detectorv2",  # py-feat 0.6
-    ],
-)
-def test_an_import_that_fails_says_the_way_out(feat: Path, trap: str) -> None:
-    with open(feat / "__init__.py", "a") as file:
-        file.write(f"\n{trap}\n")
-    with pytest.raises(MissingDependencyError, match=r"msa-pipeline\[pyfeat\].* torchcodec 0\.13"):
-        build().load()
-
-
-def test_an_import_that_fails_is_told_before_weights_that_are_missing(feat: Path) -> None:
-    (feat / "resources/models--py-feat--l2cs/refs/main").unlink()
-    (feat / "__init__.py").write_text("raise OSError('libtorchcodec.so: cannot open shared object file')")
-    with pytest.raises(MissingDependencyError, match=r"cannot be imported: libtorchcodec\.so"):
-        build().load()
-
-
-def test_versions_that_turn_pitch_the_other_way(feat: Path) -> None:
-    (feat.parent / "py_feat-2.1.5.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: py-feat\nVersion: 2.1.1\n"
-    )
-    with pytest.raises(MissingDependencyError, match=r"py-feat 2\.1\.1 .* opposite sign; expected 2\.1\.2"):
-        build().load()
-
-
-def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for ask in (build().load, lambda: build().fingerprint):
-        with pytest.raises(
-            MissingDependencyError, match=r"needs py-feat, which is not installed; .*\[pyfeat\]"
-        ):
-            ask()
-
-
-def test_other_columns_than_we_know(feat: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = faces_by_frame(monkeypatch, [[(1, 1, 9)]] * 5)
-    monkeypatch.setattr(package.Stand, "names", lambda self: ["Pitch"])
-    with pytest.raises(MissingDependencyError, match=r"py-feat 2\.1\.5 gives other columns than 2\.1"):
-        build().encode(clip)
-
-
-def test_its_import_leaves_no_trace(
-    feat: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    capfd.readouterr()
-    build().encode(clip)
-    assert "OMP_NUM_THREADS" not in os.environ
-    assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("variable", ["FEAT_MULTITASK_WEIGHTS", "FEAT_POSE_MLP_PATH"])
-def test_weights_by_the_back_door(feat: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    monkeypatch.setenv(variable, "/some/weights")
-    with pytest.raises(ParamsError, match=f"{variable} puts other weights in place"):
-        build().load()
-
-
-def test_what_it_is_not_given(feat: Path) -> None:
-    with pytest.raises(AbsentError):
-        build().encode(Clip("text only"))
 
 
 @pytest.mark.shared
