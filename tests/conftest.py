@@ -14,9 +14,9 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-from pipeline.features.audio.librosa33 import ensure_compiled  # noqa: E402  (after the variables, which NumPy reads)
+from pipeline.features.audio.librosa33 import compile_once  # noqa: E402  (after the variables, which NumPy reads)
 
-ensure_compiled()  # before the processes of a parallel run import librosa all at once
+compile_once()  # before the processes of a parallel run import librosa all at once
 
 LONGEST_FIRST = ("test_pipeline.py", "test_extract.py", "test_tables.py", "test_import_command.py")
 

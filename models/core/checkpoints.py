@@ -215,21 +215,21 @@ def _missing(folder: Path, parts: Sequence[Part]) -> list[str]:
         weights = members(names, "weights")
         shards: set[str] = set()
         for index in (name for name in weights if name.endswith(".index.json")):
-            shards |= set(_read_json(folder / index).get("weight_map", {}).values())
+            shards |= set(read_model_json(folder / index).get("weight_map", {}).values())
         if not any(name.endswith((".safetensors", ".bin")) for name in weights):
             missing.append("the weights (model.safetensors)")
         missing += sorted(shards - set(names))
     return missing
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_model_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model; FormatError where it cannot be read."""
     try:
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise FormatError(
             f"{path}: cannot be read as JSON: {error}; fetch the model's files again"
         ) from error
-    return tree
 
 
 # ----------------------------------------------------------------------------------------- what the files are

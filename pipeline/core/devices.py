@@ -30,3 +30,12 @@ def check_presence(device: str) -> None:
     check_spelling(device)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ParamsError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use cpu")
+
+
+def prepare_device(device: str) -> None:
+    """Ready a device to compute with, on CPU by one thread; errors as `check_presence` has them."""
+    import torch
+
+    check_presence(device)
+    if device == "cpu":
+        torch.set_num_threads(1)  # sums in another order give other bytes

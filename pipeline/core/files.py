@@ -57,6 +57,11 @@ def replaced_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def json_hash(content: Any) -> str:
+    """SHA-256 (hex) of content as JSON; the order of its keys does not count."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(content: Any, path: Path, *, sort_keys: bool = True) -> None:
     """One object as a JSON file; NaN and infinities are refused. Equal content has equal bytes."""
     text = json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)

@@ -141,5 +141,4 @@ class Budget:
 
 
 def padded_steps(batch: list[tuple[Any, Prepared]]) -> int:
-    """Steps of a batch with its padding."""
     return sum(prepared.pieces for _, prepared in batch) * max(prepared.steps for _, prepared in batch)

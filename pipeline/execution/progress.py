@@ -10,15 +10,15 @@ import re
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
 
 from pipeline.core.files import write_json
 from pipeline.store.shard import FAILED, FeatureRow
 from pipeline.store.store import Update
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-    from rich.table import Table
 
 NAMED_CLIPS = 3  # of each reason
 
@@ -33,7 +33,13 @@ class ExtractionReport:
         self.what = what
         self.began = time.monotonic()
         self.done = self.failed = 0
-        self.progress = _progress()
+        console = Console(stderr=True)
+        self.progress = Progress(
+            *("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"),
+            *(TimeRemainingColumn(), "{task.fields[failed]}"),
+            console=console,
+            disable=not console.is_terminal,  # nothing where no one looks
+        )
         self.bar = self.progress.add_task(what, total=None, rate="", failed="")
 
     def plan(self, kept: int, missing: int) -> None:
@@ -42,7 +48,6 @@ class ExtractionReport:
         self.progress.update(self.bar, total=missing)
 
     def row(self, row: FeatureRow) -> None:
-        """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED
         rate = f"{self.done / (time.monotonic() - self.began):.1f} clips/s"
@@ -56,8 +61,6 @@ class ExtractionReport:
         rate = f", {self.done / seconds:.1f} clips/s" if self.done else ""
         print(f"{self.what}: {counts or 'no clips'}{rate}")
         if update.failed:
-            from rich.console import Console
-
             Console(width=None if Console().is_terminal else 160).print(failures(update.failed))
         summary = {
             "stage": self.what,
@@ -84,25 +87,8 @@ def by_reason(failed: dict[str, str]) -> dict[str, list[str]]:
 
 def failures(failed: dict[str, str]) -> Table:
     """A line a reason: how many clips, and some of them by name."""
-    from rich.markup import escape
-    from rich.table import Table
-
     table = Table("clips", "reason", "such as", title=f"{len(failed)} failed")
     for reason, clips in by_reason(failed).items():
         more = ", …" if len(clips) > NAMED_CLIPS else ""
         table.add_row(str(len(clips)), escape(reason), escape(", ".join(clips[:NAMED_CLIPS]) + more))
     return table
-
-
-def _progress() -> Progress:
-    """A bar with clips a second and the time that is left; nothing where no one looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    return Progress(
-        *("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"),
-        *(TimeRemainingColumn(), "{task.fields[failed]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )

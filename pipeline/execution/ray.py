@@ -81,7 +81,9 @@ def run(
         handle = worker_class.remote(make, os.getcwd())
         return Actor(handle, handle.load.remote())
 
-    pool = [start() for _ in range(min(workers or _slots(ray, gpus), len(jobs)))]
+    resources = ray.cluster_resources()
+    room = max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)))
+    pool = [start() for _ in range(min(workers or room, len(jobs)))]
     left = len(items)
     try:
         while left:
@@ -166,9 +168,3 @@ def _opened() -> Any:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by itself soon
         ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     return ray
-
-
-def _slots(ray: Any, gpus: float) -> int:
-    """Actors that the cluster has room for."""
-    resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)))

@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
 
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
@@ -29,9 +31,6 @@ from pipeline.params.transcribe import AsrParams
 from pipeline.store.shard import FAILED, OK, FeatureRow, write_rows
 from pipeline.transcripts.stage import Transcript, read, transcriber
 from pipeline.transcripts.table import LABEL, text_hash
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -199,25 +198,23 @@ def extract(
         words = text_hash(transcript.text, transcript.language, transcript.words)
         clip = Clip(video.stem, path=video, text=transcript.text, language=transcript.language or language)
         for modality, chosen in encoders.items():
-            tasks = [
-                EncodingTask(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen
-            ]
+            tasks = []
+            for encoder in chosen:
+                model_of = clip.language if model_by_language(encoder.params) else None
+                source = words if modality == "text" else media_hash(media, None, None, model_of)
+                tasks.append(EncodingTask(clip, source))
             for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
                 note = row.error
                 if modality == "text":
-                    source = "" if transcript.source in (None, LABEL) else f"from {transcript.source}"
-                    note = "; ".join(filter(None, [source, note, *transcript.problems]))
+                    origin = "" if transcript.source in (None, LABEL) else f"from {transcript.source}"
+                    note = "; ".join(filter(None, [origin, note, *transcript.problems]))
                 frames = 0 if row.features is None else len(row.features)
                 report.modalities.append(
                     ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
                 )
         yield report
-
-
-def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
-    return media_hash(media, None, None, clip.language if model_by_language(encoder.params) else None)
 
 
 def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[FeatureRow, float]]:
@@ -249,9 +246,6 @@ def overview(reports: list[ClipReport]) -> Table:
 
     What is said of every file is said once, below.
     """
-    from rich.markup import escape
-    from rich.table import Table
-
     names = [f"{item.modality} {item.encoder}" for item in reports[0].modalities]
     folder = Path(os.path.commonpath([Path(report.video).parent for report in reports]))
     remarks = [report.remarks for report in reports]
@@ -274,9 +268,6 @@ def overview(reports: list[ClipReport]) -> Table:
 
 def table(report: ClipReport) -> Table:
     """A clip's report as a small table."""
-    from rich.markup import escape
-    from rich.table import Table
-
     title = escape(f"{report.video} -> {report.out}")
     shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
     for column in (2, 3, 4):

@@ -6,8 +6,6 @@ the same numbers.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.core.errors import ClipError
+from pipeline.core.files import json_hash
 from pipeline.execution.gpu import Prepared
 from pipeline.params.encoders import EncoderParams
 from pipeline.params.params import MediaLimits
@@ -76,12 +75,17 @@ class Encoder(ABC):
     modality: ClassVar[str]
     dtype: ClassVar[str] = "float32"  # NumPy name of the stored type
     LIBRARIES: ClassVar[tuple[str, ...]]  # distributions that compute the numbers
+    CPU_ONLY: ClassVar[bool] = False  # whatever device is asked for
 
     def __init__(self, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"):
         self.name = name
         self.params = params
         self.limits = limits
-        self.device = device
+        self.device = "cpu" if self.CPU_ONLY else device
+        self.check_settings()
+
+    def check_settings(self) -> None:  # noqa: B027  (many have nothing to check)
+        """Raise ParamsError where the settings do not fit each other or what the encoder can do."""
 
     @property
     def needs_media(self) -> bool:
@@ -95,7 +99,6 @@ class Encoder(ABC):
 
     @property
     def dim(self) -> int:
-        """Number of columns."""
         return len(self.column_names)
 
     @property
@@ -140,7 +143,7 @@ class Encoder(ABC):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what decides the numbers; neither the given name nor the device does."""
         known = {key: value for key, value in self.provenance.items() if key not in ("encoder", "device")}
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        return json_hash(known)
 
 
 class BatchEncoder(Encoder):

@@ -18,7 +18,7 @@ import numpy as np
 from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
 from models.core.loading import first_line
-from pipeline.core.devices import check_presence
+from pipeline.core.devices import prepare_device
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.execution.gpu import Prepared
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
@@ -139,12 +139,8 @@ class PretrainedStates(BatchEncoder):
 
         A single checkpoint's weights are read now, those of several when a clip needs them.
         """
-        import torch
-
         _ = self.configs  # the cheap checks come first
-        check_presence(self.device)
-        if self.device == "cpu":
-            torch.set_num_threads(1)  # sums in another order give other bytes
+        prepare_device(self.device)
         if self.params.precision == "bf16" and not has_native_bf16(self.device.split(":")[0]):
             print(f"{self.key}: no bf16 of its own here: correct, but slow", file=sys.stderr)
         self._backbones = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, MsaError
+from pipeline.core.files import json_hash
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
@@ -126,17 +125,8 @@ def encoded_row(encoder: Encoder, task: EncodingTask, encoded: Encoded) -> Featu
         return failed_row(task, ClipError(f"features of shape {shape}, expected (n, {encoder.dim})"))
     if not np.isfinite(encoded.features).all():
         return failed_row(task, ClipError("features are not finite"))
-    return FeatureRow(
-        task.clip.clip_id,
-        task.source_sha256,
-        OK,
-        encoded.note,
-        encoded.features,
-        encoded.times,
-        encoded.token_ids,
-        encoded.char_start,
-        encoded.char_end,
-    )
+    arrays = {name: value for name, value in vars(encoded).items() if name != "note"}
+    return FeatureRow(task.clip.clip_id, task.source_sha256, OK, encoded.note, **arrays)
 
 
 def footer(encoder: Encoder) -> dict[str, Any]:
@@ -159,7 +149,7 @@ def media_hash(
     `language` counts where it chooses the model (`model_by_language`).
     """
     known = [sha256, start_s, end_s] if language is None else [sha256, start_s, end_s, language]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    return json_hash(known)
 
 
 def model_by_language(params: EncoderParams) -> bool:

@@ -56,11 +56,6 @@ class Runtime:
     executor: Literal["local", "ray"] = "local"
     gpus_per_worker: float = 0.0
 
-    @property
-    def processes(self) -> int:
-        """Local processes."""
-        return self.workers or len(os.sched_getaffinity(0))
-
 
 def extract_dataset(
     modality: str,
@@ -120,7 +115,7 @@ def _rows(
             group=lambda task: bucket_of(task.clip.clip_id, shards),
             gpus=runtime.gpus_per_worker,
         )
-    processes = runtime.processes
+    processes = runtime.workers or len(os.sched_getaffinity(0))
     encoder = build()
     if encoder.device.startswith("cuda"):
         if isinstance(encoder, BatchEncoder):

@@ -10,7 +10,6 @@ says which files (SHA-256), which kind, and what was cleaned.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import unicodedata
@@ -23,6 +22,7 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
+from pipeline.core.files import json_hash
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
@@ -185,7 +185,7 @@ def _footer(
 ) -> dict[str, Any]:
     """What the feature files say of themselves; how others computed the numbers is not known."""
     columns, looked = imported.modalities[modality].columns, found.modalities[modality]
-    files: dict[str, Any] = {"count": len(hashes), "sha256": _joint(hashes)}
+    files: dict[str, Any] = {"count": len(hashes), "sha256": json_hash(hashes)}
     if len(hashes) <= NAMED_FILES:
         files["names"] = hashes
     identity = {
@@ -198,7 +198,7 @@ def _footer(
     return {
         **identity,
         "encoder": f"{params.kind}:{called}",
-        "fingerprint": _joint(identity),
+        "fingerprint": json_hash(identity),
         "dim": len(columns),
         "dtype": "float32",
         "column_names": columns,
@@ -207,10 +207,6 @@ def _footer(
         "padding": looked.side,
         "aligned": imported.aligned,
     }
-
-
-def _joint(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _store(

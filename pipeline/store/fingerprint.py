@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-import hashlib
-import json
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import json_hash
 from pipeline.core.stage_code import code_of
 
 PROJECT = Path(__file__).resolve().parents[2]  # where the packages lie, also when they are installed
@@ -87,7 +86,7 @@ class SourceCode:
 
     def hash(self, *entries: str) -> str:
         """SHA-256 (hex) of the code behind some entries, each `module:name`."""
-        return _digest(list(self.definitions(*entries).values()))
+        return json_hash(list(self.definitions(*entries).values()))
 
     def hashes(self, paths: list[str]) -> dict[str, str]:
         """SHA-256 (hex) of each module at these paths (of folders all below them), by path.
@@ -100,7 +99,7 @@ class SourceCode:
                 path = file.relative_to(self.project).as_posix()
                 name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
                 module = Module(self, name, file)
-                found[path] = _digest(_Reader(self, module, lambda module, _: module).syntax(module.body))
+                found[path] = json_hash(_Reader(self, module, lambda module, _: module).syntax(module.body))
         return found
 
     def definitions(self, *entries: str) -> dict[tuple[str, str], Any]:
@@ -156,25 +155,25 @@ class Module:
         self.imports: dict[str, list[Target]] = {}
         self.on_import: list[ast.AST] = []
         tree = ast.parse(file.read_bytes())
-        self.body: list[ast.AST] = [one for one in tree.body if not _is_for_type_checking(one)]
+        self.body: list[ast.AST] = [
+            one
+            for one in tree.body
+            if not (isinstance(one, ast.If) and ast.unparse(one.test).endswith("TYPE_CHECKING"))
+        ]
         for statement in self.body:
             for node in ast.walk(statement):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    self._see_import(node, at_top=node is statement)
+                for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                    bound_name = alias.asname or alias.name.partition(".")[0]
+                    if target := self.target(node, alias):
+                        self.imports.setdefault(bound_name, []).append(target)
+                    elif node is statement:
+                        alone = type(node)(**{**dict(ast.iter_fields(node)), "names": [alias]})
+                        self.definitions.setdefault(bound_name, []).append(alone)
             if bound := _bound(statement):
                 for one in bound:
                     self.definitions.setdefault(one, []).append(statement)
             elif not isinstance(statement, ast.Import | ast.ImportFrom):
                 self.on_import.append(statement)
-
-    def _see_import(self, node: ast.Import | ast.ImportFrom, *, at_top: bool) -> None:
-        for alias in node.names:
-            bound = alias.asname or alias.name.partition(".")[0]
-            if target := self.target(node, alias):
-                self.imports.setdefault(bound, []).append(target)
-            elif at_top:
-                alone = type(node)(**{**dict(ast.iter_fields(node)), "names": [alias]})
-                self.definitions.setdefault(bound, []).append(alone)
 
     def target(self, node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Target | None:
         """What of ours an import binds; None for other packages."""
@@ -197,10 +196,6 @@ class Module:
         if name in self.imports:
             return [ast.Name(name)]
         return self.body
-
-
-def _is_for_type_checking(statement: ast.AST) -> bool:
-    return isinstance(statement, ast.If) and ast.unparse(statement.test).endswith("TYPE_CHECKING")
 
 
 def _bound(statement: ast.AST) -> list[str]:
@@ -282,14 +277,9 @@ class _Reader:
 
     def _is_log_call(self, called: ast.expr) -> bool:
         """Whether a call tells something and computes nothing."""
-        match called:
-            case ast.Name(id="print"):
-                return True
-            case ast.Attribute(value=ast.Name(id=logger), attr=level) if (
-                logger in LOGGERS and level in LEVELS
-            ):
-                return True
-        return any(module == CONSOLE for module, _ in self._targets(called))
+        logger, _, level = ast.unparse(called).rpartition(".")
+        tells = logger in LOGGERS and level in LEVELS if logger else level == "print"
+        return tells or any(module == CONSOLE for module, _ in self._targets(called))
 
     def _is_error(self, called: ast.expr) -> bool:
         """Whether it is an exception's class, whose arguments are what it says."""
@@ -298,10 +288,6 @@ class _Reader:
         return any(
             _left_out(module) and str(name).endswith("Error") for module, name in self._targets(called)
         )
-
-
-def _digest(forms: Any) -> str:
-    return hashlib.sha256(json.dumps(forms).encode()).hexdigest()
 
 
 def _left_out(module: str) -> bool:

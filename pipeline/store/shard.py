@@ -32,6 +32,7 @@ from pipeline.core.files import atomic_write
 
 FORMAT_VERSION = 1
 META_KEY = b"msa.features"
+LEDGER = ["clip_id", "source_sha256", "status", "error"]  # columns of a row without its features
 FOOTER_KEYS = ("modality", "encoder", "fingerprint", "dim", "dtype", "column_names", "frame_rate")
 OK, ABSENT, FAILED = "ok", "absent", "failed"
 TRANSIENT = "transient: "  # failures that the next run tries again
@@ -168,8 +169,9 @@ def stream_rows(path: Path) -> Iterator[FeatureRow]:
 def read_ledger(path: Path) -> dict[str, FeatureRow]:
     """The rows of a file without their features: who is in it, made from what, with which status."""
     read_meta(path)
-    light = ["clip_id", "source_sha256", "status", "error"]
-    return {row["clip_id"]: FeatureRow(**row) for batch in _batches(path, light) for row in batch.to_pylist()}
+    return {
+        row["clip_id"]: FeatureRow(**row) for batch in _batches(path, LEDGER) for row in batch.to_pylist()
+    }
 
 
 def check_data(path: Path) -> None:
@@ -187,18 +189,9 @@ def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[FeatureRow]:
         for name in ("times", "token_ids", "char_start", "char_end")
         if name in names
     }
-    plain = {name: batch.column(name).to_pylist() for name in ("clip_id", "source_sha256", "status", "error")}
-    for i, clip_id in enumerate(plain["clip_id"]):
-        start = ends[i - 1] if i else 0
-        good = plain["status"][i] == OK
-        yield FeatureRow(
-            clip_id,
-            plain["source_sha256"][i],
-            plain["status"][i],
-            plain["error"][i],
-            frames[start : ends[i]] if good else None,
-            **{name: values[i] for name, values in lists.items()},
-        )
+    for i, row in enumerate(batch.select(LEDGER).to_pylist()):
+        features = frames[ends[i - 1] if i else 0 : ends[i]] if row["status"] == OK else None
+        yield FeatureRow(**row, features=features, **{name: values[i] for name, values in lists.items()})
 
 
 def _batches(

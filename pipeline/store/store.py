@@ -118,11 +118,11 @@ def parse_part(shards: str | None, clips: Collection[str] | None, number: int) -
     return StorePart(first, step, frozenset(clips or ()))
 
 
+@dataclass(frozen=True)
 class FeatureStore:
     """The shards of one folder."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    folder: Path
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("shard-*.parquet"))

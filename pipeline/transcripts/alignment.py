@@ -15,7 +15,6 @@ Symbols: T frames, V tokens of the vocabulary, L tokens of the text, S = 2 L + 1
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.core.backbones import AUDIO_TYPES
-from models.core.checkpoints import model_folder
-from models.core.loading import first_line, importing_models, load_config, load_weights
-from pipeline.core.devices import check_presence
+from models.core.checkpoints import model_folder, read_model_json
+from models.core.loading import importing_models, load_config, load_weights
+from pipeline.core.devices import prepare_device
 from pipeline.core.errors import ClipError, FormatError, ParamsError
 from pipeline.media.decode import waveform
 from pipeline.media.words import spans
@@ -78,12 +77,9 @@ def load_ctc(model: str, revision: str | None = None) -> CtcModel:
         )
     config.mask_time_prob = config.mask_feature_prob = 0.0  # of training
     file = model_folder(model, revision, ("config", "tokenizer", "weights")) / VOCABULARY
-    try:
-        vocabulary = json.loads(file.read_text(encoding="utf-8"))
-        if not all(isinstance(token, int) for token in vocabulary.values()):
-            raise ValueError("expected one mapping of characters to numbers")
-    except (OSError, ValueError, AttributeError) as error:
-        raise FormatError(f"model {model!r}: {file} cannot be read: {first_line(error)}") from error
+    vocabulary = read_model_json(file)
+    if not all(isinstance(token, int) for token in vocabulary.values()):
+        raise FormatError(f"{file} cannot be read: expected one mapping of characters to numbers")
     with importing_models():
         from transformers import AutoModelForCTC
     return CtcModel(
@@ -134,11 +130,7 @@ class Aligner:
         if found is None:
             raise ParamsError(f"transcribe.align.model has no model for the language {language!r}")
         if found not in self._models:
-            import torch
-
-            check_presence(self.device)
-            if self.device == "cpu":
-                torch.set_num_threads(1)  # sums in another order give other bytes
+            prepare_device(self.device)
             self._models[found] = load_ctc(*found)
             self._models[found].model.to(self.device)
         return self._models[found]

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.devices import check_presence
+from pipeline.core.devices import prepare_device
 from pipeline.core.errors import ParamsError
 from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform
 from pipeline.params.params import MediaLimits
@@ -120,11 +120,7 @@ class Recognizer:
                 + ("; a language can only be detected by one model for all" if language is None else "")
             )
         if found not in self._models:
-            import torch
-
-            check_presence(self.device)
-            if self.device == "cpu":
-                torch.set_num_threads(1)  # sums in another order give other bytes
+            prepare_device(self.device)
             self._models[found] = load_whisper(*found)
             self._models[found].model.to(self.device)
         return self._models[found]

@@ -11,7 +11,6 @@ forced alignment. What went wrong with a clip costs its text or its word times, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
 from collections import Counter
@@ -27,7 +26,7 @@ import pyarrow as pa
 
 from models.core.checkpoints import model_identity
 from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
-from pipeline.core.files import atomic_write
+from pipeline.core.files import atomic_write, json_hash
 from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, sidecar, text_and_words
 from pipeline.params.params import MediaLimits
@@ -302,11 +301,9 @@ class KeptResults:
 
     def key(self, media_sha256: str, clip: Transcript) -> str:
         """The key of a clip: its media's bytes, and what is known of it."""
-        whole = [self._conditions, media_sha256, {name: getattr(clip, name) for name in KNOWN}]
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        return json_hash([self._conditions, media_sha256, {name: getattr(clip, name) for name in KNOWN}])
 
     def find(self, key: str) -> dict[str, Any] | None:
-        """The earlier result, or None."""
         if key in self._known:
             self._used[key] = self._known[key]
         return self._known.get(key)

@@ -7,8 +7,6 @@ Text is in Unicode NFC everywhere; character offsets of the text features count 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
-from pipeline.core.files import atomic_write
+from pipeline.core.files import atomic_write, json_hash
 
 FORMAT_KEY = b"msa.transcripts"
 FORMAT = b'{"format": 1}'
@@ -81,4 +79,4 @@ def text_hash(text: str | None, language: str | None, words: Iterable[Mapping[st
     """
     nfc = None if text is None else unicodedata.normalize("NFC", text)
     times = None if words is None else [[word["start_s"], word["end_s"]] for word in words]
-    return hashlib.sha256(json.dumps([nfc, language, times]).encode()).hexdigest()
+    return json_hash([nfc, language, times])

@@ -21,8 +21,6 @@ the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.files import json_hash
 from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, UNLABELED, facts_of, target_column
 from pipeline.datasets.assembly import protocol
 from pipeline.datasets.assembly.aligned import WORDS, align
@@ -330,4 +329,4 @@ def _fingerprint(entries: dict[str, dict[str, Any]], stores: dict[str, Features]
     }
     if "waveform" in stores:
         identity["waveform"] = {"fingerprint": stores["waveform"].meta["fingerprint"]}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return json_hash(identity)

@@ -19,21 +19,19 @@ thread, so that a row's bytes depend on its clip alone. Batches are padded so th
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from models.core.backbones import AUDIO_TYPES, load_audio_backbone
-from models.core.checkpoints import Part, model_folder
+from models.core.checkpoints import Part, model_folder, read_model_json
 from models.core.loading import load_config
-from pipeline.core.errors import ClipError, FormatError, ParamsError
+from pipeline.core.errors import ClipError, ParamsError
 from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
 from pipeline.features.audio.sound import clip_sound
@@ -266,15 +264,6 @@ def _preprocessor(source: Source) -> dict[str, Any]:
     """What a checkpoint's file says of its input; empty where there is none."""
     folder = model_folder(*source, ("config",))
     nested = folder / "processor_config.json"  # where newer versions of transformers put it
-    if nested.is_file() and "feature_extractor" in (found := _json(nested)):
+    if nested.is_file() and "feature_extractor" in (found := read_model_json(nested)):
         return dict(found["feature_extractor"])
-    return _json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise FormatError(
-            f"{path}: cannot be read as JSON: {error}; fetch the model's files again"
-        ) from error
+    return read_model_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}

@@ -73,10 +73,8 @@ class Librosa33(Encoder):
 
     params: Librosa33Params
 
-    def __init__(self, name: str, params: Librosa33Params, limits: MediaLimits, device: str = "cpu"):
-        """Raises ParamsError where sample rate and pitch range do not fit each other or the window."""
-        super().__init__(name, params, limits, device)
-        key = f"audio.{name}"
+    def check_settings(self) -> None:
+        key, params = f"audio.{self.name}", self.params
         if params.sample_rate < 2 * CQT_TOP_HZ:
             raise ParamsError(
                 f"{key}.sample_rate is {params.sample_rate}; chroma reaches up to {CQT_TOP_HZ:g} Hz, "
@@ -118,7 +116,7 @@ class Librosa33(Encoder):
 
     def load(self) -> None:
         """There are no weights; librosa's import takes seconds, so it is done here."""
-        ensure_compiled()
+        compile_once()
         import librosa  # noqa: F401
 
         if self.params.f0 == "praat":
@@ -193,12 +191,13 @@ class Librosa33(Encoder):
         return np.where(inside, f0[nearest.clip(0, len(f0) - 1)], 0.0)
 
 
-def ensure_compiled() -> None:
-    """Have Numba compile librosa's functions, if no process of this installation has had it yet."""
-    compile_once(_run_compiled)
+def _run_compiled() -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)
+    for f0 in ("pyin", "yin", "zcr"):
+        Librosa33("compiled", Librosa33Params(f0=f0), MediaLimits()).features(tone.astype(np.float32))
 
 
-def compile_once(run: Callable[[], object]) -> None:
+def compile_once(run: Callable[[], object] = _run_compiled) -> None:
     """Import librosa and `run` its compiled functions, once and alone; nothing where that was done before.
 
     Numba compiles parts of librosa when it is imported for the first time, and keeps them on disk. Where
@@ -231,12 +230,6 @@ def _installation() -> str:
         cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         known += [line for line in cpu if line.startswith("model name")][:1]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
-
-
-def _run_compiled() -> None:
-    tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)
-    for f0 in ("pyin", "yin", "zcr"):
-        Librosa33("compiled", Librosa33Params(f0=f0), MediaLimits()).features(tone.astype(np.float32))
 
 
 def _parselmouth() -> Any:

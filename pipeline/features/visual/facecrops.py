@@ -22,13 +22,11 @@ of a frame without a face. The names of all columns cost each file 1 MB at 112 p
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.core.openface_layout import notes_on
-from pipeline.features.encoder import Clip, Encoded
-from pipeline.features.visual.face.mesh import MeshEncoder
+from pipeline.features.visual.face.mesh import MeshEncoder, TrackedFrame
 from pipeline.params.encoders import FaceCropsParams
 
 _EYE_CORNERS = np.array(((33, 133), (362, 263)))  # points of the mesh
@@ -53,21 +51,14 @@ class FaceCrops(MeshEncoder):
     def column_names(self) -> list[str]:
         return [f"px_{i}" for i in range(self.dim)]
 
-    def encode(self, clip: Clip) -> Encoded:
-        notes: list[str] = []  # of the file, then of the faces
-        times: list[float] = []
-        counts: list[int] = []  # faces in each frame
+    def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
         pixels = bytearray()  # grows in place: ten minutes are 0.7 GB
-        with closing(self.tracked_frames(clip, notes)) as stream:
-            for seen in stream:
-                times.append(seen.frame.time_s)
-                counts.append(seen.faces)
-                if seen.mesh is None:
-                    pixels += bytes(self.dim)
-                else:
-                    pixels += crop(seen.frame.image, anchors(seen.mesh, seen.frame.image), self.params.size)
-        features = np.frombuffer(pixels, np.uint8).reshape(len(times), self.dim)
-        return Encoded(features, np.array(times, np.float32), "; ".join(notes + notes_on(counts)))
+        for seen in stream:
+            if seen.mesh is None:
+                pixels += bytes(self.dim)
+            else:
+                pixels += crop(seen.frame.image, anchors(seen.mesh, seen.frame.image), self.params.size)
+        return np.frombuffer(pixels, np.uint8).reshape(-1, self.dim)
 
 
 def anchors(mesh: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -6,19 +6,17 @@ and signs are in the table of face/geometry.py; `groups` chooses among them.
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
-from pipeline.core.openface_layout import columns_of, notes_on
-from pipeline.features.encoder import Clip, Encoded
+from pipeline.core.openface_layout import columns_of
 from pipeline.features.visual.face.action_units import ACTION_UNITS
 from pipeline.features.visual.face.canonical import POINTS
 from pipeline.features.visual.face.geometry import COLUMNS, GROUPS, Camera, describe
-from pipeline.features.visual.face.mesh import MeshEncoder
+from pipeline.features.visual.face.mesh import MeshEncoder, TrackedFrame
 from pipeline.params.encoders import FaceMeshParams
-from pipeline.params.params import MediaLimits
 
 _POINTS = np.array(POINTS)
 
@@ -29,38 +27,30 @@ class FaceMesh(MeshEncoder):
     LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
 
-    def __init__(self, name: str, params: FaceMeshParams, limits: MediaLimits, device: str = "cpu"):
-        """Raises ParamsError where `groups` names what the mesh does not tell."""
-        super().__init__(name, params, limits, device)
+    def check_settings(self) -> None:
         self._chosen = [COLUMNS.index(column) for column in self.column_names]
 
     @cached_property
     def column_names(self) -> list[str]:
         return columns_of(GROUPS, self.params.groups, f"visual.{self.name}")
 
-    def encode(self, clip: Clip) -> Encoded:
-        notes: list[str] = []  # of the file, then of the faces
-        times: list[float] = []
+    def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
         meshes: list[np.ndarray] = []  # of the frames with a face, (K, 3)
-        found: list[int] = []  # the rows of those frames
-        counts: list[int] = []  # faces in each frame
+        found: list[bool] = []  # whether a frame has one
         camera: Camera | None = None
-        with closing(self.tracked_frames(clip, notes)) as stream:
-            for row, seen in enumerate(stream):
-                frame = seen.frame
-                height, width = frame.image.shape[:2]
-                if camera is None:
-                    camera = Camera.guess(width * frame.scale, height * frame.scale)
-                times.append(frame.time_s)
-                counts.append(seen.faces)
-                if seen.mesh is not None:
-                    meshes.append(seen.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
-                    found.append(row)
+        for seen in stream:
+            frame = seen.frame
+            height, width = frame.image.shape[:2]
+            if camera is None:
+                camera = Camera.guess(width * frame.scale, height * frame.scale)
+            found.append(seen.mesh is not None)
+            if seen.mesh is not None:
+                meshes.append(seen.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
         assert camera is not None  # there is at least one frame
-        features = np.zeros((len(times), self.dim), np.float32)
-        if found:
+        features = np.zeros((len(found), self.dim), np.float32)
+        if meshes:
             columns = describe(np.stack(meshes), camera)
             if self.params.au_reference == "clip":
                 columns[:, -len(ACTION_UNITS) :] -= np.median(columns[:, -len(ACTION_UNITS) :], axis=0)
             features[found] = columns[:, self._chosen]
-        return Encoded(features, np.array(times, np.float32), "; ".join(notes + notes_on(counts)))
+        return features

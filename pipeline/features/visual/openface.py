@@ -39,7 +39,6 @@ from pipeline.formats.openface_csv import FaceTable, read_table
 from pipeline.media.containers import check_length
 from pipeline.media.decode import probe
 from pipeline.params.encoders import OpenFaceParams
-from pipeline.params.params import MediaLimits
 
 PROGRAM = "FeatureExtraction"
 LONGEST_RUN_S = 540.0  # below the ten minutes that a clip may take, so that it ends before its parent
@@ -54,13 +53,12 @@ class OpenFace(Encoder):
 
     modality = "visual"
     LIBRARIES = ("numpy", "pandas")
+    CPU_ONLY = True
     params: OpenFaceParams
+    _last: tuple[tuple[Path, int, int], FaceTable] | None = None
 
-    def __init__(self, name: str, params: OpenFaceParams, limits: MediaLimits, device: str = "cpu"):
-        """Raises ParamsError where `groups` names what OpenFace does not measure."""
-        super().__init__(name, params, limits, "cpu")  # OpenFace has no other
+    def check_settings(self) -> None:
         _ = self.column_names
-        self._last: tuple[tuple[Path, int, int], FaceTable] | None = None
 
     @cached_property
     def column_names(self) -> list[str]:

@@ -35,14 +35,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipeline.core.devices import check_presence
+from pipeline.core.devices import prepare_device
 from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
 from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of, notes_on
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
 from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import PyFeatParams
-from pipeline.params.params import MediaLimits
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -50,15 +49,8 @@ if TYPE_CHECKING:
 _NUMBERS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
 _UNITS = tuple(f"AU{number:02d}" for number in _NUMBERS)
 _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-_EMOTIONS_V2 = (
-    "Anger",
-    "Disgust",
-    "Fear",
-    "Happy",
-    "Sad",
-    "Surprise",
-    "Neutral",
-)  # the same, as v2 names them
+# the same, as v2 names them
+_EMOTIONS_V2 = ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 _FEELING = ("valence", "arousal")  # v2 alone, -1 to 1
 # on the hub under py-feat/, by group where only that needs it
 _REPOSITORIES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -92,11 +84,10 @@ class PyFeat(Encoder):
     LIBRARIES = ("av", "numpy", "py-feat", "scipy", "torch", "torchvision")
     params: PyFeatParams
 
-    def __init__(self, name: str, params: PyFeatParams, limits: MediaLimits, device: str = "cpu"):
-        """Raises ParamsError where `groups` names what py-feat does not measure."""
-        super().__init__(name, params, limits, device)
+    _detector: Any = None
+
+    def check_settings(self) -> None:
         _ = self.column_names
-        self._detector: Any = None
 
     @cached_property
     def column_names(self) -> list[str]:
@@ -143,7 +134,7 @@ class PyFeat(Encoder):
         return " ".join(f"{name}@{commit}" for name, commit in commits.items())
 
     def load(self) -> None:
-        check_presence(self.device)
+        prepare_device(self.device)
         detector = self._detector_class()  # first: where it does not import, weights would help nobody
         weights = self.model_identity
         if given := [name for name in _REPLACED_BY if os.environ.get(name)]:
@@ -153,8 +144,6 @@ class PyFeat(Encoder):
             )
         import torch
 
-        if self.device == "cpu":
-            torch.set_num_threads(1)  # sums in another order give other bytes
         try:
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
                 warnings.simplefilter("ignore")  # that RetinaFace gives no pose: it comes from the landmarks

@@ -8,8 +8,6 @@ kind of device) changes the fingerprint, so a state is never continued under oth
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import shutil
 import sys
@@ -24,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pipeline.core.files import atomic_write, file_hash
+from pipeline.core.files import atomic_write, file_hash, json_hash
 
 FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
@@ -106,8 +104,7 @@ class Checkpoint:
 
 def fingerprint(identity: dict[str, Any]) -> str:
     """SHA-256 (hex) of everything that decides a run's numbers."""
-    known = {"format": FORMAT_VERSION, **identity}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return json_hash({"format": FORMAT_VERSION, **identity})
 
 
 def _random_states() -> dict[str, Any]:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from abc import abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,11 +29,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import AbsentError, MissingDependencyError
+from pipeline.core.openface_layout import notes_on
 from pipeline.execution.ahead import read_ahead
-from pipeline.features.encoder import Clip, Encoder
+from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
-from pipeline.params.params import MediaLimits
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
 FRAMES_AHEAD = 4  # decoded and waiting at most
@@ -74,14 +75,28 @@ class MeshEncoder(Encoder):
     """An encoder that looks at the face that MediaPipe Face Mesh tracks."""
 
     modality = "visual"
+    CPU_ONLY = True  # as MediaPipe's Python graph is
     params: FaceMeshParams | FaceCropsParams
+    _graph: Any = None
 
-    def __init__(
-        self, name: str, params: FaceMeshParams | FaceCropsParams, limits: MediaLimits, device: str = "cpu"
-    ):
-        # MediaPipe's Python graph computes on the CPU only: the same numbers whatever device is asked for
-        super().__init__(name, params, limits, "cpu")
-        self._graph: Any = None
+    @abstractmethod
+    def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
+        """The features of all frames of a clip, shape (n_frames, dim), in the encoder's `dtype`."""
+
+    def encode(self, clip: Clip) -> Encoded:
+        notes: list[str] = []  # of the file, then of the faces
+        times: list[float] = []
+        counts: list[int] = []  # faces in each frame
+
+        def noted(stream: Iterator[TrackedFrame]) -> Iterator[TrackedFrame]:
+            for seen in stream:
+                times.append(seen.frame.time_s)
+                counts.append(seen.faces)
+                yield seen
+
+        with closing(self.tracked_frames(clip, notes)) as stream:
+            features = self.features(noted(stream))
+        return Encoded(features, np.array(times, np.float32), "; ".join(notes + notes_on(counts)))
 
     @property
     def frame_rate(self) -> float | None:
