@@ -23,7 +23,6 @@ from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaE
 from pipeline.execution.gpu import Prepared
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
 from pipeline.params.encoders import Source, TransformerAudio, TransformerText
-from pipeline.params.params import MediaLimits
 
 FLOAT16_MAX = 65504.0
 UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
@@ -36,13 +35,6 @@ class PretrainedStates(BatchEncoder):
     PARTS: ClassVar[tuple[Part, ...]]  # what of a checkpoint decides the numbers
 
     params: TransformerText | TransformerAudio
-
-    def __init__(
-        self, name: str, params: TransformerText | TransformerAudio, limits: MediaLimits, device: str = "cpu"
-    ):
-        super().__init__(name, params, limits, device)
-        self._backbones: dict[Source, Any] = {}
-        self._missing: dict[Source, MissingModelError] = {}
 
     @abstractmethod
     def read_config(self, source: Source) -> Any:
@@ -72,6 +64,7 @@ class PretrainedStates(BatchEncoder):
         ParamsError : their widths differ, or the settings do not fit one
         """
         found: dict[Source, Any] = {}
+        self._missing: dict[Source, MissingModelError] = {}
         for source in self.sources:
             try:
                 found[source] = self.read_config(source)
@@ -143,7 +136,7 @@ class PretrainedStates(BatchEncoder):
         prepare_device(self.device)
         if self.params.precision == "bf16" and not has_native_bf16(self.device.split(":")[0]):
             print(f"{self.key}: no bf16 of its own here: correct, but slow", file=sys.stderr)
-        self._backbones = {}
+        self._backbones: dict[Source, Any] = {}
         self.load_preparer()
         if len(self.sources) == 1:
             self.backbone(self.sources[0])
@@ -193,21 +186,20 @@ class PretrainedStates(BatchEncoder):
     def encoded(self, content: Any, states: np.ndarray) -> Encoded:
         """The features of a clip, made of its states."""
 
-    def mean_state(self, output: Any) -> np.ndarray:
-        """Mean of the states of `params.layers`, (batch, n, dim), float32, of one forward.
-
-        It was made with `output_hidden_states`, unless the last layer alone is wanted.
-        """
+    def forward(self, source: Source, *inputs: Any) -> np.ndarray:
+        """Mean of the states of `params.layers`, (batch, n, dim), float32, of one forward of a checkpoint."""
         import torch
 
-        if self.params.layers == [-1]:
-            mean = output.last_hidden_state.float()
-        else:
-            # some models put their last state into the tuple before its final norm
-            states = (*output.hidden_states[:-1], output.last_hidden_state)
-            chosen = [states[layer] for layer in self.params.layers]
-            mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
-        values: np.ndarray = mean.cpu().numpy()
+        with torch.inference_mode():
+            output = self.backbone(source)(*inputs, output_hidden_states=self.params.layers != [-1])
+            if self.params.layers == [-1]:
+                mean = output.last_hidden_state.float()
+            else:
+                # some models put their last state into the tuple before its final norm
+                states = (*output.hidden_states[:-1], output.last_hidden_state)
+                chosen = [states[layer] for layer in self.params.layers]
+                mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
+            values: np.ndarray = mean.cpu().numpy()
         return values
 
 

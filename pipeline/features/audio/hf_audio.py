@@ -230,22 +230,14 @@ class AudioStates(PretrainedStates):
         limit = FORWARD_SAMPLES if len(contents) > 1 or self.device != "cpu" else 0
         found: dict[int, np.ndarray] = {}
         for batch in _batches(order, [len(pieces[piece]) for piece in order], limit):
-            states = self._states(source, [pieces[piece] for piece in batch])
-            found |= zip(batch, states, strict=True)
+            states = self.forward(source, [pieces[piece] for piece in batch])
+            for piece, values in zip(batch, states, strict=True):
+                found[piece] = values[: self.grid.frames(len(pieces[piece]))]
         given = (found[piece] for piece in range(len(pieces)))
         return [np.concatenate([next(given)[w.skip : w.skip + w.keep] for w in some]) for some in windows]
 
     def _windows(self, samples: int) -> list[SampleWindow]:
         return self.grid.windows(samples, self.params.window_s, self.params.overlap_s)
-
-    def _states(self, source: Source, sounds: list[np.ndarray]) -> list[np.ndarray]:
-        """States of sounds in one forward, each (n_frames, dim), float32."""
-        import torch
-
-        with torch.inference_mode():
-            output = self.backbone(source)(sounds, output_hidden_states=self.params.layers != [-1])
-            states = self.mean_state(output)  # (batch, frames of the longest, dim)
-        return [states[row, : self.grid.frames(len(sound))] for row, sound in enumerate(sounds)]
 
     def encoded(self, sound: PreparedSound, states: np.ndarray) -> Encoded:
         return Encoded(stored(states), self.grid.times(len(states)), sound.note)

@@ -131,13 +131,7 @@ class TransformerStates(PretrainedStates):
         mask = np.zeros_like(tokens)
         for row, content in enumerate(contents):
             tokens[row, : lengths[row]], mask[row, : lengths[row]] = content.ids, 1
-        with torch.inference_mode():
-            output = self.backbone(source)(
-                torch.from_numpy(tokens).to(self.device),
-                torch.from_numpy(mask).to(self.device),
-                output_hidden_states=self.params.layers != [-1],
-            )
-            states = self.mean_state(output)  # (batch, longest, dim)
+        states = self.forward(source, *(torch.from_numpy(each).to(self.device) for each in (tokens, mask)))
         return [states[row, :length] for row, length in enumerate(lengths)]
 
     def encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded:

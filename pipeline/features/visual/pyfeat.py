@@ -105,14 +105,15 @@ class PyFeat(Encoder):
     def frame_rate(self) -> float | None:
         return self.params.fps
 
+    def _unusable(self, why: str) -> MissingDependencyError:
+        return MissingDependencyError(f"visual encoder {self.name!r}{why}; {_WAY_OUT}")
+
     @property
     def _resources(self) -> Path:
         """Where py-feat keeps its weights."""
         spec = importlib.util.find_spec("feat")
         if spec is None or not spec.submodule_search_locations:
-            raise MissingDependencyError(
-                f"visual encoder {self.name!r} needs py-feat, which is not installed; {_WAY_OUT}"
-            )
+            raise self._unusable(" needs py-feat, which is not installed")
         return Path(next(iter(spec.submodule_search_locations))) / "resources"
 
     @property
@@ -166,18 +167,14 @@ class PyFeat(Encoder):
         try:
             found = getattr(importlib.import_module(module), name)
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
-            raise MissingDependencyError(
-                f"visual encoder {self.name!r} needs py-feat 2.x, which cannot be imported: {error}; "
-                f"{_WAY_OUT}"
-            ) from error
+            raise self._unusable(f" needs py-feat 2.x, which cannot be imported: {error}") from error
         finally:
             if threads is None:  # its import sets it, for the whole process and its children
                 os.environ.pop("OMP_NUM_THREADS", None)
         installed = version("py-feat")
         if tuple(int(part) for part in installed.split(".")[:3] if part.isdecimal()) < LEAST_VERSION:
-            raise MissingDependencyError(
-                f"visual encoder {self.name!r}: py-feat {installed} is installed, whose pitch has the "
-                f"opposite sign; expected 2.1.2 or later; {_WAY_OUT}"
+            raise self._unusable(
+                f": py-feat {installed} has pitch of the opposite sign; expected 2.1.2 or later"
             )
         return found
 
@@ -261,9 +258,8 @@ class PyFeat(Encoder):
             chosen = [parts[group]() for group in GROUPS if group in self.params.groups]
             return np.concatenate([numbers("FaceScore"), np.ones((len(faces), 1)), *chosen], axis=1)
         except KeyError as error:
-            raise MissingDependencyError(
-                f"visual encoder {self.name!r}: py-feat {version('py-feat')} gives other columns than 2.1 "
-                f"({error}); {_WAY_OUT}"
+            raise self._unusable(
+                f": py-feat {version('py-feat')} gives other columns than 2.1 ({error})"
             ) from error
 
 
