@@ -19,7 +19,7 @@ from pipeline.cli.significance import RunsAgainstRuns, significance
 from pipeline.cli.stages import app as stage_app
 from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
-from pipeline.core.console import configure
+from pipeline.core.console import configure, show
 from pipeline.core.errors import MsaError
 
 app = typer.Typer(
@@ -32,7 +32,6 @@ app.add_typer(stage_app, name="stage")
 app.command()(ingest)
 app.command("import")(import_files)
 
-WIDTH_OF_A_FILE = 160  # characters
 NAMES = "a name from params, or none. May be given several times."
 
 ParamsFile = Annotated[
@@ -112,7 +111,7 @@ def extract(
     if as_json:
         print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
     else:
-        _show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
+        show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:
         if not report.gave_something:
             print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
@@ -132,7 +131,7 @@ def info(
     if as_json:
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        _show(*render(described))
+        show(*render(described))
 
 
 @app.command()
@@ -142,7 +141,7 @@ def doctor(params: ParamsFile = None) -> None:
     from pipeline.params.params import load_params
 
     checks = examine(load_params(params))
-    _show(render(checks))
+    show(render(checks))
     if any(check.level == "error" for check in checks):
         raise typer.Exit(1)
 
@@ -242,7 +241,7 @@ def noise(
     results = []
     for run in runs:
         results.append(under_noise(run, kind, assembled, device))
-        _show(render(results[-1], kind))
+        show(render(results[-1], kind))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json({"kind": kind, "runs": results}, out)
@@ -254,14 +253,6 @@ app.command("report")(write_report)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(tune)
 app.command()(validate)
-
-
-def _show(*what: Any) -> None:
-    """Print tables; into a file or a pipe they get the width that a screen may not have."""
-    from rich.console import Console
-
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if known else WIDTH_OF_A_FILE).print(*what)
 
 
 def main() -> Any:

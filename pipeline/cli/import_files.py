@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli import options
+from pipeline.cli.options import NO_TRAINING_SET, CorpusOptions, SetOptions, with_options
+from pipeline.core.console import show
 from pipeline.core.errors import ParamsError
 
 if TYPE_CHECKING:
-    from pipeline.imports.survey import Survey
+    from pipeline.imports.survey import ImportSurvey
     from pipeline.params.params import ImportParams
 
-WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
 
-
+@with_options
 def import_files(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="The files, or the folder that has them.")
     ],
-    name: options.Name,
+    training: SetOptions,
+    asked: CorpusOptions,
     kind: Annotated[str | None, typer.Option("--as", help="What they are. Default: found out.")] = None,
     mapping: Annotated[
         Path | None, typer.Option(help="YAML file that says where things lie (kind arrays).", dir_okay=False)
     ] = None,
-    language: options.Language = None,
-    task: options.Task = None,
-    label_range: options.LabelRange = None,
-    classes: options.Classes = None,
-    metrics: options.Metrics = None,
-    setting: options.Setting = None,
-    folds: options.Folds = 0,
-    by: options.By = "video",
-    like: options.Like = "",
-    run: options.Run = True,
 ) -> None:
     """Read feature files that other projects made: say what they hold, and convert them.
 
@@ -46,32 +36,29 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
-    from pipeline.corpora.clips import target_column
+    from pipeline.core.vocabulary import MODALITIES
+    from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.labelling import Labelling
+    from pipeline.corpora.links import linked
     from pipeline.formats.source import Source
     from pipeline.imports.convert import ENCODER, Conversion, check_rows, discard, summary, write
     from pipeline.imports.kinds import importer, read, sniff
     from pipeline.imports.survey import survey
     from pipeline.params.params import NONE, PARAMS_FILE, load_params
-    from pipeline.params.register import Entry, can_train, check_name, linked, register
+    from pipeline.params.register import NewCorpus, check_name, register
 
-    params = load_params(PARAMS_FILE)
+    params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
     check_name(name, folds, params, Path(PARAMS_FILE))
     settings: dict[str, Any] = _mapping(mapping) if mapping is not None else {}
-    settings |= options.parse_settings(setting)
+    settings |= asked.settings()
     with linked(name, files) as root:
         source = Source(root)
         kind = kind or ("arrays" if mapping is not None else sniff(source))
         what = importer(kind).KIND_OF_FILES
-        place = (kind, root.as_posix())
-        guess, _ = options.corpus_entry(
-            *place, Labelling(), language, None, label_range, classes, metrics, settings
-        )
+        guess = replace(asked, task=None).entry(kind, root.as_posix(), Labelling(), settings)
         imported = read(kind, source, _checked(name, guess))
         usual = imported.labelling
-        described, metric_set = options.corpus_entry(
-            *place, usual, language, task, label_range, classes, metrics, settings
-        )
+        described = asked.entry(kind, root.as_posix(), usual, settings)
         entered = _checked(name, described)
         check_rows(imported, name, entered)
         found = survey(imported, str(source))
@@ -80,12 +67,22 @@ def import_files(
         found.check(params.max_failed_fraction)
         features = {
             modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
-            for modality in ("text", "audio", "visual")
+            for modality in MODALITIES
         }
         target = target_column(entered.task)
         trainable = can_train(((row["split"], row.get(target)) for row in imported.rows), folds)
-        entry = Entry(name, "imports", described, metric_set, {}, features, folds, by, like, trainable)
-        edit = register(entry, params, Path(PARAMS_FILE), run=run)
+        corpus = NewCorpus(
+            name,
+            "imports",
+            described,
+            training.metric_set(usual, entered.task),
+            features=features,
+            folds=folds,
+            by=training.by or "video",
+            like=training.like,
+            trainable=trainable,
+        )
+        edit = register(corpus, params, Path(PARAMS_FILE), run=training.run)
         try:
             updates = write(name, entered, source, imported, found, params.shards)
             edit.write()
@@ -93,7 +90,7 @@ def import_files(
             discard(name)
             raise
     if not trainable:
-        print(options.NO_TRAINING_SET)
+        print(NO_TRAINING_SET)
     for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
     print(summary(name, Conversion(found, updates)))
@@ -106,17 +103,15 @@ def _checked(name: str, described: dict[str, Any]) -> ImportParams:
     return check_params({"imports": {name: described}}, "import").imports[name]
 
 
-def _show(found: Survey) -> None:
-    """Findings as a table; into a file or a pipe it gets the width that a screen may not have."""
-    from rich.console import Console
+def _show(found: ImportSurvey) -> None:
+    """Findings as a table."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("what", "found")
     for what, finding in found.lines():
         table.add_row(what, escape(finding))
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if known else WIDTH_OF_A_FILE).print(table)
+    show(table)
 
 
 def _mapping(file: Path) -> dict[str, Any]:

@@ -7,28 +7,20 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import options
+from pipeline.cli.options import NO_TRAINING_SET, CorpusOptions, SetOptions, with_options
 
 
+@with_options
 def ingest(
     kind: Annotated[
         str, typer.Argument(help="mosi, mosei, sims, cherma, mustard ... or folder; README lists all.")
     ],
     path: Annotated[Path, typer.Argument(help="Folder of the corpus.", file_okay=False)],
-    name: options.Name,
+    training: SetOptions,
+    asked: CorpusOptions,
     text_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "minilm",
     audio_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "librosa33",
     visual_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "facemesh",
-    language: options.Language = None,
-    task: options.Task = None,
-    label_range: options.LabelRange = None,
-    classes: options.Classes = None,
-    metrics: options.Metrics = None,
-    setting: options.Setting = None,
-    folds: options.Folds = 0,
-    by: options.By = "speaker",
-    like: options.Like = "",
-    run: options.Run = True,
 ) -> None:
     """Make a corpus of raw clips known: its entry and its jobs in params.yaml, and a link in data/raw.
 
@@ -40,19 +32,18 @@ def ingest(
 
     from pipeline.core.errors import LabelFileError
     from pipeline.corpora import ingest as corpora
-    from pipeline.corpora.clips import target_column
-    from pipeline.corpora.problems import shortened
+    from pipeline.corpora.clips import can_train, target_column
+    from pipeline.corpora.findings import shortened
+    from pipeline.corpora.links import linked
     from pipeline.params.params import NONE, PARAMS_FILE, check_params, load_params
-    from pipeline.params.register import Entry, can_train, check_name, linked, register
+    from pipeline.params.register import NewCorpus, check_name, register
 
-    params = load_params(PARAMS_FILE)
+    params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
     check_name(name, folds, params, Path(PARAMS_FILE))
     usual = corpora.reader(kind).LABELLING
-    settings = options.parse_settings(setting)
+    settings = asked.settings()
     with linked(name, [path]) as root:
-        described, metric_set = options.corpus_entry(
-            kind, root.as_posix(), usual, language, task, label_range, classes, metrics, settings
-        )
+        described = asked.entry(kind, root.as_posix(), usual, settings)
         dataset = check_params({"datasets": {name: described}}, "ingest").datasets[name]
         found = corpora.survey(name, dataset)
         if found.problems:
@@ -64,15 +55,26 @@ def ingest(
         }
         target = target_column(dataset.task)
         trainable = can_train(((clip.split, clip.labels.get(target)) for clip in found.clips), folds)
-        entry = Entry(name, "datasets", described, metric_set, encoders, features, folds, by, like, trainable)
-        edit = register(entry, params, Path(PARAMS_FILE), run=run)
+        corpus = NewCorpus(
+            name,
+            "datasets",
+            described,
+            training.metric_set(usual, dataset.task),
+            encoders,
+            features,
+            folds,
+            by=training.by or "speaker",
+            like=training.like,
+            trainable=trainable,
+        )
+        edit = register(corpus, params, Path(PARAMS_FILE), run=training.run)
         edit.write()
     counts = Counter(clip.split for clip in found.clips)
     print(f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     for note in found.notes:
         print(f"  {note.level}: {note.message}")
     if not trainable:
-        print(options.NO_TRAINING_SET)
+        print(NO_TRAINING_SET)
     for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
     print(f"next: msa-cli validate {name}; dvc repro")

@@ -1,56 +1,19 @@
-"""Options that `ingest` and `import` share."""
+"""Options that several commands share, as dataclasses that `with_options` spreads over a command line."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.core.errors import ParamsError
 
-Name = Annotated[str, typer.Option(help="What it is called in params.yaml.")]
-Language = Annotated[str | None, typer.Option(help="ISO 639-1 code. Default: that of the corpus.")]
-Task = Annotated[str | None, typer.Option(help="regression or classification. Default: that of the corpus.")]
-LabelRange = Annotated[
-    tuple[float, float] | None, typer.Option("--range", help="Smallest and largest label of a regression.")
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(help="Names of the classes in order: sad,calm,glad; then --task is classification."),
-]
-Metrics = Annotated[str | None, typer.Option(help="mmsa, sims, magbert or cls. Default: as is usual there.")]
-Setting = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="A setting of this kind alone. May be given several times."),
-]
-Folds = Annotated[int, typer.Option(min=0, help="Cross-validation: so many training sets, one a fold.")]
-By = Annotated[str, typer.Option(help="What folds keep apart: speaker, video or clip.")]
-Like = Annotated[
-    str, typer.Option(help="Methods get the settings that they have for this one (sample: small and fast).")
-]
-Run = Annotated[bool, typer.Option("--run/--no-run", help="Add it to datasets_run, or only make it known.")]
-
-
-def parse_settings(settings: list[str] | None) -> dict[str, Any]:
-    """`key=value` with dotted keys as a tree; values are YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    tree: dict[str, Any] = {}
-    for setting in settings or []:
-        key, equals, value = setting.partition("=")
-        if not key or not equals:
-            raise ParamsError(f"--setting {setting}: expected key=value")
-        try:
-            *path, last = key.split(".")
-            section = tree
-            for part in path:
-                section = section.setdefault(part, {})
-            section[last] = YAML(typ="safe").load(value)
-        except (YAMLError, AttributeError, TypeError) as error:
-            raise ParamsError(f"--setting {setting}: cannot be read: {error}") from error
-    return tree
-
+if TYPE_CHECKING:
+    from pipeline.corpora.labelling import Labelling
 
 NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
@@ -58,48 +21,138 @@ NO_TRAINING_SET = (
 )
 
 
-def class_names(classes: str | None) -> list[str]:
-    """The names in `--classes`."""
-    return [name.strip() for name in classes.split(",")] if classes else []
-
-
-def corpus_entry(
-    kind: str,
-    root: str,
-    usual: Any,
-    language: str | None,
-    task: str | None,
-    label_range: tuple[float, float] | None,
-    classes: str | None,
-    metrics: str | None,
-    settings: dict[str, Any],
-) -> tuple[dict[str, Any], str]:
-    """The entry of params.yaml, and its metric set: what is usual (a Labelling), and what was asked for.
-
-    Raises
-    ------
-    ParamsError : classes of a regression, or a range of a classification
-    """
-    names = class_names(classes) or list(usual.classes)
-    chosen = task or ("classification" if classes else usual.task)
-    if classes and chosen == "regression":
-        raise ParamsError(f"--classes {classes}: a regression has none; take it or --task regression away")
-    if label_range is not None and chosen == "classification":
-        raise ParamsError(
-            f"--range {label_range[0]:g} {label_range[1]:g}: the labels are classes, which have no range; "
-            "take it away, or write --task regression where they are scores"
-        )
-    entry: dict[str, Any] = {
-        "kind": kind,
-        "root": root,
-        "language": language or usual.language,
-        "task": chosen,
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with an option for each field of its dataclass parameters."""
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {
+        name: given.annotation
+        for name, given in signature.parameters.items()
+        if is_dataclass(given.annotation)
     }
-    if chosen == "classification":
-        entry["classes"] = names
-    else:
-        entry["label_range"] = list(label_range or usual.label_range)
-    if settings:
-        entry["settings"] = settings
-    fitting = usual.metrics if (usual.metrics == "cls") == (chosen == "classification") else None
-    return entry, metrics or fitting or ("cls" if chosen == "classification" else "mmsa")
+    spread = []
+    for name, given in signature.parameters.items():
+        shared = (
+            inspect.signature(groups[name], eval_str=True).parameters if name in groups else {name: given}
+        )
+        spread += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in shared.values()]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        command(**given)
+
+    run.__signature__ = signature.replace(parameters=spread)  # type: ignore[attr-defined]
+    run.__annotations__ = {given.name: given.annotation for given in spread}
+    return run
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """What a corpus is, where its kind does not say it."""
+
+    language: Annotated[str | None, typer.Option(help="ISO 639-1 code. Default: that of the corpus.")] = None
+    task: Annotated[
+        str | None, typer.Option(help="regression or classification. Default: that of the corpus.")
+    ] = None
+    label_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", help="Smallest and largest label of a regression."),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of the classes in order: sad,calm,glad; then --task is classification."),
+    ] = None
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A setting of this kind alone. May be given several times."),
+    ] = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was asked for."""
+        return any(getattr(self, option.name) is not None for option in fields(self))
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names in `--classes`."""
+        return [name.strip() for name in self.classes.split(",")] if self.classes else []
+
+    def settings(self) -> dict[str, Any]:
+        """`key=value` with dotted keys as a tree; values are YAML.
+
+        Raises
+        ------
+        ParamsError : no such pair, or a value that is no YAML
+        """
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        tree: dict[str, Any] = {}
+        for setting in self.setting or []:
+            key, equals, value = setting.partition("=")
+            if not key or not equals:
+                raise ParamsError(f"--setting {setting}: expected key=value")
+            try:
+                *path, last = key.split(".")
+                section = tree
+                for part in path:
+                    section = section.setdefault(part, {})
+                section[last] = YAML(typ="safe").load(value)
+            except (YAMLError, AttributeError, TypeError) as error:
+                raise ParamsError(f"--setting {setting}: cannot be read: {error}") from error
+        return tree
+
+    def entry(self, kind: str, root: str, usual: Labelling, settings: dict[str, Any]) -> dict[str, Any]:
+        """The entry of params.yaml: what is usual, and what was asked for.
+
+        Raises
+        ------
+        ParamsError : classes of a regression, or a range of a classification
+        """
+        chosen = self.task or ("classification" if self.classes else usual.task)
+        if self.classes and chosen == "regression":
+            raise ParamsError(
+                f"--classes {self.classes}: a regression has none; take it or --task regression away"
+            )
+        if self.label_range is not None and chosen == "classification":
+            raise ParamsError(
+                f"--range {self.label_range[0]:g} {self.label_range[1]:g}: the labels are classes, which "
+                "have no range; take it away, or write --task regression where they are scores"
+            )
+        entry: dict[str, Any] = {"kind": kind, "root": root, "language": self.language or usual.language}
+        entry["task"] = chosen
+        if chosen == "classification":
+            entry["classes"] = self.class_names or list(usual.classes)
+        else:
+            entry["label_range"] = list(self.label_range or usual.label_range)
+        return entry | ({"settings": settings} if settings else {})
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """What a corpus is called, and the training sets that are made of it."""
+
+    name: Annotated[str, typer.Option(help="What it is called in params.yaml.")]
+    metrics: Annotated[
+        str | None, typer.Option(help="mmsa, sims, magbert or cls. Default: as is usual there.")
+    ] = None
+    folds: Annotated[
+        int, typer.Option(min=0, help="Cross-validation: so many training sets, one a fold.")
+    ] = 0
+    by: Annotated[
+        str | None,
+        typer.Option(help="What folds keep apart: speaker, video or clip. Default: speaker; of files video."),
+    ] = None
+    like: Annotated[
+        str,
+        typer.Option(help="Methods get the settings that they have for this one (sample: small and fast)."),
+    ] = ""
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Add it to datasets_run, or only make it known.")
+    ] = True
+
+    def metric_set(self, usual: Labelling, task: str) -> str:
+        """What was asked for, else what is usual where that fits the task."""
+        fitting = usual.metrics if (usual.metrics == "cls") == (task == "classification") else None
+        return self.metrics or fitting or ("cls" if task == "classification" else "mmsa")

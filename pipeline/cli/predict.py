@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.core.console import show
 from pipeline.core.errors import MsaError
 
-WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
 PICTURE = ".png"
 
 
@@ -121,8 +121,7 @@ def predict(
     if as_json:
         print(report.as_json(found, predictor.runs, predictor.remarks))
     else:
-        known = sys.stdout.isatty() or "COLUMNS" in os.environ
-        Console(width=None if known else WIDTH_OF_A_FILE).print(*report.tables(found))
+        show(*report.tables(found))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import options
+from pipeline.cli.options import CorpusOptions, with_options
 from pipeline.core.errors import ParamsError
 
 
+@with_options
 def validate(
     name: Annotated[
         str,
@@ -19,6 +20,7 @@ def validate(
             help="Folder of a corpus, feature file, or a dataset, import or training set of params.yaml.",
         ),
     ],
+    asked: CorpusOptions,
     html: Annotated[
         Path | None,
         typer.Option(help="File for a page with plots, which needs no other file.", dir_okay=False),
@@ -28,11 +30,6 @@ def validate(
         str | None,
         typer.Option(help="Of a folder or file. Default: mmsa for a folder; a file's is found out."),
     ] = None,
-    language: options.Language = None,
-    task: options.Task = None,
-    label_range: options.LabelRange = None,
-    classes: options.Classes = None,
-    setting: options.Setting = None,
     params: Annotated[
         Path | None,
         typer.Option(help="params.yaml to use. Default: that of the current folder, if there is one."),
@@ -43,7 +40,7 @@ def validate(
 ) -> None:
     """Check a corpus: labels, media, texts, splits, conflicts, features. Writes nothing but the page.
 
-    Leaves with 0 (usable, maybe with warnings) or 2 (labels or files must be mended).
+    Leaves with 0 (usable, maybe with warnings) or 2 (labels or files must be corrected).
 
     Example: msa-cli validate mosi --html mosi.html
     """
@@ -55,15 +52,14 @@ def validate(
     from pipeline.validate.validate import examine
 
     loaded, path = load_params(params), Path(name)
-    described = (language, task, label_range, classes)
     if path.exists():
-        settings = options.parse_settings(setting)
-        kind, usual = subjects.usual(path, kind, settings, options.class_names(classes))
-        entry, _ = options.corpus_entry(kind, name, usual, *described, None, settings)
-        subject = subjects.on_disk(path, entry, language is not None)
+        settings = asked.settings()
+        kind, usual = subjects.usual(path, kind, settings, asked.class_names)
+        entry = asked.entry(kind, name, usual, settings)
+        subject = subjects.on_disk(path, entry, asked.language is not None)
     else:
         subject = subjects.registered(name, loaded)
-        if any(option is not None for option in (kind, *described, setting)):
+        if kind is not None or asked.given:
             raise ParamsError(
                 f"{name} is described in params.yaml: --kind, --language, --task, --range, --classes and "
                 "--setting are for a folder or file"

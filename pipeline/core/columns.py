@@ -19,7 +19,13 @@ the name: such columns hold the output of somebody else's emotion classifier.
 from __future__ import annotations
 
 from pipeline.core.openface_layout import OPENFACE_709
-from pipeline.imports.checks import numbered
+
+
+def numbered(prefix: str, width: int) -> list[str]:
+    """`prefix_000`, `prefix_001`, ..., one a column."""
+    digits = max(3, len(str(width - 1)))
+    return [f"{prefix}_{column:0{digits}d}" for column in range(width)]
+
 
 COVAREP = [
     *("F0", "VUV", "NAQ", "QOQ", "H1H2", "PSP", "MDQ", "peakSlope", "Rd", "Rd_conf", "creak"),

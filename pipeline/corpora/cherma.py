@@ -19,8 +19,8 @@ from typing import Any
 
 from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, read_json, reject_repeated, reject_task
-from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, Wanted, find_media, match_media
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_repeated, reject_task
+from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, WantedMedia, find_media, match_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams, class_key
 
@@ -35,10 +35,10 @@ TEXTS = ("text", "txt", "transcript")  # keys; the released lists have none of t
 MISSPELT = {"suprise": "surprise"}  # in LFMIM's own list
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The utterances of all lists with their media."""
     root = Path(dataset.root)
-    found = Survey(str(root))
+    found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
     words = _indices(found, name, dataset)
     lists = [root / file for file in FILES if (root / file).is_file()]
@@ -48,14 +48,13 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
         return found
     entries = [entry for path in lists for entry in _entries(found, path, words)]
     videos, sounds = find_media(root), find_media(root, suffixes=SOUND_SUFFIXES)
-    wanted = [Wanted("", clip.video_id, f"{clip.video_id}.mp4") for clip in entries]
-    pictures = match_media(wanted, {"": videos})
-    voices = match_media(wanted, {"": sounds})
-    for clip, picture, voice in zip(entries, pictures, voices, strict=True):
-        path, unmatched = voice if picture[0] is None and voice[0] is not None else picture
-        found.clips.append(Clip(**vars(clip) | {"path": path, "unmatched": unmatched}))
-    voiced = set(sounds)
-    only_sound = [clip.id for clip in found.clips if clip.path in voiced]
+    wanted = [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in entries]
+    by_video, by_sound = (match_media(wanted, {"": files}) for files in (videos, sounds))
+    for clip, video, sound in zip(entries, by_video, by_sound, strict=True):
+        path, unmatched = sound if video[0] is None and sound[0] is not None else video
+        found.clips.append(CorpusClip(**vars(clip) | {"path": path, "unmatched": unmatched}))
+    sound_files = set(sounds)
+    only_sound = [clip.id for clip in found.clips if clip.path in sound_files]
     if only_sound:
         found.note("only sound", f"{len(only_sound)} clips have sound and no video", only_sound)
     used = {clip.path for clip in found.clips}
@@ -64,7 +63,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _indices(found: Survey, name: str, dataset: DatasetParams) -> dict[str, int]:
+def _indices(found: CorpusSurvey, name: str, dataset: DatasetParams) -> dict[str, int]:
     """Word -> index in the dataset's own classes."""
     mine = [class_key(label) for label in dataset.classes]
     words: dict[str, int] = {}
@@ -78,7 +77,7 @@ def _indices(found: Survey, name: str, dataset: DatasetParams) -> dict[str, int]
     return words
 
 
-def _entries(found: Survey, path: Path, words: Mapping[str, int]) -> list[Clip]:
+def _entries(found: CorpusSurvey, path: Path, words: Mapping[str, int]) -> list[CorpusClip]:
     """The clips of one list, without media; wrong entries become problems."""
     content = read_json(found, path)
     if content is None:
@@ -103,12 +102,12 @@ def _entries(found: Survey, path: Path, words: Mapping[str, int]) -> list[Clip]:
             continue
         text = next((str(entry[key]) for key in TEXTS if isinstance(entry.get(key), str)), None)
         labels = _labels(found, where, entry, words)
-        clips.append(Clip(video, "0", FILES[path.name], text, labels))
+        clips.append(CorpusClip(video, "0", FILES[path.name], text, labels))
     return clips
 
 
 def _labels(
-    found: Survey, where: str, entry: Mapping[str, Any], words: Mapping[str, int]
+    found: CorpusSurvey, where: str, entry: Mapping[str, Any], words: Mapping[str, int]
 ) -> dict[str, float | None]:
     labels: dict[str, float | None] = {}
     for key, column in LABELS.items():

@@ -136,6 +136,18 @@ def target_column(task: str) -> str:
     return "class_label" if task == "classification" else "label"
 
 
+def can_train(labels: Iterable[tuple[str | None, object]], folds: int) -> bool:
+    """Whether a corpus has clips to train with.
+
+    Parameters
+    ----------
+    labels : split and label of each clip, None where it has none
+    folds : of a cross-validation, which trains on clips of all labelled splits
+    """
+    splits = (TRAIN, VALID, TEST) if folds else (TRAIN,)
+    return any(label is not None and split in splits for split, label in labels)
+
+
 # --------------------------------------------------------------------------------------------- making rows
 def full_id(video_id: str, clip_id: str) -> str:
     """`video_id$_$clip_id`, the name of a clip everywhere outside its corpus."""

@@ -28,10 +28,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.folder_table import default_id, read_table
+from pipeline.corpora.folder_table import default_id, read_clips
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
 from pipeline.corpora.tables.media_files import find_media
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -57,11 +58,11 @@ class Settings(Section):
         return self
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Every video below the folder, with what the table says of it."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
-    found = Survey(str(root), files=find_media(root))
+    found = CorpusSurvey(str(root), files=find_media(root))
     if not root.is_dir():
         found.reject("file", f"datasets.{name}.root is {str(root)!r}: no such folder; expected {LAYOUT}")
         return found
@@ -71,10 +72,10 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     split_by_table = False
     if table is not None:
         found.source = str(table)
-        split_by_table = read_table(found, table, dataset, f"datasets.{name}")
+        split_by_table = read_clips(found, table, dataset, f"datasets.{name}")
     named = {clip.path for clip in found.clips}
     rest = [file for file in found.files if file not in named]
-    found.clips += [Clip(*default_id(file), UNLABELED, path=file) for file in rest]
+    found.clips += [CorpusClip(*default_id(file), UNLABELED, path=file) for file in rest]
     if rest:
         what = "not in the table, and" if table is not None else "there without a table of labels:"
         found.note("unlabeled", f"{len(rest)} videos are {what} unlabeled", rest)
@@ -84,7 +85,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _table(found: Survey, root: Path, settings: Settings, setting: str) -> Path | None:
+def _table(found: CorpusSurvey, root: Path, settings: Settings, setting: str) -> Path | None:
     """The table of labels; None where there is none, with a problem where one is meant."""
     if settings.labels is not None:
         given = PurePosixPath(settings.labels)
@@ -99,7 +100,7 @@ def _table(found: Survey, root: Path, settings: Settings, setting: str) -> Path 
     return tables[0] if len(tables) == 1 else None
 
 
-def _split(found: Survey, settings: Settings) -> None:
+def _split(found: CorpusSurvey, settings: Settings) -> None:
     """Give every labelled clip a split by its speaker's or its video's name."""
     labelled = [clip for clip in found.clips if clip.split != UNLABELED]
     by_speaker = bool(labelled) and all(clip.speaker for clip in labelled)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA, TEST_OOD, UNLABELED
-from pipeline.corpora.survey import Clip, Survey
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey
+from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import CLASS_COLUMNS, LABEL_COLUMNS, name_settings
 from pipeline.corpora.tables.media_files import same_form
 from pipeline.corpora.tables.values import MODES, bad_id, label_value, number_of
@@ -27,35 +27,27 @@ def default_id(file: str) -> tuple[str, str]:
     return ".".join(path.parent.parts) or path.stem, path.stem
 
 
-def read_table(found: Survey, path: Path, dataset: DatasetParams, setting: str) -> bool:
+def read_clips(found: CorpusSurvey, path: Path, dataset: DatasetParams, setting: str) -> bool:
     """Add the clips of a table to a survey that knows the files; whether the table has a column of splits.
 
     Parameters
     ----------
     setting : the dataset's section of params.yaml, for messages
     """
-    content = decoded(path, found.problems, ("file", "label"))
-    if content is None:
+    table = read_table(path, found.problems, (), KNOWN, either=FILES)
+    if not table.columns:
         return False
-    rows = records(content, found.problems)
-    line, header = next(rows, (1, []))
-    names = [name.lower() for name in header]
-    key = next((name for name in FILES if name in names), FILES[0])
-    columns = columns_of(line, header, (key,), KNOWN, found.problems)
-    if columns is None:
-        return False
-    ignored = [name for name in header if name and name.lower() not in KNOWN]
+    key = next(name for name in FILES if name in table.columns)
+    ignored = [name for name in table.header if name and name.lower() not in KNOWN]
     if ignored:
         found.note("columns", f"{path.name}: columns that are not used: {', '.join(ignored)}")
-    if "label" not in columns:
+    if "label" not in table.columns:
         found.note("columns", f"{path.name}: no column label: all clips are unlabeled", level="warning")
-    split = next((name for name in SPLITS if name in columns), None)
+    split = next((name for name in SPLITS if name in table.columns), None)
     videos = _videos(found.files)
     before = len(found.problems)
-    for line, fields in rows:
-        cells = cells_of(line, fields, columns, (key,), found.problems)
-        if cells is not None and not reject_formulas(line, cells, KNOWN, found.problems):
-            _add(found, line, cells, key, split, videos, dataset)
+    for line, cells in table.rows:
+        _add(found, line, cells, key, split, videos, dataset)
     wrong = found.problems[before:]
     name_settings(wrong, dataset.label_range, dataset.classes, setting)
     found.problems[before:] = wrong
@@ -73,7 +65,7 @@ def _videos(files: list[str]) -> dict[str, list[str]]:
 
 
 def _add(
-    found: Survey,
+    found: CorpusSurvey,
     line: int,
     cells: Mapping[str, str],
     key: str,
@@ -112,7 +104,7 @@ def _add(
     elif split and target is None and place != UNLABELED and not cells.get("label"):
         found.reject("label", f"label of {given} is empty; only split unlabeled may have none", line)
     found.clips.append(
-        Clip(
+        CorpusClip(
             video,
             clip,
             place,
@@ -128,7 +120,7 @@ def _add(
     )
 
 
-def _times(found: Survey, line: int, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
+def _times(found: CorpusSurvey, line: int, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
     """Begin and end of the part that is the clip, seconds."""
     times: list[float | None] = []
     for name in ("start_s", "end_s"):
@@ -147,7 +139,7 @@ def _times(found: Survey, line: int, cells: Mapping[str, str]) -> tuple[float | 
 
 
 def _labels(
-    found: Survey, line: int, cells: Mapping[str, str], given: str, dataset: DatasetParams
+    found: CorpusSurvey, line: int, cells: Mapping[str, str], given: str, dataset: DatasetParams
 ) -> dict[str, float | None]:
     labels: dict[str, float | None] = {}
     for name, column in (CLASS_COLUMNS if dataset.classes else LABEL_COLUMNS).items():

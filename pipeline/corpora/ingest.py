@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from pipeline.core.errors import LabelFileError, ParamsError
 from pipeline.corpora.clips import ClipFacts, clip_table
-from pipeline.corpora.problems import shortened
-from pipeline.corpora.survey import Survey, clip_rows, note_labelling, note_sizes
-from pipeline.formats.source import understood
+from pipeline.corpora.findings import shortened
+from pipeline.corpora.survey import CorpusSurvey, clip_rows, note_labelling, note_sizes
 from pipeline.params.explain import unknown
 from pipeline.params.params import DatasetParams, MediaLimits
 
@@ -30,7 +29,7 @@ def reader(kind: str) -> ModuleType:
     return importlib.import_module(f"{__package__}.{kind}")
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """A corpus looked through, with everything that is wrong or strange; no media file is opened.
 
     Parameters
@@ -43,8 +42,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     FormatError : a file holds values of a shape that nobody expects there
     """
     kind = reader(dataset.kind)
-    with understood(f"{dataset.root} (kind {dataset.kind})"):
-        found: Survey = kind.survey(name, dataset)
+    found: CorpusSurvey = kind.survey(name, dataset)
     if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
         note_labelling(found, name, dataset, kind.LABELLING)
     if found.clips:
@@ -53,7 +51,11 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
 
 
 def ingest(
-    name: str, dataset: DatasetParams, limits: MediaLimits, workers: int = 1, found: Survey | None = None
+    name: str,
+    dataset: DatasetParams,
+    limits: MediaLimits,
+    workers: int = 1,
+    found: CorpusSurvey | None = None,
 ) -> tuple[pa.Table, ClipFacts]:
     """The clip table of a raw corpus, and what holds for all of its rows.
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 
-@dataclass
+@dataclass(frozen=True)
 class Labelling:
-    """What the labels of a file are.
+    """What the labels of a corpus or of feature files are.
 
     Attributes
     ----------
     task : `regression` or `classification`
     label_range : of a regression
     classes : names of the classes in the order of their indices
-    language : ISO 639-1, where the kind of file tells it
+    language : ISO 639-1, where the kind of corpus or file tells it
     metrics : the metric set that is usual for the corpus
     """
 

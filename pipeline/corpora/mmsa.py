@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT, LabelRow, read_labels
-from pipeline.corpora.tables.media_files import Wanted, by_folder, find_media, match_media, same_form
+from pipeline.corpora.tables.media_files import WantedMedia, by_folder, find_media, match_media, same_form
 from pipeline.params.params import DatasetParams
 
 __all__ = ["LABELLING", "LAYOUT", "survey", "with_media"]
@@ -19,11 +19,11 @@ RAW = "Raw"
 EDITED = "-edited"  # MMML writes x-edited.mp4 beside x.mp4: the same without the bad frames at its end
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media files."""
     root = Path(dataset.root)
     labels = read_labels(root, dataset.label_range, f"datasets.{name}", dataset.classes)
-    found = Survey(str(labels.path), problems=labels.problems, files=find_media(root, RAW))
+    found = CorpusSurvey(str(labels.path), problems=labels.problems, files=find_media(root, RAW))
     if labels.ignored:
         found.note("columns", f"{labels.path}: columns that are not used: {', '.join(labels.ignored)}")
     found.clips = with_media(labels.rows, found.files, RAW)
@@ -31,11 +31,13 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def with_media(rows: list[LabelRow], files: list[str], raw: str) -> list[Clip]:
+def with_media(rows: list[LabelRow], files: list[str], raw: str) -> list[CorpusClip]:
     """Rows of a label file as clips with the files of `<raw>/<video_id>`."""
-    wanted = [Wanted(row.video_id, row.clip_id, f"{raw}/{row.video_id}/{row.clip_id}.mp4") for row in rows]
+    wanted = [
+        WantedMedia(row.video_id, row.clip_id, f"{raw}/{row.video_id}/{row.clip_id}.mp4") for row in rows
+    ]
     return [
-        Clip(
+        CorpusClip(
             row.video_id,
             row.clip_id,
             row.split,
@@ -50,7 +52,7 @@ def with_media(rows: list[LabelRow], files: list[str], raw: str) -> list[Clip]:
     ]
 
 
-def _note_edited(found: Survey) -> None:
+def _note_edited(found: CorpusSurvey) -> None:
     """Name edited copies of clips that are not used themselves."""
     used = {clip.path for clip in found.clips}
     originals = {same_form(f"{RAW}/{clip.video_id}/{clip.clip_id}") for clip in found.clips}

@@ -11,8 +11,9 @@ from typing import Literal
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID, full_id
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Survey, settings_of
+from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -39,9 +40,9 @@ class Settings(Section):
     """the six clips whose sound is broken"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media; a word on those with broken sound."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     broken = [clip.id for clip in found.clips if clip.id in BROKEN_SOUND]
     if broken and settings.broken_sound == "drop":

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Survey, settings_of
+from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -46,9 +47,9 @@ class Settings(Section):
     """write texts that have no lower-case letter in lower case"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     shouted = [clip.id for clip in found.clips if (clip.text or "").isupper()]
     if shouted and settings.lower_case:
@@ -66,7 +67,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _note_folds(found: Survey) -> None:
+def _note_folds(found: CorpusSurvey) -> None:
     standard = {video: split for split, videos in VIDEOS.items() for video in videos.split()}
     there = {clip.video_id for clip in found.clips}
     moved = [

@@ -25,8 +25,10 @@ from pipeline.core.errors import FormatError
 from pipeline.corpora import mosi
 from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, read_json, settings_of
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json
+from pipeline.corpora.tables.csv import decoded, read_table
+from pipeline.formats.source import understood
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 
 LAYOUT = "<root>/label.csv, <root>/Raw/<video_id>/<clip_id>.mp4, and id lists (settings.splits)"
@@ -47,13 +49,14 @@ class Settings(mosi.Settings):
     """folder or file of id lists, relative to the corpus' folder"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     own = {"settings": {"lower_case": settings.lower_case}}
     found = mosi.survey(name, dataset.model_copy(update=own))
     found.notes = [note for note in found.notes if note.check not in ("standard folds", "published sizes")]
-    lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
+    with understood(f"{dataset.root} (kind {dataset.kind})"):
+        lists = _lists(found, Path(dataset.root), settings.splits, f"datasets.{name}.settings.splits")
     if not lists or found.problems:
         return found
     known = _names_of(found.clips)
@@ -85,10 +88,10 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _names_of(clips: list[Clip]) -> dict[str, str]:
+def _names_of(clips: list[CorpusClip]) -> dict[str, str]:
     """Every way to write an id -> the id."""
     names: dict[str, str] = {}
-    videos: dict[str, list[Clip]] = {}
+    videos: dict[str, list[CorpusClip]] = {}
     for clip in sorted(clips, key=lambda clip: natural_key(clip.clip_id)):
         videos.setdefault(clip.video_id, []).append(clip)
     for video, members in videos.items():
@@ -97,7 +100,7 @@ def _names_of(clips: list[Clip]) -> dict[str, str]:
     return names
 
 
-def _note_identical(found: Survey, inside: set[str], outside: set[str]) -> None:
+def _note_identical(found: CorpusSurvey, inside: set[str], outside: set[str]) -> None:
     """A warning where the lists of the two test splits have clips in common."""
     both = sorted(inside & outside)
     if not both:
@@ -111,7 +114,7 @@ def _note_identical(found: Survey, inside: set[str], outside: set[str]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ lists
-def _lists(found: Survey, root: Path, given: str, setting: str) -> dict[str, list[str]]:
+def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[str, list[str]]:
     """Ids by split; empty and problems where there are none."""
     place = root / given
     inside = not PurePosixPath(given).is_absolute() and ".." not in PurePosixPath(given).parts
@@ -141,7 +144,7 @@ def _lists(found: Survey, root: Path, given: str, setting: str) -> dict[str, lis
     return lists
 
 
-def _of_file(found: Survey, path: Path) -> dict[str, list[str]]:
+def _of_file(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _of_csv(found, path)
@@ -158,22 +161,15 @@ def _of_file(found: Survey, path: Path) -> dict[str, list[str]]:
     }
 
 
-def _of_csv(found: Survey, path: Path) -> dict[str, list[str]]:
+def _of_csv(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
     columns = ("id", "split")
-    text = decoded(path, found.problems, columns)
-    if text is None:
-        return {}
-    rows = records(text, found.problems)
-    header = columns_of(*next(rows, (1, [])), columns, columns, found.problems)
     lists: dict[str, list[str]] = {}
-    for line, fields in rows if header else ():
-        cells = cells_of(line, fields, header or [], columns, found.problems)
-        if cells and not reject_formulas(line, cells, columns, found.problems):
-            lists.setdefault(cells["split"], []).append(cells["id"])
+    for _, cells in read_table(path, found.problems, columns, columns).rows:
+        lists.setdefault(cells["split"], []).append(cells["id"])
     return lists
 
 
-def _ids_of(found: Survey, path: Path) -> list[str]:
+def _ids_of(found: CorpusSurvey, path: Path) -> list[str]:
     """The ids of one list."""
     if path.suffix.lower() == ".pkl":
         return _ids_in(found, path.name, _pickle(found, path))
@@ -181,7 +177,7 @@ def _ids_of(found: Survey, path: Path) -> list[str]:
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
-def _ids_in(found: Survey, where: str, value: Any) -> list[str]:
+def _ids_in(found: CorpusSurvey, where: str, value: Any) -> list[str]:
     """Ids of a list of ids, of CLUE's [(features, label, id)], or of {id: [ids]}."""
     if isinstance(value, Mapping):
         value = value.get("id")
@@ -193,8 +189,8 @@ def _ids_in(found: Survey, where: str, value: Any) -> list[str]:
     return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]
 
 
-def _pickle(found: Survey, path: Path) -> Any:
-    from pipeline.formats.pickle.pickles import load
+def _pickle(found: CorpusSurvey, path: Path) -> Any:
+    from pipeline.formats.pickle import load
 
     try:
         return load(path)

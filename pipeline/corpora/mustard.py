@@ -30,9 +30,10 @@ from pydantic import Field
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, read_json, reject_task, settings_of
-from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task
+from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_media
 from pipeline.corpora.tables.values import bad_id
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -54,12 +55,12 @@ class Settings(Section):
     """share of the training clips that validate"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Utterances and the sentences before them."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     path = next((path for path in (root / ENTRIES, root / "data" / ENTRIES) if path.is_file()), None)
-    found = Survey(str(path or root))
+    found = CorpusSurvey(str(path or root))
     reject_task(found, name, dataset, LABELLING)
     if path is None:
         where = f"datasets.{name}.root is {str(root)!r}"
@@ -80,7 +81,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _is_sound(found: Survey, key: str, entry: Any) -> bool:
+def _is_sound(found: CorpusSurvey, key: str, entry: Any) -> bool:
     """Whether an entry is as described; else problems say what is wrong with it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("utterance"), str):
         found.reject("entry", f"{key}: no utterance; expected utterance, speaker, context, show, sarcasm")
@@ -103,21 +104,23 @@ def _is_sound(found: Survey, key: str, entry: Any) -> bool:
     return not wrong
 
 
-def _clips(key: str, entry: Mapping[str, Any], split: str | None) -> list[Clip]:
+def _clips(key: str, entry: Mapping[str, Any], split: str | None) -> list[CorpusClip]:
     """The sentences before an utterance in their order, then the utterance."""
     context, speakers = entry.get("context") or [], entry.get("context_speakers") or []
     before = [
-        Clip(key, f"c{index}", CONTEXT, text, speaker=speakers[index] if speakers else None, position=index)
+        CorpusClip(
+            key, f"c{index}", CONTEXT, text, speaker=speakers[index] if speakers else None, position=index
+        )
         for index, text in enumerate(context)
     ]
     label: dict[str, float | None] = {"class_label": int(entry["sarcasm"])}
-    said = Clip(
+    said = CorpusClip(
         key, UTTERANCE, split, entry["utterance"], label, speaker=entry.get("speaker"), position=len(context)
     )
     return [*before, said]
 
 
-def _add_media(found: Survey) -> None:
+def _add_media(found: CorpusSurvey) -> None:
     """The utterance's video with it, the context's with its last sentence."""
     with_media = [
         index
@@ -129,7 +132,7 @@ def _add_media(found: Survey) -> None:
         clip = found.clips[index]
         said = clip.clip_id == UTTERANCE
         stem = clip.video_id if said else f"{clip.video_id}_c"
-        wanted.append(Wanted("", stem, f"{'utterances' if said else 'context'}_final/{stem}.mp4"))
+        wanted.append(WantedMedia("", stem, f"{'utterances' if said else 'context'}_final/{stem}.mp4"))
     matched = match_media(wanted, {"": found.files})
     for index, (path, unmatched) in zip(with_media, matched, strict=True):
         found.clips[index] = replace(found.clips[index], path=path, unmatched=unmatched)
@@ -137,7 +140,7 @@ def _add_media(found: Survey) -> None:
 
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
-    found: Survey, path: Path, entries: Mapping[str, Any], settings: Settings, setting: str
+    found: CorpusSurvey, path: Path, entries: Mapping[str, Any], settings: Settings, setting: str
 ) -> dict[str, str]:
     """The split of each id."""
     if settings.split == "speaker_independent":
@@ -154,20 +157,32 @@ def _splits(
         test = _fold(found, path, list(entries), settings.fold, setting)
         rule = f"speaker dependent: fold {settings.fold} of {SPLITS}"
     splits = {key: TEST if key in test else TRAIN for key in entries}
-    for label in (False, True):
-        members = [
-            key for key, split in splits.items() if split == TRAIN and entries[key]["sarcasm"] is label
-        ]
-        members.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        splits |= dict.fromkeys(members[: round(settings.valid * len(members))], VALID)
+    splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
     share = f"of the rest the {settings.valid:g} of each class with the smallest SHA-256 of the id are valid"
     found.note("split", f"{rule}; {share}")
     return splits
 
 
-def _fold(found: Survey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
+def held_out(entries: Mapping[str, Any], splits: Mapping[str, str], share: float) -> list[str]:
+    """The training ids that validate: of each class that share, those with the smallest SHA-256 of the id.
+
+    Parameters
+    ----------
+    entries : of sarcasm_data.json, by id
+    splits : id -> split, without validation clips
+    """
+    chosen = []
+    for label in (False, True):
+        members = [key for key, entry in entries.items() if entry.get("sarcasm") == label]
+        members = [key for key in members if splits[key] == TRAIN]
+        members.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+        chosen += members[: round(share * len(members))]
+    return chosen
+
+
+def _fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: int, setting: str) -> set[str]:
     """The test ids of a fold; empty and a problem where the file does not give them."""
-    from pipeline.formats.pickle.pickles import load
+    from pipeline.formats.pickle import load
 
     if not path.is_file():
         found.reject(

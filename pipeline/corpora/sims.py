@@ -9,7 +9,7 @@ from __future__ import annotations
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Survey
+from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT
 from pipeline.params.params import DatasetParams
 
@@ -18,14 +18,14 @@ LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")
 PUBLISHED = {TRAIN: 1368, VALID: 456, TEST: 457}
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media, and which of them lack a label of one modality."""
     found = mmsa.survey(name, dataset)
     note_unimodal(found)
     return found
 
 
-def note_unimodal(found: Survey) -> None:
+def note_unimodal(found: CorpusSurvey) -> None:
     """A warning where labelled clips lack the label of a modality: the corpus has them all."""
     lacking = [
         clip.id

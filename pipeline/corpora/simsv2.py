@@ -14,14 +14,15 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora.findings import Finding
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.problems import Problem
 from pipeline.corpora.sims import note_unimodal
-from pipeline.corpora.survey import Clip, Survey, reject_repeated, settings_of
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
+from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.corpora.tables.media_files import find_media, same_form
 from pipeline.corpora.tables.values import bad_id
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -38,9 +39,9 @@ class Settings(Section):
     """its folder, relative to the corpus' folder; none = it is not used"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     note_unimodal(found)
     if settings.unlabeled is not None:
@@ -48,7 +49,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None:
+def _add_unlabeled(found: CorpusSurvey, root: Path, folder: str, setting: str) -> None:
     place = PurePosixPath(folder)
     if place.is_absolute() or ".." in place.parts or not (root / place).is_dir():
         found.reject(
@@ -65,7 +66,7 @@ def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None
         if PurePosixPath(file).parent == raw or bad_id(video) or bad_id(clip):
             continue  # told of as a file without a row
         text = texts.pop(_key(video, clip), untold)
-        found.clips.append(Clip(video, clip, UNLABELED, text, path=file))
+        found.clips.append(CorpusClip(video, clip, UNLABELED, text, path=file))
     if texts:
         message = f"{len(texts)} texts of unlabelled clips have no media file and are left out"
         found.note("unlabeled", message, sorted("/".join(key) for key in texts), "warning")
@@ -73,7 +74,7 @@ def _add_unlabeled(found: Survey, root: Path, folder: str, setting: str) -> None
     _tell_apart(found)
 
 
-def _tell_apart(found: Survey) -> None:
+def _tell_apart(found: CorpusSurvey) -> None:
     """Both parts number their videos: an unlabelled video whose id is taken gets a `u_` before it."""
     taken = {clip.video_id for clip in found.clips if clip.split != UNLABELED}
     found.clips = [
@@ -85,19 +86,14 @@ def _tell_apart(found: Survey) -> None:
     reject_repeated(found)
 
 
-def _texts(found: Survey, folder: Path) -> dict[tuple[str, str], str]:
+def _texts(found: CorpusSurvey, folder: Path) -> dict[tuple[str, str], str]:
     """(video, clip) -> text of the unlabelled part's own label file; empty where it has none."""
     path = next((folder / file for file in LABEL_FILES if (folder / file).is_file()), None)
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     texts: dict[tuple[str, str], str] = {}
-    content = decoded(path, problems, TEXT_COLUMNS) if path is not None else None
-    if content is not None:
-        rows = records(content, problems)
-        columns = columns_of(*next(rows, (1, [])), TEXT_COLUMNS, TEXT_COLUMNS, problems)
-        for line, fields in rows if columns else ():
-            cells = cells_of(line, fields, columns or [], TEXT_COLUMNS, problems)
-            if cells and not reject_formulas(line, cells, TEXT_COLUMNS, problems):
-                texts[_key(cells["video_id"], cells["clip_id"])] = cells["text"]
+    if path is not None:
+        for _, cells in read_table(path, problems, TEXT_COLUMNS, TEXT_COLUMNS).rows:
+            texts[_key(cells["video_id"], cells["clip_id"])] = cells["text"]
     found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in problems]
     return texts
 

@@ -6,7 +6,7 @@ A module of this package (the kind of a dataset) has
     LABELLING                        what the labels of the corpus are, for who registers it
     Settings                         where the kind has some: a Section for `datasets.<name>.settings`
     PUBLISHED                        where known: clips by split, as the corpus was published
-    survey(name, dataset) -> Survey
+    survey(name, dataset) -> CorpusSurvey
 
 `survey` raises nothing that concerns the corpus' content: problems are collected.
 """
@@ -19,32 +19,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
-from pipeline.core.errors import ParamsError
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
+from pipeline.corpora.findings import Finding, Level, problem
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.problems import Problem
-from pipeline.params.explain import explain
 from pipeline.params.params import DatasetParams, MediaLimits
-from pipeline.params.section import Section
 
 TIMES_BEYOND = "times beyond the media"
 SLACK_S = 0.5  # a word may end that much after the last frame
 MAX_JSON_BYTES = 200_000_000
 
-S = TypeVar("S", bound=Section)
-
 
 @dataclass(frozen=True)
-class Clip:
+class CorpusClip:
     """A clip as the corpus describes it.
 
     Attributes
     ----------
-    split : None only where a Problem says why
+    split : None only where a finding says why
     text : None where the corpus has no texts at all (transcribe finds them), empty where this one is
     labels : by column of the clip table
     path : media file relative to the corpus' folder
@@ -74,62 +67,33 @@ class Clip:
         return full_id(self.video_id, self.clip_id)
 
 
-@dataclass(frozen=True)
-class Note:
-    """Something that a reader of results should know; ingest goes on.
-
-    Attributes
-    ----------
-    check : short name, e.g. `published sizes`
-    rows : all that it concerns: clip ids, files
-    """
-
-    level: Literal["warning", "info"]
-    check: str
-    message: str
-    rows: tuple[str, ...] = ()
-
-
 @dataclass
-class Survey:
+class CorpusSurvey:
     """A corpus looked through.
 
     Attributes
     ----------
     source : the label file or folder, for messages
-    clips : ids unique unless a Problem says so
+    clips : ids unique unless a finding says so
+    problems : errors; with one the corpus cannot be used
+    notes : warnings and infos, which a reader of results should know
     files : all media files of the corpus, relative to its folder
     """
 
     source: str
-    clips: list[Clip] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    clips: list[CorpusClip] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
-        self.problems.append(Problem(check, message, line))
+        self.problems.append(problem(check, message, line))
 
-    def note(
-        self, check: str, message: str, rows: Sequence[str] = (), level: Literal["warning", "info"] = "info"
-    ) -> None:
-        self.notes.append(Note(level, check, message, tuple(rows)))
+    def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
+        self.notes.append(Finding(level, check, message, tuple(rows)))
 
 
-def settings_of(model: type[S], name: str, dataset: DatasetParams) -> S:
-    """`datasets.<name>.settings` as the kind's own section.
-
-    Raises
-    ------
-    ParamsError : an unknown key or a wrong value
-    """
-    try:
-        return model.model_validate(dataset.settings)
-    except ValidationError as error:
-        raise ParamsError(explain(error, model, f"datasets.{name}.settings")) from error
-
-
-def read_json(survey: Survey, path: Path) -> Any:
+def read_json(survey: CorpusSurvey, path: Path) -> Any:
     """A JSON file's content; None and a problem where it cannot be read."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
@@ -144,7 +108,7 @@ def read_json(survey: Survey, path: Path) -> Any:
 
 
 def clip_rows(
-    clips: Sequence[Clip], dataset: DatasetParams, limits: MediaLimits, workers: int = 1
+    clips: Sequence[CorpusClip], dataset: DatasetParams, limits: MediaLimits, workers: int = 1
 ) -> list[dict[str, Any]]:
     """Rows of the clip table: each clip with its media file's facts and a status."""
     root = Path(dataset.root)
@@ -182,7 +146,7 @@ def has_text(text: str) -> bool:
     return any(unicodedata.category(char) not in {"Zs", "Zl", "Zp", "Cc", "Cf"} for char in text)
 
 
-def _beyond(clip: Clip, facts: Mapping[str, Any]) -> str | None:
+def _beyond(clip: CorpusClip, facts: Mapping[str, Any]) -> str | None:
     """Times that the file does not have: of another recording, or of one that was cut."""
     duration_s, end_s = facts.get("duration_s"), clip.end_s
     if duration_s is None or end_s is None or end_s <= duration_s + SLACK_S:
@@ -191,9 +155,9 @@ def _beyond(clip: Clip, facts: Mapping[str, Any]) -> str | None:
 
 
 # ------------------------------------------------------------------------------- what all kinds are asked for
-def reject_repeated(survey: Survey) -> None:
+def reject_repeated(survey: CorpusSurvey) -> None:
     """Problems of ids that occur twice; for kinds whose files do not exclude it."""
-    seen: dict[str, Clip] = {}
+    seen: dict[str, CorpusClip] = {}
     for clip in survey.clips:
         first = seen.setdefault(clip.id, clip)
         if first is not clip and first.split != clip.split:
@@ -203,7 +167,7 @@ def reject_repeated(survey: Survey) -> None:
             survey.reject("duplicate ids", f"clip {clip.id} is there twice: remove one", clip.line)
 
 
-def reject_task(survey: Survey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
+def reject_task(survey: CorpusSurvey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
     """A problem where the corpus has classes, and params.yaml says otherwise."""
     if len(dataset.classes) != len(usual.classes):
         now = f"{len(dataset.classes)} classes" if dataset.classes else "a regression"
@@ -214,7 +178,7 @@ def reject_task(survey: Survey, name: str, dataset: DatasetParams, usual: Labell
         )
 
 
-def note_labelling(survey: Survey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
+def note_labelling(survey: CorpusSurvey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
     """Warnings where params.yaml has another scale or language than the corpus is known for."""
     scale, expected = list(dataset.label_range), list(usual.label_range)
     if usual.task == dataset.task == "regression" and scale != expected:
@@ -225,7 +189,7 @@ def note_labelling(survey: Survey, name: str, dataset: DatasetParams, usual: Lab
         survey.note("language", message, level="warning")
 
 
-def note_sizes(survey: Survey, published: Mapping[str, int]) -> None:
+def note_sizes(survey: CorpusSurvey, published: Mapping[str, int]) -> None:
     """A warning where the splits have other sizes than the published ones: copies of corpora differ."""
     counts = Counter(clip.split for clip in survey.clips)
     other = [

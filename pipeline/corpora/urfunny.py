@@ -25,13 +25,16 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, reject_repeated, reject_task, settings_of
-from pipeline.corpora.tables.media_files import Wanted, find_media, match_media
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task
+from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_media
 from pipeline.corpora.tables.values import MODES, bad_id
+from pipeline.formats.source import understood
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
+PUNCHLINE = "punchline"
 LAYOUT = f"<root>/{FOLDS}, {LANGUAGE}, {LABELS}, and <id>.mp4 in folders below"
 LABELLING = Labelling("classification", classes=("not_humorous", "humorous"), metrics="cls")
 PUBLISHED = {TRAIN: 7614, VALID: 980, TEST: 994}
@@ -44,27 +47,28 @@ class Settings(Section):
     """where the times of words count from: the start of the video, or its first word"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
-    found = Survey(str(root))
+    found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
     folds, language, labels = (_tree(found, name, root, file) for file in (FOLDS, LANGUAGE, LABELS))
     if folds is None or language is None or labels is None:
         return found
     lacking: list[str] = []
-    for fold, keys in folds.items():
-        split = MODES.get(fold.lower())
-        if split is None:
-            found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev and test")
-        for key in map(_plain, keys):
-            if bad_id(key):
-                found.reject("ids", f"{FOLDS}: id {key!r}: {bad_id(key)}")
-            elif not isinstance(language.get(key), Mapping) or key not in labels:
-                lacking.append(key)
-            else:
-                found.clips += _clips(found, key, split, language[key], labels[key], settings)
+    with understood(f"{dataset.root} (kind {dataset.kind})"):
+        for fold, keys in folds.items():
+            split = MODES.get(fold.lower())
+            if split is None:
+                found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev and test")
+            for key in map(_plain, keys):
+                if bad_id(key):
+                    found.reject("ids", f"{FOLDS}: id {key!r}: {bad_id(key)}")
+                elif not isinstance(language.get(key), Mapping) or key not in labels:
+                    lacking.append(key)
+                else:
+                    found.clips += _clips(found, key, split, language[key], labels[key], settings)
     if lacking:
         message = f"{len(lacking)} ids of {FOLDS} have no text or no label, and are left out"
         found.note("ids without text", message, lacking, "warning")
@@ -73,7 +77,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
         found.note("ids without a fold", f"{len(strays)} labels are of no fold, and left out", strays)
     found.files = find_media(root)
     media = match_media(
-        [Wanted("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips], {"": found.files}
+        [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips], {"": found.files}
     )
     found.clips = [
         replace(clip, path=path, unmatched=unmatched)
@@ -83,9 +87,9 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
     return found
 
 
-def _tree(found: Survey, name: str, root: Path, file: str) -> dict[str, Any] | None:
+def _tree(found: CorpusSurvey, name: str, root: Path, file: str) -> dict[str, Any] | None:
     """A pickle's dict with its keys as text; None and a problem where it cannot be had."""
-    from pipeline.formats.pickle.pickles import load
+    from pipeline.formats.pickle import load
 
     if not (root / file).is_file():
         where = f"datasets.{name}.root is {str(root)!r}"
@@ -103,8 +107,13 @@ def _tree(found: Survey, name: str, root: Path, file: str) -> dict[str, Any] | N
 
 
 def _clips(
-    found: Survey, key: str, split: str | None, record: Mapping[str, Any], label: Any, settings: Settings
-) -> list[Clip]:
+    found: CorpusSurvey,
+    key: str,
+    split: str | None,
+    record: Mapping[str, Any],
+    label: Any,
+    settings: Settings,
+) -> list[CorpusClip]:
     """The sentences before a punchline in their order, then the punchline."""
     sentences = [_text(sentence) for sentence in _listed(record.get("context_sentences"))]
     spans = _listed(record.get("context_intervals"))
@@ -120,13 +129,13 @@ def _clips(
     if humorous is None:
         found.reject("class", f"{LABELS}: label of {key} is {label!r}, expected 0 or 1")
     clips = [
-        Clip(key, f"c{index}", CONTEXT, text, start_s=start, end_s=end, position=index)
+        CorpusClip(key, f"c{index}", CONTEXT, text, start_s=start, end_s=end, position=index)
         for index, (text, (start, end)) in enumerate(zip(sentences, times, strict=False))
     ]
     start, end = times[-1]
-    last = Clip(
+    last = CorpusClip(
         key,
-        "punchline",
+        PUNCHLINE,
         split,
         _text(record.get("punchline_sentence")),
         {"class_label": None if humorous is None else int(humorous)},

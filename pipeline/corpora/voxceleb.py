@@ -18,10 +18,11 @@ from typing import Literal
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.survey import Clip, Survey, settings_of
+from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.media.decode import VIDEO_SUFFIXES
+from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
@@ -40,11 +41,11 @@ class Settings(Section):
     """these alone, e.g. those who speak the dataset's language; none = all"""
 
 
-def survey(name: str, dataset: DatasetParams) -> Survey:
+def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Every clip below the corpus' folder."""
-    settings = settings_of(Settings, name, dataset)
+    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
-    found = Survey(str(root), files=find_media(root, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES))
+    found = CorpusSurvey(str(root), files=find_media(root, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES))
     clips = _by_clip(found.files, settings)
     if not clips:
         where = f"datasets.{name}.root is {str(root)!r}"
@@ -61,7 +62,7 @@ def survey(name: str, dataset: DatasetParams) -> Survey:
         if len(same) > 1:
             found.reject("duplicate ids", f"{', '.join(same)}: one clip, several files; keep one")
         text = _text(found, root, files)
-        found.clips.append(Clip(called, clip, UNLABELED, text, path=same[0], speaker=speaker))
+        found.clips.append(CorpusClip(called, clip, UNLABELED, text, path=same[0], speaker=speaker))
     if apart:
         other = "sound" if settings.media == "video" else "video"
         message = (
@@ -96,7 +97,7 @@ def _is_video(file: str) -> bool:
     return PurePosixPath(file).suffix.lower() in VIDEO_SUFFIXES
 
 
-def _text(found: Survey, root: Path, files: list[str]) -> str | None:
+def _text(found: CorpusSurvey, root: Path, files: list[str]) -> str | None:
     """What a .txt beside one of the files says; None where there is none."""
     from pipeline.media.subtitles import read_text_file
 

@@ -20,10 +20,10 @@ from typing import IO
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.formats.pickle.plain import SMALL
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import (
     PIECE,
+    SMALL,
     Limits,
     Opened,
     Refused,
@@ -164,14 +164,10 @@ def _array(file: Opened, offset: int, size: int) -> np.ndarray | StoredArray:
     check_dtype(dtype)
     start = head.tell()
     check_size(dtype, shape, size - start)
-    stored = shape[::-1] if fortran else shape
     if not shape or prod(shape) * dtype.itemsize < SMALL:
-        data = file.read(offset + start, size - start)
-        if len(data) < size - start:
-            raise Refused("is cut off; copy or download it again")
-        array = np.array(native(np.ndarray(stored, dtype, data)))
-        return array.transpose() if fortran else array
-    large = StoredArray(file, offset + start, dtype, stored)
+        data = io.BytesIO(file.read(offset, size))
+        return native(np.lib.format.read_array(data, allow_pickle=False, max_header_size=HEADER))
+    large = StoredArray(file, offset + start, dtype, shape[::-1] if fortran else shape)
     if not fortran or len(shape) == 1:
         return large
     own = file if isinstance(file, Scratch) else Scratch(file.name, 2 * size)

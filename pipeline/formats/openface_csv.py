@@ -25,12 +25,10 @@ import numpy as np
 from pipeline.core.errors import ClipError
 from pipeline.core.openface_layout import GAZE_ANGLES, GAZE_VECTORS
 
-__all__ = ["FaceTable", "TrackedFace", "read_table"]
-
 MOST_BYTES = 1 << 30  # about 50 minutes of all columns at 60 frames a second
-_HEADER_BYTES = 1 << 16
+HEADER_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 17  # the last line is in it
-_INDEX = ("frame", "timestamp", "confidence", "success")
+INDEX = ("frame", "timestamp", "confidence", "success")
 _NOT_A_NUMBER = ["nan(ind)", "-nan(ind)", "nan(snan)", "-nan(snan)", "-1.#INF", "1.#INF"]
 _SLACK_S = 0.0005  # OpenFace writes milliseconds
 
@@ -139,13 +137,13 @@ def read_table(path: Path, columns: Sequence[str]) -> FaceTable:
     place = {name: names.index(name) for name in reversed(names)}  # of equal names the first
     computed = [name for name in columns if name in GAZE_ANGLES and name not in place]
     sources = set(columns).difference(computed).union(GAZE_VECTORS if computed else ())
-    if lacking := [name for name in (*_INDEX, *columns, *sources) if name not in {*place, *computed}]:
+    if lacking := [name for name in (*INDEX, *columns, *sources) if name not in {*place, *computed}]:
         listed = ", ".join(dict.fromkeys(lacking[:6])) + (" ..." if len(lacking) > 6 else "")
         raise ClipError(
             f"{path.name}: {len(set(lacking))} columns are missing: {listed}; it has {len(names)}. Make it "
             "with FeatureExtraction -2Dfp -3Dfp -pdmparams -pose -aus -gaze, or choose other groups"
         )
-    index = [*_INDEX, *(name for name in ("face_id",) if name in place)]
+    index = [*INDEX, *(name for name in ("face_id",) if name in place)]
     wanted = list(dict.fromkeys([*index, *sources]))
     try:
         table = pd.read_csv(
@@ -197,7 +195,7 @@ def _header(path: Path) -> list[str]:
             raise ClipError(f"{path.name}: there is no such file")
         size = path.stat().st_size
         with open(path, "rb") as file:
-            line = file.readline(_HEADER_BYTES)
+            line = file.readline(HEADER_BYTES)
     except OSError as error:
         raise ClipError(f"{path.name}: cannot be read: {error.strerror}") from error
     if not line.strip():
@@ -207,6 +205,11 @@ def _header(path: Path) -> list[str]:
             f"{path.name}: {size / 1e6:.0f} MB, at most {MOST_BYTES / 1e6:.0f} MB are read; cut the video "
             "into clips first"
         )
+    return names_of(line)
+
+
+def names_of(line: bytes) -> list[str]:
+    """Names of the columns in a header, without blanks."""
     return [name.strip(' "\r\n\t') for name in line.decode("utf-8-sig", errors="replace").split(",")]
 
 

@@ -13,6 +13,7 @@ from pipeline.core.errors import FormatError
 from pipeline.core.files import file_hash
 
 PICKLES = (".pkl", ".pickle", ".p", ".dat", ".joblib")
+HDF5 = (".hdf5", ".h5")
 MOST_FILES = 500_000  # of a folder
 
 
@@ -97,7 +98,7 @@ class Source:
         FormatError : it cannot be read, or holds anything but data
         """
         if path not in self._trees:
-            from pipeline.formats.pickle.pickles import load
+            from pipeline.formats.pickle import load
 
             self._trees[path] = load(path)
         return self._trees[path]
@@ -110,7 +111,10 @@ class Source:
 
 @contextmanager
 def understood(where: str) -> Iterator[None]:
-    """Foreign values that have another shape than an importer expects and tells of: one line, no traceback.
+    """Foreign values of another shape than their reader expects and tells of: one line, no traceback.
+
+    It stands around the reading of such values and nothing else: what our own code does with them later is
+    no damage of theirs.
 
     Parameters
     ----------

@@ -26,6 +26,7 @@ from pipeline.core.errors import FormatError
 
 KINDS = "biufcSU"  # what an array may hold: bool, int, uint, float, complex, bytes, text
 PIECE = 1 << 20  # bytes that are copied at a time
+SMALL = 1 << 16  # bytes; arrays from here on stay in the file
 MOST_AXES = 32
 MOST_EMPTY = 10_000_000  # rows of an array that holds nothing; somebody may count them one by one
 MOST_BYTES = 1 << 60  # of any array: NumPy's own arithmetic stays far from its edges

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.corpora import mustard, urfunny
 from pipeline.corpora.labelling import Labelling
 
 # word in the name of a file or import -> the classes of 0 (or -1) and 1
 CLASSES = {
-    "humor": ("not_humorous", "humorous"),
-    "funny": ("not_humorous", "humorous"),
-    "sarcasm": ("not_sarcastic", "sarcastic"),
-    "mustard": ("not_sarcastic", "sarcastic"),
+    **dict.fromkeys(("humor", "funny"), urfunny.LABELLING.classes),
+    **dict.fromkeys(("sarcasm", "mustard"), mustard.LABELLING.classes),
 }
 OTHER_CLASSES = ("negative", "positive")
 

@@ -1,21 +1,21 @@
-"""What importers check alike: settings, ids, splits, repeated clips, widths; and how they name columns.
+"""What importers check alike: ids, splits, repeated clips, widths; and how they name columns.
 
 Every message names the file, the value, what was expected and the way out.
 """
 
 from __future__ import annotations
 
-import unicodedata
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from pipeline.core.errors import FormatError, ParamsError
-from pipeline.corpora.clips import CONTEXT, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID, full_id
-from pipeline.params.explain import explain
-from pipeline.params.section import Section
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import CONTEXT, TEST, TEST_OOD, TRAIN, UNLABELED, VALID, full_id
+from pipeline.corpora.tables.values import bad_id
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -32,22 +32,9 @@ SPLIT_NAMES = {
     "context": CONTEXT,
 }
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip
+PAUSE = "sp"  # what the CMU SDK writes where nobody speaks
 SHOWN = 10  # ids that a message lists
-
-Chosen = TypeVar("Chosen", bound=Section)
-
-
-def settings_of(settings: Mapping[str, Any], model: type[Chosen], kind: str) -> Chosen:
-    """The `settings` of an import, checked.
-
-    Raises
-    ------
-    ParamsError : an unknown key or a wrong value, named
-    """
-    try:
-        return model.model_validate(dict(settings))
-    except ValidationError as error:
-        raise ParamsError(f"import of kind {kind}: {explain(error, model, 'settings')}") from error
+MOST_JSON_BYTES = 500_000_000  # the largest known one (CHERMA) has a few MB
 
 
 def clip_of(source: object, video: object, clip: object) -> str:
@@ -59,19 +46,9 @@ def clip_of(source: object, video: object, clip: object) -> str:
     """
     parts = [text_of(video), text_of(clip)]
     for name, value in zip(("video", "clip"), parts, strict=True):
-        if reason := _bad_id(value):
+        if reason := bad_id(value):
             raise FormatError(f"{source}: id of a {name} is {value[:80]!r}: {reason}; rename it in the file")
     return full_id(*parts)
-
-
-def _bad_id(value: str) -> str:
-    if not value.strip():
-        return "it is empty"
-    if value in {".", ".."} or "/" in value or "\\" in value:
-        return "an id names files, so that it holds no / and no \\"
-    if any(unicodedata.category(char) == "Cc" for char in value):
-        return "it holds control characters"
-    return f"{SEPARATOR} separates video from clip and stands there once" if SEPARATOR in value else ""
 
 
 def text_of(value: object) -> str:
@@ -133,10 +110,29 @@ def listed(names: Sequence[object]) -> str:
     return ", ".join(str(name) for name in names[:SHOWN]) + more
 
 
-def numbered(prefix: str, width: int) -> list[str]:
-    """`prefix_000`, `prefix_001`, ..., one a column."""
-    digits = max(3, len(str(width - 1)))
-    return [f"{prefix}_{column:0{digits}d}" for column in range(width)]
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; every object's keys stand there once.
+
+    Raises
+    ------
+    FormatError : too large, no JSON, or a key that is there twice
+    """
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_JSON_BYTES}")
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = Counter(key for key, _ in pairs)
+        twice.extend(sorted(key for key, count in keys.items() if count > 1))
+        return dict(pairs)
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
+    if twice:
+        raise FormatError(f"{path}: {len(twice)} keys occur twice: {listed(twice)}; keep each once")
+    return content
 
 
 def matrix(values: Any, width: int | None, where: str) -> np.ndarray:

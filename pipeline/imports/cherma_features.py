@@ -13,53 +13,26 @@ An utterance is a video of its own: `x` becomes the clip `x$_$0`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
-from pipeline.corpora.clips import CLASSES as CLASS_COLUMNS
-from pipeline.corpora.clips import TEST, TRAIN, VALID
-from pipeline.corpora.labelling import Labelling
-from pipeline.formats.source import Source
-from pipeline.imports.checks import (
-    ONLY_CLIP,
-    clip_of,
-    listed,
-    matrix,
-    numbered,
-    refuse_repeats,
-    settings_of,
-    text_of,
-)
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.corpora.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
+from pipeline.formats.source import Source, understood
+from pipeline.imports.checks import ONLY_CLIP, clip_of, listed, matrix, read_json, text_of
+from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "CHERMA: train/test/valid.json beside text, audio and visual folders of .npy files (LFMIM)"
 
-CHINESE = ("愤怒", "厌恶", "恐惧", "高兴", "平静", "悲伤", "惊奇")
-ENGLISH = ("anger", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-SPLIT_FILES = {
-    "train": TRAIN,
-    "valid": VALID,
-    "val": VALID,
-    "dev": VALID,
-    "test": TEST,
-}
-MODALITIES = ("text", "audio", "visual")
-LABELS = dict(zip(("video_label", "txt_label", "audio_label", "visual_label"), CLASS_COLUMNS, strict=True))
-MOST_BYTES = 500_000_000  # of a JSON file; the real ones have a few MB
 
 _INDICES = {name: index for names in (CHINESE, ENGLISH) for index, name in enumerate(names)}
-_INDICES |= {str(index): index for index in range(len(ENGLISH))} | {"suprise": ENGLISH.index("surprise")}
-
-
-class Settings(Section):
-    """This kind has none."""
+_INDICES |= {str(index): index for index in range(len(ENGLISH))}
 
 
 def matches(source: Source) -> str:
@@ -80,17 +53,16 @@ def read(source: Source, params: ImportParams) -> Imported:
     ------
     FormatError : a file is not as described, or ids repeat
     """
-    settings_of(params.settings, Settings, "cherma_features")
     rows: list[dict[str, Any]] = []
     folders: dict[str, str] = {}  # clip -> split as its folders are called
-    for path, split in _split_files(source).items():
-        for entry in _entries(path):
-            row = _row(path, entry)
-            rows.append(row | {"split": split})
-            folders[row["clip_id"]] = path.stem
-    refuse_repeats(source, rows)
+    with understood(f"{source} (kind {params.kind})"):
+        for path, split in _split_files(source).items():
+            for entry in _entries(path):
+                row = _row(path, entry)
+                rows.append(row | {"split": split})
+                folders[row["clip_id"]] = path.stem
     notes: list[str] = []
-    modalities: dict[str, Sequences] = {}
+    modalities: dict[str, FeatureSequences] = {}
     for modality in MODALITIES:
         places = _places(source, modality)
         found = {
@@ -99,7 +71,8 @@ def read(source: Source, params: ImportParams) -> Imported:
             if (key := (folders[row["clip_id"]].lower(), row["video_id"])) in places
         }
         if found:
-            modalities[modality] = _sequences(modality, found)
+            with understood(f"{source} (kind {params.kind})"):
+                modalities[modality] = _sequences(modality, found)
         if found and (lacking := [row["clip_id"] for row in rows if row["clip_id"] not in found]):
             notes.append(f"{len(lacking)} clips have no {modality} file: {listed(lacking)}")
         if unused := sorted(
@@ -110,22 +83,16 @@ def read(source: Source, params: ImportParams) -> Imported:
         raise FormatError(
             f"{source}: no .npy file in text, audio or visual belongs to a clip of the JSON files"
         )
-    labelling = Labelling("classification", classes=ENGLISH, language="zh", metrics="cls")
-    return Imported(rows, modalities, labelling, notes=notes)
+    return Imported(rows, modalities, LABELLING, notes=notes)
 
 
 def _split_files(source: Source) -> dict[Path, str]:
-    found = {source.named(f"{name}.json"): split for name, split in SPLIT_FILES.items()}
+    found = {source.named(name): split for name, split in FILES.items()}
     return {path: split for path, split in found.items() if path is not None}
 
 
 def _entries(path: Path) -> list[Any]:
-    if path.stat().st_size > MOST_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise FormatError(f"{path}: holds a {type(entries).__name__}; expected a list with an entry a clip")
     return entries
@@ -143,7 +110,8 @@ def _row(path: Path, entry: Any) -> dict[str, Any]:
         if value is None or value == "":
             row[column] = None
             continue
-        row[column] = _INDICES.get(text_of(value).strip().lower())
+        word = text_of(value).strip().lower()
+        row[column] = _INDICES.get(MISSPELT.get(word, word))
         if row[column] is None:
             raise FormatError(
                 f"{path}: {given} of {name} is {value!r:.80}; "
@@ -168,7 +136,7 @@ def _places(source: Source, modality: str) -> dict[tuple[str, str], Path]:
     return places
 
 
-def _sequences(modality: str, places: Mapping[str, Path]) -> Sequences:
+def _sequences(modality: str, places: Mapping[str, Path]) -> FeatureSequences:
     width = next(filter(None, (_width(path, clip) for clip, path in places.items())), 0)
     if not width:
         raise FormatError(
@@ -178,7 +146,7 @@ def _sequences(modality: str, places: Mapping[str, Path]) -> Sequences:
     def rows_of(clip: str) -> np.ndarray | None:
         return _array(places[clip], clip, width) if clip in places else None
 
-    return Sequences(numbered(modality, width), rows_of, list(places), padded=False)
+    return FeatureSequences(numbered(modality, width), rows_of, list(places), padded=False)
 
 
 def _width(path: Path, clip: str) -> int:

@@ -26,7 +26,7 @@ Side = Literal["front", "back"]
 
 
 @dataclass
-class Sequences:
+class FeatureSequences:
     """One modality of all clips of a file.
 
     Attributes
@@ -72,7 +72,7 @@ class Imported:
     """
 
     rows: list[dict[str, Any]]
-    modalities: dict[str, Sequences]
+    modalities: dict[str, FeatureSequences]
     labelling: Labelling
     words: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     aligned: bool = False

@@ -23,12 +23,13 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
 from pipeline.imports.kinds import read
 from pipeline.imports.padding import clean
-from pipeline.imports.survey import Survey, checked, survey
+from pipeline.imports.survey import ImportSurvey, checked, survey
 from pipeline.params.params import ImportParams, class_key
 from pipeline.store.shard import ABSENT, FAILED, FeatureRow
 from pipeline.store.shard import OK as ENCODED
@@ -36,7 +37,6 @@ from pipeline.store.store import FeatureStore, Update
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS, write_transcripts
 
 ENCODER = "imported"
-MODALITIES = ("text", "audio", "visual")
 CODE_VERSION = 1  # raise it when the same files would give other features
 NAMED_FILES = 20  # of an import, in the footer; of more only their number and joint hash
 SHOWN = 20  # problems that are spelt out
@@ -46,7 +46,7 @@ SHOWN = 20  # problems that are spelt out
 class Conversion:
     """What was found, and what was written by modality."""
 
-    survey: Survey
+    survey: ImportSurvey
     updates: dict[str, Update]
 
 
@@ -57,7 +57,7 @@ def convert(name: str, params: ImportParams, shards: int, project: Path = Path()
     ------
     FormatError : the files are not of that kind, or contradict themselves
     ParamsError : the task or the classes in params.yaml are not those of the files
-    LabelFileError : ids that occur twice, labels out of range
+    LabelFileError : labels out of range
     """
     source = Source(Path(params.root))
     imported = read(params.kind, source, params)
@@ -71,7 +71,7 @@ def write(
     params: ImportParams,
     source: Source,
     imported: Imported,
-    found: Survey,
+    found: ImportSurvey,
     shards: int,
     project: Path = Path(),
 ) -> dict[str, Update]:
@@ -79,7 +79,7 @@ def write(
     facts = replace(
         ClipFacts.of(name, params), root=None
     )  # where foreign files lie is one machine's business
-    write_clips(clip_table(_clip_rows(imported, params)), project / paths.clip_table(name), facts)
+    write_clips(clip_table(clip_rows(imported, params)), project / paths.clip_table(name), facts)
     write_transcripts(_transcripts(imported, params), project / paths.transcript_table(name))
     hashes = source.hashes(source.files)
     updates = {}
@@ -129,16 +129,7 @@ def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
                 f"{where}.classes has {name!r} in place {place}, but the files' labels count as in "
                 f"{', '.join(found.classes)}; name the classes in this order"
             )
-    splits: dict[str, list[str]] = {}
-    for row in imported.rows:
-        splits.setdefault(row["clip_id"], []).append(row["split"])
-    problems = []
-    for clip_id, found_in in splits.items():
-        if len(found_in) > 1:
-            places = " and ".join(sorted(set(found_in)))
-            problems.append(f"clip {clip_id!r} is there {len(found_in)} times, in {places}: keep one")
-    for row in imported.rows:
-        problems += _beyond(row, params, where)
+    problems = [problem for row in imported.rows for problem in _beyond(row, params, where)]
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise LabelFileError(params.root, problems[:SHOWN] + more)
@@ -162,12 +153,12 @@ def _beyond(row: dict[str, Any], params: ImportParams, where: str) -> Iterator[s
             )
 
 
-def _clip_rows(imported: Imported, params: ImportParams) -> Iterator[dict[str, Any]]:
+def clip_rows(imported: Imported, params: ImportParams) -> Iterator[dict[str, Any]]:
+    """Rows of the clip table."""
     for row in imported.rows:
         text = row.get("text") or None
         status = OK if text or "text" in imported.modalities else EMPTY_TEXT
-        labels = {key: row[key] for key in (*LABELS, *CLASSES) if row.get(key) is not None}
-        yield {"language": params.language, "status": status, **row, "text": text, **labels}
+        yield {"language": params.language, "status": status, **row, "text": text}
 
 
 def _transcripts(imported: Imported, params: ImportParams) -> pa.Table:
@@ -189,7 +180,7 @@ def _transcripts(imported: Imported, params: ImportParams) -> pa.Table:
 def _footer(
     modality: str,
     imported: Imported,
-    found: Survey,
+    found: ImportSurvey,
     params: ImportParams,
     source: Source,
     hashes: dict[str, str],
@@ -225,7 +216,7 @@ def _joint(content: Any) -> str:
 
 
 def _store(
-    folder: Path, modality: str, imported: Imported, found: Survey, meta: dict[str, Any], shards: int
+    folder: Path, modality: str, imported: Imported, found: ImportSurvey, meta: dict[str, Any], shards: int
 ) -> Update:
     sequences, looked = imported.modalities[modality], found.modalities[modality]
     there = set(sequences.clips)

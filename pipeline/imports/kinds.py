@@ -1,41 +1,28 @@
-"""Ready-made feature files of other projects: one small file per kind, each giving what it found.
-
-imported.py says what an importer is, conversion.py turns what it found into our tables and stores.
-"""
+"""Kinds of ready-made feature files: one module a kind, each giving what it found (contract.py)."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from pipeline.core.errors import FormatError, ParamsError
-from pipeline.formats.source import Source, understood
+from pipeline.formats.source import Source
+from pipeline.imports.checks import refuse_repeats
 from pipeline.imports.contract import Imported
+from pipeline.params.explain import settings_of, unknown
+from pipeline.params.params import ImportParams
+from pipeline.params.section import Section
 
-if TYPE_CHECKING:
-    from pipeline.params.params import ImportParams
-
-# kind in params.yaml -> module, in the order in which they are tried
-KINDS = {
-    "mmsa_pickle": "pipeline.imports.mmsa_pickle",
-    "mird": "pipeline.imports.mird",
-    "multibench": "pipeline.imports.multibench",
-    "word_lists": "pipeline.imports.word_lists",
-    "urfunny_pickles": "pipeline.imports.urfunny_pickles",
-    "mustard_features": "pipeline.imports.mustard",
-    "cherma_features": "pipeline.imports.cherma_features",
-    "csd": "pipeline.imports.csd.csd",
-    "openface_folder": "pipeline.imports.openface_folder",
-    "arrays": "pipeline.imports.arrays.arrays",
-}
+# kind in params.yaml, and the name of its module here, in the order in which they are tried
+KINDS: tuple[str, ...] = get_args(ImportParams.model_fields["kind"].annotation)
 
 
 def importer(kind: str) -> ModuleType:
     """The module that reads files of that kind."""
     if kind not in KINDS:
-        raise ParamsError(f"kind of import {kind!r} is not known (there are: {', '.join(KINDS)})")
-    return importlib.import_module(KINDS[kind])
+        raise ParamsError(unknown("kind of import", kind, KINDS))
+    return importlib.import_module(f"{__package__}.{kind}")
 
 
 def read(kind: str, source: Source, params: ImportParams) -> Imported:
@@ -48,8 +35,10 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
     LabelFileError : a label file beside them cannot be used
     """
     found = importer(kind)
-    with understood(f"{source} (kind {kind})"):
-        imported: Imported = found.read(source, params)
+    if not hasattr(found, "Settings"):  # then there are none; who has some checks them
+        settings_of(Section, params.settings, f"{kind}.settings")
+    imported: Imported = found.read(source, params)
+    refuse_repeats(source, imported.rows)
     return imported
 
 
@@ -62,8 +51,7 @@ def sniff(source: Source) -> str:
     """
     reasons = []
     for kind in KINDS:
-        with understood(f"{source} (kind {kind})"):
-            reason: str = importer(kind).matches(source)
+        reason: str = importer(kind).matches(source)
         if not reason:
             return kind
         reasons.append(f"{kind}: {reason}")

@@ -16,23 +16,18 @@ from typing import Any
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import UNLABELED
 from pipeline.corpora.labelling import Labelling
-from pipeline.formats.source import Source
-from pipeline.imports.checks import listed, refuse_repeats, score_of, settings_of, split_of
+from pipeline.formats.source import Source, understood
+from pipeline.imports.checks import listed, score_of, split_of
 from pipeline.imports.clip_names import made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
-from pipeline.imports.stacks import Part, has_keys, left_out, sequences_of, splits_of, texts_of, tree_of
+from pipeline.imports.stacks import SplitPart, has_keys, left_out, modalities_of, splits_of, texts_of, tree_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "pickles of MIRD (CMU-MOSI, CMU-MOSEI with 33 + 709 features), and its EmoVoxCeleb"
 
 STACKS = {"audio": "audio", "visual": "video"}
 KEYS = ("raw_text", "audio", "video", "labels", "id")
-
-
-class Settings(Section):
-    """This kind has no settings."""
 
 
 def matches(source: Source) -> str:
@@ -50,24 +45,20 @@ def read(source: Source, params: ImportParams) -> Imported:
     ------
     FormatError : shapes that do not fit each other, ids that repeat, labels that are no numbers
     """
-    settings_of(params.settings, Settings, "mird")
     if reason := matches(source):
         raise FormatError(f"{source}: {reason}; expected a pickle as MIRD's data_loader.py reads it")
     tree = tree_of(source)
     splits = {UNLABELED: tree} if _without_splits(tree) else splits_of(tree)
-    parts = [Part.of(source, name, content, KEYS) for name, content in splits.items()]
     rows: list[dict[str, Any]] = []
     places: dict[str, tuple[int, int]] = {}
-    for number, part in enumerate(parts):
-        for index, row in enumerate(_rows(part, split_of(source, part.name))):
-            places[row["clip_id"]] = (number, index)
-            rows.append(row)
-    refuse_repeats(source, rows)
-    modalities = {}
-    for name, key in STACKS.items():
-        sequences = sequences_of(name, [part.stack(key) for part in parts], places)
-        if sequences is not None:
-            modalities[name] = sequences
+    with understood(f"{source} (kind {params.kind})"):
+        parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits.items()]
+        for number, part in enumerate(parts):
+            for index, row in enumerate(_rows(part, split_of(source, part.name))):
+                places[row["clip_id"]] = (number, index)
+                rows.append(row)
+        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+        modalities = modalities_of(stacks, places)
     notes = left_out(tree, KEYS if _without_splits(tree) else ())
     if nameless := [part.name for part in parts if "id" not in part.content]:
         notes.append(
@@ -82,7 +73,7 @@ def _without_splits(tree: Any) -> bool:
     return isinstance(tree, Mapping) and keys <= tree.keys() and "labels" not in tree and not splits_of(tree)
 
 
-def _rows(part: Part, split: str) -> list[dict[str, Any]]:
+def _rows(part: SplitPart, split: str) -> list[dict[str, Any]]:
     ids = part.column("id")
     rows = made_rows(part.name, part.count) if ids is None else named_rows(part.where, ids)
     labels = part.column("labels")

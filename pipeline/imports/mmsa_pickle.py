@@ -27,15 +27,15 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import TRAIN, UNLABELED
 from pipeline.corpora.labelling import Labelling
-from pipeline.formats.source import Source
-from pipeline.imports.checks import refuse_repeats, score_of, settings_of, split_of, text_of
+from pipeline.formats.source import Source, understood
+from pipeline.imports.checks import score_of, split_of, text_of
 from pipeline.imports.clip_names import named_rows
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.published import about_sizes, about_sum
 from pipeline.imports.stacks import (
     TRAIN_MIX,
-    Part,
-    Stack,
+    ModalityStack,
+    SplitPart,
     left_out,
     one_length,
     sequences_of,
@@ -44,7 +44,6 @@ from pipeline.imports.stacks import (
     tree_of,
 )
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "pickles of MMSA and MMSA-FET (CMU-MOSI, CMU-MOSEI, CH-SIMS), also of CIDer's OOD sets"
 
@@ -62,10 +61,6 @@ KEYS = (
     *("id", "raw_text", "text", "text_bert", "audio", "vision", "audio_lengths", "vision_lengths"),
     *("annotations", "mask", *LABEL_KEYS.values()),
 )
-
-
-class Settings(Section):
-    """This kind has no settings."""
 
 
 def matches(source: Source) -> str:
@@ -86,22 +81,21 @@ def read(source: Source, params: ImportParams) -> Imported:
     ------
     FormatError : shapes that do not fit each other, ids that repeat or cannot be ids, labels that are none
     """
-    settings_of(params.settings, Settings, "mmsa_pickle")
     if reason := matches(source):
         raise FormatError(f"{source}: {reason}; expected a pickle as MMSA's README describes it")
     tree = tree_of(source)
-    parts = [Part.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
     notes = left_out(tree, NOT_SPLITS)
-    rows, places = _rows(source, parts, notes)
-    refuse_repeats(source, rows)
-    stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
-    modalities: dict[str, Sequences] = {}
-    for name, found in stacks.items():
-        more = _text(parts, found, places, notes) if name == "text" else _lengths(name, parts, places)
-        sequences = sequences_of(name, found, places, **more)
-        if sequences is not None:
-            modalities[name] = sequences
-    notes += _disagreements(rows)
+    modalities: dict[str, FeatureSequences] = {}
+    with understood(f"{source} (kind {params.kind})"):
+        parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
+        rows, places = _rows(source, parts, notes)
+        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+        for name, found in stacks.items():
+            more = _text(parts, found, places, notes) if name == "text" else _lengths(name, parts, places)
+            sequences = sequences_of(name, found, places, **more)
+            if sequences is not None:
+                modalities[name] = sequences
+        notes += _disagreements(rows)
     counts = Counter(row["split"] for row in rows)
     notes += about_sizes(counts)
     if source.pickle is not None:
@@ -114,7 +108,7 @@ def read(source: Source, params: ImportParams) -> Imported:
 
 # ------------------------------------------------------------------------------------------------------ rows
 def _rows(
-    source: Source, parts: Sequence[Part], notes: list[str]
+    source: Source, parts: Sequence[SplitPart], notes: list[str]
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[int, int]]]:
     """Rows of the clip table, and for each clip its split's number and its row there."""
     rows: list[dict[str, Any]] = []
@@ -143,11 +137,11 @@ def _rows(
     return rows, places
 
 
-def _is_mix(part: Part) -> bool:
+def _is_mix(part: SplitPart) -> bool:
     return part.name.lower() == TRAIN_MIX
 
 
-def _rows_of(part: Part) -> list[dict[str, Any]]:
+def _rows_of(part: SplitPart) -> list[dict[str, Any]]:
     ids = part.column("id")
     if ids is None and part.count:
         raise FormatError(f"{part.where} has no id; expected video_id$_$clip_id for every clip")
@@ -165,7 +159,7 @@ def _rows_of(part: Part) -> list[dict[str, Any]]:
 
 
 def _mixed_splits(
-    part: Part, rows: Sequence[Mapping[str, Any]], places: Mapping[str, tuple[int, int]]
+    part: SplitPart, rows: Sequence[Mapping[str, Any]], places: Mapping[str, tuple[int, int]]
 ) -> list[str]:
     mask = part.column("mask")
     if mask is None:
@@ -205,7 +199,9 @@ def _labelling(rows: Sequence[Mapping[str, Any]]) -> Labelling:
 
 
 # ------------------------------------------------------------------------------------------------- sequences
-def _lengths(modality: str, parts: Sequence[Part], places: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+def _lengths(
+    modality: str, parts: Sequence[SplitPart], places: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
     key = LENGTHS[modality]
     by_part = [part.column(key) for part in parts]
     lengths = {}
@@ -223,8 +219,8 @@ def _lengths(modality: str, parts: Sequence[Part], places: Mapping[str, tuple[in
 
 
 def _text(
-    parts: Sequence[Part],
-    stacks: Sequence[Stack | None],
+    parts: Sequence[SplitPart],
+    stacks: Sequence[ModalityStack | None],
     places: Mapping[str, tuple[int, int]],
     notes: list[str],
 ) -> dict[str, Any]:
@@ -260,7 +256,9 @@ def _text(
     return {"token_ids": token_ids, "lengths": lengths}
 
 
-def _aligned(tree: Any, parts: Sequence[Part], stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
+def _aligned(
+    tree: Any, parts: Sequence[SplitPart], stacks: Mapping[str, Sequence[ModalityStack | None]]
+) -> bool:
     config = tree.get("config")
     if tree.get("align") or (isinstance(config, Mapping) and config.get("align")):
         return True

@@ -22,28 +22,29 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.formats.source import PICKLES, Source
+from pipeline.formats.source import HDF5, PICKLES, Source, understood
 from pipeline.imports.binary_labels import binary_labelling
-from pipeline.imports.checks import listed, refuse_repeats, score_of, settings_of, split_of, text_of
+from pipeline.imports.checks import PAUSE, listed, score_of, split_of, text_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
 from pipeline.imports.published import about_sizes
-from pipeline.imports.stacks import Part, Stack, has_keys, left_out, one_length, sequences_of, splits_of
+from pipeline.imports.stacks import (
+    ModalityStack,
+    SplitPart,
+    has_keys,
+    left_out,
+    modalities_of,
+    one_length,
+    splits_of,
+)
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "affect pickles of MultiBench and MulT (mosi, mosei, humor, sarcasm)"
 
 STACKS = {"text": "text", "audio": "audio", "visual": "vision"}
 KEYS = (*STACKS.values(), "labels", "id")
 RAW_TEXT = "_raw_text"  # in the name of the pickle of words
-HDF5 = (".hdf5", ".h5")
-PAUSE = "sp"
 SENTIMENT_FIRST = (1, 7)  # labels that one clip may have
-
-
-class Settings(Section):
-    """This kind has no settings."""
 
 
 def matches(source: Source) -> str:
@@ -63,26 +64,21 @@ def read(source: Source, params: ImportParams) -> Imported:
     ------
     FormatError : shapes that do not fit each other, ids that repeat, labels that are no numbers
     """
-    settings_of(params.settings, Settings, "multibench")
     path, reason = _main(source), matches(source)
     if path is None or reason:
         raise FormatError(f"{source}: {reason}; expected a file of MultiBench")
     tree = source.tree(path)
-    parts = [Part.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
-    stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
     notes = left_out(tree, ())
-    rows, places, raw_ids = _rows(source, parts, stacks["text"], notes)
-    refuse_repeats(source, rows)
-    labelling = binary_labelling(rows, path.stem, "mmsa")
-    notes += _add_text(source, rows, raw_ids)
-    notes += about_segments(raw_ids)
-    modalities = {}
-    for name, found in stacks.items():
-        sequences = sequences_of(name, found, places)
-        if sequences is not None:
-            # one vector a clip, or clips with lengths of their own, have no padding
+    with understood(f"{source} (kind {params.kind})"):
+        parts = [SplitPart.of(source, name, content, KEYS) for name, content in splits_of(tree).items()]
+        stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
+        rows, places, raw_ids = _rows(source, parts, stacks["text"], notes)
+        notes += _add_text(source, rows, raw_ids)
+        notes += about_segments(raw_ids)
+        modalities = modalities_of(stacks, places)
+        for sequences in modalities.values():  # one vector a clip, or lengths of its own: no padding
             sequences.side = "front" if sequences.padded else None
-            modalities[name] = sequences
+    labelling = binary_labelling(rows, path.stem, "mmsa")
     notes += about_sizes(Counter(row["split"] for row in rows))
     return Imported(rows, modalities, labelling, aligned=one_length(stacks), notes=notes)
 
@@ -94,7 +90,7 @@ def _main(source: Source) -> Path | None:
 
 
 def _rows(
-    source: Source, parts: Sequence[Part], texts: Sequence[Stack | None], notes: list[str]
+    source: Source, parts: Sequence[SplitPart], texts: Sequence[ModalityStack | None], notes: list[str]
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[int, int]], list[Any]]:
     """Rows, for each clip its split's number and its row there, and the ids as in the file."""
     rows: list[dict[str, Any]] = []
@@ -126,7 +122,7 @@ def _rows(
     return rows, places, kept_ids
 
 
-def _all_zero(stack: Stack | None) -> set[int]:
+def _all_zero(stack: ModalityStack | None) -> set[int]:
     if stack is None:
         return set()
     filled = [bool(np.any(block)) for blocks in stack.blocks() for block in blocks]

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.corpora.clips import SEPARATOR
-from pipeline.formats.source import Source
-from pipeline.imports.checks import matrix, numbered
-from pipeline.imports.contract import Sequences
+from pipeline.formats.source import HDF5, Source
+from pipeline.imports.checks import matrix
+from pipeline.imports.contract import FeatureSequences
 
 BERT = ("bert-output.jsonl", "bert-output-context.jsonl")
 LONGEST_LINE = 64 << 20  # bytes; a sentence of 128 tokens and four layers has 8 MB
@@ -37,12 +38,12 @@ _INDEX_BYTES = 100  # at the beginning of a line
 # ----------------------------------------------------------------------------------------------------- visual
 def visual_files(source: Source) -> list[Path]:
     """The HDF5 files."""
-    return source.with_suffix(".hdf5", ".h5")
+    return source.with_suffix(*HDF5)
 
 
 def visual(
     source: Source, name: str | None, utterances: Sequence[str], contexts: Sequence[str]
-) -> Sequences | None:
+) -> FeatureSequences | None:
     """Visual features of utterances, and of contexts with the last sentence of each; None without files.
 
     Parameters
@@ -77,7 +78,7 @@ def _is_context(source: Source, path: Path) -> bool:
     return "context" in path.relative_to(source.root).as_posix().lower()
 
 
-def _datasets(source: Source, places: dict[str, Path], name: str) -> Sequences:
+def _datasets(source: Source, places: dict[str, Path], name: str) -> FeatureSequences:
     """Datasets by the id of each clip's scene."""
     from pipeline.formats.hdf5 import open_hdf5
 
@@ -100,7 +101,7 @@ def _datasets(source: Source, places: dict[str, Path], name: str) -> Sequences:
         return None if dataset is None else matrix(dataset[()], shape[1], f"{places[clip]}: clip {clip}")
 
     prefix = re.sub(r"\W", "_", Path(name).stem).lower()
-    return Sequences(numbered(prefix, shape[1]), rows_of, list(places), padded=False)
+    return FeatureSequences(numbered(prefix, shape[1]), rows_of, list(places), padded=False)
 
 
 # ------------------------------------------------------------------------------------------------------- text
@@ -111,7 +112,7 @@ def bert_files(source: Source) -> tuple[Path | None, Path | None]:
 
 def bert(
     source: Source, layers: Sequence[int] | None, utterances: Sequence[str], contexts: Sequence[str]
-) -> Sequences | None:
+) -> FeatureSequences | None:
     """BERT states of utterances and, where there, of the sentences of contexts; None without files.
 
     Raises
@@ -137,7 +138,7 @@ def bert(
         path, start = places[clip]
         return matrix(_states(path, start, layers), width, f"{path}: clip {clip}")
 
-    return Sequences(numbered("bert", width), rows_of, list(places), padded=False)
+    return FeatureSequences(numbered("bert", width), rows_of, list(places), padded=False)
 
 
 def _starts(path: Path) -> list[int]:

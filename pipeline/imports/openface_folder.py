@@ -18,7 +18,6 @@ Source: https://github.com/TadasBaltrusaitis/OpenFace/wiki/Output-Format
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,23 +25,21 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.core.errors import FormatError, LabelFileError
+from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
 from pipeline.corpora.clips import SEPARATOR
-from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.problems import shortened
-from pipeline.corpora.tables.labels import LABEL_FILES, LabelRow, read_labels
-from pipeline.formats.openface_csv import TrackedFace, read_table
+from pipeline.corpora.tables.labels import LABEL_FILES, LabelRow
+from pipeline.formats.openface_csv import HEADER_BYTES, INDEX, TrackedFace, names_of, read_table
 from pipeline.formats.source import Source
-from pipeline.imports.checks import listed, settings_of
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.imports.checks import listed
+from pipeline.imports.contract import FeatureSequences, Imported
+from pipeline.imports.csv_labels import labelled_rows
+from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section
 
 KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
 
-INDEX = ("frame", "timestamp", "confidence", "success")
-_HEADER_BYTES = 1 << 16
 _LOOKED_AT = 100  # tables; the first ones may be damaged
 
 
@@ -77,10 +74,8 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : groups that OpenFace does not measure
     FormatError : no table belongs to a clip, or tables lack columns that are asked for
     """
-    settings = settings_of(params.settings, Settings, "openface_folder")
-    labels = read_labels(source.root, (-math.inf, math.inf), "imports", params.classes)
-    if labels.problems:
-        raise LabelFileError(str(labels.path), shortened(labels.problems))
+    settings = settings_of(Settings, params.settings, "openface_folder.settings")
+    labels, rows, labelling = labelled_rows(source.root, params)
     tables = _tables(source)
     places = _places(labels.rows, tables)
     if not places:
@@ -94,24 +89,6 @@ def read(source: Source, params: ImportParams) -> Imported:
         notes.append(f"{len(lacking)} clips have no table: {listed(lacking)}")
     if unused := sorted(path.relative_to(source.root).as_posix() for path in {*tables} - {*places.values()}):
         notes.append(f"{len(unused)} tables are of no clip: {listed(unused)}")
-    rows = [
-        {
-            "clip_id": row.id,
-            "video_id": row.video_id,
-            "split": row.split,
-            "text": row.text or None,
-            **row.labels,
-        }
-        for row in labels.rows
-    ]
-    task: Literal["regression", "classification"] = "classification" if params.classes else "regression"
-    labelling = Labelling(
-        task,
-        params.label_range,
-        tuple(params.classes),
-        params.language,
-        "cls" if params.classes else "mmsa",
-    )
     return Imported(rows, {"visual": _sequences(places, columns)}, labelling, notes=notes)
 
 
@@ -126,8 +103,7 @@ def _tables(source: Source) -> list[Path]:
 
 def _header(path: Path) -> list[str]:
     with open(path, "rb") as file:
-        line = file.readline(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    return [name.strip(' "\r\n\t') for name in line.split(",")]
+        return names_of(file.readline(HEADER_BYTES))
 
 
 def _is_table(header: Sequence[str]) -> bool:
@@ -209,7 +185,7 @@ def _given(header: Sequence[str]) -> set[str]:
     return names | set(GAZE_ANGLES) if names >= set(GAZE_VECTORS) else names
 
 
-def _sequences(places: Mapping[str, Path], columns: list[str]) -> Sequences:
+def _sequences(places: Mapping[str, Path], columns: list[str]) -> FeatureSequences:
     last: dict[str, TrackedFace] = {}
 
     def face(clip: str) -> TrackedFace:
@@ -233,4 +209,4 @@ def _sequences(places: Mapping[str, Path], columns: list[str]) -> Sequences:
     def remark(clip: str) -> str:
         return "; ".join(face(clip).notes)
 
-    return Sequences(columns, rows_of, list(places), padded=False, times=times_of, remark=remark)
+    return FeatureSequences(columns, rows_of, list(places), padded=False, times=times_of, remark=remark)

@@ -20,7 +20,7 @@ from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import PICKLES, Source
 from pipeline.imports.checks import SPLIT_NAMES, listed, matrix, text_of
-from pipeline.imports.contract import Sequences
+from pipeline.imports.contract import FeatureSequences
 
 TRAIN_MIX = "train_mix"  # CH-SIMS v2: labeled and unlabeled clips together
 OBJECTS = "O"  # kind of an array of objects
@@ -70,7 +70,7 @@ def has_keys(tree: Any, *keys: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------- one split
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """One split of a file.
 
     Attributes
@@ -87,7 +87,7 @@ class Part:
     count: int
 
     @classmethod
-    def of(cls, source: object, name: str, content: Any, keys: Sequence[str]) -> Part:
+    def of(cls, source: object, name: str, content: Any, keys: Sequence[str]) -> SplitPart:
         """A split of which the values of `keys`, where they are there, have one row a clip.
 
         Raises
@@ -115,11 +115,11 @@ class Part:
         values = self.content[key]
         return list(np.asarray(values)) if hasattr(values, "dtype") else list(values)
 
-    def stack(self, key: str) -> Stack | None:
+    def stack(self, key: str) -> ModalityStack | None:
         """A modality of the split, None where it has no such key or no clips."""
         if key not in self.content or not self.count:
             return None
-        return Stack.of(self.content[key], f"{self.where}: {key}")
+        return ModalityStack.of(self.content[key], f"{self.where}: {key}")
 
 
 def shape_of(values: Any, where: str) -> tuple[int, ...]:
@@ -138,7 +138,7 @@ def shape_of(values: Any, where: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Stack:
+class ModalityStack:
     """A modality of one split.
 
     Attributes
@@ -157,7 +157,7 @@ class Stack:
     padded: bool | None
 
     @classmethod
-    def of(cls, values: Any, where: str) -> Stack:
+    def of(cls, values: Any, where: str) -> ModalityStack:
         """Look at shapes, not at numbers.
 
         Raises
@@ -206,8 +206,8 @@ def matrix_shape(item: Any, where: str) -> tuple[int, int]:
 
 # ----------------------------------------------------------------------------------------------- all splits
 def sequences_of(
-    modality: str, stacks: Sequence[Stack | None], places: Mapping[str, tuple[int, int]], **more: Any
-) -> Sequences | None:
+    modality: str, stacks: Sequence[ModalityStack | None], places: Mapping[str, tuple[int, int]], **more: Any
+) -> FeatureSequences | None:
     """One modality of a file.
 
     Parameters
@@ -215,7 +215,7 @@ def sequences_of(
     modality : `text`, `audio` or `visual`
     stacks : of each split
     places : clip id -> its split's number in `stacks` and its row there
-    more : further attributes of `Sequences`
+    more : further attributes of `FeatureSequences`
 
     Returns
     -------
@@ -247,10 +247,18 @@ def sequences_of(
     steps = [count for stack in there for count in stack.steps]
     # clips of a list have lengths of their own, unless all of them have one and the same
     padded = True in said or (None in said and len(steps) > len(set(steps)) == 1)
-    return Sequences(columns_of(modality, width), read, clips, padded=padded, **more)
+    return FeatureSequences(columns_of(modality, width), read, clips, padded=padded, **more)
 
 
-def one_length(stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
+def modalities_of(
+    stacks: Mapping[str, Sequence[ModalityStack | None]], places: Mapping[str, tuple[int, int]]
+) -> dict[str, FeatureSequences]:
+    """`sequences_of` every modality that a split has."""
+    found = {name: sequences_of(name, of_splits, places) for name, of_splits in stacks.items()}
+    return {name: sequences for name, sequences in found.items() if sequences is not None}
+
+
+def one_length(stacks: Mapping[str, Sequence[ModalityStack | None]]) -> bool:
     """Whether every split has the same T for all clips of all modalities, at least two of them, and T > 1."""
     for group in zip(*stacks.values(), strict=True):
         steps = {count for stack in group if stack is not None for count in stack.steps}
@@ -259,7 +267,7 @@ def one_length(stacks: Mapping[str, Sequence[Stack | None]]) -> bool:
     return len(stacks) > 1
 
 
-def texts_of(part: Part, key: str) -> list[str | None]:
+def texts_of(part: SplitPart, key: str) -> list[str | None]:
     """Raw text of every clip: None where the split has none, or a clip's is empty or NaN."""
     values = part.column(key)
     if values is None:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.core.errors import ClipError, FormatError, TooManyFailedError
 from pipeline.corpora.clips import ALL_SPLITS
 from pipeline.formats.source import understood
-from pipeline.imports.contract import Imported, Sequences, Side
+from pipeline.imports.contract import FeatureSequences, Imported, Side
 from pipeline.imports.padding import Edges, believable, clean, edges, real_steps, side_of
 
 SHOWN = 20  # clips that cannot be read and are listed
@@ -68,7 +68,7 @@ _SIDES = {"front": "in front", "back": "at the back"}
 
 
 @dataclass
-class Survey:
+class ImportSurvey:
     """What is in the files.
 
     Attributes
@@ -106,12 +106,12 @@ class Survey:
                 more = f"\n  ... and {len(found.failed) - SHOWN} more" if len(found.failed) > SHOWN else ""
                 raise TooManyFailedError(
                     f"{name}: {len(found.failed)} of {total} clips cannot be read, more than "
-                    f"max_failed_fraction = {max_failed_fraction:g} in params.yaml; mend or remove their "
+                    f"max_failed_fraction = {max_failed_fraction:g} in params.yaml; fix or remove their "
                     f"files, or raise the fraction:\n{listed}{more}"
                 )
 
 
-def survey(imported: Imported, source: str) -> Survey:
+def survey(imported: Imported, source: str) -> ImportSurvey:
     """Look at every clip of every modality once.
 
     Parameters
@@ -125,12 +125,13 @@ def survey(imported: Imported, source: str) -> Survey:
     counts = Counter(row["split"] for row in imported.rows)
     clips = [row["clip_id"] for row in imported.rows]
     modalities = {
-        name: _look(sequences, clips, f"{source}: {name}") for name, sequences in imported.modalities.items()
+        name: _survey_modality(sequences, clips, f"{source}: {name}")
+        for name, sequences in imported.modalities.items()
     }
     if imported.aligned:
         _same_lengths(modalities)
     empty = [name for name, found in modalities.items() if not found.real and not found.failed]
-    return Survey(
+    return ImportSurvey(
         {split: counts[split] for split in ALL_SPLITS if counts[split]},
         sum(bool(row.get("text")) for row in imported.rows),
         _labels(imported.rows),
@@ -161,7 +162,7 @@ def checked(block: Any, columns: int, source: str, clip_id: str) -> np.ndarray:
     return array
 
 
-def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey:
+def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str) -> ModalitySurvey:
     width = len(sequences.columns)
     there, found = set(sequences.clips), ModalitySurvey(width)
     ends: dict[str, Edges] = {}
@@ -195,7 +196,7 @@ def _look(sequences: Sequences, clips: list[str], source: str) -> ModalitySurvey
     return found
 
 
-def _recover(found: ModalitySurvey, sequences: Sequences, ends: dict[str, Edges]) -> None:
+def _recover(found: ModalitySurvey, sequences: FeatureSequences, ends: dict[str, Edges]) -> None:
     """The real steps of every clip, by what the file says and what its padding shows."""
     said = {clip_id: int(sequences.lengths[clip_id]) for clip_id in ends if clip_id in sequences.lengths}
     trusted = sequences.token_ids is not None  # then the lengths are those of the attention mask

@@ -27,34 +27,22 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.openface_layout import FLAGS, OPENFACE_709
 from pipeline.corpora.clips import CONTEXT
-from pipeline.corpora.labelling import Labelling
-from pipeline.formats.source import Source
-from pipeline.imports.checks import (
-    clip_of,
-    index_of,
-    listed,
-    matrix,
-    numbered,
-    refuse_repeats,
-    settings_of,
-    split_of,
-    text_of,
-)
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.corpora.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE
+from pipeline.formats.source import Source, understood
+from pipeline.imports.checks import clip_of, index_of, listed, matrix, split_of, text_of
+from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 from pipeline.transcripts.words import locate
 
 KIND_OF_FILES = "UR-FUNNY: a folder of its pickles (data_folds, language_sdk, humor_label_sdk and features)"
 
-FOLDS, LABELS, GLOVE = "data_folds.pkl", "humor_label_sdk.pkl", "word_embedding_list.pkl"
-LANGUAGE = ("language_sdk.pkl", "word_embedding_indexes_sdk.pkl")
+GLOVE = "word_embedding_list.pkl"
+TEXTS = (LANGUAGE, "word_embedding_indexes_sdk.pkl")
 FEATURES = {"audio": "covarep_features_sdk.pkl", "visual": "openface_features_sdk.pkl"}
-PUNCHLINE = "punchline"
-CLASSES = ("not_humorous", "humorous")
 COVAREP_81 = [
     *("f0", "VUV", "NAQ", "QOQ", "H1H2", "PSP", "HRF", "MDQ", "peakSlope", "Rd", "Rd_conf"),
     *(f"MCEP_{i}" for i in range(25)),
@@ -65,10 +53,6 @@ COVAREP_81 = [
 _LANDMARKS = {f"{axis}_{point}" for axis in "xyXYZ" for point in range(68)}
 OPENFACE_371 = FLAGS + [name for name in OPENFACE_709 if name not in _LANDMARKS]
 NAMES = {"audio": COVAREP_81, "visual": OPENFACE_371}
-
-
-class Settings(Section):
-    """This kind has none."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ def matches(source: Source) -> str:
     """Why this is no folder of UR-FUNNY's pickles; empty if it is."""
     lacking = [
         names[0]
-        for names in ((FOLDS,), LANGUAGE, (LABELS,))
+        for names in ((FOLDS,), TEXTS, (LABELS,))
         if source.root.is_file() or not source.named(*names)
     ]
     return f"no {', '.join(lacking)}" if lacking else ""
@@ -103,40 +87,40 @@ def read(source: Source, params: ImportParams) -> Imported:
     ------
     FormatError : a pickle is not as described, or ids repeat
     """
-    settings_of(params.settings, Settings, "urfunny_pickles")
     folds = _tree(source, FOLDS)
-    language = _by_text(_tree(source, *LANGUAGE))
+    language = _by_text(_tree(source, *TEXTS))
     labels = _by_text(_tree(source, LABELS))
     rows: list[dict[str, Any]] = []
     places: dict[str, Sentence] = {}
     lacking: list[str] = []
-    for fold, keys in folds.items():
-        split = split_of(source, fold)
-        for key in map(text_of, keys):
-            if key not in language or key not in labels:
-                lacking.append(key)
-                continue
-            for clip, sentence in _sentences(source, key, language[key]):
-                row = _row(clip, sentence, language[key])
-                row["split"] = CONTEXT if sentence.index is not None else split
-                if sentence.index is None:
-                    row["class_label"] = index_of(labels[key], len(CLASSES), f"{source}: {LABELS}: {key}")
-                rows.append(row)
-                places[clip] = sentence
-    refuse_repeats(source, rows)
-    modalities = _modalities(source, language, places)
-    words, unplaced = _words(rows, places, language)
+    with understood(f"{source} (kind {params.kind})"):
+        for fold, keys in folds.items():
+            split = split_of(source, fold)
+            for key in map(text_of, keys):
+                if key not in language or key not in labels:
+                    lacking.append(key)
+                    continue
+                for clip, sentence in _sentences(source, key, language[key]):
+                    row = _row(clip, sentence, language[key])
+                    row["split"] = CONTEXT if sentence.index is not None else split
+                    if sentence.index is None:
+                        row["class_label"] = index_of(
+                            labels[key], len(LABELLING.classes), f"{source}: {LABELS}: {key}"
+                        )
+                    rows.append(row)
+                    places[clip] = sentence
+        modalities = _modalities(source, language, places)
+        words, unplaced = _words(rows, places, language)
+        uneven = _uneven(source, language, places)
     notes = [f"{len(lacking)} ids of {FOLDS} have no text or no label: {listed(lacking)}"] if lacking else []
     if unplaced:
         notes.append(f"{unplaced} clips have no word times: their words are not those of their sentence")
     strays = sorted(labels.keys() - {place.key for place in places.values()} - set(lacking))
     if strays:
         notes.append(f"{len(strays)} labels are of no fold and are left out: {listed(strays)}")
-    uneven = _uneven(source, language, places)
     if uneven:
         notes.append(f"{len(uneven)} clips differ in steps between modalities: {listed(uneven)}")
-    labelling = Labelling("classification", classes=CLASSES, metrics="cls")
-    return Imported(rows, modalities, labelling, words, aligned=not uneven, notes=notes)
+    return Imported(rows, modalities, LABELLING, words, aligned=not uneven, notes=notes)
 
 
 # ---------------------------------------------------------------------------------------------------- pickles
@@ -158,7 +142,7 @@ def _by_text(tree: Mapping[Any, Any]) -> dict[str, Any]:
 def _sentences(source: Source, key: str, record: Any) -> Iterator[tuple[str, Sentence]]:
     """The context's sentences in their order, then the punchline."""
     if not isinstance(record, Mapping) or "punchline_embedding_indexes" not in record:
-        raise FormatError(f"{source}: {LANGUAGE[0]}: {key}: no punchline_embedding_indexes")
+        raise FormatError(f"{source}: {LANGUAGE}: {key}: no punchline_embedding_indexes")
     context = record.get("context_sentences")
     if context is None:
         context = record.get("context_embedding_indexes")
@@ -193,14 +177,14 @@ def _spoken(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------- modalities
 def _modalities(
     source: Source, language: Mapping[str, Any], places: Mapping[str, Sentence]
-) -> dict[str, Sequences]:
+) -> dict[str, FeatureSequences]:
     """The modalities whose pickles are there.
 
     Raises
     ------
     FormatError : there are none
     """
-    found: dict[str, Sequences] = {}
+    found: dict[str, FeatureSequences] = {}
     if (path := source.named(GLOVE)) is not None:
         found["text"] = _glove(path, source.tree(path), language, places)
     for modality, name in FEATURES.items():
@@ -212,7 +196,9 @@ def _modalities(
     return found
 
 
-def _glove(path: Path, table: Any, language: Mapping[str, Any], places: Mapping[str, Sentence]) -> Sequences:
+def _glove(
+    path: Path, table: Any, language: Mapping[str, Any], places: Mapping[str, Sentence]
+) -> FeatureSequences:
     vectors = matrix(table, None, str(path)).astype(np.float32, copy=False)
 
     def rows_of(clip: str) -> np.ndarray | None:
@@ -228,12 +214,12 @@ def _glove(path: Path, table: Any, language: Mapping[str, Any], places: Mapping[
             )
         return vectors[at.astype(np.int64)]
 
-    return Sequences(numbered("glove", vectors.shape[1]), rows_of, list(places), padded=False)
+    return FeatureSequences(numbered("glove", vectors.shape[1]), rows_of, list(places), padded=False)
 
 
 def _features(
     modality: str, path: Path, records: Mapping[str, Any], places: Mapping[str, Sentence]
-) -> Sequences:
+) -> FeatureSequences:
     def value_of(clip: str) -> Any:
         place = places[clip]
         record = records.get(place.key)
@@ -249,7 +235,7 @@ def _features(
         return None if value is None or not len(value) else matrix(value, width, f"{path}: clip {clip}")
 
     columns = names if width == len(names) else numbered(modality, width)
-    return Sequences(columns, rows_of, list(places), padded=False)
+    return FeatureSequences(columns, rows_of, list(places), padded=False)
 
 
 def _steps(value: Any) -> int:

@@ -25,37 +25,32 @@ import numpy as np
 from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import TRAIN
-from pipeline.formats.source import Source
+from pipeline.corpora.labelling import Labelling
+from pipeline.formats.source import Source, understood
 from pipeline.imports.binary_labels import binary_labelling
-from pipeline.imports.checks import matrix, refuse_repeats, score_of, settings_of, split_of, text_of
+from pipeline.imports.checks import PAUSE, matrix, score_of, split_of, text_of
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.published import about_sizes
 from pipeline.imports.stacks import (
-    Part,
+    SplitPart,
     has_keys,
     left_out,
     matrix_shape,
+    modalities_of,
     one_length,
-    sequences_of,
     splits_of,
     tree_of,
 )
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "word-aligned lists of MAG-BERT, MISA, MIB and CLUE (words, visual, acoustic)"
 
 STACKS = {"text": "glove", "audio": "covarep", "visual": "facet"}
 LABELS = ("output_label", "label")
-PAUSE = "sp"
 
 
-class Settings(Section):
-    """This kind has no settings."""
-
-
-class Clip(NamedTuple):
+class AlignedClip(NamedTuple):
     """One item of a list."""
 
     words: list[str]
@@ -84,12 +79,15 @@ def read(source: Source, params: ImportParams) -> Imported:
     ------
     FormatError : a clip with other items, rows that are not as many as its words, ids that repeat
     """
-    settings_of(params.settings, Settings, "word_lists")
     if reason := matches(source):
         raise FormatError(f"{source}: {reason}")
     tree = tree_of(source)
     stacked = _stacked(tree)
-    return _read_lists(source, tree) if stacked is None else _read_stacks(source, stacked, tree)
+    with understood(f"{source} (kind {params.kind})"):
+        found = _read_lists(source, tree) if stacked is None else _read_stacks(source, stacked, tree)
+    found.labelling = binary_labelling(found.rows, f"{source.root.name} {source.pickle or ''}", "magbert")
+    found.notes += about_sizes(Counter(row["split"] for row in found.rows))
+    return found
 
 
 # ----------------------------------------------------------------------------------------------------- lists
@@ -105,7 +103,7 @@ def _is_clip(item: Any) -> bool:
 
 def _read_lists(source: Source, tree: Any) -> Imported:
     rows: list[dict[str, Any]] = []
-    clips: dict[str, Clip] = {}
+    clips: dict[str, AlignedClip] = {}
     segments: list[Any] = []
     notes = left_out(tree, ())
     pauses = 0
@@ -120,21 +118,18 @@ def _read_lists(source: Source, tree: Any) -> Imported:
             clips[row["clip_id"]] = clip
             rows.append(row)
             segments.append(clip.segment)
-    refuse_repeats(source, rows)
     if pauses:
         notes.append(f"{pauses} words are pauses ({PAUSE}): left out of the text, but not of the features")
     notes += about_segments(value for value in segments if value is not None)
-    notes += about_sizes(Counter(row["split"] for row in rows))
     modalities = {
         name: sequences
         for name, key in (("audio", "acoustic"), ("visual", "visual"))
         if (sequences := _sequences(source, name, key, clips)) is not None
     }
-    labelling = binary_labelling(rows, f"{source.root.name} {source.pickle or ''}", "magbert")
-    return Imported(rows, modalities, labelling, aligned=True, notes=notes)
+    return Imported(rows, modalities, Labelling(), aligned=True, notes=notes)
 
 
-def _clip_of(item: Any, where: str) -> Clip:
+def _clip_of(item: Any, where: str) -> AlignedClip:
     if not _is_clip(item):
         raise FormatError(f"{where}: expected ((words, visual, acoustic), label, segment)")
     features, label, *more = item
@@ -144,7 +139,9 @@ def _clip_of(item: Any, where: str) -> Clip:
         raise FormatError(
             f"{where}: its words are one text, {text_of(words)[:40]!r}; expected a list of words"
         )
-    clip = Clip([text_of(word) for word in words], features[1], features[2], label, more[0] if more else None)
+    clip = AlignedClip(
+        [text_of(word) for word in words], features[1], features[2], label, more[0] if more else None
+    )
     shapes = [matrix_shape(rows, f"{where}: {name}") for name, rows in _features(clip)]
     if len({len(clip.words), *(steps for steps, _ in shapes)}) > 1:
         raise FormatError(
@@ -154,11 +151,11 @@ def _clip_of(item: Any, where: str) -> Clip:
     return clip
 
 
-def _features(clip: Clip) -> list[tuple[str, Any]]:
+def _features(clip: AlignedClip) -> list[tuple[str, Any]]:
     return [("visual", clip.visual), ("acoustic", clip.acoustic)]
 
 
-def _names(where: str, name: str, clips: Sequence[Clip], notes: list[str]) -> list[dict[str, Any]]:
+def _names(where: str, name: str, clips: Sequence[AlignedClip], notes: list[str]) -> list[dict[str, Any]]:
     segments = [clip.segment for clip in clips]
     if clips and any(segment is None or text_of(segment).strip() == "" for segment in segments):
         notes.append(f"{name}: no segments; clips are named after split and row, each a video of its own")
@@ -172,7 +169,9 @@ def _label_of(value: Any, where: str) -> float | None:
     return score_of(np.asarray(value, object).reshape(-1)[0], where)
 
 
-def _sequences(source: Source, modality: str, key: str, clips: Mapping[str, Clip]) -> Sequences | None:
+def _sequences(
+    source: Source, modality: str, key: str, clips: Mapping[str, AlignedClip]
+) -> FeatureSequences | None:
     shapes = {
         name: matrix_shape(getattr(clip, key), f"{source}: {key} of {name}") for name, clip in clips.items()
     }
@@ -193,7 +192,7 @@ def _sequences(source: Source, modality: str, key: str, clips: Mapping[str, Clip
     def read(clip: str) -> np.ndarray:
         return matrix(getattr(clips[clip], key), width, f"{source}: {key} of {clip}")
 
-    return Sequences(columns_of(modality, width), read, list(clips), padded=False)
+    return FeatureSequences(columns_of(modality, width), read, list(clips), padded=False)
 
 
 # ---------------------------------------------------------------------------------------------------- stacks
@@ -210,7 +209,7 @@ def _stacked(tree: Any) -> dict[str, Any] | None:
 
 def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, Any]) -> Imported:
     keys = (*STACKS.values(), *LABELS, "id")
-    parts = [Part.of(source, name, content, keys) for name, content in splits.items()]
+    parts = [SplitPart.of(source, name, content, keys) for name, content in splits.items()]
     notes = left_out(tree, keys)
     if not splits_of(tree):
         notes.append("no splits: all clips are train")
@@ -225,13 +224,5 @@ def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, A
             row["label"] = _label_of(labels[index], f"{part.where}: label of {row['clip_id']}")
             places[row["clip_id"]] = (number, index)
             rows.append(row)
-    refuse_repeats(source, rows)
     stacks = {name: [part.stack(key) for part in parts] for name, key in STACKS.items()}
-    modalities = {
-        name: sequences
-        for name, found in stacks.items()
-        if (sequences := sequences_of(name, found, places)) is not None
-    }
-    notes += about_sizes(Counter(row["split"] for row in rows))
-    labelling = binary_labelling(rows, f"{source.root.name} {source.pickle or ''}", "magbert")
-    return Imported(rows, modalities, labelling, aligned=one_length(stacks), notes=notes)
+    return Imported(rows, modalities_of(stacks, places), Labelling(), aligned=one_length(stacks), notes=notes)

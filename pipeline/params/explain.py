@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Annotated, Any, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+from pipeline.core.errors import ParamsError
+from pipeline.params.section import Section
+
+S = TypeVar("S", bound=Section)
+
+
+def settings_of(model: type[S], settings: Mapping[str, Any], key: str) -> S:
+    """Free settings (of a kind of corpus or import) as the kind's own section.
+
+    Parameters
+    ----------
+    key : under which they stand, for messages
+
+    Raises
+    ------
+    ParamsError : an unknown key or a wrong value, named
+    """
+    try:
+        return model.model_validate(dict(settings))
+    except ValidationError as error:
+        raise ParamsError(explain(error, model, key)) from error
 
 
 def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> str:

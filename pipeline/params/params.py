@@ -120,7 +120,7 @@ class ImportParams(CorpusParams):
         "openface_folder",
         "arrays",
     ]
-    """a module of pipeline/importers"""
+    """a module of pipeline/imports"""
 
 
 def class_key(name: str) -> str:

@@ -1,4 +1,4 @@
-"""New corpora and imports entered into params.yaml, all else of which stays, and links to them in data/raw.
+"""New corpora and imports entered into params.yaml, all else of which stays.
 
 What is written is all that DVC needs to know: the corpus, its extraction jobs, a training set (or one for
 each fold), and an entry under `corpora` of every method. A name that is there already is never overwritten.
@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.files import atomic_write
-from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
 from pipeline.params.params import NO_TABLES, NONE, Params, check_params
 
-RAW = Path("data/raw")
-MODALITIES = ("text", "audio", "visual")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks
 
 
 @dataclass
-class Entry:
+class NewCorpus:
     """What is to be registered.
 
     Attributes
@@ -89,18 +86,6 @@ def set_names(name: str, folds: int) -> list[str]:
     return [f"{name}-f{fold}" for fold in range(folds)] or [name]
 
 
-def can_train(labels: Iterable[tuple[str | None, object]], folds: int) -> bool:
-    """Whether a corpus has clips to train with.
-
-    Parameters
-    ----------
-    labels : split and label of each clip, None where it has none
-    folds : of a cross-validation, which trains on clips of all labelled splits
-    """
-    splits = (TRAIN, VALID, TEST) if folds else (TRAIN,)
-    return any(label is not None and split in splits for split, label in labels)
-
-
 def check_name(name: str, folds: int, params: Params, file: Path) -> None:
     """Refuse, before anything is read, a name that cannot be used, and a folder that is no project.
 
@@ -133,75 +118,6 @@ def check_name(name: str, folds: int, params: Params, file: Path) -> None:
         raise ParamsError(f"{file}: {section}.{job} is of a {name!r} that is no more; remove it there")
 
 
-# --------------------------------------------------------------------------------------------------- links
-@contextmanager
-def linked(name: str, paths: Sequence[Path]) -> Iterator[Path]:
-    """data/raw/<name> as a link to one folder, or a folder of links to files; the same links again are fine.
-
-    If what is done with it fails, the links that were made are removed again.
-
-    Raises
-    ------
-    ParamsError : a path does not exist, two have one name, or something else lies in that place
-    """
-    made: list[Path] = []
-    try:
-        yield _place(RAW / name, paths, made)
-    except BaseException:
-        for path in reversed(made):
-            with suppress(OSError):  # a folder in which something else lies by now
-                path.unlink() if path.is_symlink() else path.rmdir()
-        raise
-
-
-def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
-    for path in paths:
-        if not path.exists():
-            raise ParamsError(f"{path}: no such file or folder")
-    if len(paths) == 1 and paths[0].is_dir():
-        _folders(place.parent, made)
-        _link(place, paths[0], made)
-        return place
-    if folders := [path for path in paths if path.is_dir()]:
-        raise ParamsError(
-            f"{folders[0]}: a folder among several paths; give one folder that has them all, or files alone "
-            "(in a folder of links DVC sees files, but nothing behind links to folders)"
-        )
-    names = [path.name for path in paths]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ParamsError(f"{', '.join(twice)}: several files of that name; rename them, or give a folder")
-    if place.is_symlink():
-        raise ParamsError(f"{place} is a link to {os.readlink(place)}; choose another --name, or remove it")
-    _folders(place, made)
-    if others := sorted({path.name for path in place.iterdir()} - set(names)):
-        raise ParamsError(
-            f"{place} is there already and has {others[0]!r}, too; name all of its files, choose another "
-            "--name, or remove it"
-        )
-    for path in paths:
-        _link(place / path.name, path, made)
-    return place
-
-
-def _folders(place: Path, made: list[Path]) -> None:
-    for folder in (*reversed(place.parents), place):
-        if not folder.exists():
-            folder.mkdir()
-            made.append(folder)
-
-
-def _link(place: Path, target: Path, made: list[Path]) -> None:
-    target = target.resolve()
-    if place.resolve() == target:
-        return
-    if place.exists() or place.is_symlink():
-        raise ParamsError(
-            f"{place} is there already, and is not {target}; choose another --name, or remove it"
-        )
-    place.symlink_to(target, target_is_directory=target.is_dir())
-    made.append(place)
-
-
 # ------------------------------------------------------------------------------------------------- the entry
 @dataclass(frozen=True)
 class Edit:
@@ -223,7 +139,7 @@ class Edit:
             temporary.write_bytes(self.text.encode())
 
 
-def register(entry: Entry, params: Params, file: Path, *, run: bool = True) -> Edit:
+def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) -> Edit:
     """params.yaml with an entry whose name `check_name` has passed.
 
     Parameters

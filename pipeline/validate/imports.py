@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError, LabelFileError, MsaError
-from pipeline.corpora.clips import CLIP_SCHEMA, EMPTY_TEXT, OK
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.corpora.clips import CLIP_SCHEMA
 from pipeline.corpora.findings import Finding
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
-from pipeline.imports.convert import check_rows
+from pipeline.imports.convert import check_rows, clip_rows
 from pipeline.imports.kinds import read
 from pipeline.imports.survey import ModalitySurvey, survey
 from pipeline.params.params import ImportParams
 
-MODALITIES = ("text", "audio", "visual")
 HASHED = ("audio", "visual")  # short texts are alike without being one clip
 ONE_TYPE = ("float32", "float64")  # what feature files usually hold, alone
 
 
-def look(
+def examine(
     name: str, params: ImportParams
 ) -> tuple[list[dict[str, Any]], list[Finding], Mapping[str, Hashable]]:
     """The rows of an import with all columns of the clip table, what is strange, and digests by clip id.
@@ -80,11 +80,8 @@ def _refused(imported: Imported, name: str, params: ImportParams) -> list[Findin
 
 def _rows(imported: Imported, params: ImportParams) -> list[dict[str, Any]]:
     rows = []
-    for row in imported.rows:
-        text = row.get("text") or None
-        status = OK if text or "text" in imported.modalities else EMPTY_TEXT
-        own = {"language": params.language, "status": status, **row, "text": text}
-        full = {**dict.fromkeys(CLIP_SCHEMA.names), **own}
+    for row in clip_rows(imported, params):
+        full = {**dict.fromkeys(CLIP_SCHEMA.names), **row}
         if full["position"] is None:  # then clip_table works it out
             del full["position"]
         rows.append(full)

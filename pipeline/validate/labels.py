@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, OK, TEST, TEST_OOD, TRAIN, VALID, target_column
 from pipeline.corpora.findings import Finding, percent
-from pipeline.corpora.survey import Clip
+from pipeline.corpora.survey import CorpusClip
 from pipeline.params.params import CorpusParams
 from pipeline.validate.corpus import clip_seconds
 
@@ -223,7 +223,7 @@ def _shifts(there: Mapping[str, SplitSummary], corpus: CorpusParams) -> list[Fin
     return [Finding("info", "label shift", message, tuple(shifted))]
 
 
-def annotated_otherwise(clips: Sequence[Clip]) -> list[Finding]:
+def annotated_otherwise(clips: Sequence[CorpusClip]) -> list[Finding]:
     """What people wrote beside a label (Positive ...) against its sign; classes have none."""
     wrong = []
     for clip in clips:

@@ -8,7 +8,6 @@ feature stores on disk are in feature_checks.py.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,8 @@ from pipeline.core import paths
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.corpora import ingest
 from pipeline.corpora.clips import CONTEXT, METADATA_KEY, ClipFacts, clip_table
-from pipeline.corpora.findings import Finding, has_errors, worst_first
-from pipeline.corpora.problems import Problem
-from pipeline.corpora.survey import Survey, clip_rows
+from pipeline.corpora.findings import Finding, by_check, has_errors, worst_first
+from pipeline.corpora.survey import CorpusSurvey, clip_rows
 from pipeline.datasets.assembly import protocol
 from pipeline.params.assemble import ProtocolParams
 from pipeline.params.params import DatasetParams, ImportParams, MediaLimits, Params
@@ -94,7 +92,7 @@ def examine(subject: Subject, params: Params, workers: int = 1, project: Path = 
     """
     corpus = subject.corpus
     if isinstance(corpus, ImportParams):
-        rows, findings, digests = imports.look(subject.dataset or UNNAMED, corpus)
+        rows, findings, digests = imports.examine(subject.dataset or UNNAMED, corpus)
         looked = _Looked(rows, findings, digests)
     else:
         looked = _look(subject.dataset or UNNAMED, corpus, params.media, workers)
@@ -119,7 +117,7 @@ def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -
     """A raw corpus: its label files, what its kind remarks, its media."""
     survey = ingest.survey(name, corpus)
     findings = _label_files(survey)
-    findings += [Finding(note.level, note.check, note.message, note.rows) for note in survey.notes]
+    findings += survey.notes
     rows = clip_rows(survey.clips, corpus, limits, workers)
     if rows:
         findings += corpus_checks.media(rows, survey.files, limits)
@@ -127,13 +125,10 @@ def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -
     return _Looked(rows, findings)
 
 
-def _label_files(survey: Survey) -> list[Finding]:
+def _label_files(survey: CorpusSurvey) -> list[Finding]:
     """Problems of the label files, one finding a kind of problem."""
-    kinds: dict[str, list[Problem]] = defaultdict(list)
-    for problem in survey.problems:
-        kinds[problem.check].append(problem)
     findings = []
-    for check, problems in kinds.items():
+    for check, problems in by_check(survey.problems).items():
         lines = tuple(str(problem) for problem in problems)
         if len(lines) == 1:
             findings.append(Finding("error", check, f"{survey.source}: {lines[0]}"))

@@ -15,7 +15,7 @@ from pipeline.core.errors import LabelFileError, ParamsError
 from pipeline.corpora.clips import facts_of, read_clips, write_clips
 from pipeline.corpora.ingest import KINDS, ingest, reader, survey
 from pipeline.corpora.mosi import PUBLISHED, VIDEOS
-from pipeline.corpora.survey import Survey
+from pipeline.corpora.survey import CorpusSurvey
 from pipeline.params.params import MediaLimits
 from pipeline.validate.validate import validate
 
@@ -30,7 +30,7 @@ def rows_of(kind: str, root: Path, **settings: Any) -> dict[str, dict[str, Any]]
     return {row["clip_id"]: row for row in back.to_pylist()}
 
 
-def notes_of(found: Survey) -> dict[str, tuple[str, ...]]:
+def notes_of(found: CorpusSurvey) -> dict[str, tuple[str, ...]]:
     return {note.check: note.rows for note in found.notes}
 
 

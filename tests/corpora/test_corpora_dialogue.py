@@ -274,3 +274,17 @@ def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
     change(tmp_path / "data_folds.pkl", test=-1)
     with pytest.raises(FormatError, match=r"kind urfunny\): what lies there is not laid out as expected"):
         rows_of("urfunny", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["cherma", "mustard", "urfunny"])
+def test_a_bug_of_ours_is_not_told_as_damage(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made[kind](tmp_path)
+
+    def wrong(*_: object, **__: object) -> None:
+        len(1.5)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(f"pipeline.corpora.{kind}.find_media", wrong)
+    with pytest.raises(TypeError):
+        rows_of(kind, tmp_path)

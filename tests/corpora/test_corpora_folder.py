@@ -14,7 +14,7 @@ from made.made_corpora import clip, dataset, made
 
 from pipeline.core.errors import LabelFileError
 from pipeline.corpora.ingest import ingest, survey
-from pipeline.corpora.survey import Survey
+from pipeline.corpora.survey import CorpusSurvey
 from pipeline.params.params import DatasetParams, MediaLimits
 
 
@@ -29,7 +29,7 @@ def problems_of(source: DatasetParams) -> list[str]:
     return caught.value.problems
 
 
-def notes_of(found: Survey) -> dict[str, Any]:
+def notes_of(found: CorpusSurvey) -> dict[str, Any]:
     return {note.check: note for note in found.notes}
 
 

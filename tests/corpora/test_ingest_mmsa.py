@@ -17,7 +17,7 @@ from pipeline.core.errors import ParamsError
 from pipeline.corpora.clips import facts_of, full_id, read_clips, write_clips
 from pipeline.corpora.ingest import ingest
 from pipeline.corpora.tables.labels import read_labels
-from pipeline.corpora.tables.media_files import Wanted, match_media
+from pipeline.corpora.tables.media_files import WantedMedia, match_media
 from pipeline.params.params import DatasetParams, MediaLimits
 
 
@@ -280,7 +280,7 @@ def test_matching_of_ids_and_files(
 ) -> None:
     corpus(tmp_path, *(f"v,{clip},x,0,,,,,train" for clip in ids))
     labels = read_labels(tmp_path, (-3.0, 3.0), "datasets.x")
-    wanted = [Wanted(row.video_id, row.clip_id, f"Raw/v/{row.clip_id}.mp4") for row in labels.rows]
+    wanted = [WantedMedia(row.video_id, row.clip_id, f"Raw/v/{row.clip_id}.mp4") for row in labels.rows]
     found = match_media(wanted, {"v": files, "w": ["1.mp4", "01.mp4", "é.mp4"]})
     assert [path or reason for path, reason in found] == expected
 

@@ -205,7 +205,7 @@ READ = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.importers.npz import load_npz
+from pipeline.formats.npz import load_npz
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 before = peak()

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import FormatError
-from pipeline.formats.pickle.pickles import load
+from pipeline.formats.pickle import load
 from pipeline.formats.stored import Limits, StoredArray
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -233,7 +233,7 @@ SLOPE = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.importers.pickles import load
+from pipeline.formats.pickle import load
 def peak():  # not ru_maxrss, which a new process takes over from the one that started it
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

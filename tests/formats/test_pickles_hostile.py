@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import FormatError
-from pipeline.formats.pickle.pickles import load
+from pipeline.formats.pickle import load
 from pipeline.formats.stored import Limits
 
 CANARY = "canary-was-here"
@@ -332,7 +332,7 @@ def test_nothing_is_imported(tmp_path: Path, project: Path) -> None:
     path = tmp_path / "x.pkl"
     path.write_bytes(b"cevil\nthing\n.")
     code = (
-        "import sys; from pathlib import Path; from pipeline.importers.pickles import load\n"
+        "import sys; from pathlib import Path; from pipeline.formats.pickle import load\n"
         "try: load(Path(sys.argv[1]))\nexcept Exception as error: print(error, 'evil' in sys.modules)"
     )
     run = [sys.executable, "-c", code, str(path)]

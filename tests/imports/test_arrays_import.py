@@ -14,12 +14,15 @@ from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
 from pipeline.imports.arrays import arrays
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
 def read(folder: Path, settings: dict[str, Any], **params: Any) -> Imported:
     source = Source(folder)
-    return arrays.read(source, ImportParams(kind="arrays", root=str(folder), settings=settings, **params))
+    return read_kind(
+        "arrays", source, ImportParams(kind="arrays", root=str(folder), settings=settings, **params)
+    )
 
 
 def changed(**settings: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline.core.errors import ClipError, FormatError
 from pipeline.formats.source import Source
 from pipeline.imports import cherma_features
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.imports.survey import survey
 from pipeline.params.params import ImportParams
 
@@ -19,7 +20,7 @@ from pipeline.params.params import ImportParams
 def read(folder: Path) -> Imported:
     source = Source(folder)
     assert not cherma_features.matches(source)
-    return cherma_features.read(source, ImportParams(kind="cherma_features", root=str(folder)))
+    return read_kind("cherma_features", source, ImportParams(kind="cherma_features", root=str(folder)))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from made.made_imported import (
 
 from pipeline.core.errors import ClipError, TooManyFailedError
 from pipeline.corpora.clips import facts_of, read_clips
-from pipeline.imports.contract import Sequences
+from pipeline.imports.contract import FeatureSequences
 from pipeline.imports.convert import discard, summary
 from pipeline.imports.survey import survey
 from pipeline.store.shard import FeatureRow, Features
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_a_failed_row_with_its_reason(file: Path, tmp_pat
 
 
 def test_a_modality_of_no_clip_is_remarked(file: Path, tmp_path: Path) -> None:
-    nothing = Sequences(["a"], lambda clip_id: None, list(LENGTHS))
+    nothing = FeatureSequences(["a"], lambda clip_id: None, list(LENGTHS))
     looked = survey(imported(modalities={"text": sequences("text"), "audio": nothing}), str(file))
     assert [note for note in looked.notes if "audio: nothing of any clip" in note]
     assert not [note for note in looked.notes if "text" in note]

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made import made_mmsa
 from made.made_imported import LENGTHS, SHARDS, STEPS, imported, params_of, rows, sequences, written
+from made.made_mmsa import write
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
+from pipeline.imports import mmsa_pickle
 from pipeline.imports.convert import check_rows, convert
 from pipeline.imports.kinds import read
 from pipeline.imports.survey import survey
@@ -69,14 +72,13 @@ def test_classes_out_of_range(file: Path) -> None:
         check_rows(found, "toy", params)
 
 
-def test_ids_that_occur_twice_and_in_two_splits(file: Path) -> None:
+def test_ids_that_occur_twice_and_in_two_splits(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doubled = [*rows(), {**rows()[0]}, {**rows()[2], "split": "test"}]
-    with pytest.raises(LabelFileError) as caught:
-        check_rows(imported(doubled), "toy", params_of(file))
-    assert caught.value.problems == [
-        "clip 'a$_$1' is there 2 times, in train: keep one",
-        "clip 'b$_$1' is there 2 times, in test and valid: keep one",
-    ]
+    monkeypatch.setattr(mmsa_pickle, "read", lambda *_: imported(doubled))
+    with pytest.raises(FormatError, match="in two splits") as caught:
+        read("mmsa_pickle", Source(file), params_of(file))
+    assert "1 clip(s) are in two splits: b$_$1 (valid and test)" in str(caught.value)
+    assert "1 clip(s) are twice in a split: a$_$1 (train)" in str(caught.value)
 
 
 def test_many_problems_are_shortened(file: Path) -> None:
@@ -134,13 +136,35 @@ def test_files_without_features_are_refused(file: Path) -> None:
         check_rows(imported(modalities={}), "toy", params_of(file))
 
 
-def test_values_of_no_expected_shape_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
+    ragged = {
+        "regression_labels": [0.5],
+        "id": ["a$_$1"],
+        "text": np.zeros((1, 2, 3)),
+        "text_bert": [[[1], [1, 2]]],
+    }
+    path = write(tmp_path / "foreign.pkl", {"train": ragged})
+    with pytest.raises(FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): what lies there .*ValueError"):
+        read("mmsa_pickle", Source(path), params_of(path))
+
     def strange(*_: object) -> None:
         len(1.5)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pipeline.imports.mmsa_pickle.read", strange)
-    with pytest.raises(FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): .*float.* has no len"):
-        read("mmsa_pickle", Source(file), params_of(file))
     broken = replace(sequences("audio"), read=strange)
     with pytest.raises(FormatError, match=r"x: audio of clip 'a\$_\$1': what lies there"):
         survey(imported(modalities={"audio": broken}), "x")
+
+
+@pytest.mark.parametrize("function", ["about_sizes", "_labelling"])
+def test_a_bug_of_ours_is_not_told_as_damage(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made_mmsa.make(tmp_path)
+    assert read("mmsa_pickle", Source(path), params_of(path)).rows
+
+    def wrong(*_: object) -> None:
+        len(1.5)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mmsa_pickle, function, wrong)
+    with pytest.raises(TypeError):
+        read("mmsa_pickle", Source(path), params_of(path))

@@ -16,6 +16,7 @@ from pipeline.imports.contract import Imported
 from pipeline.imports.csd import csd
 from pipeline.imports.csd.files import read_folds
 from pipeline.imports.csd.segments import pooled
+from pipeline.imports.kinds import read as read_kind
 from pipeline.imports.survey import survey
 from pipeline.params.params import ImportParams
 
@@ -25,7 +26,7 @@ KINDS = {"text": "glove", "audio": "COVAREP", "visual": "FACET"}
 def read(folder: Path, **settings: Any) -> Imported:
     source = Source(folder)
     assert not csd.matches(source)
-    return csd.read(source, ImportParams(kind="csd", root=str(folder), settings=settings))
+    return read_kind("csd", source, ImportParams(kind="csd", root=str(folder), settings=settings))
 
 
 @pytest.fixture(scope="module")

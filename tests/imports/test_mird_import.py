@@ -13,14 +13,14 @@ from made.made_mmsa import write
 from pipeline.core.columns import NAMES, columns_of
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import Source
-from pipeline.imports import mird
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
 def read(path: Path) -> Imported:
-    return mird.read(Source(path), ImportParams(root=str(path), kind="mird"))
+    return read_kind("mird", Source(path), ImportParams(root=str(path), kind="mird"))
 
 
 def test_values_and_labels_are_those_of_the_file(tmp_path: Path) -> None:

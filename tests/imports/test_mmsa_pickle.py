@@ -13,9 +13,10 @@ from made.made_mmsa import write
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.corpora.clips import TEST_OOD, TRAIN, UNLABELED
 from pipeline.formats.source import Source
-from pipeline.imports import mmsa_pickle, published
+from pipeline.imports import published
 from pipeline.imports.contract import Imported
 from pipeline.imports.kinds import importer
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 KINDS = ("mmsa_pickle", "mird", "multibench", "word_lists")
@@ -33,7 +34,7 @@ FACET_41 = (
 
 def read(path: Path, **settings: Any) -> Imported:
     params = ImportParams(root=str(path), kind="mmsa_pickle", settings=settings)
-    return mmsa_pickle.read(Source(path), params)
+    return read_kind("mmsa_pickle", Source(path), params)
 
 
 def read_tree(folder: Path, tree: Any) -> Imported:
@@ -292,8 +293,8 @@ def drop(tree: dict[str, Any]) -> None:
             spoil("id", lambda a: ["train-v0$_$1", *a[1:]], "test"),
             r"train-v0\$_\$1 \(train and test",
         ),
-        (spoil("id", lambda a: ["a$_$b$_$c", *a[1:]]), "stands there once"),
-        (spoil("id", lambda a: ["../a$_$b", *a[1:]]), "holds no /"),
+        (spoil("id", lambda a: ["a$_$b$_$c", *a[1:]]), "separates video_id from clip_id"),
+        (spoil("id", lambda a: ["../a$_$b", *a[1:]]), "must not lead to another folder"),
         (spoil("id", lambda a: ["a\n$_$b", *a[1:]]), "control characters"),
         (drop, "has no id; expected video_id"),
     ],

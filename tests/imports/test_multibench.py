@@ -13,13 +13,13 @@ from made.made_mmsa import write
 
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import Source
-from pipeline.imports import multibench
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
 def read(path: Path) -> Imported:
-    return multibench.read(Source(path), ImportParams(root=str(path), kind="multibench"))
+    return read_kind("multibench", Source(path), ImportParams(root=str(path), kind="multibench"))
 
 
 def test_values_and_labels_are_those_of_the_file(tmp_path: Path) -> None:

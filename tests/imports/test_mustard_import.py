@@ -15,16 +15,17 @@ from made import made_mustard as made
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.imports import mustard
+from pipeline.imports import mustard_features
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
 def read(folder: Path, **settings: Any) -> Imported:
     source = Source(folder)
-    assert not mustard.matches(source)
+    assert not mustard_features.matches(source)
     params = ImportParams(kind="mustard_features", root=str(folder), settings=settings)
-    return mustard.read(source, params)
+    return read_kind("mustard_features", source, params)
 
 
 @pytest.fixture(scope="module")
@@ -167,4 +168,4 @@ def test_maps_of_features_are_refused(tmp_path: Path) -> None:
 
 def test_a_corpus_without_features_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "sarcasm_data.json").write_text("{}")
-    assert "no features" in mustard.matches(Source(tmp_path))
+    assert "no features" in mustard_features.matches(Source(tmp_path))

@@ -13,6 +13,7 @@ from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
 from pipeline.imports import urfunny_pickles
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
@@ -20,7 +21,7 @@ def read(folder: Path, **settings: Any) -> Imported:
     source = Source(folder)
     assert not urfunny_pickles.matches(source)
     params = ImportParams(kind="urfunny_pickles", root=str(folder), settings=settings)
-    return urfunny_pickles.read(source, params)
+    return read_kind("urfunny_pickles", source, params)
 
 
 @pytest.fixture(scope="module")

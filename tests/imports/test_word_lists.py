@@ -13,13 +13,13 @@ from made.made_mmsa import write
 
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import Source
-from pipeline.imports import word_lists
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import read as read_kind
 from pipeline.params.params import ImportParams
 
 
 def read(path: Path) -> Imported:
-    return word_lists.read(Source(path), ImportParams(root=str(path), kind="word_lists"))
+    return read_kind("word_lists", Source(path), ImportParams(root=str(path), kind="word_lists"))
 
 
 @pytest.mark.parametrize("misa", [False, True])

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.corpora.labelling import Labelling
 from pipeline.formats.source import Source
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.convert import Conversion, check_rows, write
 from pipeline.imports.survey import survey
 from pipeline.params.params import ImportParams
@@ -32,11 +32,11 @@ def padded(modality: str, clip_id: str) -> np.ndarray:
     return block
 
 
-def sequences(modality: str, blocks: dict[str, Any] | None = None, **more: Any) -> Sequences:
+def sequences(modality: str, blocks: dict[str, Any] | None = None, **more: Any) -> FeatureSequences:
     """Padded behind, as long as `blocks` say nothing else of a clip."""
     found = {clip_id: padded(modality, clip_id) for clip_id in LENGTHS} | (blocks or {})
     columns = [f"{modality}_{i}" for i in range(WIDTHS[modality])]
-    return Sequences(columns, found.get, [clip for clip in LENGTHS if found[clip] is not None], **more)
+    return FeatureSequences(columns, found.get, [clip for clip in LENGTHS if found[clip] is not None], **more)
 
 
 def rows(**changed: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import ParamsError
+from pipeline.corpora.clips import can_train
+from pipeline.corpora.links import linked
 from pipeline.params.params import check_params, load_params
-from pipeline.params.register import Entry, can_train, check_name, linked, register
+from pipeline.params.register import NewCorpus, check_name, register
 
 PARAMS = Path("params.yaml")
 IMPORT: dict[str, Any] = {
@@ -31,7 +33,7 @@ def here(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def entered(entry: Entry, *, run: bool = True) -> list[str]:
+def entered(entry: NewCorpus, *, run: bool = True) -> list[str]:
     check_name(entry.name, entry.folds, load_params(), PARAMS)
     edit = register(entry, load_params(), PARAMS, run=run)
     edit.write()
@@ -48,7 +50,7 @@ def lost(before: str) -> list[str]:
 @pytest.mark.usefixtures("here")
 def test_an_import_is_entered_and_nothing_else_moves() -> None:
     before, old = PARAMS.read_text(), load_params()
-    keys = entered(Entry("mine", "imports", IMPORT, "mmsa", features=FEATURES))
+    keys = entered(NewCorpus("mine", "imports", IMPORT, "mmsa", features=FEATURES))
     assert keys == ["imports.mine", "assemble.mine", "datasets_run: mine"]
     places = ["imports: {}", "datasets_run: [sample]        # training sets: keys of `assemble`"]
     assert lost(before) == places
@@ -70,7 +72,7 @@ def test_a_dataset_has_jobs_and_columns() -> None:
     encoders = {"text": "minilm", "audio": "none", "visual": "facemesh"}
     features = {"text": "mine/text-minilm", "visual": "mine/visual-facemesh"}
     corpus = {"kind": "folder", "root": "data/raw/mine", "label_range": [-1.0, 1.0]}
-    keys = entered(Entry("mine", "datasets", corpus, "sims", encoders, features), run=False)
+    keys = entered(NewCorpus("mine", "datasets", corpus, "sims", encoders, features), run=False)
     assert keys == ["datasets.mine", "jobs.text.mine-minilm", "jobs.visual.mine-facemesh", "assemble.mine"]
     assert lost(before) == []
     params = load_params()
@@ -85,7 +87,7 @@ def test_a_dataset_has_jobs_and_columns() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_folds_are_as_many_training_sets() -> None:
-    entered(Entry("mine", "imports", IMPORT, "mmsa", features=FEATURES, folds=3, by="video"))
+    entered(NewCorpus("mine", "imports", IMPORT, "mmsa", features=FEATURES, folds=3, by="video"))
     params = load_params()
     names = ["mine-f0", "mine-f1", "mine-f2"]
     assert params.datasets_run == ["sample", *names] and "mine" not in params.assemble
@@ -97,7 +99,7 @@ def test_folds_are_as_many_training_sets() -> None:
 @pytest.mark.usefixtures("here")
 def test_several_entries_one_after_the_other() -> None:
     for name in ("one", "two"):
-        entered(Entry(name, "imports", {**IMPORT, "root": f"data/raw/{name}"}, "mmsa", features=FEATURES))
+        entered(NewCorpus(name, "imports", {**IMPORT, "root": f"data/raw/{name}"}, "mmsa", features=FEATURES))
     params = load_params()
     assert list(params.imports) == ["one", "two"] and params.datasets_run == ["sample", "one", "two"]
 
@@ -106,7 +108,7 @@ def test_several_entries_one_after_the_other() -> None:
 def test_settings_of_a_method_that_are_there_already_stay() -> None:
     """params.yaml knows what differs on MOSI before anybody has MOSI."""
     known = load_params().models["khar"].corpora["mosi"]
-    entered(Entry("mosi", "imports", {**IMPORT, "root": "data/raw/mosi"}, "mmsa", features=FEATURES))
+    entered(NewCorpus("mosi", "imports", {**IMPORT, "root": "data/raw/mosi"}, "mmsa", features=FEATURES))
     assert known and load_params().models["khar"].corpora["mosi"] == known
 
 
@@ -114,9 +116,9 @@ def test_settings_of_a_method_that_are_there_already_stay() -> None:
 def test_what_would_not_be_valid_is_not_written() -> None:
     before = PARAMS.read_bytes()
     with pytest.raises(ParamsError, match=r"assemble\.mine\.metrics is 'cls', expected mmsa, sims or"):
-        register(Entry("mine", "imports", IMPORT, "cls", features=FEATURES), load_params(), PARAMS)
+        register(NewCorpus("mine", "imports", IMPORT, "cls", features=FEATURES), load_params(), PARAMS)
     with pytest.raises(ParamsError, match="text encoder 'bart' is not known"):
-        entered(Entry("mine", "datasets", {"root": "x"}, "mmsa", {"text": "bart"}))
+        entered(NewCorpus("mine", "datasets", {"root": "x"}, "mmsa", {"text": "bart"}))
     assert PARAMS.read_bytes() == before
 
 
@@ -139,7 +141,7 @@ def test_what_would_not_be_valid_is_not_written() -> None:
     ],
 )
 def test_names_that_cannot_be_used(name: str, folds: int, message: str) -> None:
-    sets = Entry("two", "imports", IMPORT, "mmsa", features=FEATURES, folds=2).sets()
+    sets = NewCorpus("two", "imports", IMPORT, "mmsa", features=FEATURES, folds=2).sets()
     tree = {
         "imports": {"one": IMPORT, "two": IMPORT},
         "datasets": {"sample": {"root": "x"}},
@@ -151,7 +153,7 @@ def test_names_that_cannot_be_used(name: str, folds: int, message: str) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_folds_whose_names_are_taken() -> None:
-    entered(Entry("mine-f1", "imports", IMPORT, "mmsa", features=FEATURES))
+    entered(NewCorpus("mine-f1", "imports", IMPORT, "mmsa", features=FEATURES))
     with pytest.raises(ParamsError, match=r"imports\.mine-f1 is there already"):
         check_name("mine", 2, load_params(), PARAMS)
 
@@ -279,7 +281,7 @@ def test_places_that_are_taken(files: Path, here: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_settings_of_another_training_set_are_taken_over() -> None:
     before, old = PARAMS.read_text(), load_params()
-    entry = Entry("mine", "imports", IMPORT, "mmsa", features=FEATURES, like="sample")
+    entry = NewCorpus("mine", "imports", IMPORT, "mmsa", features=FEATURES, like="sample")
     entered(entry)
     assert not [line for line in lost(before) if "imports: {}" not in line and "datasets_run" not in line]
     params = load_params()
@@ -287,4 +289,4 @@ def test_settings_of_another_training_set_are_taken_over() -> None:
     for method in params.models:
         assert params.model(method, "mine") == old.model(method, "sample")
     with pytest.raises(ParamsError, match="--like 'simple' is not known, did you mean 'sample'"):
-        register(Entry("other", "imports", IMPORT, "mmsa", like="simple"), params, PARAMS)
+        register(NewCorpus("other", "imports", IMPORT, "mmsa", like="simple"), params, PARAMS)

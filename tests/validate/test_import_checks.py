@@ -13,7 +13,7 @@ from pipeline.corpora.clips import CLIP_SCHEMA, clip_table, read_clips
 from pipeline.corpora.findings import Finding
 from pipeline.imports.convert import convert
 from pipeline.params.params import ImportParams
-from pipeline.validate.imports import look
+from pipeline.validate.imports import examine
 from pipeline.validate.validate import validate
 
 
@@ -103,10 +103,10 @@ def test_rows_are_those_that_import_writes(tmp_path: Path) -> None:
     path = made_mmsa.make_sims(tmp_path / "files")
     params = ImportParams(kind="mmsa_pickle", root=str(path), language="zh", label_range=(-1.0, 1.0))
     convert("sims", params, 2, tmp_path)
-    rows, _, digests = look("sims", params)
+    rows, _, digests = examine("sims", params)
     written = read_clips(tmp_path / "data" / "clips" / "sims.parquet")
     assert clip_table(rows).cast(CLIP_SCHEMA).to_pylist() == written.to_pylist()
     assert set(digests) == {row["clip_id"] for row in rows}
     shutil.rmtree(tmp_path / "data")
-    look("sims", params)
+    examine("sims", params)
     assert not (tmp_path / "data").exists()  # to look writes nothing

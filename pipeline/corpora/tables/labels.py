@@ -15,11 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.corpora.clips import CLASSES, LABELS, UNLABELED, full_id
-from pipeline.corpora.problems import Problem, shortened
-from pipeline.corpora.tables.csv import cells_of, columns_of, decoded, records, reject_formulas
+from pipeline.corpora.findings import Finding, problem
+from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.values import MODES, bad_id, interval, label_value
-
-__all__ = ["LabelFile", "LabelRow", "Problem", "read_labels", "shortened"]
 
 LABEL_FILES = ("label.csv", "meta.csv")
 LAYOUT = "<root>/label.csv and <root>/Raw/<video_id>/<clip_id>.mp4"
@@ -32,7 +30,7 @@ KNOWN = {name.lower() for name in (*REQUIRED, *LABEL_COLUMNS, "annotation")}
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One row of the label file; None where a value is absent (or wrong: then there is a Problem)."""
+    """One row of the label file; None where a value is absent (or wrong: then there is a finding)."""
 
     line: int
     video_id: str
@@ -60,11 +58,11 @@ class LabelFile:
 
     path: Path
     rows: list[LabelRow] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
-        self.problems.append(Problem(check, message, line))
+        self.problems.append(problem(check, message, line))
 
 
 def read_labels(
@@ -81,20 +79,14 @@ def read_labels(
     """
     path = next((root / name for name in LABEL_FILES if (root / name).is_file()), root / LABEL_FILES[0])
     labels = LabelFile(path)
-    text = decoded(path, labels.problems, REQUIRED) if _is_there(labels, root, setting) else None
-    if text is None:
+    if not _is_there(labels, root, setting):
         return labels
-    found = records(text, labels.problems)
-    line, header = next(found, (1, []))
-    columns = columns_of(line, header, REQUIRED, KNOWN, labels.problems)
-    labels.ignored = [name for name in header if name and name.lower() not in KNOWN]
-    if columns is None:
+    table = read_table(path, labels.problems, REQUIRED, KNOWN)
+    labels.ignored = [name for name in table.header if name and name.lower() not in KNOWN]
+    if not table.columns:
         return labels
     seen: dict[str, LabelRow] = {}
-    for line, fields in found:
-        cells = cells_of(line, fields, columns, REQUIRED, labels.problems)
-        if cells is None or reject_formulas(line, cells, KNOWN - {"annotation"}, labels.problems):
-            continue
+    for line, cells in table.rows:
         row = _row(labels, line, cells, label_range, classes)
         if row is not None and row.id in seen:
             _reject_duplicate(labels, seen[row.id], row)
@@ -108,7 +100,7 @@ def read_labels(
 
 
 def name_settings(
-    problems: list[Problem], label_range: tuple[float, float], classes: Sequence[str], setting: str
+    problems: list[Finding], label_range: tuple[float, float], classes: Sequence[str], setting: str
 ) -> None:
     """Add to wrong labels which setting says what is right."""
     outside = sum(problem.check == "label range" for problem in problems)
@@ -117,14 +109,14 @@ def name_settings(
             f"{outside} label(s) lie outside of {interval(label_range)}: correct them, or set "
             f"{setting}.label_range if this corpus is labelled on another scale"
         )
-        problems.append(Problem("range setting", message))
+        problems.append(problem("range setting", message))
     unknown = sum(problem.check == "class" for problem in problems)
     if unknown:
         message = (
             f"{unknown} label(s) are no class of this dataset: correct them, or set {setting}.classes, the "
             f"names in order; now they are {', '.join(classes)}"
         )
-        problems.append(Problem("class setting", message))
+        problems.append(problem("class setting", message))
 
 
 def _is_there(labels: LabelFile, root: Path, setting: str) -> bool:

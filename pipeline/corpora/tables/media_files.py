@@ -72,7 +72,7 @@ def by_folder(files: Iterable[str], below: str = "") -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedMedia:
     """The media file that a clip should have.
 
     Attributes
@@ -88,7 +88,7 @@ class Wanted:
 
 
 def match_media(
-    wanted: Sequence[Wanted], files: Mapping[str, Sequence[str]]
+    wanted: Sequence[WantedMedia], files: Mapping[str, Sequence[str]]
 ) -> list[tuple[str | None, str | None]]:
     """The media file of each clip.
 

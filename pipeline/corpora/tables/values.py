@@ -16,7 +16,7 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 def bad_id(value: str) -> str | None:
     """Why this cannot be the id of a video or clip, which names files and folders; None if it can."""
-    if not value:
+    if not value.strip():
         return "an id must not be empty"
     if value in {".", ".."} or "/" in value or "\\" in value:
         return "an id must not lead to another folder; write the name alone, without / or \\"

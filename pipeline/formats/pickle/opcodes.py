@@ -31,7 +31,7 @@ from pipeline.formats.pickle.plain import (
     checked_frozenset,
     wrapper,
 )
-from pipeline.formats.pickle.reader import Reader, Run
+from pipeline.formats.pickle.reader import FloatRun, Reader
 from pipeline.formats.stored import Refused, StoredArray
 
 FEW = 32  # floats; shorter lists are lists
@@ -135,12 +135,12 @@ class Machine:
         self.outer.append(self.stack)
         self.stack = []
 
-    def _runs(self) -> list[Run]:
+    def _runs(self) -> list[FloatRun]:
         """Batches of floats that fill a list; nothing is taken unless they end with APPENDS."""
-        reader, runs = self.reader, list[Run]()
+        reader, runs = self.reader, list[FloatRun]()
         while True:
             start = reader.tell()
-            batch = list[Run]()
+            batch = list[FloatRun]()
             while True:
                 if run := reader.floats():
                     batch.append(run)
@@ -158,11 +158,11 @@ class Machine:
                 reader.skip(1)
                 continue
             if following[:1] == pickle.BINFLOAT and following[9:] == pickle.APPEND:  # a last one by itself
-                runs.append(Run(reader.tell(), 1))
+                runs.append(FloatRun(reader.tell(), 1))
                 reader.skip(10)
             return runs
 
-    def _take_floats(self, runs: list[Run]) -> None:
+    def _take_floats(self, runs: list[FloatRun]) -> None:
         file, count = self.space.file, sum(run.floats for run in runs)
         if count > self.space.limits.items:
             raise Refused(f"a list of {count:,} floats, over the limit")

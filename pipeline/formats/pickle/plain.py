@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.formats.stored import (
+    SMALL,
     Limits,
     Opened,
     Refused,
@@ -26,7 +27,6 @@ from pipeline.formats.stored import (
     native,
 )
 
-SMALL = 1 << 16  # bytes; arrays from here on stay in the file
 TINY = 1 << 10  # the same, once small arrays have filled MUCH
 MUCH = 128 << 20
 BYTE = np.dtype(np.uint8)

@@ -15,7 +15,7 @@ BATCH = 1024  # floats that are looked at together; pickles write lists in batch
 ESCAPED = re.compile(rb"(?:[^\\]+|\\x[0-9a-fA-F]{2}|\\[^x])*")  # whole characters of a Python 2 text
 
 
-class Run(NamedTuple):
+class FloatRun(NamedTuple):
     """Floats that follow each other.
 
     Attributes
@@ -132,7 +132,7 @@ class Reader:
             offset += len(piece)
         raise Refused(self._ended(1))
 
-    def floats(self) -> Run | None:
+    def floats(self) -> FloatRun | None:
         """The float instructions that come next, gone over but not read."""
         offset = self.tell()
         count = 0
@@ -143,7 +143,7 @@ class Reader:
             self._place += inside * FLOAT_BYTES
             count += inside
             if inside < BATCH:
-                return Run(offset, count) if count else None
+                return FloatRun(offset, count) if count else None
 
     def _need(self, count: int) -> None:
         if count > self.size - self.tell():

@@ -1,1 +1,5 @@
-"""Arrays of any layout, described by a mapping file."""
+"""Kind `arrays`: arrays of any layout, described by settings."""
+
+from pipeline.imports.arrays.arrays import KIND_OF_FILES, Settings, matches, read
+
+__all__ = ["KIND_OF_FILES", "Settings", "matches", "read"]

@@ -32,19 +32,18 @@ Labels are columns of the clip table; classes are indices, or names (of `classes
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
-from pipeline.core.errors import FormatError, LabelFileError, ParamsError
+from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.labelling import Labelling
-from pipeline.corpora.problems import shortened
-from pipeline.corpora.tables.labels import LABEL_FILES, read_labels
-from pipeline.formats.source import PICKLES, Source
+from pipeline.corpora.tables.labels import LABEL_FILES
+from pipeline.formats.source import PICKLES, Source, understood
 from pipeline.imports.arrays.files import SUFFIXES, ArrayFiles, survey
 from pipeline.imports.arrays.sequences import read_sequences
 from pipeline.imports.checks import (
@@ -52,21 +51,20 @@ from pipeline.imports.checks import (
     clip_of,
     index_of,
     listed,
-    refuse_repeats,
     score_of,
-    settings_of,
     split_of,
     text_of,
 )
-from pipeline.imports.contract import Imported, Sequences, Side
+from pipeline.imports.clip_names import SEGMENT
+from pipeline.imports.contract import FeatureSequences, Imported, Side
+from pipeline.imports.csv_labels import given_labelling, labelled_rows
+from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams, class_key
 from pipeline.params.section import Section
 
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 
 OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
-MODALITIES = ("text", "audio", "visual")
-_BRACKETS = re.compile(r"(.+)\[(\d+)\]")
 
 
 class ArraySettings(Section):
@@ -153,24 +151,25 @@ def read(source: Source, params: ImportParams) -> Imported:
             "  ids: 'FILE:ARRAY'\n  splits: 'FILE:ARRAY'\n  labels: {label: 'FILE:ARRAY'}\n"
             "  audio: {array: 'FILE:ARRAY'}\nThere are:\n" + "\n".join(survey(source))
         )
-    settings = settings_of(params.settings, Settings, "arrays")
+    settings = settings_of(Settings, params.settings, "arrays.settings")
     files = ArrayFiles(source)
     names = Names(source, settings.id_separator)
-    ids = None if settings.ids is None else names.clips(files.values(settings.ids))
-    if isinstance(settings.labels, str):
-        rows, labelling = _from_csv(source, settings.labels, params)
-    else:
-        rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
-    refuse_repeats(source, rows)
+    with understood(f"{source} (kind {params.kind})"):
+        ids = None if settings.ids is None else names.clips(files.values(settings.ids))
+        if isinstance(settings.labels, str):
+            rows, labelling = _from_csv(source, settings.labels, params)
+        else:
+            rows, labelling = _from_arrays(files, settings, ids or {}, names, params)
     notes: list[str] = []
     known = {row["clip_id"] for row in rows}
-    modalities: dict[str, Sequences] = {}
+    modalities: dict[str, FeatureSequences] = {}
     for modality in MODALITIES:
         chosen: ArraySettings | None = getattr(settings, modality)
         if chosen is None:
             continue
-        own = ids if chosen.ids is None else names.clips(files.values(chosen.ids))
-        found = read_sequences(files, modality, chosen.model_dump(), own, names.clip)
+        with understood(f"{source} (kind {params.kind})"):
+            own = ids if chosen.ids is None else names.clips(files.values(chosen.ids))
+            found = read_sequences(files, modality, chosen.model_dump(), own, names.clip)
         if strange := sorted(set(found.clips) - known):
             raise FormatError(
                 f"{chosen.array}: {len(strange)} of {len(found.clips)} ids are of no clip: "
@@ -201,7 +200,7 @@ class Names:
         video, between, clip = text.partition(SEPARATOR)
         if between:
             return clip_of(self.source, video, clip)
-        if named := _BRACKETS.fullmatch(text):
+        if named := SEGMENT.fullmatch(text):
             return clip_of(self.source, named[1], named[2])
         if self.separator is not None and self.separator in text:
             video, _, clip = text.rpartition(self.separator)
@@ -235,20 +234,8 @@ def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dic
     path = source.place(name)
     if path.name not in LABEL_FILES:
         raise ParamsError(f"settings.labels is {name!r}; expected {' or '.join(LABEL_FILES)}, or references")
-    labels = read_labels(path.parent, (-math.inf, math.inf), "imports", params.classes)
-    if labels.problems:
-        raise LabelFileError(str(labels.path), shortened(labels.problems))
-    rows = [
-        {
-            "clip_id": row.id,
-            "video_id": row.video_id,
-            "split": row.split,
-            "text": row.text or None,
-            **row.labels,
-        }
-        for row in labels.rows
-    ]
-    return rows, _labelling(params, tuple(params.classes))
+    _, rows, labelling = labelled_rows(path.parent, params)
+    return rows, labelling
 
 
 def _from_arrays(
@@ -270,12 +257,7 @@ def _from_arrays(
     for column, values in columns.items():
         for row, value in zip(rows, values, strict=True):
             row[column] = _cell(column, value, classes, f"{given[column]}: {row['clip_id']}")
-    return rows, _labelling(params, classes if any(column in CLASSES for column in columns) else ())
-
-
-def _labelling(params: ImportParams, classes: tuple[str, ...]) -> Labelling:
-    task: Literal["regression", "classification"] = "classification" if classes else "regression"
-    return Labelling(task, params.label_range, classes, params.language, "cls" if classes else "mmsa")
+    return rows, given_labelling(params, classes if any(column in CLASSES for column in columns) else ())
 
 
 def _splits(

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.problems import Problem
+from pipeline.corpora.findings import Finding
 from pipeline.corpora.tables.csv import decoded, records
-from pipeline.formats.source import PICKLES, Source
+from pipeline.formats.source import HDF5, PICKLES, Source
 from pipeline.imports.checks import listed
 
-HDF5 = (".h5", ".hdf5")
 SUFFIXES = (".npz", ".npy", *HDF5)
 MOST_CELLS = 10_000_000  # of a CSV file
 FORMULAS = ("=", "@")  # how a cell begins that a spreadsheet would run
@@ -132,7 +131,7 @@ def _is_mapping(found: Any) -> bool:
 
 def _columns(path: Path) -> dict[str, Sequence[str]]:
     """Columns of a CSV file by their names in the first line."""
-    problems: list[Problem] = []
+    problems: list[Finding] = []
     text = decoded(path, problems, ("a name for each column",))
     rows = [] if text is None else list(records(text, problems))
     if problems:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
 from pipeline.imports.arrays.files import ArrayFiles
-from pipeline.imports.checks import listed, matrix, numbered, text_of
-from pipeline.imports.contract import Sequences
+from pipeline.imports.checks import listed, matrix, text_of
+from pipeline.imports.contract import FeatureSequences
 
 
 def read_sequences(
@@ -19,7 +20,7 @@ def read_sequences(
     settings: Mapping[str, Any],
     ids: Mapping[str, int] | None,
     clip_of: Callable[[object], str],
-) -> Sequences:
+) -> FeatureSequences:
     """What the settings of a modality name.
 
     Parameters
@@ -66,7 +67,7 @@ def read_sequences(
         raise FormatError(f"{reference}: {_shape(array)} has no padding; take `lengths` away")
     lengths = _lengths(files, settings["lengths"], places)
     columns = _columns(files, settings["columns"], width, modality, reference)
-    return Sequences(
+    return FeatureSequences(
         columns,
         rows_of,
         list(places),

@@ -25,19 +25,22 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import TRAIN
 from pipeline.corpora.labelling import Labelling
-from pipeline.formats.source import Source
-from pipeline.imports.checks import clip_of, listed, refuse_repeats, settings_of, text_of
+from pipeline.formats.hdf5 import SIGNATURE
+from pipeline.formats.source import Source, understood
+from pipeline.imports.checks import clip_of, listed, text_of
+from pipeline.imports.clip_names import SEGMENT
 from pipeline.imports.contract import Imported
-from pipeline.imports.csd.files import REST, SEGMENT, SUFFIX, Csd, read_folds
+from pipeline.imports.csd.files import REST, SUFFIX, Csd, read_folds
 from pipeline.imports.csd.segments import Segment, aligned, spoken, unaligned
+from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section
 
 KIND_OF_FILES = "CMU Multimodal SDK: a folder of .csd files, one of them with labels"
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # role -> how names of its files and roots look, in lower case without signs
 ROLES = {
     "labels": r"label",
@@ -46,7 +49,6 @@ ROLES = {
     "audio": r"covarep|opensmile",
     "visual": r"facet|openface",
 }
-MODALITIES = ("text", "audio", "visual")
 
 
 class Settings(Section):
@@ -70,7 +72,7 @@ def matches(source: Source) -> str:
     if not paths:
         return f"no {SUFFIX} file"
     with open(paths[0], "rb") as file:
-        return "" if file.read(len(_SIGNATURE)) == _SIGNATURE else f"{paths[0].name} is no HDF5 file"
+        return "" if file.read(len(SIGNATURE)) == SIGNATURE else f"{paths[0].name} is no HDF5 file"
 
 
 def read(source: Source, params: ImportParams) -> Imported:
@@ -81,17 +83,18 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : a file that is not there, or several that could be meant
     FormatError : a file is not as described
     """
-    settings = settings_of(params.settings, Settings, "csd")
-    files = _files(source, settings)
+    settings = settings_of(Settings, params.settings, "csd.settings")
+    with understood(f"{source} (kind {params.kind})"):
+        files = _files(source, settings)
     if "labels" not in files:
         raise FormatError(
             f"{source}: no file with labels (CMU_MOSI_Opinion_Labels.csd, CMU_MOSEI_Labels.csd); there is "
             f"{listed([path.name for path in source.with_suffix(SUFFIX)]) or 'no .csd file'}"
         )
-    folds = read_folds(source.place(settings.folds)) if settings.folds else None
-    notes = [] if folds else ["all clips are train: settings.folds names no file of folds"]
-    segments, problems = _segments(files["labels"])
-    notes += problems
+    with understood(f"{source} (kind {params.kind})"):
+        folds = read_folds(source.place(settings.folds)) if settings.folds else None
+        segments, problems = _segments(files["labels"])
+    notes = problems if folds else ["all clips are train: settings.folds names no file of folds", *problems]
     if folds is not None:
         strays = sorted({segment.video for segment in segments} - folds.keys())
         if strays:
@@ -101,23 +104,24 @@ def read(source: Source, params: ImportParams) -> Imported:
         segments = [segment for segment in segments if segment.video in folds]
     if not segments:
         raise FormatError(f"{source}: no labelled clip is left; are the folds those of this corpus?")
-    words = (
-        {segment.clip: spoken(files["words"], segment) for segment in segments} if "words" in files else {}
-    )
-    by_clip = {segment.clip: segment for segment in segments}
-    if settings.align == "words":
-        if "words" not in files:
-            raise ParamsError("settings.align is `words`, but no file has words; name it as settings.words")
-        modalities = {
-            role: aligned(files[role], role, by_clip, words) for role in MODALITIES if role in files
-        }
-    else:
-        modalities = {role: unaligned(files[role], role, by_clip) for role in MODALITIES if role in files}
+    with understood(f"{source} (kind {params.kind})"):
+        said = segments if "words" in files else []
+        words = {segment.clip: spoken(files["words"], segment) for segment in said}
+        by_clip = {segment.clip: segment for segment in segments}
+        if settings.align == "words":
+            if "words" not in files:
+                raise ParamsError(
+                    "settings.align is `words`, but no file has words; name it as settings.words"
+                )
+            modalities = {
+                role: aligned(files[role], role, by_clip, words) for role in MODALITIES if role in files
+            }
+        else:
+            modalities = {role: unaligned(files[role], role, by_clip) for role in MODALITIES if role in files}
     if not modalities:
         raise FormatError(f"{source}: no file of text, audio or visual features; name them in settings")
     notes.append("; ".join(f"{role}: {file.path.name} ({file.name})" for role, file in files.items()))
     rows = [_row(segment, folds, words.get(segment.clip)) for segment in segments]
-    refuse_repeats(source, rows)
     return Imported(
         rows,
         modalities,

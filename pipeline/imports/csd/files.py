@@ -24,19 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.columns import NAMES
+from pipeline.core.columns import NAMES, numbered
 from pipeline.core.errors import FormatError
-from pipeline.imports.checks import listed, numbered, split_of, text_of
+from pipeline.imports.checks import listed, split_of, text_of
 
 SUFFIX = ".csd"
-SEGMENT = re.compile(r"(.+)\[(\d+)\]")  # what the SDK's align() calls entries
 KNOWN = ("glove", "bert", "covarep", "facet", "openface", "opensmile")  # in names of files and roots
 REST = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 MOST_BYTES = 50_000_000  # of a file of folds
 
 
 @dataclass(frozen=True)
-class Entry:
+class CsdEntry:
     """One video of a sequence.
 
     Attributes
@@ -96,7 +95,7 @@ class Csd:
     def __contains__(self, key: str) -> bool:
         return key in self._known
 
-    def entry(self, key: str) -> Entry:
+    def entry(self, key: str) -> CsdEntry:
         """Features and intervals of a video.
 
         Raises
@@ -117,7 +116,7 @@ class Csd:
                 f"{self.path}: {key}: features of shape {features.shape} and intervals of shape "
                 f"{intervals.shape}; expected (T, D) and (T, 2)"
             )
-        return Entry(features, np.asarray(intervals, np.float64))
+        return CsdEntry(features, np.asarray(intervals, np.float64))
 
     @cached_property
     def width(self) -> int:

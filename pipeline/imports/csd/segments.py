@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.imports.checks import matrix, text_of
-from pipeline.imports.contract import Sequences
-from pipeline.imports.csd.files import Csd, Entry
+from pipeline.imports.checks import PAUSE, matrix, text_of
+from pipeline.imports.contract import FeatureSequences
+from pipeline.imports.csd.files import Csd, CsdEntry
 
-PAUSE = "sp"
 _INSTANT_S = 1e-6  # a frame without length still is at its time
 
 
@@ -44,9 +43,9 @@ class Videos:
 
     def __init__(self, file: Csd):
         self.file = file
-        self._last: tuple[str, Entry] | None = None
+        self._last: tuple[str, CsdEntry] | None = None
 
-    def entry(self, key: str) -> Entry:
+    def entry(self, key: str) -> CsdEntry:
         """The entry of that key."""
         if self._last is None or self._last[0] != key:
             self._last = key, self.file.entry(key)
@@ -75,7 +74,7 @@ def overlapping(intervals: np.ndarray, start_s: float, end_s: float) -> np.ndarr
     return (starts < end_s) & (ends > start_s)  # a comparison with NaN is false
 
 
-def unaligned(file: Csd, modality: str, segments: Mapping[str, Segment]) -> Sequences:
+def unaligned(file: Csd, modality: str, segments: Mapping[str, Segment]) -> FeatureSequences:
     """The frames of each clip as they are."""
     videos = Videos(file)
 
@@ -87,12 +86,12 @@ def unaligned(file: Csd, modality: str, segments: Mapping[str, Segment]) -> Sequ
         part = videos.part(segments[clip])
         return None if part is None else part[1].mean(axis=1) - segments[clip].start_s
 
-    return Sequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
+    return FeatureSequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
 
 
 def aligned(
     file: Csd, modality: str, segments: Mapping[str, Segment], words: Mapping[str, list[dict[str, Any]]]
-) -> Sequences:
+) -> FeatureSequences:
     """A row a word, the mean of the frames that overlap it."""
     videos = Videos(file)
 
@@ -107,7 +106,7 @@ def aligned(
     def times_of(clip: str) -> np.ndarray | None:
         return np.array([(word["start_s"] + word["end_s"]) / 2 for word in words[clip]])
 
-    return Sequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
+    return FeatureSequences(file.columns(modality), rows_of, list(segments), padded=False, times=times_of)
 
 
 def pooled(features: np.ndarray, intervals: np.ndarray, words: np.ndarray) -> np.ndarray:

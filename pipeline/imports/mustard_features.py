@@ -20,8 +20,6 @@ those whose SHA-256 of the id is smallest, so that it is the same clips whatever
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,23 +27,21 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
-from pipeline.corpora.labelling import Labelling
-from pipeline.formats.source import Source
-from pipeline.imports.checks import clip_of, listed, matrix, numbered, refuse_repeats, settings_of, text_of
-from pipeline.imports.contract import Imported, Sequences
+from pipeline.corpora.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
+from pipeline.formats.source import Source, understood
+from pipeline.imports.checks import clip_of, listed, matrix, read_json, text_of
+from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.mustard_stores import bert, bert_files, visual, visual_files
+from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 from pipeline.params.section import Section
 
 KIND_OF_FILES = "MUStARD: sarcasm_data.json with audio_features.p, visual HDF5 or BERT JSONL files"
 
-ENTRIES, AUDIO, SPLITS = "sarcasm_data.json", "audio_features.p", "split_indices.p"
-UTTERANCE = "utterance"
-CLASSES = ("not_sarcastic", "sarcastic")
-TEST_SHOW = "FRIENDS"
-MOST_BYTES = 100_000_000  # of the JSON; the real one has 0.4 MB
+AUDIO = "audio_features.p"
 LIBROSA_283 = [
     *(f"mfcc_{i}" for i in range(13)),
     *(f"mfcc_delta_{i}" for i in range(13)),
@@ -94,29 +90,29 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : settings that do not fit the folder
     FormatError : a file is not as described
     """
-    settings = settings_of(params.settings, Settings, "mustard_features")
+    settings = settings_of(Settings, params.settings, "mustard_features.settings")
     entries = _entries(source)
     rows: list[dict[str, Any]] = []
-    for key, entry in entries.items():
-        rows += _rows(source, key, entry)
-    refuse_repeats(source, rows)
-    splits, notes = _splits(source, entries, settings)
+    with understood(f"{source} (kind {params.kind})"):
+        for key, entry in entries.items():
+            rows += _rows(source, key, entry)
+        splits, notes = _splits(source, entries, settings)
     for row in rows:
         row["split"] = splits[row["video_id"]] if row["split"] != CONTEXT else CONTEXT
     utterances = [row["clip_id"] for row in rows if row["split"] != CONTEXT]
     contexts = [row["clip_id"] for row in rows if row["split"] == CONTEXT]
-    found = {
-        "text": bert(source, settings.layers, utterances, contexts),
-        "audio": _audio(source, utterances),
-        "visual": visual(source, settings.visual, utterances, contexts),
-    }
+    with understood(f"{source} (kind {params.kind})"):
+        found = {
+            "text": bert(source, settings.layers, utterances, contexts),
+            "audio": _audio(source, utterances),
+            "visual": visual(source, settings.visual, utterances, contexts),
+        }
     modalities = {name: sequences for name, sequences in found.items() if sequences is not None}
     if not modalities:
         raise FormatError(f"{source}: no {AUDIO}, .hdf5 or bert-output.jsonl; there are no features")
     shows = sorted({text_of(entry.get("show", "unknown")) for entry in entries.values()})
     notes.append(f"{len(utterances)} utterances of {', '.join(shows)} with {len(contexts)} before them")
-    labelling = Labelling("classification", classes=CLASSES, metrics="cls")
-    return Imported(rows, modalities, labelling, notes=notes)
+    return Imported(rows, modalities, LABELLING, notes=notes)
 
 
 # ------------------------------------------------------------------------------------------------------- rows
@@ -124,23 +120,7 @@ def _entries(source: Source) -> dict[str, Any]:
     path = source.named(ENTRIES)
     if path is None:
         raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's folder `data`")
-    if path.stat().st_size > MOST_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
-    twice: list[str] = []
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
-        return found
-
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
-    if twice:
-        raise FormatError(f"{path}: {len(twice)} keys occur twice: {listed(twice)}; keep each once")
+    entries = read_json(path)
     if not isinstance(entries, dict) or not entries:
         raise FormatError(f"{path}: expected a JSON object with an entry an id")
     return entries
@@ -209,12 +189,7 @@ def _splits(
         note = f"speaker dependent: fold {fold} of {SPLITS}"
         if left := [key for key, split in splits.items() if split == UNLABELED]:
             note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
-    for label in (True, False):
-        keys = [
-            key for key, entry in entries.items() if entry.get("sarcasm") == label and splits[key] == TRAIN
-        ]
-        keys.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        splits |= dict.fromkeys(keys[: round(settings.valid * len(keys))], VALID)
+    splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
     return splits, [
         f"{note}; valid = {settings.valid:g} of the training clips of each class, by hash of the id"
     ]
@@ -242,7 +217,7 @@ def _fold(path: Path, folds: Any, fold: int, keys: Sequence[str]) -> dict[str, s
 
 
 # ------------------------------------------------------------------------------------------------------ audio
-def _audio(source: Source, utterances: Sequence[str]) -> Sequences | None:
+def _audio(source: Source, utterances: Sequence[str]) -> FeatureSequences | None:
     path = source.named(AUDIO)
     if path is None:
         return None
@@ -264,4 +239,4 @@ def _audio(source: Source, utterances: Sequence[str]) -> Sequences | None:
         return matrix(np.asarray(value).T, width, f"{path}: clip {clip}, steps x features")
 
     columns = LIBROSA_283 if width == len(LIBROSA_283) else numbered("audio", width)
-    return Sequences(columns, rows_of, list(utterances), padded=False)
+    return FeatureSequences(columns, rows_of, list(utterances), padded=False)

@@ -1,0 +1,5 @@
+"""Words of the field that several rooms use, each said once."""
+
+from __future__ import annotations
+
+MODALITIES = ("text", "audio", "visual")
