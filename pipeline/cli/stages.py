@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.options import Device, EncoderDevice
 from pipeline.core import paths
 
 app = typer.Typer(
@@ -31,10 +32,6 @@ Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
-Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
-EncoderDevice = Annotated[
-    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
-]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
 WriteConfig = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Device
 from pipeline.core.errors import MsaError, ParamsError
 
 
@@ -23,7 +24,7 @@ def tune(
         str | None,
         typer.Option(help="1111,1112 ...: a trial's loss is their mean. Default: the first of params.yaml."),
     ] = None,
-    device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    device: Device = "auto",
     write: Annotated[
         bool, typer.Option("--write", help="Write the best values into params.yaml, not as an experiment.")
     ] = False,

@@ -3,3 +3,5 @@
 from __future__ import annotations
 
 MODALITIES = ("text", "audio", "visual")
+
+OK, ABSENT, FAILED = "ok", "absent", "failed"

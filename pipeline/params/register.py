@@ -6,7 +6,6 @@ each fold), and an entry under `corpora` of every method. A name that is there a
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
