@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, EncoderDevice, ParamsFile, SpeechOptions, Videos, with_options
+from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
 from pipeline.core.console import show
 from pipeline.core.errors import MsaError
 
@@ -50,7 +50,7 @@ def predict(
         Path | None,
         typer.Option(help="Folder for predictions.parquet and predictions.csv.", file_okay=False),
     ] = None,
-    device: EncoderDevice = "cpu",
+    device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
     params: ParamsFile = None,
     settings: Annotated[
         list[str] | None,
