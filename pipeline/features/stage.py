@@ -15,7 +15,15 @@ from pipeline.core.errors import ParamsError
 from pipeline.corpora.clips import read_clips
 from pipeline.execution import local
 from pipeline.features.encoder import BatchEncoder, Clip
-from pipeline.features.rows import EncodingTask, RowMaker, footer, hears_language, media_hash, rows_in_batches
+from pipeline.features.rows import (
+    EncodingTask,
+    RowMaker,
+    columns,
+    hears_language,
+    identity,
+    media_hash,
+    rows_in_batches,
+)
 from pipeline.params.params import Params
 from pipeline.store.shard import FAILED, TRANSIENT, FeatureRow
 from pipeline.store.store import EVERYTHING, FeatureStore, StorePart, Update, bucket_of
@@ -80,7 +88,10 @@ def extract_dataset(
     if unknown := runtime.part.clips - tasks.keys():
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
 
+    encoder = maker.build()
+
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
+        columns(encoder)  # its errors come before any work
         wanted = [tasks[clip_id] for clip_id in clip_ids]
         for task, row in _rows(maker, wanted, runtime, params.shards):
             if isinstance(row, local.TaskFailure):
@@ -91,13 +102,14 @@ def extract_dataset(
     store = FeatureStore(paths.feature_folder(dataset, modality, encoder_name))
     return store.update(
         {clip_id: task.source_sha256 for clip_id, task in tasks.items()},
-        footer(maker.build()),
+        identity(encoder),
         params.shards,
         compute,
         part=runtime.part,
         fresh=runtime.fresh,
         retry_failed=runtime.retry_failed,
         on_plan=on_plan,
+        describe=lambda: columns(encoder),
     )
 
 
