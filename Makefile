@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
+SPHINX := .venv/.installed-docs
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: demo test bench lint sample clean
+.PHONY: demo test bench lint docs sample clean
 
 demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
@@ -22,6 +23,9 @@ lint: $(SETUP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(SPHINX)  ## the pages of docs/ as HTML in build/docs; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+
 sample: $(SETUP)  ## rebuild data/sample (needs espeak-ng)
 	$(BIN)/python data/make_sample.py
 
@@ -29,6 +33,10 @@ $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(SPHINX): $(SETUP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:  ## remove the environment and caches; features, runs and results stay

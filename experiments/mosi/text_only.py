@@ -22,14 +22,15 @@ from models.core.blocks import mean_over_time
 from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
 from pipeline.core import paths
 from pipeline.core.errors import MsaError
-from pipeline.core.files import write_json
+from pipeline.core.files import file_hash, write_json
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.params.params import Params, load_params
+from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import fit, load_splits, predict
-from pipeline.training.runs import PROJECT, SHARED_CODE, file_hashes, library_versions
+from pipeline.training.runs import library_versions
 
 DATASET, NAME = "mosi", "text-only"
 DECIMALS = 6
@@ -97,7 +98,7 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
         "params": SETTINGS.model_dump(mode="json"),
         "train": params.train.model_dump(mode="json"),
         "assembled": hashes(assembled, "train.parquet", "valid.parquet"),
-        "code": file_hashes((Path(__file__), *(PROJECT / name for name in SHARED_CODE))),
+        "code": stage_hashes("train", NAME) | {"text_only.py": file_hash(Path(__file__))},
         "libraries": library_versions(),
     }
     fabric = open_fabric(device, params.train.precision)

@@ -44,8 +44,8 @@ def compare(
     """
     from pipeline.core.git import open_revision
     from pipeline.evaluation.compare import compare as compare_revisions
+    from pipeline.reports import blocks as page
     from pipeline.reports import comparison as pages
-    from pipeline.reports import page
 
     form = page.chosen_form(markdown, as_json, as_html)
     found = compare_revisions(open_revision(rev_a), open_revision(rev_b), resamples, seed, test)
@@ -93,9 +93,9 @@ def significance(
 
     Example: msa-cli significance misr-mosi --against khar-mosi
     """
-    from pipeline.evaluation.run_sets import compare_sets
+    from pipeline.evaluation.comparison import compare_sets
+    from pipeline.reports import blocks as page
     from pipeline.reports import comparison as pages
-    from pipeline.reports import page
 
     form = page.chosen_form(markdown, as_json, as_html)
     entry, family = compare_sets(runs, against, resamples, seed)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @with_options
 def ingest(
     kind: Annotated[
-        str, typer.Argument(help="mosi, mosei, sims, cherma, mustard ... or folder; README lists all.")
+        str,
+        typer.Argument(help="mosi, mosei, sims, cherma, mustard ... or folder; docs/corpora.md lists all."),
     ],
     path: Annotated[Path, typer.Argument(help="Folder of the corpus.", file_okay=False)],
     training: SetOptions,

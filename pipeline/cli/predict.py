@@ -78,6 +78,7 @@ def predict(
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
+    from pipeline.reports.blocks import as_renderables
 
     clips = predicting.clips_of(video)
     text = speech.said(len(clips), "predict")
@@ -101,7 +102,7 @@ def predict(
     if as_json:
         print(report.as_json(found, predictor.runs, predictor.remarks))
     else:
-        show(*report.tables(found))
+        show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:

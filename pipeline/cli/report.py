@@ -20,8 +20,8 @@ def report(
     Made of what lies in RESULTS; nothing is trained, and no data is needed.
     """
     from pipeline.params.params import load_params
+    from pipeline.reports.page import write_page
     from pipeline.reports.report import report as write
-    from pipeline.reports.report_page import write_page
 
     loaded = load_params(params)
     write(loaded, results, out)

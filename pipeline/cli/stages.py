@@ -267,7 +267,7 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
 def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
     from pipeline.evaluation.inspect import inspect as look
-    from pipeline.evaluation.views_file import views_file
+    from pipeline.evaluation.saved import views_file
 
     metrics = paths.result_files(method, dataset, seed).metrics
     look(
@@ -282,7 +282,7 @@ def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "
 def page() -> None:
     """Results and views -> reports/index.html: one page of all runs."""
     from pipeline.params.params import load_params
-    from pipeline.reports.report_page import write_page
+    from pipeline.reports.page import write_page
 
     write_page(load_params(), Path("results"), Path("reports"))
     print("reports/index.html shows all runs")

@@ -25,9 +25,9 @@ def table(
 
     Our numbers are printed beside the paper's and written to reports/tables. Leaves with 1 if a row failed.
     """
-    from pipeline.evaluation.tables.pages import markdown, show_settings, write_report
     from pipeline.evaluation.tables.run import find_table, parse_seeds, run_table
     from pipeline.params.params import load_params
+    from pipeline.reports.paper_tables import markdown, show_settings, write_report
 
     found, params = find_table(method, name), load_params()
     if dataset is None:

@@ -43,7 +43,7 @@ def validate(
     """
     from pipeline.corpora.findings import has_errors
     from pipeline.params.params import load_params
-    from pipeline.reports import page
+    from pipeline.reports.blocks import publish
     from pipeline.validate import subjects
     from pipeline.validate.report import blocks, facts
     from pipeline.validate.validate import examine
@@ -66,6 +66,6 @@ def validate(
         from pipeline.validate.page import write_page
 
         write_page(found, html, loaded.media)
-    page.publish([] if as_json else blocks(found), facts(found), "json" if as_json else "text", None)
+    publish([] if as_json else blocks(found), facts(found), "json" if as_json else "text", None)
     if has_errors(found.findings):
         raise typer.Exit(2)

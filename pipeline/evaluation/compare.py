@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import Revision
-from pipeline.evaluation.comparison import Entry, compare_runs, correct
+from pipeline.evaluation.comparison import MethodComparison, compare_runs, correct
 from pipeline.evaluation.saved import SavedRun, find_results, read_run
 from pipeline.evaluation.significance import RESAMPLES, SEED
 from pipeline.params.params import PARAMS_FILE, ModelParams
@@ -66,7 +66,7 @@ class Comparison:
     methods: list[str]
     params: list[ParamChange]
     code: list[CodeChange]
-    entries: list[Entry]
+    entries: list[MethodComparison]
     only_a: list[str]
     only_b: list[str]
     not_compared: list[str]
@@ -137,7 +137,7 @@ def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
     return grouped
 
 
-def _stale(entry: Entry, params: list[ParamChange]) -> list[str]:
+def _stale(entry: MethodComparison, params: list[ParamChange]) -> list[str]:
     """Results that are the same though what makes them is not: perhaps nobody made them anew."""
     if not entry.same:
         return []

@@ -7,14 +7,14 @@ the saved test predictions, on the clips that all runs of both sides have.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun
+from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun, Spread, find_runs
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
@@ -23,16 +23,7 @@ CHIEF = ("mae", "accuracy")  # of the validation split these are listed
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A metric over runs; sd is None for one run."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One metric; a side that has not recorded it is None. `test` is None where there were no statistics."""
 
     metric: str
@@ -47,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodComparison:
     """One method on one dataset.
 
     Attributes
@@ -66,7 +57,7 @@ class Entry:
     methods: list[str]
     seeds_a: list[int]
     seeds_b: list[int]
-    rows: list[Row]
+    rows: list[MetricRow]
     clips: int = 0
     left_out: int = 0
     paired: bool | None = None
@@ -76,7 +67,7 @@ class Entry:
 
 def compare_runs(
     title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], resamples: int, seed: int, test: bool = True
-) -> Entry:
+) -> MethodComparison:
     """What differs between two sets of runs of one dataset; p values are not yet corrected.
 
     Parameters
@@ -89,12 +80,12 @@ def compare_runs(
     MsaError : a clip's label is not the same in all runs, or no clip is in all of them
     """
     rows = [
-        Row(name, _spread(a, name), _spread(b, name))
+        MetricRow(name, _spread(a, name), _spread(b, name))
         for name in dict.fromkeys(name for run in (*a, *b) for name in _recorded(run))
     ]
     results = [run.result for run in (*a, *b)]
     methods = sorted({result.method for result in results})
-    entry = Entry(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
+    entry = MethodComparison(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
     if not a or not b:
         return entry
     if [run.content for run in a] == [run.content for run in b]:
@@ -122,7 +113,7 @@ def compare_runs(
     return replace(entry, rows=rows, clips=found.clips, left_out=found.left_out, paired=found.paired)
 
 
-def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
+def correct(entries: Iterable[MethodComparison]) -> tuple[list[MethodComparison], int]:
     """The entries with Holm's correction over the tests of all of them, and the number of tests."""
     entries = list(entries)
     found = iter(corrected([row.test for entry in entries for row in entry.rows if row.test is not None]))
@@ -134,6 +125,34 @@ def correct(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
         for entry in entries
     ]
     return done, sum(row.test is not None for entry in done for row in entry.rows)
+
+
+def compare_sets(
+    runs: Sequence[str], against: Sequence[str], resamples: int, seed: int, folder: Path = Path()
+) -> tuple[MethodComparison, int]:
+    """The runs (B) less those that they are compared with (A), and the number of tests.
+
+    Raises
+    ------
+    MsaError : no such run, runs of several datasets, a seed twice on a side, or no statistics can be made
+    """
+    a, b = find_runs(against, folder), find_runs(runs, folder)
+    datasets = sorted({run.result.dataset for run in (*a, *b)})
+    if len(datasets) > 1:
+        raise MsaError(f"runs of {' and '.join(datasets)} were given; clips of one dataset can be compared")
+    named = [" and ".join(sorted({run.result.method for run in side})) for side in (a, b)]
+    if named[0] == named[1]:
+        named = [
+            f"{name}, {len(side)} run(s) ({side[0].path} ...)"
+            for name, side in zip(named, (a, b), strict=True)
+        ]
+    entry = compare_runs(f"{named[0]} (A) and {named[1]} (B) on {datasets[0]}", a, b, resamples, seed)
+    if entry.same:
+        raise MsaError("both sides are the same files; name other runs after --against")
+    if entry.paired is None:
+        raise MsaError(f"{entry.title}: {entry.remarks[-1]}; name other runs")
+    entries, family = correct([entry])
+    return entries[0], family
 
 
 # ------------------------------------------------------------------------------------------------- recorded
@@ -153,10 +172,7 @@ def _order(metric: str) -> tuple[bool, bool, str]:
 
 def _spread(runs: Sequence[SavedRun], name: str) -> Spread | None:
     values = [value for run in runs if (value := _recorded(run).get(name)) is not None]
-    if not values:
-        return None
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), sd, len(values))
+    return Spread.of(values) if values else None
 
 
 def _seeds(runs: Sequence[SavedRun]) -> list[int]:
@@ -193,7 +209,7 @@ def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
     return f"{without[0]} has no predictions beside it" if without else ""
 
 
-def _definition_remarks(rows: list[Row], tests: dict[str, Difference]) -> list[str]:
+def _definition_remarks(rows: list[MetricRow], tests: dict[str, Difference]) -> list[str]:
     """Recorded metrics are checked against the predictions: an older revision may define them otherwise."""
     strange = [
         row.metric
@@ -211,8 +227,8 @@ def _definition_remarks(rows: list[Row], tests: dict[str, Difference]) -> list[s
 
 # --------------------------------------------------------------------------------------------------- clips
 @dataclass(frozen=True)
-class _Statistics:
-    """What the predictions for one test split say; attributes as those of `Entry`."""
+class _SplitStatistics:
+    """What the predictions for one test split say; attributes as those of `MethodComparison`."""
 
     tests: dict[str, Difference]
     remarks: list[str]
@@ -223,7 +239,7 @@ class _Statistics:
 
 def _statistics(
     title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str, resamples: int, seed: int
-) -> _Statistics:
+) -> _SplitStatistics:
     clips, sides = _sides(title, a, b, split)
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
     rows = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
@@ -235,7 +251,7 @@ def _statistics(
         )
     if clips < FEW_CLIPS:
         remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
-    return _Statistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
+    return _SplitStatistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
 
 
 def _of(run: SavedRun, split: str) -> Predictions:

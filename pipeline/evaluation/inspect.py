@@ -29,8 +29,8 @@ from pipeline.core.errors import FormatError
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.evaluate import check_features, check_task
+from pipeline.evaluation.saved import write_views
 from pipeline.evaluation.views.view import Bars, Part, View, gather
-from pipeline.evaluation.views_file import write_views
 from pipeline.training.loop.fabric import reproducible
 from pipeline.training.trained import TrainedRun, open_runs
 

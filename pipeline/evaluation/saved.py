@@ -1,15 +1,20 @@
-"""Runs as evaluate saved them: `results/<dataset>/<method>-<seed>.json` and the test predictions beside it.
+"""Runs as evaluate and inspect saved them: `results/<dataset>/<method>-<seed>.json` and the files beside it.
 
-They are read from any revision, written by this version or by an older one.
+`.predictions.parquet` are the test predictions, `.curves.tsv` the learning curves, `.views.json` what inspect
+saw (inspect.py describes it). Results and predictions are read from any revision, written by this version or
+by an older one. Runs are named by their result file (`results/mosi/misr-1111.json`, from any folder), or as
+their run folder is called (`misr-mosi-1111`); `misr-mosi` stands for all its seeds.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,17 +23,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.core.errors import FormatError
-from pipeline.core.git import Revision
+from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.git import Revision, open_revision
+from pipeline.core.paths import result_files
+from pipeline.params.explain import unknown
+from pipeline.params.params import Params
+from pipeline.training.loop.curves import read_table
 
 RESULTS = "results"
 TEST, TEST_OOD = "test", "test_ood"  # the second, out of distribution, is of some sets
 NAME = re.compile(r"(?P<method>.+)-(?P<seed>\d+)\.json")
 FORMAT = 1  # of the results that are read here
+VIEWS_FORMAT = 1
+NEEDED = ("class_names", "epoch", "floor", "n")  # by reports, but not in results of older versions
 
 
 class Result(BaseModel):
-    """What is compared of a result file; it has more."""
+    """What is read of a result file."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -43,6 +54,10 @@ class Result(BaseModel):
     test: dict[str, float]
     valid: dict[str, float] = Field(default_factory=dict)
     test_ood: dict[str, float] = Field(default_factory=dict)
+    epoch: int = 0
+    n: dict[str, int] = Field(default_factory=dict)
+    floor: dict[str, float] = Field(default_factory=dict)
+    remarks: dict[str, list[str]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class SavedRun:
     """One run: where its result lies, in which revision, what it says, its predictions if they were saved.
 
     `content` is the bytes of both files: equal content was not made anew, or came out the same. `ood` are the
-    predictions for the second test split, where there is one.
+    predictions for the second test split, where there is one; `curves` a row an epoch, of `read_runs` alone.
     """
 
     path: str
@@ -74,6 +89,36 @@ class SavedRun:
     predictions: Predictions | None
     content: tuple[bytes, bytes | None] = field(repr=False)
     ood: Predictions | None = None
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def tested(self) -> Predictions:
+        """The test predictions of a run of `read_runs`, which has them."""
+        assert self.predictions is not None
+        return self.predictions
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Numbers over runs; sd is the sample standard deviation (n - 1), None of one run."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], decimals: int | None = None) -> Spread:
+        """Of at least one number, rounded where decimals are given."""
+        mean = statistics.fmean(values)
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        if decimals is not None:
+            mean, sd = round(mean, decimals), None if sd is None else round(sd, decimals)
+        return cls(mean, sd, len(values))
+
+    def text(self, decimals: int = 3) -> str:
+        """`0.750 ± 0.050`."""
+        mean = f"{self.mean:.{decimals}f}"
+        return mean if self.sd is None else f"{mean} ± {self.sd:.{decimals}f}"
 
 
 def find_results(revision: Revision) -> tuple[list[str], list[str]]:
@@ -104,6 +149,81 @@ def read_run(revision: Revision, path: str) -> SavedRun:
     saved = revision.read(table)
     found = {} if saved is None else _predictions(saved, f"{table} of {revision.name}")
     return SavedRun(path, revision.name, result, found.get(TEST), (content, saved), found.get(TEST_OOD))
+
+
+def read_runs(params: Params, results: Path) -> list[SavedRun]:
+    """The runs that params name, by dataset, method and seed, with their learning curves.
+
+    What is read comes from params (models_run x datasets_run x seeds), never from what lies in a folder, so
+    that results of methods or seeds that are no longer run do not slip in.
+
+    Parameters
+    ----------
+    results : folder with `<dataset>/<method>-<seed>.json` and the files beside it
+
+    Raises
+    ------
+    MsaError : params name no run, a file is missing or cannot be read
+    """
+    names = [
+        (method, dataset, seed)
+        for dataset in params.datasets_run
+        for method in params.models_run
+        for seed in params.seeds
+    ]
+    if not names:
+        raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
+    return [_read_whole(*name, results) for name in names]
+
+
+def _read_whole(method: str, dataset: str, seed: int, results: Path) -> SavedRun:
+    files = result_files(method, dataset, seed, results)
+    stage = f"evaluate@{method}-{dataset}-{seed}"
+    for path in files:
+        if not path.exists():
+            raise FormatError(
+                f"{path} is missing, but params.yaml runs {method} on {dataset} with seed {seed}; "
+                f"`dvc repro {stage}` makes it"
+            )
+    run = read_run(open_revision(None, results), files.metrics.relative_to(results).as_posix())
+    lacking = [name for name in NEEDED if name not in run.result.model_fields_set]
+    if lacking:
+        raise FormatError(f"{files.metrics}: has no {lacking[0]!r}; `dvc repro -f {stage}` writes it anew")
+    try:
+        return replace(run, curves=read_table(files.curves))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{files.curves}: cannot be read ({error}); evaluate the run again") from error
+
+
+def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
+    """The runs of these names, by seed.
+
+    Raises
+    ------
+    MsaError : no such run, or two with the same seed
+    """
+    workspace = open_revision(None, folder)
+    known: dict[str, SavedRun] = {}
+    found: dict[str, SavedRun] = {}
+    for name in names:
+        if name.endswith(".json"):
+            found[name] = read_run(workspace, name)
+            continue
+        if not known:
+            every = [read_run(workspace, path) for path in find_results(workspace)[0]]
+            known = {f"{one.result.method}-{one.result.dataset}-{one.result.seed}": one for one in every}
+        plain = Path(name).name
+        chosen = [run for run_name, run in known.items() if plain in (run_name, run_name.rpartition("-")[0])]
+        if not chosen:
+            raise MsaError(unknown("run", plain, known) + "; a result file can be given by its path too")
+        found |= {run.path: run for run in chosen}
+    runs = sorted(found.values(), key=lambda run: run.result.seed)
+    seeds = [run.result.seed for run in runs]
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    if twice is not None:
+        paths = " and ".join(run.path for run in runs if run.result.seed == twice)
+        raise MsaError(f"seed {twice} is twice on one side ({paths}); name one run a seed")
+    return runs
 
 
 def _parse(content: bytes, source: str) -> Result:
@@ -159,3 +279,41 @@ def _sorted(table: pa.Table, source: str) -> Predictions:
     if not (np.isfinite(label).all() and np.isfinite(prediction).all()):
         raise FormatError(f"{source}: labels or predictions are not finite; evaluate the run again")
     return Predictions(tuple(clips), label, prediction)
+
+
+# --------------------------------------------------------------------------------------------------- views
+def views_file(metrics: Path) -> Path:
+    """Where the views lie, beside a run's metrics `<method>-<seed>.json`."""
+    return metrics.with_name(f"{metrics.stem}.views.json")
+
+
+def write_views(views: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write views, with the format's version, which are returned too.
+
+    In the order given, which is that of modalities, terms and series; equal views have equal bytes.
+    """
+    written = {"format": VIEWS_FORMAT, **views}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    path.write_text(text + "\n", encoding="utf-8")
+    return written
+
+
+def read_views(path: Path) -> dict[str, Any] | None:
+    """The views of a run, None where there are none.
+
+    Raises
+    ------
+    FormatError : not a file of views, or of another format version
+    """
+    if not path.is_file():
+        return None
+    again = "run its inspect stage again (`dvc repro`)"
+    try:
+        views: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = views["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: not the views of a run ({error!r}); {again}") from error
+    if version != VIEWS_FORMAT:
+        raise FormatError(f"{path}: views of format {version}, this version reads {VIEWS_FORMAT}; {again}")
+    return views

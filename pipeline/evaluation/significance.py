@@ -37,7 +37,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.metric_sums import MetricSums
+from pipeline.evaluation.metrics import MetricSums
 
 RESAMPLES, SEED, LEVEL = 10_000, 0, 0.95
 FEWEST_RUNS = 3  # of a side, to say something of other runs
@@ -45,6 +45,13 @@ ALPHA = 0.05
 BLOCK = 2_000_000  # numbers of a block of resamples: 16 MB
 TIE = 1e-9  # metrics closer than this are equal: sums are rounded
 LOWER_IS_BETTER = ("mae",)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Of a metric as tables name it: `mae`, `valid_mae`, `ood_mae`, `test_ood_mae` ..."""
+    for before in ("test_", "ood_", "valid_"):
+        metric = metric.removeprefix(before)
+    return metric in LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,7 @@ class Difference:
         """`better` or `worse`: B against A, for these runs on other clips, at `ALPHA`; else `open`."""
         if self.p_holm is None or self.p_holm >= ALPHA:
             return "open"
-        lower = self.metric.rpartition("_")[2] in LOWER_IS_BETTER  # test_ood_mae, too
-        return "better" if (self.difference < 0) == lower else "worse"
+        return "better" if (self.difference < 0) == lower_is_better(self.metric) else "worse"
 
     @property
     def shown_for_other_runs(self) -> bool:
@@ -112,9 +118,8 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     ------
     MsaError : fewer than two clips, no runs, or sides of other shapes
     """
-    runs_a, runs_b = _summed(sides.a, sides), _summed(sides.b, sides)
-    terms_a, terms_b = (np.stack([run.terms for run in runs], axis=1) for runs in (runs_a, runs_b))
-    metric, clips = runs_a[0], len(sides.label)
+    metric, clips = _summed(sides), len(sides.label)
+    terms_a, terms_b = np.split(metric.terms, [len(sides.a)], axis=1)
     pairs = _pairs(sides)
     scores_a, scores_b = metric.scores(terms_a.sum(axis=0)), metric.scores(terms_b.sum(axis=0))
     mean_a, mean_b = scores_a.mean(axis=0), scores_b.mean(axis=0)
@@ -166,14 +171,16 @@ def corrected(table: list[Difference]) -> list[Difference]:
 
 
 # ---------------------------------------------------------------------------------------------------- clips
-def _summed(predictions: np.ndarray, sides: Sides) -> list[MetricSums]:
+def _summed(sides: Sides) -> MetricSums:
+    """The runs of A, then those of B."""
     clips = len(sides.label)
-    if predictions.ndim != 2 or len(predictions) == 0 or predictions.shape[1] != clips or clips < 2:
-        raise MsaError(
-            f"significance: predictions of shape {predictions.shape} for {clips} label(s); expected (runs, "
-            "clips) with at least one run and two clips"
-        )
-    return [MetricSums(sides.metric_set, run, sides.label, sides.class_names) for run in predictions]
+    for runs in (sides.a, sides.b):
+        if runs.ndim != 2 or len(runs) == 0 or runs.shape[1] != clips or clips < 2:
+            raise MsaError(
+                f"significance: predictions of shape {runs.shape} for {clips} label(s); expected (runs, "
+                "clips) with at least one run and two clips"
+            )
+    return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
 
 
 def _pairs(sides: Sides) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from pipeline.core.errors import ClipError
 from pipeline.execution.gpu import Prepared
 from pipeline.params.encoders import EncoderParams
 from pipeline.params.params import MediaLimits
+from pipeline.store.fingerprint import code_hash
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,6 @@ class Encoder(ABC):
     """
 
     modality: ClassVar[str]
-    VERSION: ClassVar[int]  # raise it when the same input would give other numbers
     LIBRARIES: ClassVar[tuple[str, ...]]  # distributions that compute the numbers
 
     def __init__(self, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"):
@@ -141,7 +141,7 @@ class Encoder(ABC):
             "limits": self.limits.model_dump(mode="json") if self.modality != "text" else {},
             "model": self.model_identity,
             "device": self.device.split(":")[0],
-            "code_version": self.VERSION,
+            "code": code_hash(type(self)),
             "libraries": {name: version(name) for name in sorted(self.LIBRARIES)},
         }
 

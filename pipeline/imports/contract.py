@@ -7,7 +7,7 @@ An importer is a module of this package with
     read(source, params) -> Imported
 
 It says where things lie and checks that shapes fit each other; it cleans and unpads nothing. That is done for
-all of them alike in conversion.py.
+all of them alike in convert.py.
 
 Symbols: T steps of a clip as the file has it (padding included), D columns.
 """
@@ -63,7 +63,7 @@ class Imported:
     ----------
     rows : columns of the clip table by name, one mapping a clip, in the file's order; at least clip_id
         (`video_id$_$clip_id`), video_id and split; labels where known; `position` where the file has an
-        order of its own. `language` and `status` are filled in by conversion.py
+        order of its own. `language` and `status` are filled in by convert.py
     modalities : by `text`, `audio`, `visual`; those that the file has
     labelling : what the labels look like; params.yaml may say otherwise
     words : clip id -> words with text, start_s, end_s (seconds from the clip's start) and score (0 to 1)

@@ -27,17 +27,17 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read
+from pipeline.imports.kinds import importer, read
 from pipeline.imports.padding import clean
 from pipeline.imports.survey import ImportSurvey, checked, survey
 from pipeline.params.params import ImportParams, class_key
+from pipeline.store.fingerprint import code_hash
 from pipeline.store.shard import ABSENT, FAILED, FeatureRow
 from pipeline.store.shard import OK as ENCODED
 from pipeline.store.store import FeatureStore, Update
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS, write_transcripts
 
 ENCODER = "imported"
-CODE_VERSION = 1  # raise it when the same files would give other features
 NAMED_FILES = 20  # of an import, in the footer; of more only their number and joint hash
 SHOWN = 20  # problems that are spelt out
 
@@ -194,7 +194,7 @@ def _footer(
         "modality": modality,
         "params": {"kind": params.kind, "settings": params.settings, "files": files},
         "model": "none: imported",
-        "code_version": CODE_VERSION,
+        "code": code_hash(importer(params.kind).read, survey, _store),
     }
     called = source.files[0].name if len(source.files) == 1 else source.root.name
     return {

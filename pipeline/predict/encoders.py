@@ -2,7 +2,8 @@
 
 The run's own settings count, not those of the current params.yaml. From there, or from the presets, comes
 only what differs from machine to machine (LOCAL): where a model's folder or OpenFace's program lies. A new
-clip may then be encoded only when the fingerprint is that of the run, or differs by library versions alone.
+clip may then be encoded only when the fingerprint is that of the run, or differs by code and library versions
+alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pipeline.params.params import MediaLimits, Params
 from pipeline.training.trained import WAVEFORM, TrainedRun
 
 LOCAL = ("model", "revision", "binary", "csv")  # settings that say where something lies, not what it is
-NUMBERS = ("params", "limits", "code_version")  # parts of the provenance that must be as they were
+NUMBERS = ("params", "limits")  # parts of the provenance that must be as they were
 SETTINGS: TypeAdapter[EncoderParams] = TypeAdapter(Annotated[EncoderParams, Field(discriminator="kind")])
 
 
@@ -31,7 +32,7 @@ def make_encoders(
     Returns
     -------
     encoders : by the fingerprint of the features in the runs' sets
-    remarks : where libraries have other versions now
+    remarks : where code or libraries have other versions now
 
     Raises
     ------
@@ -165,4 +166,6 @@ def _compared(encoder: Encoder, entry: dict[str, Any]) -> str:
         for name in sorted({*now["libraries"], *then["libraries"]})
         if now["libraries"].get(name) != then["libraries"].get(name)
     ]
-    return f"made with other library versions ({', '.join(versions)}); numbers may differ a little"
+    causes = ["other code"] if now["code"] != then.get("code") else []
+    causes += [f"other library versions ({', '.join(versions)})"] if versions else []
+    return f"made with {' and '.join(causes)}; numbers may differ a little" if causes else ""

@@ -1,6 +1,6 @@
 """`msa-cli predict`: what trained runs say of new clips, with the features that they were trained on.
 
-    clip ─ encoders of the runs (run_encoders.py) ─▶ rows ─ clip_inputs.py ─▶ what each run reads
+    clip ─ encoders of the runs (encoders.py) ─▶ rows ─ inputs.py ─▶ what each run reads
          ─ contributions.py ─▶ each run's prediction ─ prediction.py ─▶ their mean and spread
 
 A clip goes through the same encoders, scaling and shortening as the clips of the training set, and gets the

@@ -21,17 +21,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import MODALITIES, ClipPrediction, Facts
+from pipeline.reports.blocks import Block, Heading, Lines, Table
 from pipeline.training.trained import TrainedRun
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FORMAT = 1
 METADATA_KEY = b"msa.predictions"
@@ -204,9 +202,9 @@ def _row(clip: ClipPrediction) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------- screen
-def tables(clips: Sequence[ClipPrediction]) -> list[Table]:
+def blocks(clips: Sequence[ClipPrediction]) -> list[Block]:
     """One clip in full, or a line a clip."""
-    return _detailed(clips[0]) if len(clips) == 1 and clips[0].ok else [_overview(clips)]
+    return _detailed(clips[0]) if len(clips) == 1 and clips[0].ok else _overview(clips)
 
 
 def shared(clips: Sequence[ClipPrediction]) -> list[Caution]:
@@ -215,37 +213,38 @@ def shared(clips: Sequence[ClipPrediction]) -> list[Caution]:
     return [one for one in first.cautions if all(one in clip.cautions for clip in others)]
 
 
-def _detailed(clip: ClipPrediction) -> list[Table]:
-    from rich.markup import escape
-    from rich.table import Table
-
+def _detailed(clip: ClipPrediction) -> list[Block]:
     facts = clip.facts
     low, high = facts.label_range
     scale = f"probability of {in_words(clip)}" if facts.class_names else f"score, {low:g} to {high:g}"
-    scores = Table("method", "runs", scale, "sd", "in words", title=escape(str(clip.material.video)))
-    rows = list(clip.methods.items())
-    if len(rows) > 1:
-        rows.append(("mean", (clip.value, clip.sd, len(clip.voices))))
-    for name, (mean, sd, count) in rows:
+    means = list(clip.methods.items())
+    if len(means) > 1:
+        means.append(("mean", (clip.value, clip.sd, len(clip.voices))))
+    scores = []
+    for name, (mean, sd, count) in means:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
-        scores.add_row(name, str(count), _number(mean), _spread(sd), escape(said))
+        scores.append([name, str(count), _number(mean), _spread(sd), said])
+    page: list[Block] = [
+        Heading(str(clip.material.video)),
+        Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
+    ]
     if facts.class_names:
         listed = zip(facts.class_names, clip.scores, strict=True)
-        scores.caption = escape(", ".join(f"{name} {share:.0%}" for name, share in listed))
-    parts = Table("modality", "changes it by", "sd", *clip.internals, title="what each modality contributed")
-    parts.caption = (
-        "the prediction minus that of the clip without the modality; then the method's own weights"
-    )
+        page.append(Lines([", ".join(f"{name} {share:.0%}" for name, share in listed)]))
+    parts = []
     changes: dict[str, tuple[float | None, float | None]] = {**clip.contributions}
     for modality in (*MODALITIES, "shared"):
         own = [_internals(values, modality) for values in clip.internals.values()]
         if modality in changes or any(own):
             change, spread = changes.get(modality, (None, None))
-            parts.add_row(modality, _change(change), _spread(spread), *own)
-    for table in (scores, parts):
-        for column in table.columns[1:3]:
-            column.justify = "right"
-    return [scores, parts]
+            parts.append([modality, _change(change), _spread(spread), *own])
+    head = ["modality", "changes it by", "sd", *clip.internals]
+    return [
+        *page,
+        Heading("What each modality contributed"),
+        Table(head, parts, words=(0, *range(3, len(head)))),
+        Lines(["The prediction minus that of the clip without the modality; then the method's own weights."]),
+    ]
 
 
 def _internals(shown: dict[str, dict[str, float]], modality: str) -> str:
@@ -253,25 +252,20 @@ def _internals(shown: dict[str, dict[str, float]], modality: str) -> str:
     return ", ".join(f"{name} {shares[modality]:.2f}" for name, shares in shown.items() if modality in shares)
 
 
-def _overview(clips: Sequence[ClipPrediction]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("clip", "prediction", "sd", "in words", *MODALITIES, "note")
-    for column in (1, 2, 4, 5, 6):
-        table.columns[column].justify = "right"
-    known = shared(clips)
+def _overview(clips: Sequence[ClipPrediction]) -> list[Block]:
+    known, rows = shared(clips), []
     for clip in clips:
-        name = escape(clip.material.clip_id)
         if not clip.ok:
-            table.add_row(name, "failed", *[""] * 5, escape(clip.reason))
+            rows.append([clip.material.clip_id, "failed", *[""] * 5, clip.reason])
             continue
         changes = [clip.contributions.get(modality, (None, None))[0] for modality in MODALITIES]
-        cells = [_change(change) for change in changes]
-        note = escape("; ".join(str(caution) for caution in clip.cautions if caution not in known))
-        table.add_row(name, _number(clip.value), _spread(clip.sd), escape(in_words(clip)), *cells, note)
-    table.caption = "text, audio, visual: the prediction minus that of the clip without the modality"
-    return table
+        note = "; ".join(str(caution) for caution in clip.cautions if caution not in known)
+        row = [clip.material.clip_id, _number(clip.value), _spread(clip.sd), in_words(clip)]
+        rows.append([*row, *map(_change, changes), note])
+    return [
+        Table(["clip", "prediction", "sd", "in words", *MODALITIES, "note"], rows, words=(0, 3, 7)),
+        Lines(["text, audio, visual: the prediction minus that of the clip without the modality"]),
+    ]
 
 
 def _number(value: float) -> str:

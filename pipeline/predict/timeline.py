@@ -22,7 +22,7 @@ from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curves, cur
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.report import in_words
-from pipeline.reports.figures import COLOURS, LINES, MARKERS
+from pipeline.reports.figures import COLOURS, LINES, MARKERS, plain_style, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,22 +78,19 @@ def draw_timeline(clip: ClipPrediction, predictor: Predictor, path: Path) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # the picture itself says so
-            figure.savefig(path, metadata={"Software": None})  # matplotlib's version would be in it
+            save_png(figure, path)
 
 
 @contextmanager
 def style(text: str) -> Iterator[None]:
     """matplotlib's own defaults with fonts for the text; nothing in it is read as a formula."""
-    import matplotlib
     from matplotlib.font_manager import fontManager
 
-    fixed: dict[Any, Any] = {**matplotlib.rcParamsDefault}
-    fixed.pop("backend", None)
-    fixed |= {"text.parse_math": False, "axes.unicode_minus": False, "font.size": 9}
+    changes: dict[str, Any] = {"text__parse_math": False, "axes__unicode_minus": False, "font__size": 9}
     if not text.isascii():
         known = {font.name for font in fontManager.ttflist}
-        fixed["font.family"] = ["DejaVu Sans", *[name for name in IDEOGRAPHIC if name in known][:1]]
-    with matplotlib.rc_context(fixed):
+        changes["font__family"] = ["DejaVu Sans", *[name for name in IDEOGRAPHIC if name in known][:1]]
+    with plain_style(**changes):
         yield
 
 

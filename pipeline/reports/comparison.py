@@ -1,19 +1,17 @@
-"""What a comparison of revisions or of runs says: the blocks of its page (page.py), and its facts as JSON."""
+"""What a comparison of revisions or of runs says: the blocks of its page, and its facts as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.evaluation.comparison import Entry, Row, Spread
-from pipeline.evaluation.significance import ALPHA, LEVEL, LOWER_IS_BETTER
-from pipeline.reports.page import Block, Heading, Lines, Table
-
-if TYPE_CHECKING:
-    from pipeline.core.git import Revision
-    from pipeline.evaluation.compare import Comparison, ParamChange
+from pipeline.core.git import Revision
+from pipeline.evaluation.compare import Comparison, ParamChange
+from pipeline.evaluation.comparison import MethodComparison, MetricRow
+from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
+from pipeline.reports.blocks import Block, Heading, Lines, Table
 
 SHORT = 10  # characters of a commit's hash
 LONGEST_VALUE = 60  # characters of a param's value
@@ -40,7 +38,7 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
             ]
             for change in comparison.code
         ]
-        blocks.append(Table(["file", "", "of"], rows, left=3))
+        blocks.append(Table(["file", "", "of"], rows, words=range(3)))
     else:
         blocks.append(Lines(["The same on both sides."]))
     same = [entry for entry in comparison.entries if entry.same]
@@ -63,7 +61,7 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
     return [*blocks, *method_blocks(comparison.resamples, comparison.seed, comparison.family)]
 
 
-def entry_blocks(entry: Entry, level: int = 2) -> list[Block]:
+def entry_blocks(entry: MethodComparison, level: int = 2) -> list[Block]:
     """One method on one dataset."""
     blocks: list[Block] = [Heading(entry.title, level), Lines([_runs(entry)])]
     tested = any(row.test is not None for row in entry.rows)
@@ -114,7 +112,7 @@ def _params_table(changes: list[ParamChange]) -> Table:
         ]
         for change in changes
     ]
-    return Table(["key", "A", "B", "settings of"], rows, left=4)
+    return Table(["key", "A", "B", "settings of"], rows, words=range(4))
 
 
 def _value(value: Any) -> str:
@@ -134,12 +132,12 @@ def _reach(change: ParamChange) -> str:
     return ", ".join(change.reaches[:ALTERNATIVES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _unchanged(entry: Entry) -> str:
+def _unchanged(entry: MethodComparison) -> str:
     remarks = "".join(f" ({remark})" for remark in entry.remarks)
     return f"{entry.title}, seeds {_numbers(entry.seeds_a)}{remarks}"
 
 
-def _runs(entry: Entry) -> str:
+def _runs(entry: MethodComparison) -> str:
     if entry.seeds_a == entry.seeds_b:
         said = f"Seeds {_numbers(entry.seeds_a)}"
     else:
@@ -154,13 +152,13 @@ def _numbers(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _cells(row: Row, tested: bool) -> list[str]:
-    arrow = " ↓" if row.metric.rpartition("_")[2] in LOWER_IS_BETTER else " ↑"
+def _cells(row: MetricRow, tested: bool) -> list[str]:
+    arrow = " ↓" if lower_is_better(row.metric) else " ↑"
     difference = row.difference
     cells = [
         row.metric + arrow,
-        _mean(row.a),
-        _mean(row.b),
+        "–" if row.a is None else row.a.text(),
+        "–" if row.b is None else row.b.text(),
         "–" if difference is None else signed(difference),
     ]
     if not tested:
@@ -171,12 +169,6 @@ def _cells(row: Row, tested: bool) -> list[str]:
     shown = test.shown if test.shown == "open" or test.shown_for_other_runs else f"{test.shown}*"
     interval = f"{signed(test.low)} to {signed(test.high)}"
     return [*cells, interval, _p(test.p), _p(test.p_holm), _p(test.p_runs_holm), shown]
-
-
-def _mean(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    return f"{spread.mean:.3f}" if spread.sd is None else f"{spread.mean:.3f} ± {spread.sd:.3f}"
 
 
 def signed(value: float) -> str:
@@ -223,7 +215,7 @@ def statistics_facts(resamples: int, seed: int, family: int) -> dict[str, Any]:
     }
 
 
-def entry_facts(entry: Entry) -> dict[str, Any]:
+def entry_facts(entry: MethodComparison) -> dict[str, Any]:
     """An entry for programs."""
     found = dataclasses.asdict(entry)
     for row, plain in zip(entry.rows, found["rows"], strict=True):

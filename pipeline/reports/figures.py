@@ -1,93 +1,176 @@
-"""The report's pictures. Methods and seeds differ in line and marker too, so that grey print can be read.
+"""How every picture is drawn, and the report's own two.
 
-The same numbers give the same bytes: no dates, no versions, matplotlib's own defaults.
+Colours are Okabe and Ito's, which differ in lightness too; what colour tells, marker, line or hatching tell
+too, so that grey print can be read. The same numbers give the same bytes: no dates, no versions, matplotlib's
+own defaults.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import base64
+import io
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.evaluation.saved import SavedRun
+from pipeline.reports.blocks import Picture
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pipeline.reports.report import Scored
-
-# one a method: colours of Okabe and Ito, which differ in lightness too
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)))
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 PANEL = 3.6  # inches
+PALETTE = 64  # colours of a PNG in a page; more only make it larger
 
 
-def draw_learning_curves(scored: list[Scored], folder: Path) -> None:
+# --------------------------------------------------------------------------------------------------- making
+@contextmanager
+def plain_style(**changes: Any) -> Iterator[None]:
+    """matplotlib's own defaults, whatever a user has set, with these changes (dots of names as `__`)."""
+    import matplotlib
+
+    fixed: dict[Any, Any] = {**matplotlib.rcParamsDefault}
+    fixed.pop("backend", None)
+    fixed |= {name.replace("__", "."): value for name, value in changes.items()}
+    with matplotlib.rc_context(fixed):
+        yield
+
+
+def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure  # without pyplot: no window system is looked for
+
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure."""
+    figure.savefig(path, metadata={"Software": None})  # matplotlib's version would be in it
+
+
+def png_picture(figure: Figure, title: str, alt: str) -> Picture:
+    """A figure inside a page, small, of PALETTE colours."""
+    from PIL import Image
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", metadata={"Software": None})
+    with Image.open(raw) as image:
+        small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+    packed = io.BytesIO()
+    small.save(packed, format="png", optimize=True)
+    return _picture(figure, title, alt, "image/png", packed.getvalue())
+
+
+def svg_picture(figure: Figure, title: str, alt: str) -> Picture:
+    """A figure inside a page, whose letters are drawn by the reader's fonts."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    return _picture(figure, title, alt, "image/svg+xml", drawn.getvalue())
+
+
+def _picture(figure: Figure, title: str, alt: str, kind: str, content: bytes) -> Picture:
+    width, height = (round(inches * 96) for inches in figure.get_size_inches())
+    return Picture(title, alt, f"data:{kind};base64,{base64.b64encode(content).decode()}", width, height)
+
+
+def confusion(true: np.ndarray, guessed: np.ndarray, classes: int) -> np.ndarray:
+    """Clips of each true (row) and predicted (column) class."""
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (true, guessed), 1)
+    return counts
+
+
+def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> None:
+    """Draw the clips of each true (row) and predicted (column) class; darker is a larger share of the row."""
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    panel.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        ink = "white" if shares[row, column] > 0.5 else "black"
+        panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=8)
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    longest = max(map(len, names))
+    panel.set_xticks(range(len(names)), names, fontsize="small", **(turned if longest > 4 else {}))
+    panel.set_yticks(range(len(names)), names, fontsize="small")
+    panel.set(xlabel="prediction", ylabel="label")
+
+
+# ---------------------------------------------------------------------------------------------- the report's
+def draw_learning_curves(scored: list[SavedRun], folder: Path) -> None:
     """learning_curves.png: validation loss above, training loss below, one column a dataset."""
     datasets, methods = _names(scored)
-    with _figure(len(datasets) * PANEL * 1.4, 2 * PANEL) as figure:
+    with plain_style():
+        figure = new_figure(len(datasets) * PANEL * 1.4, 2 * PANEL)
         panels = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
         for column, dataset in enumerate(datasets):
             upper, lower = panels[:, column]
-            runs = [run for run in scored if run.dataset == dataset]
+            runs = [run for run in scored if run.result.dataset == dataset]
             labels = {method: method for method in methods}
             for run in runs:
                 style = {
-                    **_style(methods.index(run.method)),
+                    **_style(methods.index(run.result.method)),
                     "markersize": 7,
-                    "markevery": [run.result["epoch"] - 1],
+                    "markevery": [run.result.epoch - 1],
                 }
-                style["label"] = labels.pop(run.method, None)  # once a method
+                style["label"] = labels.pop(run.result.method, None)  # once a method
                 epochs = [row["epoch"] for row in run.curves]
                 upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
                 lower.plot(epochs, [row["total"] for row in run.curves], **style)
-            if not runs[0].class_names:
-                height = runs[0].result["floor"]["valid_mae"]
+            if not runs[0].result.class_names:
+                height = runs[0].result.floor["valid_mae"]
                 upper.axhline(height, color="0.5", linestyle=(0, (1, 3)), label="train median")
             upper.set_title(f"{dataset}: validation")
-            upper.set_ylabel("cross-entropy (nats)" if runs[0].class_names else "MAE (label units)")
+            upper.set_ylabel("cross-entropy (nats)" if runs[0].result.class_names else "MAE (label units)")
             upper.set_ylim(bottom=0)
             lower.set_title(f"{dataset}: training")
             lower.set_ylabel("weighted sum of the loss terms")
             lower.set_xlabel("epoch")
             _legend(upper)
         figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
-        _save(figure, folder / "learning_curves.png")
+        save_png(figure, folder / "learning_curves.png")
 
 
 def draw_predictions(
-    scored: list[Scored], label_ranges: dict[str, tuple[float, float]], folder: Path
+    scored: list[SavedRun], label_ranges: dict[str, tuple[float, float]], folder: Path
 ) -> None:
     """predicted_vs_true.png: a row a dataset, a column a method, the test clips of all seeds.
 
     Predictions over labels; of a classification the confusion matrix.
     """
     datasets, methods = _names(scored)
-    with _figure(len(methods) * PANEL, len(datasets) * (PANEL + 0.3) + 0.6) as figure:
+    with plain_style():
+        figure = new_figure(len(methods) * PANEL, len(datasets) * (PANEL + 0.3) + 0.6)
         panels = figure.subplots(len(datasets), len(methods), squeeze=False)
         for dataset, row in zip(datasets, panels, strict=True):
             for method, panel in zip(methods, row, strict=True):
-                runs = [run for run in scored if (run.dataset, run.method) == (dataset, method)]
+                runs = [run for run in scored if (run.result.dataset, run.result.method) == (dataset, method)]
                 panel.set_title(f"{method} on {dataset}")
-                if runs[0].class_names:
-                    _draw_confusion(panel, runs)
+                if runs[0].result.class_names:
+                    names = runs[0].result.class_names
+                    label, found = (
+                        np.concatenate([getattr(run.tested, side) for run in runs]).astype(int)
+                        for side in ("label", "prediction")
+                    )
+                    fill_confusion(panel, confusion(label, found, len(names)), names)
                 else:
                     _draw_scatter(panel, runs, *label_ranges[dataset])
         lines = ["Test clips"]
-        if any(not run.class_names for run in scored):
+        if any(not run.result.class_names for run in scored):
             lines.append("(dashed: prediction = label)")
-        if any(run.class_names for run in scored):
+        if any(run.result.class_names for run in scored):
             lines.append("(matrix: clips of all seeds,\ndarker: a larger share of the row)")
         figure.suptitle("\n".join(lines))
-        _save(figure, folder / "predicted_vs_true.png")
+        save_png(figure, folder / "predicted_vs_true.png")
 
 
-def _draw_scatter(panel: Axes, runs: list[Scored], low: float, high: float) -> None:
-    ends = [low, high, *(p for run in runs for p in run.predictions)]
+def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) -> None:
+    ends = [low, high, *(p for run in runs for p in run.tested.prediction)]
     margin = 0.05 * (max(ends) - min(ends))
     limits = (min(ends) - margin, max(ends) + margin)
     panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
@@ -99,36 +182,18 @@ def _draw_scatter(panel: Axes, runs: list[Scored], low: float, high: float) -> N
             "facecolors": "none",
             "linewidths": 0.8,
         }
-        panel.scatter(run.labels, run.predictions, label=f"seed {run.seed}", **style)
+        panel.scatter(run.tested.label, run.tested.prediction, label=f"seed {run.result.seed}", **style)
     panel.set(xlim=limits, ylim=limits, aspect="equal")
     panel.set_xlabel(f"label ({low:g} to {high:g})")
     panel.set_ylabel("prediction (label units)")
     _legend(panel)
 
 
-def _draw_confusion(panel: Axes, runs: list[Scored]) -> None:
-    """Rows: labels, columns: predictions; the number of clips, shaded by its share of the row."""
-    names = runs[0].class_names
-    pairs = Counter(pair for run in runs for pair in zip(run.labels, run.predictions, strict=True))
-    counts = np.array([[pairs[label, found] for found in range(len(names))] for label in range(len(names))])
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    panel.imshow(shares, cmap="Greys", vmin=0, vmax=1)
-    for label, found in np.ndindex(*counts.shape):
-        colour = "white" if shares[label, found] > 0.5 else "black"
-        panel.text(
-            found, label, f"{counts[label, found]}", ha="center", va="center", color=colour, fontsize="small"
-        )
-    panel.set_xticks(
-        range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize="small"
-    )
-    panel.set_yticks(range(len(names)), names, fontsize="small")
-    panel.set_xlabel("prediction")
-    panel.set_ylabel("label")
-
-
-def _names(scored: list[Scored]) -> tuple[list[str], list[str]]:
+def _names(scored: list[SavedRun]) -> tuple[list[str], list[str]]:
     """Datasets and methods in the order of params.yaml."""
-    return list(dict.fromkeys(r.dataset for r in scored)), list(dict.fromkeys(r.method for r in scored))
+    named = [(run.result.dataset, run.result.method) for run in scored]
+    datasets, methods = (list(dict.fromkeys(names)) for names in zip(*named, strict=True))
+    return datasets, methods
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -142,18 +207,3 @@ def _style(number: int) -> dict[str, Any]:
 
 def _legend(panel: Axes) -> None:
     panel.legend(frameon=False, fontsize="small")
-
-
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
-    import matplotlib
-    from matplotlib.figure import Figure  # without pyplot: no window system is looked for
-
-    fixed: dict[Any, Any] = {**matplotlib.rcParamsDefault}
-    fixed.pop("backend", None)
-    with matplotlib.rc_context(fixed):
-        yield Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, metadata={"Software": None})  # matplotlib's version would be in it

@@ -1,202 +1,205 @@
-"""A page as blocks (headings, lines, lists, tables), and its renderings.
+"""`reports/index.html`: all runs of params.yaml on one page that needs no other file and no network.
 
-Text for a terminal, Markdown for a pull request, and a page of HTML say the same, because they are made of
-the same blocks; JSON is for programs and carries the numbers unrounded. No colour carries meaning.
+Made of what evaluate and inspect wrote (`results/<dataset>/<method>-<seed>.*`), so it can be made in a clone
+without data. Runs without views are shown without them. The page stays below `LIMIT`: where there are many
+runs, those of the later seeds have their numbers and no pictures.
 """
 
 from __future__ import annotations
 
-import html
-import json
-import os
-import re
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from pipeline.core.errors import MsaError
+from pipeline.core.paths import result_files
+from pipeline.evaluation.saved import SavedRun, read_runs, read_views, views_file
+from pipeline.evaluation.significance import ALPHA
+from pipeline.params.params import Params
+from pipeline.reports.blocks import (
+    Block,
+    Callout,
+    Cell,
+    Details,
+    Figures,
+    Head,
+    Heading,
+    Lines,
+    Link,
+    PageBlock,
+    Picture,
+    Table,
+    as_html,
+)
+from pipeline.reports.report import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
+from pipeline.reports.run_figures import run_figures
+from pipeline.reports.tables import OOD, ResultsTable, metric_table, number_cell, results_table, summarize
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-WIDTH = 100  # characters, where there is no terminal
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#111}
-table{border-collapse:collapse;margin:.8em 0;font-size:14px}th,td{padding:.25em .8em;text-align:right}
-th{border-bottom:2px solid #333}td{border-bottom:1px solid #ccc;font-variant-numeric:tabular-nums}
-th.l,td.l{text-align:left}h2{margin-top:2em}.strong td{font-weight:700}"""
-
-Form = Literal["text", "markdown", "json", "html"]
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A title; level 1 is the page's."""
-
-    text: str
-    level: int = 2
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A paragraph, or a list where there are bullets."""
-
-    lines: list[str]
-    bullets: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first `left` columns are words, the others numbers. `strong` rows stand out."""
-
-    head: list[str]
-    rows: list[list[str]]
-    left: int = 1
-    strong: frozenset[int] = frozenset()
+LIMIT = 5_000_000  # bytes of the page
+PICTURES = 4_300_000  # of these, bytes of pictures
+READING = (
+    "Loss terms are drawn as they are; what training adds up is each times its weight.",
+    "A t-SNE keeps neighbours together. Its axes have no unit, and distances between groups mean little. "
+    "Full markers are shared (or invariant) representations, hollow ones private (or spurious).",
+    "Errors by range stand beside the number of clips: few clips make a range's bar unreliable.",
+    "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
+    "of a class.",
+)
+Views = dict[str, Any]  # of inspect; None where there are none
 
 
-Block = Heading | Lines | Table
-
-
-def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
-    """The form that the options --md, --json and --html ask for.
-
-    Raises
-    ------
-    MsaError : more than one of them
-    """
-    asked: dict[str, Form] = {"--md": "markdown", "--json": "json", "--html": "html"}
-    given = [name for name, on in zip(asked, (markdown, as_json, as_html), strict=True) if on]
-    if len(given) > 1:
-        raise MsaError(f"{' and '.join(given)} were given; give one of them")
-    return asked[given[0]] if given else "text"
-
-
-def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Path | None) -> None:
-    """Print a page, or write it into a file.
+def write_page(params: Params, results: Path, out: Path) -> Path:
+    """Write `index.html` into a folder; the same bytes for the same results.
 
     Parameters
     ----------
-    facts : what is printed as JSON
+    results : folder with `<dataset>/<method>-<seed>.json` and the files beside it
+
+    Raises
+    ------
+    MsaError : params name no run, a result is missing or cannot be read, or there are more runs than fit
     """
-    if form == "text" and out is None:
-        from rich.console import Console
-
-        known = sys.stdout.isatty() or "COLUMNS" in os.environ
-        Console(width=None if known else WIDTH, highlight=False).print(*as_renderables(blocks))
-        return
-    text = rendered(blocks, facts, form)
-    if out is None:
-        print(text, end="")
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
-
-
-def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:
-    """A page as one text; the same bytes for the same page."""
-    if form == "markdown":
-        return as_markdown(blocks)
-    if form == "html":
-        return as_html(blocks)
-    if form == "json":
-        return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str) + "\n"
-    from io import StringIO
-
-    from rich.console import Console
-
-    console = Console(file=StringIO(), width=WIDTH, highlight=False)
-    with console.capture() as caught:
-        console.print(*as_renderables(blocks))
-    return caught.get()
-
-
-def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
-    """For rich's console; in boxes of plain lines, the last column of words may wrap."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown: list[RenderableType] = []
-    for block in blocks:
-        if isinstance(block, Heading):
-            shown.append(Text(f"\n{block.text}", style="bold underline" if block.level == 1 else "bold"))
-        elif isinstance(block, Lines):
-            mark = "- " if block.bullets else ""
-            for line in block.lines:
-                grid = RichTable.grid(padding=0)
-                grid.add_row(Text(mark), Text(line))
-                shown.append(grid)
-        else:
-            table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-            for place, head in enumerate(block.head):
-                words = place < block.left
-                names = block.left == 1 and words  # of numbers: they are not torn apart
-                side: Literal["left", "right"] = "left" if words else "right"
-                table.add_column(Text(head), justify=side, no_wrap=names or not words, overflow="fold")
-            for place, row in enumerate(block.rows):
-                table.add_row(*map(Text, row), style="bold" if place in block.strong else "")
-            shown.append(table)
-    return shown
-
-
-def as_markdown(blocks: Sequence[Block]) -> str:
-    """GitHub's Markdown; rows that stand out are bold."""
-    parts = []
-    for block in blocks:
-        if isinstance(block, Heading):
-            parts.append(f"{'#' * (block.level + 1)} {_markdown(block.text)}")
-        elif isinstance(block, Lines):
-            mark = "- " if block.bullets else ""
-            parts.append(
-                ("\n" if block.bullets else "\n\n").join(mark + _markdown(line) for line in block.lines)
-            )
-        else:
-            rules = ["---" if place < block.left else "---:" for place in range(len(block.head))]
-            rows = [
-                [
-                    f"**{_markdown(cell)}**" if place in block.strong and cell else _markdown(cell)
-                    for cell in row
-                ]
-                for place, row in enumerate(block.rows)
+    runs = read_runs(params, results)
+    views = {_anchor(run): _views(run, results) for run in runs}
+    pictures = _pictures_that_fit(runs, views, params)
+    seeds = ", ".join(map(str, params.seeds))
+    blocks: list[Block | PageBlock] = [
+        Heading("Results", 1),
+        Lines(
+            [
+                f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
+                "checkpoint, the epoch with the lowest validation loss. A heading of a table sorts it."
             ]
-            parts.append("\n".join(f"| {' | '.join(row)} |" for row in (block.head, rules, *rows)))
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown(text: str) -> str:
-    """Signs that would begin something are taken literally."""
-    return re.sub(r"([\\`*|<\[\]])", r"\\\1", text).replace("\n", " ")
-
-
-def as_html(blocks: Sequence[Block]) -> str:
-    """One page that needs no other file."""
-    title = next((block.text for block in blocks if isinstance(block, Heading)), "Comparison")
-    body = "\n".join(map(_html, blocks))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
-
-
-def _html(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{html.escape(block.text)}</h{block.level}>"
-    if isinstance(block, Lines):
-        tag, around = ("li", "ul") if block.bullets else ("p", "div")
-        inner = "".join(f"<{tag}>{html.escape(line)}</{tag}>" for line in block.lines)
-        return f"<{around}>{inner}</{around}>"
-
-    def cells(row: list[str], tag: str) -> str:
-        classes = [' class="l"' if place < block.left else "" for place in range(len(row))]
-        return "".join(f"<{tag}{c}>{html.escape(cell)}</{tag}>" for c, cell in zip(classes, row, strict=True))
-
-    rows = [
-        f'<tr class="strong">{cells(row, "td")}</tr>'
-        if place in block.strong
-        else f"<tr>{cells(row, 'td')}</tr>"
-        for place, row in enumerate(block.rows)
+        ),
     ]
-    head = f"<thead><tr>{cells(block.head, 'th')}</tr></thead>"
-    return "\n".join([f"<table>{head}<tbody>", *rows, "</tbody></table>"])
+    contents = []
+    for name in params.datasets_run:
+        methods = [(method, f"{name}-{method}") for method in params.models_run]
+        contents.append([Link(name, name), *(Link(*method) for method in methods)])
+        of_all = [run for run in runs if run.result.dataset == name]
+        blocks += _dataset_blocks(name, of_all)
+        for method, anchor in methods:
+            mine = [run for run in of_all if run.result.method == method]
+            blocks.append(Heading(f"{method} on {name}", 3, anchor))
+            reading = next((found["reading"] for run in mine if (found := views[_anchor(run)])), "")
+            blocks += [Lines([reading])] if reading else []
+            blocks += [
+                _details(run, views[_anchor(run)], pictures.get(_anchor(run)), place == 0)
+                for place, run in enumerate(mine)
+            ]
+    blocks += [Heading("How to read the pictures", 2, "reading"), Lines([*READING], bullets=True)]
+    text = as_html(blocks, contents)
+    if len(text.encode()) > LIMIT:
+        raise MsaError(
+            f"the page of {len(runs)} runs has {len(text.encode()) / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} "
+            "are wanted; name fewer under datasets_run, models_run or seeds in params.yaml"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "index.html"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _anchor(run: SavedRun) -> str:
+    return f"{run.result.dataset}-{run.result.method}-{run.result.seed}"
+
+
+def _views(run: SavedRun, results: Path) -> Views | None:
+    result = run.result
+    return read_views(views_file(result_files(result.method, result.dataset, result.seed, results).metrics))
+
+
+def _pictures_that_fit(
+    runs: list[SavedRun], views: dict[str, Views | None], params: Params
+) -> dict[str, list[Picture]]:
+    """Anchor -> pictures, first seeds first, until the page is full."""
+    found: dict[str, list[Picture]] = {}
+    left = PICTURES
+    for seed in params.seeds:
+        for run in (run for run in runs if run.result.seed == seed):
+            span = params.corpus_of(run.result.dataset).label_range
+            pictures = run_figures(run, views[_anchor(run)], span)
+            left -= sum(len(picture.address) for picture in pictures)
+            if left < 0:
+                return found
+            found[_anchor(run)] = pictures
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- filling
+def _dataset_blocks(name: str, runs: list[SavedRun]) -> list[Block | PageBlock]:
+    summary = summarize(runs)[name]
+    by_method = {method: [run for run in runs if run.result.method == method] for method in summary}
+    table = results_table(summary, by_method, name, runs[0].result.floor)
+    own = [metric for metric in table.metrics if not metric.startswith(OOD)]
+    ood = [metric for metric in table.metrics if metric.startswith(OOD)]
+    blocks: list[Block | PageBlock] = [Heading(name, 2, name), *_warnings(name, runs), Lines([facts(runs)])]
+    blocks.append(metric_table(table, own, constant(runs)))
+    if ood:
+        blocks += [Heading("Out of distribution", 3), metric_table(table, ood, constant(runs))]
+    blocks.append(Lines([_legend(table, constant(runs))]))
+    said = [*table.remarks, *remarks(runs)]
+    return [*blocks, *([Lines(said, bullets=True)] if said else [])]
+
+
+def _warnings(name: str, runs: list[SavedRun]) -> list[Callout]:
+    found = []
+    if name == SAMPLE:
+        found.append(f"{MEANINGLESS}: {WHY_MEANINGLESS}.")
+    if len({run.result.feature_set for run in runs}) > 1:
+        found.append("The runs saw different features: the rows do not compare. Run `dvc repro evaluate`.")
+    return [Callout("", title=line) for line in found]
+
+
+def _legend(table: ResultsTable, floor: str) -> str:
+    cells = [cell for row in table.rows.values() for cell in row.values()]
+    parts = [f"{floor} is a predictor that knows only the training labels."]
+    if any(cell.paper for cell in cells):
+        parts.append(
+            "“paper” is what the method's paper prints of this corpus, with its own features and encoders."
+        )
+    parts.append(
+        f"Bold: better than the second best method at p < {ALPHA:g} (clips swapped between the methods, "
+        "Holm's correction over the metrics); † also as a statement on other seeds. Nothing bold: no best is "
+        "significant."
+    )
+    return " ".join(parts)
+
+
+def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None, first: bool) -> Details:
+    result = run.result
+    chief = ("accuracy", "f1_weighted") if result.class_names else ("mae", "corr")
+    numbers = " · ".join(f"{metric} {result.test[metric]:.3f}" for metric in chief)
+    notes = [] if views is None else list(views["notes"])
+    if views is None:
+        stage = f"inspect@{result.method}-{result.dataset}-{result.seed}"
+        notes.append(
+            "This run has no views: no maps, no view of the method, no worst clips. "
+            f"`dvc repro {stage}` makes them."
+        )
+    if pictures is None:
+        notes.append("No pictures: the page would be too large with those of all runs.")
+    blocks: list[Block | PageBlock] = [*map(Callout, notes), Figures(pictures or [])]
+    if views is not None:
+        blocks += [Heading("The worst test clips", 4), _worst_table(views["worst"], result.class_names)]
+    summary = f"seed {result.seed} · epoch {result.epoch} of {len(run.curves)} · {numbers}"
+    return Details(summary, blocks, _anchor(run), first)
+
+
+def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> Table:
+    """The clips with the largest errors, as inspect found them."""
+
+    def shown(value: float) -> Cell:
+        return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)
+
+    error = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
+    rows = [
+        [
+            Cell(clip["clip_id"], clip["clip_id"]),
+            shown(clip["label"]),
+            shown(clip["prediction"]),
+            number_cell(clip["error"]),
+            Cell(clip["transcript"] or "–", clip["transcript"], words=True),
+        ]
+        for clip in worst
+    ]
+    return Table(["clip", "label", "prediction", Head("error", error), "transcript"], rows, sortable=True)

@@ -1,1 +1,1 @@
-"""Parquet with provenance: one shard, and the store of shards of an encoder."""
+"""Parquet with provenance: one shard, the store of shards of an encoder, and the hash of its code."""

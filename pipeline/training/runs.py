@@ -12,9 +12,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,20 +29,12 @@ from models import METHODS
 from models.core.checkpoints import Part, model_identity
 from models.core.method import Method, MethodSettings, Task
 from pipeline.core.errors import FormatError, ParamsError
-from pipeline.core.files import file_hash
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
-PROJECT = Path(__file__).resolve().parents[2]
-SHARED_CODE = (
-    "models/core",
-    "pipeline/datasets/splits.py",
-    "pipeline/datasets/training_set.py",
-    "pipeline/training/loop",
-)
 
 
 def build_method(
@@ -134,23 +124,6 @@ def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, st
         except ParamsError as error:
             raise ParamsError(f"models.{method_name}.base.{modality}_revision: {error}") from error
     return found
-
-
-def code_hashes(method_name: str) -> dict[str, str]:
-    """SHA-256 (hex) of the files that compute a run's numbers, by path in the project."""
-    spec = importlib.util.find_spec(METHODS[method_name].module)
-    assert spec is not None
-    assert spec.origin is not None
-    return file_hashes((Path(spec.origin).parent, *(PROJECT / name for name in SHARED_CODE)))
-
-
-def file_hashes(places: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 (hex) of code files, and of those in folders, by path in the project."""
-    files = [file for place in places for file in (sorted(place.glob("*.py")) if place.is_dir() else [place])]
-    return {
-        file.relative_to(PROJECT).as_posix() if file.is_relative_to(PROJECT) else file.name: file_hash(file)
-        for file in files
-    }
 
 
 def library_versions() -> dict[str, str]:

@@ -316,8 +316,9 @@ def _with_effect(search: Search) -> SearchSpace:
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
     from pipeline.core.files import file_hash
+    from pipeline.store.fingerprint import stage_hashes
     from pipeline.training.loop.fabric import open_fabric
-    from pipeline.training.runs import code_hashes, library_versions
+    from pipeline.training.runs import library_versions
 
     return {
         "method": search.method,
@@ -328,7 +329,7 @@ def _identity(search: Search) -> dict[str, Any]:
         "train": search.train.model_dump(mode="json"),
         "assembled": {file.name: file_hash(file) for file in sorted(_seen(search.assembled))},
         "source": {file.name: file_hash(file) for file in sorted(_seen(search.source))},
-        "code": code_hashes(search.method),
+        "code": stage_hashes("train", search.method),
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,
     }

@@ -30,14 +30,11 @@ from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
+from pipeline.store.fingerprint import code_hash
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS
 
 SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
 RESULT = ("text", "language", "source", "words")  # of a clip, what models may change
-CODE = (
-    *("media/containers.py", "media/decode.py", "media/words.py"),
-    *("transcripts/recognition.py", "transcripts/whisper.py", "transcripts/alignment.py"),
-)
 LIBRARIES = ("av", "numpy", "scipy", "soxr", "tokenizers", "torch", "transformers")
 KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside the media's bytes
 
@@ -310,10 +307,9 @@ class KeptResults:
     def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
         self.file = file
         self._used: dict[str, str] = {}  # key -> line
-        folder = Path(__file__).parents[1]
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
-            "code": [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CODE],
+            "code": code_hash(ListenerMaker),
             "libraries": {name: version(name) for name in LIBRARIES},
             "limits": limits.model_dump(mode="json"),
             "device": device.split(":")[0],

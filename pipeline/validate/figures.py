@@ -1,22 +1,22 @@
-"""The plots of a validation's page: each as SVG (bytes) with words for who cannot see it.
+"""The plots of a validation's page: each as SVG with words for who cannot see it.
 
 Drawn narrow, with large letters, so that they can be read on a telephone; what colours tell apart, lightness
-and hatching tell too. The same numbers give the same bytes: no dates, no versions, matplotlib's own defaults.
+and hatching tell too.
 Letters stay letters (no outlines), so that the reader's fonts show names of classes in any script.
 """
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.params.params import CorpusParams
+from pipeline.reports.blocks import Picture
+from pipeline.reports.figures import new_figure, plain_style, svg_picture
 from pipeline.validate.corpus import SHORTEST_S
 from pipeline.validate.labels import BINS, JOINT, POLARITIES, Conflicts, SplitSummary
 
@@ -32,20 +32,6 @@ DURATION_BINS = 30
 FILLS = ("#0072B2", "#FFFFFF", "#E69F00", "#999999", "#56B4E9", "#F0E442", "#CC79A7", "#009E73")
 HATCHES = ("", "", "///", "...", "\\\\\\", "xx", "--", "++")
 DARK = ("#0072B2",)  # fills on which letters are white
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A plot.
-
-    Attributes
-    ----------
-    alt : what it shows, in words
-    """
-
-    title: str
-    alt: str
-    svg: bytes
 
 
 def label_picture(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> Picture:
@@ -64,25 +50,22 @@ def label_picture(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> Pi
         else:
             panels[-1].set_xticks(edges, [f"{edge:.2g}" for edge in edges])
             panels[-1].set_xlabel("label")
-        svg = _svg(figure)
-    what = "class" if corpus.classes else f"{BINS} equal bins of the label range"
-    numbers = "; ".join(f"{summary.split} {' '.join(map(str, summary.histogram))}" for summary in shown)
-    return Picture("Labels", f"Histograms, one a split, of the clips by {what}. Clips: {numbers}.", svg)
+        what = "class" if corpus.classes else f"{BINS} equal bins of the label range"
+        numbers = "; ".join(f"{summary.split} {' '.join(map(str, summary.histogram))}" for summary in shown)
+        said = f"Histograms, one a split, of the clips by {what}. Clips: {numbers}."
+        return svg_picture(figure, "Labels", said)
 
 
 def polarity_picture(summaries: Sequence[SplitSummary]) -> Picture:
     """Share of negative, neutral and positive clips in each split."""
     counts = {summary.split: summary.polarity for summary in summaries if summary.polarity is not None}
-    svg = _stacked(counts, POLARITIES, "% of the clips with a label")
-    return Picture("Polarity", f"Bars, one a split. {_in_words(counts, POLARITIES)}", svg)
+    return _stacked("Polarity", "one a split", counts, POLARITIES, "% of the clips with a label")
 
 
 def modality_picture(conflicts: Conflicts, sides: Sequence[str]) -> Picture:
     """Share of each polarity (class) by modality, as MISR's figure 1 (b) counts it."""
-    svg = _stacked(conflicts.polarity, sides, "% of the clips that have all of these labels")
-    return Picture(
-        "Labels of single modalities", f"Bars, one a modality. {_in_words(conflicts.polarity, sides)}", svg
-    )
+    axis = "% of the clips that have all of these labels"
+    return _stacked("Labels of single modalities", "one a modality", conflicts.polarity, sides, axis)
 
 
 def conflict_picture(conflicts: Conflicts) -> Picture:
@@ -102,11 +85,11 @@ def conflict_picture(conflicts: Conflicts) -> Picture:
         panel.set_xticks(range(len(names)), names)
         panel.set_yticks(range(len(names)), names)
         panel.tick_params(length=0)
-        svg = _svg(figure)
-    words = "; ".join(
-        f"{one} and {other} {apart} of {both}" for (one, other), (both, apart) in conflicts.pairs.items()
-    )
-    return Picture("Clips whose labels disagree, by pair", f"A matrix. Clips that disagree: {words}.", svg)
+        words = "; ".join(
+            f"{one} and {other} {apart} of {both}" for (one, other), (both, apart) in conflicts.pairs.items()
+        )
+        said = f"A matrix. Clips that disagree: {words}."
+        return svg_picture(figure, "Clips whose labels disagree, by pair", said)
 
 
 def duration_picture(seconds: Mapping[str, Sequence[float]], longest: float) -> Picture:
@@ -128,24 +111,24 @@ def duration_picture(seconds: Mapping[str, Sequence[float]], longest: float) -> 
         panels[-1].xaxis.set_major_formatter("{x:g}")
         panels[-1].xaxis.set_minor_locator(NullLocator())
         panels[-1].set_xlabel("length of a clip (seconds; dotted: shortest and longest)")
-        svg = _svg(figure)
-    words = "; ".join(
-        f"{split} {min(values):.1f} to {max(values):.1f} s, median {np.median(values):.1f} s"
-        for split, values in seconds.items()
-    )
-    return Picture("Lengths", f"Histograms, one a split. {words}.", svg)
+        words = "; ".join(
+            f"{split} {min(values):.1f} to {max(values):.1f} s, median {np.median(values):.1f} s"
+            for split, values in seconds.items()
+        )
+        return svg_picture(figure, "Lengths", f"Histograms, one a split. {words}.")
 
 
 def feature_picture(stores: Sequence[StoreSummary]) -> Picture:
     """What became of the corpus' clips in each feature store."""
     sides = ("ok", "absent", "failed", "no row")
     counts = {store.folder: (store.ok, store.absent, store.failed, store.lacking) for store in stores}
-    svg = _stacked(counts, sides, "% of the clips")
-    return Picture("Clips in feature stores", f"Bars, one a store. {_in_words(counts, sides)}", svg)
+    return _stacked("Clips in feature stores", "one a store", counts, sides, "% of the clips")
 
 
 # -------------------------------------------------------------------------------------------------- drawing
-def _stacked(counts: Mapping[str, Sequence[int]], sides: Sequence[str], axis: str) -> bytes:
+def _stacked(
+    title: str, said: str, counts: Mapping[str, Sequence[int]], sides: Sequence[str], axis: str
+) -> Picture:
     """Bars of 100 %, each with its own name above it: names may be long, and telephones are narrow."""
     with _figure(AXIS + 0.4 + 2 * BAR * len(counts) + 0.22 * (len(sides) // 4)) as figure:
         panel = figure.subplots()
@@ -177,7 +160,7 @@ def _stacked(counts: Mapping[str, Sequence[int]], sides: Sequence[str], axis: st
         panel.set_xlabel(axis)
         panel.spines[["top", "right", "left"]].set_visible(False)
         figure.legend(loc="outside upper left", ncols=4, frameon=False, handlelength=1.2, columnspacing=1.0)
-        return _svg(figure)
+        return svg_picture(figure, title, f"Bars, {said}. {_in_words(counts, sides)}")
 
 
 def _in_words(counts: Mapping[str, Sequence[int]], sides: Sequence[str]) -> str:
@@ -190,19 +173,13 @@ def _in_words(counts: Mapping[str, Sequence[int]], sides: Sequence[str]) -> str:
 
 @contextmanager
 def _figure(height: float) -> Iterator[Figure]:
-    import matplotlib
-    from matplotlib.figure import Figure  # without pyplot: no window system is looked for
-
-    fixed: dict[Any, Any] = {**matplotlib.rcParamsDefault}
-    fixed.pop("backend", None)
-    fixed |= {"svg.fonttype": "none", "svg.hashsalt": "msa", "font.size": 11, "hatch.linewidth": 0.6}
-    fixed |= {"text.parse_math": False, "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}
-    with matplotlib.rc_context(fixed), warnings.catch_warnings():
+    changes: dict[str, Any] = {
+        "svg__fonttype": "none",
+        "svg__hashsalt": "msa",
+        "font__size": 11,
+        "hatch__linewidth": 0.6,
+    }
+    changes |= {"text__parse_math": False, "font__sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}
+    with plain_style(**changes), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the reader's fonts draw it
-        yield Figure(figsize=(WIDTH, height), layout="constrained")
-
-
-def _svg(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
+        yield new_figure(WIDTH, height, 100)

@@ -1,4 +1,4 @@
-"""What a validation says: the blocks of its page (page.py) for a terminal, and its facts for programs."""
+"""What a validation says: the blocks of its page (blocks.py) for a terminal, and its facts for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.corpora.findings import LEVELS, Finding, has_errors, percent
 from pipeline.params.params import CorpusParams
-from pipeline.reports.page import Block, Heading, Lines, Table
+from pipeline.reports.blocks import Block, Heading, Lines, Table
 from pipeline.validate.labels import JOINT, Conflicts, SplitSummary, side_counts, sides
 from pipeline.validate.validate import Validation
 
@@ -104,7 +104,7 @@ def finding_table(findings: list[Finding], examples: int = EXAMPLES) -> Table:
             lines.append(f"  and {len(finding.rows) - examples} more")
         rows.append([finding.level, finding.check, "\n".join(lines)])
     strong = frozenset(place for place, one in enumerate(shown) if one.level == "error")
-    return Table(["level", "check", "what"], rows, left=3, strong=strong)
+    return Table(["level", "check", "what"], rows, words=range(3), strong=strong)
 
 
 def untold(findings: list[Finding]) -> list[Finding]:

@@ -2,8 +2,8 @@
 
 What is looked at (`Subject`) gives rows of the clip table: a raw corpus those that ingest would write, an
 import those of its files, a training set those of its corpus under its protocol (folds, few shots). The
-checks of the rows are the same for all: corpus_checks.py, label_checks.py, text_checks.py; those of the
-feature stores on disk are in feature_checks.py.
+checks of the rows are the same for all: corpus.py, labels.py, texts.py; those of the
+feature stores on disk are in features.py.
 """
 
 from __future__ import annotations

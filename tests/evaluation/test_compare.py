@@ -16,7 +16,7 @@ from made.small_repository import CLIPS, commit, compared, git, make_repository,
 from pipeline.core.errors import MsaError
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.reports import comparison as pages
-from pipeline.reports.page import as_html, as_markdown, rendered
+from pipeline.reports.blocks import as_html, as_markdown, rendered
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pipeline.core.paths import result_files
 from pipeline.evaluation import inspect as inspection
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.inspect import WORST, inspect, lay_out
-from pipeline.evaluation.views_file import read_views, views_file
+from pipeline.evaluation.saved import read_views, views_file
 
 
 @pytest.fixture(scope="module")

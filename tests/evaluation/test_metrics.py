@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import metrics as reference
-from sklearn.metrics import accuracy_score, f1_score
+from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
 from pipeline.core.errors import MsaError
 from pipeline.evaluation.metrics import METRIC_SETS, MetricWarning, cls, magbert, mmsa, sims
@@ -125,6 +126,26 @@ def test_equals_the_definition(name: str, pairs: list[tuple[float, float]]) -> N
         assert -1 <= scores.pop("corr") <= 1
         expected.pop("corr")
     assert scores == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("far", "noise"), [(0.0, 1.0), (2.5, 1e-3), (-100.0, 1e-4)])
+def test_scores_of_sums_are_scipys_and_scikit_learns(far: float, noise: float) -> None:
+    """Also where predictions hardly vary, far from the labels, and sums lose digits."""
+    random = np.random.default_rng(5)
+    label = random.integers(-3, 4, 400).astype(float)
+    prediction = far + noise * (label + random.normal(size=400))
+    has0, non0 = (label >= 0, prediction >= 0), (label[label != 0] > 0, prediction[label != 0] > 0)
+    expected = {
+        "mae": mean_absolute_error(label, prediction),
+        "corr": pearsonr(prediction, label).statistic,
+        "acc7": accuracy_score(label, np.rint(prediction.clip(-3, 3))),
+        "acc2_has0": accuracy_score(*has0),
+        "acc2_non0": accuracy_score(*non0),
+        "f1_has0": f1_score(*has0, average="weighted", zero_division=0),
+        "f1_non0": f1_score(*non0, average="weighted", zero_division=0),
+    }
+    found = mmsa(prediction, label)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @settings(max_examples=50, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 from made.small_repository import compared, git, make_repository, said, save_run
 
 from pipeline.evaluation.comparison import compare_runs, correct
-from pipeline.evaluation.run_sets import find_runs
+from pipeline.evaluation.saved import find_runs
 
 
 @pytest.fixture

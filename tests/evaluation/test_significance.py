@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.metric_sums import MetricSums
-from pipeline.evaluation.metrics import METRIC_SETS, cls
+from pipeline.evaluation.metrics import METRIC_SETS, MetricSums, cls
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences, holm
 
 CLASSES = ("joy", "anger", "none")
@@ -52,7 +51,7 @@ def test_sums_give_the_metrics_of_every_resample(name: str, clips: int) -> None:
     label = np.round(random.uniform(-3, 3, clips) * 5) / 5
     label[::4] = 0.0
     prediction = np.round(label + random.normal(size=clips), 1).astype(np.float32)
-    sums = MetricSums(name, prediction, label)
+    sums = MetricSums(name, prediction[None], label)
     compared = 0
     for _ in range(60):
         drawn = random.integers(0, clips, clips)
@@ -61,7 +60,7 @@ def test_sums_give_the_metrics_of_every_resample(name: str, clips: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = METRIC_SETS[name](prediction[drawn], label[drawn])
-        found = sums.scores(np.bincount(drawn, minlength=clips) @ sums.terms)
+        found = sums.scores(np.bincount(drawn, minlength=clips) @ sums.terms[:, 0])
         assert dict(zip(sums.names, found, strict=True)) == pytest.approx(expected, abs=1e-9)
         compared += 1
     assert compared > 40
@@ -71,19 +70,19 @@ def test_sums_give_the_metrics_of_every_resample(name: str, clips: int) -> None:
 def test_sums_give_the_metrics_of_classes(clips: int) -> None:
     random = np.random.default_rng(clips)
     label, prediction = random.integers(0, 3, (2, clips))
-    sums = MetricSums("cls", prediction, label, CLASSES)
+    sums = MetricSums("cls", prediction[None], label, CLASSES)
     for _ in range(40):
         drawn = random.integers(0, clips, clips)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = cls(prediction[drawn], label[drawn], CLASSES)
-        found = sums.scores(np.bincount(drawn, minlength=clips) @ sums.terms)
+        found = sums.scores(np.bincount(drawn, minlength=clips) @ sums.terms[:, 0])
         assert dict(zip(sums.names, found, strict=True)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_constant_predictions_have_no_correlation() -> None:
-    sums = MetricSums("mmsa", np.full(30, 0.3), np.linspace(-2, 2, 30))
-    assert sums.scores(sums.terms.sum(axis=0))[1] == 0.0
+    sums = MetricSums("mmsa", np.full((1, 30), 0.3), np.linspace(-2, 2, 30))
+    assert sums.scores(sums.terms.sum(axis=0))[0, 1] == 0.0
 
 
 # ------------------------------------------------------------------------------------------ scipy, by hand

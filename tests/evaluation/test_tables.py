@@ -20,9 +20,8 @@ from pipeline.cli.app import app
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.evaluation.metrics import METRIC_SETS, cls
 from pipeline.evaluation.tables import TABLES, PaperTable, Row, run
-from pipeline.evaluation.tables.pages import METRICS, METRICS_OF, markdown, show_settings
 from pipeline.evaluation.tables.run import (
-    Outcome,
+    RowOutcome,
     experiment_name,
     find_table,
     for_dataset,
@@ -31,6 +30,7 @@ from pipeline.evaluation.tables.run import (
 )
 from pipeline.params.edit import as_yaml
 from pipeline.params.params import Params, check_params, load_params
+from pipeline.reports.paper_tables import METRICS, METRICS_OF, markdown, show_settings
 
 ROWS = {
     ("misr", "4"): 5,
@@ -191,19 +191,21 @@ def test_metric_sets_have_the_columns() -> None:
     assert METRICS_OF["cls"] <= set(cls(np.array([0, 1]), np.array([0, 1]), ["a", "b"]))
 
 
-def outcomes_of(table: PaperTable, dataset: str, params: Params) -> list[Outcome]:
+def outcomes_of(table: PaperTable, dataset: str, params: Params) -> list[RowOutcome]:
     scores = [dict.fromkeys(METRICS, 0.5 + 0.01 * seed) for seed in (0, 2)]
-    return [Outcome(row, tuple(scores)) for row in for_dataset(table, dataset, params)]
+    return [RowOutcome(row, tuple(scores)) for row in for_dataset(table, dataset, params)]
 
 
 def test_our_numbers_stand_beside_the_paper() -> None:
     table, params = TABLES["slad", "3"], small_params(metrics="sims", label_range=[-1, 1])
     text = markdown(table, "d", [1, 2], outcomes_of(table, "d", params), params)
     assert "Paper: CH-SIMS" in text and "seeds 1, 2" in text
-    assert "| row                      | mae           | mae (paper) | corr " in text
+    assert "| row                      |           mae | mae (paper) |          corr |" in text
     line = next(line for line in text.splitlines() if line.startswith("| ω + L_con + L_ml "))
-    assert line.startswith("| ω + L_con + L_ml         | 0.510 ± 0.014 | 0.444       | 0.510 ± 0.014 | 0.604")
-    assert "| 51.00 ± 1.41 | 78.8 " in line
+    assert line.startswith(
+        "| ω + L_con + L_ml         | 0.510 ± 0.014 |       0.444 | 0.510 ± 0.014 |        0.604"
+    )
+    assert "| 51.00 ± 1.41 |         78.8 | " in line
     assert text == markdown(table, "d", [1, 2], outcomes_of(table, "d", params), params)
 
 
@@ -235,8 +237,8 @@ def test_khar_compares_with_the_corpus_of_the_same_metrics() -> None:
 def test_a_failed_row_and_one_seed() -> None:
     table, params = TABLES["cmir", "constraints"], small_params()
     rows = for_dataset(table, "d", params)
-    outcomes = [Outcome(rows[0], ({"mae": 1.0, **dict.fromkeys(METRICS, 0.25)},))]
-    outcomes += [Outcome(row, reason="failed: no such | thing") for row in rows[1:]]
+    outcomes = [RowOutcome(rows[0], ({"mae": 1.0, **dict.fromkeys(METRICS, 0.25)},))]
+    outcomes += [RowOutcome(row, reason="failed: no such | thing") for row in rows[1:]]
     text = markdown(table, "d", [7], outcomes, params)
     assert "±" not in text and "the seed 7" in text and "Paper:" not in text
     assert "- w/o invariance: failed: no such | thing" in text
@@ -374,7 +376,7 @@ def test_a_table_is_run_as_experiments(
     report = (folder / "reports/tables/misr-tiny-sample.md").read_text(encoding="utf-8")
     assert report in first.output
     line = next(line for line in report.splitlines() if line.startswith("| w/o L_IC "))
-    assert re.match(r"\| w/o L_IC +\| \d\.\d{3} ± \d\.\d{3} +\| 0\.682 ", line)
+    assert re.match(r"\| w/o L_IC +\| \d\.\d{3} ± \d\.\d{3} +\| +0\.682 ", line)
     assert "- broken: failed: models.misr.base.env_fusion is 'nope'" in report
     assert "- V+A+T: not run: sample is assembled without audio anyway" in report
     assert str(tmp_path) not in report and "Traceback" not in first.output

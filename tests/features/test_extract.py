@@ -300,15 +300,6 @@ def test_where_several_clips_go(tmp_path: Path) -> None:
         plan([tmp_path / "a"], None)
 
 
-def test_light_commands_import_nothing_heavy() -> None:
-    heavy = "{'torch', 'transformers', 'librosa', 'cv2', 'mediapipe', 'pandas', 'matplotlib', 'av', 'numpy'}"
-    code = (
-        f"import sys, pipeline.cli; found = {heavy} & set(sys.modules); sys.exit(str(found) if found else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_every_help_page_reads(tmp_path: Path) -> None:
     for command in ([], ["extract"], ["info"], ["doctor"], ["validate"], ["stage"], ["stage", "visual"]):
         done = cli(*command, "--help", cwd=tmp_path)

@@ -51,7 +51,7 @@ def test_rows_are_those_of_one_by_one() -> None:
 class Lengths(BatchEncoder):
     """Says `n` of a clip of n characters."""
 
-    modality, VERSION, LIBRARIES = "text", 1, ()
+    modality, LIBRARIES = "text", ()
     dim, column_names = 1, ("n",)  # type: ignore[assignment]
 
     def load(self) -> None: ...

@@ -213,7 +213,7 @@ def test_features_that_cannot_be_made_are_listed(sample: SampleRuns, tmp_path: P
         modalities["text"]["provenance"]["model"] = "0" * 64
         modalities["text"]["fingerprint"] = "t"
         modalities["audio"] |= {"fingerprint": "a", "provenance": {"params": {"file": "unaligned_39.pkl"}}}
-        modalities["visual"]["provenance"]["code_version"] = -1
+        del modalities["visual"]["provenance"]["params"]["max_faces"]
         modalities["visual"]["fingerprint"] = "v"
 
     runs = open_runs([changed(sample.run("misr"), tmp_path / "foreign", change)])
@@ -224,7 +224,7 @@ def test_features_that_cannot_be_made_are_listed(sample: SampleRuns, tmp_path: P
     assert "3 kind(s) of features cannot be made here" in message
     assert "text 'minilm'" in message and "the model here is" in message
     assert "audio 'librosa33'" in message and "imported" in message
-    assert "visual 'facemesh'" in message and "code_version -1 then" in message
+    assert "visual 'facemesh'" in message and "gives other numbers now (params" in message
 
 
 def test_a_missing_extra_is_named(sample: SampleRuns, tmp_path: Path) -> None:
@@ -240,15 +240,19 @@ def test_a_missing_extra_is_named(sample: SampleRuns, tmp_path: Path) -> None:
         make_encoders(runs, Params(), "cpu")
 
 
-def test_other_library_versions_are_a_remark(sample: SampleRuns, tmp_path: Path) -> None:
+def test_other_code_and_library_versions_are_remarks(sample: SampleRuns, tmp_path: Path) -> None:
     def change(stats: dict[str, Any]) -> None:
-        stats["modalities"]["audio"]["provenance"]["libraries"]["librosa"] = "0.1"
-        stats["modalities"]["audio"]["fingerprint"] = "older"
+        audio, visual = stats["modalities"]["audio"], stats["modalities"]["visual"]
+        audio["provenance"]["libraries"]["librosa"] = "0.1"
+        visual["provenance"]["code"] = "0" * 64
+        audio["fingerprint"], visual["fingerprint"] = "older", "other"
 
     runs = open_runs([changed(sample.run("misr"), tmp_path / "older", change), sample.run("cmir")])
     encoders, remarks = make_encoders(runs, Params(), "cpu")
-    assert len(remarks) == 1 and "librosa 0.1 then" in remarks[0]
-    assert "older" in encoders and len(encoders) == 4  # text and visual are shared
+    versions, code = sorted(remarks)
+    assert "made with other library versions (librosa 0.1 then" in versions and "code" not in versions
+    assert "visual" in code and "made with other code; numbers may differ" in code
+    assert {"older", "other"} <= encoders.keys() and len(encoders) == 5  # text is shared
 
 
 def test_a_model_on_a_hub_is_that_of_the_run(sample: SampleRuns, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,14 +38,16 @@ def installed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binaries
 
 
-def test_every_package_folder_is_in_the_wheel(project: Path) -> None:
-    declared = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {
-        path.parent.relative_to(project).as_posix().replace("/", ".")
+def test_every_module_and_template_is_in_the_wheel(installed: Path, project: Path) -> None:
+    site = next((installed.parent / "lib").glob("python*/site-packages"))
+    files = [
+        path.relative_to(project)
         for package in ("pipeline", "models")
-        for path in (project / package).rglob("*.py")
-    }
-    assert set(declared) == folders
+        for kind in ("*.py", "*.j2")
+        for path in (project / package).rglob(kind)
+    ]
+    assert any(file.suffix == ".j2" for file in files)
+    assert [str(file) for file in files if not (site / file).exists()] == []
 
 
 def test_extract_from_a_foreign_folder(installed: Path, project: Path, tmp_path: Path) -> None:

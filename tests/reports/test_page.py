@@ -21,11 +21,12 @@ from PIL import Image
 from test_report import MOODS, chosen, make_params, write_moods, write_result
 
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.evaluation.views_file import write_views
+from pipeline.evaluation.saved import write_views
 from pipeline.params.params import Params
-from pipeline.reports import report_page
-from pipeline.reports.page_runs import classes_of, confusion, error_by_range
-from pipeline.reports.report_page import write_page
+from pipeline.reports import page as report_page
+from pipeline.reports.figures import confusion
+from pipeline.reports.page import write_page
+from pipeline.reports.run_figures import classes_of, error_by_range
 from pipeline.reports.tables import paper_figures
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,10 @@ def make(place: Path, params: Params) -> str:
     return report(params, place / "results", place / "reports")
 
 
+def unpadded(text: str) -> str:
+    return re.sub(" +", " ", text)
+
+
 def test_summary_is_numpys_mean_and_sample_deviation(place: Path) -> None:
     make(place, make_params())
     summary = json.loads((place / "reports" / "summary.json").read_text())
@@ -108,7 +113,7 @@ def test_summary_is_numpys_mean_and_sample_deviation(place: Path) -> None:
 def test_markdown(place: Path) -> None:
     text = make(place, make_params())
     assert (place / "reports" / "report.md").read_text(encoding="utf-8") == text
-    sample, mosi = text.split("## mosi")
+    sample, mosi = unpadded(text).split("## mosi")
     assert "numbers mean nothing" in sample
     assert "numbers mean nothing" not in mosi
     assert "| misr | 0.750 ± 0.050 | 0.500 ± 0.000 | 0.420 ± 0.010 | 0.850 ± 0.050 | 2, 2, 2 |" in mosi
@@ -130,7 +135,7 @@ def test_one_seed_has_no_deviation(place: Path) -> None:
     text = make(place, make_params(seeds=[2], datasets_run=["mosi"]))
     summary = json.loads((place / "reports" / "summary.json").read_text())
     assert summary["mosi"]["misr"]["mae"] == {"mean": 0.8, "sd": None, "n": 1}
-    assert "| misr | 0.800 | 0.500 |" in text
+    assert "| misr | 0.800 | 0.500 |" in unpadded(text)
 
 
 def test_only_what_params_name_is_reported(place: Path) -> None:
@@ -246,7 +251,7 @@ def mixed(place: Path) -> tuple[Path, Params]:
 def test_both_tasks_in_one_report(mixed: tuple[Path, Params]) -> None:
     place, params = mixed
     text = make(place, params)
-    mosi, moods = text.split("## mosi")[1].split("## moods")
+    mosi, moods = unpadded(text).split("## mosi")[1].split("## moods")
     assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
     assert (
         "| method | accuracy | f1 weighted | f1 macro | f1 anger | f1 joy | f1 no mood \\| none "
@@ -284,7 +289,7 @@ def test_confusion_matrix_counts_the_clips_of_all_seeds(
     place, params = mixed
     drawn = {}
     monkeypatch.setattr(
-        "pipeline.reports.figures._save", lambda figure, path: drawn.update({path.name: figure})
+        "pipeline.reports.figures.save_png", lambda figure, path: drawn.update({path.name: figure})
     )
     make(place, params)
     panel = drawn["predicted_vs_true.png"].axes[-2]
@@ -318,7 +323,7 @@ def test_results_of_an_older_version_are_named(place: Path) -> None:
     old = json.loads(path.read_text())
     del old["class_names"]
     path.write_text(json.dumps(old))
-    with pytest.raises(MsaError, match=r"misr-1\.json: cannot be read \(KeyError\('class_names'\)\); `dvc"):
+    with pytest.raises(MsaError, match=r"misr-1\.json: has no 'class_names'; `dvc"):
         make(place, make_params())
 
 
@@ -365,7 +370,7 @@ def test_a_second_test_split_has_a_table_of_its_own(place: Path) -> None:
         models={method: {"corpora": {"sample": {}}} for method in METHODS},
     )
     text = make(place, params)
-    table = text[text.index("Out of distribution: 9 clips") :]
+    table = unpadded(text[text.index("Out of distribution: 9 clips") :])
     assert "| method | mae | corr |" in table
     assert "| misr | 1.500 ± 0.000 | 0.100 ± 0.000 |" in table
     assert "ood" not in text[: text.index("Out of distribution")].replace("test_ood", "")

@@ -157,7 +157,7 @@ def test_a_method_without_pretraining_needs_no_torch(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from pipeline.params import TrainParams
+from pipeline.params.params import TrainParams
 from pipeline.training.loop.pretrain import pretrain
 here = Path(sys.argv[1])
 assert not pretrain("misr", "mosi", {}, TrainParams(), here, here, here / "misr-mosi")

@@ -303,4 +303,4 @@ def test_threads_are_fixed(assembled: Path, tmp_path: Path, monkeypatch: pytest.
         run(assembled, tmp_path, {"training": {"epochs": 1}})
     finally:
         torch.set_num_threads(1)
-    assert threads == {pipeline.fabric.CPU_THREADS}
+    assert threads == {pipeline.training.loop.fabric.CPU_THREADS}

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams, MediaLimits, Params
-from pipeline.reports.page import as_renderables
+from pipeline.reports.blocks import as_renderables
 from pipeline.validate.features import StoreSummary
 from pipeline.validate.page import MOST_ROWS, page, write_page
 from pipeline.validate.report import blocks, facts

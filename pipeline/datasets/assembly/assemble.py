@@ -2,7 +2,7 @@
 
 `data/assembled/<set>/`: `train.parquet`, `valid.parquet`, `test.parquet`, `unlabeled.parquet` (all four are
 always written), where there are such clips `test_ood.parquet` and `context.parquet` (what was said before
-clips of the others), and `stats.json`; assembled_files.py writes them. A row is a clip, rows are sorted by
+clips of the others), and `stats.json`; files.py writes them. A row is a clip, rows are sorted by
 clip id:
 
 ==================  =======================================  ============================================
@@ -15,7 +15,7 @@ token_ids           list<int32>                              only of imports tha
 
 The transcript cannot be called `text`, because that column holds the sequences of the text modality. What
 happens to the sequences is said in sequences.py, and before that, with `align: words`, in aligned.py; padding
-happens only in batches.py.
+happens only in datasets/splits.py.
 
 Where a waveform is chosen, each split has a second file, `train.waveform.parquet` ..., with the same clips in
 the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz, null where there is none.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+NO_SHARES = ("mae", "corr")  # metrics; all else is printed in percent
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,8 @@ class PaperTable:
 def printed(metrics: str, numbers: str) -> dict[str, float]:
     """Names and numbers in one order, blanks between."""
     return dict(zip(metrics.split(), map(float, numbers.split()), strict=True))
+
+
+def plain_name(corpus: str) -> str:
+    """CMU-MOSI, MOSI and mosi are one name."""
+    return re.sub(r"^(cmu|ch)-|[^a-z0-9]", "", corpus.lower())

@@ -40,7 +40,7 @@ TEMPORARY = re.compile(r"\S*/\.dvc/tmp/exps/standalone/[^/\s]+/")  # folder of a
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RowOutcome:
     """What became of a row: the test metrics of each seed, or the reason why there are none."""
 
     row: Row
@@ -135,7 +135,7 @@ def run_table(
     seeds: list[int],
     params: Params,
     say: Callable[[str], None] = lambda line: None,
-) -> list[Outcome]:
+) -> list[RowOutcome]:
     """Train and evaluate every row; one that fails says why, and the others go on.
 
     Parameters
@@ -157,7 +157,7 @@ def run_table(
     outcomes = []
     for number, row in enumerate(rows, start=1):
         if row.blocked:
-            outcomes.append(Outcome(row, reason=f"not run: {row.blocked}"))
+            outcomes.append(RowOutcome(row, reason=f"not run: {row.blocked}"))
             continue
         name = experiment_name(table, row, dataset)
         say(f"{number}/{len(rows)} {row.label} (follow it in {LOGS / name}.log)")
@@ -212,7 +212,7 @@ def _locked_stages() -> set[str]:
     return set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
 
 
-def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> Outcome:
+def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> RowOutcome:
     method = table.method
     overrides = {
         "models_run": f"[{method}]",
@@ -231,15 +231,15 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
         if experiment(name):  # of an earlier run
             _dvc(["exp", "remove", name], file)
         if _dvc(command, file):
-            return Outcome(row, reason=f"failed: {_last_error(log)}")
+            return RowOutcome(row, reason=f"failed: {_last_error(log)}")
     scores, saved = [], experiment(name)
     for seed in seeds:
         path = layout.result_files(method, dataset, seed).metrics
         found = None if saved is None else saved.read(path.as_posix())
         if found is None:
-            return Outcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
+            return RowOutcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
         scores.append(json.loads(found)["test"])
-    return Outcome(row, tuple(scores))
+    return RowOutcome(row, tuple(scores))
 
 
 def _dvc(command: list[str], log: IO[str]) -> int:

@@ -120,7 +120,6 @@ class AudioStates(PretrainedStates):
     """Frozen features of encoders of sound (kind `hf_audio`)."""
 
     modality: ClassVar[str] = "audio"
-    VERSION: ClassVar[int] = 1
     LIBRARIES: ClassVar[tuple[str, ...]] = ("av", "numpy", "soxr", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "weights")
 

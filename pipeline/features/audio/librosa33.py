@@ -68,7 +68,6 @@ class Librosa33(Encoder):
     """
 
     modality = "audio"
-    VERSION = 1
     LIBRARIES = ("av", "librosa", "numpy", "scipy", "soxr")
 
     params: Librosa33Params

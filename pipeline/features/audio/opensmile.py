@@ -56,7 +56,6 @@ class OpenSmile(Encoder):
     """Voice descriptors of the GeMAPS family."""
 
     modality = "audio"
-    VERSION = 1
     LIBRARIES = ("av", "numpy", "opensmile", "soxr")
 
     params: OpenSmileParams

@@ -23,7 +23,6 @@ class Waveform16k(Encoder):
     """Samples of the clip's sound."""
 
     modality = "audio"
-    VERSION = 1
     LIBRARIES = ("av", "numpy", "soxr")
 
     params: Waveform16kParams

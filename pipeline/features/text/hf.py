@@ -56,7 +56,6 @@ class TransformerStates(PretrainedStates):
     """
 
     modality: ClassVar[str] = "text"
-    VERSION: ClassVar[int] = 1
     LIBRARIES: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "tokenizer", "weights")
 

@@ -43,7 +43,6 @@ _WEIGHTS = np.array((3.0, 3.0, 1.0)) / 7
 class FaceCrops(MeshEncoder):
     """Pixels of the aligned face; a frame without one is black."""
 
-    VERSION = 1
     LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python")
     params: FaceCropsParams
 

@@ -1,7 +1,7 @@
 """OpenFace-style features of the face from MediaPipe Face Mesh, one row a sampled frame.
 
 The mesh is found and tracked in mesh.py. Everything after that is geometry: the columns, their units and
-signs are in the table of face.py; `groups` chooses among them.
+signs are in the table of face/geometry.py; `groups` chooses among them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ _POINTS = np.array(POINTS)
 
 
 class FaceMesh(MeshEncoder):
-    """Landmarks, head pose, gaze and AU estimates; see the table of face.py."""
+    """Landmarks, head pose, gaze and AU estimates; see the table of face/geometry.py."""
 
-    VERSION = 1
     LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
 

@@ -11,9 +11,9 @@ cut out of it). The last is not looked for where the file itself lies in a folde
 because then other videos have a `stem` too. All tables of the folder are part of the model's identity: one
 that changes has all clips read again, which costs seconds.
 
-Columns and units: layout.py; `openface709` = the 709 columns from index 5 on, as ready-made features of the
-field hold them (no `confidence`, no `success`; frames without success are zero all the same). Both ways the
-choice of a face and what becomes of bad rows are openface_csv.py's.
+Columns and units: openface_layout.py; `openface709` = the 709 columns from index 5 on, as ready-made
+features of the field hold them (no `confidence`, no `success`; frames without success are zero all the same).
+Both ways the choice of a face and what becomes of bad rows are openface_csv.py's.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ class OpenFace(Encoder):
     """Landmarks, pose, gaze, action units and shape parameters as OpenFace measures them."""
 
     modality = "visual"
-    VERSION = 1
     LIBRARIES = ("numpy", "pandas")
     params: OpenFaceParams
 

@@ -91,7 +91,6 @@ class PyFeat(Encoder):
     """py-feat's measures of the largest face."""
 
     modality = "visual"
-    VERSION = 1
     LIBRARIES = ("av", "numpy", "py-feat", "scipy", "torch", "torchvision")
     params: PyFeatParams
 

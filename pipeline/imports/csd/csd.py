@@ -1,6 +1,6 @@
 """A folder of computational sequences of the CMU Multimodal SDK (CMU-MOSI, CMU-MOSEI, POM, ...).
 
-csd_files.py describes the files. One must hold labels; words, text, audio and visual are found by the names
+files.py describes the files. One must hold labels; words, text, audio and visual are found by the names
 of their roots or files, or named in the settings. A clip is an interval of the labels: the k-th of a video
 (from 0, as the SDK counts) becomes `video$_$k`, and so does an entry `video[k]` of files that were aligned
 already, whose rows are taken as they are.

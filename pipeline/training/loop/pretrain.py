@@ -83,12 +83,13 @@ def _learn(
 ) -> bool:
     from safetensors.torch import save_model
 
-    from pipeline.core.files import file_hash, replaced_folder, write_json
+    from pipeline.core.files import replaced_folder, write_json
     from pipeline.datasets.training_set import read_stats
+    from pipeline.store.fingerprint import stage_hashes
     from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
     from pipeline.training.loop.fabric import open_fabric, reproducible
     from pipeline.training.loop.train import fit, load_splits, task_of
-    from pipeline.training.runs import build_method, code_hashes, encoder_identities, library_versions
+    from pipeline.training.runs import build_method, encoder_identities, library_versions
 
     fabric = open_fabric(device, train_params.precision)
     stats, wanted = read_stats(source), read_stats(assembled)
@@ -115,7 +116,7 @@ def _learn(
         "dims": whole.dims,
         "learnt": hashes(source, "train.parquet", "valid.parquet", "stats.json"),
         "encoders": encoder_identities(method_name, whole.config),
-        "code": code_hashes(method_name) | {"pipeline/training/loop/pretrain.py": file_hash(Path(__file__))},
+        "code": stage_hashes("pretrain", method_name),
         "libraries": library_versions(),
         "device": fabric.device.type,
     }

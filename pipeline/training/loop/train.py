@@ -40,6 +40,7 @@ from pipeline.datasets.splits import Split, companions, ordered_batches, shuffle
 from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
 from pipeline.params.explain import explain
 from pipeline.params.params import LARGEST_SEED, Section, TrainParams
+from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
 from pipeline.training.loop.curves import Curves, Progress, write_table
 from pipeline.training.loop.fabric import open_fabric, reproducible
@@ -49,7 +50,6 @@ from pipeline.training.runs import (
     FORMAT_VERSION,
     WEIGHTS,
     build_method,
-    code_hashes,
     encoder_identities,
     library_versions,
     write_predictions,
@@ -120,7 +120,7 @@ def train(
             ),
             "pretrained": hashes(pretrained, "*"),
             "encoders": encoder_identities(method_name, method.config),
-            "code": code_hashes(method_name),
+            "code": stage_hashes("train", method_name),
             "libraries": library_versions(),
             "device": fabric.device.type,
         }

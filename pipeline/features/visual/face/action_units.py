@@ -28,7 +28,7 @@ canonical face (which has therefore 0 everywhere):
 The sides are averaged. References: Ekman, Friesen & Hager, Facial Action Coding System (2002), for what
 moves where.
 
-Symbols: T frames; K used points of the mesh; (x, y, z) as in canonical_face.py (y grows downwards).
+Symbols: T frames; K used points of the mesh; (x, y, z) as in canonical.py (y grows downwards).
 """
 
 from __future__ import annotations

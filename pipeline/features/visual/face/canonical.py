@@ -120,9 +120,9 @@ def _canonical() -> np.ndarray:
     for right, left, *place in _RIGHT_HALF:
         face[_ROW[right]] = place
         face[_ROW[left]] = np.array(place) * (-1, 1, 1)
+    face.setflags(write=False)
     return face
 
 
 CANONICAL: np.ndarray = _canonical()
 """Shape (K, 3): the canonical face, mm"""
-CANONICAL.setflags(write=False)

@@ -31,7 +31,7 @@ Camera, where nothing is known of the real one: as OpenFace guesses it, fx = fy 
   corners, so that the canonical face looks straight ahead. The ray through the iris' centre meets it in the
   pupil; the gaze is the line from the eyeball's centre through the pupil.
 
-Symbols: T frames with a face; K used points of the mesh (canonical_face.py).
+Symbols: T frames with a face; K used points of the mesh (canonical.py).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ GROUPS: dict[str, list[str]] = {
     "landmarks3d": LANDMARKS_3D,
     "aus": list(ACTION_UNITS),
 }
-"""What the mesh tells, by group of layout.py"""
+"""What the mesh tells, by group of core/openface_layout.py"""
 
 COLUMNS: list[str] = columns_of(GROUPS, list(GROUPS), "visual.facemesh")
 """The 369 columns, in order"""

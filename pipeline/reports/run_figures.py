@@ -1,21 +1,29 @@
-"""The pictures of the results page, each as a PNG inside an `img`, with words for those who cannot see it.
+"""What the results page draws of one run: each picture with words for those who cannot see it.
 
-They are as wide as a phone. Colours are Okabe and Ito's, and what colour tells, marker, line, hatching or
-lightness tell too. Equal numbers give equal bytes: no dates, no versions, matplotlib's own defaults.
+They are as wide as a phone. Every picture has a title: its caption.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.reports.figures import COLOURS, LINES, MARKERS
+from pipeline.evaluation.metrics import score_classes, sims_bins
+from pipeline.evaluation.saved import SavedRun
+from pipeline.reports.blocks import Picture
+from pipeline.reports.figures import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    confusion,
+    fill_confusion,
+    new_figure,
+    plain_style,
+    png_picture,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,40 +31,99 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 4.4, 3.3  # inches
 DPI = 140
-PALETTE = 64  # colours of a PNG; more only make it larger
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "++", "oo")
 FILLS = ("#4D4D4D", "#E69F00", "#9AD0F5", "#009E73", "#CC79A7", "#F0E442", "#FFFFFF")  # by lightness too
 STYLE_OF = {"text": 2, "audio": 1, "visual": 3, "joint": 0}  # modality -> colour and marker
 FLAT = 1e-4  # of its values: what varies less is flat
 MOST_NAMED = 12  # groups of bars whose numbers are said in words
+RANGES = 6  # of labels
+SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes of acc5
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image of the page.
+def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float]) -> list[Picture]:
+    """The pictures of a run.
 
-    Attributes
+    Parameters
     ----------
-    png : base64
-    width, height : CSS pixels
-    alt : what it shows, in words
+    run : with its curves
+    views : of inspect, None where there are none
+    span : smallest and largest label of a regression
     """
+    terms: dict[str, float] = {} if views is None else views["terms"]
+    found = [draw_terms(run, terms), *_prediction_figures(run, span)]
+    measured = draw_diagnostics(run.curves, list(terms), run.result.epoch)
+    return found + ([measured] if measured else []) + (_view_figures(run, views) if views else [])
 
-    png: str
-    width: int
-    height: int
-    alt: str
+
+def _prediction_figures(run: SavedRun, span: tuple[float, float]) -> list[Picture]:
+    label, prediction, class_names = run.tested.label, run.tested.prediction, run.result.class_names
+    true, guessed, names = classes_of(label, prediction, run.result.metric_set, class_names)
+    counts = confusion(true, guessed, len(names))
+    matrix = draw_confusion(counts, names)
+    if class_names:
+        missed = [1 - counts[i, i] / n if (n := counts[i].sum()) else None for i in range(len(names))]
+        groups = [f"{name}\nn = {counts[i].sum()}" for i, name in enumerate(names)]
+        unit = "share of the class that was missed"
+        return [matrix, draw_bars("Error by class", groups, {"test clips": missed}, unit)]
+    groups, errors = error_by_range(label, prediction, span)
+    unit = "mean absolute error (label units)"
+    bars = draw_bars("Error by label range", groups, {"test clips": errors}, unit)
+    return [draw_scatter(label, prediction, span), matrix, bars]
+
+
+def _view_figures(run: SavedRun, views: dict[str, Any]) -> list[Picture]:
+    found = []
+    for panel in views["panels"]:
+        title = f"{panel['title']}, test split"
+        if panel["kind"] == "bars":
+            shown = draw_bars(title, panel["groups"], panel["series"], panel["unit"], panel["references"])
+        else:
+            shown = draw_histogram(title, panel["edges"], panel["series"], panel["unit"])
+        found.append(shown)
+    for drawn in views["maps"]:
+        found += [draw_map(drawn, by, run.result.class_names) for by in ("sentiment", "modality")]
+    return found
+
+
+def classes_of(
+    label: np.ndarray, prediction: np.ndarray, metric_set: str, class_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
+    """True and predicted class (clips,) int, and the classes' names; scores as the metric set bins them."""
+    if class_names:
+        return label.astype(int), prediction.astype(int), class_names
+    if metric_set == "sims":
+        return sims_bins(label), sims_bins(prediction), SIMS_NAMES
+    true, guessed = (score_classes(values, 3).astype(int) + 3 for values in (label, prediction))  # acc7
+    return true, guessed, [str(score) for score in range(-3, 4)]
+
+
+def error_by_range(
+    label: np.ndarray, prediction: np.ndarray, span: tuple[float, float]
+) -> tuple[list[str], list[float | None]]:
+    """Names of ranges of the label, with their clips, and the mean absolute error in each; None: no clips.
+
+    A label between two ranges belongs to the upper one, the largest to the last.
+    """
+    edges = np.linspace(*span, RANGES + 1).round(6)
+    places = np.searchsorted(edges[1:-1], label.round(6), side="right")
+    names, errors = [], []
+    for place in range(RANGES):
+        mine = places == place
+        names.append(f"{edges[place]:.3g} to {edges[place + 1]:.3g}\nn = {mine.sum()}")
+        errors.append(float(np.abs(prediction - label)[mine].mean()) if mine.any() else None)
+    return names, errors
 
 
 # --------------------------------------------------------------------------------------------------- curves
-def draw_terms(curves: list[dict[str, float]], terms: dict[str, float], epoch: int, unit: str) -> Picture:
+def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
     """A panel a loss term, and the validation loss; the chosen epoch is marked.
 
     Parameters
     ----------
     terms : name -> weight; curves hold them unweighted
-    unit : of the validation loss
     """
+    curves, epoch = run.curves, run.result.epoch
+    unit = "cross-entropy" if run.result.class_names else "MAE"
     shown = {name: f"{name} (weight {weight:g})" for name, weight in terms.items() if name in curves[0]}
     shown |= {"total": "weighted sum", "valid_loss": f"validation, {unit}"}
     rows = (len(shown) + 1) // 2
@@ -75,7 +142,8 @@ def draw_terms(curves: list[dict[str, float]], terms: dict[str, float], epoch: i
         figure.supxlabel("epoch (dot: the chosen one)", fontsize="small")
         last = curves[epoch - 1]
         said = ", ".join(f"{name} {last[name]:.3g}" for name in shown)
-        return _picture(figure, f"Learning curves over {len(curves)} epochs; at epoch {epoch}: {said}.")
+        said = f"Learning curves over {len(curves)} epochs; at epoch {epoch}: {said}."
+        return _drawn(figure, "Loss terms" if terms else "Losses", said)
 
 
 def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch: int) -> Picture | None:
@@ -101,20 +169,14 @@ def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch
             panel.ticklabel_format(useOffset=False)
             _never_flat(panel)
             if len(names) > 1:
-                panel.legend(
-                    loc="upper left",
-                    bbox_to_anchor=(1, 1.05),
-                    frameon=False,
-                    fontsize="x-small",
-                    handlelength=3,
-                )
+                beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1.05), "handlelength": 3}
+                panel.legend(frameon=False, fontsize="x-small", **beside)
         panels[-1].set_xlabel("epoch (dotted: the chosen one)", fontsize="small")
         said = "; ".join(
             f"{name} {curves[epoch - 1][name]:.3g}" for names in groups.values() for name in names
         )
-        return _picture(
-            figure, f"What the method measured in training, means over batches; at the end: {said}."
-        )
+        said = f"What the method measured in training, means over batches; at the end: {said}."
+        return _drawn(figure, "Measured in training", said)
 
 
 def _never_flat(panel: Axes) -> None:
@@ -145,35 +207,20 @@ def draw_scatter(label: np.ndarray, prediction: np.ndarray, span: tuple[float, f
         panel.set(xlim=limits, ylim=limits, aspect="equal", ylabel="prediction (label units)")
         panel.set_xlabel(f"label ({span[0]:g} to {span[1]:g})")
         panel.legend(frameon=False, fontsize="small")
-        mean = np.abs(prediction - label).mean()
-        return _picture(
-            figure,
-            f"Predicted against true scores of {len(label)} test clips; mean absolute error {mean:.3f}.",
-        )
+        said = f"{len(label)} test clips; mean absolute error {np.abs(prediction - label).mean():.3f}"
+        return _drawn(figure, "Predicted against true", f"Predicted against true scores of {said}.")
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Picture:
-    """Rows: labels, columns: predictions; darker is a larger share of the row."""
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    """Rows: labels, columns: predictions."""
     with _figure(HEIGHT + 0.2) as figure:
-        panel = figure.subplots()
-        panel.imshow(shares, cmap="Greys", vmin=0, vmax=1)
-        for row, column in np.ndindex(*counts.shape):
-            ink = "white" if shares[row, column] > 0.5 else "black"
-            panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=8)
-        longest = max(map(len, names))
-        turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        panel.set_xticks(range(len(names)), names, fontsize="small", **(turned if longest > 4 else {}))
-        panel.set_yticks(range(len(names)), names, fontsize="small")
-        panel.set(xlabel="prediction", ylabel="label")
-        return _picture(
-            figure,
-            f"Confusion matrix of {counts.sum()} test clips, classes {', '.join(names)}: "
-            f"{np.trace(counts)} on the diagonal. Rows are labels.",
-        )
+        fill_confusion(figure.subplots(), counts, names)
+        said = f"{counts.sum()} test clips, classes {', '.join(names)}: {np.trace(counts)} on the diagonal"
+        return _drawn(figure, "Confusion matrix", f"Confusion matrix of {said}. Rows are labels.")
 
 
 def draw_bars(
+    title: str,
     groups: Sequence[str],
     series: dict[str, list[float | None]],
     unit: str,
@@ -202,7 +249,7 @@ def draw_bars(
         panel.set_xlabel(unit)
         if len(series) > 1 or references:
             figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize="small")
-        return _picture(figure, f"{unit}: {_in_words(groups, series)}.")
+        return _drawn(figure, title, f"{unit}: {_in_words(groups, series)}.")
 
 
 def _in_words(groups: Sequence[str], series: dict[str, list[float | None]]) -> str:
@@ -215,7 +262,7 @@ def _in_words(groups: Sequence[str], series: dict[str, list[float | None]]) -> s
     return "; ".join(said)
 
 
-def draw_histogram(edges: list[float], series: dict[str, list[int]], unit: str) -> Picture:
+def draw_histogram(title: str, edges: list[float], series: dict[str, list[int]], unit: str) -> Picture:
     """Numbers of clips, a line a series."""
     with _figure(2.4) as figure:
         panel = figure.subplots()
@@ -231,11 +278,11 @@ def draw_histogram(edges: list[float], series: dict[str, list[int]], unit: str) 
             for name, counts in series.items()
             if any(counts)
         )
-        return _picture(figure, f"Histogram of {unit}; means: {means}.")
+        return _drawn(figure, title, f"Histogram of {unit}; means: {means}.")
 
 
 # ----------------------------------------------------------------------------------------------------- maps
-def draw_map(drawn: dict[str, Any], by: str, title: str, classes: Sequence[str] = ()) -> Picture:
+def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Picture:
     """Points of a t-SNE, coloured by `modality` or by `sentiment`.
 
     Full markers are shared representations, hollow ones private. The marker tells the modality, and of
@@ -243,50 +290,39 @@ def draw_map(drawn: dict[str, Any], by: str, title: str, classes: Sequence[str] 
     """
     part, label = np.array(drawn["part"]), np.array(drawn["label"])
     places = np.stack([drawn["x"], drawn["y"]], axis=1)
-    named = by == "sentiment" and bool(classes)
     with _figure(HEIGHT + 0.6) as figure:
         panel = figure.subplots()
+
+        def points(mine: np.ndarray, sign: int, full: bool, name: str | None, colours: Any = None) -> None:
+            edges = COLOURS[sign % len(COLOURS)] if colours is None else colours
+            panel.scatter(
+                places[mine, 0],
+                places[mine, 1],
+                s=26 if len(part) < 400 else 9,
+                marker=MARKERS[sign % len(MARKERS)],
+                edgecolors=edges,
+                facecolors=edges if full else "none",
+                linewidths=1.2,
+                label=name,
+            )
+
         shades = _shades(figure, panel, label) if by == "sentiment" and not classes else None
         for number, entry in enumerate(drawn["parts"]):
-            mine = part == number
-            if named:
+            mine, sign, full = part == number, STYLE_OF[entry["modality"]], entry["shared"]
+            if shades is not None:
+                points(mine, sign, full, None, shades(label[mine]))
+                points(np.zeros_like(mine), sign, full, entry["name"], "0.3")  # for the legend
+            elif by == "sentiment":
                 for index, name in enumerate(classes):
-                    chosen = places[mine & (label == index)]
-                    _points(panel, chosen, index, entry["shared"], name if number == 0 else None, len(part))
-                continue
-            look, full, name = STYLE_OF[entry["modality"]], entry["shared"], entry["name"]
-            if shades is None:
-                _points(panel, places[mine], look, full, name, len(part))
+                    points(mine & (label == index), index, full, name if number == 0 else None)
             else:
-                _points(panel, places[mine], look, full, None, len(part), shades(label[mine]))
-                _points(panel, places[:0], look, full, name, len(part), "0.3")  # for the legend
+                points(mine, sign, full, entry["name"])
         panel.set(xticks=[], yticks=[], aspect="equal")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
         names = ", ".join(entry["name"] for entry in drawn["parts"])
-        return _picture(figure, f"t-SNE of {title}: {len(part)} points of {names}, coloured by {by}.")
-
-
-def _points(
-    panel: Axes,
-    places: np.ndarray,
-    look: int,
-    full: bool,
-    name: str | None,
-    among: int,
-    colours: np.ndarray | str | None = None,
-) -> None:
-    """Markers of one look, in its colour, in one given colour, or in a colour each."""
-    edges: Any = COLOURS[look % len(COLOURS)] if colours is None else colours
-    panel.scatter(
-        places[:, 0],
-        places[:, 1],
-        s=26 if among < 400 else 9,
-        marker=MARKERS[look % len(MARKERS)],
-        edgecolors=edges,
-        facecolors=edges if full else "none",
-        linewidths=1.2,
-        label=name,
-    )
+        title = f"t-SNE of {drawn['title']}"
+        said = f"{title}: {len(part)} points of {names}, coloured by {by}."
+        return _drawn(figure, f"{title}, by {by}", said)
 
 
 def _shades(figure: Figure, panel: Axes, label: np.ndarray) -> Any:
@@ -302,29 +338,11 @@ def _shades(figure: Figure, panel: Axes, label: np.ndarray) -> Any:
 # --------------------------------------------------------------------------------------------------- making
 @contextmanager
 def _figure(height: float) -> Iterator[Figure]:
-    import matplotlib
-    from matplotlib.figure import Figure  # without pyplot: no window system is looked for
-
-    fixed: dict[Any, Any] = {**matplotlib.rcParamsDefault, "font.size": 9, "hatch.linewidth": 0.6}
-    fixed.pop("backend", None)
-    with matplotlib.rc_context(fixed):
-        yield Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    with plain_style(font__size=9, hatch__linewidth=0.6):
+        yield new_figure(WIDTH, height, DPI)
 
 
-def _picture(figure: Figure, alt: str) -> Picture:
-    from PIL import Image
-
+def _drawn(figure: Figure, title: str, alt: str) -> Picture:
     for panel in figure.axes:
-        _plain_frame(panel)
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png", metadata={"Software": None})
-    with Image.open(raw) as image:
-        small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
-    packed = io.BytesIO()
-    small.save(packed, format="png", optimize=True)
-    width, height = (round(inches * 96) for inches in figure.get_size_inches())
-    return Picture(base64.b64encode(packed.getvalue()).decode(), width, height, alt)
-
-
-def _plain_frame(panel: Axes) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["top", "right"]].set_visible(False)
+    return png_picture(figure, title, alt)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import statistics
 from pathlib import Path
 
-from pipeline.evaluation.tables.rows import PaperTable
-from pipeline.evaluation.tables.run import Outcome, for_dataset, what_lacks
+from pipeline.evaluation.saved import Spread
+from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
+from pipeline.evaluation.tables.run import RowOutcome, for_dataset, what_lacks
 from pipeline.params.edit import as_yaml
 from pipeline.params.params import NONE, Params
+from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 
 REPORTS = Path("reports/tables")
 METRICS = (  # columns, in this order
     *("mae", "corr", "acc7", "acc5", "acc3", "acc2", "acc2_has0", "acc2_non0", "accuracy"),
     *("f1", "f1_has0", "f1_non0", "f1_weighted"),
 )
-UNITS = ("mae", "corr")  # no shares
 METRICS_OF = {  # metric set of a dataset -> those of METRICS that its results have
     "mmsa": {"mae", "corr", "acc7", "acc5", "acc3", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0"},
     "sims": {"mae", "corr", "acc5", "acc3", "acc2", "f1"},
@@ -45,11 +44,11 @@ def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
         "model as it is in params.yaml. `--run` trains and evaluates every row.",
     ]
     blocked = [f"{row.label}: not run: {row.blocked}" for row in rows if row.blocked]
-    return _page(table, text, columns, [*blocked, *what_lacks(table, dataset, params), *table.remarks])
+    return _page(table, text, columns, [*blocked, *what_lacks(table, dataset, params), *table.remarks], 2)
 
 
 def markdown(
-    table: PaperTable, dataset: str, seeds: list[int], outcomes: list[Outcome], params: Params
+    table: PaperTable, dataset: str, seeds: list[int], outcomes: list[RowOutcome], params: Params
 ) -> str:
     """Our numbers beside the paper's, as Markdown; the same text for the same numbers."""
     metric_set = params.training_set(dataset).metrics
@@ -74,7 +73,7 @@ def markdown(
             "compare in their order alone, not in their size."
         )
     failed = [f"{outcome.row.label}: {outcome.reason}" for outcome in outcomes if outcome.reason]
-    return _page(table, text, columns, [*failed, *what_lacks(table, dataset, params), *table.remarks])
+    return _page(table, text, columns, [*failed, *what_lacks(table, dataset, params), *table.remarks], 1)
 
 
 def write_report(table: PaperTable, dataset: str, text: str) -> Path:
@@ -85,23 +84,28 @@ def write_report(table: PaperTable, dataset: str, text: str) -> Path:
     return path
 
 
-def _page(table: PaperTable, text: list[str], columns: dict[str, list[str]], remarks: list[str]) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in (head, *column)] for head, column in columns.items()]
-    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in cells]
-    lines = [f"| {' | '.join(row)} |" for row in zip(*padded, strict=True)]
-    lines.insert(1, "|" + "|".join("-" * (len(column[0]) + 2) for column in padded) + "|")
-    parts = [f"# {table.method}, {table.title[0].lower()}{table.title[1:]}", *text, "\n".join(lines)]
-    parts += ["\n".join(f"- {remark}" for remark in remarks)] if remarks else []
-    return "\n\n".join(parts) + "\n"
+def _page(
+    table: PaperTable, text: list[str], columns: dict[str, list[str]], remarks: list[str], words: int
+) -> str:
+    """The first `words` columns are words."""
+    blocks: list[Block] = [
+        Heading(f"{table.method}, {table.title[0].lower()}{table.title[1:]}", 1),
+        Lines(text, marked=True),
+        Table(
+            list(columns),
+            [list(row) for row in zip(*columns.values(), strict=True)],
+            words=range(words),
+            marked=True,
+        ),
+    ]
+    if remarks:
+        blocks.append(Lines(remarks, bullets=True, marked=True))
+    return as_markdown(blocks, top=1)
 
 
 def _nearest(table: PaperTable, dataset: str, ours: set[str]) -> str:
     """The paper's corpus of that name, else the one that shares most metrics with ours; empty without any."""
-
-    def plain(name: str) -> str:
-        return re.sub(r"^(cmu|ch)-|[^a-z0-9]", "", name.lower())
-
-    same = [corpus for corpus in table.corpora if plain(corpus) == plain(dataset)]
+    same = [corpus for corpus in table.corpora if plain_name(corpus) == plain_name(dataset)]
     return same[0] if same else max(table.corpora, key=lambda c: len(table.metrics(c) & ours), default="")
 
 
@@ -114,14 +118,12 @@ def _theirs(table: PaperTable, corpus: str, metric: str) -> list[str]:
     """The paper's column, with as many decimals as its longest number has."""
     numbers = [row.paper.get(corpus, {}).get(metric) for row in table.rows]
     decimals = max(len(f"{number:g}".partition(".")[2]) for number in numbers if number is not None)
-    decimals = 3 if metric in UNITS else decimals
+    decimals = 3 if metric in NO_SHARES else decimals
     return ["–" if number is None else f"{number:.{decimals}f}" for number in numbers]
 
 
-def _ours(outcome: Outcome, metric: str) -> str:
+def _ours(outcome: RowOutcome, metric: str) -> str:
     if not outcome.scores:
         return "–"
-    share, decimals = (1, 3) if metric in UNITS else (100, 2)
-    values = [share * scores[metric] for scores in outcome.scores]
-    mean = f"{statistics.fmean(values):.{decimals}f}"
-    return f"{mean} ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else mean
+    share, decimals = (1, 3) if metric in NO_SHARES else (100, 2)
+    return Spread.of([share * scores[metric] for scores in outcome.scores]).text(decimals)

@@ -1,0 +1,311 @@
+"""A page as blocks (headings, lines, lists, tables, pictures), and its renderings.
+
+Text for a terminal, Markdown for a pull request, and a page of HTML say the same, because they are made of
+the same blocks; JSON is for programs and carries the numbers unrounded. No colour carries meaning. A page of
+HTML needs no other file and no network, and reads well without its script, which only sorts tables; its
+templates (Jinja) are in `html`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.core.errors import MsaError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 100  # characters, where there is no terminal
+TEMPLATES = Path(__file__).with_name("html")
+
+Form = Literal["text", "markdown", "json", "html"]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A title; level 1 is the page's. `anchor`: what links of a page of HTML point to."""
+
+    text: str
+    level: int = 2
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Paragraphs, or a list where there are bullets; `marked`: Markdown, not to be escaped there."""
+
+    lines: list[str]
+    bullets: bool = False
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's heading; `title` explains it."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of which more than its text is known; pages of HTML show it.
+
+    Attributes
+    ----------
+    value : what it is sorted by, a number or words; empty = last
+    strong, mark : it stands out, with a sign behind it
+    spread, paper : the standard deviation, and the paper's figure
+    words : it is prose, which wraps
+    """
+
+    text: str
+    value: str = ""
+    strong: bool = False
+    mark: str = ""
+    spread: str = ""
+    paper: str = ""
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells; the columns `words` are words, the others numbers. `strong` rows stand out.
+
+    `marked`: the cells are Markdown; `sortable`: a page of HTML sorts by the heading that is clicked.
+    """
+
+    head: Sequence[str | Head]
+    rows: Sequence[Sequence[str | Cell]]
+    words: Collection[int] = (0,)
+    strong: frozenset[int] = frozenset()
+    marked: bool = False
+    sortable: bool = False
+
+    @property
+    def heads(self) -> list[Head]:
+        """The headings as objects."""
+        return [head if isinstance(head, Head) else Head(head) for head in self.head]
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The cells as objects."""
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Callout:
+    """A remark that stands out, with rows that are listed below it.
+
+    Attributes
+    ----------
+    level : of a finding: info, warning or error
+    count : of the rows that there are, some of which may not be listed
+    open : they are seen from the start
+    """
+
+    text: str
+    title: str = ""
+    level: str = ""
+    rows: Sequence[str] = ()
+    count: int = 0
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image.
+
+    Attributes
+    ----------
+    alt : what it shows, in words
+    address : `data:` with the image itself
+    width, height : CSS pixels
+    """
+
+    title: str
+    alt: str
+    address: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Pictures beside each other, as many as the screen has room for; fewer where they are `large`."""
+
+    pictures: Sequence[Picture]
+    large: bool = False
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks behind a line that opens them."""
+
+    summary: str
+    blocks: Sequence[Block | PageBlock]
+    anchor: str
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A name in the contents of a page."""
+
+    name: str
+    anchor: str
+
+
+Block = Heading | Lines | Table
+PageBlock = Callout | Figures | Details  # of pages of HTML alone
+
+
+def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
+    """The form that the options --md, --json and --html ask for.
+
+    Raises
+    ------
+    MsaError : more than one of them
+    """
+    asked: dict[str, Form] = {"--md": "markdown", "--json": "json", "--html": "html"}
+    given = [name for name, on in zip(asked, (markdown, as_json, as_html), strict=True) if on]
+    if len(given) > 1:
+        raise MsaError(f"{' and '.join(given)} were given; give one of them")
+    return asked[given[0]] if given else "text"
+
+
+def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Path | None) -> None:
+    """Print a page, or write it into a file.
+
+    Parameters
+    ----------
+    facts : what is printed as JSON
+    """
+    if form == "text" and out is None:
+        from rich.console import Console
+
+        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        Console(width=None if known else WIDTH, highlight=False).print(*as_renderables(blocks))
+        return
+    text = rendered(blocks, facts, form)
+    if out is None:
+        print(text, end="")
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+
+
+def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:
+    """A page as one text; the same bytes for the same page."""
+    if form == "markdown":
+        return as_markdown(blocks)
+    if form == "html":
+        return as_html(blocks)
+    if form == "json":
+        return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str) + "\n"
+    from io import StringIO
+
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=WIDTH, highlight=False)
+    with console.capture() as caught:
+        console.print(*as_renderables(blocks))
+    return caught.get()
+
+
+def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
+    """For rich's console; in boxes of plain lines, the last column of words may wrap."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown: list[RenderableType] = []
+    for block in blocks:
+        if isinstance(block, Heading):
+            shown.append(Text(f"\n{block.text}", style="bold underline" if block.level == 1 else "bold"))
+        elif isinstance(block, Lines):
+            mark = "- " if block.bullets else ""
+            for line in block.lines:
+                grid = RichTable.grid(padding=0)
+                grid.add_row(Text(mark), Text(line))
+                shown.append(grid)
+        else:
+            table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+            for place, head in enumerate(block.heads):
+                words = place in block.words
+                names = words and len(block.words) == 1  # of numbers: they are not torn apart
+                side: Literal["left", "right"] = "left" if words else "right"
+                table.add_column(Text(head.text), justify=side, no_wrap=names or not words, overflow="fold")
+            for place, row in enumerate(block.cells):
+                style = "bold" if place in block.strong else ""
+                table.add_row(*(Text(cell.text) for cell in row), style=style)
+            shown.append(table)
+    return shown
+
+
+def as_markdown(blocks: Sequence[Block], top: int = 2) -> str:
+    """GitHub's Markdown; rows that stand out are bold, and columns are padded, to be read as they are.
+
+    Parameters
+    ----------
+    top : number signs before a heading of level 1
+    """
+    parts = []
+    for block in blocks:
+        if isinstance(block, Heading):
+            parts.append(f"{'#' * (block.level + top - 1)} {_escaped(block.text)}")
+        elif isinstance(block, Lines):
+            mark = "- " if block.bullets else ""
+            lines = [mark + (line if block.marked else _escaped(line)) for line in block.lines]
+            parts.append(("\n" if block.bullets else "\n\n").join(lines))
+        else:
+            parts.append(_markdown_table(block))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    rows = [[_escaped(head.text, table.marked) for head in table.heads]]
+    for place, row in enumerate(table.cells):
+        cells = [_escaped(cell.text, table.marked) for cell in row]
+        rows.append([f"**{cell}**" if place in table.strong and cell else cell for cell in cells])
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust if place in table.words else str.rjust for place in range(len(widths))]
+    lines = [
+        " | ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
+        for row in rows
+    ]
+    rules = ["-" * w if place in table.words else "-" * (w - 1) + ":" for place, w in enumerate(widths)]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(rules), *lines[1:]))
+
+
+def _escaped(text: str, marked: bool = False) -> str:
+    """Signs that would begin something are taken literally; in what is Markdown already, only bars are."""
+    return re.sub(r"(\|)" if marked else r"([\\`*|<\[\]])", r"\\\1", text).replace("\n", " ")
+
+
+def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[Link]] = ()) -> str:
+    """One page that needs no other file; the first heading is its title.
+
+    Parameters
+    ----------
+    contents : lines of links to anchors, shown below the second block
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    title = next(block.text for block in blocks if isinstance(block, Heading))
+    sorts = any(isinstance(block, Table) and block.sortable for block in blocks)
+    template = environment.get_template("base.html.j2")
+    return template.render(title=title, blocks=blocks, contents=contents, sorts=sorts)
