@@ -41,7 +41,7 @@ LABELLING = Labelling()
 BITS = 52  # of a hash, as many as a float holds
 
 
-class Settings(Section):
+class FolderSettings(Section):
     """Where the labels are, and how clips are split that no column splits."""
 
     labels: str | None = None
@@ -60,7 +60,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Every video below the folder, with what the table says of it."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(FolderSettings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root))
     if not root.is_dir():
@@ -85,7 +85,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     return found
 
 
-def _table(found: CorpusSurvey, root: Path, settings: Settings, setting: str) -> Path | None:
+def _table(found: CorpusSurvey, root: Path, settings: FolderSettings, setting: str) -> Path | None:
     """The table of labels; None where there is none, with a problem where one is meant."""
     if settings.labels is not None:
         given = PurePosixPath(settings.labels)
@@ -100,7 +100,7 @@ def _table(found: CorpusSurvey, root: Path, settings: Settings, setting: str) ->
     return tables[0] if len(tables) == 1 else None
 
 
-def _split(found: CorpusSurvey, settings: Settings) -> None:
+def _split(found: CorpusSurvey, settings: FolderSettings) -> None:
     """Give every labelled clip a split by its speaker's or its video's name."""
     labelled = [clip for clip in found.clips if clip.split != UNLABELED]
     by_speaker = bool(labelled) and all(clip.speaker for clip in labelled)
@@ -118,7 +118,7 @@ def _split(found: CorpusSurvey, settings: Settings) -> None:
         found.note("split", message)
 
 
-def _share(group: str, settings: Settings) -> str:
+def _share(group: str, settings: FolderSettings) -> str:
     digest = hashlib.sha256(f"{settings.seed}:{group}".encode()).digest()
     place = (int.from_bytes(digest[:8], "big") >> (64 - BITS)) / 2**BITS
     train, valid, _ = settings.shares

@@ -17,7 +17,7 @@ from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
-__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "Settings", "survey"]
+__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "MoseiSettings", "survey"]
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
 PUBLISHED = {TRAIN: 16326, VALID: 1871, TEST: 4659}
 BROKEN_SOUND = {
@@ -33,7 +33,7 @@ BROKEN_SOUND = {
 }
 
 
-class Settings(Section):
+class MoseiSettings(Section):
     """What differs between users of the corpus."""
 
     broken_sound: Literal["keep", "drop"] = "keep"
@@ -42,7 +42,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media; a word on those with broken sound."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(MoseiSettings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     broken = [clip.id for clip in found.clips if clip.id in BROKEN_SOUND]
     if broken and settings.broken_sound == "drop":

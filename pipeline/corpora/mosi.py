@@ -19,7 +19,7 @@ from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
 from pipeline.params.section import Section
 
-__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "Settings", "survey"]
+__all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "MosiSettings", "survey"]
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")
 PUBLISHED = {TRAIN: 1284, VALID: 229, TEST: 686}
 VIDEOS = {
@@ -40,7 +40,7 @@ VIDEOS = {
 """The standard split."""
 
 
-class Settings(Section):
+class MosiSettings(Section):
     """What differs between copies of the label file."""
 
     lower_case: bool = False
@@ -49,7 +49,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(MosiSettings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     shouted = [clip.id for clip in found.clips if (clip.text or "").isupper()]
     if shouted and settings.lower_case:

@@ -42,7 +42,7 @@ NAMES = {
 EXPECTED = "train, valid (or dev), test_IID (or test), test_OOD"
 
 
-class Settings(mosi.Settings):
+class MosiOodSettings(mosi.MosiSettings):
     """MOSI's, and where the id lists are."""
 
     splits: str = "splits"
@@ -51,7 +51,7 @@ class Settings(mosi.Settings):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(MosiOodSettings, dataset.settings, f"datasets.{name}.settings")
     own = {"settings": {"lower_case": settings.lower_case}}
     found = mosi.survey(name, dataset.model_copy(update=own))
     found.notes = [note for note in found.notes if note.check not in ("standard folds", "published sizes")]

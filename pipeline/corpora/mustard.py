@@ -44,7 +44,7 @@ TEST_SHOW = "FRIENDS"
 UTTERANCE = "utterance"
 
 
-class Settings(Section):
+class MustardSettings(Section):
     """Which split."""
 
     split: Literal["speaker_dependent", "speaker_independent"] = "speaker_dependent"
@@ -57,7 +57,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Utterances and the sentences before them."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(MustardSettings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     path = next((path for path in (root / ENTRIES, root / "data" / ENTRIES) if path.is_file()), None)
     found = CorpusSurvey(str(path or root))
@@ -140,7 +140,7 @@ def _add_media(found: CorpusSurvey) -> None:
 
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
-    found: CorpusSurvey, path: Path, entries: Mapping[str, Any], settings: Settings, setting: str
+    found: CorpusSurvey, path: Path, entries: Mapping[str, Any], settings: MustardSettings, setting: str
 ) -> dict[str, str]:
     """The split of each id."""
     if settings.split == "speaker_independent":

@@ -32,7 +32,7 @@ PUBLISHED = {TRAIN: 2722, VALID: 647, TEST: 1034}
 TEXT_COLUMNS = ("video_id", "clip_id", "text")
 
 
-class Settings(Section):
+class SimsV2Settings(Section):
     """Where the unlabelled part is."""
 
     unlabeled: str | None = None
@@ -41,7 +41,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(SimsV2Settings, dataset.settings, f"datasets.{name}.settings")
     found = mmsa.survey(name, dataset)
     note_unimodal(found)
     if settings.unlabeled is not None:

@@ -4,7 +4,7 @@ A module of this package (the kind of a dataset) has
 
     LAYOUT                           one line for people: which files lie where
     LABELLING                        what the labels of the corpus are, for who registers it
-    Settings                         where the kind has some: a Section for `datasets.<name>.settings`
+    <Kind>Settings                   where the kind has some: a Section for `datasets.<name>.settings`
     PUBLISHED                        where known: clips by split, as the corpus was published
     survey(name, dataset) -> CorpusSurvey
 

@@ -40,7 +40,7 @@ LABELLING = Labelling("classification", classes=("not_humorous", "humorous"), me
 PUBLISHED = {TRAIN: 7614, VALID: 980, TEST: 994}
 
 
-class Settings(Section):
+class UrFunnySettings(Section):
     """What differs between copies."""
 
     times: Literal["file", "first_word"] = "file"
@@ -49,7 +49,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(UrFunnySettings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
@@ -112,7 +112,7 @@ def _clips(
     split: str | None,
     record: Mapping[str, Any],
     label: Any,
-    settings: Settings,
+    settings: UrFunnySettings,
 ) -> list[CorpusClip]:
     """The sentences before a punchline in their order, then the punchline."""
     sentences = [_text(sentence) for sentence in _listed(record.get("context_sentences"))]

@@ -32,7 +32,7 @@ SPEAKER = re.compile(r"id\d+")
 TRACK = re.compile(r"\s*Identity\s*:")  # how VoxCeleb's own .txt files begin
 
 
-class Settings(Section):
+class VoxCelebSettings(Section):
     """Which files, of whom."""
 
     media: Literal["video", "sound"] = "video"
@@ -43,7 +43,7 @@ class Settings(Section):
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """Every clip below the corpus' folder."""
-    settings = settings_of(Settings, dataset.settings, f"datasets.{name}.settings")
+    settings = settings_of(VoxCelebSettings, dataset.settings, f"datasets.{name}.settings")
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES))
     clips = _by_clip(found.files, settings)
@@ -77,7 +77,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     return found
 
 
-def _by_clip(files: list[str], settings: Settings) -> dict[tuple[str, str, str], list[str]]:
+def _by_clip(files: list[str], settings: VoxCelebSettings) -> dict[tuple[str, str, str], list[str]]:
     """(speaker, video, clip) -> its files, those that are wanted first."""
     clips: dict[tuple[str, str, str], list[str]] = {}
     chosen = None if settings.speakers is None else set(settings.speakers)

@@ -81,7 +81,7 @@ class TrainingSet:
             if name not in replaced and (reading.modalities is None or name in reading.modalities)
         }
         splits = {
-            name: _Reader(folder, name, dims, stats, reading, device).split()
+            name: _SplitReader(folder, name, dims, stats, reading, device).split()
             for name in (*SPLITS, TEST_OOD)
             if name in only and (name in SPLITS or (folder / f"{name}.parquet").exists())
         }
@@ -106,7 +106,7 @@ def read_stats(folder: Path) -> dict[str, Any]:
     return stats
 
 
-class _Reader:
+class _SplitReader:
     """One split of an assembled set, on its way into memory."""
 
     def __init__(

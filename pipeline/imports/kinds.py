@@ -35,7 +35,7 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
     LabelFileError : a label file beside them cannot be used
     """
     found = importer(kind)
-    if not hasattr(found, "Settings"):  # then there are none; who has some checks them
+    if not hasattr(found, "SETTINGS"):  # then there are none; who has some checks them
         settings_of(Section, params.settings, f"{kind}.settings")
     imported: Imported = found.read(source, params)
     refuse_repeats(source, imported.rows)

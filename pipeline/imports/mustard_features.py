@@ -52,7 +52,7 @@ LIBROSA_283 = [
 """The rows of audio_features.p, in the order of extract_audio_features.py"""
 
 
-class Settings(Section):
+class MustardFeaturesSettings(Section):
     """Which split, and which of several feature files."""
 
     fold: int | None = Field(None, ge=0, le=4)
@@ -67,10 +67,13 @@ class Settings(Section):
     """layers of BERT (-1 = the last) whose mean is taken; all that the file has where not given"""
 
     @model_validator(mode="after")
-    def _one_split(self) -> Settings:
+    def _one_split(self) -> MustardFeaturesSettings:
         if self.speaker_independent and self.fold is not None:
             raise ValueError("fold and speaker_independent are two splits; give one of them")
         return self
+
+
+SETTINGS = MustardFeaturesSettings
 
 
 def matches(source: Source) -> str:
@@ -90,7 +93,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : settings that do not fit the folder
     FormatError : a file is not as described
     """
-    settings = settings_of(Settings, params.settings, "mustard_features.settings")
+    settings = settings_of(MustardFeaturesSettings, params.settings, "mustard_features.settings")
     entries = _entries(source)
     rows: list[dict[str, Any]] = []
     with understood(f"{source} (kind {params.kind})"):
@@ -167,7 +170,7 @@ def _rows(source: Source, key: str, entry: Any) -> list[dict[str, Any]]:
 
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
-    source: Source, entries: Mapping[str, Any], settings: Settings
+    source: Source, entries: Mapping[str, Any], settings: MustardFeaturesSettings
 ) -> tuple[dict[str, str], list[str]]:
     """The split of each id, and what a reader must be told of it."""
     path = source.named(SPLITS)

@@ -43,11 +43,14 @@ KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.c
 _LOOKED_AT = 100  # tables; the first ones may be damaged
 
 
-class Settings(Section):
+class OpenFaceFolderSettings(Section):
     """Which columns."""
 
     groups: Literal["openface709"] | list[str] | None = None
     """`openface709`, or groups of core/openface_layout.py; all that every table has where not given"""
+
+
+SETTINGS = OpenFaceFolderSettings
 
 
 def matches(source: Source) -> str:
@@ -74,7 +77,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : groups that OpenFace does not measure
     FormatError : no table belongs to a clip, or tables lack columns that are asked for
     """
-    settings = settings_of(Settings, params.settings, "openface_folder.settings")
+    settings = settings_of(OpenFaceFolderSettings, params.settings, "openface_folder.settings")
     labels, rows, labelling = labelled_rows(source.root, params)
     tables = _tables(source)
     places = _places(labels.rows, tables)
@@ -155,7 +158,9 @@ def _plain(clip: str) -> str:
     return clip.lstrip("0") or "0" if clip.isascii() and clip.isdigit() else clip
 
 
-def _columns(source: Source, tables: Sequence[Path], settings: Settings) -> tuple[list[str], list[str]]:
+def _columns(
+    source: Source, tables: Sequence[Path], settings: OpenFaceFolderSettings
+) -> tuple[list[str], list[str]]:
     """The columns that every table gives, and a note where tables differ."""
     if settings.groups == "openface709":
         return list(OPENFACE_709), []

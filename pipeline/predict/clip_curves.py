@@ -36,7 +36,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Curves:
+class ClipCurves:
     """What was measured along a clip; None or empty where there is nothing to show.
 
     Attributes
@@ -55,7 +55,7 @@ class Curves:
     units: dict[str, Curve]
 
 
-def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> Curves:
+def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> ClipCurves:
     """Measure a clip that was predicted; a file that cannot be read gives no curves.
 
     Parameters
@@ -66,13 +66,15 @@ def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> Curve
     try:
         info = probe(path, limits)
     except ClipError:  # the prediction's own notes say why
-        return Curves(1.0, [], None, None, {})
+        return ClipCurves(1.0, [], None, None, {})
     duration = max(info.duration_s, SHORTEST)
     pictures: list[np.ndarray] = []
     if info.has_video and info.width and info.height:
         count = min(max(int(strip * info.height / info.width), FEWEST_PICTURES), MOST_PICTURES)
         pictures = _pictures(path, limits, count, duration)
-    return Curves(duration, pictures, _pitch(clip, predictor), _energy(path, limits), _units(clip, predictor))
+    return ClipCurves(
+        duration, pictures, _pitch(clip, predictor), _energy(path, limits), _units(clip, predictor)
+    )
 
 
 def _pictures(path: Path, limits: MediaLimits, count: int, duration_s: float) -> list[np.ndarray]:

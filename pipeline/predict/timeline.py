@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curves, curves_of
+from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, ClipCurves, curves_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.report import in_words
@@ -105,7 +105,7 @@ def undrawn(text: str) -> int:
     return len({character for character in text if not character.isspace() and ord(character) not in known})
 
 
-def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
+def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
     """The figure; its axes are labelled `frames`, `words`, `pitch`, `energy`, `units`, `scores`, `parts`."""
     from matplotlib.figure import Figure
 
@@ -166,7 +166,7 @@ def _title(clip: ClipPrediction) -> str:
     return f"{clip.material.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
 
 
-def _draw_frames(panel: Axes | None, curves: Curves) -> None:
+def _draw_frames(panel: Axes | None, curves: ClipCurves) -> None:
     """Each picture begins at the time that it shows, in its own proportions."""
     if panel is None:
         return
@@ -222,7 +222,7 @@ def _draw_words(panel: Axes | None, words: list[dict[str, Any]], rows: list[int]
         panel.text(0, row + 0.5, line, va="center")
 
 
-def _draw_sound(pitch: Axes | None, energy: Axes | None, curves: Curves) -> None:
+def _draw_sound(pitch: Axes | None, energy: Axes | None, curves: ClipCurves) -> None:
     if pitch is not None and curves.pitch is not None:
         pitch.plot(*curves.pitch, marker=".", markersize=3, linewidth=1, color=COLOURS[0])
         pitch.set_ylabel("pitch (Hz)")
@@ -236,7 +236,7 @@ def _draw_sound(pitch: Axes | None, energy: Axes | None, curves: Curves) -> None
         energy.set(ylabel="energy\n(dBFS)", ylim=(QUIETEST, 0))
 
 
-def _draw_units(panel: Axes | None, curves: Curves) -> None:
+def _draw_units(panel: Axes | None, curves: ClipCurves) -> None:
     if panel is None:
         return
     for number, (name, (times, line)) in enumerate(curves.units.items()):

@@ -100,7 +100,7 @@ class LabelSettings(Section):
     position: str | None = None
 
 
-class Settings(Section):
+class ArrayFilesSettings(Section):
     """What is where."""
 
     ids: str | None = None
@@ -116,7 +116,7 @@ class Settings(Section):
     visual: ArraySettings | None = None
 
     @model_validator(mode="after")
-    def _clips_are_named(self) -> Settings:
+    def _clips_are_named(self) -> ArrayFilesSettings:
         if not any(getattr(self, modality) for modality in MODALITIES):
             raise ValueError("none of text, audio, visual is given: there are no features")
         if isinstance(self.labels, str):
@@ -125,6 +125,9 @@ class Settings(Section):
         elif self.ids is None:
             raise ValueError("ids is missing; give a reference to the ids, or labels: label.csv")
         return self
+
+
+SETTINGS = ArrayFilesSettings
 
 
 def matches(source: Source) -> str:
@@ -151,7 +154,7 @@ def read(source: Source, params: ImportParams) -> Imported:
             "  ids: 'FILE:ARRAY'\n  splits: 'FILE:ARRAY'\n  labels: {label: 'FILE:ARRAY'}\n"
             "  audio: {array: 'FILE:ARRAY'}\nThere are:\n" + "\n".join(survey(source))
         )
-    settings = settings_of(Settings, params.settings, "arrays.settings")
+    settings = settings_of(ArrayFilesSettings, params.settings, "arrays.settings")
     files = ArrayFiles(source)
     names = Names(source, settings.id_separator)
     with understood(f"{source} (kind {params.kind})"):
@@ -239,7 +242,11 @@ def _from_csv(source: Source, name: str, params: ImportParams) -> tuple[list[dic
 
 
 def _from_arrays(
-    files: ArrayFiles, settings: Settings, ids: Mapping[str, int], names: Names, params: ImportParams
+    files: ArrayFiles,
+    settings: ArrayFilesSettings,
+    ids: Mapping[str, int],
+    names: Names,
+    params: ImportParams,
 ) -> tuple[list[dict[str, Any]], Labelling]:
     """Rows of arrays that are as long as the ids."""
     rows: list[dict[str, Any]] = [

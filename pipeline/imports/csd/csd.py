@@ -51,7 +51,7 @@ ROLES = {
 }
 
 
-class Settings(Section):
+class CsdSettings(Section):
     """Which file is what: root name, or name of the file with or without `.csd`."""
 
     labels: str | None = None
@@ -64,6 +64,9 @@ class Settings(Section):
     """file in the folder with the videos of each split"""
     align: Literal["none", "words"] = "none"
     """`words` = a row a word in every modality"""
+
+
+SETTINGS = CsdSettings
 
 
 def matches(source: Source) -> str:
@@ -83,7 +86,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     ParamsError : a file that is not there, or several that could be meant
     FormatError : a file is not as described
     """
-    settings = settings_of(Settings, params.settings, "csd.settings")
+    settings = settings_of(CsdSettings, params.settings, "csd.settings")
     with understood(f"{source} (kind {params.kind})"):
         files = _files(source, settings)
     if "labels" not in files:
@@ -148,7 +151,7 @@ def _row(
 
 
 # ------------------------------------------------------------------------------------------------------ files
-def _files(source: Source, settings: Settings) -> dict[str, Csd]:
+def _files(source: Source, settings: CsdSettings) -> dict[str, Csd]:
     """The file of each role that has one."""
     files = [Csd(path) for path in source.with_suffix(SUFFIX)]
     found: dict[str, Csd] = {}
