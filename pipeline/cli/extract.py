@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson, EncoderDevice, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show
+from pipeline.core.console import show, tracked
 
 NAMES = "a name from params, or none. May be given several times."
 
@@ -47,9 +47,6 @@ def extract(
     from pipeline.execution.local import THREADS
 
     os.environ.update(THREADS)  # before NumPy is there: the same sums, and so the same bytes, as in the DAG
-    from rich.console import Console
-    from rich.progress import track
-
     from pipeline.features import clip as extraction
     from pipeline.params.params import load_params
 
@@ -61,9 +58,7 @@ def extract(
     encoders = extraction.make_encoders(loaded, names, device)
     listen = extraction.make_listener(loaded, speech.asr, device)
     work = extraction.extract(requests, text, encoders, language, listen)
-    progress = Console(stderr=True)
-    hidden = len(requests) == 1 or not progress.is_terminal
-    reports = list(track(work, "extracting", len(requests), console=progress, disable=hidden))
+    reports = list(tracked(work, "extracting", len(requests)))
     if as_json:
         print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
     else:

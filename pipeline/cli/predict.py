@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show
+from pipeline.core.console import show, tracked
 from pipeline.core.errors import MsaError
 
 PICTURE = ".png"
@@ -72,9 +72,6 @@ def predict(
     from pipeline.execution.local import THREADS
 
     os.environ.update(THREADS)  # before NumPy is there: the same sums, and so the same numbers, as in the DAG
-    from rich.console import Console
-    from rich.progress import track
-
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
@@ -87,11 +84,9 @@ def predict(
         [*run, *(more or [])], load_params(params, settings), device, speech.asr
     )
     _prepare([*(file.parent for file in pictures.values()), *([] if out is None else [out])])
-    progress = Console(stderr=True)
-    hidden = len(clips) == 1 or not progress.is_terminal
     found = []
     work = predicting.predict(predictor, clips, text, language, context)
-    for clip in track(work, "predicting", len(clips), console=progress, disable=hidden):
+    for clip in tracked(work, "predicting", len(clips)):
         found.append(clip)
         if clip.ok and clip.material.clip_id in pictures:
             from pipeline.predict.timeline import draw_timeline

@@ -10,14 +10,14 @@ import re
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipeline.core.console import progress_bar, show
 from pipeline.core.files import write_json
 from pipeline.store.shard import FAILED, FeatureRow
 from pipeline.store.store import Update
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.table import Table
 
 NAMED_CLIPS = 3  # of each reason
@@ -35,8 +35,8 @@ class ExtractionReport:
         self.what = what
         self.began = time.monotonic()
         self.done = self.failed = 0
-        self.progress = _progress()
-        self.bar = self.progress.add_task(what, total=None, failed="")
+        self.progress = progress_bar()
+        self.bar = self.progress.add_task(what, total=None, note="")
 
     def plan(self, kept: int, missing: int) -> None:
         """Before the work: how much of it there is."""
@@ -47,8 +47,9 @@ class ExtractionReport:
         """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED
-        failed = f"{self.failed} failed" if self.failed else ""
-        self.progress.update(self.bar, advance=1, failed=failed)
+        rate = f"{self.done / (time.monotonic() - self.began):.1f} clips/s"
+        note = f"{rate}, {self.failed} failed" if self.failed else rate
+        self.progress.update(self.bar, advance=1, note=note)
 
     def end(self, update: Update, logs: Path, name: str) -> None:
         """After the work: counts and failures for the reader, the summary for programs."""
@@ -57,9 +58,7 @@ class ExtractionReport:
         rate = f", {self.done / seconds:.1f} clips/s" if self.done else ""
         print(f"{self.what}: {counts or 'no clips'}{rate}")
         if update.failed:
-            from rich.console import Console
-
-            Console(width=None if Console().is_terminal else 160).print(failures(update.failed))
+            show(failures(update.failed))
         summary = {
             "stage": self.what,
             "clips": update.total,
@@ -93,34 +92,3 @@ def failures(failed: dict[str, str]) -> Table:
         more = ", …" if len(clips) > NAMED_CLIPS else ""
         table.add_row(str(len(clips)), escape(reason), escape(", ".join(clips[:NAMED_CLIPS]) + more))
     return table
-
-
-def _progress() -> Progress:
-    """A bar with clips a second and the time that is left; nothing where no one looks."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f} clips/s" if speed else "")
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    return Progress(
-        *columns, TextColumn("{task.fields[failed]}"), console=console, disable=not console.is_terminal
-    )

@@ -13,7 +13,7 @@ from made.workspace import Workspace, make_workspace
 
 HEAVY = ("torch", "transformers", "lightning_fabric", "librosa", "mediapipe", "dvc", "optuna", "ray")
 HIDDEN = ("torchmetrics", "lightning", "pytorch_lightning")  # not needed; Fabric opens them where they are
-AT_ONCE = (*HEAVY, "numpy", "pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "av", "cv2", "pydantic")
+AT_ONCE = (*HEAVY, "numpy", "pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "av", "cv2")
 PROGRAM = f"""
 import json, sys
 for name in {HIDDEN}:

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from models import METHODS
 from models.core.method import Method, Task
+from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import replaced_folder, write_json
 from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
@@ -42,7 +43,7 @@ from pipeline.params.explain import explain
 from pipeline.params.params import LARGEST_SEED, Section, TrainParams
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
-from pipeline.training.loop.curves import Curves, Progress, write_table
+from pipeline.training.loop.curves import Curves, write_table
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
 from pipeline.training.runs import (
@@ -188,7 +189,7 @@ def fit(
     state = checkpoint.load(method, [optimizer, *others], order)
     resumed_at = state.epoch
     curves = Curves(checkpoint.folder / "live", state.curves)
-    progress = Progress(title, state.epoch, settings.epochs)
+    progress = TrainingProgress(title, state.epoch, settings.epochs)
     clips, labeled = splits["train"], len(splits["train"])
     ratio, unlabeled = method.reading().unlabeled, len(splits.get("unlabeled", []))
     if unlabeled:
