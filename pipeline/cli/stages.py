@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -225,27 +224,26 @@ def train(
 ) -> None:
     """Training set -> runs/METHOD-SET-SEED."""
     from pipeline.params.params import load_params
+    from pipeline.params.run import RunConfig
 
     params = load_params()
     params.training_set(dataset)
-    run: dict[str, Any] = {
-        "method_name": method,
-        "dataset": dataset,
-        "seed": seed,
-        "method_params": params.model(method, dataset),
-        "train_params": params.train,
-        "assembled": paths.assembled_folder(dataset),
-        "pretrained": paths.pretrained_folder(method, dataset),
-        "out": paths.run_folder(method, dataset, seed),
-    }
+    run = RunConfig(
+        method_name=method,
+        dataset=dataset,
+        seed=seed,
+        method_params=params.model(method, dataset),
+        train_params=params.train,
+        assembled=paths.assembled_folder(dataset),
+        pretrained=paths.pretrained_folder(method, dataset),
+        out=paths.run_folder(method, dataset, seed),
+    )
     if write_config is not None:
-        plain = {name: str(value) if isinstance(value, Path) else value for name, value in run.items()}
-        text = json.dumps(plain | {"train_params": params.train.model_dump(mode="json")}, indent=1)
-        write_config.write_text(text + "\n", encoding="utf-8")
+        write_config.write_text(run.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return
     from pipeline.training.loop.train import train as learn
 
-    learn(**run, device=device, fresh=fresh)
+    learn(run, device=device, fresh=fresh)
 
 
 @app.command()

@@ -39,6 +39,7 @@ from pipeline.core.errors import (
 )
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
 from pipeline.training.study import importance, next_trial, open_optuna, open_study
 from pipeline.training.trials import FAILED, REASON, RUNNING, SETTINGS, Trial, best_of, line, trials_of
@@ -240,24 +241,27 @@ class Study:
 
         search, folder = self.search, self.folder
         settings = with_values(search.settings, trial.values)
-        common = (search.method, search.dataset)
         pretrained = folder / "pretrained"
         where: dict[str, Any] = {"device": search.device, "state_root": folder / "state"}
         try:
             pretrain(
-                *common, settings, search.train, folder / "assembled", folder / "source", pretrained, **where
-            )
-            found = train(
-                *common,
-                seed,
-                settings,
-                search.train,
+                *(search.method, search.dataset, settings, search.train),
                 folder / "assembled",
+                folder / "source",
                 pretrained,
-                folder / "runs" / f"trial-{trial.number}-seed-{seed}",
-                logs=folder / "logs",
                 **where,
             )
+            run = RunConfig(
+                method_name=search.method,
+                dataset=search.dataset,
+                seed=seed,
+                method_params=settings,
+                train_params=search.train,
+                assembled=folder / "assembled",
+                pretrained=pretrained,
+                out=folder / "runs" / f"trial-{trial.number}-seed-{seed}",
+            )
+            found = train(run, logs=folder / "logs", **where)
         except (FormatError, MissingDependencyError, MissingModelError):  # of every trial alike
             raise
         except torch.OutOfMemoryError as error:

@@ -26,6 +26,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.files import lock
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
 from pipeline.training.study import open_study
@@ -156,11 +157,11 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
     whole = searched(tmp_path / "whole", 4, assembled, seeds=(7, 8))
     trained: list[str] = []
 
-    def mortal(*arguments: Any, **options: Any) -> dict[str, Any]:
-        trained.append(arguments[-1].name)
+    def mortal(run: RunConfig, **options: Any) -> dict[str, Any]:
+        trained.append(run.out.name)
         if len(trained) == 6:  # the second seed of trial 2
             raise KeyboardInterrupt
-        return train(*arguments, **options)
+        return train(run, **options)
 
     monkeypatch.setattr("pipeline.training.loop.train.train", mortal)
     with pytest.raises(KeyboardInterrupt):
@@ -216,8 +217,16 @@ def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) ->
         "training.optimizer": "adam",
     }
     plain = train(
-        *("tiny", "tiny", 7, SETTINGS, TrainParams(), assembled, study.folder / "pretrained"),
-        tmp_path / "run",
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=7,
+            method_params=SETTINGS,
+            train_params=TrainParams(),
+            assembled=assembled,
+            pretrained=study.folder / "pretrained",
+            out=tmp_path / "run",
+        ),
         device="cpu",
         state_root=tmp_path / "state",
         logs=tmp_path / "logs",

@@ -10,8 +10,8 @@ the one with the lowest is the run (of equals the earlier); the test split is no
 
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
-`python -m pipeline.train --config run.json` trains where only the learning libraries are installed; the
-file holds the arguments of `train` (`msa-cli stage train ... --write-config run.json` writes it).
+`python -m pipeline.training.loop.train --config run.json` trains where only the learning libraries are
+installed; `msa-cli stage train ... --write-config run.json` writes that file, a RunConfig.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field, ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
@@ -39,8 +38,8 @@ from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import replaced_folder, write_json
 from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
-from pipeline.params.explain import explain
-from pipeline.params.params import LARGEST_SEED, Section, TrainParams
+from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig, read_run
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
 from pipeline.training.loop.curves import Curves, write_table
@@ -61,14 +60,7 @@ LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.prec
 
 
 def train(
-    method_name: str,
-    dataset: str,
-    seed: int,
-    method_params: dict[str, Any],
-    train_params: TrainParams,
-    assembled: Path,
-    pretrained: Path,
-    out: Path,
+    run: RunConfig,
     *,
     device: str = "auto",
     state_root: Path = Path(".state"),
@@ -79,11 +71,6 @@ def train(
 
     Parameters
     ----------
-    method_name : a name of models.METHODS
-    method_params : the method's settings, `base` with the corpus' own values laid over it
-    assembled : folder of the assembled set
-    pretrained : folder that the pretrain stage wrote
-    out : the run folder; what was there is replaced
     device : `auto`, `cpu`, `cuda` or `cuda:<index>`
     state_root, logs : for killed runs and for wall times; neither is part of the result
     fresh : begin with the first epoch even if a state of this very run is there
@@ -100,35 +87,37 @@ def train(
     MsaError : a loss or a prediction is not finite
     """
     started = time.perf_counter()
-    fabric = open_fabric(device, train_params.precision)
-    with reproducible(seed, fabric.device):
-        stats = read_stats(assembled)
+    fabric = open_fabric(device, run.train_params.precision)
+    with reproducible(run.seed, fabric.device):
+        stats = read_stats(run.assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
-        method = build_method(method_name, method_params, dims, task_of(stats))
-        if METHODS[method_name].pretrains:
-            method.load_pretrained(pretrained)
-        splits = load_splits(assembled, method, fabric.device)
+        method = build_method(run.method_name, run.method_params, dims, task_of(stats))
+        if METHODS[run.method_name].pretrains:
+            method.load_pretrained(run.pretrained)
+        splits = load_splits(run.assembled, method, fabric.device)
         identity = {
-            "method": method_name,
-            "dataset": dataset,
-            "seed": seed,
+            "method": run.method_name,
+            "dataset": run.dataset,
+            "seed": run.seed,
             "params": method.config.model_dump(mode="json"),
-            "train": train_params.model_dump(mode="json"),
+            "train": run.train_params.model_dump(mode="json"),
             "dims": method.dims,
             "feature_set": stats["feature_set"],
             "assembled": hashes(
-                assembled, *(f"{name}*.parquet" for name in (*splits, CONTEXT)), "stats.json"
+                run.assembled, *(f"{name}*.parquet" for name in (*splits, CONTEXT)), "stats.json"
             ),
-            "pretrained": hashes(pretrained, "*"),
-            "encoders": encoder_identities(method_name, method.config),
-            "code": stage_hashes("train", method_name),
+            "pretrained": hashes(run.pretrained, "*"),
+            "encoders": encoder_identities(run.method_name, method.config),
+            "code": stage_hashes("train", run.method_name),
             "libraries": library_versions(),
             "device": fabric.device.type,
         }
         checkpoint = Checkpoint(state_root / fingerprint(identity))
         if fresh:
             checkpoint.remove()
-        state, resumed_at = fit(fabric, method, splits, train_params, seed, checkpoint, title=out.name)
+        state, resumed_at = fit(
+            fabric, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
+        )
         method.load_state_dict(state.best_weights)
         model = fabric.setup_module(method)
         predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
@@ -142,7 +131,7 @@ def train(
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
         "stats": stats,
     }
-    with replaced_folder(out) as folder:
+    with replaced_folder(run.out) as folder:
         save_model(method, str(folder / WEIGHTS))
         (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
         write_json(config, folder / CONFIG)
@@ -160,7 +149,7 @@ def train(
         "seconds": round(time.perf_counter() - started, 3),
     }
     logs.mkdir(parents=True, exist_ok=True)
-    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{out.name}.json")
+    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{run.out.name}.json")
     return summary
 
 
@@ -324,46 +313,16 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
 
 
 def main() -> None:
-    """`python -m pipeline.train --config run.json`."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Train one run.")
-    parser.add_argument(
-        "--config", required=True, type=Path, help="JSON: the arguments of pipeline.train.train"
-    )
+    """`python -m pipeline.training.loop.train --config run.json`."""
+    parser = argparse.ArgumentParser(description="Train one run.")
+    parser.add_argument("--config", required=True, type=Path, help="JSON: a RunConfig")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     options = parser.parse_args()
     try:
         run = read_run(options.config)
-        print(json.dumps(train(**run, device=options.device)))
+        print(json.dumps(train(run, device=options.device)))
     except MsaError as error:
         sys.exit(f"error: {error}")
-
-
-class RunFile(Section):
-    """The JSON of `--config`: arguments of `train`; paths are from the current folder."""
-
-    method_name: str
-    dataset: str
-    seed: int = Field(ge=0, lt=LARGEST_SEED)
-    method_params: dict[str, Any]
-    train_params: TrainParams
-    assembled: Path
-    pretrained: Path
-    out: Path
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """The arguments of `train` from a JSON file."""
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ParamsError(
-            f"{path}: cannot be read as JSON ({error}); `msa-cli stage train ... --write-config` writes it"
-        ) from error
-    try:
-        run = RunFile.model_validate(tree)
-    except ValidationError as error:
-        raise ParamsError(f"{path}: {explain(error, RunFile)}") from error
-    return dict(run)
 
 
 if __name__ == "__main__":
