@@ -21,98 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.cmir.features import SequenceFeature, TextFeature
+from models.cmir.noise import batch_deviations, corrupt, noisy_embeddings, standard_deviation
+from models.cmir.settings import CmIRSettings
 from models.core.batch import Batch, Sequences
-from models.core.blocks import TransformerLayer, full_precision, masked_mean, mean_over_time, row_similarity
-from models.core.method import (
-    REGRESSION,
-    Method,
-    MethodSettings,
-    Output,
-    Settings,
-    Share,
-    Task,
-    Training,
-    attended,
-)
-from models.core.noise import Kind, batch_spreads, corrupt, noisy_words, spread
-
-
-# [P] = stated in the paper, [R] = in code of the same author, [D] = our decision
-class Weights(Settings):
-    """λ of each term; 0 = the term is not computed, and without reconstruction there is no r_m."""
-
-    prediction: NonNegativeFloat = 1.0  # [P]
-    invariance: NonNegativeFloat = 0.1  # [D] λ1
-    decorrelation: NonNegativeFloat = 0.1  # [D] λ2
-    reconstruction: NonNegativeFloat = 0.1  # [D] λ3
-
-
-class CmIRTraining(Training):
-    """The optimiser is the paper's; all else is our decision."""
-
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
-    lr_backbone: NonNegativeFloat = 1e-5  # [R]
-    lr_other: NonNegativeFloat = 1e-4  # [D]; 2e-5 in the author's earlier code
-    weight_decay: NonNegativeFloat = 0.01  # [D]
-    batch_size: PositiveInt = 32  # [D]
-    epochs: PositiveInt = 50  # [D]
-    warmup: Share = 0.1  # [D]
-    schedule: Literal["cosine", "linear", "constant", "ramp"] = "linear"  # [D]
-    schedule_every: Literal["epoch", "step"] = "step"  # [D]
-    patience: PositiveInt = 8  # [D]
-
-
-class CmIRSettings(MethodSettings):
-    """Settings of CmIR, section `models.cmir` of params.yaml."""
-
-    weights: Weights = Weights()
-    training: CmIRTraining = CmIRTraining()
-    text_pooling: Literal["mean", "cls"] = "mean"  # [D] of the text's states; cls = the first of them
-    feature_encoder: Literal["transformer", "bilstm"] = "transformer"  # [D] of audio and visual
-    width: Annotated[int, Field(gt=0, multiple_of=2)] = 128  # [D] of the feature encoders
-    layers: PositiveInt = 2  # [D]
-    heads: PositiveInt = 4  # [D] of transformer
-    head_dim: PositiveInt = 32  # [D]
-    feedforward: PositiveInt = 256  # [D]
-    dropout: Share = 0.1  # [D] of the feature encoders
-    d_x: PositiveInt = 128  # [D] width of X_m
-    d_z: PositiveInt = 64  # [D] width of each half
-    hidden: PositiveInt = 256  # [D] hidden layer of g_m and r_m, "simple MLPs" [P]
-    predictor_width: PositiveInt = 128  # [D]
-    predictor_dropout: Share = 0.1  # [D]
-    environments: PositiveInt = 3  # [D] K
-    alpha: NonNegativeFloat = 0.1  # [D] α(1): noise of the first environment; X_m has spread 1
-    env_mode: Literal["all", "assigned"] = "all"  # [D] all K views of a clip, or the clean one and one of K
-    include_clean: bool = False  # [D] the clean view as environment 0 of `all`
-    noise_site: Literal["feature", "frame"] = "feature"  # [D] X_m, or for audio and visual the input frames
-    inv_reduction: Literal["mean", "sum"] = "mean"  # [D] over pairs of views and widths
-    alpha_off: Share = 0.1  # [D] weight of R_dec between different clips; below 1 [P]
-    z_norm: Literal["none", "layernorm"] = "none"  # [P] layernorm: a half cannot evade R_inv by shrinking
-    train_noise: Literal["none"] | Kind = "none"  # [D] in training as models/core/noise.py does it in tests
-    train_noise_rate: Share = 0.4  # [D] share of the steps that it hits
-
-    @model_validator(mode="after")
-    def _views_can_be_compared(self) -> CmIRSettings:
-        if self.weights.invariance == 0:
-            return self
-        if self.environments == 1 and self.env_mode == "all" and not self.include_clean:
-            raise ValueError(
-                "models.cmir: one environment has nothing to be compared with; set environments to 2 or "
-                "more, or include_clean to true"
-            )
-        if self.noise_site == "frame" and self.dropout > 0:
-            raise ValueError(
-                f"models.cmir: noise_site is frame and dropout is {self.dropout}, but views of a clip must "
-                "differ by their noise alone; set dropout to 0"
-            )
-        return self
+from models.core.blocks import full_precision, length_shares, masked_mean, row_similarity
+from models.core.method import REGRESSION, Method, Output, Task
 
 
 @dataclass
@@ -137,82 +56,13 @@ class CmIROutput(Output):
     reconstruction: dict[str, Tensor]
 
 
-# --------------------------------------------------------------------------------------- features X_m (ours)
-class TextFeature(nn.Module):
-    """One vector of the text encoder's states."""
-
-    def __init__(self, states: int, config: CmIRSettings):
-        super().__init__()
-        self.pooling = config.text_pooling
-        self.project = nn.Linear(states, config.d_x)
-
-    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, states), mask (B, T) -> (B, x)."""
-        return self.project(mean_over_time(values, mask) if self.pooling == "mean" else values[:, 0])
-
-
-class SequenceFeature(nn.Module):
-    """One vector of a sequence of frames: Linear, layers, mean over time, Linear."""
-
-    def __init__(self, frame: int, config: CmIRSettings):
-        super().__init__()
-        self.embed = nn.Linear(frame, config.width)
-        sizes = (config.width, config.heads, config.head_dim, config.feedforward, config.dropout)
-        self.positional = config.feature_encoder == "transformer"
-        self.layers = nn.ModuleList(
-            TransformerLayer(*sizes) if self.positional else BiLSTMLayer(config.width, config.dropout)
-            for _ in range(config.layers)
-        )
-        self.project = nn.Linear(config.width, config.d_x)
-
-    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, frame), mask (B, T), real steps first -> (B, x)."""
-        states = self.embed(values)
-        if self.positional:
-            states = states + sinusoids(states)
-        keys = attended(mask)
-        for layer in self.layers:
-            states = layer(states, keys)
-        return self.project(mean_over_time(states, mask))
-
-
-class BiLSTMLayer(nn.Module):
-    """An LSTM in each direction, half of the width each."""
-
-    def __init__(self, width: int, dropout: float):
-        super().__init__()
-        self.ahead = nn.LSTM(width, width // 2, batch_first=True)
-        self.back = nn.LSTM(width, width // 2, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, width), mask (B, T), real steps first -> (B, T, width).
-
-        A packed sequence would have a GPU wait for the lengths; so the real steps are turned round instead,
-        and padding, which then still stands last, is read by no real step in either direction.
-        """
-        steps = torch.arange(x.shape[1], device=x.device)
-        turned = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - steps, steps)[..., None]  # (B, T, 1)
-        back, _ = self.back(x.gather(1, turned.expand_as(x)))
-        ahead, _ = self.ahead(x)
-        return self.dropout(torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1))
-
-
-def sinusoids(like: Tensor) -> Tensor:
-    """(B, T, D) -> (T, D) sines and cosines of each position: a table to learn would bound the length."""
-    steps, width = like.shape[1:]
-    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)  # 1 to 1/10000
-    angles = torch.arange(steps, device=like.device)[:, None] * rates  # (T, D/2)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(like.dtype)
-
-
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """The paper's "simple MLP". No dropout: views of a clip must differ by their noise alone."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 # ------------------------------------------------------------------------------------------------ constraints
-def disagreement(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
+def invariance_penalty(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
     """R_inv of one modality: (E, B, z), present (B,) -> scalar, over ordered pairs of views.
 
     `mean`: mean |Z^(e1) − Z^(e2)| over pairs, clips and widths. `sum`: the paper's Σ ‖Z^(e1) − Z^(e2)‖₁,
@@ -225,7 +75,7 @@ def disagreement(views: Tensor, present: Tensor, reduction: str = "mean") -> Ten
     return masked_mean(gaps, present) / (number * (number - 1))
 
 
-def overlap(invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float) -> Tensor:
+def decorrelation_penalty(invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float) -> Tensor:
     """R_dec of one modality: (B, z), (B, z), present (B,) -> scalar, mean_i C_ii² + α_off mean_{i≠j} C_ij².
 
     C are the cosines of all invariant with all spurious halves. The weighted Frobenius norm of the paper,
@@ -270,7 +120,7 @@ class CmIR(Method):
 
     def forward(self, batch: Batch) -> CmIROutput:
         """ŷ and the representations; noisy views and reconstruction in training, for active terms alone."""
-        inputs = self.spoilt_inputs(batch)
+        inputs = self.corrupted_inputs(batch)
         present = {m: source.present for m, source in inputs.items()}
         features = {m: self.embed(m, source) for m, source in inputs.items()}  # X_m
         invariant, spurious = {}, {}
@@ -285,15 +135,15 @@ class CmIR(Method):
                 reconstruction[m] = full_precision(decoder(torch.cat([invariant[m], spurious[m]], dim=-1)))
         return CmIROutput(prediction, present, features, invariant, spurious, views, reconstruction)
 
-    def spoilt_inputs(self, batch: Batch) -> dict[str, Sequences]:
+    def corrupted_inputs(self, batch: Batch) -> dict[str, Sequences]:
         """`inputs`, in training with `train_noise`. σ is the batch's, in place of the train split's; hit
         tokens of fine-tuned text have a noisy embedding, or none.
         """
         kind, rate = self.config.train_noise, self.config.train_noise_rate
         if not self.training or kind == "none":
             return self.inputs(batch)
-        std = batch_spreads(batch, self.backbone)
-        with noisy_words(self.backbone, kind, rate, std.get("tokens")):
+        std = batch_deviations(batch, self.backbone)
+        with noisy_embeddings(self.backbone, kind, rate, std.get("tokens")):
             return self.inputs(corrupt(batch, kind, rate, std))
 
     def embed(self, name: str, source: Sequences) -> Tensor:
@@ -353,11 +203,13 @@ class CmIR(Method):
             if not output.views:
                 raise ValueError("invariance needs a forward in training mode with the term active")
             reduction = self.config.inv_reduction
-            parts = (disagreement(views, present[m], reduction) for m, views in output.views.items())
+            parts = (invariance_penalty(x, present[m], reduction) for m, x in output.views.items())
             losses["invariance"] = sum(parts, start=zero)
         if "decorrelation" in terms:
             parts = (
-                overlap(output.invariant[m], output.spurious[m], present[m], self.config.alpha_off)
+                decorrelation_penalty(
+                    output.invariant[m], output.spurious[m], present[m], self.config.alpha_off
+                )
                 for m in self.dims
             )
             losses["decorrelation"] = sum(parts, start=zero)
@@ -380,8 +232,17 @@ class CmIR(Method):
         assert isinstance(output, CmIROutput)
         curves: dict[str, Tensor] = {}
         for m, invariant in output.invariant.items():
-            curves[f"std/{m}"] = std = spread(invariant, output.present[m]).mean()
+            curves[f"std/{m}"] = std = standard_deviation(invariant, output.present[m]).mean()
             if output.views:
-                gap = disagreement(output.views[m], output.present[m])
+                gap = invariance_penalty(output.views[m], output.present[m])
                 curves[f"gap_over_std/{m}"] = torch.where(std > 0, gap / std.clamp(min=1e-12), 0.0)
         return curves
+
+    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+        """`invariant`: share of Z_inv in the squared length of both halves; ŷ reads Z_inv alone."""
+        assert isinstance(output, CmIROutput)
+        shares = {
+            m: length_shares({"invariant": half, "spurious": output.spurious[m]})["invariant"]
+            for m, half in output.invariant.items()
+        }
+        return {"invariant": shares}

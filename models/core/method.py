@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,18 +21,13 @@ from models.core.backbones import Tokenizer, load_text_backbone, load_tokenizer,
 from models.core.batch import Batch, Inputs, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, masked_mean
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.section import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 # ------------------------------------------------------------------------------------------------- settings
-class Settings(BaseModel):
-    """A section of a method's settings: immutable, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Training(Settings):
+class Training(Section):
     """How a method is optimised. A method's own section gives the two learning rates their defaults."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -56,10 +51,10 @@ class Training(Settings):
     """epochs without a better validation score before training stops"""
 
 
-class MethodSettings(Settings):
+class MethodSettings(Section):
     """The part of a method's settings that the pipeline reads."""
 
-    weights: Settings
+    weights: Section
     """one number a loss term; 0 = the term is not computed"""
     training: Training
     text: Literal["frozen", "finetune"] = "frozen"
@@ -71,7 +66,7 @@ class MethodSettings(Settings):
     max_tokens: Annotated[int, Field(ge=3)] = 50
     """of finetune: tokens of a clip, special ones included"""
 
-    pretraining: Settings = Settings()
+    pretraining: Section = Section()
     """what the pretrain stage does; empty for methods that have none"""
 
     def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
@@ -240,6 +235,13 @@ class Method(nn.Module, ABC):
 
     def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Scalars that are worth a curve besides the losses, detached."""
+        return {}
+
+    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+        """What the method weighs in a batch of one clip: name -> modality -> share in [0, 1].
+
+        For `msa-cli predict`; what belongs to all modalities together is called "shared".
+        """
         return {}
 
     # --------------------------------------------------------------------------------- alternating updates

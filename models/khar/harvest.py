@@ -1,4 +1,4 @@
-"""Knowledge harvest of KHaR (3.3): encoders, adapters, and the stage-1 training that fills the adapters.
+"""Knowledge harvest of KHaR (3.3): encoders and adapters; stage_one.py has the training that fills them.
 
 The paper says of the adapters only that their parameters are "pretrained". [R] marks what is taken from the
 code of the method that KHaR's figure 3 follows (KuDA, Findings of EMNLP 2024), [P] the paper, [D] us.
@@ -14,48 +14,40 @@ Shapes: B clips, T steps, w width of a modality's states: d_m, or a fine-tuned t
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.core.batch import Batch, Inputs, Sequences, Tokens
-from models.core.blocks import masked_mean, mean_over_time
+from models.core.batch import Inputs, Sequences, Tokens
 from models.core.method import (
     REGRESSION,
     Method,
     MethodSettings,
-    Output,
-    Settings,
     Share,
     Task,
     Training,
     attended,
 )
-from pipeline.core.errors import FormatError, MissingModelError, ParamsError
+from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 
 TEXT_STATES = (3, 6, 9, 11)  # [R] the layers of a 12-layer text encoder that its adapters read
-Part = Annotated[float, Field(gt=0, le=4)]  # of a width
+WidthRatio = Annotated[float, Field(gt=0, le=4)]  # of a width
 
 
 # ------------------------------------------------------------------------------------------------- settings
-class Epochs(Settings):
-    """Epochs of stage 1; the best on the validation split counts."""
+class StageOneEpochs(Section):
+    """StageOneEpochs of stage 1; the best on the validation split counts."""
 
     text: PositiveInt = 100  # [R]
     audio: PositiveInt = 50  # [R]
     visual: PositiveInt = 100  # [R]
 
 
-class KHaRPretraining(Settings):
+class KHaRPretraining(Section):
     """What shapes encoders and adapters, and how stage 1 trains them; section `models.khar.pretraining`."""
 
     adapters: Literal["pretrained", "scratch", "none"] = "pretrained"
@@ -65,18 +57,18 @@ class KHaRPretraining(Settings):
     max_steps: PositiveInt = 512  # [D] longest sequence of features; sizes the tables of positions
     layers: PositiveInt = 4  # [R] of an encoder; an adapter reads each of its states but first and last
     heads: PositiveInt = 8  # [R]
-    feedforward: Part = 0.5  # [R] of d_m
+    feedforward: WidthRatio = 0.5  # [R] of d_m
     dropout: Share = 0.2  # [R]
-    adapter_width: Part = 0.5  # [R] of w, inside an adapter
+    adapter_width: WidthRatio = 0.5  # [R] of w, inside an adapter
     adapter_layers: PositiveInt = 2  # [R]
     adapter_heads: PositiveInt = 4  # [R]
-    adapter_feedforward: Part = 0.25  # [R] of w
+    adapter_feedforward: WidthRatio = 0.25  # [R] of w
     adapter_dropout: Share = 0.1  # [R]
 
     lr: NonNegativeFloat = 1e-4  # [R] of all parameters
     weight_decay: NonNegativeFloat = 1e-3  # [R]
     batch_size: PositiveInt = 32  # [R]
-    epochs: Epochs = Epochs()
+    epochs: StageOneEpochs = StageOneEpochs()
     warmup: Share = 0.1  # [R] then a cosine, by the epoch
     patience: PositiveInt = 100  # [R] no early stop
 
@@ -272,123 +264,3 @@ class Harvester(Method):
                 states = self.encoder[name](source.values, mask)  # (1)
             found[name] = Sequences(self.harvest[name](states, mask), source.mask, source.present)
         return found
-
-
-# -------------------------------------------------------------------------------------------------- stage 1
-class UnimodalWeights(Settings):
-    """The one term of stage 1."""
-
-    error: NonNegativeFloat = 1.0  # [R]
-
-
-class UnimodalSettings(HarvestSettings):
-    """Settings of stage 1 of one modality; `UnimodalRegressor.of` makes them from KHaR's."""
-
-    weights: UnimodalWeights = UnimodalWeights()
-
-
-@dataclass
-class UnimodalOutput(Output):
-    """A modality's own sentiment.
-
-    Attributes
-    ----------
-    prediction : (B,)
-    present : (B,) bool, the clip has the modality
-    """
-
-    present: Tensor
-
-
-class UnimodalRegressor(Harvester):
-    """Stage 1 of one modality [R]: encoder, adapters and a head learn the modality's own sentiment.
-
-    Always a regression; `batch.label` is the label. KHaR takes everything but the head (`load_pretrained`).
-    """
-
-    TERMS = ("error",)
-    Config = UnimodalSettings
-
-    def __init__(
-        self,
-        config: UnimodalSettings,
-        dims: dict[str, int],
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, REGRESSION, backbones)
-        if len(self.dims) != 1:
-            raise ParamsError(f"stage 1 of KHaR takes one modality, not {', '.join(self.dims)}")
-        (self.modality,) = self.dims
-        width = self.dims["text"] if self.backbone is not None else config.pretraining.width
-        sizes = [self.harvest_width[self.modality], *(max(1, width // part) for part in (2, 4, 8))]  # [R]
-        hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.GELU())]
-        self.classifier = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
-
-    @classmethod
-    def of(cls, config: HarvestSettings, modality: str, dims: dict[str, int]) -> UnimodalRegressor:
-        """Stage 1 of a modality for a KHaR of these settings; a text encoder is opened for it alone."""
-        finetunes = modality == "text" and config.text == "finetune"
-        settings = UnimodalSettings(
-            training=config.pretraining.training(modality),
-            text="finetune" if finetunes else "frozen",
-            text_backbone=config.text_backbone,
-            text_revision=config.text_revision,
-            max_tokens=config.max_tokens,
-            pretraining=config.pretraining,
-        )
-        return cls(settings, {} if finetunes else {modality: dims[modality]})
-
-    def forward(self, batch: Batch) -> UnimodalOutput:
-        """Sentiment from the mean over the real steps of X_m."""
-        harvested = self.harvested(batch)[self.modality]
-        pooled = mean_over_time(harvested.values, harvested.mask)
-        return UnimodalOutput(self.task.shaped(self.classifier(pooled)), harvested.present)
-
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
-        """Mean squared error of the clips that have the modality and a label."""
-        assert isinstance(output, UnimodalOutput)
-        among = output.present & batch.labeled & ~batch.label.isnan()
-        squared = (output.prediction - batch.label.nan_to_num(0.0)).square()
-        return {"error": masked_mean(squared, among)} if "error" in terms else {}
-
-
-def load_stage_one(method: Harvester, name: str, file: Path) -> None:
-    """A modality's encoder and adapters from the weights of its `UnimodalRegressor`; the head is left.
-
-    Where stage 1 saw features of another width (another corpus' features), the encoder's first layer stays as
-    it is, with a word on stderr.
-
-    Raises
-    ------
-    MissingModelError : there is no such file
-    FormatError : it is not of a stage 1 with these settings
-    """
-    if not file.exists():
-        raise MissingModelError(
-            f"{file}: khar has no pretrained adapters of {name}; run its pretrain stage, or set "
-            "models.khar.base.pretraining.adapters to scratch"
-        )
-    try:
-        saved = {key: value for key, value in load_file(file).items() if not key.startswith("classifier.")}
-    except (OSError, SafetensorError) as error:
-        raise FormatError(f"{file}: cannot be read ({error}); run the pretrain stage again") from error
-    parts = [f"encoder.{name}.", f"harvest.{name}.", *(["backbone."] if name == "text" else [])]
-    own = {key: value for key, value in method.state_dict().items() if key.startswith(tuple(parts))}
-    first = f"encoder.{name}.project."
-    before, now = (state.get(f"{first}weight") for state in (saved, own))
-    if before is not None and now is not None and before.shape[1] != now.shape[1]:
-        print(
-            f"{file}: stage 1 saw {before.shape[1]} features of {name}, this set has {now.shape[1]}; "
-            "the encoder's first layer starts at random",
-            file=sys.stderr,
-        )
-        for key in (f"{first}weight", f"{first}bias"):
-            del saved[key], own[key]
-    shapes, expected = ({key: value.shape for key, value in state.items()} for state in (saved, own))
-    if shapes != expected:
-        wrong = min(key for key in shapes | expected if shapes.get(key) != expected.get(key))
-        raise FormatError(
-            f"{file}: the weights do not fit the settings of khar ({wrong} has another shape, or is in one "
-            "of them only); run the pretrain stage again"
-        )
-    method.load_state_dict(saved, strict=False)

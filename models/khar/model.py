@@ -2,8 +2,8 @@
 
 Anonymous ACL submission, no code of the authors. Equation numbers are the paper's; where the paper is silent,
 the choice stands beside the line: [R] follows the code of its relatives (KuDA, CLGSI, MIB), [D] is ours.
-Its parts lie in models/parts: harvest.py has the harvest (3.3) and its pretraining, refinement.py the
-refinement (3.4). The rest is here, in the paper's order:
+In the paper's order: harvest.py and stage_one.py have the harvest (3.3) and its pretraining, refinement.py
+the refinement (3.4), this file the fusion (3.5) and the model, contrast.py the contrast (3.6):
 
     I_m ─harvest─▶ X_m ─MoE_m─▶ x̂_m ─┬─▶ fusion ─▶ x ─▶ N(μ, σ²) ─▶ z ─▶ D ─▶ ŷ     m ∈ {text, audio, visual}
                                      └─▶ contrast of all pairs of clips by their labels
@@ -36,29 +36,28 @@ from models.core.batch import Batch
 from models.core.blocks import (
     full_precision,
     kl_to_prior,
-    masked_logsumexp,
-    masked_mean,
     mean_over_time,
-    row_similarity,
-    squared_cv,
 )
-from models.core.method import REGRESSION, Method, Output, Settings, Share, Task, Training, attended
-from models.khar.harvest import Adapters, Harvester, HarvestSettings, UnimodalRegressor, load_stage_one
+from models.core.method import REGRESSION, Method, Output, Share, Task, Training, attended
+from models.khar.contrast import sentiment_contrast
+from models.khar.harvest import Adapters, Harvester, HarvestSettings
 from models.khar.refinement import (
     AttentionRefinement,
     ConvolutionRefinement,
     ExpertRefinement,
     Mixture,
     Usage,
+    squared_cv,
 )
+from models.khar.stage_one import UnimodalRegressor, load_stage_one
 from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 
-TOLERANCE = 1e-6  # of κ: in float32 0.6 - 0.2 and 3.0 - 2.6 are greater than 0.4
 SMALLEST_SIGMA = 1e-6  # under the logarithm of the KL
 
 
 # ------------------------------------------------------------------------------------------------- settings
-class Weights(Settings):
+class KHaRWeights(Section):
     """Weight of each term in (22); 0 = the term is not computed."""
 
     task: NonNegativeFloat = 1.0  # [P] L_Task; 0 leaves the error in L_MIB alone
@@ -84,7 +83,7 @@ class KHaRTraining(Training):
 class KHaRSettings(HarvestSettings):
     """Settings of KHaR, section `models.khar` of params.yaml."""
 
-    weights: Weights = Weights()
+    weights: KHaRWeights = KHaRWeights()
     training: KHaRTraining = KHaRTraining()
 
     refine: Literal["moe", "mlp", "attention", "cnn"] = "moe"  # [P] table 3; L_MoE = 0 in all but moe
@@ -203,64 +202,6 @@ class Bottleneck(nn.Module):
         """x (B, fusion_width) -> μ, σ (B, Z) in float32 at least; σ starts near softplus(-5) = 0.0067 [R]."""
         hidden = self.body(x)
         return full_precision(self.mean(hidden)), F.softplus(full_precision(self.spread(hidden)) - 5)
-
-
-# ----------------------------------------------------------------------------------------- contrast (3.6)
-def label_pairs(label: Tensor, labeled: Tensor, kappa: float | None) -> tuple[Tensor, Tensor]:
-    """Positive and negative pairs of clips (13), (14); no clip is a pair with itself.
-
-    On the labels as they are: a relative's code divides them by 3 first, but the paper's example (1.0 and 1.3
-    are a pair, 1.0 and 2.0 are not) holds without.
-
-    Parameters
-    ----------
-    label : (B,), NaN where not labeled
-    labeled : (B,) bool; the others are in no pair
-    kappa : None = classes, whose pairs are those of one class
-
-    Returns
-    -------
-    positive, negative : (B, B) bool
-    """
-    near = (label[:, None] - label).abs() <= (kappa or 0.0) + TOLERANCE
-    known = labeled[:, None] & labeled & ~torch.eye(len(label), dtype=torch.bool, device=label.device)
-    return near & known, ~near & known
-
-
-def sentiment_contrast(
-    refined: dict[str, Tensor],
-    present: dict[str, Tensor],
-    label: Tensor,
-    labeled: Tensor,
-    kappa: float | None,
-    temperature: float,
-) -> Tensor:
-    """L_CL (15) to (21): scalar. (18) writes (i, j) where (i, k) is meant.
-
-    The ratio of (21) is a clip's: all its similarities with positives over all its similarities, of every
-    ordered pair of modalities; and among the positives, once for every unordered pair, the clip's own
-    modalities with each other. What a clip has not is in neither sum; clips without a positive do not count.
-
-    Parameters
-    ----------
-    refined, present : by modality, (B, F) and (B,) bool
-    """
-    positive, negative = label_pairs(label, labeled, kappa)
-    own = torch.diag(labeled)
-    names = tuple(refined)
-    similarities, above, below = [], [], []  # (B, B) each: ln δ, in the numerator, in the denominator
-    for i, first in enumerate(names):
-        for j, second in enumerate(names):
-            both = present[first][:, None] & present[second]
-            pulled = (positive | own if i < j else positive) & both
-            similarities.append(row_similarity(refined[first], refined[second], temperature))
-            above.append(pulled)
-            below.append(pulled | negative & both)
-    similarity, numerator, denominator = (torch.cat(parts, dim=1) for parts in (similarities, above, below))
-    counts = numerator.any(dim=1)
-    ratio = masked_logsumexp(similarity, denominator, dim=1).masked_fill(~counts, 0.0)
-    ratio = ratio - masked_logsumexp(similarity, numerator, dim=1).masked_fill(~counts, 0.0)
-    return masked_mean(ratio, counts)
 
 
 # ------------------------------------------------------------------------------------------------ the model
@@ -390,3 +331,12 @@ class KHaR(Harvester):
             for name, used in usage.items()
             for number, share in enumerate(used / used.sum().clamp(min=1))
         }
+
+    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+        """`expert_<i>`: share of expert i in a modality's steps by the gates (4); sums to 1 a modality."""
+        found: dict[str, dict[str, float]] = {}
+        for key, share in self.diagnostics(batch, output).items():
+            kind, modality, number = key.split("/")
+            if kind == "expert":
+                found.setdefault(f"expert_{number}", {})[modality] = float(share)
+        return found

@@ -14,13 +14,60 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from models.core.blocks import SparseGate, full_precision, mean_over_time
+from models.core.blocks import full_precision, mean_over_time
 from models.core.method import attended
 from pipeline.core.errors import ParamsError
 
 ATTENTION_HEADS = 4  # [D]
 KERNEL = 3  # [D] steps of the convolution
+
+
+def squared_cv(values: Tensor) -> Tensor:
+    """Squared coefficient of variation, unbiased variance / mean²: (E,) -> scalar; 0 for one value.
+
+    The balance of a mixture's experts, KHaR (6); Shazeer et al., ICLR 2017.
+    """
+    values = full_precision(values)
+    if values.numel() == 1:
+        return values.sum() * 0.0
+    return values.var() / (values.mean().square() + 1e-10)
+
+
+class SparseGate(nn.Module):
+    """Which k of the experts each row goes to, and with which weights: KHaR (4).
+
+    Always in float32 at least: rounded to bfloat16, scores tie, and the choice would follow the index.
+
+    Parameters
+    ----------
+    width : D of a row
+    experts, k : E and how many of them a row uses
+    noisy : in training add N(0, 1) (softplus(x W_n) + 0.01) to the scores, as Shazeer et al. do
+    """
+
+    def __init__(self, width: int, experts: int, k: int, noisy: bool = False):
+        super().__init__()
+        if not 1 <= k <= experts:
+            raise ParamsError(f"each row goes to k = {k} of {experts} experts; k must be 1 to {experts}")
+        self.k = k
+        self.score = nn.Linear(width, experts, bias=False)
+        nn.init.normal_(self.score.weight, std=1e-2)  # zeros would tie all experts at the start
+        self.noise = nn.Linear(width, experts, bias=False) if noisy else None
+        if self.noise is not None:
+            nn.init.zeros_(self.noise.weight)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., D) -> gates (..., E), k of them non-zero with sum 1; and the softmax over all E."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = full_precision(x)
+            scores = self.score(x)
+            if self.noise is not None and self.training:
+                scores = scores + torch.randn_like(scores) * (F.softplus(self.noise(x)) + 1e-2)
+            kept, chosen = scores.topk(self.k, dim=-1)
+            gates = torch.zeros_like(scores).scatter(-1, chosen, kept.softmax(dim=-1))
+            return gates, scores.softmax(dim=-1)
 
 
 class Usage(NamedTuple):

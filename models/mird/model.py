@@ -11,8 +11,8 @@ Terms: prediction = L_reg (18), reconstruction = L_recon (19), information = L_m
 paper's α (21); orthogonality = (9), the baseline of Table 5. Before each update of the model the estimators
 of (12) take T' steps on (22). Clips without a label join all terms but the first.
 
-The shared encoder is in wsabert.py, private encoders and decoders are in disentangle.py; the estimators are
-`common.Clubs`.
+The shared encoder (3.3) is in wsabert.py; private encoders and decoders (3.2, 3.4) and the estimators of
+mutual information (3.5) are in disentangle.py.
 
 Text is fine-tuned as in the paper, or frozen features [D]. The shared encoder reads words: a run without text
 is refused; a clip without it says only the special tokens that a tokenizer puts around nothing.
@@ -26,114 +26,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.backbones import load_text_backbone
 from models.core.batch import Batch, Reading, Sequences, Tokens
-from models.core.blocks import Clubs, full_precision, mean_over_time
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
-from models.mird.disentangle import Decoder, PrivateEncoder, Rebuilt, log_mean, orthogonality
+from models.core.blocks import full_precision, length_shares, mean_over_time
+from models.core.method import REGRESSION, Method, Output, Task
+from models.mird.disentangle import Clubs, Decoder, PrivateEncoder, Reconstruction, log_mean, orthogonality
+from models.mird.settings import MIRDSettings
 from models.mird.wsabert import WSABert
 from pipeline.core.errors import ParamsError
-
-
-# [P] = stated in the paper, [R] = the authors' code, [D] = our decision
-class Weights(Settings):
-    """Weight of each term (21); 0 = the term is not computed, and what only it needs is not built."""
-
-    prediction: NonNegativeFloat = 1.0  # [P]
-    reconstruction: NonNegativeFloat = 1.0  # [P]
-    information: NonNegativeFloat = 0.1  # [P] α; 1 on MOSEI
-    orthogonality: NonNegativeFloat = 0.0  # [P] not part of MIRD; stands for `information` in Table 5
-
-
-class MIRDTraining(Training):
-    """The paper's optimisation: AdamW, one rate, batches of 32, 100 epochs [P].
-
-    In the authors' code the schedule's arguments are swapped, and the rate rises over the whole run: `ramp`.
-    """
-
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
-    lr_backbone: NonNegativeFloat = 1e-5  # [P]
-    lr_other: NonNegativeFloat = 1e-5  # [P]
-    weight_decay: NonNegativeFloat = 0.01  # [R]
-    schedule: Literal["cosine", "linear", "constant", "ramp"] = "linear"  # [D]
-    schedule_every: Literal["epoch", "step"] = "step"  # [D]
-
-
-class DecoderSteps(Settings):
-    """Longest sequence that is rebuilt; what is longer is rebuilt up to here. The paper's input lengths."""
-
-    text: PositiveInt = 50  # [R]
-    audio: PositiveInt = 400  # [R]
-    visual: PositiveInt = 55  # [R]
-
-
-class MIRDSettings(MethodSettings):
-    """Settings of MIRD, section `models.mird` of params.yaml."""
-
-    weights: Weights = Weights()
-    training: MIRDTraining = MIRDTraining()
-    unlabeled_ratio: NonNegativeInt = 0  # [P] unlabeled clips beside each labeled one; 3 in MIRD² on MOSI
-    unlabeled_use: Literal["both", "information", "reconstruction"] = "both"  # [P] terms they join (Table 6)
-    width: PositiveInt = 64  # [P] d
-    private: bool = True  # [P] False: z^S alone, no encoder and decoder of a modality (Table 4, last row)
-    text_encoder: Literal["lstm", "bert"] = "lstm"  # [P] private one of fine-tuned text; bert = a second [R]
-    token_width: PositiveInt = 128  # [R] of the embedding before the private text LSTM
-    inject_layer: NonNegativeInt = 0  # [R] words are shifted after it; 0 = after the embedding
-    score_scale: PositiveFloat | None = None  # [D] of the attention's scores: 1/√W; 1 in the code
-    gate: Literal["sigmoid", "relu"] = "sigmoid"  # [P]; relu in the code
-    epsilon: PositiveFloat = 1.0  # [P] longest shift, as a share of the word's length
-    pool: Literal["mean", "cls"] = "mean"  # [P]; cls = BERT's pooler [R], of frozen text the first step
-    mag_dropout: Share = 0.5  # [R]
-    pool_dropout: Share = 0.5  # [R]
-    regressor_width: PositiveInt = 64  # [R]
-    regressor_dropout: Share = 0.5  # [R]
-    decoder_steps: DecoderSteps = DecoderSteps()
-    recon_mask: bool = True  # [D] False, as in the code: padding up to decoder_steps is rebuilt too
-    mi_pairs: Literal["nine", "six"] = "nine"  # [P]; six in the code, without those of the inputs X^m
-    mi_norm: Literal["none", "layernorm"] = "none"  # [P]; layernorm: of z on its way into the estimators [D]
-    estimator_hidden: PositiveInt = 32  # [P]; 16 in the code
-    estimator_lr: PositiveFloat = 1e-3  # [P] η₁
-    estimator_steps: PositiveInt = 5  # [P] T'
-    frozen_width: PositiveInt = 128  # [D] W of frozen text, and its layers in place of BERT's
-    frozen_layers: PositiveInt = 2  # [D]
-    frozen_heads: PositiveInt = 4  # [D]
-    frozen_head_dim: PositiveInt = 32  # [D]
-    frozen_feedforward: PositiveInt = 256  # [D]
-    frozen_dropout: Share = 0.1  # [D]
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> MIRDSettings:
-        if self.text_encoder == "bert" and self.text == "frozen":
-            raise ValueError(
-                "models.mird: text_encoder is bert, but text is frozen; set text to finetune, or "
-                "text_encoder to lstm"
-            )
-        without = [name for name, weight in self.weights if name != "prediction" and weight > 0]
-        if not self.private and without:
-            raise ValueError(
-                f"models.mird: private is false, which leaves nothing for {', '.join(without)}; set "
-                f"{' and '.join(f'weights.{name}' for name in without)} to 0"
-            )
-        return self
-
-    def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
-        """The shared text encoder and, with `text_encoder: bert`, the private one."""
-        if self.text == "frozen":
-            return {}
-        names = ("text", "private") if self.private and self.text_encoder == "bert" else ("text",)
-        return {
-            name: load_text_backbone(
-                self.text_backbone, self.text_revision, pooler=self.pool == "cls", config_only=config_only
-            )
-            for name in names
-        }
 
 
 @dataclass
@@ -146,13 +51,13 @@ class MIRDOutput(Output):
     present : (B,) bool by modality, and True for "shared"
     z : (B, d) z^S as "shared", and z^m by modality, 0 where absent
     pooled : (B, D) X^m by modality as the estimators see it, without gradient; empty where not needed
-    rebuilt : by modality; empty where not needed
+    reconstruction : by modality; empty where not needed
     """
 
     present: dict[str, Tensor]
     z: dict[str, Tensor]
     pooled: dict[str, Tensor]
-    rebuilt: dict[str, Rebuilt]
+    reconstruction: dict[str, Reconstruction]
 
 
 # ------------------------------------------------------------------------------------------------- the model
@@ -185,22 +90,22 @@ class MIRD(Method):
             no_words = self.tokenizer.encode([""], config.max_tokens)[0].tolist()
         self.shared = WSABert(config, self.dims, self.backbone, no_words)
 
-        # 3.2 and 3.4: widths of what a private encoder hears and of what a decoder gives
+        # 3.2 and 3.4: widths of a private encoder's input and of a decoder's output
         d, private = config.width, tuple(self.dims) if config.private else ()
-        heard, rebuilt = dict(self.dims), dict(self.dims)
+        encoded, decoded = dict(self.dims), dict(self.dims)
         self.private_backbone: Any = backbones.get("private")
         self.token_table: nn.Embedding | None = None
         if self.backbone is not None:
-            heard["text"], rebuilt["text"] = config.token_width, self.backbone.config.vocab_size
+            encoded["text"], decoded["text"] = config.token_width, self.backbone.config.vocab_size
             if private and self.private_backbone is None:
-                self.token_table = nn.Embedding(rebuilt["text"], heard["text"])
-        self.private = nn.ModuleDict({m: PrivateEncoder(heard[m], d) for m in private})
+                self.token_table = nn.Embedding(decoded["text"], encoded["text"])
+        self.private = nn.ModuleDict({m: PrivateEncoder(encoded[m], d) for m in private})
         if self.private_backbone is not None:
             self.private["text"] = nn.Sequential(
                 nn.Dropout(config.pool_dropout), nn.Linear(self.dims["text"], d)
             )
-        decoded = private if config.weights.reconstruction > 0 else ()
-        self.decoder = nn.ModuleDict({m: Decoder(2 * d, rebuilt[m]) for m in decoded})
+        reconstructed = private if config.weights.reconstruction > 0 else ()
+        self.decoder = nn.ModuleDict({m: Decoder(2 * d, decoded[m]) for m in reconstructed})
 
         # 3.5: θ_var has (first, second) for q(second | first); the code turns all but (text, audio)
         names = [m for m in ("visual", "text", "audio") if m in private]
@@ -235,15 +140,15 @@ class MIRD(Method):
             z[m] = full_precision(self.encode(m, sources[m])).masked_fill(~present[m][:, None], 0.0)
         prediction = self.task.shaped(self.regressor(torch.cat(list(z.values()), dim=-1)))  # (16), (17)
         inputs: dict[str, Tensor] = {}
-        rebuilt: dict[str, Rebuilt] = {}
+        reconstruction: dict[str, Reconstruction] = {}
         if self.training and self.estimator_steps() > 0:
-            heard = {"text": words, **others}
+            sequences = {"text": words, **others}
             for m, _ in self.input_pairs:
-                inputs[m] = mean_over_time(heard[m].values, heard[m].mask).detach()
+                inputs[m] = mean_over_time(sequences[m].values, sequences[m].mask).detach()
         if self.training and "reconstruction" in self.active_terms:
             for m in self.decoder:  # (8)
-                rebuilt[m] = self.rebuild(m, sources[m], torch.cat([z["shared"], z[m]], dim=-1))
-        return MIRDOutput(prediction, present, z, inputs, rebuilt)
+                reconstruction[m] = self.reconstruct(m, sources[m], torch.cat([z["shared"], z[m]], dim=-1))
+        return MIRDOutput(prediction, present, z, inputs, reconstruction)
 
     def encode(self, name: str, source: Sequences | Tokens) -> Tensor:
         """z^m of a modality, (B, d), whatever it may be where the clip has none."""
@@ -252,10 +157,10 @@ class MIRD(Method):
             return encoder(source.values, source.mask)
         if self.token_table is not None:
             return encoder(self.token_table(source.ids), source.mask)
-        ids, mask = self.shared.spoken(source, self.private_backbone)
+        ids, mask = self.shared.token_inputs(source, self.private_backbone)
         return encoder(self.shared.pooled(self.private_backbone, ids, mask))
 
-    def rebuild(self, name: str, source: Sequences | Tokens, start: Tensor) -> Rebuilt:
+    def reconstruct(self, name: str, source: Sequences | Tokens, start: Tensor) -> Reconstruction:
         """X̂^m beside X^m, over the batch's steps, or `decoder_steps` of them without `recon_mask`."""
         longest: int = getattr(self.config.decoder_steps, name)
         mask, steps = source.mask, source.mask.shape[1]
@@ -265,7 +170,7 @@ class MIRD(Method):
         else:
             target = F.pad(source.values, (0, 0, 0, extra))
         mask = F.pad(mask, (0, extra)) if self.config.recon_mask else source.present[:, None]
-        return Rebuilt(self.decoder[name](start, steps + extra), target, mask.expand(target.shape[:2]))
+        return Reconstruction(self.decoder[name](start, steps + extra), target, mask.expand(target.shape[:2]))
 
     # -------------------------------------------------------------------------------------- losses (3.6, 3.7)
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
@@ -278,10 +183,10 @@ class MIRD(Method):
             errors = errors.square() if self.task.classes == 0 else errors
             losses["prediction"] = log_mean(errors, batch.labeled)
         if "reconstruction" in terms:  # (19)
-            if self.decoder and not output.rebuilt:
+            if self.decoder and not output.reconstruction:
                 raise ValueError("reconstruction needs a forward in training mode with the term active")
             rows = self.rows(batch, "reconstruction")[:, None]
-            parts = (log_mean(x.errors(), x.mask & rows) for x in output.rebuilt.values())
+            parts = (log_mean(x.errors(), x.mask & rows) for x in output.reconstruction.values())
             losses["reconstruction"] = sum(parts, start=zero)
         if "information" in terms:  # (20); the loop clears the gradient that it leaves at the estimators
             losses["information"] = self.bounds(batch, output).sum() if self.estimators is not None else zero
@@ -353,3 +258,8 @@ class MIRD(Method):
             if self.input_pairs:
                 curves["bound/inputs"] = inputs.mean()
         return curves
+
+    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+        """`length`: share of z^S ("shared") and of each z^m in the squared length of all that ŷ reads."""
+        assert isinstance(output, MIRDOutput)
+        return {"length": length_shares(output.z)}

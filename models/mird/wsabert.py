@@ -1,7 +1,7 @@
 """WSA-BERT: words shifted by what sound and sight say beside them. The shared encoder of MIRD (3.3).
 
 Qian et al., "Word-wise Sparse Attention for Multimodal Sentiment Analysis", Interspeech 2022. Equation
-numbers are those of MIRD, see mird.py:
+numbers are those of MIRD, see model.py:
 
     text ─first layers─▶ W^mid ─ + λ MAG(what each modality says beside each word) ─other layers─▶ W^last
 
@@ -14,19 +14,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Sequences, Tokens
-from models.core.blocks import MultimodalAdaptationGate, TransformerLayer, mean_over_time, sparsemax
+from models.core.blocks import TransformerLayer, full_precision, mean_over_time
 from models.core.method import attended
+from models.mird.settings import MIRDSettings
 from pipeline.core.errors import ParamsError
 
-if TYPE_CHECKING:
-    from models.mird.model import MIRDSettings
+
+def sparsemax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Euclidean projection of each row of scores onto the simplex (Martins and Astudillo, ICML 2016).
+
+    Over the last dimension, in float32 at least. Masked entries are exactly 0 and get no gradient.
+
+    Parameters
+    ----------
+    scores : (..., T)
+    mask : broadcasts to the scores, True = may be chosen; None = all. A row without any gives zeros.
+    """
+    scores = full_precision(scores)
+    mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
+    top = scores.detach().masked_fill(~mask, -torch.inf).amax(dim=-1, keepdim=True)
+    top = top.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+    # What is 1 below the largest is never chosen: with -2 there all sums stay small, whatever the scores.
+    shifted = (scores - top).masked_fill(~mask, -2.0).clamp(min=-2.0)
+    ordered = shifted.sort(dim=-1, descending=True).values
+    sums = ordered.cumsum(dim=-1)
+    ranks = torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
+    chosen = (1 + ranks * ordered > sums).sum(dim=-1, keepdim=True)  # size of the support, at least 1
+    threshold = (sums.gather(-1, chosen - 1) - 1) / chosen
+    return (shifted - threshold).clamp(min=0.0).masked_fill(~mask, 0.0)
 
 
 class WordwiseSparseAttention(nn.Module):
@@ -45,6 +67,62 @@ class WordwiseSparseAttention(nn.Module):
         """
         scores = self.scale * words @ self.key(source.values).transpose(1, 2)  # (B, T, L)
         return sparsemax(scores, source.mask[:, None]).to(source.values) @ source.values
+
+
+class MultimodalAdaptationGate(nn.Module):
+    """MAG: words shifted by what other modalities add to each of them. MIRD (3) to (6), after MAG-BERT.
+
+    Parameters
+    ----------
+    width : of a word, D
+    dims : width of each other modality, d_m; the text alone (empty) is left as it is before the LayerNorm
+    gate : activation of the gates; the paper says sigmoid, all published code relu
+    epsilon : longest shift, as a share of the word's length
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dims: dict[str, int],
+        gate: Literal["sigmoid", "relu"] = "sigmoid",
+        epsilon: float = 1.0,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.activation = torch.sigmoid if gate == "sigmoid" else torch.relu
+        self.epsilon = epsilon
+        self.gate = nn.ModuleDict({name: nn.Linear(dim + width, width) for name, dim in dims.items()})
+        self.project = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in dims.items()})
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, words: Tensor, shifts: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        """LayerNorm and dropout of w + λh, (B, T, D).
+
+        Parameters
+        ----------
+        words : (B, T, D)
+        shifts : modality -> (B, T, d_m), what it says beside each word
+        present : modality -> (B,) bool; an absent one adds nothing, whatever its values are
+        """
+        return self.dropout(self.norm(words + self.shift(words, shifts, present)))
+
+    def shift(self, words: Tensor, shifts: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        """λh with h = Σ_m g^m ⊙ Linear(x^m), g^m = act(Linear([x^m; w])) (3), (4): (B, T, D)."""
+        words = full_precision(words)
+        total = torch.zeros_like(words)
+        for name, project in self.project.items():
+            absent = ~present[name][:, None, None]
+            x = full_precision(shifts[name]).masked_fill(absent, 0.0)
+            gate = self.activation(self.gate[name](torch.cat([x, words], dim=-1)))
+            total = total + full_precision(gate * project(x)).masked_fill(absent, 0.0)
+        return shift_scale(words, total, self.epsilon) * total
+
+
+def shift_scale(words: Tensor, shift: Tensor, epsilon: float) -> Tensor:
+    """λ of (6), min(ε ‖w‖ / (‖h‖ + 1e-6), 1): (..., D), (..., D) -> (..., 1), so that ‖λh‖ ≤ ε ‖w‖."""
+    word, length = (x.norm(dim=-1, keepdim=True) for x in (words, shift))
+    return (epsilon * word / (length + 1e-6)).clamp(max=1.0).masked_fill(length == 0, 1.0)
 
 
 class FrozenWords(nn.Module):
@@ -102,9 +180,9 @@ class WSABert(nn.Module):
 
         def shift(words: Tensor) -> Tensor:
             """W^mid (B, T, W) -> LayerNorm and dropout [R] of W̃^mid, (2) to (6)."""
-            said = {m: attend(words, others[m]) for m, attend in self.attention.items()}
+            beside = {m: attend(words, others[m]) for m, attend in self.attention.items()}
             present = {m: source.present for m, source in others.items()}
-            return self.mag(words, said, present).to(words.dtype)
+            return self.mag(words, beside, present).to(words.dtype)
 
         after, mean = self.config.inject_layer, self.config.pool == "mean"
         if isinstance(text, Sequences):
@@ -120,13 +198,14 @@ class WSABert(nn.Module):
             embedded.append(words)
             return words
 
-        ids, mask = self.spoken(text, backbone)
-        with passing(backbone.embeddings, keep), passing(injected(backbone, after), shift):
+        ids, mask = self.token_inputs(text, backbone)
+        middle = injection_module(backbone, after)
+        with changed_output(backbone.embeddings, keep), changed_output(middle, shift):
             pooled = self.pooled(backbone, ids, mask)
         words = Sequences(embedded[0], mask & text.present[:, None], text.present)
         return self.project(self.dropout(pooled)), words
 
-    def spoken(self, text: Tokens, backbone: Any) -> tuple[Tensor, Tensor]:
+    def token_inputs(self, text: Tokens, backbone: Any) -> tuple[Tensor, Tensor]:
         """Ids and mask, (B, T) each; a clip without text says what the tokenizer makes of no words."""
         number, given = len(self.no_words), text.ids.shape[1]
         width, padding = max(number, given), backbone.config.pad_token_id or 0
@@ -157,7 +236,7 @@ class WSABert(nn.Module):
         if backbone is None:
             return
         try:
-            injected(backbone, config.inject_layer)
+            injection_module(backbone, config.inject_layer)
         except AttributeError as error:
             raise ParamsError(
                 f"{name} is not built like BERT and RoBERTa, where MIRD shifts words after `embeddings` or "
@@ -167,14 +246,14 @@ class WSABert(nn.Module):
             raise ParamsError(f"models.mird.base.pool is cls, but {name} has no pooler; set it to mean")
 
 
-def injected(backbone: Any, after: int) -> nn.Module:
+def injection_module(backbone: Any, after: int) -> nn.Module:
     """The part of a text encoder whose output is W^mid: layer `after`, or the embedding."""
     part: nn.Module = backbone.encoder.layer[after - 1] if after else backbone.embeddings
     return part
 
 
 @contextmanager
-def passing(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within it, what the module gives goes through `change`; the rest of a tuple stays."""
 
     def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:

@@ -27,15 +27,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Batch
-from models.core.blocks import TransformerLayer, full_precision, kl_between, kl_to_prior, masked_mean
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Share, Task, Training
+from models.core.blocks import TransformerLayer, full_precision, kl_to_prior, masked_mean
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Share, Task, Training
 from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 
 LOGVAR_BOUND = 4.0  # |2 ln σ| stays below it: σ in (0.135, 7.39), 1/σ < 7.39
 
 
 # [P] = stated in the paper, [D] = our decision
-class Weights(Settings):
+class MISRWeights(Section):
     """λ of each term (13); 0 = the term is not computed."""
 
     prediction: NonNegativeFloat = 1.0  # [P] λ1
@@ -55,7 +56,7 @@ class MISRTraining(Training):
 class MISRSettings(MethodSettings):
     """Settings of MISR, section `models.misr` of params.yaml."""
 
-    weights: Weights = Weights()
+    weights: MISRWeights = MISRWeights()
     training: MISRTraining = MISRTraining()
     max_steps: PositiveInt = 512  # [D] longest frozen input, L; sizes the table of positions
     num_tokens: PositiveInt = 50  # [P] "vector length T"; 39 on SIMS
@@ -98,7 +99,7 @@ class MISROutput(Output):
     reconstruction: dict[str, Tensor]
 
 
-class Stack(nn.Module):
+class LayerStack(nn.Module):
     """The paper's "transformer layers"; no LayerNorm after the last."""
 
     def __init__(self, config: MISRSettings):
@@ -124,7 +125,7 @@ class MultimodalEncoding(nn.Module):
         self.tokens = nn.Parameter(torch.zeros(config.num_tokens, config.width))
         # Random: at zero, like the tokens, all T would get equal gradients and stay one token for ever.
         self.positions = nn.Parameter(torch.randn(config.num_tokens + max_steps, config.width))
-        self.stack = Stack(config)
+        self.stack = LayerStack(config)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """values (B, L, features), mask (B, L) -> H^m (B, T, d), no step of which is padding."""
@@ -139,7 +140,7 @@ class VariationalEncoder(nn.Module):
 
     def __init__(self, config: MISRSettings):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU(), Stack(config))
+        self.body = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU(), LayerStack(config))
         self.mean = nn.Linear(config.width, config.width)
         self.spread = nn.Linear(config.width, config.width)
 
@@ -154,7 +155,7 @@ class VariationalDecoder(nn.Sequential):
 
     def __init__(self, config: MISRSettings):
         width = config.width
-        super().__init__(nn.Linear(width, width), nn.ReLU(), Stack(config), nn.Linear(width, width))
+        super().__init__(nn.Linear(width, width), nn.ReLU(), LayerStack(config), nn.Linear(width, width))
 
 
 def bounded_logvar(s: Tensor) -> Tensor:
@@ -179,6 +180,12 @@ def uncertainty_fusion(mean: Tensor, sigma: Tensor, present: Tensor) -> tuple[Te
     certainty = sigma.reciprocal().masked_fill(~present[..., None, None], -torch.inf)
     weights = torch.softmax(certainty, dim=0)  # (2)
     return (weights * mean).sum(dim=0), weights  # (3)
+
+
+def kl_between(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -> Tensor:
+    """KL(N(μ₁, σ₁²) ‖ N(μ₂, σ₂²)) per element: ln(σ₂/σ₁) + (σ₁² + (μ₁ − μ₂)²) / (2 σ₂²) − ½."""
+    distance = (mean1 - mean2).square()
+    return 0.5 * (logvar2 - logvar1 + (logvar1 - logvar2).exp() + distance * (-logvar2).exp() - 1)
 
 
 def risk_variance(risks: Tensor) -> Tensor:
@@ -221,7 +228,7 @@ class MISR(Method):
             raise ParamsError(
                 f"models.misr.predict_from names {', '.join(unknown)}, but the model has {', '.join(names)}"
             )
-        self.home = self.subsets.index(tuple(name for name in names if name in config.predict_from))
+        self.chosen = self.subsets.index(tuple(name for name in names if name in config.predict_from))
         """number of the environment that predicts"""
         self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
         self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
@@ -260,14 +267,14 @@ class MISR(Method):
                 z = mean[name] + sigma[name] * torch.randn_like(sigma[name])  # (6)
                 reconstruction[name] = full_precision(self.decoder[name](z))
         asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
-        number = len(self.subsets) if self.training and asking & self.active_terms else self.home + 1
+        number = len(self.subsets) if self.training and asking & self.active_terms else self.chosen + 1
         unimodal, known = (torch.stack(list(x.values())) for x in (embedding, present))
         cues = self.cues(joint, unimodal) if number > 1 else torch.zeros_like(unimodal)  # none in ∅
         # Φ begins with the mean over T, which commutes with every f; taken before f it costs an eighth.
         pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), known, number)  # (9)
         environments = self.predict(pooled)
         return MISROutput(
-            environments[self.home], present, embedding, mean, logvar, joint, environments, reconstruction
+            environments[self.chosen], present, embedding, mean, logvar, joint, environments, reconstruction
         )
 
     def cues(self, joint: Tensor, embedding: Tensor) -> Tensor:
@@ -320,7 +327,7 @@ class MISR(Method):
         risks = self._risks(output, batch.label)
         losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_SP (12)
-            losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[self.home]
+            losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[self.chosen]
         if "prior" in terms:  # L_NA (4): to N(0, I)
             parts = (masked_mean(kl_to_prior(mean[m], logvar[m]), present[m]) for m in self.dims)
             losses["prior"] = sum(parts, start=zero)
@@ -354,3 +361,12 @@ class MISR(Method):
         if self.gate is not None:
             curves["gate"] = self.gates(output.joint, torch.stack(list(output.embedding.values()))).mean()
         return curves
+
+    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+        """`weight`: ω of (2), a mean over tokens and channels; sums to 1."""
+        assert isinstance(output, MISROutput)
+        sigma = [(0.5 * logvar).exp() for logvar in output.logvar.values()]
+        parts = (list(output.mean.values()), sigma, list(output.present.values()))
+        _, weights = uncertainty_fusion(*(torch.stack(part) for part in parts))  # (M, 1, T, d)
+        shares = weights.flatten(1).mean(dim=1).tolist()
+        return {"weight": dict(zip(output.mean, shares, strict=True))}

@@ -2,8 +2,8 @@
 
 Wang and Liu, "SLaD: Sub-modal Label-aware Disentanglement for Multimodal Sentiment Analysis", submitted to
 ICLR 2026. No code of the authors is available. Equation numbers are the paper's; where the paper is silent,
-the choice stands beside the line. Here is 3.1 to 3.5 and the objective; what the labels y^m steer (3.6 to
-3.8) is in submodal.py. In the paper's order:
+the choice stands beside the line. Here is 3.1 to 3.5 and the objective; the layers that align and fuse two
+streams are in streams.py, what the labels y^m steer (3.6 to 3.8) in submodal.py. In the paper's order:
 
     text, audio ─encoders─▶ X^m ─alignment─▶ X'^m ─┬─▶ head ─▶ y^m (1, 2)              m ∈ {text, audio}
                                                    ├─▶ I^m (shared), S^m (its own)
@@ -31,18 +31,18 @@ from torch.nn import functional as F
 
 from models.core.backbones import audio_frame_mask, load_audio_backbone
 from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
-from models.core.blocks import CrossModalEncoder, full_precision, masked_mean, mean_over_time, row_similarity
+from models.core.blocks import masked_mean, mean_over_time, row_similarity
 from models.core.method import (
     REGRESSION,
     Method,
     MethodSettings,
     Output,
-    Settings,
     Share,
     Task,
     Training,
     attended,
 )
+from models.slad.streams import CrossModalEncoder, pooled_into_bins, standardized
 from models.slad.submodal import (
     contrastive_loss,
     hardest_negative,
@@ -53,13 +53,14 @@ from models.slad.submodal import (
     submodal_labels,
 )
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.section import Section
 
 SAMPLE_RATE = 16_000  # Hz, of the assembled waveform
 LABEL_AWARE = ("contrastive", "repulsion", "multilabel")  # terms that sub-modal labels steer
 
 
 # [P] = stated in the paper, [R] = code of its base, MMML, [D] = our decision
-class Weights(Settings):
+class SLaDWeights(Section):
     """Weight of each term (22); 0 = the term is not computed."""
 
     prediction: NonNegativeFloat = 1.0  # [P] L_cls
@@ -85,7 +86,7 @@ class SLaDTraining(Training):
 class SLaDSettings(MethodSettings):
     """Settings of SLaD, section `models.slad` of params.yaml."""
 
-    weights: Weights = Weights()
+    weights: SLaDWeights = SLaDWeights()
     training: SLaDTraining = SLaDTraining()
     max_tokens: Annotated[int, Field(ge=3)] = 96  # [R]; 64 on SIMS
     text_case: Literal["asis", "sentence"] = "sentence"  # [R] of finetune: all but the first letter lowered
@@ -146,30 +147,6 @@ class SLaDOutput(Output):
     unimodal: dict[str, Tensor]
     invariant: dict[str, Tensor]
     specific: dict[str, Tensor]
-
-
-# -------------------------------------------------------------------------------------------- sound (3.2)
-def standardized(samples: Tensor, mask: Tensor) -> Tensor:
-    """Zero mean and unit variance over each clip's real samples, 0 elsewhere: (B, S), mask (B, S)."""
-    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
-    samples = full_precision(samples).masked_fill(~mask, 0.0)
-    centred = (samples - samples.sum(dim=1, keepdim=True) / count).masked_fill(~mask, 0.0)
-    return centred / (centred.square().sum(dim=1, keepdim=True) / count + 1e-7).sqrt()
-
-
-def pooled_into_bins(values: Tensor, mask: Tensor, bins: int) -> Tensor:
-    """Adaptive average pooling of the n real frames of each clip: (B, T, D), mask (B, T) -> (B, bins, D).
-
-    Bin b is the mean of the frames ⌊b n / bins⌋ to ⌈(b + 1) n / bins⌉ - 1, so that bins share frames where
-    there are fewer than bins, and none is empty. A clip without a frame gives zeros.
-    """
-    number = mask.sum(dim=1)[:, None, None]  # n, (B, 1, 1)
-    place = mask.cumsum(dim=1)[:, None] - 1  # of a frame among the real ones, (B, 1, T)
-    edge = torch.arange(bins + 1, device=mask.device)[:, None]  # (bins + 1, 1)
-    first = edge[:-1] * number // bins  # (B, bins, 1)
-    beyond = -(-edge[1:] * number // bins)
-    member = mask[:, None] & (place >= first) & (place < beyond)  # (B, bins, T)
-    return member.to(values) @ values / (beyond - first).clamp(min=1)
 
 
 # ---------------------------------------------------------------------------------------------- the model

@@ -1,4 +1,4 @@
-"""SLaD's sub-modal labels, and the losses that they steer: sections 3.6 to 3.8 of the paper of slad.py.
+"""SLaD's sub-modal labels, and the losses that they steer: sections 3.6 to 3.8 of the paper.
 
 A sub-modal label is the sentiment of a clip's text or of its sound alone: (C,) numbers, one score in [-1, 1],
 or the probabilities of more than two classes [D]. Equation numbers are the paper's.

@@ -34,6 +34,7 @@ Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda,
 EncoderDevice = Annotated[
     str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
 ]
+MethodName = Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import MethodName
 from pipeline.core.errors import MsaError
 
 
 def table(
-    method: Annotated[str, typer.Argument(help="misr, cmir, slad, mird or khar.")],
+    method: MethodName,
     name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: 4, ratio ...")],
     dataset: Annotated[
         str | None, typer.Option(help="A name from params.yaml. Default: the first of datasets_run.")

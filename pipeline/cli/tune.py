@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Device
+from pipeline.cli.options import Device, MethodName
 from pipeline.core.errors import MsaError, ParamsError
 
 
 def tune(
-    method: Annotated[str, typer.Argument(help="misr, cmir, slad, mird or khar.")],
+    method: MethodName,
     dataset: Annotated[
         str | None, typer.Option(help="A key of `assemble`. Default: the first of datasets_run.")
     ] = None,

@@ -27,6 +27,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from pipeline.core.section import Section
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.folder_table import default_id, read_clips
 from pipeline.corpora.labelling import Labelling
@@ -34,7 +35,6 @@ from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated
 from pipeline.corpora.tables.media_files import find_media
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/.../<anything>.mp4 and perhaps a CSV with the columns file, label, ..."
 LABELLING = Labelling()

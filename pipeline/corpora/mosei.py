@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pipeline.core.section import Section
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID, full_id
 from pipeline.corpora.labelling import Labelling
@@ -15,7 +16,6 @@ from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 __all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "MoseiSettings", "survey"]
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipeline.core.section import Section
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
@@ -17,7 +18,6 @@ from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.labels import LAYOUT
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 __all__ = ["LABELLING", "LAYOUT", "PUBLISHED", "MosiSettings", "survey"]
 LABELLING = Labelling(label_range=(-3.0, 3.0), language="en", metrics="mmsa")

@@ -28,6 +28,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, read_json, reject_task
@@ -35,7 +36,6 @@ from pipeline.corpora.tables.media_files import WantedMedia, find_media, match_m
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 ENTRIES, SPLITS = "sarcasm_data.json", "split_indices.p"
 LAYOUT = f"<root>/{ENTRIES}, {SPLITS}, utterances_final/<id>.mp4 and context_final/<id>_c.mp4"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pipeline.core.section import Section
 from pipeline.corpora import mmsa
 from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.findings import Finding
@@ -24,7 +25,6 @@ from pipeline.corpora.tables.media_files import find_media, same_form
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/meta.csv, <root>/Raw/<video_id>/<clip_id>.mp4 and perhaps a folder of unlabelled clips"
 LABELLING = Labelling(label_range=(-1.0, 1.0), language="zh", metrics="sims")

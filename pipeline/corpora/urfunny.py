@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, reject_repeated, reject_task
@@ -31,7 +32,6 @@ from pipeline.corpora.tables.values import MODES, bad_id
 from pipeline.formats.source import understood
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
 PUNCHLINE = "punchline"

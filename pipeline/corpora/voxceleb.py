@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import UNLABELED
 from pipeline.corpora.labelling import Labelling
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey
@@ -24,7 +25,6 @@ from pipeline.corpora.tables.values import bad_id
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.params.explain import settings_of
 from pipeline.params.params import DatasetParams
-from pipeline.params.section import Section
 
 LAYOUT = "<root>/.../id<number>/<video>/<clip>.mp4 (or .m4a, .wav)"
 LABELLING = Labelling()

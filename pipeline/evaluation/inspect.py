@@ -18,6 +18,7 @@ points are the same on one machine, and may differ on another, whose last bits d
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         raise FormatError(f"{assembled}: no clips in test; there is nothing to look at")
     name = opened.config["method"]
     with reproducible(SEED, opened.device):
-        shown: View = importlib.import_module(f"pipeline.evaluation.views.{name}").view(opened, splits)
+        shown = _view(name, opened, splits)
         worst = _worst(opened, splits["test"], assembled)
     maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
     views = {
@@ -94,6 +95,15 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
     }
     rounded: dict[str, Any] = _rounded(views)
     return write_views(rounded, out)
+
+
+def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
+    """What the method shows of itself; nothing where it has no view."""
+    module = f"pipeline.evaluation.views.{method}"
+    if importlib.util.find_spec(module) is None:
+        return View("", notes=[f"{method} has no view of its own ({module.replace('.', '/')}.py)"])
+    shown: View = importlib.import_module(module).view(run, splits)
+    return shown
 
 
 def _rounded(value: Any) -> Any:

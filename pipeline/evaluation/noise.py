@@ -1,6 +1,6 @@
-"""`msa-cli noise`: test metrics of a run when a share of the steps of every test clip is spoilt.
+"""`msa-cli noise`: test metrics of a run when a share of the steps of every test clip is corrupted.
 
-models/core/noise.py says what noise is and makes it. Here a run is scored clean (rate 0, what evaluate
+models/cmir/noise.py says what noise is and makes it. Here a run is scored clean (rate 0, what evaluate
 wrote), at each rate with each noise seed, and as the mean over the rates; that mean is taken seed by seed, so
 that it has a spread too. Numbers are means and sample standard deviations (n - 1) over the noise seeds, of
 the run's own metric set. The test split chooses nothing here.
@@ -14,18 +14,21 @@ from __future__ import annotations
 import json
 import statistics
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from models.cmir.noise import Kind, corrupt, noisy_embeddings, standard_deviation
 from models.core.backbones import Tokenizer
+from models.core.batch import FULL_SCALE, Batch
 from models.core.method import Method
-from models.core.noise import SEEDS, Kind, robustness, spreads
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.datasets.splits import ordered_batches
+from pipeline.datasets.splits import Streams, ordered_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.evaluate import DECIMALS, check_features, check_task, load_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
@@ -36,6 +39,8 @@ from pipeline.training.runs import read_config
 if TYPE_CHECKING:
     from rich.table import Table
 
+RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+SEEDS = (1, 2, 3, 4, 5)
 CLEAN = "0"  # its row, beside those of the rates and `mean`
 SPELLINGS = ("[MASK]", "<mask>")  # BERT's line and RoBERTa's
 
@@ -94,7 +99,7 @@ def under_noise(
 
         batches = [test.batch(clips) for clips in rows]
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
-        noise = (kind, spreads(splits["train"].streams, method.backbone), mask_id)
+        noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
         clean = robustness(model, batches, score, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
         tables = [robustness(model, batches, score, *noise, seeds=(seed,)) for seed in SEEDS]
     scores = {row: [table[row] for table in tables] for row in tables[0]}
@@ -106,6 +111,67 @@ def under_noise(
         "remarks": sorted(remarks),
         "test": {row: {name: _spread(found, name) for name in clean} for row, found in scores.items()},
     }
+
+
+def train_deviations(train: Streams, backbone: Any = None) -> dict[str, Tensor]:
+    """σ of everything that a method reads of the train split: of each modality, `tokens` and `waveform`.
+
+    Parameters
+    ----------
+    backbone : the fine-tuned text encoder whose token embeddings `tokens` belongs to
+    """
+    found = {name: standard_deviation(part.flat[:-1]) for name, part in train.sequences.items()}
+    if train.tokens is not None and backbone is not None:
+        table = backbone.get_input_embeddings().weight.detach()  # (V, D)
+        times = torch.bincount(train.tokens.flat[:-1].cpu(), minlength=len(table))
+        found["tokens"] = standard_deviation(table, times.to(table.device))
+    if train.waveform is not None:
+        found["waveform"] = standard_deviation(train.waveform.flat[:-1, None]) / FULL_SCALE
+    return found
+
+
+@torch.no_grad()
+def robustness(
+    method: Method,
+    batches: Sequence[Batch],
+    score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
+    kind: Kind,
+    std: dict[str, Tensor],
+    mask_id: int | None = None,
+    *,
+    rates: Sequence[float] = RATES,
+    seeds: Sequence[int] = SEEDS,
+) -> dict[str, dict[str, float]]:
+    """Scores of a trained method under noise: rate -> name -> mean over the seeds, and their `mean`.
+
+    Parameters
+    ----------
+    batches : of the test split
+    score : (predictions, labels) -> named numbers, such as an entry of metrics.METRIC_SETS
+    std : `train_deviations` of the train split
+    mask_id : of [MASK], for `erase` with fine-tuned text; None = its embeddings are set to 0
+    """
+    method.eval()
+    embedded = method.backbone if kind != "erase" or mask_id is None else None
+    labels = torch.cat([batch.label for batch in batches]).cpu().numpy()
+    table: dict[str, dict[str, float]] = {}
+    for rate in rates:
+        scores = []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            predictions = []
+            for batch in batches:
+                noisy = corrupt(batch, kind, rate, std, generator, mask_id)
+                with noisy_embeddings(embedded, kind, rate, std.get("tokens"), generator):
+                    predictions.append(method(noisy).prediction)
+            scores.append(score(torch.cat(predictions).float().cpu().numpy(), labels))
+        table[f"{rate:g}"] = _means(scores)
+    table["mean"] = _means(list(table.values()))
+    return table
+
+
+def _means(scores: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(entry[name] for entry in scores) / len(scores) for name in scores[0]}
 
 
 def find_mask_id(tokenizer: Tokenizer) -> int | None:

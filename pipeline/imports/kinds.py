@@ -7,12 +7,12 @@ from types import ModuleType
 from typing import get_args
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.formats.source import Source
 from pipeline.imports.checks import refuse_repeats
 from pipeline.imports.contract import Imported
 from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 # kind in params.yaml, and the name of its module here, in the order in which they are tried
 KINDS: tuple[str, ...] = get_args(ImportParams.model_fields["kind"].annotation)

@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.mustard import ENTRIES, LABELLING, SPLITS, TEST_SHOW, UTTERANCE, held_out
 from pipeline.formats.source import Source, understood
@@ -37,7 +38,6 @@ from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.mustard_stores import bert, bert_files, visual, visual_files
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "MUStARD: sarcasm_data.json with audio_features.p, visual HDF5 or BERT JSONL files"
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
+from pipeline.core.section import Section
 from pipeline.corpora.clips import SEPARATOR
 from pipeline.corpora.tables.labels import LABEL_FILES, LabelRow
 from pipeline.formats.openface_csv import HEADER_BYTES, INDEX, TrackedFace, names_of, read_table
@@ -36,7 +37,6 @@ from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.csv_labels import labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.params.section import Section
+from pipeline.core.section import Section
 
 NONE = "none"  # no features of this modality
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from pipeline.params.section import Section
+from pipeline.core.section import Section
 
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 """ISO 639-1 or 639-3 code"""

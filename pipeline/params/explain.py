@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import ParamsError
-from pipeline.params.section import Section
+from pipeline.core.section import Section
 
 S = TypeVar("S", bound=Section)
 

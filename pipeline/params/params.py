@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 from pipeline.params.assemble import NONE, AssembleParams
 from pipeline.params.encoders import (
     AudioEncoder,
@@ -29,7 +30,6 @@ from pipeline.params.encoders import (
 )
 from pipeline.params.explain import explain, unknown
 from pipeline.params.search import SearchSpace
-from pipeline.params.section import Section
 from pipeline.params.transcribe import TranscribeParams
 
 PARAMS_FILE = "params.yaml"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 from pipeline.params.explain import explain, unknown
-from pipeline.params.section import Section
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from pipeline.core.section import Section
 from pipeline.params.encoders import Pretrained
-from pipeline.params.section import Section
 
 
 class AsrParams(Pretrained):

@@ -46,6 +46,7 @@ LEFT_OUT = (
     "pipeline.core.files",
     "pipeline.core.git",
     "pipeline.core.paths",
+    "pipeline.core.section",
     "pipeline.execution",
     "pipeline.params",
     "pipeline.store",

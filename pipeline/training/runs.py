@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -54,8 +53,7 @@ def build_method(
     """
     if name not in METHODS:
         raise ParamsError(f"method {name!r} is not known (there are: {', '.join(METHODS)})")
-    module = importlib.import_module(METHODS[name].module)
-    method_class: type[Method] = getattr(module, METHODS[name].class_name)
+    method_class = METHODS[name].load()
     try:
         config = method_class.Config.model_validate(params)
     except ValidationError as error:

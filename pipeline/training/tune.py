@@ -19,7 +19,6 @@ sampler has a memory, and a trial that was running is trained with the seeds tha
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable
@@ -84,9 +83,7 @@ class Search:
         """The class of the method's settings."""
         if self.method not in METHODS:
             raise ParamsError(unknown("method", self.method, METHODS))
-        entry = METHODS[self.method]
-        found: type[MethodSettings] = getattr(importlib.import_module(entry.module), entry.class_name).Config
-        return found
+        return METHODS[self.method].load().Config
 
 
 class Study:

@@ -296,7 +296,7 @@ def test_ids_that_were_cut_anywhere_are_known_again(length: int) -> None:
 # ------------------------------------------------------------------------------------- a second test split
 @pytest.fixture
 def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set")
     yield
     del METHODS["tiny"]
 

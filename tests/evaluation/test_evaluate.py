@@ -27,7 +27,7 @@ from pipeline.training.loop.train import predict, train
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set")
     yield
     del METHODS["tiny"]
 

@@ -11,21 +11,18 @@ from made.tiny_batch import DIMS, random_batch
 from made.tiny_cmir import tiny, tiny_finetuned
 from torch import Tensor
 
-from models.core.batch import Waveform
-from models.core.noise import (
-    RATES,
-    SEEDS,
+from models.cmir.noise import (
     SOUND_STEP,
-    batch_spreads,
+    add_noise,
+    batch_deviations,
     corrupt,
-    disturbed,
-    noisy_words,
-    robustness,
-    spread,
-    spreads,
+    noisy_embeddings,
+    standard_deviation,
 )
+from models.core.batch import Waveform
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.datasets.splits import Ragged, Streams
+from pipeline.evaluation.noise import RATES, SEEDS, robustness, train_deviations
 
 STD = {"text": torch.full((12,), 0.5), "audio": torch.arange(1.0, 6), "visual": torch.ones(7)}
 KINDS = ("gaussian", "laplace", "erase")
@@ -68,7 +65,7 @@ def test_rates_of_none_and_all() -> None:
 @pytest.mark.parametrize(("kind", "mean_size"), [("gaussian", (2 / np.pi) ** 0.5), ("laplace", 0.5**0.5)])
 def test_the_noise_has_the_spread_of_each_feature(kind: str, mean_size: float) -> None:
     values, std = torch.zeros(2000, 20, 3), torch.tensor([0.1, 1.0, 20.0])
-    noise = disturbed(values, values[..., 0] == 0, kind, 1.0, std, seeded()).flatten(0, 1)
+    noise = add_noise(values, values[..., 0] == 0, kind, 1.0, std, seeded()).flatten(0, 1)
     assert noise.std(dim=0).tolist() == pytest.approx(std.tolist(), rel=0.02)
     assert (noise.mean(dim=0) / std).abs().max() < 0.02
     assert (noise.abs().mean(dim=0) / std).tolist() == pytest.approx([mean_size] * 3, rel=0.02)
@@ -140,22 +137,22 @@ def test_words_are_spoilt_inside_the_encoder_and_only_within() -> None:
     table = method.backbone.get_input_embeddings()
     clean = table(ids)
     std = torch.arange(12) * 0.1
-    with noisy_words(method.backbone, "gaussian", 0.5, std, seeded()):
+    with noisy_embeddings(method.backbone, "gaussian", 0.5, std, seeded()):
         difference = table(ids) - clean
     assert (difference[..., 0] == 0).all()
     hit = difference[..., 1] != 0
     assert 0 < hit.float().mean() < 1
     assert (difference[~hit] == 0).all() and (difference[hit][:, 1:] != 0).all()
-    with noisy_words(method.backbone, "erase", 1.0, None):
+    with noisy_embeddings(method.backbone, "erase", 1.0, None):
         assert (table(ids) == 0).all()
-    with pytest.raises(KeyError), noisy_words(method.backbone, "erase", 1.0, None):
+    with pytest.raises(KeyError), noisy_embeddings(method.backbone, "erase", 1.0, None):
         raise KeyError
     assert torch.equal(table(ids), clean)
-    with noisy_words(None, "gaussian", 0.5, None):
+    with noisy_embeddings(None, "gaussian", 0.5, None):
         pass
 
 
-# -------------------------------------------------------------------------------------------------- spreads
+# ------------------------------------------------------------------------------------------------- deviations
 def ragged(values: Tensor, lengths: list[int]) -> Ragged:
     padding = np.zeros((1, *values.shape[1:]), values.numpy().dtype)
     return Ragged.of(np.concatenate([values.numpy(), padding]), np.array(lengths), "cpu")
@@ -168,7 +165,7 @@ def test_spreads_of_a_train_split() -> None:
     sound = torch.randint(-3000, 3000, (1000,), dtype=torch.int16)
     streams = Streams({"audio": ragged(audio, [4, 5])}, ragged(ids, [2, 4]), ragged(sound, [400, 600]))
     backbone = tiny_finetuned().backbone
-    found = spreads(streams, backbone)
+    found = train_deviations(streams, backbone)
     assert list(found) == ["audio", "tokens", "waveform"]
     torch.testing.assert_close(found["audio"], audio.std(dim=0, correction=0))
     words = backbone.get_input_embeddings()(ids).detach()
@@ -178,24 +175,24 @@ def test_spreads_of_a_train_split() -> None:
 
 
 def test_spread_counts_rows_and_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.core.noise.BLOCK", 2)
+    monkeypatch.setattr("models.cmir.noise.BLOCK", 2)
     values = torch.tensor([[1.0, 5.0], [torch.nan, torch.nan], [4.0, 5.0], [1.0, 5.0]])
     times = torch.tensor([1, 0, 2, 0])
-    assert spread(values, times).tolist() == pytest.approx([2**0.5, 0])
-    assert spread(values, times > 5).tolist() == [0, 0]
+    assert standard_deviation(values, times).tolist() == pytest.approx([2**0.5, 0])
+    assert standard_deviation(values, times > 5).tolist() == [0, 0]
 
 
 def test_spreads_of_a_batch() -> None:
     method, batch = tiny_finetuned(), random_batch(vocabulary=40, absent={(1, "audio")})
     assert batch.audio is not None
     batch.tokens.ids[~batch.tokens.mask] = 10**6
-    found = batch_spreads(batch, method.backbone)
+    found = batch_deviations(batch, method.backbone)
     assert list(found) == ["audio", "visual", "tokens"]
     real = batch.audio.values[batch.audio.mask]
     torch.testing.assert_close(found["audio"], real.std(dim=0, correction=0))
     words = method.backbone.get_input_embeddings()(batch.tokens.ids[batch.tokens.mask]).detach()
     torch.testing.assert_close(found["tokens"], words.std(dim=0, correction=0))
-    assert list(batch_spreads(random_batch())) == ["text", "audio", "visual"]
+    assert list(batch_deviations(random_batch())) == ["text", "audio", "visual"]
 
 
 # --------------------------------------------------------------------------------------------------- scores

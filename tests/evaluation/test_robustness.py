@@ -17,15 +17,15 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from models import METHODS, MethodEntry
+from models.cmir.noise import corrupt
 from models.core.backbones import Tokenizer, load_tokenizer
-from models.core.noise import corrupt, spreads
 from pipeline.cli.app import app
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.paths import assembled_folder, result_files, run_folder
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate, load_run
 from pipeline.evaluation.metrics import METRIC_SETS
-from pipeline.evaluation.noise import find_mask_id, under_noise
+from pipeline.evaluation.noise import find_mask_id, train_deviations, under_noise
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
@@ -36,7 +36,7 @@ RUN, SET = run_folder("tiny", "tiny", 3), assembled_folder("tiny")
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set")
     yield
     del METHODS["tiny"]
 
@@ -115,7 +115,7 @@ def test_a_rate_is_the_protocol_seed_by_seed(scores: Path) -> None:
     maes = []
     for seed in (1, 2, 3, 4, 5):
         generator = torch.Generator().manual_seed(seed)
-        std, predictions, labels = spreads(splits["train"].streams), [], []
+        std, predictions, labels = train_deviations(splits["train"].streams), [], []
         for batch in (test.batch(clips) for clips in rows):
             noisy = corrupt(batch, "laplace", 0.4, std, generator)
             predictions += method(noisy).prediction.tolist()
@@ -155,7 +155,7 @@ def test_fine_tuned_text(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPa
         erased.append(others[-1])
         return corrupt(batch, *others)
 
-    monkeypatch.setattr("models.core.noise.corrupt", spy)
+    monkeypatch.setattr("pipeline.evaluation.noise.corrupt", spy)
     result = under_noise(RUN, kind, device="cpu")
     assert means(result, "0") == evaluated()
     assert means(result, "0.5")["mae"] != means(result, "0")["mae"]

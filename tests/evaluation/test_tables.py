@@ -281,7 +281,7 @@ def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.parametrize(
     ("method", "name", "message"),
     [
-        ("mlsr", "4", r"method 'mlsr' is not known, did you mean 'misr' \(there are: misr, cmir, "),
+        ("mlsr", "4", r"method 'mlsr' is not known, did you mean 'misr' \(there are: cmir, khar, "),
         ("slad", "4", r"table of slad '4' is not known \(there are: 3, tau-k\)"),
     ],
 )

@@ -8,7 +8,8 @@ import torch
 from made.tiny_batch import DIMS
 from made.tiny_models import tiny_bert
 
-from models.cmir.model import CmIR, CmIRSettings
+from models.cmir.model import CmIR
+from models.cmir.settings import CmIRSettings
 from models.core.method import REGRESSION, Task
 
 TINY: dict[str, Any] = {

@@ -9,7 +9,8 @@ from made.tiny_batch import DIMS
 from made.tiny_models import tiny_bert
 
 from models.core.method import REGRESSION, Task
-from models.mird.model import MIRD, MIRDSettings
+from models.mird.model import MIRD
+from models.mird.settings import MIRDSettings
 
 TINY: dict[str, Any] = {
     "width": 8,

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from models.core.batch import Batch
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Task, Training
+from pipeline.core.section import Section
 
 DIMS = {"text": 6, "audio": 4, "visual": 3}
 COUNTS = {"train": 60, "valid": 20, "test": 25, "unlabeled": 0}
@@ -84,7 +85,7 @@ def write_tiny_set(
     return folder
 
 
-class TinyWeights(Settings):
+class TinyWeights(Section):
     prediction: float = 1.0
     spread: float = 0.01
 

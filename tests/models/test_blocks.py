@@ -1,4 +1,4 @@
-"""Means, similarities, sparsemax and CLUB of models/core/blocks.py: known answers, definitions, masks."""
+"""Layers, means, similarities and Gaussians of models/core/blocks.py: known answers, definitions, masks."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from made.tensors import double, finite_gradients
 from reference import blocks as reference
-from torch import Tensor, nn
 
-from models.core.blocks import Clubs, masked_logsumexp, mean_over_time, row_similarity, sparsemax
-
-
-def double(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def finite_gradients(value: Tensor, *sources: Tensor) -> list[Tensor]:
-    """Gradients of the sum, which must be finite, as all must be on the way to them."""
-    with torch.autograd.set_detect_anomaly(True):
-        gradients = torch.autograd.grad(value.sum(), sources)
-    assert all(gradient.isfinite().all() for gradient in gradients)
-    return list(gradients)
+from models.core.blocks import (
+    TransformerLayer,
+    full_precision,
+    kl_to_prior,
+    masked_logsumexp,
+    masked_mean,
+    mean_over_time,
+    row_similarity,
+)
 
 
 # --------------------------------------------------------------------------------------------- over time
@@ -104,212 +100,102 @@ def test_row_similarity_is_float32_under_autocast() -> None:
     assert row_similarity(a.bfloat16(), a.bfloat16()).diagonal().tolist() == pytest.approx([1, 1, 1])
 
 
-# -------------------------------------------------------------------------------------------- sparsemax
+# ------------------------------------------------------------------------------------------------ Gaussians
 @pytest.mark.parametrize(
-    ("scores", "expected"),
+    ("mu", "sigma", "expected"),
     [
-        ([0, 0, 0], [1 / 3, 1 / 3, 1 / 3]),
-        ([1, 0], [1, 0]),
-        ([0.5, 0.5], [0.5, 0.5]),
-        ([0.8, 0.6, 0.1], [0.6, 0.4, 0]),
-        ([3, 1, 0.2], [1, 0, 0]),
-        ([0.1, 1.1, 0.2], [0, 0.95, 0.05]),
-        ([-1000, -1000.5, -999.9], [0.45, 0, 0.55]),
+        (0, 1, 0),
+        (1, 1, 0.5),
+        (0, 2, 0.806853),
+        (0, 0.5, 0.318147),
+        (1, 0.5, 0.818147),
+        (-2, 0.1, 3.807585),
+        (0.3, 0.7, 0.146675),
     ],
 )
-def test_sparsemax(scores: list[float], expected: list[float]) -> None:
-    assert sparsemax(torch.tensor(scores, dtype=torch.float64)).tolist() == pytest.approx(expected, abs=1e-12)
-    assert sparsemax(torch.tensor(scores)).tolist() == pytest.approx(expected, abs=1e-4)
+def test_kl_to_the_prior(mu: float, sigma: float, expected: float) -> None:
+    value = kl_to_prior(torch.tensor(float(mu)), torch.tensor(2 * math.log(sigma)))
+    assert value.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_sparsemax_equals_the_projection() -> None:
-    scores = 2 * double(40, 9)
-    probabilities = sparsemax(scores)
-    for row, given in zip(probabilities.numpy(), scores.tolist(), strict=True):
-        np.testing.assert_allclose(row, reference.sparsemax(given), atol=1e-12)
-    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(40, dtype=torch.float64))
-    torch.testing.assert_close(sparsemax(scores + 7.5), probabilities)
-    assert (probabilities == 0).any()
-
-
-def test_masked_scores_are_as_if_not_there() -> None:
-    scores, mask = double(3, 4, 6), torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 0, 1, 1, 0], [0] * 6]).bool()
-    loud = scores.masked_fill(~mask[:, None], torch.nan).requires_grad_()
-    probabilities = sparsemax(loud, mask[:, None])
-    torch.testing.assert_close(probabilities[0, :, :4], sparsemax(scores[0, :, :4]))
-    torch.testing.assert_close(probabilities[1][:, mask[1]], sparsemax(scores[1][:, mask[1]]))
-    assert (probabilities[2] == 0).all()
-    assert (probabilities.masked_select(~mask[:, None]) == 0).all()
-    (gradient,) = finite_gradients(probabilities.square(), loud)
-    assert (gradient.masked_select(~mask[:, None]) == 0).all()
-
-
-def test_gradient_of_sparsemax() -> None:
-    scores = (2 * double(5, 6)).requires_grad_()
-    mask = torch.ones(5, 6, dtype=torch.bool)
-    mask[1, 2:] = False
-    mask[4] = False
-    assert torch.autograd.gradcheck(lambda x: sparsemax(x), (scores,))
-    assert torch.autograd.gradcheck(lambda x: sparsemax(x, mask), (scores,))
-    probabilities = sparsemax(scores)
-    (gradient,) = finite_gradients(probabilities.square(), scores)
-    assert (gradient[probabilities == 0] == 0).all()
-    torch.testing.assert_close(gradient.sum(dim=-1), torch.zeros(5, dtype=torch.float64))
-
-
-def test_sparsemax_of_bfloat16_scores_is_float32() -> None:
-    probabilities = sparsemax(torch.randn(4, 300).bfloat16())
-    assert probabilities.dtype == torch.float32
-    assert probabilities.sum(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
-
-
-# ------------------------------------------------------------------------------------------------- CLUB
-PAIRS = [3, 4, 6]  # x_width of each
-
-
-def clubs_and_rows() -> tuple[Clubs, list[Tensor], Tensor, Tensor]:
-    """Estimators of three pairs, seven rows each; the second pair lacks some, the third has none."""
+def test_kl_to_the_prior_equals_torch_distributions() -> None:
     torch.manual_seed(0)
-    clubs = Clubs(PAIRS, 5, hidden=8).double()
-    among = torch.ones(3, 7, dtype=torch.bool)
-    among[1, 2:4] = among[2] = False
-    return clubs, [double(7, width, seed=width) for width in PAIRS], double(3, 7, 5), among
+    mu, log = torch.randn(2, 50, dtype=torch.float64)
+    normal = torch.distributions.Normal
+    prior = normal(torch.zeros_like(mu), torch.ones_like(mu))
+    expected = torch.distributions.kl_divergence(normal(mu, (log / 2).exp()), prior)
+    torch.testing.assert_close(kl_to_prior(mu, log), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_estimators_are_nets_of_their_own() -> None:
-    clubs, xs, _, _ = clubs_and_rows()
-    weights = {name: value.numpy() for name, value in clubs.state_dict().items()}
-    mean, logvar = (part.detach().numpy() for part in clubs(xs))
-    for pair, x in enumerate(xs):
-        expected = reference.estimator(x.numpy(), weights, pair)
-        np.testing.assert_allclose(mean[pair], expected[0], atol=1e-12)
-        np.testing.assert_allclose(logvar[pair], expected[1], atol=1e-12)
+# -------------------------------------------------------------------------------------------------- blocks
+def reference_layer(layer: TransformerLayer, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The layer's definition, clip by clip and head by head."""
+    weights = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
 
+    def norm(values: np.ndarray, name: str) -> np.ndarray:
+        centred = values - values.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
-def test_clubs_equal_the_equations() -> None:
-    clubs, xs, ys, among = clubs_and_rows()
-    with torch.no_grad():
-        mean, logvar = clubs(xs)
-        bounds, losses = clubs.upper_bounds(xs, ys, among), clubs.nll(xs, ys, among)
-    for pair, rows in enumerate(among[:2]):
-        parts = [part[pair][rows].numpy() for part in (mean, logvar, ys)]
-        assert bounds[pair].item() == pytest.approx(reference.club(*parts), abs=1e-12)
-        assert losses[pair].item() == pytest.approx(reference.negative_log_likelihood(*parts), abs=1e-12)
-    assert bounds[2] == losses[2] == 0
-
-
-def test_clubs_see_only_the_rows_they_are_given() -> None:
-    clubs, xs, ys, among = clubs_and_rows()
-    loud = [x.masked_fill(~rows[:, None], 1e6).requires_grad_() for x, rows in zip(xs, among, strict=True)]
-    for function in (clubs.nll, clubs.upper_bounds):
-        value = function(loud, ys.masked_fill(~among[..., None], -1e6), among)
-        torch.testing.assert_close(value, function(xs, ys, among))
-        gradients = finite_gradients(value, *loud, *clubs.parameters())
-        for gradient, rows in zip(gradients, among, strict=False):
-            assert (gradient[~rows] == 0).all()
-            assert (gradient[rows] != 0).any(dim=1).all()
-
-
-def test_one_row_has_no_information() -> None:
-    clubs, xs, ys, _ = clubs_and_rows()
-    among = torch.zeros(3, 7, dtype=torch.bool)
-    among[range(3), range(3)] = True
-    assert (clubs.upper_bounds(xs, ys, among) == 0).all()
-    assert (clubs.upper_bounds([x[:1] for x in xs], ys[:, :1], among[:, :1]) == 0).all()
-
-
-def test_the_variance_of_clubs_is_bounded() -> None:
-    clubs = Clubs(PAIRS, 5, hidden=8)
-    _, logvar = clubs([1e4 * torch.randn(20, width) for width in PAIRS])
-    assert logvar.abs().max() <= 1
-    rough, everyone = [torch.randn(2, width).bfloat16() for width in PAIRS], torch.ones(3, 2).bool()
-    assert {part.dtype for part in clubs(rough)} == {torch.float32}
-    with torch.autocast("cpu", torch.bfloat16):
-        for function in (clubs.nll, clubs.upper_bounds):
-            assert function(rough, torch.randn(3, 2, 5).bfloat16(), everyone).dtype == torch.float32
-
-
-def test_clubs_begin_as_linear_layers_do() -> None:
-    clubs, layer = Clubs([64] * 9, 64, 32), nn.Linear(32, 64)
-    for found, usual in ((clubs.weight, layer.weight), (clubs.bias, layer.bias)):
-        assert found.abs().max().item() == pytest.approx(usual.abs().max().item(), rel=0.1)
-        assert found.std().item() == pytest.approx(32**-0.5 / 3**0.5, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("rho", "bound", "information"),
-    [
-        (0.3, 0.098901, 0.047155),
-        (0.5, 0.333333, 0.143841),
-        (0.7, 0.960784, 0.336672),
-        (0.9, 4.263158, 0.830366),
-    ],
-)
-def test_club_with_the_exact_conditional(rho: float, bound: float, information: float) -> None:
-    """It bounds the mutual information of correlated unit Gaussians, and is not equal to it."""
-
-    class Exact(Clubs):
-        def forward(self, xs: list[Tensor]) -> tuple[Tensor, Tensor]:
-            x = torch.stack(xs)
-            return rho * x, torch.full_like(x, math.log(1 - rho**2))
-
-    torch.manual_seed(0)
-    x, noise = torch.randn(2, 400_000, 1, dtype=torch.float64)
-    y, everyone = rho * x + math.sqrt(1 - rho**2) * noise, torch.ones(1, 400_000, dtype=torch.bool)
-    value = Exact([1], 1, 1).upper_bounds([x], y[None], everyone).item()
-    assert value == pytest.approx(bound, rel=0.02)
-    assert bound == pytest.approx(rho**2 / (1 - rho**2), abs=1e-6)
-    assert information == pytest.approx(-0.5 * math.log(1 - rho**2), abs=1e-6)
-    assert value > information
-
-
-def test_trained_estimators_find_the_bounds() -> None:
-    """Four pairs at once, each of four independent widths with a correlation of its own."""
-    torch.manual_seed(0)
-    rho = torch.tensor([0.0, 0.3, 0.5, 0.7])[:, None, None]
-    clubs = Clubs([4] * 4, 4, hidden=32)
-    optimizer = torch.optim.Adam(clubs.parameters(), lr=1e-3)
-
-    def pairs(number: int) -> tuple[list[Tensor], Tensor, Tensor]:
-        x, noise = torch.randn(2, 4, number, 4)
-        return list(x), rho * x + (1 - rho**2).sqrt() * noise, torch.ones(4, number, dtype=torch.bool)
-
-    for _ in range(1500):
-        optimizer.zero_grad()
-        clubs.nll(*pairs(128)).sum().backward()
-        optimizer.step()
-    with torch.no_grad():
-        found = clubs.upper_bounds(*pairs(20_000)).tolist()
-    assert abs(found[0]) < 0.01
-    for value, correlation in zip(found[1:], (0.3, 0.5, 0.7), strict=True):
-        assert value == pytest.approx(4 * correlation**2 / (1 - correlation**2), rel=0.08)
-        assert value > -2 * math.log(1 - correlation**2)
-
-
-def test_untrained_estimators_see_nothing_in_independent_pairs() -> None:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        values = Clubs([4] * 200, 4, 32).upper_bounds(
-            list(torch.randn(200, 64, 4)), torch.randn(200, 64, 4), torch.ones(200, 64, dtype=torch.bool)
+    out = np.empty_like(x)
+    inner = layer.attention_out.in_features
+    for clip, steps in enumerate(x):
+        qkv = norm(steps, "attention_norm") @ weights["qkv.weight"].T
+        query, key, value = (qkv[:, part * inner : (part + 1) * inner] for part in range(3))
+        heads = []
+        for columns in np.split(np.arange(inner), layer.heads):
+            scores = query[:, columns] @ key[:, columns].T / math.sqrt(len(columns))
+            exp = np.exp(scores - scores.max()) * mask[clip]
+            heads.append(exp / exp.sum(-1, keepdims=True) @ value[:, columns])
+        attended = np.concatenate(heads, axis=-1)
+        steps = steps + attended @ weights["attention_out.weight"].T + weights["attention_out.bias"]
+        hidden = (
+            norm(steps, "feedforward.0") @ weights["feedforward.1.weight"].T + weights["feedforward.1.bias"]
         )
-    assert values.mean().abs() < 3 * values.std() / math.sqrt(200) + 1e-3
+        gelu = np.array([[0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in row] for row in hidden])
+        out[clip] = steps + gelu @ weights["feedforward.4.weight"].T + weights["feedforward.4.bias"]
+    return out
 
 
-def test_alternating_updates_decorrelate() -> None:
-    """MIRD's loop on toy pairs, three at once: y is turned away from x by an angle that alone is learnt."""
+def test_transformer_layer_equals_its_definition() -> None:
     torch.manual_seed(0)
-    angles = nn.Parameter(torch.full((3, 1, 1), math.acos(0.9)))
-    clubs, everyone = Clubs([4] * 3, 4, 32), torch.ones(3, 256, dtype=torch.bool)
-    model = torch.optim.Adam([angles], lr=1e-2)
-    estimators = torch.optim.Adam(clubs.parameters(), lr=1e-3)
-    for _ in range(600):
-        x, other = torch.randn(2, 3, 256, 4)
-        y = angles.cos() * x + angles.sin() * other
-        for _ in range(5):
-            estimators.zero_grad()
-            clubs.nll(list(x), y.detach(), everyone).sum().backward()
-            estimators.step()
-        model.zero_grad()
-        clubs.upper_bounds(list(x), y, everyone).sum().backward()
-        model.step()
-    assert angles.cos().abs().max() < 0.1
+    layer = TransformerLayer(width=12, heads=3, head_dim=8, feedforward=10, dropout=0.5).double().eval()
+    x = torch.randn(2, 5, 12, dtype=torch.float64)
+    mask = torch.tensor([[True] * 5, [True, False, True, False, False]])
+    expected = reference_layer(layer, x.numpy(), mask.numpy())
+    np.testing.assert_allclose(layer(x, mask).detach().numpy(), expected, atol=1e-10)
+    everything = reference_layer(layer, x.numpy(), np.ones((2, 5)))
+    np.testing.assert_allclose(layer(x).detach().numpy(), everything, atol=1e-10)
+
+
+def test_masked_keys_are_as_if_not_there() -> None:
+    torch.manual_seed(0)
+    layer = TransformerLayer(16, 2, 8, 16, dropout=0.0)
+    x = torch.randn(3, 7, 16)
+    mask = torch.arange(7).expand(3, 7) < 4
+    torch.testing.assert_close(layer(x, mask)[:, :4], layer(x[:, :4]))
+    loud = torch.where(mask[..., None], x, 1e6)
+    torch.testing.assert_close(layer(loud, mask)[:, :4], layer(x, mask)[:, :4])
+
+
+def test_masked_mean() -> None:
+    values = torch.arange(12.0).reshape(2, 3, 2)
+    rows = torch.tensor([False, True])
+    assert masked_mean(values, rows).item() == values[1].mean().item()
+    assert masked_mean(values, torch.ones(2, 3, dtype=torch.bool)).item() == values.mean().item()
+    steps = torch.tensor([[True, False, False], [False, False, True]])
+    assert masked_mean(values, steps).item() == pytest.approx((0 + 1 + 10 + 11) / 4)
+
+
+def test_masked_mean_of_nothing_is_zero_and_ignores_nan() -> None:
+    values = torch.full((2, 3), torch.nan, requires_grad=True)
+    mean = masked_mean(values, torch.zeros(2, dtype=torch.bool))
+    mean.backward()
+    assert mean.item() == 0
+    assert values.grad is not None
+    assert values.grad.abs().max() == 0
+
+
+def test_full_precision() -> None:
+    assert full_precision(torch.ones(1, dtype=torch.bfloat16)).dtype == torch.float32
+    assert full_precision(torch.ones(1, dtype=torch.float64)).dtype == torch.float64

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from models.core.backbones import load_text_backbone
 from models.core.batch import Batch, Reading
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Settings, Task, Training
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Task, Training
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.section import Section
 
 
-class OneWeight(Settings):
+class OneWeight(Section):
     prediction: float = 1.0
 
 

@@ -65,7 +65,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor], part: str) -> bool
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Guessing]:
     """The methods that training builds."""
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set"))
     built: list[Guessing] = []
 
     def build(*arguments: Any) -> Guessing:

@@ -18,6 +18,7 @@ import torch
 from made import tiny_set
 from made.tiny_set import Tiny, write_tiny_set
 
+import pipeline.training.loop.fabric
 import pipeline.training.loop.train
 from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
@@ -32,7 +33,7 @@ import os, signal, sys
 from pathlib import Path
 {before}
 from models import METHODS, MethodEntry
-METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
+METHODS["tiny"] = MethodEntry("made.tiny_set")
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
@@ -47,7 +48,7 @@ train(RunConfig(**whole, assembled=Path(sys.argv[2]), pretrained=here / "pretrai
 
 @pytest.fixture(autouse=True)
 def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set"))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def undisturbed(assembled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a whole run with seed 7."""
     here = tmp_path_factory.mktemp("undisturbed")
-    METHODS["tiny"] = MethodEntry("made.tiny_set", "Tiny")
+    METHODS["tiny"] = MethodEntry("made.tiny_set")
     run(assembled, here)
     del METHODS["tiny"]
     return here / "runs" / "tiny-tiny-7"

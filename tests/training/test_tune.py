@@ -44,7 +44,7 @@ SPACE: SearchSpace = {
 
 @pytest.fixture(autouse=True)
 def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set", "Tiny"))
+    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set"))
 
 
 @pytest.fixture(scope="module")

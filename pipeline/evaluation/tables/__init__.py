@@ -1,12 +1,18 @@
-"""The ablation and sensitivity tables of the papers; run.py runs and prints them."""
+"""Ablation and sensitivity tables of the papers: `<method>.py`, where there are some; run.py runs them."""
 
 from __future__ import annotations
 
-from pipeline.evaluation.tables import cmir, khar, mird, misr, slad
+import importlib
+import importlib.util
+
+from models import METHODS
 from pipeline.evaluation.tables.rows import PaperTable, Row
 
 __all__ = ["TABLES", "PaperTable", "Row"]
 
-TABLES = {
-    (table.method, table.name): table for module in (misr, cmir, slad, mird, khar) for table in module.TABLES
+TABLES: dict[tuple[str, str], PaperTable] = {
+    (table.method, table.name): table
+    for method in METHODS
+    if importlib.util.find_spec(f"{__name__}.{method}") is not None
+    for table in importlib.import_module(f"{__name__}.{method}").TABLES
 }

@@ -39,6 +39,7 @@ class PaperTable:
     method, name : what `msa-cli table` is asked for
     title : where it is in the paper, and what it asks
     remarks : misprints, and what the paper leaves open
+    without_unimodal_labels : what it means for the rows that a corpus has no labels of text and audio alone
     """
 
     method: str
@@ -46,6 +47,7 @@ class PaperTable:
     title: str
     rows: tuple[Row, ...]
     remarks: tuple[str, ...] = ()
+    without_unimodal_labels: str = ""
 
     @property
     def corpora(self) -> list[str]:

@@ -101,13 +101,13 @@ def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
                 f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
             )
     split = layout.assembled_folder(dataset) / "train.parquet"
-    if table.method == "slad" and split.exists():
+    if table.without_unimodal_labels and split.exists():
         import pyarrow.parquet as pq
 
         label = pq.read_table(split, columns=["label_text"])["label_text"]
         if label.null_count == len(label):
             remarks.append(
-                f"{dataset} has no labels of text and audio alone: ω and L_ml go by predicted ones"
+                f"{dataset} has no labels of text and audio alone: {table.without_unimodal_labels}"
             )
     return remarks
 

@@ -39,6 +39,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
 from pipeline.corpora.labelling import Labelling
@@ -60,7 +61,6 @@ from pipeline.imports.contract import FeatureSequences, Imported, Side
 from pipeline.imports.csv_labels import given_labelling, labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams, class_key
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "Arrays: npz, npy or HDF5 files of any layout; settings say what is what (see the docstring)"
 

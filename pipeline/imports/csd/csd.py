@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import TRAIN
 from pipeline.corpora.labelling import Labelling
@@ -37,7 +38,6 @@ from pipeline.imports.csd.files import REST, SUFFIX, Csd, read_folds
 from pipeline.imports.csd.segments import Segment, aligned, spoken, unaligned
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
-from pipeline.params.section import Section
 
 KIND_OF_FILES = "CMU Multimodal SDK: a folder of .csd files, one of them with labels"
 

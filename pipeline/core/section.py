@@ -1,4 +1,4 @@
-"""What every part of params.yaml is."""
+"""What every part of params.yaml is, the methods' settings too."""
 
 from __future__ import annotations
 

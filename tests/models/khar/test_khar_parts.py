@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from made.tensors import double, finite_gradients
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_khar import FUSIONS, tiny
-from torch import Tensor
+from reference import blocks as reference
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.blocks import squared_cv
-from models.khar.model import label_pairs, sentiment_contrast
-from models.khar.refinement import AttentionRefinement, Mixture
+from models.khar.contrast import label_pairs, sentiment_contrast
+from models.khar.refinement import AttentionRefinement, Mixture, SparseGate, squared_cv
 from pipeline.core.errors import ParamsError
 
 NAMES = tuple(DIMS)
@@ -183,3 +185,101 @@ def test_fusion_of_an_absent_modality() -> None:
 def test_heads_that_do_not_divide_the_width_are_a_message() -> None:
     with pytest.raises(ParamsError, match=r"4 heads do not divide X_m's width of 6"):
         AttentionRefinement(6, 5)
+
+
+# ----------------------------------------------------------------------------------------------- gates
+def gate_of(scores: list[float], k: int) -> tuple[list[float], list[float]]:
+    gate = SparseGate(len(scores), len(scores), k).double()
+    gate.score.weight.data.copy_(torch.eye(len(scores)))
+    gates, soft = gate(torch.tensor(scores, dtype=torch.float64))
+    return gates.tolist(), soft.tolist()
+
+
+def test_known_gates() -> None:
+    gates, soft = gate_of([2, 1, 0], k=2)
+    assert gates == pytest.approx([0.731059, 0.268941, 0], abs=1e-6)
+    assert soft == pytest.approx(torch.tensor([2.0, 1, 0]).softmax(0).tolist(), abs=1e-6)
+    everything, soft = gate_of([2, 1, 0], k=3)
+    assert everything == pytest.approx(soft, abs=1e-12)
+    assert gate_of([0.3, 2, -1], k=1)[0] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_gates_equal_their_definition(k: int) -> None:
+    torch.manual_seed(0)
+    gate, x = SparseGate(6, 4, k).double(), double(3, 5, 6)
+    gates, soft = gate(x)
+    assert ((gates != 0).sum(dim=-1) == k).all()
+    torch.testing.assert_close(gates.sum(dim=-1), torch.ones(3, 5, dtype=torch.float64))
+    scores = (x @ gate.score.weight.T).detach().reshape(15, 4).numpy()
+    expected = [reference.top_gates(row, k) for row in scores]
+    np.testing.assert_allclose(gates.detach().reshape(15, 4).numpy(), expected, atol=1e-12)
+    torch.testing.assert_close(soft, torch.from_numpy(scores).reshape(3, 5, 4).softmax(dim=-1))
+
+
+def test_the_gate_starts_small_and_untied() -> None:
+    torch.manual_seed(0)
+    weight = SparseGate(200, 50, 2).score.weight
+    assert weight.std().item() == pytest.approx(1e-2, rel=0.05)
+    assert SparseGate(4, 3, 2).score.bias is None
+
+
+def test_the_gate_chooses_in_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    gate, x = SparseGate(16, 3, 2), torch.randn(100, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        gates, soft = gate(x)
+    assert {gates.dtype, soft.dtype} == {torch.float32}
+    assert torch.equal(gates, gate(x)[0])
+    assert gate(x.bfloat16())[0].dtype == torch.float32
+
+
+def test_noise_is_for_training() -> None:
+    torch.manual_seed(0)
+    gate, x = SparseGate(16, 3, 2, noisy=True), torch.randn(50, 16)
+    first, second = gate(x)[0], gate(x)[0]
+    assert not torch.equal(first, second)
+    assert ((first != 0).sum(dim=-1) == 2).all()
+    first.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in gate.parameters())
+    assert torch.equal(gate.eval()(x)[0], gate(x)[0])
+    quiet = SparseGate(16, 3, 2)
+    assert torch.equal(quiet(x)[0], quiet(x)[0])
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_a_gate_needs_as_many_experts_as_it_chooses(k: int) -> None:
+    with pytest.raises(ParamsError, match=f"k = {k} of 3 experts; k must be 1 to 3"):
+        SparseGate(4, 3, k)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([4, 4, 4], 0), ([6, 3, 3], 0.1875), ([12, 0, 0], 3), ([2, 1, 0], 1), ([5], 0), ([0, 0, 0], 0)],
+)
+def test_squared_cv(values: list[float], expected: float) -> None:
+    tensor = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    value = squared_cv(tensor)
+    assert value.item() == pytest.approx(expected, abs=1e-9)
+    finite_gradients(value, tensor)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_balance_alone_evens_out_the_experts(seed: int) -> None:
+    """KHaR's importance and smooth load on fixed rows, from an uneven start."""
+    torch.manual_seed(seed)
+    rows = torch.randn(256, 16) + torch.randn(16)
+    gate = SparseGate(16, 3, 2)
+    nn.init.normal_(gate.score.weight, std=0.1)
+    optimizer = torch.optim.Adam(gate.parameters(), lr=1e-2)
+    with torch.no_grad():
+        assert squared_cv(gate(rows)[0].sum(dim=0)) > 1e-2
+    for _ in range(500):
+        gates, soft = gate(rows)
+        optimizer.zero_grad()
+        (squared_cv(gates.sum(dim=0)) + squared_cv(soft.sum(dim=0))).backward()
+        optimizer.step()
+    with torch.no_grad():
+        importance = gate(rows)[0].sum(dim=0)
+    assert squared_cv(importance) < 1e-3
+    assert all(80 < total < 91 for total in importance.tolist())

@@ -12,7 +12,7 @@ from made.tiny_batch import DIMS, random_batch
 from made.tiny_methods import Loop, check_absent_is_unread, weighted
 from made.tiny_misr import FUSIONS, MISSING, tiny
 
-from models.misr.model import MISR
+from models.misr.model import MISR, kl_between
 
 UNUSUAL = [fusion for fusion in FUSIONS if fusion != "add"]
 
@@ -85,3 +85,30 @@ def test_the_distribution_terms_do_what_they_name() -> None:
     before, *_, after = [loop.step(batch) for _ in range(60)]
     for term in ("prior", "alignment", "reconstruction"):
         assert after[term] < 0.7 * before[term]
+
+
+# ------------------------------------------------------------------------------------------------ Gaussians
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 1), (1, 2), 0.443147),
+        ((1, 2), (0, 1), 1.306853),
+        ((0, 0.5), (0, 2), 0.917544),
+        ((0, 2), (0, 0.5), 6.113706),
+        ((-1.5, 0.3), (-1.5, 0.3), 0),
+    ],
+)
+def test_kl_between_two(first: tuple, second: tuple, expected: float) -> None:
+    (mu1, sigma1), (mu2, sigma2) = first, second
+    arguments = (mu1, 2 * math.log(sigma1), mu2, 2 * math.log(sigma2))
+    value = kl_between(*(torch.tensor(float(number)) for number in arguments))
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_kl_between_two_equals_torch_distributions() -> None:
+    torch.manual_seed(0)
+    mu1, mu2, log1, log2 = torch.randn(4, 50, dtype=torch.float64)
+    normal = torch.distributions.Normal
+    first, second = normal(mu1, (log1 / 2).exp()), normal(mu2, (log2 / 2).exp())
+    expected = torch.distributions.kl_divergence(first, second)
+    torch.testing.assert_close(kl_between(mu1, log1, mu2, log2), expected, rtol=1e-12, atol=1e-12)

@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import BertConfig, BertModel
 
-from models.cmir.model import BiLSTMLayer, CmIR, CmIRSettings, SequenceFeature
+from models.cmir.features import BiLSTMLayer, SequenceFeature
+from models.cmir.model import CmIR
+from models.cmir.settings import CmIRSettings
 from models.core.batch import Batch
 
 

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
-from models.core.blocks import shift_scale
 from models.mird.disentangle import Decoder, PrivateEncoder
-from models.mird.model import MIRD, MIRDSettings
-from models.mird.wsabert import WordwiseSparseAttention, passing
+from models.mird.model import MIRD
+from models.mird.settings import MIRDSettings
+from models.mird.wsabert import WordwiseSparseAttention, changed_output, shift_scale
 
 
 def arrays(method: nn.Module) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ def test_representations_equal_the_equations() -> None:
                 np.testing.assert_allclose(own, expected, atol=1e-12)
             steps = part.values.shape[1]
             rebuilt = reference.rebuilt(shared, own, steps, weights, name)
-            np.testing.assert_allclose(output.rebuilt[name].values[clip].numpy(), rebuilt, atol=1e-12)
+            np.testing.assert_allclose(output.reconstruction[name].values[clip].numpy(), rebuilt, atol=1e-12)
 
 
 def test_the_decoder_is_a_cell_that_hears_its_own_state() -> None:
@@ -91,10 +91,10 @@ def test_lengths_of_the_decoders() -> None:
 
         batch = replace(random_batch(2), **{name: part(name) for name in DIMS})
         output = method(batch)
-        for x in output.rebuilt.values():
+        for x in output.reconstruction.values():
             assert x.values.shape == x.target.shape and x.values.shape[:2] == x.mask.shape
         assert method.losses(batch, output, ["reconstruction"])["reconstruction"].isfinite()
-        return {name: tuple(x.values.shape) for name, x in output.rebuilt.items()}
+        return {name: tuple(x.values.shape) for name, x in output.reconstruction.items()}
 
     exact = {name: (2, lengths[name], widths[name]) for name in DIMS}
     assert rebuilt(0) == rebuilt(30) == exact
@@ -114,13 +114,13 @@ def test_the_batch_does_not_change_how_well_a_clip_is_rebuilt(finetuned: bool, r
     for version in (one, pad_more(one, 7)):
         output = method(version)
         found.append(method.losses(version, output, ["reconstruction"])["reconstruction"])
-        counted = {name: x.mask.sum().item() for name, x in output.rebuilt.items()}
+        counted = {name: x.mask.sum().item() for name, x in output.reconstruction.items()}
         if not recon_mask:
             assert counted == settings["decoder_steps"]
     torch.testing.assert_close(found[0], found[1])
     if finetuned:  # padding is rebuilt as the padding id
-        assert output.rebuilt["text"].values.shape[-1] == 120
-        assert recon_mask or (output.rebuilt["text"].target[0, one.tokens.mask.sum() :] == 0).all()
+        assert output.reconstruction["text"].values.shape[-1] == 120
+        assert recon_mask or (output.reconstruction["text"].target[0, one.tokens.mask.sum() :] == 0).all()
 
 
 # ---------------------------------------------------------------------------------------- the shared encoder
@@ -137,7 +137,7 @@ def test_shifted_words_equal_the_equations(finetuned: bool) -> None:
         return words
 
     first = method.backbone.embeddings if finetuned else method.shared.layers.project
-    with torch.no_grad(), passing(first, keep), passing(method.shared.mag, keep):
+    with torch.no_grad(), changed_output(first, keep), changed_output(method.shared.mag, keep):
         method(batch)
     before, after = (x.numpy() for x in seen)
     weights = arrays(method)
@@ -198,7 +198,7 @@ def test_without_sound_and_sight_it_is_the_text_encoder(kind: str, layer: int) -
     assert tokens is not None
     mask = tokens.mask.long()
     place = backbone.embeddings if layer == 0 else backbone.encoder.layer[0]
-    with passing(place, lambda words: F.layer_norm(words, words.shape[-1:])):
+    with changed_output(place, lambda words: F.layer_norm(words, words.shape[-1:])):
         states = backbone(input_ids=tokens.ids, attention_mask=mask).last_hidden_state
     pooled = (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
     expected = method.shared.project(pooled)
@@ -213,11 +213,11 @@ def test_an_injected_layer_may_give_a_tuple() -> None:
             return x, "rest"
 
     part, ones = Pair(), torch.ones(2)
-    with passing(part, lambda x: x + 1):
+    with changed_output(part, lambda x: x + 1):
         words, rest = part(ones)
     assert torch.equal(words, ones + 1) and rest == "rest"
     assert torch.equal(part(ones)[0], ones)  # the hook is gone
-    with pytest.raises(RuntimeError), passing(part, lambda x: x + 1):
+    with pytest.raises(RuntimeError), changed_output(part, lambda x: x + 1):
         raise RuntimeError
     assert torch.equal(part(ones)[0], ones)
 
@@ -255,7 +255,7 @@ def test_pooling() -> None:
     batch = random_batch(vocabulary=40)
     method = tiny_finetuned(pool="cls").eval()
     seen: list[Tensor] = []
-    with passing(method.backbone.pooler, lambda x: seen.append(x) or x):
+    with changed_output(method.backbone.pooler, lambda x: seen.append(x) or x):
         z = method(batch).z["shared"]
     torch.testing.assert_close(z, method.shared.project(seen[0]))
     assert seen[0].abs().max() < 1  # of a tanh
@@ -280,11 +280,11 @@ def test_the_regressor_reads_all_four_in_a_fixed_order() -> None:
 def test_evaluation_computes_the_prediction_alone() -> None:
     method, batch = tiny(), random_batch()
     trained = method(batch)
-    assert set(trained.rebuilt) == set(trained.pooled) == set(DIMS)
+    assert set(trained.reconstruction) == set(trained.pooled) == set(DIMS)
     method.active_terms = frozenset({"prediction"})
-    assert method(batch).rebuilt == method(batch).pooled == {}
+    assert method(batch).reconstruction == method(batch).pooled == {}
     output = tiny().eval()(batch)
-    assert output.rebuilt == output.pooled == {}
+    assert output.reconstruction == output.pooled == {}
     torch.testing.assert_close(output.prediction, trained.prediction)  # no dropout here
     noisy = tiny(regressor_dropout=0.5, mag_dropout=0.5, pool_dropout=0.5).train()
     assert not torch.equal(noisy(batch).prediction, noisy(batch).prediction)

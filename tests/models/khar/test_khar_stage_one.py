@@ -14,8 +14,9 @@ from made.tiny_khar import FROZEN, settings_of, tiny
 from made.tiny_models import save_tiny_bert
 from safetensors.torch import save_file, save_model
 
-from models.khar.harvest import Epochs, KHaRPretraining, UnimodalRegressor
+from models.khar.harvest import KHaRPretraining, StageOneEpochs
 from models.khar.model import KHaR
+from models.khar.stage_one import UnimodalRegressor
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
 
 
@@ -39,12 +40,12 @@ def unimodal(name: str, **pretraining: Any) -> UnimodalRegressor:
 
 def test_stage_one_of_the_relative() -> None:
     config = KHaRPretraining()
-    assert Epochs().model_dump() == {"text": 100, "audio": 50, "visual": 100}
+    assert StageOneEpochs().model_dump() == {"text": 100, "audio": 50, "visual": 100}
     training = config.training("audio")
     assert (training.optimizer, training.lr_backbone, training.lr_other) == ("adamw", 1e-4, 1e-4)
     assert (training.weight_decay, training.batch_size, training.epochs) == (1e-3, 32, 50)
     assert (training.schedule, training.schedule_every, training.warmup) == ("cosine", "epoch", 0.1)
-    assert training.patience >= max(Epochs().model_dump().values())
+    assert training.patience >= max(StageOneEpochs().model_dump().values())
     torch.manual_seed(0)
     regressor = KHaR.pretraining_methods(settings_of(pretraining={**FROZEN, "width": 32}), DIMS)["audio"]
     assert [part.out_features for part in regressor.classifier[::2]] == [16, 8, 4, 1]

@@ -35,7 +35,7 @@ def case_of(method: MIRD, batch: Batch, output: MIRDOutput) -> reference.Case:
         pooled={name: x.numpy() for name, x in output.pooled.items()},
         present={name: part.present.numpy() for name, part in sources.items()},
         values={name: (x.ids if isinstance(x, Tokens) else x.values).numpy() for name, x in sources.items()},
-        rebuilt={name: x.values.numpy() for name, x in output.rebuilt.items()},
+        rebuilt={name: x.values.numpy() for name, x in output.reconstruction.items()},
         mask={name: part.mask.numpy() for name, part in sources.items()},
         weights={name: value.numpy() for name, value in method.state_dict().items()},
         pairs=config.mi_pairs,

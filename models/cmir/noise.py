@@ -1,14 +1,14 @@
-"""Noise in what a model reads: how well do its predictions hold when steps of a clip are spoilt?
+"""Noise in what a model reads: CmIR trains with it, and every method can be tested under it.
 
 Every real step of every modality of every clip is hit with probability `rate`, each for itself. A hit step
-is changed as a whole; σ is the spread of each feature over the steps of the train split:
+is changed as a whole; σ is the standard deviation of each feature over the steps of the train split:
 
     gaussian   x + ε,  ε of standard deviation σ
     laplace    x + ε,  ε of scale σ/√2, which has the standard deviation σ too
     erase      0
 
 Fine-tuned text is token ids. `corrupt` erases a token by the id of [MASK]; noise cannot be added to an id, it
-goes on the token's embedding while the model runs (`noisy_words`), in the encoder that it passes through.
+goes on the token's embedding while the model runs (`noisy_embeddings`), in the encoder that reads it.
 Special tokens are steps like others. A step of a waveform is 20 ms.
 
 All draws are made on the CPU, and as many at every rate: a seed gives the same noise on every device, and
@@ -19,25 +19,18 @@ Shapes: B clips, T steps, D features, S samples, N steps of many clips, V entrie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from models.core.batch import FULL_SCALE, Batch, Inputs, Sequences, Tokens, Waveform
+from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
 from pipeline.core.errors import MsaError, ParamsError
-from pipeline.datasets.splits import Streams
-
-if TYPE_CHECKING:
-    from models.core.method import Method
 
 Kind = Literal["gaussian", "laplace", "erase"]
-RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-SEEDS = (1, 2, 3, 4, 5)
 SOUND_STEP = 320  # samples: 20 ms at 16 kHz
 BLOCK = 65_536  # steps worked on at once, so that float64 copies stay small
 
@@ -72,34 +65,34 @@ def corrupt(
         raise ParamsError(f"noise kind {kind!r} is not known (there are: {', '.join(get_args(Kind))})")
     if not 0 <= rate <= 1:
         raise ParamsError(f"noise rate is {rate}, expected 0 to 1: the share of the steps that are hit")
-    spoilt: dict[str, Any] = {}
+    corrupted: dict[str, Any] = {}
     for name in ("text", "audio", "visual", "tokens", "waveform"):
         source: Sequences | Tokens | Waveform | None = getattr(batch, name)
         if isinstance(source, Tokens):
             if kind == "erase" and mask_id is not None:
-                hit = source.mask & drawn_hits(source.ids, rate, generator)
-                spoilt[name] = replace(source, ids=source.ids.masked_fill(hit, mask_id))
+                hit = source.mask & draw_hits(source.ids, rate, generator)
+                corrupted[name] = replace(source, ids=source.ids.masked_fill(hit, mask_id))
         elif source is not None:
             if kind != "erase" and name not in std:
                 raise MsaError(f"{kind} noise: the batch has {name}, but there is no spread of {name}")
             sound = isinstance(source, Waveform)  # one feature a step
             values = source.values[..., None] if sound else source.values
-            noisy = disturbed(
+            noisy = add_noise(
                 values, source.mask, kind, rate, std.get(name), generator, SOUND_STEP if sound else 1
             )
-            spoilt[name] = replace(source, values=noisy[..., 0] if sound else noisy)
+            corrupted[name] = replace(source, values=noisy[..., 0] if sound else noisy)
     if isinstance(batch, Batch) and batch.context is not None:
-        spoilt["context"] = corrupt(batch.context, kind, rate, std, generator, mask_id)
-    return replace(batch, **spoilt)
+        corrupted["context"] = corrupt(batch.context, kind, rate, std, generator, mask_id)
+    return replace(batch, **corrupted)
 
 
 @contextmanager
-def noisy_words(
+def noisy_embeddings(
     backbone: Any, kind: Kind, rate: float, std: Tensor | None, generator: torch.Generator | None = None
 ) -> Iterator[None]:
-    """Within it, the token embeddings that a text encoder looks up are spoilt, before positions are added.
+    """Within it, the token embeddings that a text encoder looks up are corrupted, before positions are added.
 
-    Padding is spoilt too, which the encoder does not attend to. An erased embedding is 0: for tokenizers
+    Padding is corrupted too, which the encoder does not attend to. An erased embedding is 0: for tokenizers
     without [MASK].
 
     Parameters
@@ -111,18 +104,18 @@ def noisy_words(
         yield
         return
 
-    def spoil(_table: Any, _ids: Any, embeddings: Tensor) -> Tensor:
+    def corrupt_embeddings(_table: Any, _ids: Any, embeddings: Tensor) -> Tensor:
         everywhere = torch.ones_like(embeddings[..., 0], dtype=torch.bool)
-        return disturbed(embeddings, everywhere, kind, rate, std, generator)
+        return add_noise(embeddings, everywhere, kind, rate, std, generator)
 
-    hook = backbone.get_input_embeddings().register_forward_hook(spoil)
+    hook = backbone.get_input_embeddings().register_forward_hook(corrupt_embeddings)
     try:
         yield
     finally:
         hook.remove()
 
 
-def disturbed(
+def add_noise(
     values: Tensor,
     mask: Tensor,
     kind: Kind,
@@ -138,7 +131,7 @@ def disturbed(
     std : (D,)
     step : neighbours that are hit together
     """
-    hit = drawn_hits(values[:, ::step, 0], rate, generator)  # (B, T / step)
+    hit = draw_hits(values[:, ::step, 0], rate, generator)  # (B, T / step)
     hit = (hit.repeat_interleave(step, dim=1)[:, : values.shape[1]] & mask)[..., None]
     if kind == "erase":
         return values.masked_fill(hit, 0.0)
@@ -154,45 +147,28 @@ def disturbed(
     return torch.where(hit, values + noise.to(values) * std.to(values), values)
 
 
-def drawn_hits(like: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+def draw_hits(like: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
     """(B, T) bool, on the device of `like` (B, T), each True with probability `rate`."""
     return (torch.rand(like.shape, generator=generator) < rate).to(like.device)
 
 
-# --------------------------------------------------------------------------------------------------- spreads
-def spreads(train: Streams, backbone: Any = None) -> dict[str, Tensor]:
-    """σ of everything that a method reads of the train split: of each modality, `tokens` and `waveform`.
-
-    Parameters
-    ----------
-    backbone : the fine-tuned text encoder whose token embeddings `tokens` is the spread of
-    """
-    found = {name: spread(part.flat[:-1]) for name, part in train.sequences.items()}
-    if train.tokens is not None and backbone is not None:
-        table = backbone.get_input_embeddings().weight.detach()  # (V, D)
-        times = torch.bincount(train.tokens.flat[:-1].cpu(), minlength=len(table))
-        found["tokens"] = spread(table, times.to(table.device))
-    if train.waveform is not None:
-        found["waveform"] = spread(train.waveform.flat[:-1, None]) / FULL_SCALE
-    return found
-
-
-def batch_spreads(batch: Batch, backbone: Any = None) -> dict[str, Tensor]:
-    """The same of a batch, for noise in training: of its modalities and, with a backbone, its `tokens`."""
+# ------------------------------------------------------------------------------------------------- deviations
+def batch_deviations(batch: Batch, backbone: Any = None) -> dict[str, Tensor]:
+    """σ of a batch, for noise in training: of its modalities and, with a backbone, its `tokens`."""
     steps = {name: getattr(batch, name) for name in ("text", "audio", "visual")}
     found = {
-        name: spread(part.values.flatten(0, 1), part.mask.flatten())
+        name: standard_deviation(part.values.flatten(0, 1), part.mask.flatten())
         for name, part in steps.items()
         if part is not None
     }
     if batch.tokens is not None and backbone is not None:
         table, mask = backbone.get_input_embeddings().weight.detach(), batch.tokens.mask
         words = table[batch.tokens.ids.masked_fill(~mask, 0)]  # (B, T, D)
-        found["tokens"] = spread(words.flatten(0, 1), mask.flatten())
+        found["tokens"] = standard_deviation(words.flatten(0, 1), mask.flatten())
     return found
 
 
-def spread(values: Tensor, times: Tensor | None = None) -> Tensor:
+def standard_deviation(values: Tensor, times: Tensor | None = None) -> Tensor:
     """Standard deviation of each column of (N, D), row n counted times[n] times; zeros where none counts.
 
     What lies in rows that do not count, even NaN, has no effect.
@@ -212,48 +188,3 @@ def spread(values: Tensor, times: Tensor | None = None) -> Tensor:
     for rows, counts in blocks:
         squares += counts @ (rows - total / number).square().masked_fill(counts[:, None] == 0, 0.0)
     return (squares / number).sqrt().float()
-
-
-# --------------------------------------------------------------------------------------------------- scores
-@torch.no_grad()
-def robustness(
-    method: Method,
-    batches: Sequence[Batch],
-    score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-    kind: Kind,
-    std: dict[str, Tensor],
-    mask_id: int | None = None,
-    *,
-    rates: Sequence[float] = RATES,
-    seeds: Sequence[int] = SEEDS,
-) -> dict[str, dict[str, float]]:
-    """Scores of a trained method under noise: rate -> name -> mean over the seeds, and their `mean`.
-
-    Parameters
-    ----------
-    batches : of the test split
-    score : (predictions, labels) -> named numbers, such as an entry of metrics.METRIC_SETS
-    std : `spreads` of the train split
-    mask_id : of [MASK], for `erase` with fine-tuned text; None = its embeddings are set to 0
-    """
-    method.eval()
-    embedded = method.backbone if kind != "erase" or mask_id is None else None
-    labels = torch.cat([batch.label for batch in batches]).cpu().numpy()
-    table: dict[str, dict[str, float]] = {}
-    for rate in rates:
-        scores = []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            predictions = []
-            for batch in batches:
-                noisy = corrupt(batch, kind, rate, std, generator, mask_id)
-                with noisy_words(embedded, kind, rate, std.get("tokens"), generator):
-                    predictions.append(method(noisy).prediction)
-            scores.append(score(torch.cat(predictions).float().cpu().numpy(), labels))
-        table[f"{rate:g}"] = _means(scores)
-    table["mean"] = _means(list(table.values()))
-    return table
-
-
-def _means(scores: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(entry[name] for entry in scores) / len(scores) for name in scores[0]}

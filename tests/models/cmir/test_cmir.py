@@ -14,7 +14,9 @@ from made.tiny_methods import weighted
 from reference import cmir as reference
 from torch import Tensor
 
-from models.cmir.model import CmIR, disagreement, overlap
+from models.cmir.model import CmIR
+from models.cmir.model import decorrelation_penalty as r_dec
+from models.cmir.model import invariance_penalty as r_inv
 from models.core.batch import Batch
 from models.core.method import Task
 
@@ -35,40 +37,43 @@ def reached(method: CmIR, term: str, batch: Batch) -> set[str]:
 # -------------------------------------------------------------------------------------------- known answers
 def test_disagreement_of_three_views() -> None:
     views = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 2.0]]])
-    assert disagreement(views, everyone(1), "sum").item() == 12  # ordered pairs; unordered ones give 6
-    assert disagreement(views, everyone(1)).item() == 12 / (3 * 2 * 2)
+    assert r_inv(views, everyone(1), "sum").item() == 12  # ordered pairs; unordered ones give 6
+    assert r_inv(views, everyone(1)).item() == 12 / (3 * 2 * 2)
     twice = views.expand(-1, 2, -1)
-    assert disagreement(twice, everyone(2), "sum").item() == 12  # a mean over clips
-    assert disagreement(twice * torch.tensor([1.0, 50.0])[:, None], torch.tensor([True, False])).item() == 1
-    assert disagreement(views, ~everyone(1)).item() == 0
-    assert disagreement(views[:1].expand(3, -1, -1), everyone(1)).item() == 0
+    assert r_inv(twice, everyone(2), "sum").item() == 12  # a mean over clips
+    assert r_inv(twice * torch.tensor([1.0, 50.0])[:, None], torch.tensor([True, False])).item() == 1
+    assert r_inv(views, ~everyone(1)).item() == 0
+    assert r_inv(views[:1].expand(3, -1, -1), everyone(1)).item() == 0
 
 
 def test_overlap_of_known_halves() -> None:
     invariant, spurious = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 3.0]])
-    assert overlap(invariant, spurious, everyone(2), 0.1).item() == pytest.approx(0.55)  # C = [[0,0],[1,1]]
-    assert overlap(invariant, spurious, torch.tensor([True, False]), 0.1).item() == 0
-    assert overlap(invariant, spurious, torch.tensor([False, True]), 0.1).item() == pytest.approx(1)
+    assert r_dec(invariant, spurious, everyone(2), 0.1).item() == pytest.approx(0.55)  # C = [[0,0],[1,1]]
+    assert r_dec(invariant, spurious, torch.tensor([True, False]), 0.1).item() == 0
+    assert r_dec(invariant, spurious, torch.tensor([False, True]), 0.1).item() == pytest.approx(1)
     louder = torch.tensor([[3.0], [0.2]])
-    assert overlap(louder * invariant, 7 * spurious, everyone(2), 0.1).item() == pytest.approx(0.55)
+    assert r_dec(louder * invariant, 7 * spurious, everyone(2), 0.1).item() == pytest.approx(0.55)
 
 
 def test_overlap_is_zero_in_orthogonal_subspaces_and_one_on_the_diagonal_of_equal_halves() -> None:
     torch.manual_seed(0)
     z = torch.randn(6, 5, dtype=torch.float64)
     zeros = torch.zeros_like(z)
-    apart = overlap(torch.cat([z, zeros], dim=1), torch.cat([zeros, z.flip(0)], dim=1), everyone(6), 0.1)
+    apart = r_dec(torch.cat([z, zeros], dim=1), torch.cat([zeros, z.flip(0)], dim=1), everyone(6), 0.1)
     assert apart.item() == 0
     unit = z / z.norm(dim=1, keepdim=True)
     off_diagonal = ((unit @ unit.T).square().sum() - 6) / 30
-    assert overlap(z, z, everyone(6), 0.1).item() == pytest.approx(1 + 0.1 * off_diagonal.item())
-    assert overlap(z[:1], z[:1], everyone(1), 0.1).item() == pytest.approx(1)  # one clip: no off-diagonal
+    assert r_dec(z, z, everyone(6), 0.1).item() == pytest.approx(1 + 0.1 * off_diagonal.item())
+    assert r_dec(z[:1], z[:1], everyone(1), 0.1).item() == pytest.approx(1)  # one clip: no off-diagonal
 
 
 def test_rows_of_zeros_are_harmless() -> None:
     z = torch.zeros(3, 4, requires_grad=True)
     other = torch.randn(3, 4, requires_grad=True)
-    for loss in (overlap(z, other, everyone(3), 0.1), overlap(z, z, everyone(3), 0.1)):
+    for loss in (
+        r_dec(z, other, everyone(3), 0.1),
+        r_dec(z, z, everyone(3), 0.1),
+    ):
         assert loss.item() == 0
         loss.backward()
     assert z.grad is not None and z.grad.isfinite().all()
@@ -152,7 +157,7 @@ def test_views_differ_in_training_and_are_not_made_in_evaluation(options: str) -
     number = (1 if config.env_mode == "assigned" else config.environments) + clean
     for name, views in output.views.items():
         assert views.shape == (number, 4, TINY["d_z"])
-        assert disagreement(views[-2:], everyone(4)) > 0
+        assert r_inv(views[-2:], everyone(4)) > 0
         assert not torch.equal(views[-1], again.views[name][-1])
         assert torch.equal(views[0], output.invariant[name]) is clean
     assert method.losses(batch, output, ["invariance"])["invariance"] > 0

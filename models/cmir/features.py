@@ -1,0 +1,81 @@
+"""The feature encoders of CmIR, one vector X_m of a modality's sequence; the paper leaves them open [D].
+
+Shapes: B clips, T steps, x = d_x. Masks: True = real.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.cmir.settings import CmIRSettings
+from models.core.blocks import TransformerLayer, mean_over_time
+from models.core.method import attended
+
+
+class TextFeature(nn.Module):
+    """One vector of the text encoder's states."""
+
+    def __init__(self, states: int, config: CmIRSettings):
+        super().__init__()
+        self.pooling = config.text_pooling
+        self.project = nn.Linear(states, config.d_x)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, states), mask (B, T) -> (B, x)."""
+        return self.project(mean_over_time(values, mask) if self.pooling == "mean" else values[:, 0])
+
+
+class SequenceFeature(nn.Module):
+    """One vector of a sequence of frames: Linear, layers, mean over time, Linear."""
+
+    def __init__(self, frame: int, config: CmIRSettings):
+        super().__init__()
+        self.embed = nn.Linear(frame, config.width)
+        sizes = (config.width, config.heads, config.head_dim, config.feedforward, config.dropout)
+        self.positional = config.feature_encoder == "transformer"
+        self.layers = nn.ModuleList(
+            TransformerLayer(*sizes) if self.positional else BiLSTMLayer(config.width, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.project = nn.Linear(config.width, config.d_x)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, frame), mask (B, T), real steps first -> (B, x)."""
+        states = self.embed(values)
+        if self.positional:
+            states = states + sinusoids(states)
+        keys = attended(mask)
+        for layer in self.layers:
+            states = layer(states, keys)
+        return self.project(mean_over_time(states, mask))
+
+
+class BiLSTMLayer(nn.Module):
+    """An LSTM in each direction, half of the width each."""
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.ahead = nn.LSTM(width, width // 2, batch_first=True)
+        self.back = nn.LSTM(width, width // 2, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, width), mask (B, T), real steps first -> (B, T, width).
+
+        A packed sequence would have a GPU wait for the lengths; so the real steps are turned round instead,
+        and padding, which then still stands last, is read by no real step in either direction.
+        """
+        steps = torch.arange(x.shape[1], device=x.device)
+        turned = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - steps, steps)[..., None]  # (B, T, 1)
+        back, _ = self.back(x.gather(1, turned.expand_as(x)))
+        ahead, _ = self.ahead(x)
+        return self.dropout(torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1))
+
+
+def sinusoids(like: Tensor) -> Tensor:
+    """(B, T, D) -> (T, D) sines and cosines of each position: a table to learn would bound the length."""
+    steps, width = like.shape[1:]
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)  # 1 to 1/10000
+    angles = torch.arange(steps, device=like.device)[:, None] * rates  # (T, D/2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(like.dtype)

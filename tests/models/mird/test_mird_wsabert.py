@@ -1,0 +1,155 @@
+"""The parts of MIRD's shared encoder: sparsemax and the gate that shifts words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from made.tensors import double, finite_gradients
+from reference import blocks as reference
+from torch import Tensor, nn
+
+from models.mird.wsabert import MultimodalAdaptationGate, shift_scale, sparsemax
+
+
+# -------------------------------------------------------------------------------------------- sparsemax
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0, 0, 0], [1 / 3, 1 / 3, 1 / 3]),
+        ([1, 0], [1, 0]),
+        ([0.5, 0.5], [0.5, 0.5]),
+        ([0.8, 0.6, 0.1], [0.6, 0.4, 0]),
+        ([3, 1, 0.2], [1, 0, 0]),
+        ([0.1, 1.1, 0.2], [0, 0.95, 0.05]),
+        ([-1000, -1000.5, -999.9], [0.45, 0, 0.55]),
+    ],
+)
+def test_sparsemax(scores: list[float], expected: list[float]) -> None:
+    assert sparsemax(torch.tensor(scores, dtype=torch.float64)).tolist() == pytest.approx(expected, abs=1e-12)
+    assert sparsemax(torch.tensor(scores)).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_sparsemax_equals_the_projection() -> None:
+    scores = 2 * double(40, 9)
+    probabilities = sparsemax(scores)
+    for row, given in zip(probabilities.numpy(), scores.tolist(), strict=True):
+        np.testing.assert_allclose(row, reference.sparsemax(given), atol=1e-12)
+    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(40, dtype=torch.float64))
+    torch.testing.assert_close(sparsemax(scores + 7.5), probabilities)
+    assert (probabilities == 0).any()
+
+
+def test_masked_scores_are_as_if_not_there() -> None:
+    scores, mask = double(3, 4, 6), torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 0, 1, 1, 0], [0] * 6]).bool()
+    loud = scores.masked_fill(~mask[:, None], torch.nan).requires_grad_()
+    probabilities = sparsemax(loud, mask[:, None])
+    torch.testing.assert_close(probabilities[0, :, :4], sparsemax(scores[0, :, :4]))
+    torch.testing.assert_close(probabilities[1][:, mask[1]], sparsemax(scores[1][:, mask[1]]))
+    assert (probabilities[2] == 0).all()
+    assert (probabilities.masked_select(~mask[:, None]) == 0).all()
+    (gradient,) = finite_gradients(probabilities.square(), loud)
+    assert (gradient.masked_select(~mask[:, None]) == 0).all()
+
+
+def test_gradient_of_sparsemax() -> None:
+    scores = (2 * double(5, 6)).requires_grad_()
+    mask = torch.ones(5, 6, dtype=torch.bool)
+    mask[1, 2:] = False
+    mask[4] = False
+    assert torch.autograd.gradcheck(lambda x: sparsemax(x), (scores,))
+    assert torch.autograd.gradcheck(lambda x: sparsemax(x, mask), (scores,))
+    probabilities = sparsemax(scores)
+    (gradient,) = finite_gradients(probabilities.square(), scores)
+    assert (gradient[probabilities == 0] == 0).all()
+    torch.testing.assert_close(gradient.sum(dim=-1), torch.zeros(5, dtype=torch.float64))
+
+
+def test_sparsemax_of_bfloat16_scores_is_float32() -> None:
+    probabilities = sparsemax(torch.randn(4, 300).bfloat16())
+    assert probabilities.dtype == torch.float32
+    assert probabilities.sum(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+
+
+# -------------------------------------------------------------------------------------------------- MAG
+@pytest.mark.parametrize(
+    ("word", "shift", "scale"),
+    [(2.0, 10.0, 0.2), (5.0, 2.0, 1.0), (3.0, 0.0, 1.0), (0.0, 4.0, 0.0), (0.0, 0.0, 1.0)],
+)
+def test_scale_of_a_shift(word: float, shift: float, scale: float) -> None:
+    w, h = torch.zeros(2, 1, 1, 3, dtype=torch.float64)
+    w[..., 0], h[..., 1] = word, shift
+    assert shift_scale(w, h, 1.0).item() == pytest.approx(scale, abs=1e-6)
+
+
+def mag(**settings: object) -> MultimodalAdaptationGate:
+    torch.manual_seed(0)
+    return MultimodalAdaptationGate(8, {"audio": 3, "visual": 5}, **settings).double()  # type: ignore[arg-type]
+
+
+def shifts_of(clips: int, words: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    present = {"audio": torch.ones(clips, dtype=torch.bool), "visual": torch.ones(clips, dtype=torch.bool)}
+    return {"audio": double(clips, words, 3, seed=1), "visual": double(clips, words, 5, seed=2)}, present
+
+
+def test_mag_equals_the_equations() -> None:
+    gate, words = mag(), double(2, 4, 8)
+    shifts, present = shifts_of(2, 4)
+    present["visual"][1] = False
+    adapted = (words + gate.shift(words, shifts, present)).detach().numpy()
+
+    def layer(linear: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: linear(torch.from_numpy(x)).detach().numpy()
+
+    gates = {name: layer(linear) for name, linear in gate.gate.items()}
+    projects = {name: layer(linear) for name, linear in gate.project.items()}
+    for clip in range(2):
+        for step in range(4):
+            said = {name: x[clip, step].numpy() for name, x in shifts.items() if present[name][clip]}
+            expected = reference.adapted(words[clip, step].numpy(), said, gates, projects)
+            np.testing.assert_allclose(adapted[clip, step], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_no_shift_is_longer_than_its_word(activation: str, epsilon: float) -> None:
+    gate, words = mag(gate=activation, epsilon=epsilon), 0.1 * double(3, 4, 8)
+    shifts, present = shifts_of(3, 4)
+    shift = gate.shift(words, {name: 100 * x for name, x in shifts.items()}, present)
+    assert (shift.norm(dim=-1) <= epsilon * words.norm(dim=-1) * (1 + 1e-12)).all()
+    assert shift.norm(dim=-1).max() > 0
+
+
+def test_what_is_absent_does_not_shift() -> None:
+    gate, words = mag().eval(), double(3, 4, 8).requires_grad_()
+    shifts, present = shifts_of(3, 4)
+    present = {"audio": torch.tensor([True, False, False]), "visual": torch.tensor([True, True, False])}
+    loud = {name: x.masked_fill(~present[name][:, None, None], torch.nan) for name, x in shifts.items()}
+    adapted = gate(words, loud, present)
+    assert torch.equal(adapted, gate(words, shifts, present))
+    torch.testing.assert_close(adapted[2], gate.norm(words[2]), rtol=0, atol=0)  # plain words
+    finite_gradients(adapted.square(), words, *gate.parameters())
+    only_text = MultimodalAdaptationGate(8, {}).double().eval()
+    torch.testing.assert_close(only_text(words, {}, {}), only_text.norm(words), rtol=0, atol=0)
+
+
+def test_mag_under_autocast_stays_near() -> None:
+    gate, words = mag().float(), double(3, 4, 8).float()
+    shifts, present = shifts_of(3, 4)
+    shifts = {name: x.float() for name, x in shifts.items()}
+    exact = gate.shift(words, shifts, present)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = gate.shift(words.bfloat16(), shifts, present)
+        assert gate(words, shifts, present).dtype == torch.float32
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
+
+
+def test_mag_drops_out_after_its_norm() -> None:
+    gate, words = mag(dropout=0.5), double(30, 4, 8)
+    shifts, present = shifts_of(30, 4)
+    dropped = gate(words, shifts, present) == 0
+    assert 0.4 < dropped.double().mean() < 0.6
+    assert not (gate.eval()(words, shifts, present) == 0).any()
