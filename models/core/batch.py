@@ -130,3 +130,9 @@ class Reading:
     context_keep: Literal["first", "last"] = "last"
     unlabeled: int = 0
     modalities: tuple[str, ...] | None = None
+
+    @property
+    def replaced(self) -> set[str]:
+        """Modalities whose features are not read, as their encoders are fine-tuned."""
+        fine_tuned = {"text": self.tokenizer is not None, "audio": self.waveform > 0}
+        return {modality for modality, tuned in fine_tuned.items() if tuned}

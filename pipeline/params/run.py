@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
 from pipeline.params.explain import explain
 from pipeline.params.params import LARGEST_SEED, TrainParams
-from pipeline.params.section import Section
 
 
 class RunConfig(Section):
