@@ -122,7 +122,6 @@ def _opencv() -> list[Check]:
 def _encoders(params: Params) -> list[Check]:
     """Load each configured encoder that has its files here, for that is the only proof; ask no hub."""
     from pipeline.features.fetch import needed
-    from pipeline.features.rows import RowMaker
     from pipeline.params.encoders import Pretrained
 
     checks = []
@@ -132,7 +131,7 @@ def _encoders(params: Params) -> list[Check]:
             languages = len(settings.checkpoints()) if isinstance(settings, Pretrained) else 1
             if len(needs) - 1 < languages:  # at least one of its models is here
                 try:
-                    encoder = RowMaker(modality, name, settings, params.media, "cpu").build()
+                    encoder = build_encoder(modality, name, settings, params.media)
                     encoder.load()
                     found = "; ".join([f"runs ({encoder.dim} columns)", *needs])
                     checks.append(Check("ok", f"{modality} encoder {name}", found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -56,11 +57,11 @@ def extract(
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
     loaded = load_params(params, settings)
     encoders = extraction.make_encoders(loaded, names, device)
-    listen = extraction.make_listener(loaded, speech.asr, device)
-    work = extraction.extract(requests, text, encoders, language, listen)
+    transcribe = extraction.make_transcriber(loaded, speech.asr, device)
+    work = extraction.extract(requests, text, encoders, language, transcribe)
     reports = list(tracked(work, "extracting", len(requests)))
     if as_json:
-        print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
+        print(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
     else:
         show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:

@@ -14,7 +14,7 @@ import typer
 from pipeline.core.errors import MsaError, ParamsError
 
 if TYPE_CHECKING:
-    from pipeline.corpora.labelling import Labelling
+    from pipeline.corpora.survey import Labelling
 
 NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
@@ -166,7 +166,7 @@ class SpeechOptions:
         ------
         MsaError : it is given twice, or for several clips
         """
-        from pipeline.transcripts.table import read_text_file
+        from pipeline.media.subtitles import read_text_file
 
         if self.text is not None and self.text_file is not None:
             raise MsaError("--text and --text-file were both given; give one of them")

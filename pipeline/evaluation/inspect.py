@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
+from pipeline.core.files import rounded
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.evaluate import check_features, check_task
@@ -93,8 +94,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
             *(f"{title}: fewer than {FEWEST} points" for title, found in maps.items() if not found),
         ],
     }
-    rounded: dict[str, Any] = _rounded(views)
-    return write_views(rounded, out)
+    return write_views(rounded(views, DECIMALS), out)
 
 
 def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
@@ -104,14 +104,6 @@ def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
         return View("", notes=[f"{method} has no view of its own ({module.replace('.', '/')}.py)"])
     shown: View = importlib.import_module(module).view(run, splits)
     return shown
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
-    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 # ----------------------------------------------------------------------------------------------------- maps

@@ -26,9 +26,7 @@ NAMED_CLIPS = 3  # of each reason
 class ExtractionReport:
     """Follows one stage from its plan to its end.
 
-    Parameters
-    ----------
-    what : title, e.g. `audio librosa33 on sample`
+    `what` is its title, e.g. `audio librosa33 on sample`.
     """
 
     def __init__(self, what: str):

@@ -22,7 +22,7 @@ from pipeline.corpora.findings import Finding
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
 from pipeline.imports.convert import check_rows, clip_rows
-from pipeline.imports.kinds import read
+from pipeline.imports.registry import read
 from pipeline.imports.survey import ModalitySurvey, survey
 from pipeline.params.params import ImportParams
 
