@@ -122,6 +122,7 @@ def _opencv() -> list[Check]:
 def _encoders(params: Params) -> list[Check]:
     """Load each configured encoder that has its files here, for that is the only proof; ask no hub."""
     from pipeline.features.fetch import needed
+    from pipeline.features.registry import build_encoder
     from pipeline.params.encoders import Pretrained
 
     checks = []

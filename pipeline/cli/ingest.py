@@ -39,11 +39,12 @@ def ingest(
     from collections import Counter
 
     from pipeline.core.errors import LabelFileError
+    from pipeline.core.vocabulary import NONE
     from pipeline.corpora import ingest as corpora
     from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.findings import shortened
     from pipeline.corpora.links import linked
-    from pipeline.params.params import NONE, PARAMS_FILE, check_params, load_params
+    from pipeline.params.params import PARAMS_FILE, check_params, load_params
     from pipeline.params.register import NewCorpus, check_name, register
 
     params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
@@ -107,7 +108,7 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
-    from pipeline.core.vocabulary import MODALITIES
+    from pipeline.core.vocabulary import MODALITIES, NONE
     from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.links import linked
     from pipeline.corpora.survey import Labelling
@@ -115,7 +116,7 @@ def import_files(
     from pipeline.imports.convert import ENCODER, Conversion, check_rows, discard, summary, write
     from pipeline.imports.registry import importer, read, sniff
     from pipeline.imports.survey import survey
-    from pipeline.params.params import NONE, PARAMS_FILE, load_params
+    from pipeline.params.params import PARAMS_FILE, load_params
     from pipeline.params.register import NewCorpus, check_name, register
 
     params, name, folds = load_params(PARAMS_FILE), training.name, training.folds

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.options import Device, EncoderDevice
 from pipeline.core import paths
+from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -166,15 +167,16 @@ _extraction_command("visual", "Clips' pictures -> data/features/DATASET/visual-E
 @app.command()
 def assemble(dataset: TrainingSet) -> None:
     """Features and transcripts -> data/assembled/SET, the training set."""
+    from pipeline.core.vocabulary import NONE
     from pipeline.corpora.clips import read_clips
     from pipeline.datasets.assembly.assemble import assemble as join
-    from pipeline.params.params import NONE, load_params
+    from pipeline.params.params import load_params
     from pipeline.store.store import FeatureStore
     from pipeline.transcripts.table import read_transcripts
 
     params = load_params()
     chosen = params.training_set(dataset)
-    folders = {name: getattr(chosen, name) for name in ("text", "audio", "visual")}
+    folders = {name: getattr(chosen, name) for name in MODALITIES}
     features = {
         modality: FeatureStore(Path("data/features") / folder).read()
         for modality, folder in folders.items()
@@ -195,7 +197,8 @@ def assemble(dataset: TrainingSet) -> None:
 @app.command()
 def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
-    from pipeline.params.params import NONE, load_params
+    from pipeline.core.vocabulary import NONE
+    from pipeline.params.params import load_params
     from pipeline.training.loop.pretrain import pretrain as run
 
     params = load_params()

@@ -40,9 +40,10 @@ def tune(
     from models import METHODS
     from pipeline.core import paths
     from pipeline.core.git import baseline, save_experiment
+    from pipeline.core.vocabulary import NONE
     from pipeline.evaluation.tables.run import parse_seeds
     from pipeline.params.edit import as_yaml, with_tuned
-    from pipeline.params.params import NONE, PARAMS_FILE, load_params
+    from pipeline.params.params import PARAMS_FILE, load_params
     from pipeline.training.study import summary, write_table
     from pipeline.training.tune import Search, Study
 

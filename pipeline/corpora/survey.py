@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure
+from pipeline.core.vocabulary import CLASSES, LABELS, OK
+from pipeline.corpora.clips import EMPTY_TEXT, full_id, measure
 from pipeline.corpora.findings import Finding, Level
 from pipeline.formats.text import read_json
 from pipeline.params.params import DatasetParams, MediaLimits

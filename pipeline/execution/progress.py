@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.console import progress_bar, show
 from pipeline.core.files import write_json
-from pipeline.store.shard import FAILED, FeatureRow
+from pipeline.core.vocabulary import FAILED
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import Update
 
 if TYPE_CHECKING:

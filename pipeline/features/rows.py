@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, MsaError
+from pipeline.core.vocabulary import ABSENT, FAILED, OK, TRANSIENT
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
 from pipeline.params.encoders import EncoderParams
-from pipeline.store.shard import ABSENT, FAILED, OK, TRANSIENT, FeatureRow
+from pipeline.store.shard import FeatureRow
 
 T = TypeVar("T")
 log = logging.getLogger("msa.extraction")

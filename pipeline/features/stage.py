@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import ParamsError
+from pipeline.core.vocabulary import FAILED, TRANSIENT
 from pipeline.corpora.clips import read_clips
 from pipeline.execution import local
 from pipeline.features.encoder import BatchEncoder, Clip, Encoder
@@ -27,7 +28,7 @@ from pipeline.features.rows import (
     rows_in_batches,
 )
 from pipeline.params.params import Params
-from pipeline.store.shard import FAILED, TRANSIENT, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import EVERYTHING, FeatureStore, StorePart, Update, bucket_of
 from pipeline.transcripts.table import read_transcripts, text_hash
 

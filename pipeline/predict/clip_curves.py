@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import ClipError
+from pipeline.core.vocabulary import OK
 from pipeline.datasets.assembly.sequences import SUCCESS, real_frames
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
@@ -21,7 +22,7 @@ from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
-from pipeline.store.shard import OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 
 FEWEST_PICTURES, MOST_PICTURES = 3, 16
 PICTURE_SIDE = 240  # pixels, the longer side of a picture of the strip

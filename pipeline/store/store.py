@@ -24,8 +24,8 @@ from typing import Any
 
 from pipeline.core.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
 from pipeline.core.files import lock
+from pipeline.core.vocabulary import FAILED
 from pipeline.store.shard import (
-    FAILED,
     FeatureRow,
     Features,
     check_data,

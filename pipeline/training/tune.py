@@ -39,6 +39,7 @@ from pipeline.core.errors import (
     TooManyFailedError,
 )
 from pipeline.core.files import file_hash, lock, write_json
+from pipeline.core.vocabulary import FAILED
 from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
@@ -52,7 +53,6 @@ from pipeline.training.loop.train import train
 from pipeline.training.runs import library_versions
 from pipeline.training.study import (
     FAIL,
-    FAILED,
     REASON,
     RUNNING,
     SETTINGS,

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.vocabulary import ABSENT, FAILED, MODALITIES, NONE, OK
 from pipeline.corpora.findings import Finding, percent
-from pipeline.params.assemble import NONE
 from pipeline.params.params import Params
-from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import FeatureStore
 
 STREAMS = ("text", "audio", "visual", "waveform")  # of a training set
@@ -92,7 +92,7 @@ def expected(dataset: str, params: Params, project: Path = Path()) -> list[str]:
     """The stores of a dataset: those on disk, those of its jobs, and those that its training sets name."""
     base = project / FEATURES
     found = {f"{dataset}/{folder.name}" for folder in (base / dataset).glob("*-*") if folder.is_dir()}
-    for modality in ("text", "audio", "visual"):
+    for modality in MODALITIES:
         jobs = getattr(params.jobs, modality).values()
         found |= {f"{dataset}/{modality}-{job.encoder}" for job in jobs if job.dataset == dataset}
     for chosen in params.assemble.values():

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, OK, TEST, TEST_OOD, TRAIN, VALID, target_column
+from pipeline.core.vocabulary import ALL_SPLITS, CONTEXT, MODALITIES, OK, TEST, TEST_OOD, TRAIN, VALID
+from pipeline.corpora.clips import target_column
 from pipeline.corpora.findings import Finding, percent
 from pipeline.corpora.survey import CorpusClip
 from pipeline.params.params import CorpusParams
@@ -29,7 +30,6 @@ CHANCE = 0.01  # largest p of a difference that is said
 NEUTRAL = "neutral"
 POLARITIES = ("negative", NEUTRAL, "positive")
 SIGNS = dict(zip(POLARITIES, (-1, 0, 1), strict=True))  # of the label that an annotation stands for
-MODALITIES = ("text", "audio", "visual")
 JOINT = "joint"  # the label of all modalities together
 
 Row = Mapping[str, Any]

@@ -17,10 +17,11 @@ import pytest
 from made.media_factory import make_clip, tone
 
 from pipeline.core.errors import MsaError
+from pipeline.core.vocabulary import ABSENT, FAILED, OK
 from pipeline.execution import local
 from pipeline.features import clip as extract_module
 from pipeline.features.clip import ClipReport, ModalityReport, overview, plan
-from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow, read_rows
+from pipeline.store.shard import FeatureRow, read_rows
 from pipeline.store.store import FeatureStore
 
 CLI = str(Path(sys.executable).parent / "msa-cli")

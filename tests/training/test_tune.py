@@ -26,20 +26,12 @@ from pipeline.core.errors import (
     TooManyFailedError,
 )
 from pipeline.core.files import lock
+from pipeline.core.vocabulary import FAILED
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
-from pipeline.training.study import (
-    COMPLETE,
-    FAILED,
-    RUNNING,
-    Trial,
-    open_study,
-    summary,
-    trials_of,
-    write_table,
-)
+from pipeline.training.study import COMPLETE, RUNNING, Trial, open_study, summary, trials_of, write_table
 from pipeline.training.tune import Search, Study
 
 SETTINGS = {"training": {"epochs": 2}}

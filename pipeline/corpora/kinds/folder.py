@@ -29,7 +29,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA, TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_COLUMNS, labels_of, name_settings
@@ -42,9 +43,9 @@ LAYOUT = "<root>/.../<anything>.mp4 and perhaps a CSV with the columns file, lab
 LABELLING = Labelling()
 BITS = 52  # of a hash, as many as a float holds
 FILES = ("file", "path", "clip_id")  # the first that is there names the video
-SPLITS = ("split", "mode")
+SPLIT_COLUMNS = ("split", "mode")
 OTHERS = ("text", "speaker", "video_id", "start_s", "end_s")
-KNOWN = {*FILES, *SPLITS, *OTHERS, *(name.lower() for name in LABEL_COLUMNS)}
+KNOWN = {*FILES, *SPLIT_COLUMNS, *OTHERS, *(name.lower() for name in LABEL_COLUMNS)}
 
 
 class FolderSettings(Section):
@@ -122,7 +123,7 @@ def _read_table(found: CorpusSurvey, path: Path, dataset: DatasetParams, setting
         found.note("columns", f"{path.name}: columns that are not used: {', '.join(ignored)}")
     if "label" not in table.columns:
         found.note("columns", f"{path.name}: no column label: all clips are unlabeled", level="warning")
-    split = next((name for name in SPLITS if name in table.columns), None)
+    split = next((name for name in SPLIT_COLUMNS if name in table.columns), None)
     videos: dict[str, list[str]] = defaultdict(
         list
     )  # by every way to name them: path or name, suffix or none

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams

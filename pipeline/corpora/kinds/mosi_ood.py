@@ -22,7 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.core.vocabulary import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID
+from pipeline.corpora.clips import natural_key
 from pipeline.corpora.kinds import mosi
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree
 from pipeline.corpora.tables.csv import decoded, read_table

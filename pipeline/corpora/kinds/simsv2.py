@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds import mmsa, sims
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table

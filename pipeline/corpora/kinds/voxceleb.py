@@ -17,7 +17,7 @@ from typing import Literal
 
 from pipeline.core.errors import FormatError
 from pipeline.core.section import Section
-from pipeline.corpora.clips import UNLABELED
+from pipeline.core.vocabulary import UNLABELED
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.tables.values import bad_id

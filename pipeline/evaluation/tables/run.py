@@ -26,10 +26,11 @@ from models import METHODS
 from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import baseline, experiment, untracked
+from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.evaluation.tables import TABLES, PaperTable, Row
 from pipeline.params.edit import as_yaml
 from pipeline.params.explain import unknown
-from pipeline.params.params import LARGEST_SEED, NONE, Params
+from pipeline.params.params import LARGEST_SEED, Params
 
 LOGS = Path("logs/tables")
 TAKEN_ALONG = (  # by an experiment only where git knows of it
@@ -116,7 +117,7 @@ def _not_assembled(dataset: str, params: Params) -> list[str]:
     chosen = params.assemble.get(dataset)
     if chosen is None:
         return []
-    return [modality for modality in ("text", "audio", "visual") if getattr(chosen, modality) == NONE]
+    return [modality for modality in MODALITIES if getattr(chosen, modality) == NONE]
 
 
 def settings(table: PaperTable, row: Row, dataset: str) -> dict[str, object]:

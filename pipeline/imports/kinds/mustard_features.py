@@ -26,11 +26,11 @@ from pydantic import Field, model_validator
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
 from pipeline.core.section import Section
-from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds.mustard import (
     ENTRIES,
+    FOLDS,
     LABELLING,
-    SPLITS,
     TEST_SHOW,
     UTTERANCE,
     clips_of,
@@ -145,7 +145,7 @@ def _splits(
     source: Source, entries: Mapping[str, Any], settings: MustardFeaturesSettings
 ) -> tuple[dict[str, str], list[str]]:
     """The split of each id, and what a reader must be told of it."""
-    path = source.named(SPLITS)
+    path = source.named(FOLDS)
     if settings.speaker_independent or (settings.fold is None and path is None):
         if lacking := [key for key, entry in entries.items() if not entry.get("show")]:
             raise FormatError(
@@ -155,7 +155,7 @@ def _splits(
         note = f"speaker independent: test = {TEST_SHOW}"
     elif path is None:
         raise FormatError(
-            f"{source}: fold is {settings.fold}, but there is no {SPLITS}; or speaker_independent"
+            f"{source}: fold is {settings.fold}, but there is no {FOLDS}; or speaker_independent"
         )
     else:
         fold, keys = settings.fold or 0, list(entries)
@@ -164,10 +164,10 @@ def _splits(
         outside = (place for place in (*train, *test) if not 0 <= place < len(keys))
         wrong += [f"place {place} is none of {len(keys)} entries" for place in outside]
         if wrong:
-            raise FormatError(f"{path}: fold {fold}: {wrong[0]}; is it the {SPLITS} of this {ENTRIES}?")
+            raise FormatError(f"{path}: fold {fold}: {wrong[0]}; is it the {FOLDS} of this {ENTRIES}?")
         placed = {keys[place]: TRAIN for place in train} | {keys[place]: TEST for place in test}
         splits = {key: placed.get(key, UNLABELED) for key in keys}
-        note = f"speaker dependent: fold {fold} of {SPLITS}"
+        note = f"speaker dependent: fold {fold} of {FOLDS}"
         if left := [key for key, split in splits.items() if split == UNLABELED]:
             note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
     splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)

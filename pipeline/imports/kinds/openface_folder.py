@@ -27,7 +27,8 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
 from pipeline.core.section import Section
-from pipeline.corpora.clips import SEPARATOR, full_id
+from pipeline.core.vocabulary import SEPARATOR
+from pipeline.corpora.clips import full_id
 from pipeline.corpora.survey import CorpusClip
 from pipeline.corpora.tables.labels import LABEL_FILES, label_file
 from pipeline.corpora.tables.values import without_zeros

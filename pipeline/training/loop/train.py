@@ -37,8 +37,9 @@ from models.core.method import Method, Task
 from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import replaced_folder, write_json
+from pipeline.core.vocabulary import CONTEXT
 from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
-from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
+from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes

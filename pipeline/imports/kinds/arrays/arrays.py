@@ -41,8 +41,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
+from pipeline.core.vocabulary import CLASSES, LABELS, MODALITIES, SEPARATOR, TRAIN
 from pipeline.corpora.survey import Labelling
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.formats.source import PICKLES, Source, understood

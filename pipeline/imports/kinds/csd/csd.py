@@ -27,8 +27,7 @@ import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import TRAIN
+from pipeline.core.vocabulary import MODALITIES, TRAIN
 from pipeline.corpora.survey import Labelling
 from pipeline.formats.hdf5 import SIGNATURE
 from pipeline.formats.source import Source, understood
