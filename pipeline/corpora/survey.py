@@ -3,7 +3,7 @@
 A module of `kinds` (the kind of a dataset) has
 
     LABELLING                        what the labels of the corpus are, for who registers it
-    <Kind>Settings                   where the kind has some: a Section for `datasets.<name>.settings`
+    SETTINGS                         where the kind has some: a Section for `datasets.<name>.settings`
     PUBLISHED                        where known: clips by split, as the corpus was published
     survey(name, dataset, settings) -> CorpusSurvey
 

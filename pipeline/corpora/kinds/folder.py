@@ -65,6 +65,9 @@ class FolderSettings(Section):
         return self
 
 
+SETTINGS = FolderSettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: FolderSettings) -> CorpusSurvey:
     """Every video below the folder, with what the table says of it."""
     root = Path(dataset.root)

@@ -29,6 +29,9 @@ class MoseiSettings(Section):
     """the six clips whose sound is broken"""
 
 
+SETTINGS = MoseiSettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: MoseiSettings) -> CorpusSurvey:
     """The clips of label.csv with their media, and a note on those with broken sound."""
     found = mmsa.survey(name, dataset, settings)

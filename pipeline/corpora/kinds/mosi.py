@@ -43,6 +43,9 @@ class MosiSettings(Section):
     """write texts that have no lower-case letter in lower case"""
 
 
+SETTINGS = MosiSettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: MosiSettings) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
     found = mmsa.survey(name, dataset, settings)

@@ -44,6 +44,9 @@ class MosiOodSettings(mosi.MosiSettings):
     """folder or file of id lists, relative to the corpus' folder"""
 
 
+SETTINGS = MosiOodSettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
     found = mosi.survey(name, dataset, settings)

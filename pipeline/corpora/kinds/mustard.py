@@ -52,6 +52,9 @@ class MustardSettings(Section):
     """share of the training clips that validate"""
 
 
+SETTINGS = MustardSettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: MustardSettings) -> CorpusSurvey:
     """Utterances and the sentences before them."""
     root = Path(dataset.root)

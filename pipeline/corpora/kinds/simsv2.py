@@ -35,6 +35,9 @@ class SimsV2Settings(Section):
     """its folder, relative to the corpus' folder; none = it is not used"""
 
 
+SETTINGS = SimsV2Settings
+
+
 def survey(name: str, dataset: DatasetParams, settings: SimsV2Settings) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
     found = sims.survey(name, dataset, settings)

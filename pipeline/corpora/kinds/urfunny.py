@@ -51,6 +51,9 @@ class UrFunnySettings(Section):
     """where the times of words count from: the start of the video, or its first word"""
 
 
+SETTINGS = UrFunnySettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: UrFunnySettings) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
     root = Path(dataset.root)

@@ -39,6 +39,9 @@ class VoxCelebSettings(Section):
     """these alone, e.g. those who speak the dataset's language; none = all"""
 
 
+SETTINGS = VoxCelebSettings
+
+
 def survey(name: str, dataset: DatasetParams, settings: VoxCelebSettings) -> CorpusSurvey:
     """Every clip below the corpus' folder."""
     root = Path(dataset.root)
