@@ -40,6 +40,12 @@ class Finding:
         return self.message if self.line is None else f"line {self.line}: {self.message}"
 
 
+def counted(level: Level, check: str, rows: Iterable[str], what: str, before: str = "") -> list[Finding]:
+    """A finding whose message has the number of its rows before `what`; none without rows."""
+    found = tuple(rows)
+    return [Finding(level, check, f"{before}{len(found)} {what}", found)] if found else []
+
+
 def shortened(problems: Sequence[Finding]) -> list[str]:
     """All errors as lines, kind by kind; beyond `SHOWN` of one kind only their number and line numbers."""
     lines: list[str] = []
