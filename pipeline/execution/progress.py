@@ -11,13 +11,13 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from pipeline.core.console import progress_bar, show
 from pipeline.core.files import write_json
-from pipeline.store.shard import FAILED, FeatureRow
+from pipeline.core.vocabulary import FAILED
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import Update
 
 NAMED_CLIPS = 3  # of each reason
@@ -33,14 +33,8 @@ class ExtractionReport:
         self.what = what
         self.began = time.monotonic()
         self.done = self.failed = 0
-        console = Console(stderr=True)
-        self.progress = Progress(
-            *("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"),
-            *(TimeRemainingColumn(), "{task.fields[failed]}"),
-            console=console,
-            disable=not console.is_terminal,  # nothing where no one looks
-        )
-        self.bar = self.progress.add_task(what, total=None, rate="", failed="")
+        self.progress = progress_bar()
+        self.bar = self.progress.add_task(what, total=None, note="")
 
     def plan(self, kept: int, missing: int) -> None:
         """Before the work: how much of it there is."""
@@ -48,11 +42,12 @@ class ExtractionReport:
         self.progress.update(self.bar, total=missing)
 
     def row(self, row: FeatureRow) -> None:
+        """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED
         rate = f"{self.done / (time.monotonic() - self.began):.1f} clips/s"
-        failed = f"{self.failed} failed" if self.failed else ""
-        self.progress.update(self.bar, advance=1, rate=rate, failed=failed)
+        note = f"{rate}, {self.failed} failed" if self.failed else rate
+        self.progress.update(self.bar, advance=1, note=note)
 
     def end(self, update: Update, logs: Path, name: str) -> None:
         """After the work: counts and failures for the reader, the summary for programs."""
@@ -61,7 +56,7 @@ class ExtractionReport:
         rate = f", {self.done / seconds:.1f} clips/s" if self.done else ""
         print(f"{self.what}: {counts or 'no clips'}{rate}")
         if update.failed:
-            Console(width=None if Console().is_terminal else 160).print(failures(update.failed))
+            show(failures(update.failed))
         summary = {
             "stage": self.what,
             "clips": update.total,

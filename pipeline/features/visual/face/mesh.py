@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import AbsentError, MissingDependencyError
-from pipeline.core.openface_layout import notes_on
 from pipeline.execution.ahead import read_ahead
 from pipeline.features.encoder import Clip, Encoded, Encoder
+from pipeline.features.visual.no_face import notes_on
 from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
 
