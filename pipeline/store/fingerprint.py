@@ -162,7 +162,9 @@ class Module:
         ]
         for statement in self.body:
             for node in ast.walk(statement):
-                for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                if not isinstance(node, ast.Import | ast.ImportFrom):
+                    continue
+                for alias in node.names:
                     bound_name = alias.asname or alias.name.partition(".")[0]
                     if target := self.target(node, alias):
                         self.imports.setdefault(bound_name, []).append(target)

@@ -183,7 +183,7 @@ def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[FeatureRow]:
     names, dim = batch.schema.names, int(meta["dim"])
     frames = batch.column("features").flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
     ends = np.cumsum(batch.column("n_frames").to_numpy())
-    lists = {
+    lists: dict[str, Any] = {
         name: _split_lists(batch.column(name))
         for name in ("times", "token_ids", "char_start", "char_end")
         if name in names

@@ -183,10 +183,10 @@ def test_a_batch_is_cut_where_it_has_too_many_samples(make: Any, monkeypatch: py
     sounds = [noise(samples, samples) for samples in (9_000, 5_000, 8_000, 30_000, 400)]
     expected = [features(encoder, sound)[0] for sound in sounds]
     calls: list[list[int]] = []
-    real = encoder._states
+    real = encoder.forward
     monkeypatch.setattr("pipeline.features.audio.hf_audio.FORWARD_SAMPLES", 20_000)
     monkeypatch.setattr(
-        encoder, "_states", lambda source, some: calls.append([len(s) for s in some]) or real(source, some)
+        encoder, "forward", lambda source, some: calls.append([len(s) for s in some]) or real(source, some)
     )
     for found, alone in zip(features(encoder, *sounds), expected, strict=True):
         np.testing.assert_allclose(found, alone, rtol=1e-3, atol=2e-3)
