@@ -19,8 +19,7 @@ Shapes: B clips, T steps, D features, S samples, N steps of many clips, V entrie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
+from models.core.blocks import changed_output
 from pipeline.core.errors import MsaError, ParamsError
 
 Kind = Literal["gaussian", "laplace", "erase"]
@@ -86,10 +86,9 @@ def corrupt(
     return replace(batch, **corrupted)
 
 
-@contextmanager
 def noisy_embeddings(
     backbone: Any, kind: Kind, rate: float, std: Tensor | None, generator: torch.Generator | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Within it, the token embeddings that a text encoder looks up are corrupted, before positions are added.
 
     Padding is corrupted too, which the encoder does not attend to. An erased embedding is 0: for tokenizers
@@ -100,19 +99,12 @@ def noisy_embeddings(
     backbone : a transformers model; None = there is nothing to do
     std : (D,) σ of the token embeddings; not read by `erase`
     """
-    if backbone is None:
-        yield
-        return
 
-    def corrupt_embeddings(_table: Any, _ids: Any, embeddings: Tensor) -> Tensor:
+    def corrupted(embeddings: Tensor) -> Tensor:
         everywhere = torch.ones_like(embeddings[..., 0], dtype=torch.bool)
         return add_noise(embeddings, everywhere, kind, rate, std, generator)
 
-    hook = backbone.get_input_embeddings().register_forward_hook(corrupt_embeddings)
-    try:
-        yield
-    finally:
-        hook.remove()
+    return nullcontext() if backbone is None else changed_output(backbone.get_input_embeddings(), corrupted)
 
 
 def add_noise(

@@ -208,9 +208,8 @@ class Tokenizer:
             aside
         """
         tokenizer = self._tokenizer
-        around = set(tokenizer.all_special_ids) - {
-            tokenizer.unk_token_id
-        }  # an unknown word is part of the text
+        unknown = {tokenizer.unk_token_id}  # an unknown word is part of the text
+        around = set(tokenizer.all_special_ids) - unknown
         inner = [token for token in ids.tolist() if token not in around]
         again = np.zeros(0, np.int64)
         if ids.size and ids.min() >= 0 and ids.max() < len(tokenizer):
@@ -235,14 +234,8 @@ class Tokenizer:
             surface; -1 for special tokens that the tokenizer added. Starts never decrease; the bytes of one
             character (byte-level vocabularies) share its offsets.
         """
-        tokens = self._tokenizer(
-            text,
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
+        wanted = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
+        tokens = self._tokenizer(text, truncation=True, max_length=max_length, padding=False, **wanted)
         spans = np.asarray(tokens["offset_mapping"], dtype=np.int32).reshape(-1, 2)
         spans[np.asarray(tokens["special_tokens_mask"], dtype=bool)] = -1
         return np.asarray(tokens["input_ids"], dtype=np.int32), spans[:, 0].copy(), spans[:, 1].copy()

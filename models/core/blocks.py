@@ -1,4 +1,4 @@
-"""Layers, means and distances that two or more methods use.
+"""Layers, hooks, means and distances that two or more methods use.
 
 Shapes: B clips, T time steps, L keys, D width. Masks: True = real.
 Everything under an exp, a log or a mean of a loss is computed in float32 at least (`full_precision`),
@@ -6,6 +6,10 @@ also where autocast has made the layers' outputs bfloat16.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +73,20 @@ class TransformerLayer(nn.Module):
         return x + self.feedforward(x)
 
 
+@contextmanager
+def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within it, what the module gives goes through `change`; the rest of a tuple stays."""
+
+    def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    hook = module.register_forward_hook(changed)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 # ------------------------------------------------------------------------------------- means and distances
 def full_precision(x: Tensor) -> Tensor:
     """x in float32, or in float64 if it is that already."""
@@ -114,6 +132,11 @@ def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     # a row of nothing but -inf has no gradient; such a row counts 0s, and is set to -inf afterwards
     total = values.masked_fill(~mask, -torch.inf).masked_fill(~some, 0.0).logsumexp(dim=dim)
     return total.masked_fill(~some.squeeze(dim), -torch.inf)
+
+
+def pairs(rows: Tensor) -> Tensor:
+    """(N,) bool -> (N, N) bool: both are among the rows, and they are two."""
+    return (rows[:, None] & rows).fill_diagonal_(False)
 
 
 def row_similarity(a: Tensor, b: Tensor, temperature: float = 1.0) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.core.checkpoints import CONFIG, GENERATION, model_folder
-from pipeline.core.errors import FormatError, MissingDependencyError
+from pipeline.core.errors import FormatError, MissingDependencyError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -172,8 +172,3 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(verbosity)
         if bars:
             noise.enable_progress_bar()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, on one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

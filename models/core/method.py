@@ -139,14 +139,9 @@ REGRESSION = Task()
 # ------------------------------------------------------------------------------------------------- contract
 @dataclass
 class Output:
-    """What `forward` gives; a method adds its representations.
+    """What `forward` gives; a method adds its representations."""
 
-    Attributes
-    ----------
-    prediction : (B,) sentiment in the label's unit, (B,) logit of two classes, or (B, C) logits
-    """
-
-    prediction: Tensor
+    prediction: Tensor  # (B,) sentiment in the label's unit, (B,) logit of two classes, or (B, C) logits
 
 
 class Method(nn.Module, ABC):
@@ -180,7 +175,6 @@ class Method(nn.Module, ABC):
         self.task = task
         self.active_terms = frozenset(self.TERMS)
         """terms that training asks for; `forward` leaves out in training what only other terms need"""
-        widths = dict(dims)
         opened: dict[str, Any] = dict(config.open_backbones() if backbones is None else backbones)
         self.backbone: Any = opened.get("text")  # a transformers model where the text encoder learns
         self.audio_backbone: Any = opened.get("audio")  # one where the encoder of the sound learns
@@ -191,13 +185,18 @@ class Method(nn.Module, ABC):
                     f"max_tokens is {config.max_tokens}, but the text encoder {config.text_backbone!r} has "
                     f"positions for {longest} at most; lower it under `models` in params.yaml"
                 )
-        widths |= {name: backbone.config.hidden_size for name, backbone in opened.items()}
+        widths = dims | {name: backbone.config.hidden_size for name, backbone in opened.items()}
         self.dims = {name: widths[name] for name in self.NEEDS if name in widths}
         if not self.dims:
             raise ParamsError(
                 f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
                 "name at least one feature folder under `assemble` in params.yaml"
             )
+        self.build(opened)
+
+    @abstractmethod
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        """Make the layers; `config`, `task` and `dims` are known, and the encoders that learn are given."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:

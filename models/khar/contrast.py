@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.core.blocks import masked_logsumexp, masked_mean, row_similarity
+from models.core.blocks import masked_logsumexp, masked_mean, pairs, row_similarity
 
 TOLERANCE = 1e-6  # of κ: in float32 0.6 - 0.2 and 3.0 - 2.6 are greater than 0.4
 
@@ -30,7 +30,7 @@ def label_pairs(label: Tensor, labeled: Tensor, kappa: float | None) -> tuple[Te
     positive, negative : (B, B) bool
     """
     near = (label[:, None] - label).abs() <= (kappa or 0.0) + TOLERANCE
-    known = labeled[:, None] & labeled & ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+    known = pairs(labeled)
     return near & known, ~near & known
 
 

@@ -22,15 +22,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from models.core.batch import Inputs, Sequences, Tokens
-from models.core.method import (
-    REGRESSION,
-    Method,
-    MethodSettings,
-    Share,
-    Task,
-    Training,
-    attended,
-)
+from models.core.method import Method, MethodSettings, Share, Training, attended
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
@@ -212,15 +204,8 @@ class Harvester(Method):
     NEEDS = ("text", "audio", "visual")
     config: HarvestSettings
 
-    def __init__(
-        self,
-        config: HarvestSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
-        shape = config.pretraining
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        shape = self.config.pretraining
         self.encoder = nn.ModuleDict()
         self.harvest = nn.ModuleDict()
         self.harvest_width: dict[str, int] = {}

@@ -65,18 +65,11 @@ class Decoder(nn.Module):
 
 @dataclass
 class Reconstruction:
-    """A decoder's result beside what it should have been.
+    """A decoder's result beside what it should have been."""
 
-    Attributes
-    ----------
-    values : (B, T, D) X̂^m, or logits over the vocabulary
-    target : (B, T, D) X^m, or (B, T) token ids
-    mask : (B, T) bool, steps that count
-    """
-
-    values: Tensor
-    target: Tensor
-    mask: Tensor
+    values: Tensor  # (B, T, D) X̂^m, or logits over the vocabulary
+    target: Tensor  # (B, T, D) X^m, or (B, T) token ids
+    mask: Tensor  # (B, T) bool, steps that count
 
     def errors(self) -> Tensor:
         """Squared errors (B, T, D), or cross-entropies (B, T), in float32 at least."""

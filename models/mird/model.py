@@ -7,15 +7,11 @@ stands beside the lines. In the paper's order, m ∈ {text, audio, visual}:
     X^m ─LSTM─▶ z^m (private)              X^text, X^audio, X^visual ─WSA-BERT─▶ z^S (shared)
     [z^S; z^text; z^audio; z^visual] ─▶ regressor ─▶ ŷ              [z^S; z^m] ─LSTM─▶ X̂^m, in training alone
 
-Terms: prediction = L_reg (18), reconstruction = L_recon (19), information = L_mim (20), whose weight is the
-paper's α (21); orthogonality = (9), the baseline of Table 5. Before each update of the model the estimators
-of (12) take T' steps on (22). Clips without a label join all terms but the first.
+Before each update of the model the estimators of (12) take T' steps on (22). Clips without a label join all
+terms but the first.
 
 The shared encoder (3.3) is in wsabert.py; private encoders and decoders (3.2, 3.4) and the estimators of
 mutual information (3.5) are in disentangle.py.
-
-Text is fine-tuned as in the paper, or frozen features [D]. The shared encoder reads words: a run without text
-is refused; a clip without it says only the special tokens that a tokenizer puts around nothing.
 
 Shapes: B clips, T steps, d width of a representation, P pairs. A clip without a modality keeps its rows in
 every shape: its z^m is 0, and terms leave it out.
@@ -34,7 +30,7 @@ from torch.nn import functional as F
 
 from models.core.batch import Batch, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, length_shares, mean_over_time
-from models.core.method import REGRESSION, Method, Output, Task
+from models.core.method import Method, Output
 from models.mird.disentangle import Clubs, Decoder, PrivateEncoder, Reconstruction, log_mean, orthogonality
 from models.mird.settings import MIRDSettings
 from models.mird.wsabert import WSABert
@@ -43,21 +39,12 @@ from pipeline.core.errors import ParamsError
 
 @dataclass
 class MIRDOutput(Output):
-    """Predictions and representations.
+    """ŷ (B,) and representations by modality."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ
-    present : (B,) bool by modality, and True for "shared"
-    z : (B, d) z^S as "shared", and z^m by modality, 0 where absent
-    pooled : (B, D) X^m by modality as the estimators see it, without gradient; empty where not needed
-    reconstruction : by modality; empty where not needed
-    """
-
-    present: dict[str, Tensor]
-    z: dict[str, Tensor]
-    pooled: dict[str, Tensor]
-    reconstruction: dict[str, Reconstruction]
+    present: dict[str, Tensor]  # (B,) bool; True for "shared"
+    z: dict[str, Tensor]  # (B, d) z^m, 0 where absent, and z^S as "shared"
+    pooled: dict[str, Tensor]  # (B, D) X^m as the estimators see it, no gradient; empty where not needed
+    reconstruction: dict[str, Reconstruction]  # empty where not needed
 
 
 # ------------------------------------------------------------------------------------------------- the model
@@ -69,16 +56,8 @@ class MIRD(Method):
     Config = MIRDSettings
     config: MIRDSettings
 
-    def __init__(
-        self,
-        config: MIRDSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        if backbones is None:
-            backbones = config.open_backbones()
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        config = self.config
         if "text" not in self.dims:
             raise ParamsError(
                 "MIRD needs text, whose words carry its shared representation; name a text folder under "
@@ -120,7 +99,7 @@ class MIRD(Method):
             nn.Linear((1 + len(private)) * d, config.regressor_width),
             nn.ReLU(),
             nn.Dropout(config.regressor_dropout),
-            nn.Linear(config.regressor_width, task.outputs),
+            nn.Linear(config.regressor_width, self.task.outputs),
         )
 
     def reading(self) -> Reading:
@@ -178,17 +157,17 @@ class MIRD(Method):
         assert isinstance(output, MIRDOutput)
         z, present, zero = output.z, output.present, output.prediction.new_zeros(())
         losses: dict[str, Tensor] = {}
-        if "prediction" in terms:  # (18)
+        if "prediction" in terms:  # L_reg (18)
             errors = self.task.errors(output.prediction, batch.label)
             errors = errors.square() if self.task.classes == 0 else errors
             losses["prediction"] = log_mean(errors, batch.labeled)
-        if "reconstruction" in terms:  # (19)
+        if "reconstruction" in terms:  # L_recon (19)
             if self.decoder and not output.reconstruction:
                 raise ValueError("reconstruction needs a forward in training mode with the term active")
             rows = self.rows(batch, "reconstruction")[:, None]
             parts = (log_mean(x.errors(), x.mask & rows) for x in output.reconstruction.values())
             losses["reconstruction"] = sum(parts, start=zero)
-        if "information" in terms:  # (20); the loop clears the gradient that it leaves at the estimators
+        if "information" in terms:  # L_mim (20); the loop clears the gradient left at the estimators
             losses["information"] = self.bounds(batch, output).sum() if self.estimators is not None else zero
         if "orthogonality" in terms:  # (9) of all pairs that Î has
             rows = self.rows(batch, "information")

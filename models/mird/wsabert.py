@@ -12,8 +12,7 @@ Shapes: B clips, T words, L steps, W width of a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Sequences, Tokens
-from models.core.blocks import TransformerLayer, full_precision, mean_over_time
+from models.core.blocks import TransformerLayer, changed_output, full_precision, mean_over_time
 from models.core.method import attended
 from models.mird.settings import MIRDSettings
 from pipeline.core.errors import ParamsError
@@ -250,17 +249,3 @@ def injection_module(backbone: Any, after: int) -> nn.Module:
     """The part of a text encoder whose output is W^mid: layer `after`, or the embedding."""
     part: nn.Module = backbone.encoder.layer[after - 1] if after else backbone.embeddings
     return part
-
-
-@contextmanager
-def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within it, what the module gives goes through `change`; the rest of a tuple stays."""
-
-    def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
-
-    hook = module.register_forward_hook(changed)
-    try:
-        yield
-    finally:
-        hook.remove()

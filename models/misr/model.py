@@ -7,9 +7,6 @@ the line. One file, in the paper's order:
     X^m ─ME─▶ H^m ─VE─▶ N(μ^m, σ^m²) ─ω─▶ H^u ─┬─▶ predictor ─▶ ŷ          m ∈ {text, audio, visual}
                │              └─z^m─VD─▶ Ĥ^m   └─ + any subset of {H^m} ─▶ predictor ─▶ ŷ^e
 
-Terms: prediction = L_SP (12), prior = L_NA (4), alignment = L_CMA (5), reconstruction = L_DR (7),
-invariance = L_IC (11). The paper's λ2 is the weight of prior, alignment and reconstruction alike (8).
-
 Shapes: B clips, L input steps, T learnt tokens (`num_tokens`), d width, M modalities of the model,
 E = 2^M environments. A clip without a modality keeps its rows in every shape; means leave them out.
 """
@@ -28,7 +25,7 @@ from torch.nn import functional as F
 
 from models.core.batch import Batch
 from models.core.blocks import TransformerLayer, full_precision, kl_to_prior, masked_mean
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Share, Task, Training
+from models.core.method import Method, MethodSettings, Output, Share, Training
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
@@ -77,26 +74,15 @@ class MISRSettings(MethodSettings):
 
 @dataclass
 class MISROutput(Output):
-    """Predictions and representations; dictionaries by modality.
+    """ŷ (B,), from H^u alone unless `predict_from` says otherwise, and representations by modality."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ, from H^u alone unless `predict_from` says otherwise
-    present : (B,) bool, the clip has the modality
-    embedding : (B, T, d) H^m
-    mean, logvar : (B, T, d) μ^m and 2 ln σ^m
-    joint : (B, T, d) H^u
-    environments : (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
-    reconstruction : (B, T, d) Ĥ^m; empty where not needed
-    """
-
-    present: dict[str, Tensor]
-    embedding: dict[str, Tensor]
-    mean: dict[str, Tensor]
-    logvar: dict[str, Tensor]
-    joint: Tensor
-    environments: Tensor
-    reconstruction: dict[str, Tensor]
+    present: dict[str, Tensor]  # (B,) bool, the clip has the modality
+    embedding: dict[str, Tensor]  # (B, T, d) H^m
+    mean: dict[str, Tensor]  # (B, T, d) μ^m
+    logvar: dict[str, Tensor]  # (B, T, d) 2 ln σ^m
+    joint: Tensor  # (B, T, d) H^u
+    environments: Tensor  # (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
+    reconstruction: dict[str, Tensor]  # (B, T, d) Ĥ^m; empty where not needed
 
 
 class LayerStack(nn.Module):
@@ -202,15 +188,8 @@ class MISR(Method):
     config: MISRSettings
     members: Tensor
 
-    def __init__(
-        self,
-        config: MISRSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
-        names, width = tuple(self.dims), config.width
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        config, names, width = self.config, tuple(self.dims), self.config.width
         self.limits = dict.fromkeys(names, config.max_steps)
         if self.backbone is not None:
             self.limits["text"] = config.max_tokens
@@ -234,7 +213,7 @@ class MISR(Method):
         self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
         hidden = config.predictor_width or width
         self.hidden = nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, task.outputs)
+        self.score = nn.Linear(hidden, self.task.outputs)
 
     def forward(self, batch: Batch) -> MISROutput:
         """ŷ and the representations.

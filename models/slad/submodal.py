@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.core.blocks import masked_logsumexp, masked_mean
+from models.core.blocks import masked_logsumexp, masked_mean, pairs
 from models.core.method import Task
 
 EPSILON = 1e-8  # of (10), and of (20)
@@ -74,11 +74,6 @@ def label_similarity(text: Tensor, audio: Tensor, bandwidth: float) -> Tensor:
 
 
 # --------------------------------------------------------------------- alignment and disentanglement (3.7)
-def pairs(rows: Tensor) -> Tensor:
-    """(N,) bool -> (N, N) bool: both are among the rows, and they are two."""
-    return (rows[:, None] & rows).fill_diagonal_(False)
-
-
 def contrastive_loss(
     similarity: Tensor, weight: Tensor, rows: Tensor, top_k: int, temperature: float
 ) -> Tensor:

@@ -25,24 +25,6 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.core.errors import ParamsError
 
-__all__ = [
-    "FLAGS",
-    "GAZE",
-    "GAZE_ANGLES",
-    "GAZE_VECTORS",
-    "GROUPS",
-    "LANDMARKS_2D",
-    "LANDMARKS_3D",
-    "OPENFACE",
-    "OPENFACE_709",
-    "OPENFACE_AUS",
-    "POSE",
-    "ROTATION",
-    "SHAPE",
-    "columns_of",
-    "notes_on",
-]
-
 FLAGS = ["confidence", "success"]
 GROUPS = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus", "emotions")
 """In the order of the columns"""

@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import Any
 
 from pipeline.core.console import configure
-from pipeline.core.errors import MissingDependencyError, MsaError
+from pipeline.core.errors import MissingDependencyError, MsaError, first_line
 from pipeline.execution.local import ATTEMPTS, THREADS, Item, Result, TaskFailure
 
 CLIPS = 8  # of a task: a clip that hangs holds up no more than these
@@ -101,7 +101,7 @@ def run(
                     try:
                         outcome, reason = ray.get(reference), ""
                     except ray.exceptions.RayError as error:
-                        reason = f"its worker was lost ({_first_line(error)})"
+                        reason = f"its worker was lost ({first_line(error)[:200]})"
                 elif not late:
                     continue
                 if isinstance(outcome, MsaError):
@@ -181,7 +181,3 @@ def _slots(ray: Any, gpus: float) -> int:
     if gpus:
         return max(1, int(resources.get("GPU", 0) / gpus))
     return max(1, int(resources.get("CPU", 1)))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

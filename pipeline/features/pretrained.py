@@ -17,7 +17,7 @@ import numpy as np
 from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
 from pipeline.core.devices import check_presence
-from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
+from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError, first_line
 from pipeline.features.encoder import BatchEncoder, Clip
 from pipeline.params.encoders import Source, TransformerAudio, TransformerText
 from pipeline.params.params import MediaLimits
@@ -76,9 +76,8 @@ class PretrainedStates(BatchEncoder):
             except MsaError:
                 raise
             except Exception as error:  # transformers checks its configs with exceptions of its own
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise FormatError(
-                    f"{self.key}.model: the config.json of {source[0]} cannot be used: {reason}"
+                    f"{self.key}.model: the config.json of {source[0]} cannot be used: {first_line(error)}"
                 ) from error
         if not found:
             raise next(iter(self._missing.values()))

@@ -25,9 +25,9 @@ import numpy as np
 
 from models.core.backbones import AUDIO_TYPES
 from models.core.checkpoints import model_folder
-from models.core.loading import first_line, importing_models, load_config, load_weights
+from models.core.loading import importing_models, load_config, load_weights
 from pipeline.core.devices import check_presence
-from pipeline.core.errors import ClipError, FormatError, ParamsError
+from pipeline.core.errors import ClipError, FormatError, ParamsError, first_line
 from pipeline.media.decode import waveform
 from pipeline.media.words import spans
 from pipeline.params.params import MediaLimits
