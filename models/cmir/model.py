@@ -51,7 +51,6 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-# ------------------------------------------------------------------------------------------------ constraints
 def invariance_penalty(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
     """R_inv of one modality: (E, B, z), present (B,) -> scalar, over ordered pairs of views.
 
@@ -75,7 +74,6 @@ def decorrelation_penalty(invariant: Tensor, spurious: Tensor, present: Tensor, 
     return masked_mean(squares, torch.diag(present)) + alpha_off * masked_mean(squares, pairs(present))
 
 
-# -------------------------------------------------------------------------------------------------- the model
 class CmIR(Method):
     """The model and its losses; see the module's text."""
 
@@ -174,9 +172,8 @@ class CmIR(Method):
         e = torch.randint(1, number + 1, shape, device=values.device).to(values.dtype)
         return [values + alpha * e * torch.randn_like(values)]
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: CmIROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms, unweighted; the constraints are summed over the modalities."""
-        assert isinstance(output, CmIROutput)
         present, zero = output.present, output.prediction.new_zeros(())
         losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_pred, on the clean features
@@ -188,12 +185,8 @@ class CmIR(Method):
             parts = (invariance_penalty(x, present[m], reduction) for m, x in output.views.items())
             losses["invariance"] = sum(parts, start=zero)
         if "decorrelation" in terms:  # R_dec
-            parts = (
-                decorrelation_penalty(
-                    output.invariant[m], output.spurious[m], present[m], self.config.alpha_off
-                )
-                for m in self.dims
-            )
+            halves = ((output.invariant[m], output.spurious[m], present[m]) for m in self.dims)
+            parts = (decorrelation_penalty(*each, self.config.alpha_off) for each in halves)
             losses["decorrelation"] = sum(parts, start=zero)
         if "reconstruction" in terms:  # R_rec, detached: a constant X_m would be a free minimum
             if not output.reconstruction:
@@ -206,12 +199,11 @@ class CmIR(Method):
         return losses
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: CmIROutput) -> dict[str, Tensor]:
         """Spread of Z_inv over the clips, a mean over its widths; and R_inv over this spread, 0 without one.
 
         R_inv is small where Z_inv keeps still, which is wanted, and where it is small itself, which is not.
         """
-        assert isinstance(output, CmIROutput)
         curves: dict[str, Tensor] = {}
         for m, invariant in output.invariant.items():
             curves[f"std/{m}"] = std = standard_deviation(invariant, output.present[m]).mean()
@@ -220,9 +212,8 @@ class CmIR(Method):
                 curves[f"gap_over_std/{m}"] = torch.where(std > 0, gap / std.clamp(min=1e-12), 0.0)
         return curves
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: CmIROutput) -> dict[str, dict[str, float]]:
         """`invariant`: share of Z_inv in the squared length of both halves; ŷ reads Z_inv alone."""
-        assert isinstance(output, CmIROutput)
         shares = {
             m: length_shares({"invariant": half, "spurious": output.spurious[m]})["invariant"]
             for m, half in output.invariant.items()

@@ -141,12 +141,7 @@ def _read(kind: Any, folder: Path, model: str, failed: str, **options: Any) -> A
 
 @contextlib.contextmanager
 def importing_models() -> Iterator[None]:
-    """Around an import of transformers' model classes.
-
-    Raises
-    ------
-    MissingDependencyError : they cannot be imported
-    """
+    """Around an import of transformers' model classes: MissingDependencyError where that fails."""
     try:
         yield
     except (ImportError, OSError, RuntimeError) as error:

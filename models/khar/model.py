@@ -49,7 +49,6 @@ from pipeline.core.section import Section
 SMALLEST_SIGMA = 1e-6  # under the logarithm of the KL
 
 
-# ------------------------------------------------------------------------------------------------- settings
 class KHaRWeights(Section):
     """Weight of each term in (22); 0 = the term is not computed."""
 
@@ -82,9 +81,7 @@ class KHaRSettings(HarvestSettings):
     refine: Literal["moe", "mlp", "attention", "cnn"] = "moe"  # [P] table 3; L_MoE = 0 in all but moe
     refined_width: PositiveInt = 50  # [P] F, "fine-grained dimension"
     experts: Annotated[int, Field(ge=2)] = 3  # [P] s
-    k: PositiveInt = (
-        2  # [D] experts a row uses, below s; with 1 the softmax of (4) gives the gate no gradient
-    )
+    k: PositiveInt = 2  # [D] experts a row uses, below s; with 1 the softmax of (4) has no gradient
     moe_level: Literal["token", "utterance"] = "token"  # [D] rows of the MoE: steps, or clips pooled before
     noisy_gate: bool = False  # [D] (4) has no noise
     expert_width: PositiveInt | None = None  # [D] inside an expert; null = 2 d_m
@@ -181,7 +178,6 @@ class Bottleneck(nn.Module):
         return full_precision(self.mean(hidden)), F.softplus(full_precision(self.spread(hidden)) - 5)
 
 
-# ------------------------------------------------------------------------------------------------ the model
 class KHaR(Harvester):
     """The model and its losses; see the module's text."""
 
@@ -261,9 +257,8 @@ class KHaR(Harvester):
         )
         return KHaROutput(prediction, present, refined, importance, load, rows, mean, sigma)
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: KHaROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (22), unweighted; those of parts that an ablation has taken out are 0."""
-        assert isinstance(output, KHaROutput)
         zero = output.prediction.new_zeros(())
         mean, sigma = output.mean, output.sigma
         error = self.task.loss(output.prediction, batch.label, among=batch.labeled)
@@ -287,9 +282,8 @@ class KHaR(Harvester):
         return losses
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: KHaROutput) -> dict[str, Tensor]:
         """Share of each expert in a modality's rows: by its gates, and by how many rows use it at all."""
-        assert isinstance(output, KHaROutput)
         return {
             f"{kind}/{name}/{number}": share
             for kind, usage in (("expert", output.importance), ("rows", output.rows))
@@ -297,7 +291,7 @@ class KHaR(Harvester):
             for number, share in enumerate(used / used.sum().clamp(min=1))
         }
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: KHaROutput) -> dict[str, dict[str, float]]:
         """`expert_<i>`: share of expert i in a modality's steps by the gates (4); sums to 1 a modality."""
         found: dict[str, dict[str, float]] = {}
         for key, share in self.diagnostics(batch, output).items():

@@ -40,12 +40,7 @@ class SparseGate(nn.Module):
     """Which k of the experts each row goes to, and with which weights: KHaR (4).
 
     Always in float32 at least: rounded to bfloat16, scores tie, and the choice would follow the index.
-
-    Parameters
-    ----------
-    width : D of a row
-    experts, k : E and how many of them a row uses
-    noisy : in training add N(0, 1) (softplus(x W_n) + 0.01) to the scores, as Shazeer et al. do
+    `noisy` adds N(0, 1) (softplus(x W_n) + 0.01) to the scores in training, as Shazeer et al. do.
     """
 
     def __init__(self, width: int, experts: int, k: int, noisy: bool = False):

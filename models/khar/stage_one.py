@@ -67,12 +67,9 @@ class UnimodalRegressor(Harvester):
         """Stage 1 of a modality for a KHaR of these settings; a text encoder is opened for it alone."""
         finetunes = modality == "text" and config.text == "finetune"
         settings = UnimodalSettings(
+            **config.model_dump(include={"text_backbone", "text_revision", "max_tokens", "pretraining"}),
             training=config.pretraining.training(modality),
             text="finetune" if finetunes else "frozen",
-            text_backbone=config.text_backbone,
-            text_revision=config.text_revision,
-            max_tokens=config.max_tokens,
-            pretraining=config.pretraining,
         )
         return cls(settings, {} if finetunes else {modality: dims[modality]})
 
@@ -82,9 +79,8 @@ class UnimodalRegressor(Harvester):
         pooled = mean_over_time(harvested.values, harvested.mask)
         return UnimodalOutput(self.task.shaped(self.classifier(pooled)), harvested.present)
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: UnimodalOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """Mean squared error of the clips that have the modality and a label."""
-        assert isinstance(output, UnimodalOutput)
         among = output.present & batch.labeled & ~batch.label.isnan()
         squared = (output.prediction - batch.label.nan_to_num(0.0)).square()
         return {"error": masked_mean(squared, among)} if "error" in terms else {}

@@ -89,11 +89,7 @@ class Clubs(nn.Module):
     are a few products; one pair after the other would be some thousand small kernels in the steps that MIRD's
     estimators take before each update.
 
-    Shapes: P pairs, N rows, d width of every y, h hidden width.
-
-    Parameters
-    ----------
-    x_widths : of x, of each pair
+    Shapes: P pairs, N rows, d width of every y, h hidden width. `x_widths` has that of x for each pair.
     """
 
     def __init__(self, x_widths: list[int], y_width: int, hidden: int):
@@ -113,10 +109,8 @@ class Clubs(nn.Module):
     def nll(self, xs: list[Tensor], ys: Tensor, among: Tensor) -> Tensor:
         """What the estimators minimise, (P,): mean_i Σ_d (y − μ)² e^−lv + lv, without ½ and constants.
 
-        Parameters
-        ----------
-        xs, ys : P of (N, x_width), and (P, N, d); finite in all rows
-        among : (P, N) bool, rows that count; a pair without any gives 0
+        xs: P of (N, x_width), and ys (P, N, d), finite in all rows; among (P, N) bool, rows that count. A
+        pair without any gives 0.
         """
         mean, logvar = self(xs)
         errors = (full_precision(ys) - mean).square() * (-logvar).exp() + logvar

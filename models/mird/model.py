@@ -47,7 +47,6 @@ class MIRDOutput(Output):
     reconstruction: dict[str, Reconstruction]  # empty where not needed
 
 
-# ------------------------------------------------------------------------------------------------- the model
 class MIRD(Method):
     """The model and its losses; see the module's text."""
 
@@ -63,10 +62,8 @@ class MIRD(Method):
                 "MIRD needs text, whose words carry its shared representation; name a text folder under "
                 "`assemble`, or set models.mird.base.text to finetune in params.yaml"
             )
-        no_words = []
-        if self.backbone is not None:
-            assert self.tokenizer is not None
-            no_words = self.tokenizer.encode([""], config.max_tokens)[0].tolist()
+        tokenizer = self.tokenizer if self.backbone is not None else None
+        no_words = tokenizer.encode([""], config.max_tokens)[0].tolist() if tokenizer else []
         self.shared = WSABert(config, self.dims, self.backbone, no_words)
 
         # 3.2 and 3.4: widths of a private encoder's input and of a decoder's output
@@ -105,7 +102,6 @@ class MIRD(Method):
     def reading(self) -> Reading:
         return replace(super().reading(), unlabeled=self.config.unlabeled_ratio)
 
-    # -------------------------------------------------------------------------------------- representations
     def forward(self, batch: Batch) -> MIRDOutput:
         """ŷ and the representations; in training also what active terms ask for beside these."""
         sources = self.sources(batch)
@@ -152,9 +148,8 @@ class MIRD(Method):
         return Reconstruction(self.decoder[name](start, steps + extra), target, mask.expand(target.shape[:2]))
 
     # -------------------------------------------------------------------------------------- losses (3.6, 3.7)
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: MIRDOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (21), unweighted, and that of (9)."""
-        assert isinstance(output, MIRDOutput)
         z, present, zero = output.z, output.present, output.prediction.new_zeros(())
         losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_reg (18)
@@ -192,9 +187,8 @@ class MIRD(Method):
             return []
         return [{"params": list(self.estimators.parameters()), "lr": self.config.estimator_lr}]
 
-    def estimator_loss(self, batch: Batch, output: Output) -> Tensor:
+    def estimator_loss(self, batch: Batch, output: MIRDOutput) -> Tensor:
         """L_lld (22): the negative log-likelihood of all pairs."""
-        assert isinstance(output, MIRDOutput)
         assert self.estimators is not None
         still = replace(output, z={name: z.detach() for name, z in output.z.items()})
         return self.estimators.nll(*self.paired(batch, still)).sum()
@@ -220,11 +214,10 @@ class MIRD(Method):
         )
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: MIRDOutput) -> dict[str, Tensor]:
         """Standard deviation of each z over the clips, a mean over its widths: below ½ the bounded variance
         of the estimators puts Î to sleep. And the mean Î of latent pairs, and of those with an X^m.
         """
-        assert isinstance(output, MIRDOutput)
         curves: dict[str, Tensor] = {}
         for name, z in output.z.items():
             known = output.present[name][:, None]
@@ -238,7 +231,6 @@ class MIRD(Method):
                 curves["bound/inputs"] = inputs.mean()
         return curves
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: MIRDOutput) -> dict[str, dict[str, float]]:
         """`length`: share of z^S ("shared") and of each z^m in the squared length of all that ŷ reads."""
-        assert isinstance(output, MIRDOutput)
         return {"length": length_shares(output.z)}

@@ -67,9 +67,7 @@ class MISRSettings(MethodSettings):
     env_fusion: Literal["add", "gated", "concat"] = "add"  # [D] f_i of (9); `add` has no parameters
     sp_over_envs: Literal["none", "mean"] = "none"  # [P] L_SP of H^u alone; mean = of all environments
     predictor_dropout: Share = 0.0  # [D] one mask a batch, the same in all environments
-    predict_from: tuple[
-        Literal["text", "audio", "visual"], ...
-    ] = ()  # [P] S of ŷ; the others are for table 8
+    predict_from: tuple[Literal["text", "audio", "visual"], ...] = ()  # [P] S of ŷ; others: table 8
 
 
 @dataclass
@@ -153,15 +151,8 @@ def uncertainty_fusion(mean: Tensor, sigma: Tensor, present: Tensor) -> tuple[Te
     """Weights of the modalities by their certainty (2), and the joint representation (3).
 
     Elementwise over token and channel. softmax subtracts the maximum, so that exp(1/σ) cannot overflow.
-
-    Parameters
-    ----------
-    mean, sigma : (M, B, T, d), sigma > 0
-    present : (M, B) bool, at least one True a clip; the others get weight 0
-
-    Returns
-    -------
-    H^u (B, T, d), ω (M, B, T, d), which sums to 1 over M
+    mean, sigma > 0 (M, B, T, d), present (M, B) bool, one True a clip -> H^u (B, T, d), ω (M, B, T, d), whose
+    sum over M is 1; absent ones weigh 0.
     """
     certainty = sigma.reciprocal().masked_fill(~present[..., None, None], -torch.inf)
     weights = torch.softmax(certainty, dim=0)  # (2)
@@ -207,8 +198,8 @@ class MISR(Method):
             raise ParamsError(
                 f"models.misr.predict_from names {', '.join(unknown)}, but the model has {', '.join(names)}"
             )
+        # number of the environment that predicts
         self.chosen = self.subsets.index(tuple(name for name in names if name in config.predict_from))
-        """number of the environment that predicts"""
         self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
         self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
         hidden = config.predictor_width or width
@@ -294,11 +285,10 @@ class MISR(Method):
         kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
         return self.task.shaped(self.score(hidden * kept))
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: MISROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over
         tokens and channels [D]: a sum over T·d would make λ2 weigh thousands of times more.
         """
-        assert isinstance(output, MISROutput)
         if "invariance" in terms and len(output.environments) < len(self.subsets):
             raise ValueError("invariance needs a forward in training mode with the term active")
         mean, logvar, present = output.mean, output.logvar, output.present
@@ -329,9 +319,8 @@ class MISR(Method):
         return self.task.errors(output.environments, label).mean(dim=1)
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: MISROutput) -> dict[str, Tensor]:
         """Risk of each environment that was computed, and the mean gate with env_fusion `gated`."""
-        assert isinstance(output, MISROutput)
         risks = self._risks(output, batch.label)
         curves = {
             f"risk/{'+'.join(subset) or 'joint'}": risk
@@ -341,9 +330,8 @@ class MISR(Method):
             curves["gate"] = self.gates(output.joint, torch.stack(list(output.embedding.values()))).mean()
         return curves
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: MISROutput) -> dict[str, dict[str, float]]:
         """`weight`: ω of (2), a mean over tokens and channels; sums to 1."""
-        assert isinstance(output, MISROutput)
         sigma = [(0.5 * logvar).exp() for logvar in output.logvar.values()]
         parts = (list(output.mean.values()), sigma, list(output.present.values()))
         _, weights = uncertainty_fusion(*(torch.stack(part) for part in parts))  # (M, 1, T, d)

@@ -112,10 +112,10 @@ class SLaDSettings(MethodSettings):
     def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
         """As in `MethodSettings`, and the encoder of the sound where it learns."""
         backbones = super().open_backbones(config_only)
-        if self.audio == "frozen":
-            return backbones
-        sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
-        return {**backbones, "audio": sound}
+        if self.audio == "finetune":
+            sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
+            backbones["audio"] = sound
+        return backbones
 
 
 @dataclass
@@ -128,7 +128,6 @@ class SLaDOutput(Output):
     specific: dict[str, Tensor]  # (B, d) mean of S^m over time
 
 
-# ---------------------------------------------------------------------------------------------- the model
 class SLaD(Method):
     """The model and its losses; see the module's text."""
 
@@ -195,7 +194,6 @@ class SLaD(Method):
         ramped = term in LABEL_AWARE and self.config.label_source != "gold"
         return min(1.0, progress * self.config.training.epochs) if ramped else 1.0
 
-    # --------------------------------------------------------------------------------------------- forward
     def inputs(self, batch: Inputs) -> dict[str, Sequences]:
         """As in `Method`, with the states of the sound's encoder in place of its samples."""
         if self.audio_backbone is not None and batch.waveform is not None:
@@ -271,7 +269,6 @@ class SLaD(Method):
         shared = {m: mean_over_time(invariant[m], x.mask) for m, x in aligned.items()}
         return SLaDOutput(prediction, present, unimodal, shared, own)
 
-    # ---------------------------------------------------------------------------------------------- losses
     def target(self, batch: Batch, name: str) -> Tensor:
         """Label of a modality, (B,); the label of all together where it is not annotated [R]."""
         own: Tensor = getattr(batch, f"label_{name}")
@@ -298,9 +295,8 @@ class SLaD(Method):
         """S (13) or R (17), (B, B): text by row, audio by column."""
         return row_similarity(features["text"], features["audio"], self.config.temperature)
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: SLaDOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (22), unweighted."""
-        assert isinstance(output, SLaDOutput)
         needed = {"repulsion": output.specific}
         for term in terms:
             if term != "prediction" and not (output.unimodal and needed.get(term, output.invariant)):
@@ -334,9 +330,8 @@ class SLaD(Method):
         return losses
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: SLaDOutput) -> dict[str, Tensor]:
         """Mean ω, how often each relation holds, and how often L_rep has nothing left to push."""
-        assert isinstance(output, SLaDOutput)
         if not output.unimodal:
             return {}
         labels, rows = self.submodal_labels(batch, output)
