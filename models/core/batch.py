@@ -89,3 +89,9 @@ class Reading:
     context_keep: Literal["first", "last"] = "last"  # end of a context that stays where it is too long
     unlabeled: int = 0  # clips of the split `unlabeled` beside each labeled one in training
     modalities: tuple[str, ...] | None = None  # whose features are read; None = all of the set
+
+    @property
+    def replaced(self) -> set[str]:
+        """Modalities whose features are not read, as their encoders are fine-tuned."""
+        fine_tuned = {"text": self.tokenizer is not None, "audio": self.waveform > 0}
+        return {modality for modality, tuned in fine_tuned.items() if tuned}

@@ -113,10 +113,10 @@ def predict(
     work = predicting.predict(predictor, clips, text, language, context)
     for clip in track(work, "predicting", len(clips), console=progress, disable=hidden):
         found.append(clip)
-        if clip.ok and clip.material.clip_id in pictures:
+        if clip.ok and clip.features.clip_id in pictures:
             from pipeline.predict.timeline import draw_timeline
 
-            draw_timeline(clip, predictor, pictures[clip.material.clip_id])
+            draw_timeline(clip, predictor, pictures[clip.features.clip_id])
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:
@@ -127,7 +127,7 @@ def predict(
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:
         if not clip.ok:
-            print(f"{clip.material.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
+            print(f"{clip.features.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
 

@@ -42,7 +42,7 @@ def tune(
     from pipeline.evaluation.tables.run import parse_seeds
     from pipeline.params.edit import as_yaml, with_tuned
     from pipeline.params.params import NONE, PARAMS_FILE, load_params
-    from pipeline.training.trials import summary, write_table
+    from pipeline.training.study import summary, write_table
     from pipeline.training.tune import Search, Study
 
     params = load_params()

@@ -57,7 +57,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/inspect.py",
         "pipeline/evaluation/views",
-        "pipeline/training/trained.py",
+        "pipeline/training/runs.py",
     ),
     "report": ("pipeline/reports",),
     "page": ("pipeline/evaluation", "pipeline/reports"),

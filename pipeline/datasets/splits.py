@@ -9,8 +9,9 @@ split, N steps of a split. Masks: True = real.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,6 +44,11 @@ class Ragged:
         starts = counts.cumsum(0) - counts
         return cls(torch.from_numpy(flat).to(device), starts.to(device), counts.to(device), counts)
 
+    @classmethod
+    def of_clips(cls, rows: Sequence[np.ndarray], padding: np.ndarray, device: str | torch.device) -> Ragged:
+        """From the rows of each clip, and the (1, ...) row that padding shows."""
+        return cls.of(np.concatenate([*rows, padding]), np.array([len(part) for part in rows]), device)
+
     def take(self, clips: Tensor) -> Ragged:
         """These clips (row numbers, on the CPU); the rows themselves stay where they are."""
         rows = clips.to(self.flat.device)
@@ -52,10 +58,8 @@ class Ragged:
         """The clips of both, the other's last."""
         flat = torch.cat([self.flat[:-1], other.flat])
         starts = torch.cat([self.starts, other.starts + len(self.flat) - 1])
-        counts, lengths = (
-            torch.cat(pair) for pair in ((self.counts, other.counts), (self.lengths, other.lengths))
-        )
-        return Ragged(flat, starts, counts, lengths)
+        counts = torch.cat([self.counts, other.counts])
+        return Ragged(flat, starts, counts, torch.cat([self.lengths, other.lengths]))
 
     def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers, here and there)."""
@@ -68,55 +72,19 @@ class Ragged:
         return values.view(*rows.shape, *self.flat.shape[1:]), mask, counts > 0
 
 
-@dataclass
-class Streams:
-    """What is read of every clip of a split (or of what came before it), as `Inputs` has it of a batch.
+Streams = dict[str, Ragged]
+"""what is read of every clip of a split, by its name in `Inputs`; `waveform` as int16 samples"""
 
-    Attributes
-    ----------
-    sequences : modality -> its features
-    tokens : token ids, None where not read
-    waveform : int16 samples, None where not read
-    """
 
-    sequences: dict[str, Ragged]
-    tokens: Ragged | None = None
-    waveform: Ragged | None = None
-
-    def all(self) -> list[Ragged]:
-        """Every stream that is there."""
-        return [
-            *self.sequences.values(),
-            *(part for part in (self.tokens, self.waveform) if part is not None),
-        ]
-
-    def padded(self, indices: Tensor, rows: Tensor) -> dict[str, Any]:
-        """The fields of `Inputs` for these clips (row numbers, on the CPU and on the device)."""
-        fields: dict[str, Any] = {
-            name: Sequences(*ragged.pad(indices, rows)) for name, ragged in self.sequences.items()
-        }
-        if self.tokens is not None:
-            fields["tokens"] = Tokens(*self.tokens.pad(indices, rows))
-        if self.waveform is not None:
-            samples, mask, present = self.waveform.pad(indices, rows)
-            fields["waveform"] = Waveform(samples.float() / FULL_SCALE, mask, present)
-        return fields
-
-    def take(self, clips: Tensor) -> Streams:
-        """These clips (row numbers, on the CPU)."""
-        return Streams(
-            {name: part.take(clips) for name, part in self.sequences.items()},
-            self.tokens and self.tokens.take(clips),
-            self.waveform and self.waveform.take(clips),
-        )
-
-    def joined(self, other: Streams) -> Streams:
-        """The clips of both, the other's last."""
-        return Streams(
-            {name: part.joined(other.sequences[name]) for name, part in self.sequences.items()},
-            self.tokens.joined(other.tokens) if self.tokens and other.tokens else None,
-            self.waveform.joined(other.waveform) if self.waveform and other.waveform else None,
-        )
+def padded(streams: Streams, clips: Tensor, on_device: Tensor) -> dict[str, Any]:
+    """The fields of `Inputs` for these clips (row numbers, here and there)."""
+    kinds = {"tokens": Tokens, "waveform": Waveform}
+    fields: dict[str, Any] = {
+        name: kinds.get(name, Sequences)(*part.pad(clips, on_device)) for name, part in streams.items()
+    }
+    if sound := fields.get("waveform"):
+        sound.values = sound.values.float() / FULL_SCALE
+    return fields
 
 
 @dataclass
@@ -153,23 +121,27 @@ class Split:
     def batch(self, indices: Tensor) -> Batch:
         """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest."""
         rows = indices.to(self.labeled.device, non_blocking=True)
-        context = None if self.context is None else Inputs(**self.context.padded(indices, rows))
+        context = None if self.context is None else Inputs(**padded(self.context, indices, rows))
         labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
         return Batch(
             clip_ids=[self.clip_ids[i] for i in indices.tolist()],
             labeled=self.labeled[rows],
             context=context,
             **labels,
-            **self.streams.padded(indices, rows),
+            **padded(self.streams, indices, rows),
         )
 
     def take(self, clips: Tensor) -> Split:
         """These clips (row numbers, on the CPU), in this order."""
         rows = clips.to(self.labeled.device)
+
+        def taken(streams: Streams) -> Streams:
+            return {name: part.take(clips) for name, part in streams.items()}
+
         return Split(
             [self.clip_ids[i] for i in clips.tolist()],
-            self.streams.take(clips),
-            self.context and self.context.take(clips),
+            taken(self.streams),
+            None if self.context is None else taken(self.context),
             {name: values[rows] for name, values in self.labels.items()},
             self.labeled[rows],
             self.lengths[clips],
@@ -180,12 +152,19 @@ class Split:
         assert self.context is None  # no method asks for both
         return Split(
             self.clip_ids + unlabeled.clip_ids,
-            self.streams.joined(unlabeled.streams),
+            {name: part.joined(unlabeled.streams[name]) for name, part in self.streams.items()},
             None,
             {name: torch.cat([values, unlabeled.labels[name]]) for name, values in self.labels.items()},
             torch.cat([self.labeled, unlabeled.labeled]),
             torch.cat([self.lengths, unlabeled.lengths]),
         )
+
+
+def chained(parts: Sequence[np.ndarray], limit: int, keep: Literal["first", "last"]) -> np.ndarray:
+    """Rows of the parts (at least one) end to end, at most `limit`, from the end that is kept."""
+    chain = np.concatenate(parts)
+    start = max(len(chain) - limit, 0) if keep == "last" else 0
+    return chain[start : start + limit]
 
 
 # ------------------------------------------------------------------------------------------------- orders
@@ -194,14 +173,9 @@ def shuffled_batches(
 ) -> list[Tensor]:
     """Row numbers of the batches of an epoch: every clip once, lengths that match, neighbours that vary.
 
-    All clips are shuffled; pools of `pool_batches` batches are sorted by length and cut into batches; the
-    batches are shuffled. The last batch of the last pool may be smaller.
-
-    Parameters
-    ----------
-    lengths : (C,) cost of each clip, on the CPU (`Split.lengths`)
-    pool_batches : 1 = no sorting
-    generator : on the CPU; its state alone decides the order
+    All clips are shuffled; pools of `pool_batches` batches (1 = no sorting) are sorted by length, (C,) on the
+    CPU, and cut into batches; the batches are shuffled. The last batch of the last pool may be smaller. The
+    generator's state alone decides the order.
     """
     batches: list[Tensor] = []
     if len(lengths) == 0:  # split would give one empty part
@@ -218,14 +192,10 @@ def ordered_batches(lengths: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def companions(rows: Tensor, labeled: int, ratio: int, unlabeled: int) -> Tensor:
-    """Rows of a batch with those of its unlabeled companions behind: MIRD's Algorithm 1.
+    """Rows (B,), below `labeled`, with those of their unlabeled companions behind: MIRD's Algorithm 1.
 
     Row i is joined by the unlabeled clips number i + k · labeled, k = 0 .. ratio - 1, in a pool that is
-    cycled where it is too short.
-
-    Parameters
-    ----------
-    rows : (B,) row numbers below `labeled`; the unlabeled clips are the rows from there on
+    cycled where it is too short; their rows follow the labeled ones.
     """
     if ratio == 0 or unlabeled == 0:
         return rows

@@ -27,7 +27,7 @@ from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.training.loop.fabric import open_fabric, reproducible
-from pipeline.training.loop.train import predict, task_of
+from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
 
 FORMAT = 1  # of the results
@@ -168,7 +168,7 @@ def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
     FormatError : not a run folder, of another format version, or its weights do not fit its settings
     """
     config = read_config(run)
-    return load_method(run, config, task_of(config["stats"])).to(device).eval(), config
+    return load_method(run, config).to(device).eval(), config
 
 
 def check_task(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:

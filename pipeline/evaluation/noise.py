@@ -28,6 +28,7 @@ from models.core.batch import FULL_SCALE, Batch
 from models.core.method import Method
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.datasets.splits import Streams, ordered_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.evaluate import DECIMALS, check_features, check_task, load_run
@@ -120,13 +121,14 @@ def train_deviations(train: Streams, backbone: Any = None) -> dict[str, Tensor]:
     ----------
     backbone : the fine-tuned text encoder whose token embeddings `tokens` belongs to
     """
-    found = {name: standard_deviation(part.flat[:-1]) for name, part in train.sequences.items()}
-    if train.tokens is not None and backbone is not None:
+    features = [name for name in MODALITIES if name in train]
+    found = {name: standard_deviation(train[name].flat[:-1]) for name in features}
+    if "tokens" in train and backbone is not None:
         table = backbone.get_input_embeddings().weight.detach()  # (V, D)
-        times = torch.bincount(train.tokens.flat[:-1].cpu(), minlength=len(table))
+        times = torch.bincount(train["tokens"].flat[:-1].cpu(), minlength=len(table))
         found["tokens"] = standard_deviation(table, times.to(table.device))
-    if train.waveform is not None:
-        found["waveform"] = standard_deviation(train.waveform.flat[:-1, None]) / FULL_SCALE
+    if "waveform" in train:
+        found["waveform"] = standard_deviation(train["waveform"].flat[:-1, None]) / FULL_SCALE
     return found
 
 

@@ -32,8 +32,7 @@ def with_edits(
 
     Parameters
     ----------
-    values : names of the sections from the top and the key -> its value, which is plain: mappings, sequences,
-        strings, numbers, booleans, None
+    values : names of the sections from the top and the key -> its value, which is plain
     items : names of the sections and of the list -> what is put at its end
 
     Raises
@@ -62,11 +61,7 @@ def with_edits(
 def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) -> str:
     """The text of params.yaml with values by dotted key under `models.<method>.corpora.<dataset>`.
 
-    That section overrules `base`, so other corpora keep their own.
-
-    Raises
-    ------
-    ParamsError : the text has no such section, or one that is written in a way that cannot be edited
+    That section overrules `base`, so other corpora keep their own. ParamsError where the text has none.
     """
     place, section = ("models", method, "corpora", dataset), _load(text)
     for name in place:
@@ -151,10 +146,7 @@ def _edits(text: str, node: Any, old: Any, wanted: Any, column: int, flow: bool 
     """What makes the text of a node, which reads as `old`, read as `wanted`: the outer edits first.
 
     Edits at one place are done in this order, so that the last of them stands before the others there.
-
-    Parameters
-    ----------
-    flow : it stands in brackets, where no further lines can be opened
+    `flow`: it stands in brackets, where no further lines can be opened.
     """
     if old and isinstance(old, list) and isinstance(wanted, list):
         return [_appended(text, node, wanted[len(old) :])]

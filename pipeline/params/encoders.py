@@ -136,10 +136,9 @@ class OpenSmileParams(Section):
 
 
 # ---------------------------------------------------------------------------------------------------- visual
-class FaceMeshParams(Section):
-    """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
+class FaceDetection(Section):
+    """How MediaPipe finds the face of a frame."""
 
-    kind: Literal["facemesh"] = "facemesh"
     fps: float | None = Field(None, gt=0)
     """frames a second, chosen by timestamps; null = every frame"""
     max_long_side: int = Field(1280, ge=64)
@@ -148,22 +147,24 @@ class FaceMeshParams(Section):
     """faces looked for; the cost grows with it"""
     face: Literal["largest", "most_central", "track"] = "largest"
     """which of several faces is taken"""
+
+
+class FaceMeshParams(FaceDetection):
+    """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
+
+    kind: Literal["facemesh"] = "facemesh"
     au_reference: Literal["canonical", "clip"] = "canonical"
     """neutral face that AU estimates are relative to; `clip` (its median) would erase a lasting smile"""
     groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "landmarks3d"], min_length=1)
     """columns that are kept, beside confidence and success"""
 
 
-class FaceCropsParams(Section):
+class FaceCropsParams(FaceDetection):
     """Aligned pictures of the face, found as `facemesh` finds it: a row of pixels a frame, uint8 RGB."""
 
     kind: Literal["facecrops"] = "facecrops"
     size: int = Field(112, ge=16, le=512)
     """pixels, of both sides"""
-    fps: float | None = Field(None, gt=0)
-    max_long_side: int = Field(1280, ge=64)
-    max_faces: int = Field(2, ge=1, le=8)
-    face: Literal["largest", "most_central", "track"] = "largest"
 
 
 class PyFeatParams(Section):
@@ -196,23 +197,11 @@ class OpenFaceParams(Section):
 
 
 TextEncoder = TransformerText
-AudioEncoder = Annotated[
-    TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams, Field(discriminator="kind")
-]
-VisualEncoder = Annotated[
-    FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams, Field(discriminator="kind")
-]
-EncoderParams = (
-    TransformerText
-    | TransformerAudio
-    | Librosa33Params
-    | Waveform16kParams
-    | OpenSmileParams
-    | FaceMeshParams
-    | FaceCropsParams
-    | PyFeatParams
-    | OpenFaceParams
-)
+AudioKinds = TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams
+VisualKinds = FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams
+AudioEncoder = Annotated[AudioKinds, Field(discriminator="kind")]
+VisualEncoder = Annotated[VisualKinds, Field(discriminator="kind")]
+EncoderParams = TextEncoder | AudioKinds | VisualKinds
 
 
 # --------------------------------------------------------------------------------------------------- presets

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -29,8 +29,10 @@ from pipeline.params.encoders import (
     visual_presets,
 )
 from pipeline.params.explain import explain, unknown
-from pipeline.params.search import SearchSpace
+from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
+
+Entry = TypeVar("Entry")
 
 PARAMS_FILE = "params.yaml"
 NO_TABLES = "data/features/none"  # an empty folder
@@ -213,6 +215,11 @@ class Params(Section):
             raise ValueError(f"{value} has the same seed twice: that is the same run, and no second sample")
         return value
 
+    @property
+    def corpora(self) -> dict[str, CorpusParams]:
+        """Datasets and imports by name."""
+        return {**self.datasets, **self.imports}
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Params:
         for key in self.datasets:
@@ -232,7 +239,7 @@ class Params(Section):
                         f"the values that differ from models.{method}.base on this dataset"
                     )
         for dataset, chosen in self.assemble.items():
-            _known(f"assemble.{dataset}.dataset", chosen.dataset, {**self.datasets, **self.imports})
+            _known(f"assemble.{dataset}.dataset", chosen.dataset, self.corpora)
             task = self.corpus_of(dataset).task
             if (task == "classification") != (chosen.metrics == "cls"):
                 fitting = "cls" if task == "classification" else "mmsa, sims or magbert"
@@ -251,8 +258,7 @@ class Params(Section):
                 where = f"jobs.{modality}.{name}"
                 encoders = getattr(self, modality)
                 # an import has texts, but no media
-                corpora = {**self.datasets, **self.imports} if modality == "text" else self.datasets
-                _known(f"{where}.dataset", job.dataset, corpora)
+                _known(f"{where}.dataset", job.dataset, self.corpora if modality == "text" else self.datasets)
                 _known(f"{where}.encoder", job.encoder, encoders)
                 if job.kind != encoders[job.encoder].kind:
                     raise ValueError(
@@ -273,55 +279,41 @@ class Params(Section):
             )
 
     def dataset(self, name: str) -> DatasetParams:
-        """The dataset of that name, or an error that lists the names."""
-        if name not in self.datasets:
-            raise ParamsError(unknown("dataset", name, self.datasets) + "; see `datasets` in params.yaml")
-        return self.datasets[name]
+        """The dataset of that name, or an error that lists the names; so do the others here."""
+        return _named(name, self.datasets, "dataset", "datasets")
 
     def imported(self, name: str) -> ImportParams:
-        """The import of that name, or an error that lists the names."""
-        if name not in self.imports:
-            raise ParamsError(unknown("import", name, self.imports) + "; see `imports` in params.yaml")
-        return self.imports[name]
+        return _named(name, self.imports, "import", "imports")
+
+    def training_set(self, name: str) -> AssembleParams:
+        return _named(name, self.assemble, "training set", "assemble")
+
+    def encoder(self, modality: str, name: str) -> EncoderParams:
+        encoders: dict[str, EncoderParams] = getattr(self, modality)
+        return _named(name, encoders, f"{modality} encoder", modality)
 
     def corpus_of(self, training_set: str) -> CorpusParams:
         """The dataset or import whose clips a training set has."""
-        corpora: dict[str, CorpusParams] = {**self.datasets, **self.imports}
-        return corpora[self.training_set(training_set).dataset]
-
-    def training_set(self, name: str) -> AssembleParams:
-        """The training set of that name, or an error that lists the names."""
-        if name not in self.assemble:
-            raise ParamsError(
-                unknown("training set", name, self.assemble) + "; see `assemble` in params.yaml"
-            )
-        return self.assemble[name]
+        return self.corpora[self.training_set(training_set).dataset]
 
     def model(self, method: str, dataset: str) -> dict[str, Any]:
         """A method's settings on a dataset; empty, that is its defaults, where params have none."""
         return self.models[method].resolved(dataset) if method in self.models else {}
 
-    def encoder(self, modality: str, name: str) -> EncoderParams:
-        """The encoder of that name, or an error that lists the names."""
-        encoders: dict[str, EncoderParams] = getattr(self, modality)
-        if name not in encoders:
-            raise ParamsError(
-                unknown(f"{modality} encoder", name, encoders) + f"; see `{modality}` in params.yaml"
-            )
-        return encoders[name]
+
+def _named(name: str, entries: dict[str, Entry], what: str, section: str) -> Entry:
+    if name not in entries:
+        raise ParamsError(unknown(what, name, entries) + f"; see `{section}` in params.yaml")
+    return entries[name]
 
 
 def load_params(file: Path | str | None = None, overrides: list[str] | None = None) -> Params:
-    """params.yaml with `key.path=value` overrides, checked.
+    """params.yaml with overrides, checked; ParamsError names a key or a value that is wrong.
 
     Parameters
     ----------
     file : the YAML file; None = params.yaml of the current folder where there is one, else the defaults
     overrides : full dotted keys, e.g. `visual.facemesh.fps=10`; values are read as YAML
-
-    Raises
-    ------
-    ParamsError : the file cannot be read, or a key or a value in it is wrong
     """
     from ruamel.yaml import YAML  # not on every training machine
     from ruamel.yaml.error import YAMLError
@@ -342,7 +334,9 @@ def load_params(file: Path | str | None = None, overrides: list[str] | None = No
         if not equals or not key:
             raise ParamsError(f"--set {override}: expected key.path=value, e.g. visual.facemesh.fps=10")
         try:
-            _set(tree, key.split("."), yaml.load(value), override)
+            tree = with_values(tree, {key: yaml.load(value)})
+        except ParamsError as error:
+            raise ParamsError(f"--set {override}: {error}") from error
         except YAMLError as error:
             reason = str(error).splitlines()[0]
             raise ParamsError(f"--set {override}: the value cannot be read as YAML: {reason}") from error
@@ -369,11 +363,3 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
-
-
-def _set(tree: dict[str, Any], path: list[str], value: Any, override: str) -> None:
-    for part in path[:-1]:
-        tree = tree.setdefault(part, {})
-        if not isinstance(tree, dict):
-            raise ParamsError(f"--set {override}: {part!r} is a value, not a section")
-    tree[path[-1]] = value

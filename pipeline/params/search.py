@@ -116,7 +116,7 @@ SearchSpace = dict[str, Dimension]
 def check_space(
     method: str, space: SearchSpace, config: type[MethodSettings], settings: Mapping[str, Any]
 ) -> None:
-    """Every key is a setting of the method, and every value of its range one that it accepts.
+    """Every key is a setting of the method, every value of its range one that it accepts; else ParamsError.
 
     A range is tried with all else as it is. Values that do not go together (a width and a number of heads,
     say) are found by the trial that draws them.
@@ -125,10 +125,6 @@ def check_space(
     ----------
     config : the method's `Config`
     settings : its settings on the dataset, as params.yaml has them
-
-    Raises
-    ------
-    ParamsError : names the key under `tune`, its value and what was expected
     """
     try:
         known = dict(leaves(config.model_validate(settings).model_dump()))
@@ -159,14 +155,16 @@ def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the settings with values at dotted keys."""
+    """A copy of the settings with values at dotted keys; ParamsError where a key leads through a value."""
     tree = copy.deepcopy(dict(settings))
     for key, value in values.items():
         *sections, last = key.split(".")
         section = tree
         for name in sections:
-            if not isinstance(section.get(name), dict):  # a section that is written as null, too
+            if section.get(name) is None:
                 section[name] = {}
             section = section[name]
+            if not isinstance(section, dict):
+                raise ParamsError(f"{name!r} is a value, not a section")
         section[last] = value
     return tree

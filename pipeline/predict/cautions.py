@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
 from pipeline.predict.inputs import ClipInputs
 from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
-from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
 from pipeline.transcripts.stage import Spoken
 
@@ -24,13 +24,9 @@ SAMPLE_RATE = 16_000  # Hz, of the sound
 
 @dataclass(frozen=True, order=True)
 class Caution:
-    """One remark.
+    """One remark; `message` is a sentence without full stop, `modality` is empty where it is of none.
 
-    Attributes
-    ----------
-    kind : absent, failed, no_face, long_text, cut, language, context, silent, out_of_range, or note
-    modality : text, audio or visual; empty where it is of none
-    message : a sentence without full stop
+    `kind`: absent, failed, no_face, long_text, cut, language, context, silent, out_of_range, or note.
     """
 
     kind: str

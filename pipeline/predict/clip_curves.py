@@ -58,11 +58,9 @@ class Curves:
 def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> Curves:
     """Measure a clip that was predicted; a file that cannot be read gives no curves.
 
-    Parameters
-    ----------
-    strip : width of the strip of pictures over its height; as many are taken as fit side by side
+    `strip` is the width of the strip of pictures over its height; as many are taken as fit side by side.
     """
-    path, limits = clip.material.video, MediaLimits()
+    path, limits = clip.features.video, MediaLimits()
     try:
         info = probe(path, limits)
     except ClipError:  # the prediction's own notes say why
@@ -86,7 +84,7 @@ def _pictures(path: Path, limits: MediaLimits, count: int, duration_s: float) ->
 def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator[tuple[Encoder, FeatureRow]]:
     """Encoder and good row of each kind of features of a modality."""
     for key, encoder in predictor.encoders.items():
-        row = clip.material.rows[key]
+        row = clip.features.rows[key]
         if encoder.modality == modality and row.status == OK:
             yield encoder, row
 
@@ -100,7 +98,7 @@ def _pitch(clip: ClipPrediction, predictor: Predictor) -> Curve | None:
     own = build_encoder("audio", "librosa33", Librosa33Params(), MediaLimits())
     own.load()
     try:
-        encoded = own.encode(Clip(clip.material.clip_id, path=clip.material.video))
+        encoded = own.encode(Clip(clip.features.clip_id, path=clip.features.video))
     except ClipError:
         return None
     assert encoded.times is not None

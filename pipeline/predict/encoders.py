@@ -17,7 +17,7 @@ from pipeline.features.encoder import Encoder
 from pipeline.features.registry import REGISTRY, build_encoder
 from pipeline.params.encoders import EncoderParams, Pretrained, TransformerText
 from pipeline.params.params import MediaLimits, Params
-from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.training.runs import WAVEFORM, TrainedRun
 
 LOCAL = ("model", "revision", "binary", "csv")  # settings that say where something lies, not what it is
 NUMBERS = ("params", "limits")  # parts of the provenance that must be as they were
@@ -27,16 +27,10 @@ SETTINGS: TypeAdapter[EncoderParams] = TypeAdapter(Annotated[EncoderParams, Fiel
 def make_encoders(
     runs: list[TrainedRun], params: Params, device: str
 ) -> tuple[dict[str, Encoder], list[str]]:
-    """The encoders of all runs, loaded, each once.
+    """The encoders of all runs, loaded, each once, by the fingerprint of the features in the runs' sets.
 
-    Returns
-    -------
-    encoders : by the fingerprint of the features in the runs' sets
-    remarks : where code or libraries have other versions now
-
-    Raises
-    ------
-    MsaError : some features cannot be made here; all of them are listed, each with the way out
+    Beside them, remarks where code or libraries have other versions now. MsaError lists all features that
+    cannot be made here, each with the way out.
     """
     encoders: dict[str, Encoder] = {}
     remarks: list[str] = []
@@ -86,13 +80,11 @@ def rebuild(modality: str, entry: dict[str, Any], params: Params, device: str = 
             f"with assemble.<dataset>.{modality}: none"
         )
     here = getattr(params, modality).get(entry["encoder"])
-    local = {key: getattr(here, key) for key in LOCAL if here is not None and hasattr(here, key)}
-    if here is not None and here.kind != known["kind"]:
-        local = {}
+    if here is None or here.kind != known["kind"]:
+        here = TransformerText() if known["kind"] == "hf" else None
+    local = {key: getattr(here, key) for key in LOCAL if hasattr(here, key)}
     if known["kind"] in ("hf", "hf_audio"):
-        if known["kind"] == "hf" and not local:
-            here = TransformerText()
-        local = _checkpoints(made["model"], here if isinstance(here, Pretrained) else None, modality, entry)
+        local = _checkpoints(made["model"], here, modality, entry)
     own = {key: value for key, value in known.items() if key not in LOCAL}
     try:
         settings = SETTINGS.validate_python({**own, **local})
@@ -127,21 +119,17 @@ def _checkpoints(
                 f"their model was a folder (SHA-256 {model[:12]}...), and params do not say where it lies "
                 f"here; give it with --set {key}=FOLDER"
             )
-    if not several:
-        model, revision = found[None]
-        return {"model": model, "revision": revision}
-    return {
-        "model": {language: model for language, (model, _) in found.items()},
-        "revision": {language: revision for language, (_, revision) in found.items()},
-    }
+    models = {language: model for language, (model, _) in found.items()}
+    revisions = {language: revision for language, (_, revision) in found.items()}
+    if several:
+        return {"model": models, "revision": revisions}
+    return {"model": models[None], "revision": revisions[None]}
 
 
 def _compared(encoder: Encoder, entry: dict[str, Any]) -> str:
     """What differs from the run's features without forbidding their use; empty where nothing does.
 
-    Raises
-    ------
-    ParamsError : the numbers would be others
+    ParamsError where the numbers would be others.
     """
     if encoder.fingerprint == entry["fingerprint"]:
         return ""

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from models.core.batch import LABELS, Batch, Reading
+from models.core.batch import LABELS, Batch
 from pipeline.datasets.assembly.aligned import align_clip
 from pipeline.datasets.assembly.sequences import prepare
-from pipeline.datasets.splits import Ragged, Split, Streams
+from pipeline.datasets.splits import Ragged, Split, Streams, chained
+from pipeline.datasets.training_set import in_sentence_case
 from pipeline.store.shard import OK, FeatureRow
-from pipeline.training.trained import WAVEFORM, TrainedRun
+from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.stage import Spoken
 
 
@@ -69,15 +70,8 @@ def inputs_of(
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 
-    Parameters
-    ----------
-    rows : what the encoders gave, by stream (a modality, or `waveform`)
-    columns : their column names, by stream
-    spoken : what is said in the clip
-
-    Raises
-    ------
-    ClipError : the set has a row a word, and the clip's word times are not known or not of its text
+    `rows` and `columns` (their names) are what the encoders gave, by stream: a modality, or `waveform`.
+    ClipError where the set has a row a word, and the clip's word times are not known or not of its text.
     """
     good = {stream: row for stream, row in rows.items() if row.status == OK}
     features = {stream: row.features for stream, row in good.items() if row.features is not None}
@@ -97,12 +91,14 @@ def inputs_of(
 
 def batch_of(run: TrainedRun, inputs: ClipInputs) -> Batch:
     """A batch of the one clip on the run's device, and of what was before it; labels are NaN."""
-    unknown = torch.full((1,), torch.nan, device=run.device)
+    reading, context = run.reading, None
+    if reading.context:
+        context = _streams(run, (inputs.before or ())[-reading.context :], reading.context_keep)
     split = Split(
         [inputs.clip_id],
-        _streams(run, inputs.sequences, _tokens(run.reading, inputs.text), _cut(run.reading, inputs.sound)),
-        _context(run, inputs.before or ()) if run.reading.context else None,
-        dict.fromkeys(LABELS, unknown),
+        _streams(run, [inputs]),
+        context,
+        dict.fromkeys(LABELS, torch.full((1,), torch.nan, device=run.device)),
         torch.zeros(1, dtype=torch.bool, device=run.device),
         torch.ones(1, dtype=torch.int64),
     )
@@ -110,63 +106,35 @@ def batch_of(run: TrainedRun, inputs: ClipInputs) -> Batch:
 
 
 def _streams(
-    run: TrainedRun,
-    sequences: Mapping[str, np.ndarray | None],
-    tokens: np.ndarray | None,
-    sound: np.ndarray | None,
+    run: TrainedRun, clips: Sequence[ClipInputs], keep: Literal["first", "last"] = "first"
 ) -> Streams:
-    """The streams that the run reads, with nothing in those that are None here."""
-    dims = {name: int(entry["dim"]) for name, entry in run.entries.items()}
-    return Streams(
-        {name: _ragged(sequences[name], np.zeros((0, dim), np.float32), run) for name, dim in dims.items()},
-        None if run.reading.tokenizer is None else _ragged(tokens, np.zeros(0, np.int64), run),
-        None if not run.reading.waveform else _ragged(sound, np.zeros(0, np.int16), run),
-    )
+    """What the run reads, of all clips end to end, no longer than one may be; no rows where none has it."""
+    reading, streams = run.reading, {}
+    for name, entry in run.entries.items():
+        parts = [one.sequences[name] for one in clips]
+        padding = np.zeros((1, int(entry["dim"])), np.float32)
+        streams[name] = _joined(run, parts, padding, entry["max_steps"], keep)
+    if reading.tokenizer is not None:
+        said = [one.text for one in clips if one.text]
+        if reading.sentence_case:
+            said = [in_sentence_case(text) for text in said]
+        joint = f" {reading.tokenizer.separator} ".join(said)
+        ids = reading.tokenizer.encode([joint], reading.max_tokens, keep) if said else []
+        padding = np.array([reading.tokenizer.pad_id], np.int64)
+        streams["tokens"] = _joined(run, ids, padding, reading.max_tokens, keep)
+    if reading.waveform:
+        parts = [None if one.sound is None else one.sound[: reading.waveform] for one in clips]
+        streams[WAVEFORM] = _joined(run, parts, np.zeros(1, np.int16), reading.waveform, keep)
+    return streams
 
 
-def _context(run: TrainedRun, before: Sequence[ClipInputs]) -> Streams:
-    """The nearest utterances before a clip, as many as the run reads, each stream end to end."""
-    reading, spoken = run.reading, before[-run.reading.context :]
-    sequences = {
-        name: _chained([one.sequences[name] for one in spoken], entry["max_steps"], reading)
-        for name, entry in run.entries.items()
-    }
-    tokens = None
-    if reading.tokenizer is not None and (texts := [_cased(reading, one.text) for one in spoken if one.text]):
-        joint = f" {reading.tokenizer.separator} ".join(texts)
-        (tokens,) = reading.tokenizer.encode([joint], reading.max_tokens, reading.context_keep)
-    sound = _chained([_cut(reading, one.sound) for one in spoken], reading.waveform, reading)
-    return _streams(run, sequences, tokens, sound)
-
-
-def _chained(parts: Sequence[np.ndarray | None], limit: int, reading: Reading) -> np.ndarray | None:
-    """Rows of all parts that are there, at most `limit`, from the end that the run keeps."""
-    there = [part for part in parts if part is not None]
-    if not there:
-        return None
-    chain = np.concatenate(there)
-    start = max(len(chain) - limit, 0) if reading.context_keep == "last" else 0
-    return chain[start : start + limit]
-
-
-def _tokens(reading: Reading, text: str | None) -> np.ndarray | None:
-    if text is None or reading.tokenizer is None:
-        return None
-    return reading.tokenizer.encode([_cased(reading, text)], reading.max_tokens)[0]
-
-
-def _cased(reading: Reading, text: str) -> str:
-    return text[:1].upper() + text[1:].lower() if reading.sentence_case else text
-
-
-def _cut(reading: Reading, sound: np.ndarray | None) -> np.ndarray | None:
-    return None if sound is None else sound[: reading.waveform]
-
-
-def _ragged(values: np.ndarray | None, nothing: np.ndarray, run: TrainedRun) -> Ragged:
-    """One clip's rows, or none of the shape of `nothing`; behind them the row that padding shows."""
-    rows = nothing if values is None else values
-    padding = np.zeros((1, *rows.shape[1:]), rows.dtype)
-    if nothing.dtype == np.int64 and run.reading.tokenizer is not None:
-        padding[:] = run.reading.tokenizer.pad_id
-    return Ragged.of(np.concatenate([rows, padding]), np.array([len(rows)], np.int64), run.device)
+def _joined(
+    run: TrainedRun,
+    parts: Sequence[np.ndarray | None],
+    padding: np.ndarray,
+    limit: int,
+    keep: Literal["first", "last"],
+) -> Ragged:
+    """The rows of all parts that are there as those of one clip, and the row that padding shows."""
+    rows = chained([padding[:0], *(part for part in parts if part is not None)], limit, keep)
+    return Ragged.of_clips([rows], padding, run.device)

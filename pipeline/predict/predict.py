@@ -1,7 +1,7 @@
-"""`msa-cli predict`: what trained runs say of new clips, with the features that they were trained on.
+"""`msa-cli predict`: what trained runs predict of new clips, with the features that they were trained on.
 
-    clip ─ encoders of the runs (encoders.py) ─▶ rows ─ inputs.py ─▶ what each run reads
-         ─ contributions.py ─▶ each run's prediction ─ prediction.py ─▶ their mean and spread
+    clip ─ encoders.py ─▶ rows ─ inputs.py ─▶ what each run reads ─ prediction.py ─▶ each run's prediction,
+         their mean and spread
 
 A clip goes through the same encoders, scaling and shortening as the clips of the training set, and gets the
 same number. It is read alone, or for methods with a context (SLaD) after the clips of its folder that come
@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,12 +25,11 @@ from pipeline.features.rows import EncodingTask, encode_row
 from pipeline.params.params import PARAMS_FILE, Params, load_params
 from pipeline.predict import cautions
 from pipeline.predict.cautions import Caution
-from pipeline.predict.contributions import outcome
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, inputs_of
-from pipeline.predict.prediction import ClipPrediction, Facts, Material, Voice
+from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts, outcome
 from pipeline.store.shard import TRANSIENT, FeatureRow
-from pipeline.training.trained import TrainedRun, open_runs
+from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Spoken, read
 
 ENGLISH = "en"
@@ -58,7 +58,7 @@ class Predictor:
     def open(
         cls, folders: Sequence[Path], params: Params, device: str = "cpu", asr: str | None = None
     ) -> Predictor:
-        """Load the runs, their encoders, and what hears speech.
+        """Load the runs, their encoders, and what recognises speech.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class Predictor:
         video: Path,
         text: str | None = None,
         language: str | None = None,
-        before: Sequence[Material] | None = None,
+        before: Sequence[ClipFeatures] | None = None,
     ) -> ClipPrediction:
         """Extract one clip's features and predict with every run.
 
@@ -94,59 +94,59 @@ class Predictor:
         before : the utterances before it in its video, oldest first; None = not known
         """
         begin = time.perf_counter()
-        prediction = self.judge(self.look(clip_id, video, text, language), before)
+        prediction = self.predict(self.extract(clip_id, video, text, language), before)
         prediction.seconds = time.perf_counter() - begin
         return prediction
 
-    def look(
+    def extract(
         self, clip_id: str, video: Path, text: str | None = None, language: str | None = None
-    ) -> Material:
+    ) -> ClipFeatures:
         """What is said in the clip, and its features: see `__call__`."""
-        spoken = Spoken(clip_id, video, None, None, language or self.language or ENGLISH)
-        spoken = read(spoken, text)
+        spoken = read(Spoken(clip_id, video, None, None, language or self.language or ENGLISH), text)
         if any("text" in run.modalities or run.aligned for run in self.runs):
             spoken = self.listen(spoken)
         clip = Clip(clip_id, path=video, text=spoken.text, language=spoken.language or ENGLISH)
         rows = {key: encode_row(encoder, EncodingTask(clip, "")) for key, encoder in self.encoders.items()}
-        return Material(clip_id, video, spoken, rows)
+        return ClipFeatures(clip_id, video, spoken, rows)
 
-    def judge(self, material: Material, before: Sequence[Material] | None = None) -> ClipPrediction:
-        """What the runs say of a clip; see `__call__`."""
-        found = ClipPrediction(self.facts, material)
-        silent: dict[str, str] = {}
-        remarks = cautions.of_language(material.spoken, self.language)
+    def predict(self, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None) -> ClipPrediction:
+        """What the runs predict of a clip; see `__call__`."""
+        found, spoken = ClipPrediction(self.facts, features), features.spoken
+        failures: dict[str, str] = {}
+        remarks = cautions.of_language(spoken, self.language)
         for run in self.runs:
-            rows = self._rows(run, material)
-            remarks += cautions.of_rows(rows, self._columns(run))
-            if run.reading.tokenizer is not None and not (material.spoken.text or "").strip():
+            rows, columns = self._streams(run, features)
+            remarks += cautions.of_rows(rows, columns)
+            if run.reading.tokenizer is not None and not (spoken.text or "").strip():
                 remarks.append(Caution("absent", "text", "absent: no transcript"))
             name = self._name(run)
             try:
-                inputs = self._inputs(run, material)
+                inputs = inputs_of(run, features.clip_id, rows, columns, spoken)
             except ClipError as error:
-                silent[name] = f"{error}; a row is a word there: give a .vtt or .srt with the times of words"
+                failures[name] = (
+                    f"{error}; a row is a word there: give a .vtt or .srt with the times of words"
+                )
                 continue
             if not inputs.present:
-                silent[name] = f"the clip has none of {', '.join(run.modalities)}"
+                failures[name] = f"the clip has none of {', '.join(run.modalities)}"
                 continue
             if before is not None:
                 inputs = replace(inputs, before=self._before(run, before))
-            remarks += cautions.of_run(run, inputs, rows, material.spoken)
-            seed = int(run.config["seed"])
-            found.voices.append(Voice(name, run.config["method"], seed, outcome(run, inputs)))
-        for problem in material.spoken.problems:
+            remarks += cautions.of_run(run, inputs, rows, spoken)
+            found.outcomes.append(outcome(run, inputs, name))
+        for problem in spoken.problems:
             if not any(one.message.endswith(problem) for one in remarks):  # the file itself, say
                 remarks.append(Caution("note", "text", problem))
         found.cautions = list(dict.fromkeys(remarks))
-        for name, reason in silent.items():
+        for name, reason in failures.items():
             found.cautions.append(Caution("failed", "", f"{name} gave nothing: {reason}"))
-        if not found.voices:
+        if not found.outcomes:
             reasons: dict[str, list[str]] = {}
             for one in found.cautions:
                 if one.kind in ("absent", "failed") and one.modality:
                     reasons.setdefault(one.message, []).append(one.modality)
-            said = [f"{', '.join(modalities)}: {message}" for message, modalities in reasons.items()]
-            found.reason = "; ".join(said or dict.fromkeys(silent.values())).replace(TRANSIENT, "")
+            listed = [f"{', '.join(modalities)}: {message}" for message, modalities in reasons.items()]
+            found.reason = "; ".join(listed or dict.fromkeys(failures.values())).replace(TRANSIENT, "")
         return found
 
     def _name(self, run: TrainedRun) -> str:
@@ -155,42 +155,32 @@ class Predictor:
         name = run.folder.resolve().name
         return name if names.count(name) == 1 else str(run.folder)
 
-    def _rows(self, run: TrainedRun, material: Material) -> dict[str, FeatureRow]:
-        return {stream: material.rows[entry["fingerprint"]] for stream, entry in run.needed.items()}
+    def _streams(
+        self, run: TrainedRun, features: ClipFeatures
+    ) -> tuple[dict[str, FeatureRow], dict[str, list[str]]]:
+        """A clip's rows and their column names, by the stream that they are of the run."""
+        keys = {stream: entry["fingerprint"] for stream, entry in run.needed.items()}
+        rows = {stream: features.rows[key] for stream, key in keys.items()}
+        return rows, {stream: self.encoders[key].column_names for stream, key in keys.items()}
 
-    def _columns(self, run: TrainedRun) -> dict[str, list[str]]:
-        return {
-            stream: self.encoders[entry["fingerprint"]].column_names for stream, entry in run.needed.items()
-        }
-
-    def _inputs(self, run: TrainedRun, material: Material) -> ClipInputs:
-        rows, columns = self._rows(run, material), self._columns(run)
-        return inputs_of(run, material.clip_id, rows, columns, material.spoken)
-
-    def _before(self, run: TrainedRun, spoken: Sequence[Material]) -> tuple[ClipInputs, ...]:
+    def _before(self, run: TrainedRun, earlier: Sequence[ClipFeatures]) -> tuple[ClipInputs, ...]:
         """What a run reads before a clip; utterances that a training set would leave out do not count."""
         found: list[ClipInputs] = []
-        for material in reversed(spoken):
+        for features in reversed(earlier):
             if len(found) == run.reading.context:
                 break
-            try:
-                inputs = self._inputs(run, material)
-            except ClipError:
-                continue
-            if inputs.present:
-                found.insert(0, inputs)
-        return tuple(found)
+            with suppress(ClipError):
+                streams = self._streams(run, features)
+                inputs = inputs_of(run, features.clip_id, *streams, features.spoken)
+                found += [inputs] if inputs.present else []
+        return tuple(reversed(found))
 
 
 def clips_of(videos: Sequence[Path]) -> dict[str, Path]:
     """Clip id -> file, of files and folders, in the order in which they are given.
 
     The id is the file's name without suffix; in a folder, its place there without suffix. Clips of a folder
-    are in natural order: 2 before 10.
-
-    Raises
-    ------
-    MsaError : a path does not exist, a folder holds no video, or two clips have one id
+    are in natural order: 2 before 10. MsaError where a folder holds no video, or two clips have one id.
     """
     found: dict[str, Path] = {}
     for video in videos:
@@ -215,17 +205,12 @@ def predict(
     language: str | None = None,
     context: bool = False,
 ) -> Iterator[ClipPrediction]:
-    """Clip after clip; see `Predictor.__call__`.
-
-    Parameters
-    ----------
-    context : the clips of one folder are the utterances of one video, in this order
-    """
-    spoken: defaultdict[Path, list[Material]] = defaultdict(list)
+    """Clip after clip; with `context` those of one folder are the utterances of one video, in this order."""
+    earlier: defaultdict[Path, list[ClipFeatures]] = defaultdict(list)
     for clip_id, video in clips.items():
-        before = spoken[video.parent] if context else None
+        before = earlier[video.parent] if context else None
         prediction = predictor(clip_id, video, text, language, before)
-        spoken[video.parent].append(prediction.material)
+        earlier[video.parent].append(prediction.features)
         yield prediction
 
 
@@ -241,7 +226,6 @@ def _language(run: TrainedRun, params: Params) -> str | None:
         projects = [params]
     for project in projects:
         chosen = project.assemble.get(run.stats["dataset"])
-        known = {**project.datasets, **project.imports}
-        if chosen is not None and chosen.dataset in known:
-            return known[chosen.dataset].language
+        if chosen is not None and chosen.dataset in project.corpora:
+            return project.corpora[chosen.dataset].language
     return None

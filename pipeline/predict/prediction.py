@@ -1,4 +1,7 @@
-"""What trained runs say of one clip together: each run's outcome, their mean and spread.
+"""What trained runs predict of one clip together: each run's outcome, their mean and spread.
+
+*Contribution* of a modality, alike for all methods: the prediction minus that of the same clip without the
+modality (leave one out), in units of the label, or in probability. They need not add up to anything.
 
 Symbols: R runs that could predict the clip, C classes; of a regression scores have one value.
 """
@@ -6,30 +9,26 @@ Symbols: R runs that could predict the clip, C classes; of a regression scores h
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from models.core.method import Output
+from pipeline.core.errors import MsaError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
-from pipeline.predict.contributions import Outcome
+from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.store.shard import FeatureRow
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 from pipeline.transcripts.stage import Spoken
-
-MODALITIES = ("text", "audio", "visual")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the runs predict.
-
-    Attributes
-    ----------
-    label_range : of a regression
-    class_names : empty for a regression
-    """
+    """What the runs predict: a score in `label_range`, or one of `class_names`, empty for a regression."""
 
     dataset: str
     label_range: tuple[float, float]
@@ -44,14 +43,8 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Material:
-    """A clip and what the encoders made of it.
-
-    Attributes
-    ----------
-    video : the file, as it was given
-    rows : by the fingerprint of the runs' features
-    """
+class ClipFeatures:
+    """A clip, its file as it was given, and what the encoders made of it: rows by fingerprint."""
 
     clip_id: str
     video: Path
@@ -60,41 +53,51 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Voice:
-    """One run's outcome."""
+class Outcome:
+    """What one run predicts of one clip.
+
+    Attributes
+    ----------
+    run : its name
+    scores : (1,) the score, or (C,) probabilities
+    without : modality -> the same of the clip without it; None where it is all that the clip has
+    internals : name -> modality -> share in [0, 1], see `internals` of the method's class; often empty
+    """
 
     run: str
     method: str
-    seed: int
-    outcome: Outcome
+    scores: np.ndarray
+    without: dict[str, np.ndarray | None]
+    internals: dict[str, dict[str, float]]
 
 
 @dataclass
 class ClipPrediction:
-    """What the runs say of one clip together.
+    """What the runs predict of one clip together.
 
     Attributes
     ----------
-    voices : one a run that could predict it; none = the clip failed, for `reason`
+    outcomes : one a run that could predict it; none = the clip failed, for `reason`
     cautions : what a reader should know
     seconds : what extraction and prediction took; for people, in no file
     """
 
     facts: Facts
-    material: Material
-    voices: list[Voice] = field(default_factory=list)
+    features: ClipFeatures
+    outcomes: list[Outcome] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
     reason: str = ""
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
-        return bool(self.voices)
+        return bool(self.outcomes)
 
     @property
     def scores(self) -> np.ndarray:
         """Mean over the runs, (1,) or (C,)."""
-        return _mean(self.voices)
+        mean: np.ndarray = np.mean([one.scores for one in self.outcomes], axis=0)
+        return mean
 
     @property
     def class_index(self) -> int | None:
@@ -104,63 +107,84 @@ class ClipPrediction:
     @property
     def value(self) -> float:
         """The score in label units, or the probability of the most probable class."""
-        return float(self.scores[self.class_index or 0])
+        return self._mean_and_sd([one.scores for one in self.outcomes])[0]
 
     @property
     def sd(self) -> float | None:
         """Sample standard deviation (n - 1) of `value` over the runs; None of a single one."""
-        return _sd([voice.outcome.scores for voice in self.voices], self.class_index or 0)
+        return self._mean_and_sd([one.scores for one in self.outcomes])[1]
 
     @property
     def methods(self) -> dict[str, tuple[float, float | None, int]]:
         """Method -> mean, sd and number of its runs, of the same class as `value`."""
-        found = {}
-        for method in dict.fromkeys(voice.method for voice in self.voices):
-            own = [voice for voice in self.voices if voice.method == method]
-            place = self.class_index or 0
-            found[method] = (
-                float(_mean(own)[place]),
-                _sd([voice.outcome.scores for voice in own], place),
-                len(own),
-            )
-        return found
+        found: dict[str, list[np.ndarray]] = {}
+        for one in self.outcomes:
+            found.setdefault(one.method, []).append(one.scores)
+        return {method: (*self._mean_and_sd(own), len(own)) for method, own in found.items()}
 
     @property
     def contributions(self) -> dict[str, tuple[float, float | None]]:
         """Modality -> mean and sd, over the runs that read it and something else of the clip, of what it
         changes `value` by.
         """
-        place, found = self.class_index or 0, {}
-        for modality in MODALITIES:
-            changes = [
-                voice.outcome.scores - rest
-                for voice in self.voices
-                if (rest := voice.outcome.without.get(modality)) is not None
+        changes = {
+            modality: [
+                one.scores - rest for one in self.outcomes if (rest := one.without.get(modality)) is not None
             ]
-            if changes:
-                found[modality] = (float(np.mean(changes, axis=0)[place]), _sd(changes, place))
-        return found
+            for modality in MODALITIES
+        }
+        return {modality: self._mean_and_sd(own) for modality, own in changes.items() if own}
 
     @property
     def internals(self) -> dict[str, dict[str, dict[str, float]]]:
         """Method -> what it shows -> modality -> mean over its runs."""
-        found: dict[str, dict[str, dict[str, float]]] = {}
-        for method in self.methods:
-            shown = [voice.outcome.internals for voice in self.voices if voice.method == method]
-            names = sorted({name for one in shown for name in one})
-            for name in names:
-                parts = [one[name] for one in shown if name in one]
-                found.setdefault(method, {})[name] = {
-                    part: statistics.fmean(values[part] for values in parts if part in values)
-                    for part in dict.fromkeys(part for values in parts for part in values)
-                }
-        return found
+        shares: dict[str, dict[str, dict[str, list[float]]]] = {}
+        for one in self.outcomes:
+            for name in sorted(one.internals):
+                found = shares.setdefault(one.method, {}).setdefault(name, {})
+                for modality, share in one.internals[name].items():
+                    found.setdefault(modality, []).append(share)
+        return {
+            method: {
+                name: {modality: statistics.fmean(values) for modality, values in own.items()}
+                for name, own in sorted(shown.items())
+            }
+            for method, shown in shares.items()
+        }
+
+    def _mean_and_sd(self, values: Sequence[np.ndarray]) -> tuple[float, float | None]:
+        """Over runs, of the class of `value`."""
+        place = self.class_index or 0
+        sd = statistics.stdev(float(value[place]) for value in values) if len(values) > 1 else None
+        return float(np.mean(values, axis=0)[place]), sd
 
 
-def _mean(voices: Iterable[Voice]) -> np.ndarray:
-    mean: np.ndarray = np.mean([voice.outcome.scores for voice in voices], axis=0)
-    return mean
+# ----------------------------------------------------------------------------------------------- one run
+def outcome(run: TrainedRun, inputs: ClipInputs, name: str) -> Outcome:
+    """Predict a clip that has something of what the run reads, and again without each modality.
+
+    MsaError where a prediction is not finite.
+    """
+    batch = batch_of(run, inputs)
+    output = run.forward(batch)
+    lacking: dict[str, np.ndarray | None] = {}
+    for modality in inputs.present:
+        rest = inputs.without(modality)
+        lacking[modality] = _scores(run, run.forward(batch_of(run, rest))) if rest.present else None
+    with torch.inference_mode():
+        internals = run.method.internals(batch, output)
+    own = {
+        name: {part: share for part, share in shares.items() if part in (*inputs.present, "shared")}
+        for name, shares in internals.items()
+    }
+    shown = {name: shares for name, shares in own.items() if shares}
+    return Outcome(name, run.config["method"], _scores(run, output), lacking, shown)
 
 
-def _sd(values: Sequence[np.ndarray], place: int) -> float | None:
-    return statistics.stdev(float(value[place]) for value in values) if len(values) > 1 else None
+def _scores(run: TrainedRun, output: Output) -> np.ndarray:
+    """(1,) or (C,) float64 of the one clip."""
+    prediction = output.prediction.float()
+    scores = run.task.probabilities(prediction)[0] if run.task.classes else prediction[:1]
+    if not scores.isfinite().all():
+        raise MsaError(f"{run.folder}: its prediction is not finite; train again with a lower rate")
+    return scores.cpu().double().numpy()

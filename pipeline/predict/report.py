@@ -26,10 +26,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
-from pipeline.predict.prediction import MODALITIES, ClipPrediction, Facts
+from pipeline.predict.prediction import ClipPrediction, Facts
 from pipeline.reports.blocks import Block, Heading, Lines, Table
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 FORMAT = 1
 METADATA_KEY = b"msa.predictions"
@@ -84,10 +85,10 @@ def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks
 
 
 def _clip(clip: ClipPrediction) -> dict[str, Any]:
-    spoken = clip.material.spoken
+    spoken = clip.features.spoken
     tree: dict[str, Any] = {
-        "clip_id": clip.material.clip_id,
-        "video": str(clip.material.video),
+        "clip_id": clip.features.clip_id,
+        "video": str(clip.features.video),
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
@@ -109,7 +110,7 @@ def _clip(clip: ClipPrediction) -> dict[str, Any]:
             method: {"mean": _rounded(mean), "sd": _rounded(sd), "runs": count}
             for method, (mean, sd, count) in clip.methods.items()
         },
-        "runs": {voice.run: [_rounded(score) for score in voice.outcome.scores] for voice in clip.voices},
+        "runs": {one.run: [_rounded(score) for score in one.scores] for one in clip.outcomes},
         "contributions": {
             modality: {"mean": _rounded(mean), "sd": _rounded(sd)}
             for modality, (mean, sd) in clip.contributions.items()
@@ -170,21 +171,21 @@ def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
         ],
         metadata={METADATA_KEY: json.dumps({"format": FORMAT, **vars(facts)}, sort_keys=True).encode()},
     )
-    rows = [_row(clip) for clip in sorted(clips, key=lambda clip: clip.material.clip_id)]
+    rows = [_row(clip) for clip in sorted(clips, key=lambda clip: clip.features.clip_id)]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _row(clip: ClipPrediction) -> dict[str, Any]:
-    spoken = clip.material.spoken
+    spoken = clip.features.spoken
     row: dict[str, Any] = {
-        "clip_id": clip.material.clip_id,
-        "video": clip.material.video.name,
+        "clip_id": clip.features.clip_id,
+        "video": clip.features.video.name,
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
         "text_source": spoken.source,
         "language": spoken.language,
-        "runs": len(clip.voices),
+        "runs": len(clip.outcomes),
         "warnings": "; ".join(map(str, clip.cautions)),
     }
     if not clip.ok:
@@ -219,13 +220,13 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
     scale = f"probability of {in_words(clip)}" if facts.class_names else f"score, {low:g} to {high:g}"
     means = list(clip.methods.items())
     if len(means) > 1:
-        means.append(("mean", (clip.value, clip.sd, len(clip.voices))))
+        means.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
     scores = []
     for name, (mean, sd, count) in means:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
         scores.append([name, str(count), _number(mean), _spread(sd), said])
     page: list[Block] = [
-        Heading(str(clip.material.video)),
+        Heading(str(clip.features.video)),
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
     ]
     if facts.class_names:
@@ -256,11 +257,11 @@ def _overview(clips: Sequence[ClipPrediction]) -> list[Block]:
     known, rows = shared(clips), []
     for clip in clips:
         if not clip.ok:
-            rows.append([clip.material.clip_id, "failed", *[""] * 5, clip.reason])
+            rows.append([clip.features.clip_id, "failed", *[""] * 5, clip.reason])
             continue
         changes = [clip.contributions.get(modality, (None, None))[0] for modality in MODALITIES]
         note = "; ".join(str(caution) for caution in clip.cautions if caution not in known)
-        row = [clip.material.clip_id, _number(clip.value), _spread(clip.sd), in_words(clip)]
+        row = [clip.features.clip_id, _number(clip.value), _spread(clip.sd), in_words(clip)]
         rows.append([*row, *map(_change, changes), note])
     return [
         Table(["clip", "prediction", "sd", "in words", *MODALITIES, "note"], rows, words=(0, 3, 7)),

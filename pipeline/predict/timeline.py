@@ -11,14 +11,15 @@ What a clip does not have has no panel. Sizes are inches.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curves, curves_of
+from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curve, Curves, curves_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.report import in_words
@@ -73,7 +74,7 @@ SCALES = {"mesh": "AU (mesh estimate)", "r": "AU (0 to 5)", "pyfeat": "AU (0 to 
 
 def draw_timeline(clip: ClipPrediction, predictor: Predictor, path: Path) -> None:
     """Write the picture of a clip that was predicted; the same clip and runs give the same bytes."""
-    with style(clip.material.spoken.text or ""):
+    with style(clip.features.spoken.text or ""):
         figure = timeline(clip, curves_of(clip, predictor, SPAN / STRIP))
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
@@ -109,36 +110,36 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
     """The figure; its axes are labelled `frames`, `words`, `pitch`, `energy`, `units`, `scores`, `parts`."""
     from matplotlib.figure import Figure
 
-    words = clip.material.spoken.words or []
+    words = clip.features.spoken.words or []
     rows = _word_rows(
         [word["text"] for word in words], [word["start_s"] for word in words], curves.duration_s
     )
-    lines = [] if rows else _wrapped(clip.material.spoken.text or "")
-    heights = {
-        "frames": STRIP if curves.pictures else 0.0,
-        "words": LINE * (max(rows, default=-1) + 1 or len(lines)) + (0.1 if rows or lines else 0.0),
-        "pitch": CURVE if curves.pitch else 0.0,
-        "energy": CURVE * 0.8 if curves.energy else 0.0,
-        "units": CURVE * 1.3 if curves.units else 0.0,
-    }
-    drawn = {name: height for name, height in heights.items() if height}
+    lines = [] if rows else _wrapped(clip.features.spoken.text or "")
+    drawn: dict[str, tuple[float, Callable[[Axes], None]]] = {}  # panel -> height, and what draws it
+    if curves.pictures:
+        drawn["frames"] = STRIP, partial(_draw_frames, curves=curves)
+    if rows or lines:
+        height = LINE * (max(rows, default=-1) + 1 or len(lines)) + 0.1
+        drawn["words"] = height, partial(_draw_words, words=words, rows=rows, lines=lines)
+    if curves.pitch:
+        drawn["pitch"] = CURVE, partial(_draw_pitch, curve=curves.pitch)
+    if curves.energy:
+        drawn["energy"] = CURVE * 0.8, partial(_draw_energy, curve=curves.energy)
+    if curves.units:
+        drawn["units"] = CURVE * 1.3, partial(_draw_units, curves=curves)
     below = 0.65 + RESULT + 0.62  # label of the time axis, the results, their labels
-    total = 0.55 + sum(height + GAP for height in drawn.values()) + below
+    total = 0.55 + sum(height + GAP for height, _ in drawn.values()) + below
     figure = Figure(figsize=(WIDTH, total), dpi=120)
     figure.suptitle(_title(clip), fontsize=11, x=LEFT / WIDTH, ha="left", y=1 - 0.18 / total)
     panels: dict[str, Axes] = {}
     top = total - 0.5
-    for name, height in drawn.items():
+    for name, (height, draw) in drawn.items():
         box = (LEFT / WIDTH, (top - height) / total, SPAN / WIDTH, height / total)
-        panels[name] = figure.add_axes(box, label=name)
-        top -= height + GAP
-    for name, panel in panels.items():
+        panels[name] = panel = figure.add_axes(box, label=name)
         panel.set_xlim(0, curves.duration_s)
-        panel.tick_params(labelbottom=name == list(panels)[-1])
-    _draw_frames(panels.get("frames"), curves)
-    _draw_words(panels.get("words"), words, rows, lines)
-    _draw_sound(panels.get("pitch"), panels.get("energy"), curves)
-    _draw_units(panels.get("units"), curves)
+        panel.tick_params(labelbottom=name == list(drawn)[-1])
+        draw(panel)
+        top -= height + GAP
     if panels:
         last = list(panels.values())[-1]
         last.set_xlabel("time (seconds)")
@@ -150,7 +151,7 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
         panels[name] = figure.add_axes((left / WIDTH, 0.62 / total, half / WIDTH, RESULT / total), label=name)
     _draw_scores(panels["scores"], clip)
     _draw_parts(panels["parts"], clip)
-    if missing := undrawn(clip.material.spoken.text or ""):
+    if missing := undrawn(clip.features.spoken.text or ""):
         said = (
             f"{missing} characters of the transcript are in no font here; install Noto Sans CJK to see them"
         )
@@ -161,15 +162,13 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
 def _title(clip: ClipPrediction) -> str:
     sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
     if clip.facts.class_names:
-        return f"{clip.material.clip_id}: {in_words(clip)}, probability {clip.value:.2f}{sd}"
+        return f"{clip.features.clip_id}: {in_words(clip)}, probability {clip.value:.2f}{sd}"
     low, high = clip.facts.label_range
-    return f"{clip.material.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
+    return f"{clip.features.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
 
 
-def _draw_frames(panel: Axes | None, curves: Curves) -> None:
+def _draw_frames(panel: Axes, curves: Curves) -> None:
     """Each picture begins at the time that it shows, in its own proportions."""
-    if panel is None:
-        return
     slot = curves.duration_s / len(curves.pictures)
     for number, image in enumerate(curves.pictures):
         height, width = image.shape[:2]
@@ -209,9 +208,7 @@ def _wrapped(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def _draw_words(panel: Axes | None, words: list[dict[str, Any]], rows: list[int], lines: list[str]) -> None:
-    if panel is None:
-        return
+def _draw_words(panel: Axes, words: list[dict[str, Any]], rows: list[int], lines: list[str]) -> None:
     panel.set(ylim=(max(rows, default=len(lines) - 1) + 1, 0), yticks=[])
     panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
     panel.tick_params(bottom=False)
@@ -222,23 +219,22 @@ def _draw_words(panel: Axes | None, words: list[dict[str, Any]], rows: list[int]
         panel.text(0, row + 0.5, line, va="center")
 
 
-def _draw_sound(pitch: Axes | None, energy: Axes | None, curves: Curves) -> None:
-    if pitch is not None and curves.pitch is not None:
-        pitch.plot(*curves.pitch, marker=".", markersize=3, linewidth=1, color=COLOURS[0])
-        pitch.set_ylabel("pitch (Hz)")
-        if not np.isfinite(curves.pitch[1]).any():
-            pitch.set_yticks([])
-            pitch.text(0.5, 0.5, "no voice found", transform=pitch.transAxes, ha="center", va="center")
-    if energy is not None and curves.energy is not None:
-        times, level = curves.energy
-        energy.fill_between(times, QUIETEST, level, color="0.75", linewidth=0)
-        energy.plot(times, level, color=COLOURS[0], linewidth=0.8)
-        energy.set(ylabel="energy\n(dBFS)", ylim=(QUIETEST, 0))
+def _draw_pitch(panel: Axes, curve: Curve) -> None:
+    panel.plot(*curve, marker=".", markersize=3, linewidth=1, color=COLOURS[0])
+    panel.set_ylabel("pitch (Hz)")
+    if not np.isfinite(curve[1]).any():
+        panel.set_yticks([])
+        panel.text(0.5, 0.5, "no voice found", transform=panel.transAxes, ha="center", va="center")
 
 
-def _draw_units(panel: Axes | None, curves: Curves) -> None:
-    if panel is None:
-        return
+def _draw_energy(panel: Axes, curve: Curve) -> None:
+    times, level = curve
+    panel.fill_between(times, QUIETEST, level, color="0.75", linewidth=0)
+    panel.plot(times, level, color=COLOURS[0], linewidth=0.8)
+    panel.set(ylabel="energy\n(dBFS)", ylim=(QUIETEST, 0))
+
+
+def _draw_units(panel: Axes, curves: Curves) -> None:
     for number, (name, (times, line)) in enumerate(curves.units.items()):
         found = UNIT.fullmatch(name)
         assert found is not None
@@ -282,7 +278,7 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
     low, high = clip.facts.label_range
     rows = [*clip.methods.items()]
     if len(rows) > 1:
-        rows.append(("mean", (clip.value, clip.sd, len(clip.voices))))
+        rows.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
     for number, (_, (mean, sd, _)) in enumerate(rows):
         marker = MARKERS[number % len(MARKERS)]
         panel.errorbar(

@@ -12,26 +12,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
 from models import METHODS
+from models.core.batch import Batch, Reading
 from models.core.checkpoints import Part, model_identity
-from models.core.method import Method, MethodSettings, Task
-from pipeline.core.errors import FormatError, ParamsError
+from models.core.method import Method, MethodSettings, Output, Task
+from pipeline.core.devices import check_presence
+from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain
 
 FORMAT_VERSION = 1
+# what is read of config.json, and of its stats
+KEYS = ("method", "seed", "params", "dims", "train", "stats")
+STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
+WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 
@@ -39,17 +47,13 @@ LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")
 def build_method(
     name: str, params: dict[str, Any], dims: dict[str, int], task: Task, *, pretrained: bool = True
 ) -> Method:
-    """The method with its settings checked, for a training set of these widths.
+    """The method with its settings checked; ParamsError names the key of an unknown method or setting.
 
     Parameters
     ----------
     params : the method's settings
     dims : features of each modality of the training set; the method takes those that it can use
     pretrained : False where all weights come from a run folder: those of encoders are then not looked for
-
-    Raises
-    ------
-    ParamsError : unknown method or setting; the message names the key in params.yaml
     """
     if name not in METHODS:
         raise ParamsError(f"method {name!r} is not known (there are: {', '.join(METHODS)})")
@@ -64,12 +68,7 @@ def build_method(
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """config.json of a run folder.
-
-    Raises
-    ------
-    FormatError : not a run folder, or of another format version
-    """
+    """config.json of a run folder; FormatError where it is none, of another format version, or incomplete."""
     path = run / CONFIG
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -80,10 +79,19 @@ def read_config(run: Path) -> dict[str, Any]:
         raise FormatError(
             f"{run}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
         )
+    lacking = [key for key in KEYS if key not in config]
+    lacking = lacking or [f"stats.{key}" for key in STATS_KEYS if key not in config["stats"]]
+    if lacking:
+        raise FormatError(f"{path}: {', '.join(lacking)} is missing; train again")
     return config
 
 
-def load_method(run: Path, config: dict[str, Any], task: Task) -> Method:
+def task_of(stats: dict[str, Any]) -> Task:
+    """The task of an assembled set."""
+    return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
+
+
+def load_method(run: Path, config: dict[str, Any]) -> Method:
     """The method of a run with its trained weights, on the CPU.
 
     Raises
@@ -91,6 +99,7 @@ def load_method(run: Path, config: dict[str, Any], task: Task) -> Method:
     FormatError : its weights do not fit its settings
     ParamsError : its settings are not those of the method as it is now
     """
+    task = task_of(config["stats"])
     method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
     try:
         load_model(method, run / WEIGHTS)
@@ -104,9 +113,7 @@ def load_method(run: Path, config: dict[str, Any], task: Task) -> Method:
 def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, str]:
     """What decides the weights that the fine-tuned encoders start from, by modality.
 
-    Raises
-    ------
-    ParamsError : a hub id that is not pinned to a commit
+    ParamsError where a hub id is not pinned to a commit.
     """
     parts: dict[str, tuple[Part, ...]] = {
         "text": ("config", "tokenizer", "weights"),
@@ -129,11 +136,6 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def write_predictions(split: Split, predictions: np.ndarray, task: Task, path: Path) -> None:
-    """`prediction_table` as Parquet."""
-    pq.write_table(prediction_table(split, predictions, task), path)
-
-
 def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Table:
     """`clip_id`, `label`, `prediction`, sorted by clip id.
 
@@ -147,3 +149,108 @@ def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Ta
         columns["prediction"] = task.decide(values).numpy().astype(np.int32)
         columns["probability"] = pa.array(task.probabilities(values).tolist(), pa.list_(pa.float32()))
     return pa.table(columns).sort_by("clip_id")
+
+
+# --------------------------------------------------------------------------------------------- trained runs
+@dataclass
+class TrainedRun:
+    """One run, ready to predict new clips: its method is in evaluation mode, on `device`."""
+
+    folder: Path
+    config: dict[str, Any]
+    method: Method
+    device: torch.device
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """stats.json of the set that it was trained on."""
+        stats: dict[str, Any] = self.config["stats"]
+        return stats
+
+    @property
+    def task(self) -> Task:
+        return self.method.task
+
+    @cached_property
+    def reading(self) -> Reading:
+        return self.method.reading()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """text, audio and visual, as far as the method has them, whether as features or fine-tuned."""
+        return tuple(self.method.dims)
+
+    @cached_property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """What stats.json says of each feature stream that the method reads, by modality."""
+        known = self.stats["modalities"]
+        return {name: known[name] for name in self.modalities if name not in self.reading.replaced}
+
+    @property
+    def aligned(self) -> bool:
+        """Whether a row of its features is a word."""
+        return any("align" in entry for entry in self.entries.values())
+
+    @cached_property
+    def needed(self) -> dict[str, dict[str, Any]]:
+        """The streams that a new clip must be given: `entries`, the sound where it is read, and text
+        features also where only its words' places are wanted, for sets with `align: words`.
+        """
+        found = dict(self.entries)
+        known = self.stats["modalities"]
+        if self.aligned and "text" in known:
+            found["text"] = known["text"]
+        if self.reading.waveform:
+            found[WAVEFORM] = self.stats["waveform"]
+        return found
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> Output:
+        """Output of the method in the precision of its training."""
+        mixed = self.config["train"]["precision"] == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            output: Output = self.method(batch)
+        return output
+
+
+def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
+    """The runs of these folders, which predict the same thing.
+
+    Raises
+    ------
+    FormatError : not a run folder, of another format version, or its weights do not fit its settings
+    MsaError : a folder is given twice, or the runs are of different datasets or tasks
+    """
+    check_presence(device)
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    torch.set_num_threads(1)  # as in training: the last bits of a sum depend on it
+    configs: dict[Path, dict[str, Any]] = {}
+    for folder in folders:
+        if folder.resolve() in [known.resolve() for known in configs]:
+            raise MsaError(f"--run: {folder} is given twice; give each run once")
+        configs[folder] = read_config(folder)
+    _check_alike(configs)
+    return [_opened(folder, config, torch.device(chosen)) for folder, config in configs.items()]
+
+
+def _check_alike(configs: dict[Path, dict[str, Any]]) -> None:
+    """Scores of different scales, or of different classes, have no mean."""
+    (first, one), *others = configs.items()
+    for folder, config in others:
+        for key in ("dataset", "task", "label_range", "class_names"):
+            if config["stats"][key] != one["stats"][key]:
+                raise MsaError(
+                    f"--run: {first} is of {key} {one['stats'][key]!r}, {folder} of "
+                    f"{config['stats'][key]!r}; give runs of one dataset and task"
+                )
+
+
+def _opened(folder: Path, config: dict[str, Any], device: torch.device) -> TrainedRun:
+    try:
+        method = load_method(folder, config)
+    except ParamsError as error:
+        raise FormatError(
+            f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
+            "again, or use the version that trained it"
+        ) from error
+    return TrainedRun(folder, config, method.to(device).eval(), device)

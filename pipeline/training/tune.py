@@ -27,6 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from models import METHODS
 from pipeline.core.errors import (
     FormatError,
@@ -36,11 +38,31 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
+from pipeline.core.files import file_hash, lock, write_json
+from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
-from pipeline.training.study import importance, next_trial, open_optuna, open_study
-from pipeline.training.trials import FAILED, REASON, RUNNING, SETTINGS, Trial, best_of, line, trials_of
+from pipeline.store.fingerprint import stage_hashes
+from pipeline.training.loop.checkpoint import fingerprint
+from pipeline.training.loop.fabric import open_fabric
+from pipeline.training.loop.pretrain import pretrain
+from pipeline.training.loop.train import train
+from pipeline.training.runs import library_versions
+from pipeline.training.study import (
+    FAIL,
+    FAILED,
+    REASON,
+    RUNNING,
+    SETTINGS,
+    Trial,
+    best_of,
+    importance,
+    line,
+    next_trial,
+    open_study,
+    trials_of,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -61,10 +83,7 @@ class Search:
     space : searched settings by dotted key
     seeds : of the trainings of each trial
     settings : the method's settings on the dataset, as they are
-    train : the protocol that all methods share
-    assembled : folder of the assembled set
-    source : folder of the set whose labels pretrain; often the same
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+    source : folder of the set whose labels pretrain; often the same as `assembled`
     """
 
     method: str
@@ -88,11 +107,6 @@ class Search:
 class Study:
     """A search on disk, with the trials that are there already.
 
-    Parameters
-    ----------
-    search : what is searched
-    root : folder of all searches
-
     Attributes
     ----------
     trials : in order, once it has run; the last may be one that was killed
@@ -102,19 +116,18 @@ class Study:
     Raises
     ------
     ParamsError : a key or a range under `tune` that the method does not take
-    MissingDependencyError : Optuna is not installed
     FormatError : the assembled set cannot be read
     """
 
     def __init__(self, search: Search, root: Path = Path(".state/tune")):
-        from pipeline.training.loop.checkpoint import fingerprint
-
-        open_optuna()
         check_space(search.method, search.space, search.config, search.settings)
         self.search = replace(search, space=_with_effect(search))
         self.left_out = [key for key in search.space if key not in self.search.space]
         for folder in dict.fromkeys((search.assembled, search.source)):
-            _check_set(folder)
+            read_stats(folder)
+            for name in ("train", "valid"):
+                if not (folder / f"{name}.parquet").exists():
+                    raise FormatError(f"{folder}: has no {name}.parquet; run its assemble stage")
         self.identity = _identity(self.search)
         self.folder = root / f"{search.method}-{search.dataset}-{fingerprint(self.identity)[:12]}"
         self.trials: list[Trial] = []
@@ -128,16 +141,8 @@ class Study:
     def run(self, total: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Go on until there are `total` trials; those that are finished are not run again.
 
-        Parameters
-        ----------
-        say : is told of each trial as it ends
-
-        Raises
-        ------
-        MsaError : another process runs this very search
+        `say` is told of each as it ends. MsaError where another process runs this very search.
         """
-        from pipeline.core.files import lock, write_json
-
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"{self.folder}: this search is running in another process; wait for it"
         with lock(self.folder, busy):
@@ -161,12 +166,7 @@ class Study:
             self.importance = importance(study, self.search.space)
 
     def winner(self) -> Trial:
-        """The best trial.
-
-        Raises
-        ------
-        TooManyFailedError : every trial failed
-        """
+        """The best trial; TooManyFailedError where every trial failed."""
         best = self.best
         if best is None:
             reasons = [trial.reason for trial in self.trials if trial.state == FAILED]
@@ -214,7 +214,7 @@ class Study:
             study.tell(trial.number, trials_of(study)[trial.number].loss)
         except _Failure as failure:
             drawn.set_user_attr(REASON, str(failure))
-            study.tell(trial.number, state=open_optuna().trial.TrialState.FAIL)
+            study.tell(trial.number, state=FAIL)
         self.trials = trials_of(study)
         for folder in (self.folder / "runs").glob("trial-*"):
             if self.best is None or not folder.name.startswith(f"trial-{self.best.number}-"):
@@ -230,31 +230,16 @@ class Study:
 
     def _train(self, trial: Trial, seed: int) -> float:
         """Validation loss of one run; what it reads is in the study's folder."""
-        import torch
-
-        from pipeline.training.loop.pretrain import pretrain
-        from pipeline.training.loop.train import train
-
         search, folder = self.search, self.folder
         settings = with_values(search.settings, trial.values)
-        common = (search.method, search.dataset)
-        pretrained = folder / "pretrained"
+        assembled, pretrained = folder / "assembled", folder / "pretrained"
+        run = folder / "runs" / f"trial-{trial.number}-seed-{seed}"
+        name = (search.method, search.dataset)
         where: dict[str, Any] = {"device": search.device, "state_root": folder / "state"}
         try:
-            pretrain(
-                *common, settings, search.train, folder / "assembled", folder / "source", pretrained, **where
-            )
-            found = train(
-                *common,
-                seed,
-                settings,
-                search.train,
-                folder / "assembled",
-                pretrained,
-                folder / "runs" / f"trial-{trial.number}-seed-{seed}",
-                logs=folder / "logs",
-                **where,
-            )
+            pretrain(*name, settings, search.train, assembled, folder / "source", pretrained, **where)
+            where["logs"] = folder / "logs"
+            found = train(*name, seed, settings, search.train, assembled, pretrained, run, **where)
         except (FormatError, MissingDependencyError, MissingModelError):  # of every trial alike
             raise
         except torch.OutOfMemoryError as error:
@@ -287,15 +272,6 @@ def _seen(assembled: Path) -> list[Path]:
     return [assembled / "stats.json", *(file for file in files if file.exists())]
 
 
-def _check_set(assembled: Path) -> None:
-    from pipeline.datasets.training_set import read_stats
-
-    read_stats(assembled)
-    for name in ("train", "valid"):
-        if not (assembled / f"{name}.parquet").exists():
-            raise FormatError(f"{assembled}: has no {name}.parquet; run its assemble stage")
-
-
 def _with_effect(search: Search) -> SearchSpace:
     """The space without the learning rate of fine-tuned encoders, where none is fine-tuned."""
     config = search.config.model_validate(search.settings)
@@ -312,11 +288,6 @@ def _with_effect(search: Search) -> SearchSpace:
 
 def _identity(search: Search) -> dict[str, Any]:
     """Everything that decides what the trials are and what comes of them."""
-    from pipeline.core.files import file_hash
-    from pipeline.store.fingerprint import stage_hashes
-    from pipeline.training.loop.fabric import open_fabric
-    from pipeline.training.runs import library_versions
-
     return {
         "method": search.method,
         "dataset": search.dataset,

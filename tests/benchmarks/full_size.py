@@ -79,7 +79,7 @@ def mosi(shared: Path, method: Method, frames: dict[str, Frames], device: str = 
 
     def streams(counts: dict[str, np.ndarray], texts: list[str], keep: Literal["first", "last"]) -> Streams:
         sequences = {m: random_frames(counts[m], kind.width, random, device) for m, kind in frames.items()}
-        return Streams(sequences, tokens(texts, method.config.max_tokens, keep, device))
+        return sequences | {"tokens": tokens(texts, method.config.max_tokens, keep, device)}
 
     context, reading = None, method.reading()
     if reading.context:
@@ -97,7 +97,7 @@ def mosi(shared: Path, method: Method, frames: dict[str, Frames], device: str = 
         context,
         labels,
         torch.ones(len(clips), dtype=torch.bool, device=device),
-        torch.stack([part.lengths for part in own.all()]).sum(dim=0),
+        torch.stack([part.lengths for part in own.values()]).sum(dim=0),
     )
 
 
@@ -136,9 +136,7 @@ def padded_to_the_longest(split: Split) -> Split:
         return replace(part, lengths=torch.full_like(part.lengths, int(part.lengths.max())))
 
     assert split.context is None
-    streams = split.streams
-    sequences = {m: longest(part) for m, part in streams.sequences.items()}
-    return replace(split, streams=Streams(sequences, streams.tokens and longest(streams.tokens)))
+    return replace(split, streams={name: longest(part) for name, part in split.streams.items()})
 
 
 def sample_of_batches(split: Split, size: int, number: int) -> list[Tensor]:

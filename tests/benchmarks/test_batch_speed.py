@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.core.batch import LABELS, Batch
-from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
+from pipeline.datasets.splits import Ragged, Split, shuffled_batches
 
 CLIPS, BATCH = 1284, 32  # CMU-MOSI's train split
 WIDTHS = {"text": 384, "audio": 33, "visual": 40}
@@ -52,7 +52,7 @@ def split(blocks: dict[str, list[np.ndarray]]) -> Split:
     labels = dict.fromkeys(LABELS, torch.zeros(CLIPS))
     lengths = torch.stack([ragged.lengths for ragged in sequences.values()]).sum(dim=0)
     names = [str(i) for i in range(CLIPS)]
-    return Split(names, Streams(sequences), None, labels, torch.ones(CLIPS, dtype=torch.bool), lengths)
+    return Split(names, sequences, None, labels, torch.ones(CLIPS, dtype=torch.bool), lengths)
 
 
 def best_of(n: int, work: Callable[[], object]) -> float:

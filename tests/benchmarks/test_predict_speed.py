@@ -35,7 +35,7 @@ def test_a_further_clip_costs_little_more_than_its_extraction(sample: SampleRuns
     video, text = sample.videos[clip_id], sample.texts[clip_id]
     rounds = Rounds(
         {
-            "extraction": lambda: predictor.look(clip_id, video, text),
+            "extraction": lambda: predictor.extract(clip_id, video, text),
             "prediction": lambda: predictor(clip_id, video, text),
         }
     ).run(7)

@@ -193,6 +193,6 @@ def test_features_that_the_method_does_not_read_do_not_count(folder: Path, tmp_p
         values = pa.array([None, *table[name].to_pylist()[1:]], table[name].type)
         table = table.set_column(table.column_names.index(name), name, values)
     pq.write_table(table, copy / "train.parquet")
-    assert TrainingSet.load(copy).splits["train"].streams.sequences.keys() == DIMS.keys()
+    assert TrainingSet.load(copy).splits["train"].streams.keys() == DIMS.keys()
     with pytest.raises(FormatError, match=r"1 clip\(s\) without any of text, audio: train\$_\$0000"):
         TrainingSet.load(copy, Reading(modalities=("text", "audio")), only=("train",))

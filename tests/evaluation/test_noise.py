@@ -21,7 +21,7 @@ from models.cmir.noise import (
 )
 from models.core.batch import Waveform
 from pipeline.core.errors import MsaError, ParamsError
-from pipeline.datasets.splits import Ragged, Streams
+from pipeline.datasets.splits import Ragged
 from pipeline.evaluation.noise import RATES, SEEDS, robustness, train_deviations
 
 STD = {"text": torch.full((12,), 0.5), "audio": torch.arange(1.0, 6), "visual": torch.ones(7)}
@@ -163,7 +163,11 @@ def test_spreads_of_a_train_split() -> None:
     audio = 5 + 3 * torch.randn(9, 5)
     ids = torch.tensor([7, 3, 3, 9, 7, 7])
     sound = torch.randint(-3000, 3000, (1000,), dtype=torch.int16)
-    streams = Streams({"audio": ragged(audio, [4, 5])}, ragged(ids, [2, 4]), ragged(sound, [400, 600]))
+    streams = {
+        "audio": ragged(audio, [4, 5]),
+        "tokens": ragged(ids, [2, 4]),
+        "waveform": ragged(sound, [400, 600]),
+    }
     backbone = tiny_finetuned().backbone
     found = train_deviations(streams, backbone)
     assert list(found) == ["audio", "tokens", "waveform"]

@@ -14,7 +14,7 @@ from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.views import cmir, khar, mird, misr, slad
 from pipeline.evaluation.views.view import Bars, Histogram, as_in_training, gather, histogram
-from pipeline.training.trained import TrainedRun, open_runs
+from pipeline.training.runs import TrainedRun, open_runs
 
 VIEWS = {"misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar}
 MOODS = ("bad", "middling", "good")

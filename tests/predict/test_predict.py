@@ -28,12 +28,12 @@ from pipeline.cli.app import app
 from pipeline.core.errors import MsaError
 from pipeline.params.params import Params
 from pipeline.predict import cautions
-from pipeline.predict.contributions import outcome
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, batch_of, inputs_of
 from pipeline.predict.predict import Predictor
+from pipeline.predict.prediction import outcome
 from pipeline.store.shard import ABSENT, OK, FeatureRow
-from pipeline.training.trained import TrainedRun, open_runs
+from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Spoken
 
 METHODS = ("misr", "cmir", "slad", "mird", "khar")
@@ -72,20 +72,20 @@ def muted(source: Path, target: Path) -> Path:
 
 # ------------------------------------------------------------------------------------- the pipeline's numbers
 def test_a_clip_gets_the_prediction_that_training_wrote(sample: SampleRuns, first: Any) -> None:
-    assert [voice.method for voice in first.voices] == [*METHODS, "misr"]
-    for voice in first.voices:
-        written = pq.read_table(sample.folder / "runs" / voice.run / "valid.predictions.parquet").to_pydict()
+    assert [one.method for one in first.outcomes] == [*METHODS, "misr"]
+    for one in first.outcomes:
+        written = pq.read_table(sample.folder / "runs" / one.run / "valid.predictions.parquet").to_pydict()
         truth = dict(zip(written["clip_id"], written["prediction"], strict=True))[VALID[0]]
-        assert voice.outcome.scores == pytest.approx([truth], abs=1e-6)
+        assert one.scores == pytest.approx([truth], abs=1e-6)
 
 
 def test_a_clip_gets_the_sequences_of_the_assembled_set(
     sample: SampleRuns, predictor: Predictor, first: Any
 ) -> None:
     run = predictor.runs[0]
-    rows = {name: first.material.rows[entry["fingerprint"]] for name, entry in run.needed.items()}
+    rows = {name: first.features.rows[entry["fingerprint"]] for name, entry in run.needed.items()}
     columns = {name: sample.features[name].meta["column_names"] for name in rows}
-    inputs = inputs_of(run, VALID[0], rows, columns, first.material.spoken)
+    inputs = inputs_of(run, VALID[0], rows, columns, first.features.spoken)
     (stored,) = pq.read_table(
         sample.assembled() / "valid.parquet", filters=[("clip_id", "=", VALID[0])]
     ).to_pylist()
@@ -118,7 +118,7 @@ def test_classes_have_the_probabilities_that_training_wrote(sample: SampleRuns) 
     assert clip.class_index == mean.argmax() and clip.value == pytest.approx(mean.max(), abs=1e-6)
     own = [table["probability"][place][clip.class_index] for table in written]
     assert clip.sd == pytest.approx(statistics.stdev(own), abs=1e-6)
-    without = [voice.outcome.without["audio"][clip.class_index] for voice in clip.voices]
+    without = [one.without["audio"][clip.class_index] for one in clip.outcomes]
     assert clip.contributions["audio"][0] == pytest.approx(clip.value - statistics.fmean(without))
 
 
@@ -132,13 +132,13 @@ def test_leaving_a_modality_out_is_a_clip_that_lacks_it(
     wordless = predictor("wordless", sample.videos[VALID[0]])
     assert ("absent", "audio") in {(one.kind, one.modality) for one in silent.cautions}
     assert ("absent", "text") in {(one.kind, one.modality) for one in wordless.cautions}
-    for whole, no_sound, no_words in zip(first.voices, silent.voices, wordless.voices, strict=True):
-        assert whole.outcome.without["audio"] == pytest.approx(no_sound.outcome.scores, abs=1e-6)
-        assert whole.outcome.without["text"] == pytest.approx(no_words.outcome.scores, abs=1e-6)
-        assert "audio" not in no_sound.outcome.without
-    reading = [voice for voice in first.voices if voice.method != "slad"]  # which does not see
-    assert all("visual" in voice.outcome.without for voice in reading)
-    changes = [float(v.outcome.scores[0] - v.outcome.without["visual"][0]) for v in reading]
+    for whole, no_sound, no_words in zip(first.outcomes, silent.outcomes, wordless.outcomes, strict=True):
+        assert whole.without["audio"] == pytest.approx(no_sound.scores, abs=1e-6)
+        assert whole.without["text"] == pytest.approx(no_words.scores, abs=1e-6)
+        assert "audio" not in no_sound.without
+    reading = [one for one in first.outcomes if one.method != "slad"]  # which does not see
+    assert all("visual" in one.without for one in reading)
+    changes = [float(one.scores[0] - one.without["visual"][0]) for one in reading]
     mean, sd = first.contributions["visual"]
     assert (mean, sd) == pytest.approx((statistics.fmean(changes), statistics.stdev(changes)))
 
@@ -147,7 +147,7 @@ def test_the_only_modality_of_a_clip_has_no_contribution(sample: SampleRuns, pre
     run = predictor.runs[0]
     nothing: dict[str, np.ndarray | None] = {"text": None, "visual": None}
     alone = ClipInputs("a", {**nothing, "audio": np.ones((4, 33), np.float32)})
-    assert outcome(run, alone).without == {"audio": None}
+    assert outcome(run, alone, "run").without == {"audio": None}
 
 
 def test_methods_show_their_own_weights(first: Any) -> None:
@@ -161,10 +161,10 @@ def test_methods_show_their_own_weights(first: Any) -> None:
 
 
 def test_the_spread_is_the_sample_deviation_over_the_runs(first: Any) -> None:
-    scores = [float(voice.outcome.scores[0]) for voice in first.voices]
+    scores = [float(one.scores[0]) for one in first.outcomes]
     assert first.value == pytest.approx(statistics.fmean(scores))
     assert first.sd == pytest.approx(statistics.stdev(scores))
-    seeds = [score for score, voice in zip(scores, first.voices, strict=True) if voice.method == "misr"]
+    seeds = [score for score, one in zip(scores, first.outcomes, strict=True) if one.method == "misr"]
     assert first.methods["misr"] == pytest.approx((statistics.fmean(seeds), statistics.stdev(seeds), 2))
     assert first.methods["khar"][1] is None
 
@@ -185,8 +185,8 @@ def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     assert torch.equal(batch.waveform.values[0], torch.from_numpy(sound[:320] / 32_768).float())
     assert not batch.context.waveform.present.any() and not batch.context.text.present.any()
     assert inputs.present == ("text", "audio")
-    found = outcome(run, inputs)
-    assert found.without["audio"] == outcome(run, inputs.without("audio")).scores
+    found = outcome(run, inputs, "run")
+    assert found.without["audio"] == outcome(run, inputs.without("audio"), "run").scores
 
     words, quiet = np.full((2, DIMS["text"]), 2, np.float32), ClipInputs("c", {"text": None}, sound=sound[:9])
     earlier = (ClipInputs("0", {"text": words}), ClipInputs("b", {"text": words}, sound=sound), quiet)

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.params.params import Params
 from pipeline.predict.predict import Predictor, clips_of, predict
-from pipeline.training.trained import open_runs
+from pipeline.training.runs import open_runs
 
 VALID = ("video_0002$_$0001", "video_0002$_$0002")
 
@@ -40,14 +40,14 @@ def test_after_what_was_said_before_a_clip_gets_the_prediction_that_training_wro
 ) -> None:
     folder = sample.run("slad", **settings)
     predictor = Predictor.open([folder], Params())
-    before = predictor.look(VALID[0], sample.videos[VALID[0]], sample.texts[VALID[0]])
+    before = predictor.extract(VALID[0], sample.videos[VALID[0]], sample.texts[VALID[0]])
     second = (VALID[1], sample.videos[VALID[1]], sample.texts[VALID[1]])
     clip, alone = predictor(*second, before=[before, before]), predictor(*second)
     assert clip.value == pytest.approx(written(folder, VALID[1]), abs=1e-6)
     assert abs(alone.value - clip.value) > 1e-4
     assert "context" not in {one.kind for one in clip.cautions}
     assert "--context" in str(alone.cautions)
-    assert predictor.judge(before, []).value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
+    assert predictor.predict(before, []).value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
 
 
 def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Pa
     clips = clips_of([tmp_path])
     assert list(clips) == ["a/2", "a/3", "a/10", "b/1"]
     found = {
-        clip.material.clip_id: clip
+        clip.features.clip_id: clip
         for clip in predict(Predictor.open([folder], Params()), clips, context=True)
     }
     assert found["a/10"].value == pytest.approx(written(folder, VALID[1]), abs=1e-6)
@@ -108,7 +108,7 @@ def test_runs_of_one_name_are_told_apart(sample: SampleRuns, tmp_path: Path) -> 
     twin = tmp_path / "runs" / run.name
     shutil.copytree(run, twin)
     clip = Predictor.open([run, twin, sample.run("misr", seed=2)], Params())("a", sample.videos[VALID[0]])
-    assert [voice.run for voice in clip.voices] == [str(run), str(twin), "misr-scores-2"]
+    assert [one.run for one in clip.outcomes] == [str(run), str(twin), "misr-scores-2"]
 
 
 def test_the_language_is_that_of_the_project_in_which_the_run_lies(

@@ -42,7 +42,7 @@ def clip(sample: SampleRuns, predictor: Predictor) -> ClipPrediction:
 
 def drawn(clip: ClipPrediction, curves: Curves) -> dict[str, Any]:
     """The axes by their names."""
-    with style(clip.material.spoken.text or ""):
+    with style(clip.features.spoken.text or ""):
         figure = timeline(clip, curves)
     assert isinstance(figure, Figure)
     return {str(panel.get_label()): panel for panel in figure.axes}
@@ -57,7 +57,7 @@ def test_every_part_is_there_with_its_unit(clip: ClipPrediction, predictor: Pred
     panels = drawn(clip, curves)
     assert list(panels) == ["frames", "words", "pitch", "energy", "units", "scores", "parts"]
     assert len(panels["frames"].images) == len(curves.pictures) >= FEWEST_PICTURES
-    assert said(panels["words"]) == [clip.material.spoken.text]
+    assert said(panels["words"]) == [clip.features.spoken.text]
     assert panels["pitch"].get_ylabel() == "pitch (Hz)" and "dBFS" in panels["energy"].get_ylabel()
     assert panels["units"].get_ylabel() == "AU (mesh estimate)"
     assert panels["units"].get_xlabel() == "time (seconds)"
@@ -126,8 +126,8 @@ def _found(predictor: Predictor, path: Path, text: str | None = None) -> tuple[C
 
 
 def with_speech(clip: ClipPrediction, text: str, words: list[dict[str, Any]] | None = None) -> ClipPrediction:
-    material = replace(clip.material, spoken=replace(clip.material.spoken, text=text, words=words))
-    return replace(clip, material=material)
+    material = replace(clip.features, spoken=replace(clip.features.spoken, text=text, words=words))
+    return replace(clip, features=material)
 
 
 def test_words_stand_at_their_times_without_overlap(clip: ClipPrediction) -> None:
@@ -199,8 +199,8 @@ def test_the_same_clip_gives_the_same_bytes(
 ) -> None:
     draw_timeline(clip, predictor, tmp_path / "a.png")
     moved = tmp_path / "elsewhere.mp4"
-    shutil.copy(clip.material.video, moved)
-    again = replace(clip, material=replace(clip.material, video=moved))
+    shutil.copy(clip.features.video, moved)
+    again = replace(clip, features=replace(clip.features, video=moved))
     draw_timeline(again, predictor, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 

@@ -13,8 +13,7 @@ import pytest
 
 from pipeline.core.errors import FormatError
 from pipeline.params.search import Dimension, SearchSpace
-from pipeline.training.study import importance, make_sampler, next_trial, open_study
-from pipeline.training.trials import Trial, trials_of
+from pipeline.training.study import Sampler, Trial, importance, next_trial, open_study, trials_of
 
 BOWL: SearchSpace = {
     "training.lr_other": Dimension(low=1e-5, high=1.0, log=True),
@@ -24,7 +23,7 @@ BOWL: SearchSpace = {
 
 def told(count: int) -> optuna.Study:
     """A bowl with its bottom at lr 0.01, where nothing else matters; trial 0 has no value in the space."""
-    study = optuna.create_study(sampler=make_sampler(BOWL))
+    study = optuna.create_study(sampler=Sampler(BOWL))
     study.tell(study.ask(), 5.0)
     return searched(study, count)
 
@@ -53,7 +52,7 @@ def test_the_search_finds_a_bowl_better_than_chance_and_knows_what_made_it() -> 
 
 def test_values_lie_in_their_ranges_and_have_few_digits() -> None:
     space = {**BOWL, "training.batch_size": Dimension(low=4, high=12, step=4)}
-    study = optuna.create_study(sampler=make_sampler(space))
+    study = optuna.create_study(sampler=Sampler(space))
     for _ in range(30):
         trial = study.ask()
         for key, dimension in space.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import csv
+import importlib
 import json
 import shutil
 import statistics
@@ -28,8 +29,16 @@ from pipeline.core.files import lock
 from pipeline.params.params import TrainParams
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
-from pipeline.training.study import open_study
-from pipeline.training.trials import COMPLETE, FAILED, RUNNING, Trial, summary, trials_of, write_table
+from pipeline.training.study import (
+    COMPLETE,
+    FAILED,
+    RUNNING,
+    Trial,
+    open_study,
+    summary,
+    trials_of,
+    write_table,
+)
 from pipeline.training.tune import Search, Study
 
 SETTINGS = {"training": {"epochs": 2}}
@@ -162,7 +171,7 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
             raise KeyboardInterrupt
         return train(*arguments, **options)
 
-    monkeypatch.setattr("pipeline.training.loop.train.train", mortal)
+    monkeypatch.setattr("pipeline.training.tune.train", mortal)
     with pytest.raises(KeyboardInterrupt):
         searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
     (killed,) = (tmp_path / "killed").iterdir()
@@ -337,7 +346,8 @@ def test_errors_before_anything_trains(
         search(assembled, {**SPACE, "training.lr_backbone": Dimension(low=0.1, high=1)}), tmp_path
     )
     assert with_rate.left_out == ["training.lr_backbone"] and set(with_rate.search.space) == set(SPACE)
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingDependencyError, match=r"msa-pipeline\[tune\]"):
-        Study(search(assembled), tmp_path)
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "pipeline.training.study")
+    with pytest.raises(MissingDependencyError, match=r"msa-pipeline\[tune\]"):
+        importlib.import_module("pipeline.training.study")

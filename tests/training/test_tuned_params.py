@@ -22,8 +22,7 @@ from pipeline.params.params import load_params
 from pipeline.params.search import with_values
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
-from pipeline.training.study import open_study
-from pipeline.training.trials import best_of, trials_of
+from pipeline.training.study import best_of, open_study, trials_of
 
 PARAMS = """\
 # what is learnt

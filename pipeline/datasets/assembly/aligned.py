@@ -34,19 +34,9 @@ WORDS = "words"
 def align(
     features: dict[str, Features], transcripts: pa.Table, params: AssembleParams, where: str
 ) -> tuple[dict[str, Features], dict[str, str]]:
-    """The stores with rows of words, and why clips have none.
+    """The stores with rows of words, by modality, and the reason of each clip (by id) that has none.
 
-    Parameters
-    ----------
-    features : by modality
-    transcripts : the transcript table
-    params : the training set's
-    where : its key in params.yaml, for messages
-
-    Returns
-    -------
-    features : as given, the rows of clips with word times pooled; other rows are as they were
-    unaligned : clip id -> reason
+    Rows of clips without word times are as they were. `where` is the set's key in params.yaml, for messages.
 
     Raises
     ------

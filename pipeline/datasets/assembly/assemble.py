@@ -2,8 +2,7 @@
 
 `data/assembled/<set>/`: `train.parquet`, `valid.parquet`, `test.parquet`, `unlabeled.parquet` (all four are
 always written), where there are such clips `test_ood.parquet` and `context.parquet` (what was said before
-clips of the others), and `stats.json`; files.py writes them. A row is a clip, rows are sorted by
-clip id:
+clips of the others), and `stats.json`. A row is a clip, rows are sorted by clip id:
 
 ==================  =======================================  ============================================
 clip table columns  as there, without `text`                 split, label, path, duration_s, ...
@@ -14,8 +13,7 @@ token_ids           list<int32>                              only of imports tha
 ==================  =======================================  ============================================
 
 The transcript cannot be called `text`, because that column holds the sequences of the text modality. What
-happens to the sequences is said in sequences.py, and before that, with `align: words`, in aligned.py; padding
-happens only in datasets/splits.py.
+happens to the sequences is said in sequences.py, and before that, with `align: words`, in aligned.py.
 
 Where a waveform is chosen, each split has a second file, `train.waveform.parquet` ..., with the same clips in
 the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz, null where there is none.
@@ -35,10 +33,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, SPLITS, UNLABELED, facts_of, target_column
+from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, UNLABELED, facts_of, target_column
 from pipeline.datasets.assembly import protocol
 from pipeline.datasets.assembly.aligned import WORDS, align
-from pipeline.datasets.assembly.files import Joined, write_set
+from pipeline.datasets.assembly.files import Joined, splits_of, write_set
 from pipeline.datasets.assembly.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
 from pipeline.features.registry import MODALITIES
 from pipeline.params.assemble import NONE, AssembleParams, ProtocolParams
@@ -71,7 +69,7 @@ class AssembleReport:
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}: feature set {self.feature_set[:12]}"]
-        for split in _splits(self.counts):
+        for split in splits_of(self.counts):
             clips, *modalities = self.counts[split].items()
             lines.append(f"  {split}: {clips[1]} clips ({', '.join(f'{n} with {m}' for m, n in modalities)})")
         lines += [f"  left out: {clip_id}: {reason}" for clip_id, reason in self.left_out.items()]
@@ -96,8 +94,6 @@ def assemble(
 
     Parameters
     ----------
-    clips : the clip table, as `read_clips` gives it
-    transcripts : the transcript table
     features : the store of each modality that `params` chooses; others are not looked at
     out : the folder to write; it is replaced as a whole
     waveform : the store that `params.waveform` names; it is read clip by clip
@@ -146,21 +142,13 @@ def assemble(
         part = joined[modality] = _join(clip_ids, store, entry, f"{where}.{modality}")
         steps = int(part.offsets[train_clips])  # the train split comes first
         if not part.real[:steps].any():
-            raise MsaError(
-                f"{where}.{modality}: none of {train_clips} train clips has a usable step of it; "
-                "set it to `none`, or see the errors in its features"
-            )
+            raise _unusable(f"{where}.{modality}", train_clips, "a usable step of it")
         entry["mean"], entry["sd"] = fit(part.values[:steps], part.real[:steps], entry)
         scale(part.values, part.real, entry)
 
-    sound = None
-    if waveform is not None and "waveform" in stores:
-        if not counts["train"]["waveform"]:
-            raise MsaError(
-                f"{where}.waveform: none of {train_clips} train clips has sound; "
-                "set it to `none`, or see the errors in its features"
-            )
-        sound = waveform.stream()
+    if "waveform" in stores and not counts["train"]["waveform"]:
+        raise _unusable(f"{where}.waveform", train_clips, "sound")
+    sound = waveform.stream() if waveform is not None and "waveform" in stores else None
 
     facts, feature_set = facts_of(clips), _fingerprint(entries, stores)
     stats = {
@@ -177,22 +165,22 @@ def assemble(
     if params.protocol != ProtocolParams():  # sets without stay as they were
         stats["protocol"] = params.protocol.model_dump(mode="json")
     if "waveform" in stores:
-        meta = stores["waveform"].meta
-        stats["waveform"] = {
-            "encoder": meta["encoder"],
-            "fingerprint": meta["fingerprint"],
-            "provenance": {key: meta[key] for key in sorted(meta) if key != "column_names"},
-            "sample_rate": SAMPLE_RATE,
-        }
+        stats["waveform"] = _origin(stores["waveform"].meta) | {"sample_rate": SAMPLE_RATE}
     texts = dict(zip(transcripts["clip_id"].to_pylist(), transcripts["text"].to_pylist(), strict=True))
-    spoken = pa.array([texts.get(clip_id) for clip_id in clip_ids], pa.string())
-    table = table.drop_columns(["text"]).append_column("transcript", spoken)
+    transcript = pa.array([texts.get(clip_id) for clip_id in clip_ids], pa.string())
+    table = table.drop_columns(["text"]).append_column("transcript", transcript)
     if tokens := _tokens_without_text(clip_ids, texts, chosen.get("text")):
         stats["token_ids"] = len(tokens)
         ids = [tokens.get(clip_id) for clip_id in clip_ids]
         table = table.append_column("token_ids", pa.array(ids, pa.list_(pa.int32())))
     write_set(table, joined, sound, stats, out)
     return AssembleReport(dataset, feature_set, counts, left_out)
+
+
+def _unusable(key: str, clips: int, what: str) -> MsaError:
+    return MsaError(
+        f"{key}: none of {clips} train clips has {what}; set it to `none`, or see the errors in its features"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ joining
@@ -259,22 +247,17 @@ def _count(
         modality: [_missing(store, clip_id).partition(":")[0] for clip_id in clip_ids]
         for modality, store in chosen.items()
     }
-    having = {
-        modality: Counter(split for split, missing in zip(splits, found, strict=True) if not missing)
-        for modality, found in status.items()
-    }
     counts: dict[str, Any] = {
-        split: {"clips": splits.count(split), **{modality: having[modality][split] for modality in chosen}}
-        for split in _splits(Counter(splits))
+        split: {"clips": splits.count(split)}
+        | {
+            modality: sum(own == split and not missing for own, missing in zip(splits, found, strict=True))
+            for modality, found in status.items()
+        }
+        for split in splits_of(splits)
     }
     counts["left_out"] = _sorted_counts(reason.partition(":")[0] for reason in left_out.values())
     counts["without"] = {modality: _sorted_counts(filter(None, found)) for modality, found in status.items()}
     return counts
-
-
-def _splits(found: Mapping[str, Any]) -> list[str]:
-    """Those of every set, and the others that this one has."""
-    return [split for split in ALL_SPLITS if split in SPLITS or split in found]
 
 
 def _tokens_without_text(
@@ -294,6 +277,15 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
+def _origin(meta: dict[str, Any]) -> dict[str, Any]:
+    """How features were made."""
+    return {
+        "encoder": meta["encoder"],
+        "fingerprint": meta["fingerprint"],
+        "provenance": {key: meta[key] for key in sorted(meta) if key != "column_names"},
+    }
+
+
 def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: str) -> dict[str, Any]:
     """The modality's part of stats.json, without its statistics."""
     names = list(meta["column_names"])
@@ -303,9 +295,7 @@ def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: s
     columns = choose_columns(names, patterns, f"{where}.columns.{modality}") if patterns else names
     scaled = modality in params.normalize
     return {
-        "encoder": meta["encoder"],
-        "fingerprint": meta["fingerprint"],
-        "provenance": {key: meta[key] for key in sorted(meta) if key != "column_names"},
+        **_origin(meta),
         "dim": len(columns),
         "columns": columns,
         "max_steps": getattr(params.max_steps, modality),

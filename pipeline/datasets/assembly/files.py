@@ -66,7 +66,7 @@ def write_set(
     splits = table["split"].to_pylist()
     with replaced_folder(out) as folder:
         start = 0
-        for split in _files(splits):
+        for split in splits_of(splits):
             stop = start + splits.count(split)
             part = table.slice(start, stop - start)
             for modality, sequences in joined.items():
@@ -88,7 +88,7 @@ def write_set(
         write_json(stats, folder / "stats.json", sort_keys=False)
 
 
-def _files(splits: Collection[str]) -> list[str]:
+def splits_of(splits: Collection[str]) -> list[str]:
     """The splits that have a file: those of every set, and the others that this one has."""
     return [split for split in ALL_SPLITS if split in SPLITS or split in splits]
 
@@ -109,19 +109,18 @@ def _write_waveforms(
 ) -> None:
     """`{split}.waveform.parquet`, in one pass over the sound: hours of it would not fit into memory.
 
-    Parameters
-    ----------
-    sound : rows sorted by clip id; clips of no split are passed over
-    entry : the waveform's part of stats.json, for the footer
+    `sound` are rows sorted by clip id, those of no split are passed over; `entry` is for the footer.
     """
-    splits = _files(split_of.values())
-    files = {split: _WaveformFile(folder / f"{split}.waveform.parquet", entry) for split in splits}
+    files = {
+        split: _WaveformFile(folder / f"{split}.waveform.parquet", entry)
+        for split in splits_of(split_of.values())
+    }
     row = next(sound, None)
     for clip_id in sorted(split_of):  # which is the order within each split, too
         while row is not None and row.clip_id < clip_id:
             row = next(sound, None)
-        heard = row is not None and row.clip_id == clip_id and row.status == OK
-        files[split_of[clip_id]].add(clip_id, row.features if row is not None and heard else None)
+        found = row is not None and row.clip_id == clip_id and row.status == OK
+        files[split_of[clip_id]].add(clip_id, row.features if row is not None and found else None)
     for file in files.values():
         file.close()
 
@@ -148,7 +147,6 @@ class _WaveformFile:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left."""
         if self.clip_ids:
             self._flush()
         self.writer.close()

@@ -28,21 +28,10 @@ NOT_CHOSEN = "not in train_fraction"
 
 
 def apply(clips: pa.Table, params: ProtocolParams, where: str) -> tuple[pa.Table, dict[str, str]]:
-    """The clips under a protocol, and why some of them are left out.
+    """The clips under a protocol, and why some of them (by id) are left out.
 
-    Parameters
-    ----------
-    clips : a clip table
-    where : key of the training set in params.yaml, for messages
-
-    Returns
-    -------
-    table : the same rows in their order, `split` and the target replaced
-    left_out : clip id -> reason
-
-    Raises
-    ------
-    MsaError : the folds cannot be made: too few speakers (videos, clips), or some are not known
+    The rows stay in their order, `split` and the target are replaced. `where` is the key of the training set
+    in params.yaml, for messages. MsaError where the folds cannot be made.
     """
     facts = facts_of(clips)
     rows = clips.select(["clip_id", "video_id", "speaker", "split", target_column(facts.task)]).to_pylist()

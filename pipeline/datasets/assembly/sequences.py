@@ -58,9 +58,7 @@ def prepare(features: np.ndarray, column_names: Sequence[str], entry: dict[str, 
 def choose_columns(names: Sequence[str], patterns: Sequence[str], key: str) -> list[str]:
     """The names that match any of the patterns (`AU*`; case matters), in the order of `names`.
 
-    Raises
-    ------
-    ParamsError : a pattern matches nothing; the message lists near names
+    ParamsError where a pattern matches nothing; it lists near names.
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -102,16 +100,9 @@ def _skipped(features: np.ndarray, entry: dict[str, Any]) -> int:
 
 
 def pool(features: np.ndarray, steps: int, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average n frames into fewer steps; only real frames count.
+    """Average n >= steps frames, (n, D) of which `real` (n,) bool count, into (steps, D) float32.
 
-    Parameters
-    ----------
-    features : (n, D), n >= steps
-    real : (n,) bool
-
-    Returns
-    -------
-    (steps, D) float32, zero where a bin has no real frame; (steps,) bool, True where it has one
+    Zero where a bin has no real frame; the second array, (steps,) bool, is True where it has one.
     """
     edges = np.arange(steps + 1) * len(features)
     starts, ends = edges[:-1] // steps, -(-edges[1:] // steps)
@@ -124,12 +115,9 @@ def pool(features: np.ndarray, steps: int, real: np.ndarray) -> tuple[np.ndarray
 
 
 def fit(values: np.ndarray, real: np.ndarray, entry: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Mean and population sd of the real steps, D of each; 0 and 1 for columns that are not scaled.
+    """Mean and population sd, D of each, over the real steps; 0 and 1 for columns that are not scaled.
 
-    Parameters
-    ----------
-    values : (N, D) float32, the shortened steps of the train split
-    real : (N,) bool, at least one True
+    `values` are (N, D) float32, the shortened steps of the train split; at least one is `real`.
     """
     mean, sd = np.zeros(len(entry["columns"])), np.ones(len(entry["columns"]))
     scaled = _scaled(entry)

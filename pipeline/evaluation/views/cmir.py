@@ -18,7 +18,7 @@ from models.core.batch import Batch
 from models.core.method import Output
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import Bars, Part, View, gather, number
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 READING = (
     "Linear probes, fitted on the train split: the invariant half should tell the label and not the modality "

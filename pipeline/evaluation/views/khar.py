@@ -11,7 +11,7 @@ from models.core.method import Output
 from models.khar.model import KHaR, KHaROutput
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import JOINT, Bars, Part, View, gather, number, passes
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 READING = (
     "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how often "

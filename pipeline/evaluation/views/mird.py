@@ -14,7 +14,7 @@ from models.core.method import Output
 from models.mird.model import MIRD, MIRDOutput
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import JOINT, Bars, Part, View, as_in_training, gather, number, passes
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 READING = (
     "Î bounds the mutual information of two representations from above, by the run's own estimators; "

@@ -11,7 +11,7 @@ from models.core.method import Output
 from models.misr.model import MISR, MISROutput, uncertainty_fusion
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import JOINT, Bars, Histogram, Part, View, gather, histogram, number
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 READING = (
     "ω, the paper's (2), is how far each modality is trusted in the fusion. Environments, its (9), are the "

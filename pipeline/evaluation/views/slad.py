@@ -19,7 +19,7 @@ from pipeline.evaluation.views.view import (
     histogram,
     number,
 )
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 READING = (
     "ω weights a clip's contrastive losses by how far the labels of its text and its sound agree: 0 where "

@@ -19,7 +19,7 @@ from torch import Tensor
 from models.core.batch import Batch
 from models.core.method import Method, Output
 from pipeline.datasets.splits import Split
-from pipeline.training.trained import TrainedRun
+from pipeline.training.runs import TrainedRun
 
 BATCH = 256  # clips; what compares clips with each other needs memory for all pairs of a batch
 BINS = 12  # of a histogram

@@ -40,7 +40,7 @@ class State:
     epoch : epochs done
     best_epoch, best_loss : the epoch with the lowest validation loss so far (the earlier of equals), from 1
     best_weights : the model's state at the end of that epoch, on the CPU
-    curves : one row an epoch, see pipeline/training/loop/curves.py
+    curves : one row an epoch, see curves.py
     """
 
     epoch: int = 0

@@ -16,21 +16,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 Row = dict[str, float]
 OWN_NAMES = {"valid_loss": "valid/loss", "lr": "lr"}  # all else is train/<column>
 LINE_EVERY = 10  # epochs, where there is no terminal
-
-
-class Live(Protocol):
-    """The part of dvclive.Live that is used."""
-
-    step: int
-
-    def log_metric(self, name: str, val: float) -> None: ...
-    def make_summary(self) -> None: ...
-    def end(self) -> None: ...
 
 
 class Curves:
@@ -105,17 +95,17 @@ class PlainLive:
         self.make_summary()
 
 
-def _open_live(folder: Path) -> Live:
+def _open_live(folder: Path) -> Any:
+    """dvclive.Live, or what writes the same."""
     try:
         import dvclive
         from scmrepo.exceptions import SCMError
     except ImportError:
         return PlainLive(folder)
     try:
-        live: Live = dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+        return dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
     except SCMError:  # DVCLive asks git for the commit, and a new repository has none
         return PlainLive(folder)
-    return live
 
 
 class Progress:

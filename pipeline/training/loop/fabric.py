@@ -26,12 +26,9 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
 
 
 def open_fabric(device: str, precision: str) -> Fabric:
-    """Fabric on one device.
+    """Fabric on one device (`auto`, `cpu`, `cuda` or `cuda:<index>`) in fp32 or bf16.
 
-    Parameters
-    ----------
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
-    precision : `fp32` or `bf16`; bf16 is computed everywhere, with a word on stderr where it is slow
+    bf16 is computed everywhere, with a word on stderr where it is slow.
     """
     check_presence(device)
     accelerator, _, index = device.partition(":")

@@ -19,14 +19,10 @@ def open_optimizer(groups: list[dict[str, Any]], settings: Training) -> torch.op
 
 
 def rate_factor(step: int, steps: int, settings: Training) -> float:
-    """Share of the full learning rate in a step (from 0) of a run.
+    """Share of the full learning rate in a step (from 0) of a run, counted as `schedule_every` says.
 
     It rises linearly over the first `warmup` share of the steps. Then `cosine` falls along half a cosine and
     `linear` along a line, both towards 0; `constant` stays. `ramp` rises linearly to the very end.
-
-    Parameters
-    ----------
-    step, steps : in what `schedule_every` counts, epochs or batches
     """
     if settings.schedule == "ramp":
         return (step + 1) / steps

@@ -55,41 +55,15 @@ def pretrain(
     """
     if method_name not in METHODS:
         raise ParamsError(f"method {method_name!r} is not known (there are: {', '.join(METHODS)})")
-    if METHODS[method_name].pretrains:
-        return _learn(
-            method_name, dataset, method_params, train_params, assembled, source, out, device, state_root
-        )
-    return _nothing(out)
-
-
-def _nothing(out: Path) -> bool:
-    out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob("*.safetensors"):  # of an earlier pretraining
-        left.unlink()
-    (out / FILE).write_text(json.dumps({"none": True}) + "\n", encoding="utf-8")
-    return False
-
-
-def _learn(
-    method_name: str,
-    dataset: str,
-    method_params: dict[str, Any],
-    train_params: TrainParams,
-    assembled: Path,
-    source: Path,
-    out: Path,
-    device: str,
-    state_root: Path,
-) -> bool:
-    from safetensors.torch import save_model
-
+    if not METHODS[method_name].pretrains:
+        return _nothing(out)
     from pipeline.core.files import replaced_folder, write_json
     from pipeline.datasets.training_set import read_stats
     from pipeline.store.fingerprint import stage_hashes
     from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
     from pipeline.training.loop.fabric import open_fabric, reproducible
-    from pipeline.training.loop.train import fit, load_splits, task_of
-    from pipeline.training.runs import build_method, encoder_identities, library_versions
+    from pipeline.training.loop.train import fit, load_splits, save_weights
+    from pipeline.training.runs import build_method, encoder_identities, library_versions, task_of
 
     fabric = open_fabric(device, train_params.precision)
     stats, wanted = read_stats(source), read_stats(assembled)
@@ -128,8 +102,10 @@ def _learn(
     report: dict[str, Any] = {"fingerprint": name, "source": stats["dataset"], "modalities": {}}
     weights = {}
     for modality, method in methods.items():
-        labels = all(has_own_labels(split, modality) for split in splits.values())
-        own = {name: of_modality(split, modality, labels) for name, split in splits.items()}
+        name_of_label = f"label_{modality}"
+        labels = all(bool(split.labels[name_of_label].isfinite().all()) for split in splits.values())
+        target = name_of_label if labels else "label"
+        own = {name: of_modality(split, modality, target) for name, split in splits.items()}
         if bare := [name for name, split in own.items() if len(split) == 0]:
             raise FormatError(
                 f"{source}: no clip of {bare[0]} has {modality}, which the pretraining of {method_name} "
@@ -149,22 +125,22 @@ def _learn(
         checkpoint.remove()
     with replaced_folder(out) as folder:
         for modality, method in weights.items():
-            save_model(method, str(folder / f"{modality}.safetensors"))
-            (folder / f"{modality}.safetensors").chmod(0o644)  # safetensors writes for the owner alone
+            save_weights(method, folder / f"{modality}.safetensors")
         write_json(report, folder / FILE)
     return True
 
 
-def has_own_labels(split: Split, modality: str) -> bool:
-    """Whether every clip has a label of this modality alone."""
-    return bool(split.labels[f"label_{modality}"].isfinite().all())
+def _nothing(out: Path) -> bool:
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob("*.safetensors"):  # of an earlier pretraining
+        left.unlink()
+    (out / FILE).write_text(json.dumps({"none": True}) + "\n", encoding="utf-8")
+    return False
 
 
-def of_modality(split: Split, modality: str, own_labels: bool) -> Split:
-    """The clips that have a modality, with its own labels as their target where the corpus has them."""
-    streams = split.streams
-    finetuned = modality == "text" and streams.tokens is not None
-    part = streams.tokens if finetuned and streams.tokens is not None else streams.sequences[modality]
-    if own_labels:
-        split = replace(split, labels=split.labels | {"label": split.labels[f"label_{modality}"]})
+def of_modality(split: Split, modality: str, target: str) -> Split:
+    """The clips that have a modality, with the labels of this name as their target."""
+    finetuned = modality == "text" and "tokens" in split.streams
+    part = split.streams["tokens" if finetuned else modality]
+    split = replace(split, labels=split.labels | {"label": split.labels[target]})
     return split.take(part.lengths.nonzero().squeeze(-1))

@@ -10,8 +10,8 @@ the one with the lowest is the run (of equals the earlier); the test split is no
 
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
-`python -m pipeline.train --config run.json` trains where only the learning libraries are installed; the
-file holds the arguments of `train` (`msa-cli stage train ... --write-config run.json` writes it).
+`python -m pipeline.training.loop.train --config run.json` trains where only the learning libraries are
+installed; the file holds the arguments of `train` (`msa-cli stage train ... --write-config` writes it).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field, ValidationError
@@ -52,7 +53,8 @@ from pipeline.training.runs import (
     build_method,
     encoder_identities,
     library_versions,
-    write_predictions,
+    prediction_table,
+    task_of,
 )
 
 EVALUATION_BATCH = 64  # clips a forward outside of training
@@ -78,12 +80,9 @@ def train(
 
     Parameters
     ----------
-    method_name : a name of models.METHODS
     method_params : the method's settings, `base` with the corpus' own values laid over it
-    assembled : folder of the assembled set
     pretrained : folder that the pretrain stage wrote
     out : the run folder; what was there is replaced
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
     state_root, logs : for killed runs and for wall times; neither is part of the result
     fresh : begin with the first epoch even if a state of this very run is there
 
@@ -142,13 +141,13 @@ def train(
         "stats": stats,
     }
     with replaced_folder(out) as folder:
-        save_model(method, str(folder / WEIGHTS))
-        (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+        save_weights(method, folder / WEIGHTS)
         write_json(config, folder / CONFIG)
         write_table(state.curves, folder / "curves.tsv")
         shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
         for name, values in predictions.items():
-            write_predictions(splits[name], values, method.task, folder / f"{name}.predictions.parquet")
+            table = prediction_table(splits[name], values, method.task)
+            pq.write_table(table, folder / f"{name}.predictions.parquet")
     checkpoint.remove()
 
     summary = {
@@ -161,6 +160,11 @@ def train(
     logs.mkdir(parents=True, exist_ok=True)
     write_json({**summary, "device": str(fabric.device)}, logs / f"train-{out.name}.json")
     return summary
+
+
+def save_weights(method: nn.Module, path: Path) -> None:
+    save_model(method, str(path))
+    path.chmod(0o644)  # safetensors writes for the owner alone
 
 
 # ------------------------------------------------------------------------------------------------- the loop
@@ -250,13 +254,9 @@ def active_weights(method: Method) -> dict[str, float]:
 
 
 def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -> dict[str, float]:
-    """Mean of every column over an epoch's batches.
+    """Mean of every column over an epoch's batches; MsaError names the first in which a term is not finite.
 
-    The loop looks here once an epoch, because looking at every batch would make a GPU wait.
-
-    Raises
-    ------
-    MsaError : one of `terms` is not finite in a batch; the message names the first such batch
+    The loop checks once an epoch, because doing so at every batch would make a GPU wait.
     """
     columns = list(steps[0])
     table = torch.stack([torch.stack([step[name].float() for name in columns]) for step in steps])
@@ -295,17 +295,10 @@ def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) ->
 
 
 # ---------------------------------------------------------------------------------------- before the loop
-def task_of(stats: dict[str, Any]) -> Task:
-    """The task of an assembled set."""
-    return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
-
-
 def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[str, Split]:
     """What training may see: train, valid, and the unlabeled clips where the method reads them.
 
-    Raises
-    ------
-    FormatError : the assembled set cannot be read, or has no clips to train with or to validate on
+    FormatError where the set cannot be read, or has no clips to train with or to validate on.
     """
     reading = method.reading()
     only = ("train", "valid", *(["unlabeled"] if reading.unlabeled else []))
@@ -323,11 +316,10 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
 
 
 def main() -> None:
-    """`python -m pipeline.train --config run.json`."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Train one run.")
-    parser.add_argument(
-        "--config", required=True, type=Path, help="JSON: the arguments of pipeline.train.train"
-    )
+    """`python -m pipeline.training.loop.train --config run.json`."""
+    program = "python -m pipeline.training.loop.train"
+    parser = argparse.ArgumentParser(prog=program, description="Train one run.")
+    parser.add_argument("--config", required=True, type=Path, help="JSON: the arguments of `train`")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     options = parser.parse_args()
     try:
