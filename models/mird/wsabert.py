@@ -172,10 +172,14 @@ class WSABert(nn.Module):
             return self.project(self.dropout(pooled)), text
 
         embedded: list[Tensor] = []
+
+        def keep(words: Tensor) -> Tensor:
+            embedded.append(words)
+            return words
+
         ids, mask = self.token_inputs(text, backbone)
         middle = injection_module(backbone, after)
-        keep = changed_output(backbone.embeddings, lambda words: embedded.append(words) or words)
-        with keep, changed_output(middle, shift):
+        with changed_output(backbone.embeddings, keep), changed_output(middle, shift):
             pooled = self.pooled(backbone, ids, mask)
         words = Sequences(embedded[0], mask & text.present[:, None], text.present)
         return self.project(self.dropout(pooled)), words
