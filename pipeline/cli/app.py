@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,8 +88,8 @@ def extract(
     from rich.progress import track
 
     from pipeline.features import clip as extraction
+    from pipeline.media.subtitles import read_text_file
     from pipeline.params.params import load_params
-    from pipeline.transcripts.table import read_text_file
 
     if text is not None and text_file is not None:
         raise MsaError("--text and --text-file were both given; give one of them")
@@ -103,13 +104,13 @@ def extract(
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
     loaded = load_params(params, settings)
     encoders = extraction.make_encoders(loaded, names, device)
-    listen = extraction.make_listener(loaded, asr, device)
-    work = extraction.extract(requests, text, encoders, language, listen)
+    transcribe = extraction.make_transcriber(loaded, asr, device)
+    work = extraction.extract(requests, text, encoders, language, transcribe)
     progress = Console(stderr=True)
     hidden = len(requests) == 1 or not progress.is_terminal
     reports = list(track(work, "extracting", len(requests), console=progress, disable=hidden))
     if as_json:
-        print(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
+        print(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
     else:
         show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.errors import MsaError
 from pipeline.features.fetch import needed
-from pipeline.features.registry import MODALITIES
-from pipeline.features.rows import RowMaker
+from pipeline.features.registry import MODALITIES, build_encoder
 from pipeline.params.encoders import Pretrained
 from pipeline.params.params import Params
 
@@ -116,7 +115,7 @@ def _encoders(params: Params) -> list[Check]:
             languages = len(settings.checkpoints()) if isinstance(settings, Pretrained) else 1
             if len(needs) - 1 < languages:  # at least one of its models is here
                 try:
-                    encoder = RowMaker(modality, name, settings, params.media, "cpu").build()
+                    encoder = build_encoder(modality, name, settings, params.media)
                     encoder.load()
                     found = "; ".join([f"runs ({encoder.dim} columns)", *needs])
                     checks.append(Check("ok", f"{modality} encoder {name}", found))

@@ -38,11 +38,11 @@ def import_files(
     """
     from pipeline.core.vocabulary import MODALITIES
     from pipeline.corpora.clips import can_train, target_column
-    from pipeline.corpora.labelling import Labelling
     from pipeline.corpora.links import linked
+    from pipeline.corpora.survey import Labelling
     from pipeline.formats.source import Source
     from pipeline.imports.convert import ENCODER, Conversion, check_rows, discard, summary, write
-    from pipeline.imports.kinds import importer, read, sniff
+    from pipeline.imports.registry import importer, read, sniff
     from pipeline.imports.survey import survey
     from pipeline.params.params import NONE, PARAMS_FILE, load_params
     from pipeline.params.register import NewCorpus, check_name, register

@@ -13,7 +13,7 @@ import typer
 from pipeline.core.errors import ParamsError
 
 if TYPE_CHECKING:
-    from pipeline.corpora.labelling import Labelling
+    from pipeline.corpora.survey import Labelling
 
 NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "

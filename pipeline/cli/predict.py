@@ -89,11 +89,11 @@ def predict(
     from rich.console import Console
     from rich.progress import track
 
+    from pipeline.media.subtitles import read_text_file
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
     from pipeline.reports.blocks import as_renderables
-    from pipeline.transcripts.table import read_text_file
 
     if text is not None and text_file is not None:
         raise MsaError("--text and --text-file were both given; give one of them")

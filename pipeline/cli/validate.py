@@ -48,7 +48,7 @@ def validate(
     from pipeline.params.params import load_params
     from pipeline.reports.blocks import publish
     from pipeline.validate import subjects
-    from pipeline.validate.report import blocks, facts
+    from pipeline.validate.page import blocks, facts, write_page
     from pipeline.validate.validate import examine
 
     loaded, path = load_params(params), Path(name)
@@ -66,8 +66,6 @@ def validate(
             )
     found = examine(subject, loaded, workers)
     if html is not None:
-        from pipeline.validate.page import write_page
-
         write_page(found, html, loaded.media)
     publish([] if as_json else blocks(found), facts(found), "json" if as_json else "text", None)
     if has_errors(found.findings):

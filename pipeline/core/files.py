@@ -20,7 +20,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import MsaError
+from pipeline.core.errors import FormatError, MsaError
 
 _SUFFIX = ".tmp"
 
@@ -63,6 +63,32 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = True) -> None:
     text = json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str, Any]:
+    """The JSON object that describes a folder; FormatError where it is none, or of another `format`.
+
+    `what` is what the folder should be, such as "a run folder"; `remedy` how to get one.
+    """
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = tree["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path.parent}: not {what} ({path.name}: {error}); {remedy}") from error
+    if found != version:
+        raise FormatError(
+            f"{path.parent}: {what} of format {found}, this version reads {version}; {remedy} again"
+        )
+    return tree
+
+
+def rounded(tree: Any, decimals: int) -> Any:
+    """Plain data with fewer decimals of its floats."""
+    if isinstance(tree, dict):
+        return {key: rounded(value, decimals) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [rounded(value, decimals) for value in tree]
+    return round(tree, decimals) if isinstance(tree, float) else tree
 
 
 def file_hash(path: Path) -> str:

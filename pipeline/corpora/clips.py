@@ -28,7 +28,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,38 +55,20 @@ AMBIGUOUS_MEDIA = "ambiguous media"
 UNREADABLE_MEDIA = "unreadable media"
 EMPTY_TEXT = "empty text"
 
-CLIP_SCHEMA = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("video_id", pa.string()),
-        ("split", pa.string()),
-        ("path", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("duration_s", pa.float64()),
-        ("sha256", pa.string()),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("label", pa.float64()),
-        ("label_text", pa.float64()),
-        ("label_audio", pa.float64()),
-        ("label_visual", pa.float64()),
-        ("class_label", pa.int32()),
-        ("class_text", pa.int32()),
-        ("class_audio", pa.int32()),
-        ("class_visual", pa.int32()),
-        ("speaker", pa.string()),
-        ("position", pa.int32()),
-        ("fps", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("sample_rate", pa.int32()),
-        ("has_audio", pa.bool_()),
-        ("status", pa.string()),
-    ]
-)
 LABELS = ("label", "label_text", "label_audio", "label_visual")
 CLASSES = ("class_label", "class_text", "class_audio", "class_visual")
+CLIP_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("clip_id", "video_id", "split", "path")),
+        *((name, pa.float64()) for name in ("start_s", "end_s", "duration_s")),
+        *((name, pa.string()) for name in ("sha256", "text", "language")),
+        *((name, pa.float64()) for name in LABELS),
+        *((name, pa.int32()) for name in CLASSES),
+        *(("speaker", pa.string()), ("position", pa.int32()), ("fps", pa.float64())),
+        *((name, pa.int32()) for name in ("width", "height", "sample_rate")),
+        *(("has_audio", pa.bool_()), ("status", pa.string())),
+    ]
+)
 NEVER_NULL = ("clip_id", "video_id", "split", "language", "position", "status")
 
 
@@ -154,53 +135,35 @@ def full_id(video_id: str, clip_id: str) -> str:
     return f"{video_id}{SEPARATOR}{clip_id}"
 
 
-def measure(root: Path, path: str | None, limits: MediaLimits) -> tuple[dict[str, Any], str | None]:
+def measure(path: Path, limits: MediaLimits) -> tuple[dict[str, Any], str | None]:
     """The columns that come from a clip's media file, and why it cannot be read.
-
-    Parameters
-    ----------
-    root : folder of the corpus
-    path : media file relative to it, None = no file
 
     Returns
     -------
     facts : sha256, duration_s, fps, width, height, sample_rate, has_audio; what is not known is left out
     problem : the reason for the row's status, None where the file is fine
     """
-    if path is None:
-        return {}, None
     facts: dict[str, Any] = {}
+    reason: object
     try:
-        facts["sha256"] = file_hash(root / path)
-        info = probe(root / path, limits)
+        facts["sha256"] = file_hash(path)
+        info = probe(path, limits)
+        names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
+        return facts | {name: getattr(info, name) for name in names}, None
     except OSError as error:
-        return facts, _unreadable(error.strerror or error)
+        reason = error.strerror or error
     except ClipError as error:
-        return facts, _unreadable(error)
+        reason = error
     except Exception as error:  # a library's own: one strange file must not end the whole corpus
-        return facts, _unreadable(f"{type(error).__name__}: {error}")
-    names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
-    return facts | {name: getattr(info, name) for name in names}, None
-
-
-def _unreadable(reason: object) -> str:
-    """One reason on one line; `; ` separates the reasons of a status."""
-    return f"{UNREADABLE_MEDIA}: {reason}".splitlines()[0].replace("; ", ", ")
-
-
-def measure_all(
-    root: Path, paths: Sequence[str | None], limits: MediaLimits, workers: int = 1
-) -> list[tuple[dict[str, Any], str | None]]:
-    """`measure` of every path, in their order; hashing and probing wait for the disk, so threads help."""
-    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        return list(pool.map(lambda path: measure(root, path, limits), paths))
+        reason = f"{type(error).__name__}: {error}"
+    # one line, and `; ` separates the reasons of a status
+    return facts, f"{UNREADABLE_MEDIA}: {reason}".splitlines()[0].replace("; ", ", ")
 
 
 def clip_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows as a checked, sorted table; columns that are left out are null, a `position` is worked out."""
     ordered = sorted(rows, key=lambda row: row["clip_id"])
-    places = _positions(ordered)
-    full = [{"position": place, **row} for row, place in zip(ordered, places, strict=True)]
+    full = [{"position": place, **row} for row, place in zip(ordered, _positions(ordered), strict=True)]
     table = pa.Table.from_pylist(full, schema=CLIP_SCHEMA)
     _check(table, "clip table")
     return table
@@ -218,19 +181,17 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _positions(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    videos: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        videos.setdefault(row["video_id"], []).append(index)
-    places = [0] * len(rows)
-    for indices in videos.values():
-        timed = all(rows[index].get("start_s") is not None for index in indices)
+    untimed = {row["video_id"] for row in rows if row.get("start_s") is None}
 
-        def order(index: int, timed: bool = timed) -> tuple[Any, ...]:
-            row = rows[index]
-            return (row["start_s"] if timed else 0.0, natural_key(row["clip_id"]), row["clip_id"])
+    def order(index: int) -> tuple[Any, ...]:
+        row = rows[index]
+        start_s = 0.0 if row["video_id"] in untimed else row["start_s"]
+        return start_s, natural_key(row["clip_id"]), row["clip_id"]
 
-        for place, index in enumerate(sorted(indices, key=order)):
-            places[index] = place
+    places, counts = [0] * len(rows), Counter[str]()
+    for index in sorted(range(len(rows)), key=order):
+        places[index] = counts[rows[index]["video_id"]]
+        counts[rows[index]["video_id"]] += 1
     return places
 
 
@@ -243,13 +204,11 @@ def write_clips(table: pa.Table, path: Path | str, facts: ClipFacts) -> None:
     FormatError : the table is not a clip table
     """
     path = Path(path)
-    absent = [name for name in CLIP_SCHEMA.names if name not in table.column_names]
-    if absent:
+    if absent := [name for name in CLIP_SCHEMA.names if name not in table.column_names]:
         raise FormatError(f"{path}: a clip table needs the columns {', '.join(absent)}")
     rows = table.select(CLIP_SCHEMA.names).sort_by("clip_id").combine_chunks()
     rows = rows.replace_schema_metadata().cast(CLIP_SCHEMA)
-    _check(rows, str(path))
-    _check_classes(rows, str(path), facts)
+    _check(rows, str(path), facts)
     rows = rows.replace_schema_metadata({METADATA_KEY: facts.to_json()})
     with atomic_write(path) as temporary:
         pq.write_table(rows, temporary, compression="zstd")
@@ -287,8 +246,7 @@ def read_clips(path: Path | str) -> pa.Table:
         )
     if not table.schema.equals(CLIP_SCHEMA):
         raise FormatError(f"{path}: {_difference(table.schema)}; run the ingest stage of {dataset!r} again")
-    _check(table, str(path))
-    _check_classes(table, str(path), facts_of(table))
+    _check(table, str(path), facts_of(table))
     return table
 
 
@@ -305,8 +263,8 @@ def _difference(schema: pa.Schema) -> str:
     return ", ".join(parts) or f"columns in the order {', '.join(given)}, expected {', '.join(expected)}"
 
 
-def _check(table: pa.Table, source: str) -> None:
-    """Raise FormatError where the rows are not those of a clip table."""
+def _check(table: pa.Table, source: str, facts: ClipFacts | None = None) -> None:
+    """Raise FormatError where the rows are not those of a clip table, or a class is none of the dataset's."""
     ids = table["clip_id"].to_pylist()
     problems = [f"column {name!r} has empty cells" for name in NEVER_NULL if table[name].null_count]
     twice = [clip for clip, count in Counter(ids).items() if count > 1]
@@ -314,21 +272,15 @@ def _check(table: pa.Table, source: str) -> None:
         problems.append(f"{len(twice)} clip_id(s) occur twice, e.g. {twice[0]!r}")
     elif None not in ids and ids != sorted(ids):
         problems.append("rows are not sorted by clip_id")
-    strange = sorted({str(split) for split in table["split"].to_pylist()} - set(ALL_SPLITS))
-    if strange:
+    if strange := sorted({str(split) for split in table["split"].to_pylist()} - set(ALL_SPLITS)):
         problems.append(f"split {', '.join(map(repr, strange))} is not one of {', '.join(ALL_SPLITS)}")
     for name in LABELS:
         if any(value is not None and not math.isfinite(value) for value in table[name].to_pylist()):
             problems.append(f"column {name!r} holds NaN or infinity; an absent label is null")
     if problems:
         raise FormatError(f"{source}: {'; '.join(problems)}")
-
-
-def _check_classes(table: pa.Table, source: str, facts: ClipFacts) -> None:
-    """Raise FormatError where a class is none of the dataset's."""
-    count = len(facts.class_names)
-    for name in CLASSES:
-        strange = {index for index in table[name].to_pylist() if index is not None} - set(range(count))
-        if strange:
+    count = 0 if facts is None else len(facts.class_names)
+    for name in CLASSES if facts is not None else ():
+        if outside := set(table[name].to_pylist()) - {None, *range(count)}:
             expected = f"0 to {count - 1}" if count else "none: the dataset is a regression"
-            raise FormatError(f"{source}: column {name!r} holds class {min(strange)}, expected {expected}")
+            raise FormatError(f"{source}: column {name!r} holds class {min(outside)}, expected {expected}")

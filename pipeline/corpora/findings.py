@@ -40,22 +40,22 @@ class Finding:
         return self.message if self.line is None else f"line {self.line}: {self.message}"
 
 
-def problem(check: str, message: str, line: int | None = None) -> Finding:
-    """An error, at a line of a label file where it has one."""
-    return Finding("error", check, message, line=line)
+def counted(level: Level, check: str, rows: Iterable[str], what: str, before: str = "") -> list[Finding]:
+    """A finding whose message has the number of its rows before `what`; none without rows."""
+    found = tuple(rows)
+    return [Finding(level, check, f"{before}{len(found)} {what}", found)] if found else []
 
 
 def shortened(problems: Sequence[Finding]) -> list[str]:
     """All errors as lines, kind by kind; beyond `SHOWN` of one kind only their number and line numbers."""
-    lines = []
+    lines: list[str] = []
     for check, same in by_check(problems).items():
-        lines += [str(one) for one in same[:SHOWN]]
-        more = same[SHOWN:]
-        if more and all(one.line is None for one in more):
+        lines += map(str, same[:SHOWN])
+        more = [one.line for one in same[SHOWN:]]
+        if more and set(more) == {None}:
             lines.append(f"{check}: the same {len(more)} more time(s)")
         elif more:
-            numbers = ", ".join(str(one.line) for one in more)
-            lines.append(f"{check}: the same in {len(more)} more line(s): {numbers}")
+            lines.append(f"{check}: the same in {len(more)} more line(s): {', '.join(map(str, more))}")
     return lines
 
 

@@ -1,7 +1,4 @@
-"""Raw corpora: one small file per layout on disk, each turning a corpus into clip-table rows.
-
-survey.py says what such a file has to offer.
-"""
+"""A raw corpus as a clip table: its kind's module surveys it, its media are probed."""
 
 from __future__ import annotations
 
@@ -12,13 +9,14 @@ from typing import get_args
 import pyarrow as pa
 
 from pipeline.core.errors import LabelFileError, ParamsError
+from pipeline.core.section import Section
 from pipeline.corpora.clips import ClipFacts, clip_table
 from pipeline.corpora.findings import shortened
 from pipeline.corpora.survey import CorpusSurvey, clip_rows, note_labelling, note_sizes
-from pipeline.params.explain import unknown
+from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import DatasetParams, MediaLimits
 
-# kind of a dataset in params.yaml, and the name of its module here
+# kind of a dataset in params.yaml, and the name of its module in kinds
 KINDS: tuple[str, ...] = get_args(DatasetParams.model_fields["kind"].annotation)
 
 
@@ -26,15 +24,11 @@ def reader(kind: str) -> ModuleType:
     """The module that reads corpora of that kind."""
     if kind not in KINDS:
         raise ParamsError(unknown("kind of dataset", kind, KINDS))
-    return importlib.import_module(f"{__package__}.{kind}")
+    return importlib.import_module(f"{__package__}.kinds.{kind}")
 
 
 def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     """A corpus looked through, with everything that is wrong or strange; no media file is opened.
-
-    Parameters
-    ----------
-    name : of the dataset in params.yaml, for messages
 
     Raises
     ------
@@ -42,7 +36,9 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     FormatError : a file holds values of a shape that nobody expects there
     """
     kind = reader(dataset.kind)
-    found: CorpusSurvey = kind.survey(name, dataset)
+    section: type[Section] = getattr(kind, "Settings", Section)
+    settings = settings_of(section, dataset.settings, f"datasets.{name}.settings")
+    found: CorpusSurvey = kind.survey(name, dataset, settings)
     if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
         note_labelling(found, name, dataset, kind.LABELLING)
     if found.clips:
@@ -61,7 +57,6 @@ def ingest(
 
     Parameters
     ----------
-    name : of the dataset in params.yaml, for messages
     workers : media files that are hashed and probed at the same time
     found : what `survey` found, where that was asked before
 

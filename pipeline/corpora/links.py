@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.core.errors import ParamsError
 
 RAW = Path("data/raw")
+ELSE = "choose another --name, or remove it"
 
 
 @contextmanager
@@ -37,7 +38,6 @@ def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
         if not path.exists():
             raise ParamsError(f"{path}: no such file or folder")
     if len(paths) == 1 and paths[0].is_dir():
-        _folders(place.parent, made)
         _link(place, paths[0], made)
         return place
     if folders := [path for path in paths if path.is_dir()]:
@@ -49,23 +49,14 @@ def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ParamsError(f"{', '.join(twice)}: several files of that name; rename them, or give a folder")
     if place.is_symlink():
-        raise ParamsError(f"{place} is a link to {os.readlink(place)}; choose another --name, or remove it")
-    _folders(place, made)
-    if others := sorted({path.name for path in place.iterdir()} - set(names)):
+        raise ParamsError(f"{place} is a link to {os.readlink(place)}; {ELSE}")
+    if place.is_dir() and (others := sorted({path.name for path in place.iterdir()} - set(names))):
         raise ParamsError(
-            f"{place} is there already and has {others[0]!r}, too; name all of its files, choose another "
-            "--name, or remove it"
+            f"{place} is there already and has {others[0]!r}, too; name all of its files, or {ELSE}"
         )
     for path in paths:
         _link(place / path.name, path, made)
     return place
-
-
-def _folders(place: Path, made: list[Path]) -> None:
-    for folder in (*reversed(place.parents), place):
-        if not folder.exists():
-            folder.mkdir()
-            made.append(folder)
 
 
 def _link(place: Path, target: Path, made: list[Path]) -> None:
@@ -73,8 +64,10 @@ def _link(place: Path, target: Path, made: list[Path]) -> None:
     if place.resolve() == target:
         return
     if place.exists() or place.is_symlink():
-        raise ParamsError(
-            f"{place} is there already, and is not {target}; choose another --name, or remove it"
-        )
+        raise ParamsError(f"{place} is there already, and is not {target}; {ELSE}")
+    for folder in reversed(place.parents):
+        if not folder.exists():
+            folder.mkdir()
+            made.append(folder)
     place.symlink_to(target, target_is_directory=target.is_dir())
     made.append(place)

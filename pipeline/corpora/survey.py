@@ -1,34 +1,52 @@
 """What a raw corpus says of itself before a media file is opened: its clips, what is wrong, what is strange.
 
-A module of this package (the kind of a dataset) has
+A module of `kinds` (the kind of a dataset) has
 
-    LAYOUT                           one line for people: which files lie where
     LABELLING                        what the labels of the corpus are, for who registers it
     Settings                         where the kind has some: a Section for `datasets.<name>.settings`
     PUBLISHED                        where known: clips by split, as the corpus was published
-    survey(name, dataset) -> CorpusSurvey
+    survey(name, dataset, settings) -> CorpusSurvey
 
 `survey` raises nothing that concerns the corpus' content: problems are collected.
 """
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure_all
-from pipeline.corpora.findings import Finding, Level, problem
-from pipeline.corpora.labelling import Labelling
+from pipeline.core.errors import FormatError
+from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure
+from pipeline.corpora.findings import Finding, Level
+from pipeline.formats.text import read_json
 from pipeline.params.params import DatasetParams, MediaLimits
 
 TIMES_BEYOND = "times beyond the media"
 SLACK_S = 0.5  # a word may end that much after the last frame
-MAX_JSON_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What the labels of a corpus or of feature files are.
+
+    Attributes
+    ----------
+    label_range : of a regression
+    classes : names of the classes in the order of their indices
+    language : ISO 639-1, where the kind of corpus or file tells it
+    metrics : the metric set that is usual for the corpus
+    """
+
+    task: Literal["regression", "classification"] = "regression"
+    label_range: tuple[float, float] = (-3.0, 3.0)
+    classes: tuple[str, ...] = ()
+    language: str = "en"
+    metrics: str = "mmsa"
 
 
 @dataclass(frozen=True)
@@ -87,24 +105,22 @@ class CorpusSurvey:
     files: list[str] = field(default_factory=list)
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
-        self.problems.append(problem(check, message, line))
+        self.problems.append(Finding("error", check, message, line=line))
 
     def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
         self.notes.append(Finding(level, check, message, tuple(rows)))
 
 
-def read_json(survey: CorpusSurvey, path: Path) -> Any:
-    """A JSON file's content; None and a problem where it cannot be read."""
+def read_tree(survey: CorpusSurvey, path: Path) -> Any:
+    """What a JSON file or a pickle holds; None and a problem where it cannot be read."""
+    from pipeline.formats.pickle import load
+
+    json = path.suffix.lower() == ".json"
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            survey.reject("file", f"{path.name}: over {MAX_JSON_BYTES} bytes: is it a label file?")
-            return None
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        survey.reject("file", f"{path.name}: cannot be read ({error.strerror})")
-    except (ValueError, RecursionError) as error:  # json's and Unicode's errors are ValueErrors
-        survey.reject("json", f"{path.name}: cannot be read as JSON in UTF-8 ({error})")
-    return None
+        return read_json(path) if json else load(path)
+    except FormatError as error:
+        survey.reject("json" if json else "pickle", str(error))
+        return None
 
 
 def clip_rows(
@@ -113,7 +129,8 @@ def clip_rows(
     """Rows of the clip table: each clip with its media file's facts and a status."""
     root = Path(dataset.root)
     paths = sorted({clip.path for clip in clips if clip.path is not None})  # some share a file
-    measured = dict(zip(paths, measure_all(root, paths, limits, workers), strict=True))
+    with ThreadPoolExecutor(max(workers, 1)) as pool:  # hashing and probing wait for the disk
+        measured = dict(zip(paths, pool.map(lambda path: measure(root / path, limits), paths), strict=True))
     rows = []
     for clip in clips:
         facts, unreadable = measured[clip.path] if clip.path is not None else ({}, None)

@@ -7,7 +7,6 @@ Symbols: C clips of a split, D features, N steps of a split.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import torch
 
 from models.core.batch import LABELS, Reading
 from pipeline.core.errors import FormatError
+from pipeline.core.files import read_described
 from pipeline.datasets.splits import Ragged, Split, Streams, chained
 
 FORMAT = 1  # of the assembled set
@@ -87,20 +87,7 @@ class TrainingSet:
 
 def read_stats(folder: Path) -> dict[str, Any]:
     """stats.json of an assembled set; FormatError where it is none, or of another format version."""
-    path = folder / "stats.json"
-    try:
-        stats: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = stats["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            f"{folder}: not an assembled set ({path.name}: {error}); run its assemble stage"
-        ) from error
-    if version != FORMAT:
-        raise FormatError(
-            f"{folder}: assembled set of format {version}, this version reads {FORMAT}; "
-            "run its assemble stage again"
-        )
-    return stats
+    return read_described(folder / "stats.json", "an assembled set", FORMAT, "run its assemble stage")
 
 
 class _Reader:

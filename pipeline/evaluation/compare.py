@@ -15,6 +15,7 @@ from pipeline.core.git import Revision
 from pipeline.evaluation.comparison import MethodComparison, compare_runs, correct
 from pipeline.evaluation.saved import SavedRun, find_results, read_run
 from pipeline.evaluation.significance import RESAMPLES, SEED
+from pipeline.params.explain import some_of
 from pipeline.params.params import PARAMS_FILE, ModelParams
 from pipeline.params.search import leaves
 
@@ -90,35 +91,20 @@ def compare(
     """
     results_a, results_b = _results(a), _results(b)
     paths_a, paths_b = ({path for runs in side.values() for path in runs} for side in (results_a, results_b))
-    params_a, params_b = _params(a), _params(b)
+    only_a, only_b = sorted(paths_a - paths_b), sorted(paths_b - paths_a)
     keys = sorted(results_a.keys() | results_b.keys())
-    changes = _param_changes(params_a, params_b, keys)
+    changes = _param_changes(_yaml(PARAMS_FILE, a), _yaml(PARAMS_FILE, b), keys)
     methods = sorted({method for _, method in keys})
     code = _code_changes(a, b, methods)
     entries = []
     for dataset, method in keys:
-        runs_a, runs_b = results_a.get((dataset, method), {}), results_b.get((dataset, method), {})
-        entry = compare_runs(
-            f"{method} on {dataset}", list(runs_a.values()), list(runs_b.values()), resamples, seed, test
-        )
+        runs_a, runs_b = ([*side.get((dataset, method), {}).values()] for side in (results_a, results_b))
+        entry = compare_runs(f"{method} on {dataset}", runs_a, runs_b, resamples, seed, test)
         entry.remarks.extend(_stale(entry, changes))
         entries.append(entry)
     entries, family = correct(entries)
     others = sorted({path for revision in (a, b) for path in find_results(revision)[1]})
-    return Comparison(
-        a,
-        b,
-        methods,
-        changes,
-        code,
-        entries,
-        sorted(paths_a - paths_b),
-        sorted(paths_b - paths_a),
-        others,
-        resamples,
-        seed,
-        family,
-    )
+    return Comparison(a, b, methods, changes, code, entries, only_a, only_b, others, resamples, seed, family)
 
 
 # ------------------------------------------------------------------------------------------------- results
@@ -139,29 +125,24 @@ def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
 
 def _stale(entry: MethodComparison, params: list[ParamChange]) -> list[str]:
     """Results that are the same though what makes them is not: perhaps nobody made them anew."""
-    if not entry.same:
-        return []
     causes = [change.key for change in params if entry.title in (change.reaches or [])]
-    if not causes:
+    if not entry.same or not causes:
         return []
-    more = f" and {len(causes) - 3} more" if len(causes) > 3 else ""
     return [
-        f"the results are the same files on both sides, though {', '.join(causes[:3])}{more} differ; if that "
-        "is not meant, `dvc repro` makes them anew"
+        f"the results are the same files on both sides, though {some_of(causes)} differ; if that is not "
+        "meant, `dvc repro` makes them anew"
     ]
 
 
 # -------------------------------------------------------------------------------------------------- params
-def _params(revision: Revision) -> dict[str, Any]:
-    """params.yaml as it is, unchecked: an older one may have keys that are no longer known."""
-    content = revision.read(PARAMS_FILE)
-    return {} if content is None else _yaml(content, PARAMS_FILE, revision)
-
-
-def _yaml(content: bytes, path: str, revision: Revision) -> dict[str, Any]:
+def _yaml(path: str, revision: Revision) -> dict[str, Any]:
+    """A file as it is, unchecked: an older params.yaml may have keys that are no longer known."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    content = revision.read(path)
+    if not content:
+        return {}
     try:
         tree = YAML(typ="safe").load(content.decode("utf-8"))
     except (UnicodeDecodeError, YAMLError) as error:
@@ -257,8 +238,7 @@ def _code_changes(a: Revision, b: Revision, methods: list[str]) -> list[CodeChan
 
 def _code(revision: Revision) -> dict[str, dict[str, str]]:
     """Path of code -> method -> its hash when the method's results were made, as dvc.lock has it."""
-    content = revision.read(LOCK_FILE)
-    stages = _yaml(content, LOCK_FILE, revision).get("stages") if content else None
+    stages = _yaml(LOCK_FILE, revision).get("stages")
     found: dict[str, dict[str, str]] = {}
     for name, stage in _section(stages).items():
         kind, _, item = name.partition("@")

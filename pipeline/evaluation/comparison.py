@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,31 +100,22 @@ def compare_runs(
     if [_predicted(run) for run in a] == [_predicted(run) for run in b]:
         entry.remarks.append("every prediction is the same on both sides, so there is nothing to test")
         return entry
-    found = _statistics(title, a, b, TEST, resamples, seed)
-    splits = [found]
-    if all(run.ood is not None for run in (*a, *b)):
-        splits.append(_statistics(title, a, b, TEST_OOD, resamples, seed))
-        entry.remarks.append(f"{TEST_OOD} has {splits[1].clips} clips, which its metrics are of")
-    for one in splits:
-        entry.remarks.extend(one.remarks)
-        if not one.left_out:
-            entry.remarks.extend(_definition_remarks(rows, one.tests))
-    tests = {metric: test for one in splits for metric, test in one.tests.items()}
-    rows = [replace(row, test=tests.get(row.metric)) for row in rows]
-    return replace(entry, rows=rows, clips=found.clips, left_out=found.left_out, paired=found.paired)
+    found = _tested(replace(entry, remarks=[]), a, b, TEST, resamples, seed)
+    if any(run.ood is None for run in (*a, *b)):
+        return replace(found, remarks=entry.remarks + found.remarks)
+    ood = _tested(replace(found, remarks=[]), a, b, TEST_OOD, resamples, seed)
+    said = f"{TEST_OOD} has {ood.clips} clips, which its metrics are of"
+    return replace(found, rows=ood.rows, remarks=[*entry.remarks, said, *found.remarks, *ood.remarks])
 
 
 def correct(entries: Iterable[MethodComparison]) -> tuple[list[MethodComparison], int]:
     """The entries with Holm's correction over the tests of all of them, and the number of tests."""
     entries = list(entries)
     found = iter(corrected([row.test for entry in entries for row in entry.rows if row.test is not None]))
-    done = [
-        replace(
-            entry,
-            rows=[row if row.test is None else replace(row, test=next(found)) for row in entry.rows],
-        )
-        for entry in entries
-    ]
+    done = []
+    for entry in entries:
+        rows = [row if row.test is None else replace(row, test=next(found)) for row in entry.rows]
+        done.append(replace(entry, rows=rows))
     return done, sum(row.test is not None for entry in done for row in entry.rows)
 
 
@@ -142,10 +134,7 @@ def compare_sets(
         raise MsaError(f"runs of {' and '.join(datasets)} were given; clips of one dataset can be compared")
     named = [" and ".join(sorted({run.result.method for run in side})) for side in (a, b)]
     if named[0] == named[1]:
-        named = [
-            f"{name}, {len(side)} run(s) ({side[0].path} ...)"
-            for name, side in zip(named, (a, b), strict=True)
-        ]
+        named = [f"{named[0]}, {len(side)} run(s) ({side[0].path} ...)" for side in (a, b)]
     entry = compare_runs(f"{named[0]} (A) and {named[1]} (B) on {datasets[0]}", a, b, resamples, seed)
     if entry.same:
         raise MsaError("both sides are the same files; name other runs after --against")
@@ -159,15 +148,12 @@ def compare_sets(
 def _recorded(run: SavedRun) -> dict[str, float]:
     """Test metrics by name; of the validation split the chief one, and a second test split with its name."""
     result = run.result
+    in_order = sorted(result.test, key=lambda name: (name not in CHIEF, name != "corr", name))
     return {
-        **{name: result.test[name] for name in sorted(result.test, key=_order)},
+        **{name: result.test[name] for name in in_order},
         **{f"{TEST_OOD}_{name}": value for name, value in sorted(result.test_ood.items())},
         **{f"valid_{name}": result.valid[name] for name in CHIEF if name in result.valid},
     }
-
-
-def _order(metric: str) -> tuple[bool, bool, str]:
-    return metric not in CHIEF, metric != "corr", metric
 
 
 def _spread(runs: Sequence[SavedRun], name: str) -> Spread | None:
@@ -182,11 +168,10 @@ def _seeds(runs: Sequence[SavedRun]) -> list[int]:
 # -------------------------------------------------------------------------------------------------- remarks
 def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
     sets = [{run.result.feature_set for run in side} for side in (a, b)]
-    features = [sorted({_features(run) for run in side}) for side in (a, b)]
     if sets[0] == sets[1]:
         return []
     prints = ["/".join(sorted(found[:10] for found in side)) or "?" for side in sets]
-    named = [" / ".join(side) for side in features]
+    named = [" / ".join(sorted({_features(run) for run in side})) for side in (a, b)]
     if named[0] == named[1]:
         what = f"{named[0]}, made differently (feature sets {prints[0]} and {prints[1]})"
     else:
@@ -226,23 +211,19 @@ def _definition_remarks(rows: list[MetricRow], tests: dict[str, Difference]) -> 
 
 
 # --------------------------------------------------------------------------------------------------- clips
-@dataclass(frozen=True)
-class _SplitStatistics:
-    """What the predictions for one test split say; attributes as those of `MethodComparison`."""
-
-    tests: dict[str, Difference]
-    remarks: list[str]
-    clips: int
-    left_out: int
-    paired: bool
-
-
-def _statistics(
-    title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str, resamples: int, seed: int
-) -> _SplitStatistics:
-    clips, sides = _sides(title, a, b, split)
+def _tested(
+    entry: MethodComparison,
+    a: Sequence[SavedRun],
+    b: Sequence[SavedRun],
+    split: str,
+    resamples: int,
+    seed: int,
+) -> MethodComparison:
+    """The entry with what the predictions for one test split say."""
+    clips, sides = _sides(entry.title, a, b, split)
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
-    rows = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
+    found = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
+    tests = {row.metric: row for row in found}
     left_out = len({clip for run in (*a, *b) for clip in _of(run, split).clip_ids}) - clips
     remarks = []
     if left_out:
@@ -251,7 +232,10 @@ def _statistics(
         )
     if clips < FEW_CLIPS:
         remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
-    return _SplitStatistics({row.metric: row for row in rows}, remarks, clips, left_out, sides.paired)
+    if not left_out:
+        remarks += _definition_remarks(entry.rows, tests)
+    rows = [replace(row, test=tests.get(row.metric, row.test)) for row in entry.rows]
+    return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired, remarks=remarks)
 
 
 def _of(run: SavedRun, split: str) -> Predictions:
@@ -260,25 +244,25 @@ def _of(run: SavedRun, split: str) -> Predictions:
     return found
 
 
-def _predicted(run: SavedRun) -> list[tuple[tuple[str, ...], list[float], list[float]] | None]:
+def _predicted(run: SavedRun) -> list[Any]:
     """All predictions, to be compared."""
-    return [
-        None if one is None else (one.clip_ids, one.label.tolist(), one.prediction.tolist())
-        for one in (run.predictions, run.ood)
-    ]
+    known = [one for one in (run.predictions, run.ood) if one is not None]
+    return [(one.clip_ids, one.label.tolist(), one.prediction.tolist()) for one in known]
 
 
 def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> tuple[int, Sides]:
     """How many clips all runs have, and the predictions for them."""
-    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in (*a, *b))))
+    runs = (*a, *b)
+    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in runs)))
     if len(common) < 2:
         raise MsaError(
             f"{title}: the runs have {len(common)} clip(s) of {split} in common, at least 2 are needed; "
             "compare runs of the same test split"
         )
-    found = [_at(_of(run, split), common) for run in (*a, *b)]
-    label = found[0][0]
-    for run, (other, _) in zip((*a, *b), found, strict=True):
+    found = [_at(_of(run, split), common) for run in runs]
+    labels, predictions = (np.stack(values) for values in zip(*found, strict=True))
+    label = labels[0]
+    for run, other in zip(runs, labels, strict=True):
         unequal = np.flatnonzero(np.abs(other - label) > RECORDED)
         if unequal.size:
             place = unequal[0]
@@ -287,11 +271,9 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
                 f"{a[0].path} ({a[0].source}), e.g. {common[place]!r}: {other[place]:g} and "
                 f"{label[place]:g}; evaluate both on the same labels (compare goes without with --no-test)"
             )
-    predictions = np.stack([prediction for _, prediction in found])
     result, paired = a[0].result, _seeds(a) == _seeds(b)
-    return len(common), Sides(
-        label, predictions[: len(a)], predictions[len(a) :], result.metric_set, result.class_names, paired
-    )
+    sides = predictions[: len(a)], predictions[len(a) :]
+    return len(common), Sides(label, *sides, result.metric_set, result.class_names, paired)
 
 
 def _at(found: Predictions, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models.core.method import Method, Task
+from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
@@ -63,18 +64,16 @@ def evaluate(
     if metric_set not in known:
         raise ParamsError(f"metric set {metric_set!r} is not known (there are: {', '.join(known)})")
     config = read_config(run)
-    stats = read_stats(assembled)
-    check_task(config, run, stats, assembled)
-    check_features(config, run, stats, assembled)
+    stats = stats_of_run(assembled, run, config)
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
         raise ParamsError(
             f"metric set {metric_set!r} is not for the {stats['task']} {stats['dataset']}; correct "
             f"assemble.{stats['dataset']}.metrics in params.yaml"
         )
-    class_names = _class_names(stats)
+    class_names = stats["class_names"]
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
-        method, _ = load_run(run, str(fabric.device))
+        method = load_method(run, config).to(fabric.device).eval()
         model = fabric.setup_module(method)
         only = (*SPLITS, TEST_OOD)
         splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
@@ -88,18 +87,10 @@ def evaluate(
     remarks: dict[str, list[str]] = {}
     floor: dict[str, float] = {}
     for name, split in splits.items():
-        labels, found = split.label.cpu().numpy(), predictions[name]
-        if not np.isfinite(found).all():  # of NaN a class would be made too
-            raise MsaError(f"{run}: predictions of {name} are not finite; train again with a lower rate")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", MetricWarning)
-            if class_names:
-                decided = method.task.decide(torch.from_numpy(found)).numpy()
-                metrics = cls(decided, labels, class_names)
-            else:
-                metrics = METRIC_SETS[metric_set](found, labels)
+        labels, what = split.label.cpu().numpy(), f"{run}: predictions of {name}"
+        metrics, said = score(predictions[name], labels, metric_set, class_names, what)
         scores[name] = {key: round(value, DECIMALS) for key, value in metrics.items()}
-        remarks[name] = [str(w.message) for w in caught if issubclass(w.category, MetricWarning)]
+        remarks |= {name: said} if said else {}
         least = least_scores(known_labels, labels, class_names)
         floor |= {f"{name}_{key}": round(value, DECIMALS) for key, value in least.items()}
     result = {
@@ -111,11 +102,10 @@ def evaluate(
         "metric_set": metric_set,
         "n": {name: len(split) for name, split in splits.items()},
         "floor": floor,
-        "remarks": {name: lines for name, lines in remarks.items() if lines},
+        "remarks": remarks,
         **scores,
     }
-    for path in out:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    out.metrics.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "curves.tsv", out.curves)
     tested = {name: split for name, split in splits.items() if name != "valid"}
     write_tested(tested, predictions, method.task, out.predictions)
@@ -123,19 +113,43 @@ def evaluate(
     return result
 
 
+def score(
+    predictions: np.ndarray, labels: np.ndarray, metric_set: str, class_names: Sequence[str], what: str
+) -> tuple[dict[str, float], list[str]]:
+    """Metrics, and why some of them mean nothing.
+
+    Parameters
+    ----------
+    predictions, labels : (clips,); of a classification predictions are logits (clips, classes)
+    what : was predicted, for messages
+
+    Raises
+    ------
+    MsaError : predictions are not finite
+    """
+    if not np.isfinite(predictions).all():  # of NaN a class would be made too
+        raise MsaError(f"{what} are not finite; train again with a lower rate")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MetricWarning)
+        if metric_set == CLASSIFICATION:
+            decided = Task(len(class_names)).decide(torch.from_numpy(predictions)).numpy()
+            metrics = cls(decided, labels, class_names)
+        else:
+            metrics = METRIC_SETS[metric_set](predictions, labels)
+    return metrics, [str(w.message) for w in caught if issubclass(w.category, MetricWarning)]
+
+
 def write_tested(
     splits: dict[str, Split], predictions: dict[str, np.ndarray], task: Task, path: Path
 ) -> None:
     """The test predictions; where there are two test splits, with a column `split`."""
-    tables = {name: prediction_table(split, predictions[name], task) for name, split in splits.items()}
-    if len(tables) > 1:
-        named = [
-            table.append_column("split", pa.array([name] * len(table), pa.string()))
-            for name, table in tables.items()
-        ]
-        pq.write_table(pa.concat_tables(named), path)
-    else:
-        pq.write_table(tables["test"], path)
+    tables = []
+    for name, split in splits.items():
+        table = prediction_table(split, predictions[name], task)
+        if len(splits) > 1:
+            table = table.append_column("split", pa.array([name] * len(table), pa.string()))
+        tables.append(table)
+    pq.write_table(pa.concat_tables(tables), path)
 
 
 def least_scores(known: np.ndarray, labels: np.ndarray, class_names: list[str]) -> dict[str, float]:
@@ -160,56 +174,34 @@ def least_scores(known: np.ndarray, labels: np.ndarray, class_names: list[str]) 
     return {name: scores[name] for name in ("accuracy", "f1_weighted")}
 
 
-def load_run(run: Path, device: str = "cpu") -> tuple[Method, dict[str, Any]]:
-    """The trained method, on the device and ready to predict, and the run's config.json.
+def stats_of_run(assembled: Path, run: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """stats.json of the assembled set on which a run is evaluated.
 
     Raises
     ------
-    FormatError : not a run folder, of another format version, or its weights do not fit its settings
+    MsaError : its labels mean something else than those of the run, or its features are not the run's
     """
-    config = read_config(run)
-    return load_method(run, config).to(device).eval(), config
-
-
-def check_task(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:
-    """Refuse an assembled set whose labels mean something else than those of the run."""
-    trained, found = _task(config["stats"]), _task(stats)
-    if trained != found:
-        raise MsaError(
-            f"{run} was trained on a {trained}, but {assembled} is a {found}; evaluate on the set that it "
-            "was trained on, or train again"
-        )
-
-
-def check_features(config: dict[str, Any], run: Path, stats: dict[str, Any], assembled: Path) -> None:
-    """Refuse an assembled set whose features are not those of the run."""
-    found = {modality: entry["dim"] for modality, entry in stats["modalities"].items()}
-    trained = {modality: entry["dim"] for modality, entry in config["stats"]["modalities"].items()}
-    if found != trained:
-        raise MsaError(
-            f"{run} was trained on features of widths {_widths(trained)}, but {assembled} has "
-            f"{_widths(found)}; evaluate on the set that it was trained on, or train again"
-        )
-    if stats["feature_set"] != config["feature_set"]:
-        raise MsaError(
-            f"{run} was trained on feature set {config['feature_set'][:12]} "
-            f"({_encoders(config['stats'])}), but {assembled} is {stats['feature_set'][:12]} "
-            f"({_encoders(stats)}); evaluate on the set that it was trained on, or train again"
-        )
-
-
-def _class_names(stats: dict[str, Any]) -> list[str]:
-    """Empty for a regression."""
-    return list(stats["class_names"]) if stats["task"] == "classification" else []
+    stats, known = read_stats(assembled), config["stats"]
+    dims = [{m: entry["dim"] for m, entry in one["modalities"].items()} for one in (known, stats)]
+    if _task(known) != _task(stats):
+        trained, found = f"a {_task(known)}", f"is a {_task(stats)}"
+    elif dims[0] != dims[1]:
+        widths = [", ".join(f"{modality} {dim}" for modality, dim in sorted(side.items())) for side in dims]
+        trained, found = f"features of widths {widths[0]}", f"has {widths[1]}"
+    elif stats["feature_set"] != config["feature_set"]:
+        trained = f"feature set {config['feature_set'][:12]} ({_encoders(known)})"
+        found = f"is {stats['feature_set'][:12]} ({_encoders(stats)})"
+    else:
+        return stats
+    raise MsaError(
+        f"{run} was trained on {trained}, but {assembled} {found}; evaluate on the set that it was trained "
+        "on, or train again"
+    )
 
 
 def _task(stats: dict[str, Any]) -> str:
-    classes = _class_names(stats)
-    return f"classification of {', '.join(classes)}" if classes else "regression"
-
-
-def _widths(dims: dict[str, int]) -> str:
-    return ", ".join(f"{modality} {dim}" for modality, dim in sorted(dims.items()))
+    classes = ", ".join(stats["class_names"])
+    return f"classification of {classes}" if classes else "regression"
 
 
 def _encoders(stats: dict[str, Any]) -> str:
@@ -221,5 +213,4 @@ def _encoder(modality: str, config: dict[str, Any]) -> str:
     params = config["params"]
     if params.get(modality) == "finetune":  # text, or the sound
         return f"{params[f'{modality}_backbone']} (fine-tuned)"
-    name: str = config["stats"]["modalities"][modality]["encoder"]
-    return name
+    return str(config["stats"]["modalities"][modality]["encoder"])

@@ -27,9 +27,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
+from pipeline.core.files import rounded
 from pipeline.datasets.splits import Split
-from pipeline.datasets.training_set import TrainingSet, read_stats
-from pipeline.evaluation.evaluate import check_features, check_task
+from pipeline.datasets.training_set import TrainingSet
+from pipeline.evaluation.evaluate import stats_of_run
 from pipeline.evaluation.saved import write_views
 from pipeline.evaluation.views.view import Bars, Part, View, gather
 from pipeline.training.loop.fabric import reproducible
@@ -67,9 +68,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
     MsaError : the assembled set has other features or labels than the run was trained on
     """
     opened = open_runs([run], device)[0]
-    stats = read_stats(assembled)
-    check_task(opened.config, run, stats, assembled)
-    check_features(opened.config, run, stats, assembled)
+    stats_of_run(assembled, run, opened.config)
     splits = TrainingSet.load(assembled, opened.reading, opened.device, only=("train", "test")).splits
     if len(splits["test"]) == 0:
         raise FormatError(f"{assembled}: no clips in test; there is nothing to look at")
@@ -93,8 +92,7 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
             *(f"{title}: fewer than {FEWEST} points" for title, found in maps.items() if not found),
         ],
     }
-    rounded: dict[str, Any] = _rounded(views)
-    return write_views(rounded, out)
+    return write_views(rounded(views, DECIMALS), out)
 
 
 def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
@@ -104,14 +102,6 @@ def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
         return View("", notes=[f"{method} has no view of its own ({module.replace('.', '/')}.py)"])
     shown: View = importlib.import_module(module).view(run, splits)
     return shown
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
-    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 # ----------------------------------------------------------------------------------------------------- maps
@@ -170,11 +160,8 @@ def _worst(run: TrainedRun, split: Split, assembled: Path) -> list[dict[str, Any
         {
             "clip_id": split.clip_ids[row],
             **{name: float(found[name][row]) for name in ("label", "prediction", "error")},
-            "transcript": _short(said[split.clip_ids[row]] or ""),
+            "transcript": text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…",
         }
         for row in order
+        for text in [said[split.clip_ids[row]] or ""]
     ]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

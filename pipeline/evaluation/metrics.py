@@ -63,7 +63,7 @@ def _mmsa(p: np.ndarray, t: np.ndarray) -> list[Piece]:
     return [
         _mean("mae", np.abs(p - t), every),
         _correlation(p, t, every),
-        *(_mean(f"acc{2 * limit + 1}", _same_class(p, t, limit), every) for limit in (3, 2, 1)),
+        *(_same_class(p, t, limit, every) for limit in (3, 2, 1)),
         _binary("acc2_has0", "f1_has0", p >= 0, t >= 0, every),
         _binary("acc2_non0", "f1_non0", p > 0, t > 0, non0),
     ]
@@ -134,7 +134,7 @@ def _magbert(p: np.ndarray, t: np.ndarray) -> list[Piece]:
     return [
         _mean("mae", np.abs(p - t), non0),
         _correlation(p, t, non0),
-        _mean("acc7", _same_class(p, t, 3), non0),
+        _same_class(p, t, 3, non0),
         _binary("acc2", "f1", p >= 0, t >= 0, non0),
     ]
 
@@ -184,11 +184,8 @@ def _classes(p: np.ndarray, t: np.ndarray, class_names: Sequence[str]) -> Piece:
     return Piece(names, np.concatenate([guessed * true, guessed, true], axis=-1), _finish_classes)
 
 
-METRIC_SETS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
-    "mmsa": mmsa,
-    "sims": sims,
-    "magbert": magbert,
-}
+MetricSet = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+METRIC_SETS: dict[str, MetricSet] = {"mmsa": mmsa, "sims": sims, "magbert": magbert}
 
 
 # ---------------------------------------------------------------------------------------------------- sums
@@ -274,6 +271,10 @@ def _mean(name: str, values: np.ndarray, counted: np.ndarray) -> Piece:
     return Piece((name,), columns, lambda s: _ratio(s[..., :1], s[..., 1:]))
 
 
+def _same_class(p: np.ndarray, t: np.ndarray, limit: int, counted: np.ndarray) -> Piece:
+    return _mean(f"acc{2 * limit + 1}", score_classes(p, limit) == score_classes(t, limit), counted)
+
+
 def _correlation(p: np.ndarray, t: np.ndarray, counted: np.ndarray) -> Piece:
     """Pearson's; both sides are centred first, which loses fewer digits."""
     n = max(counted.sum(), 1.0)
@@ -328,10 +329,6 @@ def score_classes(values: np.ndarray, limit: int) -> np.ndarray:
     return np.rint(values.clip(-limit, limit))
 
 
-def _same_class(p: np.ndarray, t: np.ndarray, limit: int) -> np.ndarray:
-    return score_classes(p, limit) == score_classes(t, limit)
-
-
 SIMS_EDGES = (-0.7, -0.1, 0.1, 0.7)  # of acc5
 
 
@@ -357,17 +354,13 @@ def _checked(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.
             f"metrics: predictions of shape {p.shape} and labels of shape {t.shape}; expected one number a "
             "clip on both sides, and at least one clip"
         )
-    for name, values in (("predictions", p), ("labels", t)):
+    ways_out = "the training has diverged, lower the learning rate", "leave clips without a label out"
+    for name, values, way_out in zip(("predictions", "labels"), (p, t), ways_out, strict=True):
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             raise MsaError(
                 f"metrics: {bad.size} of {values.size} {name} are not finite (first: {values[bad[0]]} at row "
-                f"{bad[0]}); "
-                + (
-                    "the training has diverged, lower the learning rate"
-                    if name == "predictions"
-                    else "leave clips without a label out"
-                )
+                f"{bad[0]}); {way_out}"
             )
     return p, t
 

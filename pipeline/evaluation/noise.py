@@ -12,8 +12,6 @@ token's usual spellings are read as. A tokenizer that reads neither as one token
 from __future__ import annotations
 
 import json
-import statistics
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -27,15 +25,16 @@ from models.core.backbones import Tokenizer
 from models.core.batch import FULL_SCALE, Batch
 from models.core.method import Method
 from pipeline.core import paths
-from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.datasets.splits import Streams, ordered_batches
-from pipeline.datasets.training_set import TrainingSet, read_stats
-from pipeline.evaluation.evaluate import DECIMALS, check_features, check_task, load_run
-from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
+from pipeline.datasets.training_set import TrainingSet
+from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
+from pipeline.evaluation.saved import Spread
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import EVALUATION_BATCH
-from pipeline.training.runs import read_config
+from pipeline.training.runs import load_method, read_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,14 +68,12 @@ def under_noise(
         raise ParamsError(f"noise kind {kind!r} is not known (there are: {', '.join(kinds)})")
     config = read_config(run)
     folder = paths.assembled_folder(config["dataset"]) if assembled is None else assembled
-    stats = read_stats(folder)
-    check_task(config, run, stats, folder)
-    check_features(config, run, stats, folder)
+    stats = stats_of_run(folder, run, config)
     metric_set = _metric_set(config)
     remarks: set[str] = set()
     fabric = open_fabric(device, config["train"]["precision"])
     with reproducible(config["seed"], fabric.device):
-        method, _ = load_run(run, str(fabric.device))
+        method = load_method(run, config).to(fabric.device).eval()
         model = cast(Method, fabric.setup_module(method))
         splits = TrainingSet.load(folder, method.reading(), fabric.device, only=("train", "test")).splits
         test = splits["test"]
@@ -85,32 +82,24 @@ def under_noise(
         rows = ordered_batches(test.lengths, EVALUATION_BATCH)
         back = torch.cat(rows).argsort().numpy()  # evaluate sums in the split's order, and sums have an order
 
-        def score(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-            if not np.isfinite(predictions).all():  # of NaN a class would be made too
-                raise MsaError(f"{run}: predictions of test are not finite; train again with a lower rate")
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", MetricWarning)
-                if metric_set == CLASSIFICATION:
-                    decided = method.task.decide(torch.from_numpy(predictions)).numpy()
-                    found = cls(decided[back], labels[back], stats["class_names"])
-                else:
-                    found = METRIC_SETS[metric_set](predictions[back], labels[back])
-            remarks.update(str(w.message) for w in caught if issubclass(w.category, MetricWarning))
+        def scored(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+            classes, what = stats["class_names"], f"{run}: predictions of test"
+            found, said = score(predictions[back], labels[back], metric_set, classes, what)
+            remarks.update(said)
             return found
 
         batches = [test.batch(clips) for clips in rows]
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
         noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
-        clean = robustness(model, batches, score, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
-        tables = [robustness(model, batches, score, *noise, seeds=(seed,)) for seed in SEEDS]
-    scores = {row: [table[row] for table in tables] for row in tables[0]}
-    scores = {CLEAN: [clean] * len(SEEDS), **scores}  # no noise, no difference
+        clean = robustness(model, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
+        scores = {CLEAN: clean * len(SEEDS)}  # no noise, no difference
+        scores |= robustness(model, batches, scored, *noise)
     return {
         **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
         "metric_set": metric_set,
         "n": len(test),
         "remarks": sorted(remarks),
-        "test": {row: {name: _spread(found, name) for name in clean} for row, found in scores.items()},
+        "test": {row: {name: _spread(found, name) for name in clean[0]} for row, found in scores.items()},
     }
 
 
@@ -143,8 +132,8 @@ def robustness(
     *,
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = SEEDS,
-) -> dict[str, dict[str, float]]:
-    """Scores of a trained method under noise: rate -> name -> mean over the seeds, and their `mean`.
+) -> dict[str, list[dict[str, float]]]:
+    """Scores of a trained method under noise: rate -> named numbers of each seed; and their `mean`.
 
     Parameters
     ----------
@@ -156,9 +145,8 @@ def robustness(
     method.eval()
     embedded = method.backbone if kind != "erase" or mask_id is None else None
     labels = torch.cat([batch.label for batch in batches]).cpu().numpy()
-    table: dict[str, dict[str, float]] = {}
+    table: dict[str, list[dict[str, float]]] = {f"{rate:g}": [] for rate in rates}
     for rate in rates:
-        scores = []
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
             predictions = []
@@ -166,14 +154,10 @@ def robustness(
                 noisy = corrupt(batch, kind, rate, std, generator, mask_id)
                 with noisy_embeddings(embedded, kind, rate, std.get("tokens"), generator):
                     predictions.append(method(noisy).prediction)
-            scores.append(score(torch.cat(predictions).float().cpu().numpy(), labels))
-        table[f"{rate:g}"] = _means(scores)
-    table["mean"] = _means(list(table.values()))
-    return table
-
-
-def _means(scores: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(entry[name] for entry in scores) / len(scores) for name in scores[0]}
+            table[f"{rate:g}"].append(score(torch.cat(predictions).float().cpu().numpy(), labels))
+    of_seeds = list(zip(*table.values(), strict=True))
+    means = [{name: sum(one[name] for one in found) / len(found) for name in found[0]} for found in of_seeds]
+    return {**table, "mean": means}
 
 
 def find_mask_id(tokenizer: Tokenizer) -> int | None:
@@ -213,7 +197,6 @@ def _metric_set(config: dict[str, Any]) -> str:
     return name
 
 
-def _spread(scores: list[dict[str, float]], name: str) -> dict[str, float]:
-    values = [score[name] for score in scores]
-    found = {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
-    return {key: round(value, DECIMALS) for key, value in found.items()}
+def _spread(scores: list[dict[str, float]], name: str) -> dict[str, float | None]:
+    found = Spread.of([one[name] for one in scores], DECIMALS)
+    return {"mean": found.mean, "sd": found.sd}

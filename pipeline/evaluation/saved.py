@@ -13,8 +13,8 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from itertools import groupby, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from pipeline.training.loop.curves import read_table
 
 RESULTS = "results"
 TEST, TEST_OOD = "test", "test_ood"  # the second, out of distribution, is of some sets
-NAME = re.compile(r"(?P<method>.+)-(?P<seed>\d+)\.json")
+RESULT_FILE = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")
 FORMAT = 1  # of the results that are read here
 VIEWS_FORMAT = 1
 NEEDED = ("class_names", "epoch", "floor", "n")  # by reports, but not in results of older versions
@@ -125,11 +125,7 @@ def find_results(revision: Revision) -> tuple[list[str], list[str]]:
     """Paths of the result files of runs, and of other JSON files in `results`."""
     views = ".views.json"  # what `inspect` saw of a run is no result of it
     files = [path for path in revision.files(RESULTS) if path.endswith(".json") and not path.endswith(views)]
-    runs = [
-        path
-        for path in files
-        if len(PurePosixPath(path).parts) == 3 and NAME.fullmatch(path.rpartition("/")[2])
-    ]
+    runs = [path for path in files if RESULT_FILE.fullmatch(path)]
     return runs, [path for path in files if path not in runs]
 
 
@@ -151,8 +147,8 @@ def read_run(revision: Revision, path: str) -> SavedRun:
     return SavedRun(path, revision.name, result, found.get(TEST), (content, saved), found.get(TEST_OOD))
 
 
-def read_runs(params: Params, results: Path) -> list[SavedRun]:
-    """The runs that params name, by dataset, method and seed, with their learning curves.
+def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRun]]]:
+    """Dataset -> method -> the runs that params name, by seed, with their learning curves.
 
     What is read comes from params (models_run x datasets_run x seeds), never from what lies in a folder, so
     that results of methods or seeds that are no longer run do not slip in.
@@ -165,15 +161,15 @@ def read_runs(params: Params, results: Path) -> list[SavedRun]:
     ------
     MsaError : params name no run, a file is missing or cannot be read
     """
-    names = [
-        (method, dataset, seed)
-        for dataset in params.datasets_run
-        for method in params.models_run
-        for seed in params.seeds
-    ]
-    if not names:
+    if not (params.datasets_run and params.models_run and params.seeds):
         raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
-    return [_read_whole(*name, results) for name in names]
+    return {
+        dataset: {
+            method: [_read_whole(method, dataset, seed, results) for seed in params.seeds]
+            for method in params.models_run
+        }
+        for dataset in params.datasets_run
+    }
 
 
 def _read_whole(method: str, dataset: str, seed: int, results: Path) -> SavedRun:
@@ -218,30 +214,24 @@ def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
             raise MsaError(unknown("run", plain, known) + "; a result file can be given by its path too")
         found |= {run.path: run for run in chosen}
     runs = sorted(found.values(), key=lambda run: run.result.seed)
-    seeds = [run.result.seed for run in runs]
-    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
-    if twice is not None:
-        paths = " and ".join(run.path for run in runs if run.result.seed == twice)
-        raise MsaError(f"seed {twice} is twice on one side ({paths}); name one run a seed")
+    for seed, alike in groupby(runs, key=lambda run: run.result.seed):
+        if len(paths := [run.path for run in alike]) > 1:
+            raise MsaError(f"seed {seed} is twice on one side ({' and '.join(paths)}); name one run a seed")
     return runs
 
 
 def _parse(content: bytes, source: str) -> Result:
     try:
-        tree: Any = json.loads(content)
-        result = Result.model_validate(tree)
+        result = Result.model_validate(json.loads(content))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        raise FormatError(
-            f"{source}: not a result that evaluate wrote ({wrong}); evaluate the run again"
-        ) from error
+        problem = f"not a result that evaluate wrote ({wrong})"
+        raise FormatError(f"{source}: {problem}; evaluate the run again") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{source}: not JSON ({error}); evaluate the run again") from error
     if result.format != FORMAT:
-        raise FormatError(
-            f"{source}: result of format {result.format}, this version reads {FORMAT}; use the version that "
-            "wrote it"
-        )
+        problem = f"result of format {result.format}, this version reads {FORMAT}"
+        raise FormatError(f"{source}: {problem}; use the version that wrote it")
     return result
 
 
@@ -251,22 +241,17 @@ def _predictions(content: bytes, source: str) -> dict[str, Predictions]:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         raise FormatError(f"{source}: not readable as Parquet ({error}); evaluate the run again") from error
-    lacking = [name for name in ("clip_id", "label", "prediction") if name not in table.column_names]
-    if lacking:
-        raise FormatError(f"{source}: column {lacking[0]!r} is missing; evaluate the run again")
-    for name in ("label", "prediction"):
+    for name in ("clip_id", "label", "prediction"):
+        if name not in table.column_names:
+            raise FormatError(f"{source}: column {name!r} is missing; evaluate the run again")
         kind = table.schema.field(name).type
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-            raise FormatError(
-                f"{source}: column {name!r} is {kind}, expected numbers; evaluate the run again"
-            )
+        if name != "clip_id" and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            problem = f"column {name!r} is {kind}, expected numbers"
+            raise FormatError(f"{source}: {problem}; evaluate the run again")
     if "split" not in table.column_names:
         return {TEST: _sorted(table, source)}
-    return {
-        split: _sorted(table.filter(pc.equal(table["split"], split)), source)
-        for split in (TEST, TEST_OOD)
-        if split in table["split"].to_pylist()
-    }
+    splits = {split: table.filter(pc.equal(table["split"], split)) for split in (TEST, TEST_OOD)}
+    return {split: _sorted(part, source) for split, part in splits.items() if len(part)}
 
 
 def _sorted(table: pa.Table, source: str) -> Predictions:

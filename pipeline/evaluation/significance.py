@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -118,27 +119,26 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     ------
     MsaError : fewer than two clips, no runs, or sides of other shapes
     """
-    metric, clips = _summed(sides), len(sides.label)
-    terms_a, terms_b = np.split(metric.terms, [len(sides.a)], axis=1)
-    pairs = _pairs(sides)
-    scores_a, scores_b = metric.scores(terms_a.sum(axis=0)), metric.scores(terms_b.sum(axis=0))
-    mean_a, mean_b = scores_a.mean(axis=0), scores_b.mean(axis=0)
+    metric, clips, pairs = _summed(sides), len(sides.label), _pairs(sides)
+    terms = np.split(metric.terms, [len(sides.a)], axis=1)  # of each side
+    scores = [metric.scores(side.sum(axis=0)) for side in terms]
+    mean_a, mean_b = (side.mean(axis=0) for side in scores)
     found = mean_b - mean_a
 
     streams = np.random.default_rng(seed).spawn(2)
     resampled, swapped = [], []
     for size in _blocks(resamples, clips):
         weights = _resampled_clips(streams[0], size, clips)
-        means = [metric.scores(_weigh(weights, terms)).mean(axis=1) for terms in (terms_a, terms_b)]
+        means = [metric.scores(np.tensordot(weights, side, axes=1)).mean(axis=1) for side in terms]
         resampled.append(means[1] - means[0])
         swaps = streams[1].integers(0, 2, (size, clips)).astype(np.float64)
-        swapped.append(_swapped(metric, terms_a, terms_b, swaps, pairs))
+        swapped.append(_swapped(metric, terms, swaps, pairs))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(np.concatenate(resampled), [tail, 1 - tail], axis=0)
     extreme = np.abs(np.concatenate(swapped)) >= np.abs(found) - TIE
     p = (1 + extreme.sum(axis=0)) / (1 + resamples)
 
-    over_runs = _over_runs(metric, terms_a, terms_b, scores_a, scores_b, sides.paired)
+    over_runs = _over_runs(metric, terms, scores, sides.paired)
     return [
         Difference(
             name,
@@ -154,12 +154,11 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Reference: Holm, Scandinavian Journal of Statistics 6, 1979.
     """
-    values = np.asarray(p, dtype=np.float64)
+    values = np.array(p, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
-    corrected = np.empty(len(values))
-    corrected[order] = stepped
-    return [float(value) for value in corrected]
+    values[order] = stepped
+    return values.tolist()
 
 
 def corrected(table: list[Difference]) -> list[Difference]:
@@ -184,12 +183,14 @@ def _summed(sides: Sides) -> MetricSums:
 
 
 def _pairs(sides: Sides) -> list[tuple[int, int]]:
-    count_a, count_b = len(sides.a), len(sides.b)
+    runs_a, runs_b = range(len(sides.a)), range(len(sides.b))
     if not sides.paired:
-        return [(i, j) for i in range(count_a) for j in range(count_b)]
-    if count_a != count_b:
-        raise MsaError(f"significance: {count_a} runs and {count_b} cannot be paired; say paired=False")
-    return [(i, i) for i in range(count_a)]
+        return [*product(runs_a, runs_b)]
+    if runs_a != runs_b:
+        raise MsaError(
+            f"significance: {len(runs_a)} runs and {len(runs_b)} cannot be paired; say paired=False"
+        )
+    return [*zip(runs_a, runs_b, strict=True)]
 
 
 def _blocks(resamples: int, clips: int) -> list[int]:
@@ -204,21 +205,12 @@ def _resampled_clips(random: np.random.Generator, size: int, clips: int) -> np.n
     return np.bincount(drawn.ravel(), minlength=size * clips).reshape(size, clips).astype(np.float64)
 
 
-def _weigh(weights: np.ndarray, terms: np.ndarray) -> np.ndarray:
-    """(size, clips), (clips, runs, terms) -> sums (size, runs, terms)."""
-    return np.tensordot(weights, terms, axes=1)
-
-
 def _swapped(
-    metric: MetricSums,
-    terms_a: np.ndarray,
-    terms_b: np.ndarray,
-    swaps: np.ndarray,
-    pairs: list[tuple[int, int]],
+    metric: MetricSums, terms: list[np.ndarray], swaps: np.ndarray, pairs: list[tuple[int, int]]
 ) -> np.ndarray:
     """B - A after clips changed sides, (size, metrics): mean over the pairs of runs."""
-    all_a, all_b = terms_a.sum(axis=0), terms_b.sum(axis=0)
-    moved_a, moved_b = _weigh(swaps, terms_a), _weigh(swaps, terms_b)
+    all_a, all_b = (side.sum(axis=0) for side in terms)
+    moved_a, moved_b = (np.tensordot(swaps, side, axes=1) for side in terms)  # (size, runs, terms)
     total = np.zeros((len(swaps), len(metric.names)))
     for i, j in pairs:
         gain = moved_b[:, j] - moved_a[:, i]
@@ -228,43 +220,30 @@ def _swapped(
 
 # ----------------------------------------------------------------------------------------------------- runs
 def _over_runs(
-    metric: MetricSums,
-    terms_a: np.ndarray,
-    terms_b: np.ndarray,
-    scores_a: np.ndarray,
-    scores_b: np.ndarray,
-    paired: bool,
+    metric: MetricSums, terms: list[np.ndarray], scores: list[np.ndarray], paired: bool
 ) -> list[tuple[float, float, float]]:
     """Interval and p value of each metric over runs and clips; empty below FEWEST_RUNS on a side."""
-    if min(len(scores_a), len(scores_b)) < FEWEST_RUNS:
+    if min(map(len, scores)) < FEWEST_RUNS:
         return []
-    without_one = [metric.scores(terms.sum(axis=0) - terms) for terms in (terms_a, terms_b)]
-    return [
-        _student(
-            scores_a[:, i],
-            scores_b[:, i],
-            _jackknife_covariance(without_one[0][..., i], without_one[1][..., i]),
-            paired,
-        )
-        for i in range(len(metric.names))
-    ]
-
-
-def _jackknife_covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Covariance of the runs' metrics over samples of clips, (runs, runs) with those of A first.
-
-    Parameters
-    ----------
-    a, b : (clips, runs), metrics without that clip
-    """
-    clips = len(a)
-    return np.cov(np.hstack([a, b]), rowvar=False) * (clips - 1) ** 2 / clips
+    clips = len(terms[0])
+    without_one = [metric.scores(side.sum(axis=0) - side) for side in terms]
+    found = []
+    for i in range(len(metric.names)):
+        runs = np.hstack([side[..., i] for side in without_one])  # (clips, runs)
+        jackknife = np.cov(runs, rowvar=False) * (clips - 1) ** 2 / clips
+        found.append(_student(scores[0][:, i], scores[1][:, i], jackknife, paired))
+    return found
 
 
 def _student(
     a: np.ndarray, b: np.ndarray, covariance: np.ndarray, paired: bool
 ) -> tuple[float, float, float]:
     """Interval and p value of mean(b) - mean(a), metrics of runs that share their clips.
+
+    Parameters
+    ----------
+    a, b : (runs,)
+    covariance : of the runs over samples of clips, (runs, runs) with those of A first
 
     `shared` is what the covariance between different runs adds; a negative estimate counts as 0 (Hillis).
     Other runs cannot be surer than these runs are, so the variance is at least what the clips alone give.

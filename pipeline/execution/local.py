@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -78,15 +78,12 @@ def run(
     left = len(items)
     any_ready, failed_starts = False, 0
     try:
-        with _environment(THREADS):
-            pool = [_start(context, make) for _ in range(min(workers, len(items)))]
+        pool = [_start(context, make) for _ in range(min(workers, len(items)))]
         while left:
             for worker in pool:
                 if worker.ready and worker.item is None and waiting:
                     worker.item, worker.since = waiting.popleft(), time.monotonic()
-                    with suppress(
-                        OSError
-                    ):  # it died while idle: found out below, and the item given away again
+                    with suppress(OSError):  # it died while idle: found below, and the item given out again
                         worker.pipe.send(worker.item[1])
             events = wait([end for w in pool for end in (w.pipe, w.process.sentinel)], timeout=1.0)
             for position, worker in enumerate(pool):
@@ -116,8 +113,7 @@ def run(
                         )
                 reason = f"took longer than {timeout_s:g} s" if hung else _death(worker)
                 _end(worker)
-                with _environment(THREADS):
-                    pool[position] = _start(context, make)
+                pool[position] = _start(context, make)
                 if worker.item is not None:
                     index, item = worker.item
                     attempts[index] += 1
@@ -134,7 +130,14 @@ def run(
 def _start(context: Any, make: Callable[[], Any]) -> Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make), daemon=True)
-    process.start()
+    before = {name: os.environ[name] for name in THREADS if name in os.environ}
+    os.environ.update(THREADS)  # libraries read it when they are imported
+    try:
+        process.start()
+    finally:
+        for name in THREADS:
+            del os.environ[name]
+        os.environ.update(before)
     theirs.close()  # so that the worker's death, or ours, ends the pipe
     return Worker(process, ours, since=time.monotonic())
 
@@ -149,10 +152,15 @@ def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
             pipe.send(("ready", None))
             while True:
                 pipe.send(("done", function(pipe.recv())))
-        except MsaError as error:
-            pipe.send(("refused", error))
-        except Exception as error:  # ours or a library's fault, but not a clip's: those were caught before
-            pipe.send(("refused", MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")))
+        except Exception as error:
+            pipe.send(("refused", refusal(error)))
+
+
+def refusal(error: Exception) -> MsaError:
+    """Why nothing can work: ours or a library's fault, but not a clip's, for those were caught before."""
+    if isinstance(error, MsaError):
+        return error
+    return MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")
 
 
 def _receive(worker: Worker) -> tuple[str, Any] | None:
@@ -177,18 +185,3 @@ def _end(worker: Worker) -> None:
     worker.process.kill()
     worker.process.join()
     worker.pipe.close()
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment for processes started inside; libraries read it when they are imported."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

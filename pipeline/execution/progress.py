@@ -10,7 +10,7 @@ import re
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.core.files import write_json
 from pipeline.store.shard import FAILED, FeatureRow
@@ -26,9 +26,7 @@ NAMED_CLIPS = 3  # of each reason
 class ExtractionReport:
     """Follows one stage from its plan to its end.
 
-    Parameters
-    ----------
-    what : title, e.g. `audio librosa33 on sample`
+    `what` is its title, e.g. `audio librosa33 on sample`.
     """
 
     def __init__(self, what: str):
@@ -36,7 +34,7 @@ class ExtractionReport:
         self.began = time.monotonic()
         self.done = self.failed = 0
         self.progress = _progress()
-        self.bar = self.progress.add_task(what, total=None, failed="")
+        self.bar = self.progress.add_task(what, total=None, rate="", failed="")
 
     def plan(self, kept: int, missing: int) -> None:
         """Before the work: how much of it there is."""
@@ -47,8 +45,9 @@ class ExtractionReport:
         """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED
+        rate = f"{self.done / (time.monotonic() - self.began):.1f} clips/s"
         failed = f"{self.failed} failed" if self.failed else ""
-        self.progress.update(self.bar, advance=1, failed=failed)
+        self.progress.update(self.bar, advance=1, rate=rate, failed=failed)
 
     def end(self, update: Update, logs: Path, name: str) -> None:
         """After the work: counts and failures for the reader, the summary for programs."""
@@ -98,29 +97,12 @@ def failures(failed: dict[str, str]) -> Table:
 def _progress() -> Progress:
     """A bar with clips a second and the time that is left; nothing where no one looks."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f} clips/s" if speed else "")
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
     return Progress(
-        *columns, TextColumn("{task.fields[failed]}"), console=console, disable=not console.is_terminal
+        *("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"),
+        *(TimeRemainingColumn(), "{task.fields[failed]}"),
+        console=console,
+        disable=not console.is_terminal,
     )

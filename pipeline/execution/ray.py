@@ -17,12 +17,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from pipeline.core.console import configure
 from pipeline.core.errors import MissingDependencyError, MsaError, first_line
-from pipeline.execution.local import ATTEMPTS, THREADS, Item, Result, TaskFailure
+from pipeline.execution.local import ATTEMPTS, THREADS, Item, Result, TaskFailure, refusal
 
 CLIPS = 8  # of a task: a clip that hangs holds up no more than these
 
@@ -59,9 +59,8 @@ def run(
 
     Parameters
     ----------
-    make : picklable; called once in each actor, loads the model and returns the function
+    make, timeout_s : as in `local.run`
     workers : actors at most; 0 = one for each CPU of the cluster (or for each share of a GPU)
-    timeout_s : seconds that one item may take
     group : items that stand together and have the same number are one task
     gpus : share of a GPU that each actor gets
 
@@ -73,13 +72,13 @@ def run(
     ray = _opened()
     jobs: deque[Job] = deque()
     for _, together in groupby(range(len(items)), key=lambda number: group(items[number])):
-        numbers = list(together)
-        jobs += [Job(numbers[at : at + CLIPS]) for at in range(0, len(numbers), CLIPS)]
-    worker_class = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(_Worker)
+        while numbers := list(islice(together, CLIPS)):
+            jobs.append(Job(numbers))
     environment = {"env_vars": THREADS}
+    worker_class = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, runtime_env=environment)(_Worker)
 
     def start() -> Actor:
-        handle = worker_class.options(runtime_env=environment).remote(make, os.getcwd())
+        handle = worker_class.remote(make, os.getcwd())
         return Actor(handle, handle.load.remote())
 
     pool = [start() for _ in range(min(workers or _slots(ray, gpus), len(jobs)))]
@@ -143,7 +142,7 @@ class _Worker:
         try:
             self.function = self.make()
         except Exception as error:
-            return _useless(error)
+            return refusal(error)
         return None
 
     def work(self, items: list[Any]) -> list[Any] | MsaError:
@@ -151,14 +150,7 @@ class _Worker:
         try:
             return [self.function(item) for item in items]
         except Exception as error:
-            return _useless(error)
-
-
-def _useless(error: Exception) -> MsaError:
-    """Ours or a library's fault, but not a clip's: those were caught before."""
-    if isinstance(error, MsaError):
-        return error
-    return MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")
+            return refusal(error)
 
 
 def _opened() -> Any:
@@ -178,6 +170,4 @@ def _opened() -> Any:
 def _slots(ray: Any, gpus: float) -> int:
     """Actors that the cluster has room for."""
     resources = ray.cluster_resources()
-    if gpus:
-        return max(1, int(resources.get("GPU", 0) / gpus))
-    return max(1, int(resources.get("CPU", 1)))
+    return max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)))

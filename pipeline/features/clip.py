@@ -10,29 +10,28 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
 from pipeline.core.files import file_hash
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import MODALITIES, build_encoder
-from pipeline.features.rows import EncodingTask, encode_row, footer, hears_language, media_hash
+from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
-from pipeline.params.encoders import PretrainedEncoder
+from pipeline.params.encoders import EncoderParams, PretrainedEncoder
 from pipeline.params.params import NONE, Params
 from pipeline.params.transcribe import AsrParams
 from pipeline.store.shard import FAILED, OK, FeatureRow, write_rows
-from pipeline.transcripts.stage import ListenerMaker, Spoken, read
+from pipeline.transcripts.stage import Transcript, read, transcriber
 from pipeline.transcripts.table import LABEL, text_hash
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-P = TypeVar("P", bound=PretrainedEncoder)
 
 
 @dataclass(frozen=True)
@@ -86,19 +85,12 @@ class ClipReport:
                     found[remark].append(item.modality)
         return {remark: ", ".join(who) for remark, who in found.items()}
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def plan(videos: list[Path], out: Path | None) -> list[Request]:
     """The clips behind files and folders, each with its output folder.
 
     One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
     `out/<path relative to the given folder, without suffix>.features`.
-
-    Raises
-    ------
-    MsaError : a path does not exist, a folder holds no video, or two clips would share a folder
     """
     for video in videos:
         if not video.exists():
@@ -106,7 +98,7 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
     base = out or Path()
-    requests: list[Request] = []
+    taken: dict[Path, Path] = {}  # output folder -> video
     for video in videos:
         if video.is_file():
             found = {video: Path(video.name)}
@@ -117,27 +109,19 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
                 raise MsaError(
                     f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})"
                 )
-        requests += [
-            Request(path, base / name.with_name(f"{name.stem}.features")) for path, name in found.items()
-        ]
-    taken: dict[Path, Path] = {}
-    for request in requests:
-        if request.out in taken:
-            raise MsaError(
-                f"{taken[request.out]} and {request.video} would both be written to {request.out}; "
-                "extract them with different --out folders"
-            )
-        taken[request.out] = request.video
-    return requests
+        for path, name in found.items():
+            folder = base / name.with_name(f"{name.stem}.features")
+            if folder in taken:
+                raise MsaError(
+                    f"{taken[folder]} and {path} would both be written to {folder}; "
+                    "extract them with different --out folders"
+                )
+            taken[folder] = path
+    return [Request(path, folder) for folder, path in taken.items()]
 
 
 def prepare(requests: list[Request]) -> None:
-    """Make the output folders, before the encoders take their time.
-
-    Raises
-    ------
-    MsaError : one of them cannot be made
-    """
+    """Make the output folders, before the encoders take their time."""
     for request in requests:
         try:
             request.out.mkdir(parents=True, exist_ok=True)
@@ -149,40 +133,29 @@ def prepare(requests: list[Request]) -> None:
 
 
 def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> dict[str, list[Encoder]]:
-    """The chosen encoders of each modality, loaded; the name `none` stands for no encoder.
-
-    Raises
-    ------
-    ParamsError, MissingModelError, MissingDependencyError
-    MsaError : nothing is chosen
-    """
-    chosen = {
-        modality: [name for name in dict.fromkeys(names[modality]) if name != NONE] for modality in MODALITIES
-    }
-    if not any(chosen.values()):
-        raise MsaError("every encoder is `none`; name at least one")
-    return {
-        modality: [_made(params, modality, name, device) for name in chosen[modality]]
+    """The chosen encoders of each modality, loaded; the name `none` stands for no encoder."""
+    encoders: dict[str, list[Encoder]] = {
+        modality: [
+            build_encoder(modality, name, _pinned(params.encoder(modality, name)), params.media, device)
+            for name in dict.fromkeys(names[modality])
+            if name != NONE
+        ]
         for modality in MODALITIES
     }
+    if not any(encoders.values()):
+        raise MsaError("every encoder is `none`; name at least one")
+    for encoder in chain.from_iterable(encoders.values()):
+        encoder.load()
+    return encoders
 
 
-def _made(params: Params, modality: str, name: str, device: str) -> Encoder:
-    settings = params.encoder(modality, name)
-    if isinstance(settings, PretrainedEncoder):  # here, unlike in the DAG, a hub id may come without commit
-        settings = _pinned(settings)
-    encoder = build_encoder(modality, name, settings, params.media, device)
-    encoder.load()
-    return encoder
-
-
-def _pinned(settings: P) -> P:
+def _pinned(settings: EncoderParams) -> EncoderParams:
     """The settings with the commits that their names mean today, of the languages whose model is here.
 
-    Raises
-    ------
-    MissingModelError : of none
+    Here, unlike in the DAG, a hub id may come without commit. MissingModelError where no model is here.
     """
+    if not isinstance(settings, PretrainedEncoder):
+        return settings
     commits, problems = {}, []
     for language, source in settings.checkpoints().items():
         try:
@@ -197,17 +170,12 @@ def _pinned(settings: P) -> P:
     return settings.model_copy(update={"model": models, "revision": commits})
 
 
-def make_listener(params: Params, asr: str | None, device: str) -> Callable[[Spoken], Spoken]:
-    """What finds out what is said in a clip, beyond text that is there: as params say, with this Whisper.
-
-    Raises
-    ------
-    ParamsError, MissingModelError, MissingDependencyError
-    """
+def make_transcriber(params: Params, asr: str | None, device: str) -> Callable[[Transcript], Transcript]:
+    """What finds out what is said in a clip, beyond text that is there: as params say, with this Whisper."""
     settings = params.transcribe
     if asr is not None:
         settings = settings.model_copy(update={"asr": AsrParams(model=asr, revision=pinned_revision(asr))})
-    return ListenerMaker(settings, params.media, "cpu" if device == "auto" else device)()
+    return transcriber(settings, params.media, "cpu" if device == "auto" else device)
 
 
 def extract(
@@ -215,21 +183,21 @@ def extract(
     text: str | None,
     encoders: dict[str, list[Encoder]],
     language: str,
-    listen: Callable[[Spoken], Spoken] = lambda clip: clip,
+    transcribe: Callable[[Transcript], Transcript] = lambda clip: clip,
 ) -> Iterator[ClipReport]:
     """Encode and write clip after clip."""
     for request in requests:
         video = request.video
         report = ClipReport(str(video), str(request.out))
-        spoken = read(Spoken(video.stem, video, None, None, language), text)
+        transcript = read(Transcript(video.stem, video, None, None, language), text)
         if encoders["text"]:
-            spoken = listen(spoken)
+            transcript = transcribe(transcript)
         try:
             media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read
-        words = text_hash(spoken.text, spoken.language, spoken.words)
-        clip = Clip(video.stem, path=video, text=spoken.text, language=spoken.language or language)
+        words = text_hash(transcript.text, transcript.language, transcript.words)
+        clip = Clip(video.stem, path=video, text=transcript.text, language=transcript.language or language)
         for modality, chosen in encoders.items():
             tasks = [
                 EncodingTask(clip, words if modality == "text" else _hash(media, e, clip)) for e in chosen
@@ -239,8 +207,8 @@ def extract(
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
                 note = row.error
                 if modality == "text":
-                    heard = "" if spoken.source in (None, LABEL) else f"from {spoken.source}"
-                    note = "; ".join(filter(None, [heard, note, *spoken.problems]))
+                    source = "" if transcript.source in (None, LABEL) else f"from {transcript.source}"
+                    note = "; ".join(filter(None, [source, note, *transcript.problems]))
                 frames = 0 if row.features is None else len(row.features)
                 report.modalities.append(
                     ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
@@ -249,7 +217,7 @@ def extract(
 
 
 def _hash(media: str | None, encoder: Encoder, clip: Clip) -> str:
-    return media_hash(media, None, None, clip.language if hears_language(encoder.params) else None)
+    return media_hash(media, None, None, clip.language if model_by_language(encoder.params) else None)
 
 
 def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[FeatureRow, float]]:
@@ -295,12 +263,12 @@ def overview(reports: list[ClipReport]) -> Table:
         caption=escape(f"all files: {caption}") if caption else None,
     )
     for report, found in zip(reports, remarks, strict=True):
-        said = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
+        own = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
         cells = [
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
         name = str(Path(report.video).relative_to(folder))
-        shown.add_row(escape(name), *cells, escape("; ".join(said)))
+        shown.add_row(escape(name), *cells, escape("; ".join(own)))
     return shown
 
 

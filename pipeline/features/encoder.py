@@ -74,6 +74,7 @@ class Encoder(ABC):
     """
 
     modality: ClassVar[str]
+    dtype: ClassVar[str] = "float32"  # NumPy name of the stored type
     LIBRARIES: ClassVar[tuple[str, ...]]  # distributions that compute the numbers
 
     def __init__(self, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"):
@@ -89,18 +90,13 @@ class Encoder(ABC):
 
     @property
     @abstractmethod
-    def dim(self) -> int:
-        """Number of columns of the features."""
-
-    @property
-    @abstractmethod
     def column_names(self) -> list[str]:
-        """One name a column, `dim` of them."""
+        """One name a column of the features."""
 
     @property
-    def dtype(self) -> str:
-        """NumPy name of the stored type."""
-        return "float32"
+    def dim(self) -> int:
+        """Number of columns."""
+        return len(self.column_names)
 
     @property
     def frame_rate(self) -> float | None:
@@ -114,12 +110,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def load(self) -> None:
-        """Bring the model into memory.
-
-        Raises
-        ------
-        MissingModelError, MissingDependencyError
-        """
+        """Bring the model into memory; raises MissingModelError or MissingDependencyError."""
 
     @abstractmethod
     def encode(self, clip: Clip) -> Encoded:
@@ -165,12 +156,7 @@ class BatchEncoder(Encoder):
 
     @abstractmethod
     def prepare(self, clip: Clip) -> Prepared:
-        """Decode or tokenise one clip.
-
-        Raises
-        ------
-        AbsentError, ClipError : as `encode`
-        """
+        """Decode or tokenise one clip; errors as `encode` has them."""
 
     @abstractmethod
     def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:

@@ -33,9 +33,7 @@ class HubModel:
 def wanted_models(names: list[str], params: Params) -> list[HubModel]:
     """The models on a hub behind names of encoders, or behind a hub id itself.
 
-    Raises
-    ------
-    ParamsError : a name that is neither, or whose model is on no hub
+    ParamsError where a name is neither, or its model is on no hub.
     """
     encoders = {
         name: (modality, settings)
@@ -47,8 +45,7 @@ def wanted_models(names: list[str], params: Params) -> list[HubModel]:
     for name in names:
         if name in encoders:
             modality, settings = encoders[name]
-            models = list(of_encoder(modality, name, settings))
-            if not models:
+            if not (models := list(of_encoder(modality, name, settings))):
                 raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: nothing of it is on a hub")
             found += models
         elif "/" in name and is_hub_id(name.partition("@")[0]):

@@ -7,6 +7,7 @@ languages that it met.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from abc import abstractmethod
 from functools import cached_property
@@ -18,7 +19,8 @@ from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError, first_line
-from pipeline.features.encoder import BatchEncoder, Clip
+from pipeline.execution.gpu import Prepared
+from pipeline.features.encoder import BatchEncoder, Clip, Encoded
 from pipeline.params.encoders import Source, TransformerAudio, TransformerText
 from pipeline.params.params import MediaLimits
 
@@ -29,6 +31,7 @@ UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of 
 class PretrainedStates(BatchEncoder):
     """An encoder whose rows are hidden states of a transformer, stored as float16."""
 
+    dtype = "float16"
     PARTS: ClassVar[tuple[Part, ...]]  # what of a checkpoint decides the numbers
 
     params: TransformerText | TransformerAudio
@@ -89,17 +92,14 @@ class PretrainedStates(BatchEncoder):
                     f"{other.hidden_size}; the columns must be the same for every language, so take "
                     "checkpoints of one width, or an encoder for each"
                 )
-        for (model, _), config in found.items():
-            self._check_layers(model, config.num_hidden_layers + 1)
-        return found
-
-    def _check_layers(self, model: str, states: int) -> None:
-        for layer in self.params.layers:
+        for ((model, _), config), layer in itertools.product(found.items(), self.params.layers):
+            states = config.num_hidden_layers + 1
             if not -states <= layer < states:
                 raise ParamsError(
                     f"{self.key}.layers has {layer}; {model} has {states} states: 0 to {states - 1}, "
                     f"or -{states} to -1"
                 )
+        return found
 
     @property
     def dim(self) -> int:
@@ -111,18 +111,11 @@ class PretrainedStates(BatchEncoder):
         return [f"h_{column}" for column in range(self.dim)]
 
     @property
-    def dtype(self) -> str:
-        return "float16"
-
-    @property
     def model_identity(self) -> str:
         """Of the one checkpoint, or `language=identity` of each in the order of their languages.
 
         Of several languages some may have a model without a commit; clips of these fail (`source`).
-
-        Raises
-        ------
-        ParamsError : no checkpoint is pinned
+        ParamsError where none is pinned.
         """
         checkpoints = self.params.checkpoints()
         lenient = not all(is_unpinned(*source) for source in checkpoints.values())
@@ -144,11 +137,6 @@ class PretrainedStates(BatchEncoder):
         """Make ready to prepare and to infer; on CPU the process then computes with one thread.
 
         A single checkpoint's weights are read now, those of several when a clip needs them.
-
-        Raises
-        ------
-        MissingModelError, MissingDependencyError, FormatError
-        ParamsError : settings that do not fit a checkpoint, or the device is not there
         """
         import torch
 
@@ -164,13 +152,7 @@ class PretrainedStates(BatchEncoder):
             self.backbone(self.sources[0])
 
     def source(self, clip: Clip) -> Source:
-        """The checkpoint for a clip's language.
-
-        Raises
-        ------
-        ClipError : there is none
-        MissingModelError : its files are not here
-        """
+        """The checkpoint for a clip's language; ClipError where there is none."""
         found = self.params.checkpoint(clip.language)
         if found is None:
             there = ", ".join(sorted(str(language) for language in self.params.checkpoints()))
@@ -192,6 +174,27 @@ class PretrainedStates(BatchEncoder):
         if source not in self._backbones:
             self._backbones[source] = self.read_backbone(source).to(self.device)
         return self._backbones[source]
+
+    def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
+        """Features of some clips, checkpoint by checkpoint; a prepared clip's content names its `source`."""
+        outcomes: dict[int, Encoded | ClipError] = {}
+        for source in dict.fromkeys(one.content.source for one in prepared):
+            rows = [row for row, one in enumerate(prepared) if one.content.source == source]
+            contents = [prepared[row].content for row in rows]
+            for row, content, states in zip(rows, contents, self.states(source, contents), strict=True):
+                if np.isfinite(states).all():
+                    outcomes[row] = self.encoded(content, states)
+                else:
+                    outcomes[row] = ClipError(f"{source[0]} gave states that are not finite")
+        return [outcomes[row] for row in range(len(prepared))]
+
+    @abstractmethod
+    def states(self, source: Source, contents: list[Any]) -> list[np.ndarray]:
+        """States of some prepared clips of one checkpoint, each (n, dim), float32."""
+
+    @abstractmethod
+    def encoded(self, content: Any, states: np.ndarray) -> Encoded:
+        """The features of a clip, made of its states."""
 
     def mean_state(self, output: Any) -> np.ndarray:
         """Mean of the states of `params.layers`, (batch, n, dim), float32, of one forward.

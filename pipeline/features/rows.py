@@ -8,17 +8,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, ClipError, MsaError
+from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, MsaError
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
-from pipeline.features.registry import build_encoder
 from pipeline.params.encoders import EncoderParams
-from pipeline.params.params import MediaLimits
 from pipeline.store.shard import ABSENT, FAILED, OK, TRANSIENT, FeatureRow
 
 T = TypeVar("T")
@@ -33,53 +32,33 @@ class EncodingTask:
     source_sha256: str
 
 
-@dataclass(frozen=True)
-class RowMaker:
-    """Builds and loads an encoder in a worker; picklable, as the encoder itself need not be."""
-
-    modality: str
-    name: str
-    params: EncoderParams
-    limits: MediaLimits
-    device: str
-
-    def build(self) -> Encoder:
-        return build_encoder(self.modality, self.name, self.params, self.limits, self.device)
-
-    def __call__(self) -> Callable[[EncodingTask], FeatureRow]:
-        encoder = self.build()
-        encoder.load()
-        return lambda task: encode_row(encoder, task)
+def row_maker(build: Callable[[], Encoder]) -> Callable[[EncodingTask], FeatureRow]:
+    """What makes rows in a worker, where its encoder is built and loaded."""
+    encoder = build()
+    encoder.load()
+    return partial(encode_row, encoder)
 
 
-@dataclass(frozen=True)
-class Preparer:
-    """Builds in a worker what makes clips ready for a model on a GPU; picklable."""
-
-    maker: RowMaker
-
-    def __call__(self) -> Callable[[EncodingTask], gpu.Prepared | FeatureRow]:
-        encoder = self.maker.build()
-        assert isinstance(encoder, BatchEncoder)
-        encoder.load_preparer()
-        return lambda task: guarded(encoder, task, lambda: encoder.prepare(task.clip))
+def clip_preparer(build: Callable[[], Encoder]) -> Callable[[EncodingTask], gpu.Prepared | FeatureRow]:
+    """What makes clips ready in a worker for a model on a GPU."""
+    encoder = build()
+    assert isinstance(encoder, BatchEncoder)
+    encoder.load_preparer()
+    return lambda task: guarded(encoder, task, lambda: encoder.prepare(task.clip))
 
 
 def rows_in_batches(
-    maker: RowMaker, tasks: list[EncodingTask], *, workers: int, timeout_s: float
+    build: Callable[[], Encoder], tasks: list[EncodingTask], *, workers: int, timeout_s: float
 ) -> Iterator[tuple[EncodingTask, FeatureRow | TaskFailure]]:
     """The row of every clip, in any order, by an encoder that takes several at once.
 
-    Raises
-    ------
-    MsaError : the encoder as a whole cannot work
+    MsaError where the encoder as a whole cannot work.
     """
-    encoder = maker.build()
+    encoder = build()
     assert isinstance(encoder, BatchEncoder)
     encoder.load()
-    outcomes = gpu.run(
-        Preparer(maker), tasks, encoder.infer, device=encoder.device, workers=workers, timeout_s=timeout_s
-    )
+    prepare, device = partial(clip_preparer, build), encoder.device
+    outcomes = gpu.run(prepare, tasks, encoder.infer, device=device, workers=workers, timeout_s=timeout_s)
     for task, outcome in outcomes:
         if isinstance(outcome, ClipError):
             yield task, failed_row(task, outcome)
@@ -109,34 +88,28 @@ def encode_row(encoder: Encoder, task: EncodingTask) -> FeatureRow:
 def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | FeatureRow:
     """What `work` gives of a clip, or the clip's row where it is absent or fails.
 
-    Raises
-    ------
-    MsaError : the encoder as a whole cannot work
+    MsaError where the encoder as a whole cannot work.
     """
-    clip_id, source = task.clip.clip_id, task.source_sha256
     path = task.clip.path
-    if encoder.needs_media and path is not None and not path.exists():
-        return FeatureRow(
-            clip_id, source, FAILED, f"{TRANSIENT}{path.name}: no such file; is its folder mounted?"
-        )
-    if encoder.needs_media and path is None:
-        return FeatureRow(
-            clip_id, source, FAILED, "missing media: the clip table says which file was looked for"
-        )
     try:
+        if encoder.needs_media and path is None:
+            raise ClipError("missing media: the clip table says which file was looked for")
+        if encoder.needs_media and path is not None and not path.exists():
+            raise MachineTroubleError(f"{path.name}: no such file; is its folder mounted?")
         return work()
     except ClipError as error:
         return failed_row(task, error)
-    except MemoryError:
-        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}out of memory")
-    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
-        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT}{error.strerror or error}")
     except MsaError:
-        raise  # the encoder as a whole cannot work
+        raise
+    except MemoryError:
+        reason = f"{TRANSIENT}out of memory"
+    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
+        reason = f"{TRANSIENT}{error.strerror or error}"
     except Exception as error:  # a library's own: the clip's fault until shown otherwise
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))
-        return FeatureRow(clip_id, source, FAILED, f"{TRANSIENT if ours else ''}{said}")
+        reason = f"{TRANSIENT if ours else ''}{said}"
+    return FeatureRow(task.clip.clip_id, task.source_sha256, FAILED, reason)
 
 
 def failed_row(task: EncodingTask, error: ClipError) -> FeatureRow:
@@ -148,19 +121,14 @@ def failed_row(task: EncodingTask, error: ClipError) -> FeatureRow:
 
 def encoded_row(encoder: Encoder, task: EncodingTask, encoded: Encoded) -> FeatureRow:
     """The row of what an encoder gave; failed where that is not what it promised."""
-    clip_id, source = task.clip.clip_id, task.source_sha256
-    if encoded.features.ndim != 2 or encoded.features.shape[1] != encoder.dim or len(encoded.features) == 0:
-        return FeatureRow(
-            clip_id,
-            source,
-            FAILED,
-            f"features of shape {encoded.features.shape}, expected (n, {encoder.dim})",
-        )
+    shape = encoded.features.shape
+    if len(shape) != 2 or shape[1] != encoder.dim or not shape[0]:
+        return failed_row(task, ClipError(f"features of shape {shape}, expected (n, {encoder.dim})"))
     if not np.isfinite(encoded.features).all():
-        return FeatureRow(clip_id, source, FAILED, "features are not finite")
+        return failed_row(task, ClipError("features are not finite"))
     return FeatureRow(
-        clip_id,
-        source,
+        task.clip.clip_id,
+        task.source_sha256,
         OK,
         encoded.note,
         encoded.features,
@@ -188,12 +156,12 @@ def media_hash(
 ) -> str:
     """`source_sha256` of audio and visual rows: the media's bytes and the part of them that is the clip.
 
-    `language` counts where it chooses the model (`hears_language`).
+    `language` counts where it chooses the model (`model_by_language`).
     """
     known = [sha256, start_s, end_s] if language is None else [sha256, start_s, end_s, language]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
-def hears_language(params: EncoderParams) -> bool:
+def model_by_language(params: EncoderParams) -> bool:
     """Whether a clip's language chooses the model of this encoder of sound."""
     return params.kind == "hf_audio" and isinstance(params.model, dict)

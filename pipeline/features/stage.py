@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
@@ -14,8 +15,16 @@ from pipeline.core import paths
 from pipeline.core.errors import ParamsError
 from pipeline.corpora.clips import read_clips
 from pipeline.execution import local
-from pipeline.features.encoder import BatchEncoder, Clip
-from pipeline.features.rows import EncodingTask, RowMaker, footer, hears_language, media_hash, rows_in_batches
+from pipeline.features.encoder import BatchEncoder, Clip, Encoder
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import (
+    EncodingTask,
+    footer,
+    media_hash,
+    model_by_language,
+    row_maker,
+    rows_in_batches,
+)
 from pipeline.params.params import Params
 from pipeline.store.shard import FAILED, TRANSIENT, FeatureRow
 from pipeline.store.store import EVERYTHING, FeatureStore, StorePart, Update, bucket_of
@@ -66,23 +75,17 @@ def extract_dataset(
     """Bring `data/features/<dataset>/<modality>-<encoder>` up to date, computing only what is missing.
 
     `on_plan` is told (kept, to compute) before the work, `on_row` every finished row.
-
-    Raises
-    ------
-    ParamsError, MissingModelError, MissingDependencyError
     """
-    maker = RowMaker(
-        modality, encoder_name, params.encoder(modality, encoder_name), params.media, runtime.device
-    )
-    by_language = hears_language(maker.params)
+    settings = params.encoder(modality, encoder_name)
+    build = partial(build_encoder, modality, encoder_name, settings, params.media, runtime.device)
+    by_language = model_by_language(settings)
     tasks = dataset_tasks(modality, dataset, Path(params.dataset(dataset).root), by_language)
-
     if unknown := runtime.part.clips - tasks.keys():
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         wanted = [tasks[clip_id] for clip_id in clip_ids]
-        for task, row in _rows(maker, wanted, runtime, params.shards):
+        for task, row in _rows(build, wanted, runtime, params.shards):
             if isinstance(row, local.TaskFailure):
                 row = FeatureRow(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
             on_row(row)
@@ -91,7 +94,7 @@ def extract_dataset(
     store = FeatureStore(paths.feature_folder(dataset, modality, encoder_name))
     return store.update(
         {clip_id: task.source_sha256 for clip_id, task in tasks.items()},
-        footer(maker.build()),
+        footer(build()),
         params.shards,
         compute,
         part=runtime.part,
@@ -102,24 +105,28 @@ def extract_dataset(
 
 
 def _rows(
-    maker: RowMaker, tasks: list[EncodingTask], runtime: Runtime, shards: int
+    build: Callable[[], Encoder], tasks: list[EncodingTask], runtime: Runtime, shards: int
 ) -> Iterator[tuple[EncodingTask, FeatureRow | local.TaskFailure]]:
     """The rows of clips by the executor that fits."""
-    limits: dict[str, Any] = {"timeout_s": runtime.timeout_s}
+    make, timeout_s = partial(row_maker, build), runtime.timeout_s
     if runtime.executor == "ray":
         from pipeline.execution import ray
 
-        def shard(task: EncodingTask) -> int:
-            return bucket_of(task.clip.clip_id, shards)
-
-        gpus = runtime.gpus_per_worker
-        return ray.run(maker, tasks, workers=runtime.workers, group=shard, gpus=gpus, **limits)
-    encoder = maker.build()
-    if isinstance(encoder, BatchEncoder) and encoder.device.startswith("cuda"):
-        return rows_in_batches(maker, tasks, workers=runtime.processes, **limits)
-    # other models would all lie on the one GPU at once
-    processes = (runtime.workers or 1) if encoder.device.startswith("cuda") else runtime.processes
-    return local.run(maker, tasks, workers=processes, **limits)
+        return ray.run(
+            make,
+            tasks,
+            workers=runtime.workers,
+            timeout_s=timeout_s,
+            group=lambda task: bucket_of(task.clip.clip_id, shards),
+            gpus=runtime.gpus_per_worker,
+        )
+    processes = runtime.processes
+    encoder = build()
+    if encoder.device.startswith("cuda"):
+        if isinstance(encoder, BatchEncoder):
+            return rows_in_batches(build, tasks, workers=processes, timeout_s=timeout_s)
+        processes = runtime.workers or 1  # other models would all lie on the one GPU at once
+    return local.run(make, tasks, workers=processes, timeout_s=timeout_s)
 
 
 def dataset_tasks(
@@ -140,9 +147,9 @@ def dataset_tasks(
         row["clip_id"]: EncodingTask(
             Clip(
                 row["clip_id"],
-                path=root / row["path"] if row["path"] else None,
-                start_s=row["start_s"],
-                end_s=row["end_s"],
+                root / row["path"] if row["path"] else None,
+                row["start_s"],
+                row["end_s"],
                 language=row["language"] or "en",
             ),
             media_hash(row["sha256"], row["start_s"], row["end_s"], row["language"] if by_language else None),

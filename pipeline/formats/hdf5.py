@@ -8,8 +8,10 @@ with its path. A `h5py.Dataset` is then used as a StoredArray: `.shape`, `.dtype
 from __future__ import annotations
 
 import posixpath
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,39 +59,6 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
             ) from error
 
 
-def datasets(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """All datasets below a group by their path from it (`video/features`), sorted by path.
-
-    A dataset that several links lead to has the path that is walked first; soft links are not followed.
-    """
-    import h5py
-
-    base = group.name.rstrip("/") + "/"
-    return {
-        path.removeprefix(base): item
-        for path, item in sorted(_walk(group), key=lambda pair: pair[0])
-        if isinstance(item, h5py.Dataset)
-    }
-
-
-def text(dataset: h5py.Dataset) -> str:
-    """The one text of a dataset of shape () or (1,), such as the metadata of a CMU SDK file.
-
-    Raises
-    ------
-    FormatError : it holds something else
-    """
-    value = dataset[()]
-    value = value.reshape(-1)[0] if getattr(value, "size", 0) == 1 and hasattr(value, "reshape") else value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if not isinstance(value, str):
-        raise FormatError(
-            f"{dataset.file.filename}: {dataset.name} holds {dataset.dtype} where text should be"
-        )
-    return value
-
-
 def _check(file: h5py.File, limits: Limits) -> None:
     import h5py
 
@@ -107,7 +76,7 @@ def _check(file: h5py.File, limits: Limits) -> None:
             raise Refused(f"{path} is a soft link to {target[:80]!r}, which the file does not hold")
 
 
-def _walk(group: h5py.Group, limits: Limits = Limits()) -> Iterator[tuple[str, Any]]:  # noqa: B008
+def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
     """Paths with groups, datasets and soft links below a group; links are looked at, then followed."""
     import h5py
 
@@ -168,10 +137,7 @@ def _check_dataset(path: str, dataset: h5py.Dataset, limits: Limits) -> None:
         raise Refused(f"{path} holds {str(dtype)[:80]}; expected numbers or text")
     if dataset.shape is not None and dataset.size * dtype.itemsize > limits.decoded_bytes:
         raise Refused(f"{path} claims {dataset.shape} values of {dtype}, over the limit")
-    chunk = dtype.itemsize
-    for axis in dataset.chunks or ():
-        chunk *= axis
-    if chunk > MOST_CHUNK:
+    if (chunk := prod((dtype.itemsize, *(dataset.chunks or ())))) > MOST_CHUNK:
         raise Refused(
             f"{path} is stored in pieces of {chunk:,} bytes; {MOST_CHUNK:,} is the limit (h5repack)"
         )
@@ -194,7 +160,5 @@ def _no_plugins() -> Iterator[None]:
 
 def _from_h5py(error: BaseException) -> bool:
     """Whether an exception was raised by HDF5 and not by the code that uses the file."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and "h5py" in trace.tb_frame.f_code.co_filename
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "h5py" in frames[-1].filename

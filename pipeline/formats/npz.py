@@ -148,12 +148,10 @@ def _array(file: Opened, offset: int, size: int) -> np.ndarray | StoredArray:
     head = io.BytesIO(file.read(offset, min(size, HEADER)))
     try:
         version = np.lib.format.read_magic(head)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(head, max_header_size=HEADER)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(head, max_header_size=HEADER)
-        else:
+        if version not in ((1, 0), (2, 0)):
             raise Refused(f"is of .npy version {version[0]}.{version[1]}; structured arrays are not read")
+        header_of = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape, fortran, dtype = header_of(head, max_header_size=HEADER)
     except Refused:
         raise
     except HEADER_DAMAGE as error:

@@ -29,12 +29,7 @@ TORCH = bytes.fromhex("6cfc9c46f9206aa85019")  # the number with which old PyTor
 
 
 def refuse_archive(path: Path) -> None:
-    """Archives are not looked into.
-
-    Raises
-    ------
-    FormatError : by its ending or its first bytes the file is an archive (.npz, a ZIP of arrays, is not)
-    """
+    """Raise FormatError where a file is an archive by its ending or first bytes; .npz, a ZIP, is none."""
     name = path.name.lower()
     kind = next((ending for ending in ENDINGS if name.endswith(ending)), None)
     if kind is None and path.is_file() and not name.endswith((".npz", ".npy")):
@@ -47,15 +42,11 @@ def refuse_archive(path: Path) -> None:
 
 
 def refuse_stranger(path: Path, own: bytes = b"") -> None:
-    """Files that cannot be features, whatever their ending.
+    """FormatError for files that cannot be features, whatever their ending.
 
     Parameters
     ----------
     own : how the expected kind of file begins
-
-    Raises
-    ------
-    FormatError : missing, empty, a page of HTML, a Git LFS pointer, an archive or a file of another kind
     """
     if not path.is_file():
         raise FormatError(f"{path}: there is no such file")

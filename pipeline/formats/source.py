@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -18,21 +18,13 @@ MOST_FILES = 500_000  # of a folder
 
 
 class Source:
-    """One file, or a folder with all files below it.
-
-    Parameters
-    ----------
-    root : the file or the folder, which may be a link or hold links; a folder is looked into once
-
-    Raises
-    ------
-    FormatError : there is nothing, or more files than anybody means
-    """
+    """One file, or a folder with all files below it, which is looked into once and may hold links."""
 
     def __init__(self, root: Path):
         if not root.exists():
             raise FormatError(f"{root}: no such file or folder")
         self.root = root
+        self.folder = root if root.is_dir() else root.parent
         self._trees: dict[Path, Any] = {}
 
     def __str__(self) -> str:
@@ -44,12 +36,8 @@ class Source:
         if self.root.is_file():
             return [self.root]
         found: list[Path] = []
-        entered = {os.path.realpath(self.root)}
-        for folder, folders, names in os.walk(self.root, followlinks=True):  # several folders become links
-            places = {name: os.path.realpath(os.path.join(folder, name)) for name in sorted(folders)}
-            folders[:] = [name for name in places if not name.startswith(".") and places[name] not in entered]
-            entered.update(places[name] for name in folders)
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
+        for folder, names in walk(self.root):
+            found += [Path(folder, name) for name in names]
             if len(found) > MOST_FILES:
                 raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?")
         return sorted(path for path in found if path.is_file())
@@ -66,19 +54,13 @@ class Source:
         return None
 
     def place(self, name: str) -> Path:
-        """Where a file that the settings name is, or would be.
-
-        Raises
-        ------
-        FormatError : the name leads out of the folder, which is all that DVC watches
-        """
-        given = PurePosixPath(name)
-        if given.is_absolute() or ".." in given.parts:
+        """Where a file that the settings name would be; FormatError outside of the folder (unseen by DVC)."""
+        if (place := below(self.folder, name)) is None:
             raise FormatError(
                 f"{name}: leads out of {self.root}; put the file, or a link to it, into the folder, or "
                 "import it with the others"
             )
-        return (self.root if self.root.is_dir() else self.root.parent) / given
+        return place
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
         """The files with one of these endings, e.g. `.csd`."""
@@ -91,12 +73,7 @@ class Source:
         return found[0] if len(found) == 1 else None
 
     def tree(self, path: Path) -> Any:
-        """What a pickle holds, read by the allow-list unpickler (pickles.py); large arrays stay on disk.
-
-        Raises
-        ------
-        FormatError : it cannot be read, or holds anything but data
-        """
+        """What a pickle holds, read by the allow-list reader; large arrays stay on disk."""
         if path not in self._trees:
             from pipeline.formats.pickle import load
 
@@ -105,8 +82,26 @@ class Source:
 
     def hashes(self, paths: Iterable[Path]) -> dict[str, str]:
         """SHA-256 (hex) by name, relative to the folder."""
-        base = self.root if self.root.is_dir() else self.root.parent
-        return {path.relative_to(base).as_posix(): file_hash(path) for path in sorted(paths)}
+        return {path.relative_to(self.folder).as_posix(): file_hash(path) for path in sorted(paths)}
+
+
+def walk(root: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below a folder, entered once and links followed, with its names; hidden ones left out."""
+    entered: set[str] = set()
+    for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:  # a link that leads back
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield folder, [name for name in names if not name.startswith(".")]
+
+
+def below(folder: Path, name: str) -> Path | None:
+    """The place of that name in a folder; None where the name leads out of it."""
+    given = PurePosixPath(name)
+    return None if given.is_absolute() or ".." in given.parts else folder / given
 
 
 @contextmanager
@@ -119,10 +114,6 @@ def understood(where: str) -> Iterator[None]:
     Parameters
     ----------
     where : files and kind, for the message
-
-    Raises
-    ------
-    FormatError : in place of what Python says of such values
     """
     try:
         yield

@@ -77,12 +77,7 @@ class Opened:
 
     @classmethod
     def path(cls, path: Path, limits: Limits) -> Opened:
-        """A regular file of the user.
-
-        Raises
-        ------
-        FormatError : it is not there, may not be read, is no regular file or too large
-        """
+        """A file of the user; FormatError where it may not be read, is no regular file or too large."""
         try:
             if not path.is_file():
                 raise FormatError(f"{path}: is not a file; give the path of a feature file")
@@ -103,12 +98,7 @@ class Opened:
         return os.pread(self.descriptor, count, offset)
 
     def fill(self, target: memoryview, offset: int) -> None:
-        """Read as many bytes as `target` holds.
-
-        Raises
-        ------
-        FormatError : the file ends before
-        """
+        """Read as many bytes as `target` holds; FormatError where the file ends before."""
         while target:
             count = os.preadv(self.descriptor, [target], offset)
             if not count:
@@ -132,12 +122,7 @@ class Scratch(Opened):
         self.limit, self.end = limit, 0
 
     def expect(self, count: int) -> None:
-        """Refuse now what would not fit later.
-
-        Raises
-        ------
-        Refused : over the limit, or over the room on the disk
-        """
+        """Refuse now what would not fit later: over the limit, or over the room on the disk."""
         if self.end + count > self.limit:
             raise Refused(f"unpacks to more than {self.limit:,} bytes, the limit")
         if count > (room := shutil.disk_usage(tempfile.gettempdir()).free):
@@ -147,16 +132,7 @@ class Scratch(Opened):
             )
 
     def append(self, pieces: Iterable[bytes | memoryview]) -> tuple[int, int]:
-        """Write pieces one after another.
-
-        Returns
-        -------
-        offset, count : where they lie, in bytes
-
-        Raises
-        ------
-        Refused : see `expect`
-        """
+        """Write pieces one after another; offset and number of their bytes. Refused: see `expect`."""
         start = self.end
         for piece in pieces:
             self.expect(len(piece))
@@ -238,12 +214,7 @@ class StoredArray:
         return native(records["value"] if self._record.names else records)
 
     def as_type(self, dtype: np.dtype, shape: tuple[int, ...]) -> StoredArray:
-        """The same bytes as another array.
-
-        Raises
-        ------
-        Refused : they are more or fewer bytes than that array has
-        """
+        """The same bytes as another array; Refused where it has more or fewer bytes."""
         check_size(dtype, shape, self.nbytes)
         return StoredArray(self._file, self._offset, dtype, shape)
 
@@ -284,12 +255,7 @@ class StoredArray:
 
 
 def native(values: np.ndarray) -> np.ndarray:
-    """Values in native byte order, checked where NumPy itself trusts the bytes: bools and code points.
-
-    Raises
-    ------
-    FormatError : text beyond Unicode
-    """
+    """Values in native byte order; bools and code points, where NumPy trusts the bytes, are checked."""
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind == "b" and values.size:
         return np.asarray(values.view(np.uint8) != 0)  # a bool of 2 is neither true nor false
@@ -301,12 +267,7 @@ def native(values: np.ndarray) -> np.ndarray:
 
 
 def check_size(dtype: np.dtype, shape: tuple[int, ...], count: int) -> None:
-    """An array's shape against the bytes that are there.
-
-    Raises
-    ------
-    Refused : impossible axes, or `count` is not what dtype and shape need
-    """
+    """Refuse an array of impossible axes, or whose dtype and shape do not need just `count` bytes."""
     if len(shape) > MOST_AXES or prod(max(axis, 1) for axis in shape) * max(dtype.itemsize, 1) > MOST_BYTES:
         raise Refused(f"an array of the impossible shape {str(shape)[:80]}")
     if min(shape, default=0) < 0:
@@ -318,12 +279,7 @@ def check_size(dtype: np.dtype, shape: tuple[int, ...], count: int) -> None:
 
 
 def check_dtype(dtype: np.dtype) -> np.dtype:
-    """A data type of plain values.
-
-    Raises
-    ------
-    Refused : structured, objects, times or anything else
-    """
+    """A data type of plain values; Refused where it is structured, objects, times or anything else."""
     if dtype.kind not in KINDS or dtype.names or dtype.subdtype or dtype.metadata:
         raise Refused(
             f"an array of {str(dtype)[:80]}, which is not read; save plain numbers, bools or text instead"

@@ -5,45 +5,22 @@ Every message names the file, the value, what was expected and the way out.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import CONTEXT, TEST, TEST_OOD, TRAIN, UNLABELED, VALID, full_id
-from pipeline.corpora.tables.values import bad_id
+from pipeline.corpora.clips import full_id
+from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id
+from pipeline.formats.text import listed, text_of
 
-SPLIT_NAMES = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "valid": VALID,
-    "validation": VALID,
-    "val": VALID,
-    "dev": VALID,
-    "test": TEST,
-    "test_iid": TEST,
-    "test_ood": TEST_OOD,
-    "unlabeled": UNLABELED,
-    "unlabelled": UNLABELED,
-    "context": CONTEXT,
-}
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip
 PAUSE = "sp"  # what the CMU SDK writes where nobody speaks
-SHOWN = 10  # ids that a message lists
-MOST_JSON_BYTES = 500_000_000  # the largest known one (CHERMA) has a few MB
 
 
 def clip_of(source: object, video: object, clip: object) -> str:
-    """`video$_$clip`, for ids of any type (text, bytes, numbers).
-
-    Raises
-    ------
-    FormatError : an id that is empty, holds `/`, `\\`, `$_$` or control characters, or is `.` or `..`
-    """
+    """`video$_$clip`, for ids of any type (text, bytes, numbers); FormatError where one cannot be an id."""
     parts = [text_of(video), text_of(clip)]
     for name, value in zip(("video", "clip"), parts, strict=True):
         if reason := bad_id(value):
@@ -51,29 +28,8 @@ def clip_of(source: object, video: object, clip: object) -> str:
     return full_id(*parts)
 
 
-def text_of(value: object) -> str:
-    """Text, bytes (UTF-8, else Latin-1), NumPy's of both, whole numbers, or an array of one of them."""
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(-1)[0]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            return value.decode("latin-1")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)
-
-
 def split_of(source: object, name: object) -> str:
-    """A split by any of its usual names, case aside.
-
-    Raises
-    ------
-    FormatError : it is none of them
-    """
+    """A split by any of its usual names, case aside; FormatError where it is none."""
     split = SPLIT_NAMES.get(text_of(name).strip().lower())
     if split is None:
         raise FormatError(
@@ -83,56 +39,17 @@ def split_of(source: object, name: object) -> str:
 
 
 def refuse_repeats(source: object, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Every clip stands once.
-
-    Raises
-    ------
-    FormatError : ids twice in a split, or in two splits; they are listed
-    """
+    """FormatError where a clip is twice in a split, or in two splits; they are listed."""
     splits: dict[str, list[str]] = {}
     for row in rows:
         splits.setdefault(row["clip_id"], []).append(row["split"])
     several = {clip: found for clip, found in splits.items() if len(found) > 1}
     apart = [f"{clip} ({' and '.join(found)})" for clip, found in several.items() if len(set(found)) > 1]
     twice = [f"{clip} ({found[0]})" for clip, found in several.items() if len(set(found)) == 1]
-    problems = []
-    if apart:
-        problems.append(f"{len(apart)} clip(s) are in two splits: {listed(apart)}")
-    if twice:
-        problems.append(f"{len(twice)} clip(s) are twice in a split: {listed(twice)}")
+    wrong = {"in two splits": apart, "twice in a split": twice}
+    problems = [f"{len(clips)} clip(s) are {what}: {listed(clips)}" for what, clips in wrong.items() if clips]
     if problems:
         raise FormatError(f"{source}: {'; '.join(problems)}; keep each clip once")
-
-
-def listed(names: Sequence[object]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(str(name) for name in names[:SHOWN]) + more
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; every object's keys stand there once.
-
-    Raises
-    ------
-    FormatError : too large, no JSON, or a key that is there twice
-    """
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_JSON_BYTES}")
-    twice: list[str] = []
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = Counter(key for key, _ in pairs)
-        twice.extend(sorted(key for key, count in keys.items() if count > 1))
-        return dict(pairs)
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read as JSON ({error})") from error
-    if twice:
-        raise FormatError(f"{path}: {len(twice)} keys occur twice: {listed(twice)}; keep each once")
-    return content
 
 
 def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
@@ -143,10 +60,6 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
     values : an array, nested lists, or anything that NumPy makes an array of
     width : the D that the other clips have; None = any
     where : file and clip, for messages
-
-    Raises
-    ------
-    FormatError : no numbers, rows of different length, or another shape
     """
     try:
         array = np.asarray(values)
@@ -171,12 +84,7 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
 
 
 def score_of(value: Any, where: str) -> float | None:
-    """A label: a number, or an array or list of just one; None where it is NaN.
-
-    Raises
-    ------
-    FormatError : anything else
-    """
+    """A label: a number, or an array or list of just one; None where it is NaN; else FormatError."""
     try:
         numbers = np.asarray(value, np.float64).reshape(-1)
     except (TypeError, ValueError):
@@ -187,12 +95,7 @@ def score_of(value: Any, where: str) -> float | None:
 
 
 def index_of(value: Any, count: int, where: str) -> int | None:
-    """A label as the index of one of `count` classes.
-
-    Raises
-    ------
-    FormatError : no whole number of 0 to count - 1
-    """
+    """A label as the index of one of `count` classes, None where it is NaN; FormatError: no such index."""
     number = score_of(value, where)
     if number is None:
         return None

@@ -22,7 +22,8 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import SEPARATOR
-from pipeline.imports.checks import ONLY_CLIP, clip_of, text_of
+from pipeline.formats.text import text_of
+from pipeline.imports.checks import ONLY_CLIP, clip_of
 
 SEGMENT = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)
 NUMBERED = re.compile(r"(.+)_(\d+)", re.DOTALL)
@@ -37,14 +38,11 @@ def named_rows(where: str, ids: Sequence[Any], underscore: bool = False) -> list
     where : file and split, for messages
     ids : text, bytes, numbers, or arrays of one of them; or of video, start and end
     underscore : whether digits after a last `_` number the clips of a video
-
-    Raises
-    ------
-    FormatError : an id that cannot be one
     """
     if len(ids) and all(np.size(value) == 3 and not isinstance(value, str | bytes) for value in ids):
         return _rows_of_intervals(where, ids)
-    return [_row(where, *_parted(text_of(value), underscore)) for value in ids]
+    pattern = NUMBERED if underscore else None
+    return [_row(where, *parted(text_of(value), pattern)) for value in ids]
 
 
 def made_rows(name: str, count: int) -> list[dict[str, Any]]:
@@ -59,11 +57,12 @@ def about_segments(ids: Iterable[Any]) -> list[str]:
     return ["ids like video[3] keep their number, which counts from 0; CMU-MOSI's media and MMSA's from 1"]
 
 
-def _parted(raw: str, underscore: bool) -> tuple[str, str]:
+def parted(raw: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:
+    """Video and clip of an id; `pattern` has a group of each, for ids that are not of the usual forms."""
     if SEPARATOR in raw:
         video, _, clip = raw.partition(SEPARATOR)
         return video, clip
-    found = SEGMENT.fullmatch(raw) or (NUMBERED.fullmatch(raw) if underscore else None)
+    found = SEGMENT.fullmatch(raw) or (pattern and pattern.fullmatch(raw))
     return (found[1], found[2]) if found else (raw, ONLY_CLIP)
 
 

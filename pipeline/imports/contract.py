@@ -1,13 +1,14 @@
 """What an importer finds in foreign files: clips with labels, and sequences that are read when asked for.
 
-An importer is a module of this package with
+An importer is a module of `kinds` with
 
     KIND_OF_FILES                    one line for people: which files, from which project
     matches(source) -> str           empty where the files are of this kind, else why they are not (one line)
     read(source, params) -> Imported
 
-It says where things lie and checks that shapes fit each other; it cleans and unpads nothing. That is done for
-all of them alike in convert.py.
+It says where things lie and checks that shapes fit each other; it cleans and unpads nothing, which convert.py
+does for all of them alike. `read` raises FormatError where files are not as described, ParamsError where
+settings do not fit them, LabelFileError where a label file beside them cannot be used.
 
 Symbols: T steps of a clip as the file has it (padding included), D columns.
 """
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 
 Side = Literal["front", "back"]
 

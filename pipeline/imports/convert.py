@@ -27,8 +27,8 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import importer, read
 from pipeline.imports.padding import clean
+from pipeline.imports.registry import importer, read
 from pipeline.imports.survey import ImportSurvey, checked, survey
 from pipeline.params.params import ImportParams, class_key
 from pipeline.store.fingerprint import code_hash
@@ -76,9 +76,7 @@ def write(
     project: Path = Path(),
 ) -> dict[str, Update]:
     """Tables and stores of files that were read, checked (`check_rows`) and surveyed; updates by modality."""
-    facts = replace(
-        ClipFacts.of(name, params), root=None
-    )  # where foreign files lie is one machine's business
+    facts = replace(ClipFacts.of(name, params), root=None)  # where the files lie is one machine's business
     write_clips(clip_table(clip_rows(imported, params)), project / paths.clip_table(name), facts)
     write_transcripts(_transcripts(imported, params), project / paths.transcript_table(name))
     hashes = source.hashes(source.files)
@@ -219,19 +217,16 @@ def _store(
     folder: Path, modality: str, imported: Imported, found: ImportSurvey, meta: dict[str, Any], shards: int
 ) -> Update:
     sequences, looked = imported.modalities[modality], found.modalities[modality]
-    there = set(sequences.clips)
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         for clip_id in clip_ids:
+            steps = looked.real.get(clip_id)
             if clip_id in looked.failed:
                 yield FeatureRow(clip_id, meta["fingerprint"], FAILED, looked.failed[clip_id])
-                continue
-            steps = looked.real.get(clip_id)
-            block = sequences.read(clip_id) if clip_id in there and steps is not None else None
-            if block is None or steps is None:
-                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
             elif clip_id in looked.zero:
                 yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "all values in the file are 0")
+            elif steps is None or (block := sequences.read(clip_id)) is None:
+                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
             else:
                 values, _, _ = clean(checked(block, meta["dim"], modality, clip_id)[steps])
                 remark = sequences.remark(clip_id) if sequences.remark is not None else ""

@@ -6,17 +6,20 @@ often have other numbers of clips (CMU-MOSI 2183 or 2199, CH-SIMS v2 2721 or 272
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.corpora.kinds import mosei, mosi, sims, simsv2
 from pipeline.formats.source import Source
 
 SIZES = {
-    "CMU-MOSI": (1284, 229, 686),
-    "CMU-MOSEI": (16326, 1871, 4659),
-    "CH-SIMS": (1368, 456, 457),
-    "CH-SIMS v2 (supervised)": (2722, 647, 1034),
+    "CMU-MOSI": tuple(mosi.PUBLISHED.values()),
+    "CMU-MOSEI": tuple(mosei.PUBLISHED.values()),
+    "CH-SIMS": tuple(sims.PUBLISHED.values()),
+    "CH-SIMS v2 (supervised)": tuple(simsv2.PUBLISHED.values()),
 }
 """Clips of train, valid and test"""
 
@@ -32,14 +35,9 @@ SUMS = {
 NEAR = 0.05  # a copy of a corpus lacks no more than this part of any split
 
 
-def about_sizes(counts: Mapping[str, int]) -> list[str]:
-    """A note where the numbers of clips are nearly those of a known corpus, or just those.
-
-    Parameters
-    ----------
-    counts : clips by split
-    """
-    found = tuple(counts.get(split, 0) for split in (TRAIN, VALID, TEST))
+def about_sizes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A note where the numbers of clips are nearly those of a known corpus, or just those."""
+    found = _sizes(rows)
     for corpus, sizes in SIZES.items():
         if found == sizes:
             return [f"{_slashed(found)} clips, as published for {corpus}"]
@@ -53,14 +51,19 @@ def about_sizes(counts: Mapping[str, int]) -> list[str]:
     return []
 
 
-def about_sum(source: Source, path: Path, counts: Mapping[str, int]) -> list[str]:
+def about_sum(source: Source, path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A note on whether the file is one of MMSA's; only a file with the right numbers of clips is hashed."""
-    if tuple(counts.get(split, 0) for split in (TRAIN, VALID, TEST)) not in SIZES.values():
+    if _sizes(rows) not in SIZES.values():
         return []
     (digest,) = source.hashes([path]).values()
     if digest in SUMS:
         return [f"{path.name} is MMSA's {SUMS[digest]}: its SHA-256 is the published one"]
     return [f"{path.name} is none of the files whose SHA-256 MMSA publishes; it may be a copy with changes"]
+
+
+def _sizes(rows: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    counts = Counter(row["split"] for row in rows)
+    return tuple(counts[split] for split in (TRAIN, VALID, TEST))
 
 
 def _slashed(numbers: tuple[int, ...]) -> str:

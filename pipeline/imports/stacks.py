@@ -9,7 +9,7 @@ Symbols: n clips of a split, T steps with padding, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
@@ -18,27 +18,22 @@ import numpy as np
 
 from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
+from pipeline.corpora.tables.values import SPLIT_NAMES
 from pipeline.formats.source import PICKLES, Source
-from pipeline.imports.checks import SPLIT_NAMES, listed, matrix, text_of
+from pipeline.formats.text import listed, text_of
+from pipeline.imports.checks import matrix
+from pipeline.imports.clip_names import made_rows, named_rows
 from pipeline.imports.contract import FeatureSequences
+
+Places = Mapping[str, tuple[int, int]]  # clip id -> number of its split in the file, and its row there
 
 TRAIN_MIX = "train_mix"  # CH-SIMS v2: labeled and unlabeled clips together
 OBJECTS = "O"  # kind of an array of objects
-BLOCK = 256  # clips that are read together where all of them are looked at
 
 
 # -------------------------------------------------------------------------------------------------- the tree
 def tree_of(source: Source) -> Any:
-    """What the source's pickle holds; of a folder of pickles named after splits, {name: what it holds}.
-
-    Returns
-    -------
-    None where the source is neither
-
-    Raises
-    ------
-    FormatError : a pickle cannot be read
-    """
+    """What a pickle holds, or {name: what it holds} for pickles named after splits; None of other sources."""
     if source.pickle is not None:
         return source.tree(source.pickle)
     pickles = source.with_suffix(*PICKLES)
@@ -88,12 +83,7 @@ class SplitPart:
 
     @classmethod
     def of(cls, source: object, name: str, content: Any, keys: Sequence[str]) -> SplitPart:
-        """A split of which the values of `keys`, where they are there, have one row a clip.
-
-        Raises
-        ------
-        FormatError : no mapping, or values with different numbers of rows
-        """
+        """A split of which the values of `keys`, where they are there, must have one row a clip."""
         where = f"{source}: {name}"
         if not isinstance(content, Mapping):
             raise FormatError(
@@ -121,14 +111,19 @@ class SplitPart:
             return None
         return ModalityStack.of(self.content[key], f"{self.where}: {key}")
 
+    def rows(self) -> list[dict[str, Any]]:
+        """`clip_id` and `video_id` of every clip by `id`, or made ones where the split has none."""
+        ids = self.column("id")
+        return made_rows(self.name, self.count) if ids is None else named_rows(self.where, ids)
+
+
+def parts_of(source: object, splits: Mapping[str, Any], keys: Sequence[str]) -> list[SplitPart]:
+    """All splits of a file; see `SplitPart.of`."""
+    return [SplitPart.of(source, name, content, keys) for name, content in splits.items()]
+
 
 def shape_of(values: Any, where: str) -> tuple[int, ...]:
-    """The shape of an array, or the length of a list.
-
-    Raises
-    ------
-    FormatError : a single value or a mapping
-    """
+    """The shape of an array, or the length of a list; FormatError of a single value or a mapping."""
     shape = getattr(values, "shape", None)
     if shape is None and isinstance(values, list | tuple):
         shape = (len(values),)
@@ -158,12 +153,7 @@ class ModalityStack:
 
     @classmethod
     def of(cls, values: Any, where: str) -> ModalityStack:
-        """Look at shapes, not at numbers.
-
-        Raises
-        ------
-        FormatError : no numbers, another number of axes, or clips with different numbers of columns
-        """
+        """Take arrays or a list of them; their shapes are checked, their numbers not read."""
         dtype = getattr(values, "dtype", None)
         if dtype is not None and dtype.kind != OBJECTS:
             shape = tuple(values.shape)
@@ -186,15 +176,6 @@ class ModalityStack:
         """(T, D) of one clip, as in the file."""
         return matrix(self.values[row], self.width, f"{self.where}[{row}]")
 
-    def blocks(self) -> Iterator[np.ndarray | list[np.ndarray]]:
-        """All clips in order, some at a time: (m, T, D), or m times (T, D)."""
-        for start in range(0, len(self.steps), BLOCK):
-            rows = range(start, min(start + BLOCK, len(self.steps)))
-            if self.padded:
-                yield np.asarray(self.values[rows.start : rows.stop])
-            else:
-                yield [self.read(row) for row in rows]
-
 
 def matrix_shape(item: Any, where: str) -> tuple[int, int]:
     """(T, D) of one clip of a list; arrays are not read for it."""
@@ -205,26 +186,15 @@ def matrix_shape(item: Any, where: str) -> tuple[int, int]:
 
 
 # ----------------------------------------------------------------------------------------------- all splits
+def stacks_of(parts: Sequence[SplitPart], keys: Mapping[str, str]) -> dict[str, list[ModalityStack | None]]:
+    """The stacks of each modality (by the key that it has in the file), one a split."""
+    return {modality: [part.stack(key) for part in parts] for modality, key in keys.items()}
+
+
 def sequences_of(
-    modality: str, stacks: Sequence[ModalityStack | None], places: Mapping[str, tuple[int, int]], **more: Any
+    modality: str, stacks: Sequence[ModalityStack | None], places: Places, **more: Any
 ) -> FeatureSequences | None:
-    """One modality of a file.
-
-    Parameters
-    ----------
-    modality : `text`, `audio` or `visual`
-    stacks : of each split
-    places : clip id -> its split's number in `stacks` and its row there
-    more : further attributes of `FeatureSequences`
-
-    Returns
-    -------
-    None where no split has it
-
-    Raises
-    ------
-    FormatError : splits with different numbers of columns
-    """
+    """One modality of a file, None where no split has it; `more` are attributes of `FeatureSequences`."""
     there = [stack for stack in stacks if stack is not None and stack.width is not None]
     if not there:
         return None
@@ -251,7 +221,7 @@ def sequences_of(
 
 
 def modalities_of(
-    stacks: Mapping[str, Sequence[ModalityStack | None]], places: Mapping[str, tuple[int, int]]
+    stacks: Mapping[str, Sequence[ModalityStack | None]], places: Places
 ) -> dict[str, FeatureSequences]:
     """`sequences_of` every modality that a split has."""
     found = {name: sequences_of(name, of_splits, places) for name, of_splits in stacks.items()}

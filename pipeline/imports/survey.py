@@ -93,12 +93,7 @@ class ImportSurvey:
         return lines + [("note", note) for note in self.notes]
 
     def check(self, max_failed_fraction: float) -> None:
-        """Refuse files of which too much cannot be read.
-
-        Raises
-        ------
-        TooManyFailedError : of a modality, more than that share of the clips; lists them
-        """
+        """TooManyFailedError where more than that share of the clips cannot be read; lists them."""
         total = sum(self.splits.values())
         for name, found in self.modalities.items():
             if len(found.failed) > max_failed_fraction * total:
@@ -112,15 +107,11 @@ class ImportSurvey:
 
 
 def survey(imported: Imported, source: str) -> ImportSurvey:
-    """Look at every clip of every modality once.
+    """Read every clip of every modality once; FormatError of sequences that are no (T, D) numbers.
 
     Parameters
     ----------
     source : what was imported, for messages
-
-    Raises
-    ------
-    FormatError : sequences that are no table of numbers, or of other width than their columns
     """
     counts = Counter(row["split"] for row in imported.rows)
     clips = [row["clip_id"] for row in imported.rows]
@@ -142,12 +133,7 @@ def survey(imported: Imported, source: str) -> ImportSurvey:
 
 
 def checked(block: Any, columns: int, source: str, clip_id: str) -> np.ndarray:
-    """A clip's rows as an array of numbers, (T, D).
-
-    Raises
-    ------
-    FormatError : of another shape or kind
-    """
+    """A clip's rows as an array of numbers, (T, D); FormatError of another shape or kind."""
     try:
         array = np.asarray(block)
     except ValueError as error:  # rows of different lengths
@@ -185,8 +171,8 @@ def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str)
         ends[clip_id] = edges(values)
         if ends[clip_id].empty:
             found.zero.add(clip_id)
-    if ends:
-        found.steps = (min(one.steps for one in ends.values()), max(one.steps for one in ends.values()))
+    if steps := [one.steps for one in ends.values()]:
+        found.steps = (min(steps), max(steps))
     found.dtypes = tuple(sorted(dtypes))
     if sequences.padded:
         found.side = sequences.side or side_of(
@@ -224,9 +210,5 @@ def _same_lengths(modalities: dict[str, ModalitySurvey]) -> None:
 
 
 def _labels(rows: list[dict[str, Any]]) -> dict[str, tuple[int, float, float]]:
-    labels = {}
-    for name in TARGETS:
-        values = [row[name] for row in rows if row.get(name) is not None]
-        if values:
-            labels[name] = (len(values), min(values), max(values))
-    return labels
+    found = {name: [row[name] for row in rows if row.get(name) is not None] for name in TARGETS}
+    return {name: (len(values), min(values), max(values)) for name, values in found.items() if values}

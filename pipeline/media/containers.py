@@ -1,7 +1,7 @@
 """Containers: opening a media file safely, its tracks, its clock, windows on it, and decoding past damage.
 
 Only regular local files of known containers are opened: no URLs, playlists or pipes, and libav may follow
-nothing but files. `pipeline.media.decode` builds frames and sound on this.
+nothing but files.
 """
 
 from __future__ import annotations
@@ -177,7 +177,13 @@ class Health:
 
 
 def decoded(container: Any, stream: Any, health: Health) -> Iterator[Any]:
-    """Frames of one track; damaged packets are counted, and too many in a row end it."""
+    """Frames of one track; see `decoded_packets`."""
+    for _, frames in decoded_packets(container, stream, health):
+        yield from frames
+
+
+def decoded_packets(container: Any, stream: Any, health: Health) -> Iterator[tuple[Any, list[Any]]]:
+    """Packets of one track and what is in them; damaged ones are counted, and too many in a row end it."""
     from av.error import FFmpegError
 
     in_a_row = 0
@@ -199,7 +205,7 @@ def decoded(container: Any, stream: Any, health: Health) -> Iterator[Any]:
             packets = container.demux()  # an error ends the generator, not the file
         else:
             in_a_row = 0
-            yield from output
+            yield packet, output
 
 
 def check_readable(path: Path, error: BaseException) -> None:

@@ -10,9 +10,7 @@ late-starting tracks come out right. A frame is on display from its timestamp to
 (MP4/MOV, Matroska/WebM), decode from the beginning elsewhere, and then cut exactly.
 
 *Damage.* What can be decoded is given; a file that ends early or has damaged packets says so in `notes`.
-
-*Trust.* Only regular local files of known containers are opened: no URLs, playlists or pipes, and libav may
-follow nothing but files. Length and frame size are checked against `MediaLimits` before decoding.
+Length and frame size are checked against `MediaLimits` before decoding.
 
 Frames have square pixels as stored: the sample aspect ratio of anamorphic video is not applied (as OpenCV and
 OpenFace read it). Of several tracks the first is taken; attached pictures (cover art) are not video.
@@ -23,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset(
 AUDIO_PREROLL_S = 2.0  # decoded before a window, so that codecs with memory (AAC, Opus, MP3) have settled
 AUDIO_JUMP_S = 0.1  # smaller jumps of audio timestamps are jitter; libswresample has the same threshold
 RESAMPLER_CONTEXT_S = 0.1  # sound around a window that the resampling filter sees
+SILENCE_DBFS = -60.0  # sound with a lower level is silent
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ class MediaInfo:
     has_audio: bool
     sample_rate: int | None
     rotation: int
-    video_codec: str | None
-    audio_codec: str | None
 
 
 @dataclass(frozen=True)
@@ -124,8 +122,6 @@ def probe(path: Path, limits: MediaLimits) -> MediaInfo:
             has_audio=audio is not None,
             sample_rate=audio.codec_context.sample_rate if audio is not None else None,
             rotation=rotation,
-            video_codec=video.codec_context.codec.canonical_name if video is not None else None,
-            audio_codec=audio.codec_context.codec.canonical_name if audio is not None else None,
         )
 
 
@@ -172,32 +168,45 @@ def frames(
         tick = float(stream.time_base)
         slack = min(tick / 2, 0.0005)
         usual_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
-        instants = _Instants(fps, slack)
+        due = 0  # the first of the instants k / fps for which no frame was given
+
+        def shown(until: float) -> bool:
+            """Whether an instant falls on the frame that is on display up to `until`; uses those up."""
+            nonlocal due
+            if fps is None:
+                return until > slack
+            if due / fps >= until - slack:
+                return False
+            due = max(due + 1, math.ceil((until - slack) * fps))
+            return True
+
         held: Any = None  # the frame on display; the next one tells how long it is
         held_at = 0.0
         given = 0
-        for frame in pictures:
-            check_size(frame, limits, path)
-            if frame.pts is not None:
-                at = frame.pts * tick - window.origin - window.start
+        for frame in chain(pictures, [None]):
+            if frame is None:
+                lasts_s = (
+                    float(held.duration * held.time_base) if held is not None and held.duration else usual_s
+                )
+                at = held_at + lasts_s
             else:
-                at = 0.0 if held is None else held_at + usual_s
+                check_size(frame, limits, path)
+                if frame.pts is not None:
+                    at = frame.pts * tick - window.origin - window.start
+                else:
+                    at = 0.0 if held is None else held_at + usual_s
             if held is not None:
                 if at <= held_at:
                     continue  # time must not run backwards
-                if instants.shown(min(at, window.length)):
+                if shown(min(at, window.length)):
                     given += 1
                     yield _frame(held, held_at, max_long_side)
+            if frame is None:
+                break
             check_length(min(at, window.length), limits, path)
             held, held_at = frame, at
             if at >= window.length - slack:
                 break
-        else:
-            if held is not None:
-                lasts_s = float(held.duration * held.time_base) if held.duration else usual_s
-                if instants.shown(min(held_at + lasts_s, window.length)):
-                    given += 1
-                    yield _frame(held, held_at, max_long_side)
         if not given:
             raise ClipError(
                 f"{path.name}: no frame of its {stream.codec_context.name} video between {window} "
@@ -223,12 +232,7 @@ def waveform(
 
     Returns
     -------
-    shape (n_samples,), float32 in [-1, 1], n_samples >= 1
-
-    Raises
-    ------
-    AbsentError : no audio track
-    ClipError : see `probe`; too long, an empty window, or nothing in it can be decoded
+    shape (n_samples,), float32 in [-1, 1], n_samples >= 1; errors as `frames` has them
     """
     import soxr
 
@@ -279,22 +283,9 @@ def waveform(
         return np.clip(np.nan_to_num(samples), -1.0, 1.0)
 
 
-class _Instants:
-    """The instants k / fps at which frames are looked at; without fps every moment from 0 on."""
-
-    def __init__(self, fps: float | None, slack: float):
-        self.fps = fps
-        self.slack = slack
-        self.next = 0  # the first instant that no frame was given for
-
-    def shown(self, until: float) -> bool:
-        """Whether an instant falls on the frame that is on display up to `until`; uses those instants up."""
-        if self.fps is None:
-            return until > self.slack
-        if self.next / self.fps >= until - self.slack:
-            return False
-        self.next = max(self.next + 1, math.ceil((until - self.slack) * self.fps))
-        return True
+def level_dbfs(sound: np.ndarray) -> float:
+    """Root mean square of sound in [-1, 1], in dB below full scale; at least -200."""
+    return 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
 
 
 def _sound(blocks: Iterator[Any], origin: float) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,34 +26,36 @@ T = TypeVar("T")
 AHEAD = 16  # frames (or blocks of sound) between the fastest reader and the slowest
 
 
+@dataclass(frozen=True)
+class _End:
+    """What every reader gets after the last item."""
+
+    error: Exception | None
+
+
 class Tee(Generic[T]):
     """The items of one source for several readers.
 
     Parameters
     ----------
-    open_source : called once, by the first reader that asks
+    source : a generator; it begins when the first reader asks
     readers : how many there are; each has a number from 0
     """
 
-    def __init__(self, open_source: Callable[[], Iterator[T]], readers: int):
-        self._open = open_source
-        self._source: Iterator[T] | None = None
-        self._items: deque[T] = deque()
+    def __init__(self, source: Generator[T, None, None], readers: int):
+        self._source = source
+        self._items: deque[T | _End] = deque()
         self._first = 0  # number of the oldest item that is kept
         self._next = dict.fromkeys(range(readers), 0)  # reader -> number of the item that it wants next
-        self._end: BaseException | None = None
-        self._pulling = False
         self._changed = threading.Condition()
 
     def read(self, reader: int) -> Iterator[T]:
         """The items from the first on, for one reader."""
         try:
-            while True:
-                try:
-                    item = self._take(reader)
-                except StopIteration:
-                    return
+            while not isinstance(item := self._take(reader), _End):
                 yield item
+            if item.error is not None:
+                raise item.error
         finally:
             self.leave(reader)
 
@@ -61,49 +64,29 @@ class Tee(Generic[T]):
         with self._changed:
             self._next.pop(reader, None)
             self._forget()
-            if not self._next and self._source is not None and not self._pulling:
-                close = getattr(self._source, "close", None)
-                if close is not None:
-                    close()
+            if not self._next:
+                self._source.close()
 
-    def _take(self, reader: int) -> T:
-        while True:
-            with self._changed:
-                wanted = self._next[reader]
-                if wanted < self._first + len(self._items):
-                    item = self._items[wanted - self._first]
-                    self._next[reader] = wanted + 1
-                    self._forget()
-                    return item
-                if self._end is not None:
-                    raise self._end
-                if self._pulling or len(self._items) >= AHEAD:
-                    self._changed.wait()
-                    continue
-                self._pulling = True
-            self._pull()
-
-    def _pull(self) -> None:
-        """Get one more item, outside of the lock: the other readers go on with what is there."""
-        item: T | None = None
-        end: BaseException | None = None
-        try:
-            if self._source is None:
-                self._source = self._open()
-            item = next(self._source)
-        except BaseException as error:  # StopIteration too: every reader gets it in its turn
-            end = error
+    def _take(self, reader: int) -> T | _End:
         with self._changed:
-            self._pulling = False
-            if end is None:
-                self._items.append(item)  # type: ignore[arg-type]
-            self._end = end
-            self._changed.notify_all()
+            wanted = self._next[reader]
+            self._changed.wait_for(
+                lambda: wanted < self._first + len(self._items) or len(self._items) < AHEAD
+            )
+            if wanted == self._first + len(self._items):
+                try:
+                    self._items.append(next(self._source, _End(None)))
+                except Exception as error:
+                    self._items.append(_End(error))
+            item = self._items[wanted - self._first]
+            self._next[reader] = wanted + 1
+            self._forget()
+            return item
 
     def _forget(self) -> None:
         """Drop what every reader has had."""
         oldest = min(self._next.values(), default=self._first + len(self._items))
-        while self._first < oldest and self._items:
+        while self._first < oldest:
             self._items.popleft()
             self._first += 1
         self._changed.notify_all()
@@ -132,15 +115,13 @@ class SharedFile:
         self.health = Health()
         self._index = 0  # of the stream, known when the first reader has found it
         self._readers = readers
-        self._tee: Tee[Any] = Tee(self._decode, readers)
+        self._tee = Tee(self._decode(), readers)
 
     def handles(self) -> list[SharedPath]:
         """A path for each encoder."""
-        paths = []
-        for reader in range(self._readers):
-            path = SharedPath(self.path)
+        paths = [SharedPath(self.path) for _ in range(self._readers)]
+        for reader, path in enumerate(paths):
             path.shared, path.reader = self, reader
-            paths.append(path)
         return paths
 
     def read(self, stream_index: int, reader: int) -> Iterator[Any]:
@@ -152,7 +133,7 @@ class SharedFile:
         """An encoder is done with the file, whether it has read it or not."""
         self._tee.leave(reader)
 
-    def _decode(self) -> Iterator[Any]:
+    def _decode(self) -> Generator[Any, None, None]:
         with open_media(self.path) as container:
             stream = container.streams[self._index]
             stream.thread_type = "NONE"

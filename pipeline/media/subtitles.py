@@ -29,7 +29,6 @@ from pipeline.media.words import joined, spans
 MAX_BYTES = 5_000_000  # of a text or subtitle file, and of the text of a track
 SUFFIXES = frozenset({".txt", ".srt", ".vtt"})
 TEXT_CODECS = frozenset({"ass", "mov_text", "srt", "ssa", "subrip", "text", "webvtt"})  # others are pictures
-BAD_PACKETS_MAX = 100  # damaged packets in a row before a track is given up
 
 _CLOCK = r"(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}"
 _TIMING = rf"^[ \t]*(?P<start>{_CLOCK})[ \t]*-->[ \t]*(?P<end>{_CLOCK})[^\n]*(?:\n|\Z)"  # settings may follow
@@ -69,13 +68,7 @@ class Cue:
 def read_text_file(path: str | Path) -> str:
     """What a text or subtitle file says, on one line, in NFC; empty where it says nothing.
 
-    Parameters
-    ----------
-    path : .txt, .srt or .vtt; UTF-8, or UTF-16 with a byte order mark; at most MAX_BYTES
-
-    Returns
-    -------
-    lines and cues joined by single spaces
+    `path` is a .txt, .srt or .vtt; UTF-8, or UTF-16 with a byte order mark; at most MAX_BYTES.
 
     Raises
     ------
@@ -88,15 +81,8 @@ def read_text_file(path: str | Path) -> str:
 
 
 def read_cues(path: Path) -> list[Cue]:
-    """The cues of an .srt or .vtt file, in its order.
-
-    Raises
-    ------
-    FormatError : see `read_text_file`
-    """
+    """The cues of an .srt or .vtt file, in its order; errors as `read_text_file` has them."""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES - {".txt"}:
-        raise FormatError(f"{path}: expected a text file that ends in {', '.join(sorted(SUFFIXES))}")
     content = _decoded(path)
     pattern = _SRT_CUE if suffix == ".srt" else _VTT_CUE
     found = list(pattern.finditer(content))
@@ -155,9 +141,7 @@ def embedded_cues(path: Path, language: str | None) -> list[Cue]:
     ------
     ClipError : not a media file, or its subtitles hold more than MAX_BYTES
     """
-    from av.error import FFmpegError
-
-    from pipeline.media.containers import open_media, origin_s
+    from pipeline.media.containers import Health, decoded_packets, open_media, origin_s
 
     with open_media(path) as container:
         tracks = [
@@ -168,20 +152,10 @@ def embedded_cues(path: Path, language: str | None) -> list[Cue]:
         if not tracks:
             return []
         track = next((stream for stream in tracks if _speaks(stream.language, language)), tracks[0])
-        origin, size, in_a_row = origin_s(container), 0, 0
+        origin, size = origin_s(container), 0
         cues: list[Cue] = []
-        packets = container.demux(track)
-        while in_a_row < BAD_PACKETS_MAX:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    break
-                payload = "\n".join(_dialogues(packet.decode())) if packet.pts is not None else ""
-            except FFmpegError:  # ends the generator, not the file
-                in_a_row += 1
-                packets = container.demux(track)
-                continue
-            in_a_row = 0
+        for packet, subtitles in decoded_packets(container, track, Health()):
+            payload = "\n".join(_dialogues(subtitles)) if packet.pts is not None else ""
             size += len(payload)
             if size > MAX_BYTES:
                 raise ClipError(f"{path.name}: its subtitles hold more than {MAX_BYTES:,} characters")
@@ -210,8 +184,8 @@ def _speaks(tag: str | None, language: str | None) -> bool:
     return tag.lower() in (language, *known)
 
 
-# ----------------------------------------------------------------------------------------------- what is said
-def said(
+# ----------------------------------------------------------------------------------------- text of a part
+def text_and_words(
     cues: Sequence[Cue], start_s: float | None = None, end_s: float | None = None
 ) -> tuple[str, list[dict[str, Any]] | None]:
     """Text and words of a part of the file, their times from the part's start.

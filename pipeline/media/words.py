@@ -13,11 +13,7 @@ IDEOGRAPHS = (
     "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3105-\u312f\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-
-
 _WORD = re.compile(rf"[{IDEOGRAPHS}][^\s\w]*|[^\s{IDEOGRAPHS}]+")
-
-
 _IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
 
 

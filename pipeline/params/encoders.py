@@ -7,7 +7,7 @@ refuses one that is not, and says how to pin it.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -205,62 +205,57 @@ EncoderParams = TextEncoder | AudioKinds | VisualKinds
 
 
 # --------------------------------------------------------------------------------------------------- presets
-COMMITS: dict[str, str | None] = {  # None: not known where this was written; `msa-cli fetch --pin` finds it
-    "google-bert/bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
-    "google-bert/bert-base-chinese": "8f23c25b06e129b6c986331a13d8d025a92cf0ea",
-    "google-bert/bert-large-uncased": "6da4b6a26a1877e173fca3225479512db81a5e5b",
-    "FacebookAI/roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
-    "FacebookAI/roberta-large": "722cf37b1afa9454edce342e7895e588b6ff1d59",
-    "hfl/chinese-roberta-wwm-ext": "5c58d0b8ec1d9014354d691c538661bf00bfdb44",
-    "facebook/data2vec-text-base": None,
-    "microsoft/deberta-v3-base": "8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
-    "facebook/hubert-base-ls960": "dba3bb02fda4248b6e082697eee756de8fe8aa8a",
-    "TencentGameMate/chinese-hubert-base": None,
-    "facebook/data2vec-audio-base": None,
-    "facebook/data2vec-audio-large-960h": None,
-    "facebook/wav2vec2-base": "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
-    "microsoft/wavlm-base-plus": "4c66d4806a428f2e922ccfa1a962776e232d487b",
+# A hub's model is `id@commit`; without one it was not known where this was written, and `msa-cli fetch --pin`
+# finds it.
+TEXT_MODELS: dict[str, str | dict[str, str]] = {
+    "bert": {
+        "en": "google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594",
+        "zh": "google-bert/bert-base-chinese@8f23c25b06e129b6c986331a13d8d025a92cf0ea",
+    },
+    "bert_large": "google-bert/bert-large-uncased@6da4b6a26a1877e173fca3225479512db81a5e5b",
+    "roberta": {
+        "en": "FacebookAI/roberta-base@e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+        "zh": "hfl/chinese-roberta-wwm-ext@5c58d0b8ec1d9014354d691c538661bf00bfdb44",
+    },
+    "roberta_large": "FacebookAI/roberta-large@722cf37b1afa9454edce342e7895e588b6ff1d59",
+    "data2vec_text": "facebook/data2vec-text-base",
+    "deberta": "microsoft/deberta-v3-base@8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
 }
+AUDIO_MODELS: dict[str, str | dict[str, str]] = {
+    "hubert": {
+        "en": "facebook/hubert-base-ls960@dba3bb02fda4248b6e082697eee756de8fe8aa8a",
+        "zh": "TencentGameMate/chinese-hubert-base",
+    },
+    "data2vec": "facebook/data2vec-audio-base",
+    "data2vec_large": "facebook/data2vec-audio-large-960h",
+    "wav2vec2": "facebook/wav2vec2-base@0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+    "wavlm": "microsoft/wavlm-base-plus@4c66d4806a428f2e922ccfa1a962776e232d487b",
+}
+
+
+def _pinned(model: str | dict[str, str]) -> dict[str, Any]:
+    """`model` and `revision` as sections have them."""
+    if isinstance(model, str):
+        name, _, commit = model.partition("@")
+        return {"model": name, "revision": commit or None}
+    parts = {language: _pinned(one) for language, one in model.items()}
+    return {key: {language: part[key] for language, part in parts.items()} for key in ("model", "revision")}
 
 
 def text_presets() -> dict[str, TextEncoder]:
     """Text encoders that are there by name."""
-    models: dict[str, str | dict[str, str]] = {
-        "bert": {"en": "google-bert/bert-base-uncased", "zh": "google-bert/bert-base-chinese"},
-        "bert_large": "google-bert/bert-large-uncased",
-        "roberta": {"en": "FacebookAI/roberta-base", "zh": "hfl/chinese-roberta-wwm-ext"},
-        "roberta_large": "FacebookAI/roberta-large",
-        "data2vec_text": "facebook/data2vec-text-base",
-        "deberta": "microsoft/deberta-v3-base",
-    }
-    presets = {name: TransformerText(model=model, revision=_commits(model)) for name, model in models.items()}
-    return {"minilm": TransformerText(), **presets}
+    models = {name: TransformerText(**_pinned(model)) for name, model in TEXT_MODELS.items()}
+    return {"minilm": TransformerText(), **models}
 
 
 def audio_presets() -> dict[str, AudioEncoder]:
     """Audio encoders that are there by name."""
-    models: dict[str, str | dict[str, str]] = {
-        "hubert": {"en": "facebook/hubert-base-ls960", "zh": "TencentGameMate/chinese-hubert-base"},
-        "data2vec": "facebook/data2vec-audio-base",
-        "data2vec_large": "facebook/data2vec-audio-large-960h",
-        "wav2vec2": "facebook/wav2vec2-base",
-        "wavlm": "microsoft/wavlm-base-plus",
-    }
-    presets = {
-        name: TransformerAudio(model=model, revision=_commits(model)) for name, model in models.items()
-    }
     return {
         "librosa33": Librosa33Params(),
         "waveform16k": Waveform16kParams(),
         "egemaps": OpenSmileParams(),
-        **presets,
+        **{name: TransformerAudio(**_pinned(model)) for name, model in AUDIO_MODELS.items()},
     }
-
-
-def _commits(model: str | dict[str, str]) -> str | dict[str, str | None] | None:
-    if isinstance(model, str):
-        return COMMITS[model]
-    return {language: COMMITS[name] for language, name in model.items()}
 
 
 def visual_presets() -> dict[str, VisualEncoder]:

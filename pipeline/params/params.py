@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.assemble import NONE, AssembleParams
 from pipeline.params.encoders import (
     AudioEncoder,
@@ -246,14 +247,14 @@ class Params(Section):
                 raise ValueError(
                     f"assemble.{dataset}.metrics is {chosen.metrics!r}, expected {fitting} for a {task}"
                 )
-            for stream in ("text", "audio", "visual", "waveform"):
+            for stream in (*MODALITIES, "waveform"):
                 if stream not in chosen.model_fields_set:
                     raise ValueError(
                         f"assemble.{dataset}.{stream} is missing; name a folder of data/features, or {NONE}"
                     )
         if self.pretrain_on != NONE:
             _known("pretrain_on", self.pretrain_on, [NONE, *self.assemble])
-        for modality in ("text", "audio", "visual"):
+        for modality in MODALITIES:
             for name, job in getattr(self.jobs, modality).items():
                 where = f"jobs.{modality}.{name}"
                 encoders = getattr(self, modality)
@@ -265,18 +266,14 @@ class Params(Section):
                         f"{where}.kind is {job.kind!r}, but {modality}.{job.encoder}.kind is "
                         f"{encoders[job.encoder].kind!r}; make them equal"
                     )
-                if modality == "visual":
-                    self._check_source(where, job)
+                # DVC looks `source` up, and must see the tables that the encoder reads
+                tables = getattr(encoders[job.encoder], "csv", None) or NO_TABLES
+                if modality == "visual" and ("source" not in job.model_fields_set or job.source != tables):
+                    raise ValueError(
+                        f"{where}.source is {job.source!r} or missing; write {tables!r}, what "
+                        f"visual.{job.encoder} reads, so that DVC sees when it changes"
+                    )
         return self
-
-    def _check_source(self, where: str, job: JobParams) -> None:
-        """DVC looks `source` up, and must see the tables that the encoder reads."""
-        tables = getattr(self.visual[job.encoder], "csv", None) or NO_TABLES
-        if "source" not in job.model_fields_set or job.source != tables:
-            raise ValueError(
-                f"{where}.source is {job.source!r} or missing; write {tables!r}, what visual.{job.encoder} "
-                "reads, so that DVC sees when it changes"
-            )
 
     def dataset(self, name: str) -> DatasetParams:
         """The dataset of that name, or an error that lists the names; so do the others here."""

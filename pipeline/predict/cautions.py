@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT
+from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT, real_frames
 from pipeline.predict.inputs import ClipInputs
 from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 FACELESS = 0.4  # share of frames without a face from which on the face says little
 FAR = 0.01  # share of values at the limit of the scaling from which on a clip is unlike the training clips
@@ -46,7 +46,9 @@ def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) ->
             kind = "absent" if row.status == ABSENT else "failed"
             found.append(Caution(kind, modality, f"{kind}: {row.error.removeprefix(TRANSIENT)}"))
             continue
-        faceless = _faceless(row, columns[stream])
+        faceless = 0.0
+        if row.features is not None and SUCCESS in columns[stream]:
+            faceless = float(np.mean(~real_frames(row.features, columns[stream])))
         if faceless >= FACELESS:
             found.append(Caution("no_face", modality, f"no face found in {faceless:.0%} of the frames"))
         for note in filter(None, row.error.split("; ")):
@@ -58,15 +60,8 @@ def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) ->
     return found
 
 
-def _faceless(row: FeatureRow, columns: list[str]) -> float:
-    """Share of frames without a face; 0 of features that do not look for one."""
-    if SUCCESS not in columns or row.features is None:
-        return 0.0
-    return float(np.mean(row.features[:, columns.index(SUCCESS)] <= 0))
-
-
 def of_run(
-    run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, FeatureRow], spoken: Spoken
+    run: TrainedRun, inputs: ClipInputs, rows: Mapping[str, FeatureRow], spoken: Transcript
 ) -> list[Caution]:
     """Where the clip is longer than what the run reads, or far from the clips that it was trained on."""
     found = []
@@ -121,7 +116,7 @@ def _far(modality: str, values: np.ndarray, entry: dict[str, Any]) -> list[Cauti
     return [Caution("out_of_range", modality, message)]
 
 
-def of_language(spoken: Spoken, trained: str | None) -> list[Caution]:
+def of_language(spoken: Transcript, trained: str | None) -> list[Caution]:
     """A caution where the clip is in another language than the training corpus, as far as both are known.
 
     Who gives a text seldom says its language: one in another script than the corpus' is noticed, too.

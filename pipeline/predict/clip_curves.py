@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import ClipError
-from pipeline.datasets.assembly.sequences import SUCCESS
+from pipeline.datasets.assembly.sequences import SUCCESS, real_frames
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.media.decode import frames, probe, waveform
@@ -125,11 +125,9 @@ def _units(clip: ClipPrediction, predictor: Predictor) -> dict[str, Curve]:
     for encoder, row in _rows(clip, predictor, "visual"):
         names = encoder.column_names
         columns = [column for column, name in enumerate(names) if UNIT.fullmatch(name)]
-        if not columns or SUCCESS not in names:
-            continue
         assert row.features is not None and row.times is not None
-        seen = row.features[:, names.index(SUCCESS)] > 0
-        if not seen.any():
+        seen = real_frames(row.features, names)
+        if not columns or SUCCESS not in names or not seen.any():
             continue
         spread = row.features[seen][:, columns].std(axis=0)
         chosen = [columns[place] for place in sorted(np.argsort(-spread, kind="stable")[:MOST_UNITS])]

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from models.core.batch import LABELS, Batch
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.datasets.assembly.aligned import align_clip
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.datasets.splits import Ragged, Split, Streams, chained
 from pipeline.datasets.training_set import in_sentence_case
 from pipeline.store.shard import OK, FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ClipInputs:
         has = {name for name, values in self.sequences.items() if values is not None}
         has |= {"text"} if self.text is not None else set()
         has |= {"audio"} if self.sound is not None else set()
-        return tuple(name for name in ("text", "audio", "visual") if name in has)
+        return tuple(name for name in MODALITIES if name in has)
 
     def without(self, modality: str) -> ClipInputs:
         """The same clip, if it lacked this modality; what was before it stays."""
@@ -66,7 +67,7 @@ def inputs_of(
     clip_id: str,
     rows: Mapping[str, FeatureRow],
     columns: Mapping[str, list[str]],
-    spoken: Spoken,
+    spoken: Transcript,
 ) -> ClipInputs:
     """A clip's features made ready for a run, exactly as its training set was.
 

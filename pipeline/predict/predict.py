@@ -10,7 +10,6 @@ before it: in a training set these are the utterances before it in its video and
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ClipError, MsaError
 from pipeline.corpora.clips import natural_key
-from pipeline.features.clip import make_listener, plan
+from pipeline.features.clip import make_transcriber, plan
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.rows import EncodingTask, encode_row
 from pipeline.params.params import PARAMS_FILE, Params, load_params
@@ -30,7 +29,7 @@ from pipeline.predict.inputs import ClipInputs, inputs_of
 from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts, outcome
 from pipeline.store.shard import TRANSIENT, FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
-from pipeline.transcripts.stage import Spoken, read
+from pipeline.transcripts.stage import Transcript, read
 
 ENGLISH = "en"
 SUFFIX = ".features"  # of the folders that `extract` plans; what stands before it names the clip
@@ -52,7 +51,7 @@ class Predictor:
     encoders: dict[str, Encoder]
     remarks: list[str]
     language: str | None
-    listen: Callable[[Spoken], Spoken]
+    listen: Callable[[Transcript], Transcript]
 
     @classmethod
     def open(
@@ -71,7 +70,7 @@ class Predictor:
         """
         runs = open_runs(folders, device)
         encoders, remarks = make_encoders(runs, params, device)
-        return cls(runs, encoders, remarks, _language(runs[0], params), make_listener(params, asr, device))
+        return cls(runs, encoders, remarks, _language(runs[0], params), make_transcriber(params, asr, device))
 
     @property
     def facts(self) -> Facts:
@@ -93,16 +92,13 @@ class Predictor:
         language : ISO 639-1; None = that of the training corpus, or English
         before : the utterances before it in its video, oldest first; None = not known
         """
-        begin = time.perf_counter()
-        prediction = self.predict(self.extract(clip_id, video, text, language), before)
-        prediction.seconds = time.perf_counter() - begin
-        return prediction
+        return self.predict(self.extract(clip_id, video, text, language), before)
 
     def extract(
         self, clip_id: str, video: Path, text: str | None = None, language: str | None = None
     ) -> ClipFeatures:
         """What is said in the clip, and its features: see `__call__`."""
-        spoken = read(Spoken(clip_id, video, None, None, language or self.language or ENGLISH), text)
+        spoken = read(Transcript(clip_id, video, None, None, language or self.language or ENGLISH), text)
         if any("text" in run.modalities or run.aligned for run in self.runs):
             spoken = self.listen(spoken)
         clip = Clip(clip_id, path=video, text=spoken.text, language=spoken.language or ENGLISH)

@@ -23,7 +23,7 @@ from pipeline.predict.cautions import Caution
 from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ClipFeatures:
 
     clip_id: str
     video: Path
-    spoken: Spoken
+    spoken: Transcript
     rows: dict[str, FeatureRow]
 
 
@@ -79,7 +79,6 @@ class ClipPrediction:
     ----------
     outcomes : one a run that could predict it; none = the clip failed, for `reason`
     cautions : what a reader should know
-    seconds : what extraction and prediction took; for people, in no file
     """
 
     facts: Facts
@@ -87,7 +86,6 @@ class ClipPrediction:
     outcomes: list[Outcome] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
     reason: str = ""
-    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:

@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.files import rounded
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
@@ -79,53 +80,45 @@ def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks
             for run in runs
         ],
         "warnings": list(remarks),
-        "clips": [_clip(clip) for clip in clips],
+        "clips": rounded([_clip(clip) for clip in clips], DECIMALS),
     }
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _clip(clip: ClipPrediction) -> dict[str, Any]:
+    tree = _input(clip) | {"video": str(clip.features.video), "warnings": [*map(vars, clip.cautions)]}
+    if not clip.ok:
+        return tree
+    classes = clip.facts.class_names
+    return tree | {
+        "prediction": clip.class_index if classes else clip.value,
+        "in_words": in_words(clip),
+        "probabilities": dict(zip(classes, clip.scores.tolist(), strict=True)) if classes else None,
+        "sd": clip.sd,
+        "methods": {
+            method: {"mean": mean, "sd": sd, "runs": count}
+            for method, (mean, sd, count) in clip.methods.items()
+        },
+        "runs": {one.run: one.scores.tolist() for one in clip.outcomes},
+        "contributions": {
+            modality: {"mean": mean, "sd": sd} for modality, (mean, sd) in clip.contributions.items()
+        },
+        "internals": clip.internals,
+    }
+
+
+def _input(clip: ClipPrediction) -> dict[str, Any]:
+    """What was predicted from, and whether it could be."""
     spoken = clip.features.spoken
-    tree: dict[str, Any] = {
+    return {
         "clip_id": clip.features.clip_id,
-        "video": str(clip.features.video),
+        "video": clip.features.video.name,
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
         "text_source": spoken.source,
         "language": spoken.language,
-        "warnings": [vars(caution) for caution in clip.cautions],
     }
-    if not clip.ok:
-        return tree
-    classes = clip.facts.class_names
-    return tree | {
-        "prediction": _rounded(clip.value) if not classes else clip.class_index,
-        "in_words": in_words(clip),
-        "probabilities": {name: _rounded(p) for name, p in zip(classes, clip.scores, strict=True)}
-        if classes
-        else None,
-        "sd": _rounded(clip.sd),
-        "methods": {
-            method: {"mean": _rounded(mean), "sd": _rounded(sd), "runs": count}
-            for method, (mean, sd, count) in clip.methods.items()
-        },
-        "runs": {one.run: [_rounded(score) for score in one.scores] for one in clip.outcomes},
-        "contributions": {
-            modality: {"mean": _rounded(mean), "sd": _rounded(sd)}
-            for modality, (mean, sd) in clip.contributions.items()
-        },
-        "internals": {
-            method: {
-                name: {m: _rounded(share) for m, share in shares.items()} for name, shares in shown.items()
-            }
-            for method, shown in clip.internals.items()
-        },
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), DECIMALS)
 
 
 # ----------------------------------------------------------------------------------------------------- files
@@ -176,18 +169,7 @@ def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
 
 
 def _row(clip: ClipPrediction) -> dict[str, Any]:
-    spoken = clip.features.spoken
-    row: dict[str, Any] = {
-        "clip_id": clip.features.clip_id,
-        "video": clip.features.video.name,
-        "status": "ok" if clip.ok else "failed",
-        "reason": clip.reason,
-        "text": spoken.text,
-        "text_source": spoken.source,
-        "language": spoken.language,
-        "runs": len(clip.outcomes),
-        "warnings": "; ".join(map(str, clip.cautions)),
-    }
+    row = _input(clip) | {"runs": len(clip.outcomes), "warnings": "; ".join(map(str, clip.cautions))}
     if not clip.ok:
         return row
     classes = clip.facts.class_names

@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,19 +48,12 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Head:
-    """A column's heading; `title` explains it."""
-
-    text: str
-    title: str = ""
-
-
-@dataclass(frozen=True)
 class Cell:
-    """A cell of which more than its text is known; pages of HTML show it.
+    """A cell, or a column's heading, of which more than its text is known; pages of HTML show it.
 
     Attributes
     ----------
+    title : explains a heading
     value : what it is sorted by, a number or words; empty = last
     strong, mark : it stands out, with a sign behind it
     spread, paper : the standard deviation, and the paper's figure
@@ -68,6 +62,7 @@ class Cell:
 
     text: str
     value: str = ""
+    title: str = ""
     strong: bool = False
     mark: str = ""
     spread: str = ""
@@ -82,7 +77,7 @@ class Table:
     `marked`: the cells are Markdown; `sortable`: a page of HTML sorts by the heading that is clicked.
     """
 
-    head: Sequence[str | Head]
+    head: Sequence[str | Cell]
     rows: Sequence[Sequence[str | Cell]]
     words: Collection[int] = (0,)
     strong: frozenset[int] = frozenset()
@@ -90,14 +85,10 @@ class Table:
     sortable: bool = False
 
     @property
-    def heads(self) -> list[Head]:
-        """The headings as objects."""
-        return [head if isinstance(head, Head) else Head(head) for head in self.head]
-
-    @property
     def cells(self) -> list[list[Cell]]:
-        """The cells as objects."""
-        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
+        """The headings, and the rows below them, as objects."""
+        rows = [self.head, *self.rows]
+        return [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
 
 
 @dataclass(frozen=True)
@@ -182,24 +173,17 @@ def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
 
 
 def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Path | None) -> None:
-    """Print a page, or write it into a file.
+    """Print a page, or write it into a file; as JSON its facts."""
+    from rich.console import Console
 
-    Parameters
-    ----------
-    facts : what is printed as JSON
-    """
-    if form == "text" and out is None:
-        from rich.console import Console
-
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(rendered(blocks, facts, form), encoding="utf-8")
+    elif form == "text":
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
         Console(width=None if known else WIDTH, highlight=False).print(*as_renderables(blocks))
-        return
-    text = rendered(blocks, facts, form)
-    if out is None:
-        print(text, end="")
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    else:
+        print(rendered(blocks, facts, form), end="")
 
 
 def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:
@@ -210,14 +194,11 @@ def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:
         return as_html(blocks)
     if form == "json":
         return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, default=str) + "\n"
-    from io import StringIO
-
     from rich.console import Console
 
-    console = Console(file=StringIO(), width=WIDTH, highlight=False)
-    with console.capture() as caught:
-        console.print(*as_renderables(blocks))
-    return caught.get()
+    drawn = StringIO()
+    Console(file=drawn, width=WIDTH, highlight=False).print(*as_renderables(blocks))
+    return drawn.getvalue()
 
 
 def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
@@ -231,19 +212,19 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
         if isinstance(block, Heading):
             shown.append(Text(f"\n{block.text}", style="bold underline" if block.level == 1 else "bold"))
         elif isinstance(block, Lines):
-            mark = "- " if block.bullets else ""
             for line in block.lines:
                 grid = RichTable.grid(padding=0)
-                grid.add_row(Text(mark), Text(line))
+                grid.add_row(Text("- " if block.bullets else ""), Text(line))
                 shown.append(grid)
         else:
             table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-            for place, head in enumerate(block.heads):
+            heads, *rows = block.cells
+            for place, head in enumerate(heads):
                 words = place in block.words
                 names = words and len(block.words) == 1  # of numbers: they are not torn apart
                 side: Literal["left", "right"] = "left" if words else "right"
                 table.add_column(Text(head.text), justify=side, no_wrap=names or not words, overflow="fold")
-            for place, row in enumerate(block.cells):
+            for place, row in enumerate(rows):
                 style = "bold" if place in block.strong else ""
                 table.add_row(*(Text(cell.text) for cell in row), style=style)
             shown.append(table)
@@ -251,11 +232,9 @@ def as_renderables(blocks: Sequence[Block]) -> list[RenderableType]:
 
 
 def as_markdown(blocks: Sequence[Block], top: int = 2) -> str:
-    """GitHub's Markdown; rows that stand out are bold, and columns are padded, to be read as they are.
+    """GitHub's Markdown; rows that stand out are bold, columns are padded, to be read as they are.
 
-    Parameters
-    ----------
-    top : number signs before a heading of level 1
+    A heading of level 1 has `top` number signs.
     """
     parts = []
     for block in blocks:
@@ -271,10 +250,10 @@ def as_markdown(blocks: Sequence[Block], top: int = 2) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    rows = [[_escaped(head.text, table.marked) for head in table.heads]]
-    for place, row in enumerate(table.cells):
-        cells = [_escaped(cell.text, table.marked) for cell in row]
-        rows.append([f"**{cell}**" if place in table.strong and cell else cell for cell in cells])
+    head, *rows = ([_escaped(cell.text, table.marked) for cell in row] for row in table.cells)
+    for place in table.strong:
+        rows[place] = [f"**{cell}**" if cell else cell for cell in rows[place]]
+    rows = [head, *rows]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.ljust if place in table.words else str.rjust for place in range(len(widths))]
     lines = [

@@ -11,11 +11,11 @@ from pipeline.core.git import Revision
 from pipeline.evaluation.compare import Comparison, ParamChange
 from pipeline.evaluation.comparison import MethodComparison, MetricRow
 from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
+from pipeline.params.explain import some_of
 from pipeline.reports.blocks import Block, Heading, Lines, Table
 
 SHORT = 10  # characters of a commit's hash
 LONGEST_VALUE = 60  # characters of a param's value
-ALTERNATIVES = 3  # files or names listed of many
 
 
 # --------------------------------------------------------------------------------------------------- blocks
@@ -29,53 +29,38 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
         _params_table(comparison.params) if comparison.params else Lines(["params.yaml is the same."]),
         Heading("Code that computes results"),
     ]
-    if comparison.code:
-        rows = [
-            [
-                change.path,
-                change.state,
-                "all methods" if change.methods == comparison.methods else ", ".join(change.methods),
-            ]
-            for change in comparison.code
-        ]
-        blocks.append(Table(["file", "", "of"], rows, words=range(3)))
-    else:
-        blocks.append(Lines(["The same on both sides."]))
-    same = [entry for entry in comparison.entries if entry.same]
-    shown = [entry for entry in comparison.entries if everything or not entry.same]
-    for entry in shown:
-        blocks.extend(entry_blocks(entry))
-    if same:
-        blocks += [
-            Heading("Same results on both sides"),
-            Lines([_unchanged(entry) for entry in same], bullets=True),
-        ]
-    for name, paths in (("A", comparison.only_a), ("B", comparison.only_b)):
-        if paths:
-            blocks += [Heading(f"Only in {name}"), Lines(paths, bullets=True)]
+    rows = []
+    for change in comparison.code:
+        methods = "all methods" if change.methods == comparison.methods else ", ".join(change.methods)
+        rows.append([change.path, change.state, methods])
+    code = Table(["file", "", "of"], rows, words=range(3))
+    blocks.append(code if rows else Lines(["The same on both sides."]))
+    for entry in comparison.entries:
+        if everything or not entry.same:
+            blocks += entry_blocks(entry)
+    lists = {
+        "Same results on both sides": [_unchanged(entry) for entry in comparison.entries if entry.same],
+        "Only in A": comparison.only_a,
+        "Only in B": comparison.only_b,
+    }
+    for title, lines in lists.items():
+        blocks += [Heading(title), Lines(lines, bullets=True)] if lines else []
     if comparison.not_compared:
-        some = ", ".join(comparison.not_compared[:ALTERNATIVES])
-        more = len(comparison.not_compared) - ALTERNATIVES
-        tail = f" and {more} more" if more > 0 else ""
-        blocks += [Heading("Not compared"), Lines([f"Files that are no runs of a method: {some}{tail}."])]
+        some = some_of(comparison.not_compared)
+        blocks += [Heading("Not compared"), Lines([f"Files that are no runs of a method: {some}."])]
     return [*blocks, *method_blocks(comparison.resamples, comparison.seed, comparison.family)]
 
 
 def entry_blocks(entry: MethodComparison, level: int = 2) -> list[Block]:
     """One method on one dataset."""
-    blocks: list[Block] = [Heading(entry.title, level), Lines([_runs(entry)])]
-    tested = any(row.test is not None for row in entry.rows)
+    tests = [row.test for row in entry.rows]
     head = ["metric", "A", "B", "B - A"]
-    if tested:
+    if any(tests):
         head += [f"{LEVEL:.0%} interval", "p", "p Holm", "p runs", "shown"]
-    rows = [_cells(row, tested) for row in entry.rows]
-    strong = frozenset(
-        i for i, row in enumerate(entry.rows) if row.test is not None and row.test.shown != "open"
-    )
-    blocks.append(Table(head, rows, strong=strong))
-    if entry.remarks:
-        blocks.append(Lines([f"{line}." for line in entry.remarks], bullets=True))
-    return blocks
+    rows = [_cells(row)[: len(head)] for row in entry.rows]
+    strong = frozenset(i for i, test in enumerate(tests) if test is not None and test.shown != "open")
+    remarks = [Lines([f"{line}." for line in entry.remarks], bullets=True)] if entry.remarks else []
+    return [Heading(entry.title, level), Lines([_runs(entry)]), Table(head, rows, strong=strong), *remarks]
 
 
 def method_blocks(resamples: int, seed: int, family: int) -> list[Block]:
@@ -103,15 +88,11 @@ def _revision(revision: Revision) -> str:
 
 
 def _params_table(changes: list[ParamChange]) -> Table:
-    rows = [
-        [
-            change.key,
-            _value(change.old) if change.given[0] else "absent",
-            _value(change.new) if change.given[1] else "absent",
-            _reach(change),
-        ]
-        for change in changes
-    ]
+    rows = []
+    for change in changes:
+        values = zip((change.old, change.new), change.given, strict=True)
+        sides = [_value(value) if given else "absent" for value, given in values]
+        rows.append([change.key, *sides, _reach(change)])
     return Table(["key", "A", "B", "settings of"], rows, words=range(4))
 
 
@@ -128,8 +109,7 @@ def _reach(change: ParamChange) -> str:
         return ""
     if not change.reaches:
         return "no run compared here"
-    more = len(change.reaches) - ALTERNATIVES
-    return ", ".join(change.reaches[:ALTERNATIVES]) + (f" and {more} more" if more > 0 else "")
+    return some_of(change.reaches)
 
 
 def _unchanged(entry: MethodComparison) -> str:
@@ -152,17 +132,10 @@ def _numbers(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _cells(row: MetricRow, tested: bool) -> list[str]:
+def _cells(row: MetricRow) -> list[str]:
     arrow = " ↓" if lower_is_better(row.metric) else " ↑"
-    difference = row.difference
-    cells = [
-        row.metric + arrow,
-        "–" if row.a is None else row.a.text(),
-        "–" if row.b is None else row.b.text(),
-        "–" if difference is None else signed(difference),
-    ]
-    if not tested:
-        return cells
+    sides = ["–" if side is None else side.text() for side in (row.a, row.b)]
+    cells = [row.metric + arrow, *sides, "–" if row.difference is None else signed(row.difference)]
     test = row.test
     if test is None:
         return [*cells, "–", "–", "–", "–", ""]
@@ -185,17 +158,13 @@ def _p(value: float | None) -> str:
 
 def comparison_facts(comparison: Comparison) -> dict[str, Any]:
     """All numbers, unrounded, and every remark; keys as the classes' attributes."""
-    return {
+    found = {name: getattr(comparison, name) for name in ("methods", "only_a", "only_b", "not_compared")}
+    for name in ("params", "code"):
+        found[name] = [dataclasses.asdict(change) for change in getattr(comparison, name)]
+    for name, side in (("a", comparison.a), ("b", comparison.b)):
+        found[name] = {"name": side.name, "commit": side.commit or None, "subject": side.subject or None}
+    return found | {
         "entries": [entry_facts(entry) for entry in comparison.entries],
-        **{
-            name: [dataclasses.asdict(change) for change in getattr(comparison, name)]
-            for name in ("params", "code")
-        },
-        **{name: getattr(comparison, name) for name in ("methods", "only_a", "only_b", "not_compared")},
-        **{
-            name: {"name": side.name, "commit": side.commit or None, "subject": side.subject or None}
-            for name, side in (("a", comparison.a), ("b", comparison.b))
-        },
         "statistics": statistics_facts(comparison.resamples, comparison.seed, comparison.family),
     }
 

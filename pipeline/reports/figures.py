@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -28,6 +28,8 @@ LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0,
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 PANEL = 3.6  # inches
 PALETTE = 64  # colours of a PNG in a page; more only make it larger
+
+Runs = dict[str, dict[str, list[SavedRun]]]  # of each method on each dataset
 
 
 # --------------------------------------------------------------------------------------------------- making
@@ -50,9 +52,9 @@ def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
-def save_png(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path | BinaryIO) -> None:
     """Write a figure."""
-    figure.savefig(path, metadata={"Software": None})  # matplotlib's version would be in it
+    figure.savefig(path, format="png", metadata={"Software": None})  # matplotlib's version would be in it
 
 
 def png_picture(figure: Figure, title: str, alt: str) -> Picture:
@@ -60,7 +62,7 @@ def png_picture(figure: Figure, title: str, alt: str) -> Picture:
     from PIL import Image
 
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", metadata={"Software": None})
+    save_png(figure, raw)
     with Image.open(raw) as image:
         small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
@@ -102,68 +104,62 @@ def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> Non
 
 
 # ---------------------------------------------------------------------------------------------- the report's
-def draw_learning_curves(scored: list[SavedRun], folder: Path) -> None:
+def draw_learning_curves(runs: Runs, folder: Path) -> None:
     """learning_curves.png: validation loss above, training loss below, one column a dataset."""
-    datasets, methods = _names(scored)
     with plain_style():
-        figure = new_figure(len(datasets) * PANEL * 1.4, 2 * PANEL)
-        panels = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
-        for column, dataset in enumerate(datasets):
-            upper, lower = panels[:, column]
-            runs = [run for run in scored if run.result.dataset == dataset]
-            labels = {method: method for method in methods}
-            for run in runs:
-                style = {
-                    **_style(methods.index(run.result.method)),
-                    "markersize": 7,
-                    "markevery": [run.result.epoch - 1],
-                }
-                style["label"] = labels.pop(run.result.method, None)  # once a method
-                epochs = [row["epoch"] for row in run.curves]
-                upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
-                lower.plot(epochs, [row["total"] for row in run.curves], **style)
-            if not runs[0].result.class_names:
-                height = runs[0].result.floor["valid_mae"]
+        figure = new_figure(len(runs) * PANEL * 1.4, 2 * PANEL)
+        panels = figure.subplots(2, len(runs), squeeze=False, sharex="col")
+        for (upper, lower), (dataset, methods) in zip(panels.T, runs.items(), strict=True):
+            result = next(iter(methods.values()))[0].result
+            for number, (method, seeds) in enumerate(methods.items()):
+                place = number % len(COLOURS)
+                style: dict[str, Any] = {"color": COLOURS[place], "linestyle": LINES[place], "linewidth": 1.2}
+                style |= {"marker": MARKERS[place], "markersize": 7, "label": method}
+                for run in seeds:
+                    style["markevery"] = [run.result.epoch - 1]
+                    epochs = [row["epoch"] for row in run.curves]
+                    upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
+                    lower.plot(epochs, [row["total"] for row in run.curves], **style)
+                    style["label"] = None  # once a method
+            unit = "cross-entropy (nats)" if result.class_names else "MAE (label units)"
+            if not result.class_names:
+                height = result.floor["valid_mae"]
                 upper.axhline(height, color="0.5", linestyle=(0, (1, 3)), label="train median")
-            upper.set_title(f"{dataset}: validation")
-            upper.set_ylabel("cross-entropy (nats)" if runs[0].result.class_names else "MAE (label units)")
+            upper.set(title=f"{dataset}: validation", ylabel=unit)
             upper.set_ylim(bottom=0)
-            lower.set_title(f"{dataset}: training")
-            lower.set_ylabel("weighted sum of the loss terms")
-            lower.set_xlabel("epoch")
-            _legend(upper)
+            lower.set(title=f"{dataset}: training", ylabel="weighted sum of the loss terms", xlabel="epoch")
+            upper.legend(frameon=False, fontsize="small")
         figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
         save_png(figure, folder / "learning_curves.png")
 
 
-def draw_predictions(
-    scored: list[SavedRun], label_ranges: dict[str, tuple[float, float]], folder: Path
-) -> None:
+def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], folder: Path) -> None:
     """predicted_vs_true.png: a row a dataset, a column a method, the test clips of all seeds.
 
     Predictions over labels; of a classification the confusion matrix.
     """
-    datasets, methods = _names(scored)
+    columns = max(map(len, runs.values()))
     with plain_style():
-        figure = new_figure(len(methods) * PANEL, len(datasets) * (PANEL + 0.3) + 0.6)
-        panels = figure.subplots(len(datasets), len(methods), squeeze=False)
-        for dataset, row in zip(datasets, panels, strict=True):
-            for method, panel in zip(methods, row, strict=True):
-                runs = [run for run in scored if (run.result.dataset, run.result.method) == (dataset, method)]
+        figure = new_figure(columns * PANEL, len(runs) * (PANEL + 0.3) + 0.6)
+        panels = figure.subplots(len(runs), columns, squeeze=False)
+        tasks = set()
+        for row, (dataset, methods) in zip(panels, runs.items(), strict=True):
+            for panel, (method, seeds) in zip(row, methods.items(), strict=True):
+                names = seeds[0].result.class_names
+                tasks.add(bool(names))
                 panel.set_title(f"{method} on {dataset}")
-                if runs[0].result.class_names:
-                    names = runs[0].result.class_names
+                if names:
                     label, found = (
-                        np.concatenate([getattr(run.tested, side) for run in runs]).astype(int)
+                        np.concatenate([getattr(run.tested, side) for run in seeds]).astype(int)
                         for side in ("label", "prediction")
                     )
                     fill_confusion(panel, confusion(label, found, len(names)), names)
                 else:
-                    _draw_scatter(panel, runs, *label_ranges[dataset])
+                    _draw_scatter(panel, seeds, *label_ranges[dataset])
         lines = ["Test clips"]
-        if any(not run.result.class_names for run in scored):
+        if False in tasks:
             lines.append("(dashed: prediction = label)")
-        if any(run.result.class_names for run in scored):
+        if True in tasks:
             lines.append("(matrix: clips of all seeds,\ndarker: a larger share of the row)")
         figure.suptitle("\n".join(lines))
         save_png(figure, folder / "predicted_vs_true.png")
@@ -175,35 +171,16 @@ def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) ->
     limits = (min(ends) - margin, max(ends) + margin)
     panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
     for number, run in enumerate(runs):
-        style: dict[str, Any] = {
-            "s": 18,
-            "marker": MARKERS[number % len(MARKERS)],
-            "edgecolors": COLOURS[number % len(COLOURS)],
-            "facecolors": "none",
-            "linewidths": 0.8,
-        }
-        panel.scatter(run.tested.label, run.tested.prediction, label=f"seed {run.result.seed}", **style)
-    panel.set(xlim=limits, ylim=limits, aspect="equal")
+        panel.scatter(
+            run.tested.label,
+            run.tested.prediction,
+            s=18,
+            marker=MARKERS[number % len(MARKERS)],
+            edgecolors=COLOURS[number % len(COLOURS)],
+            facecolors="none",
+            linewidths=0.8,
+            label=f"seed {run.result.seed}",
+        )
+    panel.set(xlim=limits, ylim=limits, aspect="equal", ylabel="prediction (label units)")
     panel.set_xlabel(f"label ({low:g} to {high:g})")
-    panel.set_ylabel("prediction (label units)")
-    _legend(panel)
-
-
-def _names(scored: list[SavedRun]) -> tuple[list[str], list[str]]:
-    """Datasets and methods in the order of params.yaml."""
-    named = [(run.result.dataset, run.result.method) for run in scored]
-    datasets, methods = (list(dict.fromkeys(names)) for names in zip(*named, strict=True))
-    return datasets, methods
-
-
-def _style(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": LINES[number % len(LINES)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linewidth": 1.2,
-    }
-
-
-def _legend(panel: Axes) -> None:
     panel.legend(frameon=False, fontsize="small")

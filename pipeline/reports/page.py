@@ -7,11 +7,11 @@ runs, those of the later seeds have their numbers and no pictures.
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import MsaError
-from pipeline.core.paths import result_files
 from pipeline.evaluation.saved import SavedRun, read_runs, read_views, views_file
 from pipeline.evaluation.significance import ALPHA
 from pipeline.params.params import Params
@@ -21,7 +21,6 @@ from pipeline.reports.blocks import (
     Cell,
     Details,
     Figures,
-    Head,
     Heading,
     Lines,
     Link,
@@ -58,34 +57,27 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
     ------
     MsaError : params name no run, a result is missing or cannot be read, or there are more runs than fit
     """
-    runs = read_runs(params, results)
-    views = {_anchor(run): _views(run, results) for run in runs}
+    grouped = read_runs(params, results)
+    runs = [run for methods in grouped.values() for run in chain(*methods.values())]
+    views = {_anchor(run): read_views(views_file(results / run.path)) for run in runs}
     pictures = _pictures_that_fit(runs, views, params)
     seeds = ", ".join(map(str, params.seeds))
-    blocks: list[Block | PageBlock] = [
-        Heading("Results", 1),
-        Lines(
-            [
-                f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
-                "checkpoint, the epoch with the lowest validation loss. A heading of a table sorts it."
-            ]
-        ),
-    ]
+    said = (
+        f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
+        "the epoch with the lowest validation loss. A heading of a table sorts it."
+    )
+    blocks: list[Block | PageBlock] = [Heading("Results", 1), Lines([said])]
     contents = []
-    for name in params.datasets_run:
-        methods = [(method, f"{name}-{method}") for method in params.models_run]
-        contents.append([Link(name, name), *(Link(*method) for method in methods)])
-        of_all = [run for run in runs if run.result.dataset == name]
-        blocks += _dataset_blocks(name, of_all)
-        for method, anchor in methods:
-            mine = [run for run in of_all if run.result.method == method]
-            blocks.append(Heading(f"{method} on {name}", 3, anchor))
+    for name, methods in grouped.items():
+        contents.append([Link(name, name), *(Link(method, f"{name}-{method}") for method in methods)])
+        blocks += _dataset_blocks(name, methods)
+        for method, mine in methods.items():
+            blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))
             reading = next((found["reading"] for run in mine if (found := views[_anchor(run)])), "")
             blocks += [Lines([reading])] if reading else []
-            blocks += [
-                _details(run, views[_anchor(run)], pictures.get(_anchor(run)), place == 0)
-                for place, run in enumerate(mine)
-            ]
+            for run in mine:
+                of_run = _anchor(run)
+                blocks.append(_details(run, views[of_run], pictures.get(of_run), run is mine[0]))
     blocks += [Heading("How to read the pictures", 2, "reading"), Lines([*READING], bullets=True)]
     text = as_html(blocks, contents)
     if len(text.encode()) > LIMIT:
@@ -103,57 +95,45 @@ def _anchor(run: SavedRun) -> str:
     return f"{run.result.dataset}-{run.result.method}-{run.result.seed}"
 
 
-def _views(run: SavedRun, results: Path) -> Views | None:
-    result = run.result
-    return read_views(views_file(result_files(result.method, result.dataset, result.seed, results).metrics))
-
-
 def _pictures_that_fit(
     runs: list[SavedRun], views: dict[str, Views | None], params: Params
 ) -> dict[str, list[Picture]]:
     """Anchor -> pictures, first seeds first, until the page is full."""
     found: dict[str, list[Picture]] = {}
     left = PICTURES
-    for seed in params.seeds:
-        for run in (run for run in runs if run.result.seed == seed):
-            span = params.corpus_of(run.result.dataset).label_range
-            pictures = run_figures(run, views[_anchor(run)], span)
-            left -= sum(len(picture.address) for picture in pictures)
-            if left < 0:
-                return found
-            found[_anchor(run)] = pictures
+    for run in sorted(runs, key=lambda run: params.seeds.index(run.result.seed)):
+        span = params.corpus_of(run.result.dataset).label_range
+        pictures = run_figures(run, views[_anchor(run)], span)
+        left -= sum(len(picture.address) for picture in pictures)
+        if left < 0:
+            break
+        found[_anchor(run)] = pictures
     return found
 
 
 # --------------------------------------------------------------------------------------------------- filling
-def _dataset_blocks(name: str, runs: list[SavedRun]) -> list[Block | PageBlock]:
-    summary = summarize(runs)[name]
-    by_method = {method: [run for run in runs if run.result.method == method] for method in summary}
-    table = results_table(summary, by_method, name, runs[0].result.floor)
+def _dataset_blocks(name: str, methods: dict[str, list[SavedRun]]) -> list[Block | PageBlock]:
+    runs = [*chain(*methods.values())]
+    table, floor = results_table(summarize(methods), methods, name), constant(runs)
     own = [metric for metric in table.metrics if not metric.startswith(OOD)]
     ood = [metric for metric in table.metrics if metric.startswith(OOD)]
-    blocks: list[Block | PageBlock] = [Heading(name, 2, name), *_warnings(name, runs), Lines([facts(runs)])]
-    blocks.append(metric_table(table, own, constant(runs)))
+    blocks: list[Block | PageBlock] = [Heading(name, 2, name)]
+    if name == SAMPLE:
+        blocks.append(Callout("", title=f"{MEANINGLESS}: {WHY_MEANINGLESS}."))
+    if len({run.result.feature_set for run in runs}) > 1:
+        differing = "The runs saw different features: the rows do not compare. Run `dvc repro evaluate`."
+        blocks.append(Callout("", title=differing))
+    blocks += [Lines([facts(runs)]), metric_table(table, own, floor)]
     if ood:
-        blocks += [Heading("Out of distribution", 3), metric_table(table, ood, constant(runs))]
-    blocks.append(Lines([_legend(table, constant(runs))]))
+        blocks += [Heading("Out of distribution", 3), metric_table(table, ood, floor)]
+    blocks.append(Lines([_legend(table, floor)]))
     said = [*table.remarks, *remarks(runs)]
     return [*blocks, *([Lines(said, bullets=True)] if said else [])]
 
 
-def _warnings(name: str, runs: list[SavedRun]) -> list[Callout]:
-    found = []
-    if name == SAMPLE:
-        found.append(f"{MEANINGLESS}: {WHY_MEANINGLESS}.")
-    if len({run.result.feature_set for run in runs}) > 1:
-        found.append("The runs saw different features: the rows do not compare. Run `dvc repro evaluate`.")
-    return [Callout("", title=line) for line in found]
-
-
 def _legend(table: ResultsTable, floor: str) -> str:
-    cells = [cell for row in table.rows.values() for cell in row.values()]
     parts = [f"{floor} is a predictor that knows only the training labels."]
-    if any(cell.paper for cell in cells):
+    if any(cell.paper for row in table.rows.values() for cell in row.values()):
         parts.append(
             "“paper” is what the method's paper prints of this corpus, with its own features and encoders."
         )
@@ -169,13 +149,11 @@ def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None,
     result = run.result
     chief = ("accuracy", "f1_weighted") if result.class_names else ("mae", "corr")
     numbers = " · ".join(f"{metric} {result.test[metric]:.3f}" for metric in chief)
-    notes = [] if views is None else list(views["notes"])
-    if views is None:
-        stage = f"inspect@{result.method}-{result.dataset}-{result.seed}"
-        notes.append(
-            "This run has no views: no maps, no view of the method, no worst clips. "
-            f"`dvc repro {stage}` makes them."
-        )
+    without = (
+        "This run has no views: no maps, no view of the method, no worst clips. "
+        f"`dvc repro inspect@{result.method}-{result.dataset}-{result.seed}` makes them."
+    )
+    notes = [without] if views is None else list(views["notes"])
     if pictures is None:
         notes.append("No pictures: the page would be too large with those of all runs.")
     blocks: list[Block | PageBlock] = [*map(Callout, notes), Figures(pictures or [])]
@@ -191,15 +169,11 @@ def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> T
     def shown(value: float) -> Cell:
         return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)
 
-    error = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
-    rows = [
-        [
-            Cell(clip["clip_id"], clip["clip_id"]),
-            shown(clip["label"]),
-            shown(clip["prediction"]),
-            number_cell(clip["error"]),
-            Cell(clip["transcript"] or "–", clip["transcript"], words=True),
-        ]
-        for clip in worst
-    ]
-    return Table(["clip", "label", "prediction", Head("error", error), "transcript"], rows, sortable=True)
+    unit = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
+    head: list[str | Cell] = ["clip", "label", "prediction", Cell("error", title=unit), "transcript"]
+    rows = []
+    for clip in worst:
+        name, said = Cell(clip["clip_id"], clip["clip_id"]), clip["transcript"]
+        scores = shown(clip["label"]), shown(clip["prediction"]), number_cell(clip["error"])
+        rows.append([name, *scores, Cell(said or "–", said, words=True)])
+    return Table(head, rows, sortable=True)

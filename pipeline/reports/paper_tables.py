@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricSums
 from pipeline.evaluation.saved import Spread
 from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
 from pipeline.evaluation.tables.run import RowOutcome, for_dataset, what_lacks
@@ -17,10 +20,8 @@ METRICS = (  # columns, in this order
     *("f1", "f1_has0", "f1_non0", "f1_weighted"),
 )
 METRICS_OF = {  # metric set of a dataset -> those of METRICS that its results have
-    "mmsa": {"mae", "corr", "acc7", "acc5", "acc3", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0"},
-    "sims": {"mae", "corr", "acc5", "acc3", "acc2", "f1"},
-    "magbert": {"mae", "corr", "acc7", "acc2", "f1"},
-    "cls": {"accuracy", "f1_weighted"},
+    name: set(METRICS) & set(MetricSums(name, np.zeros((1, 1)), np.zeros(1)).names)
+    for name in (*METRIC_SETS, CLASSIFICATION)
 }
 
 
@@ -33,10 +34,8 @@ def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
         + [f"`assemble.{dataset}.{modality}={NONE}`" for modality in row.without]
         for row in rows
     ]
-    columns = {
-        "row": [row.label for row in rows],
-        "overrides": [", ".join(keys) or "–" for keys in overrides],
-    }
+    columns = {"row": [row.label for row in rows]}
+    columns["overrides"] = [", ".join(keys) or "–" for keys in overrides]
     columns |= {name: _theirs(table, corpus, name) for name in METRICS if name in table.metrics(corpus)}
     said = f"Numbers are the paper's, on {corpus}. " if corpus else ""
     text = [
@@ -91,12 +90,7 @@ def _page(
     blocks: list[Block] = [
         Heading(f"{table.method}, {table.title[0].lower()}{table.title[1:]}", 1),
         Lines(text, marked=True),
-        Table(
-            list(columns),
-            [list(row) for row in zip(*columns.values(), strict=True)],
-            words=range(words),
-            marked=True,
-        ),
+        Table([*columns], [*zip(*columns.values(), strict=True)], words=range(words), marked=True),
     ]
     if remarks:
         blocks.append(Lines(remarks, bullets=True, marked=True))

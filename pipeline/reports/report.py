@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
@@ -16,12 +17,13 @@ from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.figures import draw_learning_curves, draw_predictions
-from pipeline.reports.tables import DECIMALS, DIGITS, OOD, summarize
+from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
 WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
 SPLITS = ("valid", "test", "test_ood")
+KEY = ("method", "dataset", "seed")  # of a run
 
 
 def report(params: Params, results: Path, out: Path) -> str:
@@ -38,56 +40,54 @@ def report(params: Params, results: Path, out: Path) -> str:
     ------
     MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
     """
-    runs = read_runs(params, results)
-    for dataset in params.datasets_run:
-        _check_features([run for run in runs if run.result.dataset == dataset])
-
-    summary = summarize(runs)
-    text = as_markdown([*_report_blocks(runs, summary), *_fold_blocks(params, summary)], top=1)
+    grouped = read_runs(params, results)
+    by_dataset = {dataset: [*chain(*methods.values())] for dataset, methods in grouped.items()}
+    for of_dataset in by_dataset.values():
+        _check_features(of_dataset)
+    runs = [*chain(*by_dataset.values())]
+    summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
+    blocks = _report_blocks(by_dataset, summary, params.seeds) + _fold_blocks(params, summary)
+    text = as_markdown(blocks, top=1)
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(summary, indent=1, default=asdict) + "\n", encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
     _write_curves(runs, out / "curves.tsv")
     _write_predictions(runs, out / "predictions.csv")
-    draw_learning_curves(runs, out)
+    draw_learning_curves(grouped, out)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
-    draw_predictions(runs, ranges, out)
+    draw_predictions(grouped, ranges, out)
     return text
 
 
-def _report_blocks(runs: list[SavedRun], summary: dict[str, dict[str, dict[str, Spread]]]) -> list[Block]:
+def _report_blocks(
+    runs: dict[str, list[SavedRun]], summary: dict[str, Scores], seeds: Sequence[int]
+) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
-    seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.result.seed for run in runs))
-    blocks: list[Block] = [
-        Heading("Results", 1),
-        _marked(
-            f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one "
-            "checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
-            "cross-entropy of a classification. `train median` always says the training labels' median, "
-            "`train majority` their most frequent class."
-        ),
-    ]
-    for dataset, methods in summary.items():
-        mine = [run for run in runs if run.result.dataset == dataset]
+    said = (
+        f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. Every "
+        "run is one checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
+        "cross-entropy of a classification. `train median` always says the training labels' median, "
+        "`train majority` their most frequent class."
+    )
+    blocks: list[Block] = [Heading("Results", 1), _marked(said)]
+    for dataset, mine in runs.items():
+        methods = summary[dataset]
         blocks.append(Heading(dataset))
         if dataset == SAMPLE:
             blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))
         blocks += [_marked(facts(mine, "`")), _own_table(mine, methods)]
         if mine[0].result.test_ood:
             count = mine[0].result.n["test_ood"]
-            metrics = [name for name in next(iter(methods.values())) if name.startswith(OOD)]
-            blocks += [
-                _marked(f"Out of distribution: {count} clips of `test_ood`."),
-                _table({name: name.removeprefix(OOD) for name in metrics}, methods),
-            ]
+            blocks.append(_marked(f"Out of distribution: {count} clips of `test_ood`."))
+            blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines(said_of_runs, bullets=True, marked=True))
     return blocks
 
 
-def _own_table(runs: list[SavedRun], methods: dict[str, dict[str, Spread]]) -> Table:
-    metrics = [name for name in next(iter(methods.values())) if not name.startswith(OOD)]
-    table = _table({name: name for name in metrics}, methods)
+def _own_table(runs: list[SavedRun], methods: Scores) -> Table:
+    metrics = _metrics(methods)
+    table = _table(metrics, methods)
     epochs = [
         ", ".join(str(run.result.epoch) for run in runs if run.result.method == method) for method in methods
     ]
@@ -97,10 +97,15 @@ def _own_table(runs: list[SavedRun], methods: dict[str, dict[str, Spread]]) -> T
     return Table([*table.head, "best epochs"], [*rows, [constant(runs), *cells, "–"]])
 
 
-def _table(metrics: dict[str, str], methods: dict[str, dict[str, Spread]]) -> Table:
-    """Name in the summary -> name shown; a row a method."""
+def _metrics(methods: Scores, ood: bool = False) -> list[str]:
+    """Of the first test split, or of the second."""
+    return [name for name in next(iter(methods.values())) if name.startswith(OOD) == ood]
+
+
+def _table(metrics: list[str], methods: Scores) -> Table:
+    """A row a method."""
     rows = [[method, *(scores[name].text() for name in metrics)] for method, scores in methods.items()]
-    return Table(["method", *(shown.replace("_", " ") for shown in metrics.values())], rows)
+    return Table(["method", *(name.removeprefix(OOD).replace("_", " ") for name in metrics)], rows)
 
 
 def cross_validations(params: Params) -> dict[str, list[str]]:
@@ -115,7 +120,7 @@ def cross_validations(params: Params) -> dict[str, list[str]]:
     return {f"{names[0]} to {names[-1]}": names for names in groups.values() if len(names) > 1}
 
 
-def _fold_blocks(params: Params, summary: dict[str, dict[str, dict[str, Spread]]]) -> list[Block]:
+def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
     """A table for each cross-validation: mean ± sample standard deviation over its folds."""
     blocks: list[Block] = []
     for whole, names in cross_validations(params).items():
@@ -125,13 +130,14 @@ def _fold_blocks(params: Params, summary: dict[str, dict[str, dict[str, Spread]]
             f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
             "standard deviation over the folds, each the mean of its seeds."
         )
-        metrics = [name for name in next(iter(summary[names[0]].values())) if not name.startswith(OOD)]
-        means: dict[str, dict[str, Spread]] = {}
-        for method in summary[names[0]]:
-            of_folds = {m: [summary[name][method][m].mean for name in names] for m in metrics}
-            means[method] = {m: Spread.of(values, DECIMALS) for m, values in of_folds.items()}
-        blocks += [Heading(f"{whole}, cross-validated"), _marked(said)]
-        blocks.append(_table({name: name for name in metrics}, means))
+        metrics = _metrics(summary[names[0]])
+        means = {
+            method: {
+                m: Spread.of([summary[name][method][m].mean for name in names], DECIMALS) for m in metrics
+            }
+            for method in summary[names[0]]
+        }
+        blocks += [Heading(f"{whole}, cross-validated"), _marked(said), _table(metrics, means)]
     return blocks
 
 
@@ -187,28 +193,21 @@ def _write_curves(runs: list[SavedRun], path: Path) -> None:
     last = ["valid_loss", "lr"]
     columns = dict.fromkeys(name for run in runs for name in run.curves[0] if name not in last)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file,
-            ["method", "dataset", "seed", *columns, *last],
-            delimiter="\t",
-            lineterminator="\n",
-            restval="",
-        )
+        names = [*KEY, *columns, *last]
+        writer = csv.DictWriter(file, names, delimiter="\t", lineterminator="\n", restval="")
         writer.writeheader()
         for run in runs:
-            key = {name: getattr(run.result, name) for name in ("method", "dataset", "seed")}
-            for row in run.curves:
-                writer.writerow({**key, **{name: f"{value:.6g}" for name, value in row.items()}})
+            key = {name: getattr(run.result, name) for name in KEY}
+            writer.writerows(key | {name: f"{v:.6g}" for name, v in row.items()} for row in run.curves)
 
 
 def _write_predictions(runs: list[SavedRun], path: Path) -> None:
     """Of all test splits."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["method", "dataset", "seed", "clip_id", "label", "prediction"])
+        writer.writerow([*KEY, "clip_id", "label", "prediction"])
         for run in runs:
-            key = [run.result.method, run.result.dataset, run.result.seed]
-            for found in (run.tested, run.ood):
-                if found is not None:
-                    for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True):
-                        writer.writerow([*key, clip, f"{label:.6g}", f"{guess:.6g}"])
+            key = [getattr(run.result, name) for name in KEY]
+            for found in filter(None, (run.tested, run.ood)):
+                for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True):
+                    writer.writerow([*key, clip, f"{label:.6g}", f"{guess:.6g}"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.evaluation.metrics import score_classes, sims_bins
 from pipeline.evaluation.saved import SavedRun
+from pipeline.params.explain import some_of
 from pipeline.reports.blocks import Picture
 from pipeline.reports.figures import (
     COLOURS,
@@ -26,7 +27,6 @@ from pipeline.reports.figures import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 4.4, 3.3  # inches
@@ -41,18 +41,11 @@ SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes 
 
 
 def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float]) -> list[Picture]:
-    """The pictures of a run.
-
-    Parameters
-    ----------
-    run : with its curves
-    views : of inspect, None where there are none
-    span : smallest and largest label of a regression
-    """
+    """The pictures of a run; `views` are those of inspect, `span` the label range of a regression."""
     terms: dict[str, float] = {} if views is None else views["terms"]
     found = [draw_terms(run, terms), *_prediction_figures(run, span)]
-    measured = draw_diagnostics(run.curves, list(terms), run.result.epoch)
-    return found + ([measured] if measured else []) + (_view_figures(run, views) if views else [])
+    found += draw_diagnostics(run.curves, list(terms), run.result.epoch)
+    return found + (_view_figures(run, views) if views else [])
 
 
 def _prediction_figures(run: SavedRun, span: tuple[float, float]) -> list[Picture]:
@@ -64,22 +57,19 @@ def _prediction_figures(run: SavedRun, span: tuple[float, float]) -> list[Pictur
         missed = [1 - counts[i, i] / n if (n := counts[i].sum()) else None for i in range(len(names))]
         groups = [f"{name}\nn = {counts[i].sum()}" for i, name in enumerate(names)]
         unit = "share of the class that was missed"
-        return [matrix, draw_bars("Error by class", groups, {"test clips": missed}, unit)]
+        return [matrix, draw_bars("Error by class", unit, groups, {"test clips": missed})]
     groups, errors = error_by_range(label, prediction, span)
     unit = "mean absolute error (label units)"
-    bars = draw_bars("Error by label range", groups, {"test clips": errors}, unit)
+    bars = draw_bars("Error by label range", unit, groups, {"test clips": errors})
     return [draw_scatter(label, prediction, span), matrix, bars]
 
 
 def _view_figures(run: SavedRun, views: dict[str, Any]) -> list[Picture]:
     found = []
     for panel in views["panels"]:
-        title = f"{panel['title']}, test split"
-        if panel["kind"] == "bars":
-            shown = draw_bars(title, panel["groups"], panel["series"], panel["unit"], panel["references"])
-        else:
-            shown = draw_histogram(title, panel["edges"], panel["series"], panel["unit"])
-        found.append(shown)
+        content = {name: value for name, value in panel.items() if name != "kind"}
+        content["title"] += ", test split"
+        found.append((draw_bars if panel["kind"] == "bars" else draw_histogram)(**content))
     for drawn in views["maps"]:
         found += [draw_map(drawn, by, run.result.class_names) for by in ("sentiment", "modality")]
     return found
@@ -116,13 +106,9 @@ def error_by_range(
 
 # --------------------------------------------------------------------------------------------------- curves
 def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
-    """A panel a loss term, and the validation loss; the chosen epoch is marked.
-
-    Parameters
-    ----------
-    terms : name -> weight; curves hold them unweighted
-    """
+    """A panel a loss term (`terms`: their weights), and the validation loss; the chosen epoch is marked."""
     curves, epoch = run.curves, run.result.epoch
+    epochs, last = [int(row["epoch"]) for row in curves], curves[epoch - 1]
     unit = "cross-entropy" if run.result.class_names else "MAE"
     shown = {name: f"{name} (weight {weight:g})" for name, weight in terms.items() if name in curves[0]}
     shown |= {"total": "weighted sum", "valid_loss": f"validation, {unit}"}
@@ -130,9 +116,8 @@ def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
     with _figure(1.25 * rows + 0.4) as figure:
         panels = figure.subplots(rows, 2, squeeze=False, sharex=True).ravel()
         for panel, (name, title) in zip(panels, shown.items(), strict=False):
-            epochs, values = _curve(curves, name)
-            panel.plot(epochs, values, color="black", linewidth=1.1)
-            panel.plot([epoch], [values[epochs.index(epoch)]], "o", color=COLOURS[1], markersize=5)
+            panel.plot(epochs, [row[name] for row in curves], color="black", linewidth=1.1)
+            panel.plot([epoch], [last[name]], "o", color=COLOURS[1], markersize=5)
             panel.set_title(title, fontsize="small")
             panel.tick_params(labelsize="x-small")
             panel.locator_params(nbins=4)
@@ -140,55 +125,49 @@ def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
         for panel in panels[len(shown) :]:
             panel.set_axis_off()
         figure.supxlabel("epoch (dot: the chosen one)", fontsize="small")
-        last = curves[epoch - 1]
         said = ", ".join(f"{name} {last[name]:.3g}" for name in shown)
         said = f"Learning curves over {len(curves)} epochs; at epoch {epoch}: {said}."
         return _drawn(figure, "Loss terms" if terms else "Losses", said)
 
 
-def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch: int) -> Picture | None:
-    """What a method measured of itself in each epoch, a panel a group; None where it measured nothing."""
+def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch: int) -> list[Picture]:
+    """What a method measured of itself in each epoch, a panel a group; nothing where it measured nothing."""
     groups: dict[str, list[str]] = {}
     for name in curves[0]:
         if name not in (*terms, "epoch", "total", "valid_loss", "lr"):
             groups.setdefault(name.rpartition("/")[0] or name, []).append(name)
     if not groups:
-        return None
+        return []
     with _figure(1.75 * len(groups) + 0.3) as figure:
         panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True).ravel()
         for panel, (title, names) in zip(panels, groups.items(), strict=True):
             for number, name in enumerate(names):
-                epochs, values = _curve(curves, name)
-                style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "linewidth": 1.1}
-                style["linestyle"] = LINES[(number + number // len(LINES)) % len(LINES)]
-                panel.plot(epochs, values, label=name.rpartition("/")[2], **style)
+                panel.plot(
+                    [int(row["epoch"]) for row in curves],
+                    [row[name] for row in curves],
+                    color=COLOURS[number % len(COLOURS)],
+                    linestyle=LINES[(number + number // len(LINES)) % len(LINES)],
+                    linewidth=1.1,
+                    label=name.rpartition("/")[2],
+                )
             panel.axvline(epoch, color="0.6", linewidth=0.8, linestyle=":")
             panel.set_title(title.replace("/", ", "), fontsize="small", loc="left")
             panel.tick_params(labelsize="x-small")
             panel.locator_params(nbins=5)
             panel.ticklabel_format(useOffset=False)
-            _never_flat(panel)
+            low, high = panel.get_ylim()
+            largest = max(abs(low), abs(high))
+            if high - low < FLAT * largest:  # rounding errors are not blown up to a curve
+                middle = (low + high) / 2
+                panel.set_ylim(middle - largest / 10, middle + largest / 10)
             if len(names) > 1:
                 beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1.05), "handlelength": 3}
                 panel.legend(frameon=False, fontsize="x-small", **beside)
         panels[-1].set_xlabel("epoch (dotted: the chosen one)", fontsize="small")
-        said = "; ".join(
-            f"{name} {curves[epoch - 1][name]:.3g}" for names in groups.values() for name in names
-        )
+        last = curves[epoch - 1]
+        said = "; ".join(f"{name} {last[name]:.3g}" for names in groups.values() for name in names)
         said = f"What the method measured in training, means over batches; at the end: {said}."
-        return _drawn(figure, "Measured in training", said)
-
-
-def _never_flat(panel: Axes) -> None:
-    """Rounding errors are not blown up to a curve."""
-    low, high = panel.get_ylim()
-    if high - low < FLAT * max(abs(low), abs(high)):
-        middle, reach = (low + high) / 2, max(abs(low), abs(high)) / 10
-        panel.set_ylim(middle - reach, middle + reach)
-
-
-def _curve(curves: list[dict[str, float]], name: str) -> tuple[list[int], list[float]]:
-    return [int(row["epoch"]) for row in curves], [row[name] for row in curves]
+        return [_drawn(figure, "Measured in training", said)]
 
 
 # ---------------------------------------------------------------------------------------------- predictions
@@ -221,9 +200,9 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Picture:
 
 def draw_bars(
     title: str,
+    unit: str,
     groups: Sequence[str],
     series: dict[str, list[float | None]],
-    unit: str,
     references: dict[str, float] | None = None,
 ) -> Picture:
     """Horizontal bars with their numbers, by group and series; references are dashed lines."""
@@ -257,12 +236,11 @@ def _in_words(groups: Sequence[str], series: dict[str, list[float | None]]) -> s
     for name, values in series.items():
         known = zip(groups, values, strict=True)
         cells = [f"{group.replace(chr(10), ' ')} {value:.3f}" for group, value in known if value is not None]
-        more = f" and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
-        said.append((f"{name}: " if len(series) > 1 else "") + ", ".join(cells[:MOST_NAMED]) + more)
+        said.append((f"{name}: " if len(series) > 1 else "") + some_of(cells, MOST_NAMED))
     return "; ".join(said)
 
 
-def draw_histogram(title: str, edges: list[float], series: dict[str, list[int]], unit: str) -> Picture:
+def draw_histogram(title: str, unit: str, edges: list[float], series: dict[str, list[int]]) -> Picture:
     """Numbers of clips, a line a series."""
     with _figure(2.4) as figure:
         panel = figure.subplots()
@@ -288,16 +266,18 @@ def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Pic
     Full markers are shared representations, hollow ones private. The marker tells the modality, and of
     classes by sentiment the class.
     """
-    part, label = np.array(drawn["part"]), np.array(drawn["label"])
-    places = np.stack([drawn["x"], drawn["y"]], axis=1)
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    part, label, x, y = (np.array(drawn[name]) for name in ("part", "label", "x", "y"))
     with _figure(HEIGHT + 0.6) as figure:
         panel = figure.subplots()
 
         def points(mine: np.ndarray, sign: int, full: bool, name: str | None, colours: Any = None) -> None:
             edges = COLOURS[sign % len(COLOURS)] if colours is None else colours
             panel.scatter(
-                places[mine, 0],
-                places[mine, 1],
+                x[mine],
+                y[mine],
                 s=26 if len(part) < 400 else 9,
                 marker=MARKERS[sign % len(MARKERS)],
                 edgecolors=edges,
@@ -306,7 +286,11 @@ def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Pic
                 label=name,
             )
 
-        shades = _shades(figure, panel, label) if by == "sentiment" and not classes else None
+        shades = None
+        if by == "sentiment" and not classes:  # lightness rises with the label
+            scale = ScalarMappable(Normalize(label.min(), label.max()), "cividis")
+            figure.colorbar(scale, ax=panel, label="label (its units)", shrink=0.8)
+            shades = scale.to_rgba
         for number, entry in enumerate(drawn["parts"]):
             mine, sign, full = part == number, STYLE_OF[entry["modality"]], entry["shared"]
             if shades is not None:
@@ -320,19 +304,8 @@ def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Pic
         panel.set(xticks=[], yticks=[], aspect="equal")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
         names = ", ".join(entry["name"] for entry in drawn["parts"])
-        title = f"t-SNE of {drawn['title']}"
-        said = f"{title}: {len(part)} points of {names}, coloured by {by}."
-        return _drawn(figure, f"{title}, by {by}", said)
-
-
-def _shades(figure: Figure, panel: Axes, label: np.ndarray) -> Any:
-    """Labels -> colours whose lightness rises with the label, and a bar that explains them."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    scale = ScalarMappable(Normalize(label.min(), label.max()), "cividis")
-    figure.colorbar(scale, ax=panel, label="label (its units)", shrink=0.8)
-    return scale.to_rgba
+        title, said = f"t-SNE of {drawn['title']}", f"{len(part)} points of {names}, coloured by {by}."
+        return _drawn(figure, f"{title}, by {by}", f"{title}: {said}")
 
 
 # --------------------------------------------------------------------------------------------------- making

@@ -15,7 +15,7 @@ from pipeline.evaluation.saved import SavedRun, Spread
 from pipeline.evaluation.significance import RESAMPLES, SEED, Difference, corrected, lower_is_better
 from pipeline.evaluation.tables import TABLES
 from pipeline.evaluation.tables.rows import NO_SHARES, plain_name
-from pipeline.reports.blocks import Cell, Head, Table
+from pipeline.reports.blocks import Cell, Table
 
 FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
 OOD = "ood_"  # before the names of metrics of a second test split
@@ -39,31 +39,28 @@ MEANING = {  # of metrics; metrics.py defines them
 }
 EMPTY = Cell("–")
 
+Scores = dict[str, dict[str, Spread]]  # method -> metric -> spread over the seeds
 
-def summarize(runs: Sequence[SavedRun]) -> dict[str, dict[str, dict[str, Spread]]]:
-    """{dataset: {method: {metric: its spread over the seeds}}}.
+
+def summarize(runs: dict[str, list[SavedRun]]) -> Scores:
+    """Scores of one dataset, from the runs of each method.
 
     The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
     split, of another distribution, its metrics with `ood_` before their names.
     """
-    values: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for run in runs:
-        result = run.result
-        metrics = values.setdefault(result.dataset, {}).setdefault(result.method, {})
-        first = [n for n in (*FIRST, *(f"f1_{name}" for name in result.class_names)) if n in result.test]
-        for name in [*first, *sorted(n for n in result.test if n not in first)]:
-            metrics.setdefault(name, []).append(result.test[name])
-        chief = "accuracy" if result.class_names else "mae"
-        metrics.setdefault(f"valid_{chief}", []).append(result.valid[chief])
-        for name, value in result.test_ood.items():
-            metrics.setdefault(f"{OOD}{name}", []).append(value)
-    return {
-        dataset: {
-            method: {metric: Spread.of(numbers, DECIMALS) for metric, numbers in metrics.items()}
-            for method, metrics in methods.items()
-        }
-        for dataset, methods in values.items()
-    }
+    scores = {}
+    for method, of_method in runs.items():
+        values: dict[str, list[float]] = {}
+        for result in (run.result for run in of_method):
+            first = [n for n in (*FIRST, *(f"f1_{name}" for name in result.class_names)) if n in result.test]
+            chief = "accuracy" if result.class_names else "mae"
+            found = {name: result.test[name] for name in (*first, *sorted(result.test))}
+            found[f"valid_{chief}"] = result.valid[chief]
+            found |= {f"{OOD}{name}": value for name, value in result.test_ood.items()}
+            for name, value in found.items():
+                values.setdefault(name, []).append(value)
+        scores[method] = {name: Spread.of(numbers, DECIMALS) for name, numbers in values.items()}
+    return scores
 
 
 @dataclass(frozen=True)
@@ -86,20 +83,8 @@ class ResultsTable:
     remarks: list[str]
 
 
-def results_table(
-    summary: dict[str, dict[str, Spread]],
-    runs: dict[str, list[SavedRun]],
-    dataset: str,
-    floor: dict[str, float],
-) -> ResultsTable:
-    """The table of a dataset.
-
-    Parameters
-    ----------
-    summary : method -> metric -> spread, of `summarize`
-    runs : method -> its runs
-    floor : as evaluate wrote it: `test_mae` and the like
-    """
+def results_table(summary: Scores, runs: dict[str, list[SavedRun]], dataset: str) -> ResultsTable:
+    """The table of a dataset; `runs` are those of each method."""
     metrics = list(next(iter(summary.values())))
     tests, remarks = _tested(summary, runs, metrics)
     rows = {}
@@ -109,7 +94,8 @@ def results_table(
             metric: _cell(found, paper.get(metric), tests.get((method, metric)))
             for metric, found in scores.items()
         }
-    floors = {_floor_metric(name): value for name, value in floor.items()}
+    floor = next(iter(runs.values()))[0].result.floor
+    floors = {name.replace("test_ood_", OOD).removeprefix("test_"): value for name, value in floor.items()}
     return ResultsTable(metrics, rows, floors, remarks)
 
 
@@ -125,48 +111,37 @@ def paper_figures(method: str, dataset: str) -> dict[str, float]:
     return {}
 
 
-def _floor_metric(name: str) -> str:
-    return name.replace("test_ood_", OOD).removeprefix("test_")
-
-
 def _tested(
-    summary: dict[str, dict[str, Spread]], runs: dict[str, list[SavedRun]], metrics: Sequence[str]
+    summary: Scores, runs: dict[str, list[SavedRun]], metrics: Sequence[str]
 ) -> tuple[dict[tuple[str, str], Difference], list[str]]:
     """(Best method, metric) -> its difference from the second best, corrected; and what was not tested."""
-    chosen: dict[str, tuple[str, str]] = {}
+    contested: dict[tuple[str, ...], list[str]] = {}
     for metric in metrics:
-        ranked = sorted(
-            (method for method in summary if metric in summary[method]),
-            key=lambda m, metric=metric: summary[m][metric].mean * (1 if lower_is_better(metric) else -1),  # type: ignore[misc]
-        )
-        if len(ranked) > 1:
-            chosen[metric] = (ranked[0], ranked[1])
-    known: dict[tuple[str, str], dict[str, Difference]] = {}
+        sign = 1 if lower_is_better(metric) else -1
+        means = {method: sign * scores[metric].mean for method, scores in summary.items() if metric in scores}
+        if len(means) > 1:
+            contested.setdefault(tuple(sorted(means, key=means.__getitem__)[:2]), []).append(metric)
+    tests: dict[tuple[str, str], Difference] = {}
     remarks = []
-    for best, second in dict.fromkeys(chosen.values()):
+    for (best, second), of_pair in contested.items():
         try:
             entry = compare_runs(f"{best} and {second}", runs[second], runs[best], RESAMPLES, SEED)
         except MsaError as error:
             remarks.append(f"not tested: {error}")
             continue
         remarks += [f"statistics: {remark}" for remark in entry.remarks]
-        known[best, second] = {row.metric: row.test for row in entry.rows if row.test is not None}
-    tests = {
-        (pair[0], metric): known[pair][metric]
-        for metric, pair in chosen.items()
-        if metric in known.get(pair, {})
-    }
-    found = corrected([*tests.values()]) if tests else []
-    return dict(zip(tests, found, strict=True)), [*dict.fromkeys(remarks)]
+        found = {row.metric: row.test for row in entry.rows}
+        tests |= {(best, metric): test for metric in of_pair if (test := found.get(metric)) is not None}
+    return dict(zip(tests, corrected([*tests.values()]), strict=True)), [*dict.fromkeys(remarks)]
 
 
 def _cell(found: Spread, paper: float | None, test: Difference | None) -> Cell:
-    best = test if test is not None and test.shown == "better" else None
+    best = test is not None and test.shown == "better"
     return Cell(
         f"{found.mean:.{DIGITS}f}",
         f"{found.mean:.6g}",
-        strong=best is not None,
-        mark="†" if best is not None and best.shown_for_other_runs else "",
+        strong=best,
+        mark="†" if best and test is not None and test.shown_for_other_runs else "",
         spread="" if found.sd is None else f"± {found.sd:.{DIGITS}f}",
         paper="" if paper is None else f"{paper:.{DIGITS}f}",
     )
@@ -180,7 +155,7 @@ def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str) -> 
     ]
     floors = [table.floor.get(metric) for metric in metrics]
     rows.append([Cell(constant, constant), *(EMPTY if v is None else number_cell(v) for v in floors)])
-    return Table([Head("method"), *map(_head, metrics)], rows, sortable=True)
+    return Table(["method", *map(_head, metrics)], rows, sortable=True)
 
 
 def number_cell(value: float) -> Cell:
@@ -188,10 +163,9 @@ def number_cell(value: float) -> Cell:
     return Cell(f"{value:.{DIGITS}f}", f"{value:.6g}")
 
 
-def _head(metric: str) -> Head:
+def _head(metric: str) -> Cell:
     plain = metric.removeprefix(OOD)
     meaning = MEANING.get(plain.removeprefix("valid_"), "F1 of this class against all others")
     where = "validation split: " if plain.startswith("valid_") else ""
-    lower = lower_is_better(metric)
-    side = "lower is better" if lower else "higher is better"
-    return Head(f"{plain.replace('_', ' ')} {'↓' if lower else '↑'}", f"{where}{meaning}; {side}")
+    side, arrow = ("lower", "↓") if lower_is_better(metric) else ("higher", "↑")
+    return Cell(f"{plain.replace('_', ' ')} {arrow}", title=f"{where}{meaning}; {side} is better")

@@ -152,21 +152,14 @@ def read_meta(path: Path) -> dict[str, Any]:
 def read_rows(path: Path) -> Features:
     """One feature file in memory; arrays are views into Arrow's buffers.
 
-    Raises
-    ------
-    FormatError : see `read_meta`, or its data are damaged
+    FormatError: see `read_meta`, or its data are damaged.
     """
     meta = read_meta(path)
     return Features(meta, {row.clip_id: row for batch in _batches(path) for row in _rows(batch, meta)})
 
 
 def stream_rows(path: Path) -> Iterator[FeatureRow]:
-    """The rows of one feature file in its order, by clip id; few of them are in memory at a time.
-
-    Raises
-    ------
-    FormatError : see `read_rows`
-    """
+    """The rows of one feature file in its order, by clip id, few in memory at a time; else as `read_rows`."""
     meta = read_meta(path)
     for batch in _batches(path, streamed=True):
         yield from _rows(batch, meta)
@@ -180,12 +173,7 @@ def read_ledger(path: Path) -> dict[str, FeatureRow]:
 
 
 def check_data(path: Path) -> None:
-    """Read everything in a file, a little at a time, and compare it with its checksums.
-
-    Raises
-    ------
-    FormatError : something is damaged
-    """
+    """Read everything in a file, a little at a time; FormatError where its checksums say it is damaged."""
     for _ in _batches(path, streamed=True):
         pass
 
@@ -233,7 +221,8 @@ def _sequences(blocks: list[np.ndarray], dim: int, dtype: np.dtype) -> pa.Array:
         )
     flat = np.concatenate([block.reshape(-1) for block in blocks]) if blocks else np.zeros(0, dtype)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), dim)
-    return pa.ListArray.from_arrays(pa.array(_offsets(blocks), pa.int32()), vectors)
+    offsets = np.cumsum([0, *map(len, blocks)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), vectors)
 
 
 def _lists(blocks: list[np.ndarray | None], dtype: np.dtype) -> pa.Array:
@@ -242,10 +231,6 @@ def _lists(blocks: list[np.ndarray | None], dtype: np.dtype) -> pa.Array:
         [None if block is None else block.astype(dtype) for block in blocks],
         pa.list_(pa.from_numpy_dtype(dtype)),
     )
-
-
-def _offsets(blocks: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([len(block) for block in blocks])]).astype(np.int32)
 
 
 def _split_lists(column: pa.ListArray) -> list[np.ndarray | None]:

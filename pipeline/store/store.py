@@ -15,7 +15,8 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -93,10 +94,6 @@ class StorePart:
     first: int = 0
     step: int = 1
     clips: frozenset[str] = frozenset()
-
-    def buckets(self, shards: int) -> range:
-        """Numbers of the shards."""
-        return range(self.first, shards, self.step)
 
 
 EVERYTHING = StorePart()
@@ -196,69 +193,60 @@ class FeatureStore:
         busy = f"{self.folder}: another run is at work on these features; wait for it, or end it"
         # shares of several machines go together; the folder's own lock leaves no file in it
         with lock(self.folder, busy, shared=part.step > 1 and not part.clips):
-            return self._updated(wanted, meta, shards, compute, part, fresh, retry_failed, on_plan)
-
-    def _updated(
-        self,
-        wanted: dict[str, str],
-        meta: dict[str, Any],
-        shards: int,
-        compute: Callable[[list[str]], Iterable[FeatureRow]],
-        part: StorePart,
-        fresh: bool,
-        retry_failed: bool,
-        on_plan: Callable[[int, int], None] | None,
-    ) -> Update:
-        whole = part == EVERYTHING
-        if whole and fresh:
-            for path in self.files():  # if this run is killed, the next goes on where it stopped
-                path.unlink()
-        ledgers = {path.name: _ledger(path, meta) for path in self.files()}
-        if whole and self._reshard(meta, shards, ledgers):
+            whole = part == EVERYTHING
+            if whole and fresh:
+                for path in self.files():  # if this run is killed, the next goes on where it stopped
+                    path.unlink()
             ledgers = {path.name: _ledger(path, meta) for path in self.files()}
-        if part.clips:
+            if whole and self._reshard(meta, shards, ledgers):
+                ledgers = {path.name: _ledger(path, meta) for path in self.files()}
             others = [name for name, found in ledgers.items() if found is None]
-            if others:
+            if part.clips and others:
                 raise ParamsError(
                     f"--only: {self.folder / others[0]} was made with other settings (or is damaged) and "
                     "would lose its other clips; run the stage without --only"
                 )
-        members: dict[int, set[str]] = defaultdict(set)
-        for clip_id in wanted:
-            members[bucket_of(clip_id, shards)].add(clip_id)
-        kept: dict[int, dict[str, FeatureRow]] = {}  # ledger rows, without features
-        missing: dict[int, set[str]] = {}  # of the shards that must be written
-        for bucket in part.buckets(shards):
-            anew = members[bucket] & part.clips if part.clips else members[bucket] if fresh else set()
-            found = None if fresh and not part.clips else ledgers.get(shard_name(bucket))
-            kept[bucket] = {
-                clip_id: row
-                for clip_id, row in (found or {}).items()
-                if clip_id in members[bucket] - anew
-                and (bool(part.clips) or _keeps(row, wanted[clip_id], retry_failed))
-            }
-            lacking = members[bucket] - set(kept[bucket])
-            todo = lacking & part.clips if part.clips else lacking
-            if todo or (not part.clips and (found is None or set(found) != members[bucket])):
-                missing[bucket] = todo
-        report = Update(
-            total=sum(len(members[bucket]) for bucket in kept),
-            kept=sum(map(len, kept.values())),
-            computed=sum(map(len, missing.values())),
-        )
-        report.missing = report.total - report.kept - report.computed
-        if on_plan:
-            on_plan(report.kept, report.computed)
-        self._fill(kept, missing, meta, compute, shards)
-        for rows in kept.values():
-            report.add(rows.values())
-        if not whole:  # others may be at work in this folder
+            members: dict[int, set[str]] = defaultdict(set)
+            for clip_id in wanted:
+                members[bucket_of(clip_id, shards)].add(clip_id)
+            kept: dict[int, dict[str, FeatureRow]] = {}  # ledger rows, without features
+            missing: dict[int, set[str]] = {}  # of the shards that must be written
+            for bucket in range(part.first, shards, part.step):
+                found = None if fresh and not part.clips else ledgers.get(shard_name(bucket))
+                kept[bucket] = {
+                    clip_id: row
+                    for clip_id, row in (found or {}).items()
+                    if clip_id in members[bucket]
+                    and (
+                        clip_id not in part.clips
+                        if part.clips
+                        else row.source_sha256 == wanted[clip_id]
+                        and not row.transient
+                        and not (retry_failed and row.status == FAILED)
+                    )
+                }
+                lacking = members[bucket] - kept[bucket].keys()
+                todo = lacking & part.clips if part.clips else lacking
+                if todo or (not part.clips and (found is None or set(found) != members[bucket])):
+                    missing[bucket] = todo
+            report = Update(
+                total=sum(len(members[bucket]) for bucket in kept),
+                kept=sum(map(len, kept.values())),
+                computed=sum(map(len, missing.values())),
+            )
+            report.missing = report.total - report.kept - report.computed
+            if on_plan:
+                on_plan(report.kept, report.computed)
+            self._fill(kept, missing, meta, compute, shards)
+            for rows in kept.values():
+                report.add(rows.values())
+            if not whole:  # others may be at work in this folder
+                return report
+            expected = {shard_name(bucket) for bucket in range(shards)}
+            for path in [*self.folder.glob("*.parquet"), *self.folder.glob(".*.tmp")]:
+                if path.name not in expected:
+                    path.unlink()
             return report
-        expected = {shard_name(bucket) for bucket in range(shards)}
-        for path in [*self.folder.glob("*.parquet"), *self.folder.glob(".*.tmp")]:
-            if path.name not in expected:
-                path.unlink()
-        return report
 
     def _fill(
         self,
@@ -315,7 +303,7 @@ class FeatureStore:
                     mine = [clip_id for clip_id in ledger if bucket_of(clip_id, shards) == bucket]
                     if mine:
                         old = read_rows(path).rows
-                        rows |= {clip_id: _own(old[clip_id]) for clip_id in mine}
+                        rows |= {clip_id: deepcopy(old[clip_id]) for clip_id in mine}  # not all of the shard
                 write_rows(Path(temporary) / shard_name(bucket), rows.values(), meta)
             made = {path.name for path in Path(temporary).iterdir()}
             for name in sorted(made):
@@ -324,13 +312,6 @@ class FeatureStore:
                 if path.name not in made:
                     path.unlink()
         return True
-
-
-def _own(row: FeatureRow) -> FeatureRow:
-    """The row with memory of its own: as it is read, it holds that of its whole shard."""
-    arrays = ("features", "times", "token_ids", "char_start", "char_end")
-    copies = {name: value.copy() for name in arrays if (value := getattr(row, name)) is not None}
-    return replace(row, **copies)
 
 
 def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, FeatureRow] | None:
@@ -351,11 +332,3 @@ def bucket_of(clip_id: str, shards: int) -> int:
 
 def shard_name(bucket: int) -> str:
     return f"shard-{bucket:03d}.parquet"
-
-
-def _keeps(row: FeatureRow, source_sha256: str, retry_failed: bool) -> bool:
-    return (
-        row.source_sha256 == source_sha256
-        and not row.transient
-        and not (retry_failed and row.status == FAILED)
-    )

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,8 +31,10 @@ from models.core.checkpoints import Part, model_identity
 from models.core.method import Method, MethodSettings, Output, Task
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.core.files import read_described
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain
+from pipeline.store.fingerprint import stage_hashes
 
 FORMAT_VERSION = 1
 # what is read of config.json, and of its stats
@@ -69,20 +70,11 @@ def build_method(
 
 def read_config(run: Path) -> dict[str, Any]:
     """config.json of a run folder; FormatError where it is none, of another format version, or incomplete."""
-    path = run / CONFIG
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{run}: not a run folder ({path.name}: {error}); run its train stage") from error
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"{run}: run folder of format {version}, this version reads {FORMAT_VERSION}; train again"
-        )
+    config = read_described(run / CONFIG, "a run folder", FORMAT_VERSION, "run its train stage")
     lacking = [key for key in KEYS if key not in config]
     lacking = lacking or [f"stats.{key}" for key in STATS_KEYS if key not in config["stats"]]
     if lacking:
-        raise FormatError(f"{path}: {', '.join(lacking)} is missing; train again")
+        raise FormatError(f"{run / CONFIG}: {', '.join(lacking)} is missing; train again")
     return config
 
 
@@ -134,6 +126,18 @@ def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, st
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that compute a run's numbers."""
     return {name: version(name) for name in LIBRARIES}
+
+
+def circumstances(
+    stage: str, method_name: str, config: MethodSettings, device: torch.device
+) -> dict[str, Any]:
+    """What beside settings and data decides the numbers of a training."""
+    return {
+        "encoders": encoder_identities(method_name, config),
+        "code": stage_hashes(stage, method_name),
+        "libraries": library_versions(),
+        "device": device.type,
+    }
 
 
 def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Table:

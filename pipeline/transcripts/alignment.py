@@ -36,10 +36,10 @@ from pipeline.params.transcribe import AlignParams
 if TYPE_CHECKING:
     from torch import nn
 
-SAMPLE_RATE = 16_000  # Hz, what the models hear
+SAMPLE_RATE = 16_000  # Hz, of what the models take
 VOCABULARY = "vocab.json"
 WINDOW_S = 30.0  # seconds a forward; longer sound in windows
-CONTEXT_S = 1.0  # seconds on both sides of a window that are heard and not used
+CONTEXT_S = 1.0  # seconds on both sides of a window that go in and are not used
 
 
 @dataclass
@@ -65,15 +65,8 @@ class CtcModel:
 def load_ctc(model: str, revision: str | None = None) -> CtcModel:
     """A wav2vec 2.0, HuBERT, WavLM or data2vec-audio with its CTC head and vocabulary.
 
-    Parameters
-    ----------
-    model, revision : see models/core/checkpoints.py
-
-    Raises
-    ------
-    ParamsError : another kind of model
-    MissingModelError : files are missing
-    FormatError : files that cannot be read, or weights without a CTC head
+    models/core/checkpoints.py says what `model` may be. ParamsError where it is another kind of model; else
+    errors as `load_weights` has them.
     """
     import torch
 
@@ -129,13 +122,8 @@ class Aligner:
         """
         model = self._model(language)
         sound = waveform(path, limits, sample_rate=SAMPLE_RATE, start_s=start_s, end_s=end_s)
-        return word_times(
-            text,
-            emissions(model, sound, self.device),
-            model,
-            model.stride / SAMPLE_RATE,
-            len(sound) / SAMPLE_RATE,
-        )
+        log_odds = emissions(model, sound, self.device)
+        return word_times(text, log_odds, model, model.stride / SAMPLE_RATE, len(sound) / SAMPLE_RATE)
 
     def covers(self, language: str | None) -> bool:
         """Whether there is a model for the language."""
@@ -175,8 +163,8 @@ def emissions(model: CtcModel, sound: np.ndarray, device: str = "cpu") -> np.nda
         if len(piece) < stride * 2:
             continue
         with torch.inference_mode():
-            heard = torch.from_numpy(np.ascontiguousarray(piece))[None].to(device)
-            logits = model.model(heard).logits[0].float().log_softmax(-1).cpu().numpy()
+            samples = torch.from_numpy(np.ascontiguousarray(piece))[None].to(device)
+            logits = model.model(samples).logits[0].float().log_softmax(-1).cpu().numpy()
         skipped = (begin - first) // stride
         parts.append(logits[skipped : skipped + window // stride])
     if not parts:
@@ -191,7 +179,6 @@ def word_times(
 
     Parameters
     ----------
-    text : what is said
     log_odds : (T, V)
     frame_s : seconds between frames
     duration_s : of the sound; no word ends after it
@@ -205,12 +192,12 @@ def word_times(
     if not len(tokens):
         raise ClipError("no character of its text is in the vocabulary of the model that aligns")
     frames = viterbi(log_odds, tokens, model.blank)  # (T,): index of the token, or -1
-    spoken = np.where(frames >= 0, owner[frames], -1)
+    word_of = np.where(frames >= 0, owner[frames], -1)
     odds = np.exp(log_odds[np.arange(len(frames)), np.where(frames >= 0, tokens[frames], model.blank)])
     starts, ends = np.full(len(bounds), np.nan), np.full(len(bounds), np.nan)
     scores: list[float | None] = [None] * len(bounds)
     for word in np.unique(owner[owner >= 0]):
-        mine = np.flatnonzero(spoken == word)
+        mine = np.flatnonzero(word_of == word)
         starts[word], ends[word] = mine[0] * frame_s, (mine[-1] + 1) * frame_s
         scores[word] = float(np.float32(odds[mine].mean()))
     _fill(starts, ends, duration_s)
@@ -236,25 +223,23 @@ def tokens_of(words: list[str], model: CtcModel) -> tuple[np.ndarray, np.ndarray
     tokens: list[int] = []
     owner: list[int] = []
     for index, word in enumerate(words):
-        found = [
-            token for character in word if (token := _token(character, model)) not in (None, model.blank)
-        ]
+        found = [token for character in word if (token := _token(character, model)) != model.blank]
         if found and tokens and model.delimiter is not None:
             tokens.append(model.delimiter)
             owner.append(-1)
-        tokens += [token for token in found if token is not None]
+        tokens += found
         owner += [index] * len(found)
     return np.array(tokens, np.int64), np.array(owner, np.int64)
 
 
-def _token(character: str, model: CtcModel) -> int | None:
-    """The token of a character as the vocabulary writes it: as it is, in the other case, without accents."""
+def _token(character: str, model: CtcModel) -> int:
+    """The token of a character as it is, in the other case, or without accents; else the blank."""
     bare = unicodedata.normalize("NFD", character)[:1]
     for spelling in (character, character.upper(), character.lower(), bare.upper(), bare.lower()):
         token = model.vocabulary.get(spelling)
         if token is not None and token != model.delimiter:
             return token
-    return None
+    return model.blank
 
 
 def viterbi(log_odds: np.ndarray, tokens: np.ndarray, blank: int) -> np.ndarray:

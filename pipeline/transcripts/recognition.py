@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,12 @@ import numpy as np
 
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ParamsError
-from pipeline.media.decode import waveform
+from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams
 from pipeline.transcripts.whisper import HOP, SAMPLE_RATE, Whisper, generate, load_whisper
 
 DETECT = "detect"
-SILENCE_DBFS = -60.0  # sound with less RMS than this is not listened to: Whisper would invent words
 DOUBT = -1.0  # mean log probability of the tokens below which "no speech" is believed
 FRAME_S = 2 * HOP / SAMPLE_RATE  # of the encoder: 20 ms
 PAUSE = SAMPLE_RATE // 10  # samples over which loudness is taken to find a pause
@@ -63,7 +63,7 @@ class Recognizer:
 
     def model_name(self, language: str | None) -> str | None:
         """Name of the model for a language: a hub id, or the name of a folder; None where there is none."""
-        found = self.settings.checkpoint(self._spoken(language))
+        found = self.settings.checkpoint(self._language(language))
         if found is None:
             return None
         return Path(found[0]).name if Path(found[0]).is_dir() else found[0]
@@ -87,28 +87,28 @@ class Recognizer:
         ------
         ParamsError : the model does not know the language, or there is no model for it
         """
-        spoken = self._spoken(language)
-        whisper = self._model(spoken)
-        if whisper.languages and spoken is not None and spoken not in whisper.languages:
+        wanted = self._language(language)
+        whisper = self._model(wanted)
+        if whisper.languages and wanted is not None and wanted not in whisper.languages:
             raise ParamsError(
-                f"transcribe.asr: {self.model_name(language)} does not know the language {spoken!r}; set "
+                f"transcribe.asr: {self.model_name(language)} does not know the language {wanted!r}; set "
                 "transcribe.asr.language to `detect`, or take another model"
             )
         words: list[dict[str, Any]] = []
         text = ""
         for begin, end in stretches(sound, whisper.window):
-            said, spoken = self._stretch(whisper, sound[begin:end], spoken)
-            for word in said:
+            found, wanted = self._stretch(whisper, sound[begin:end], wanted)
+            for word in found:
                 word["start_s"] += begin / SAMPLE_RATE
                 word["end_s"] += begin / SAMPLE_RATE
-            text += " " * bool(text and said and not said[0]["piece"][0].isspace())
-            text += "".join(word.pop("piece") for word in said)
-            words += said
+            text += " " * bool(text and found and not found[0]["piece"][0].isspace())
+            text += "".join(word.pop("piece") for word in found)
+            words += found
         clean = unicodedata.normalize("NFC", " ".join(text.split()))
-        return Recognition(clean, spoken or language, words)
+        return Recognition(clean, wanted or language, words)
 
-    def _spoken(self, language: str | None) -> str | None:
-        """The language that is listened for; None = to be detected."""
+    def _language(self, language: str | None) -> str | None:
+        """The language that is recognized; None = to be detected."""
         wanted = self.settings.language
         return language if wanted is None else None if wanted == DETECT else wanted
 
@@ -135,10 +135,7 @@ class Recognizer:
         """Words of a stretch, each with the `piece` of text that it is; and the language, maybe detected."""
         import torch
 
-        if (
-            20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
-            < SILENCE_DBFS
-        ):
+        if level_dbfs(sound) < SILENCE_DBFS:  # Whisper would invent words
             return [], language
         mel = whisper.features(sound, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         config = whisper.model.generation_config
@@ -254,33 +251,30 @@ def _words(
     starts : (n + 1,) seconds; the last is where the text ends
     odds : (n + 1,) probability of each token and of the end
     """
-    words: list[dict[str, Any]] = []
-    bounds: list[list[int]] = []
+    pieces: list[tuple[str, int, int]] = []  # text, first token, one past the last
     for piece, first, last in _characters(tokenizer, tokens):
-        new = piece[:1].isspace() or (language in UNSPACED and any(map(str.isalnum, piece)))
-        if new or not words:
-            words.append({"piece": piece})
-            bounds.append([first, last])
+        if not pieces or piece[:1].isspace() or (language in UNSPACED and any(map(str.isalnum, piece))):
+            pieces.append((piece, first, last))
         else:
-            words[-1]["piece"] += piece
-            bounds[-1][1] = last
-    kept = []
-    for word, (first, last) in zip(words, bounds, strict=True):
-        text = unicodedata.normalize("NFC", word["piece"].strip())
-        if text:
-            start_s, end_s = float(starts[first]), float(starts[last])
-            kept.append(word | {"text": text, "start_s": start_s, "end_s": end_s})
-            kept[-1]["score"] = float(np.float32(odds[first:last].mean()))
-    return kept
+            before, first, _ = pieces[-1]
+            pieces[-1] = before + piece, first, last
+    return [
+        {
+            "piece": piece,
+            "text": unicodedata.normalize("NFC", piece.strip()),
+            "start_s": float(starts[first]),
+            "end_s": float(starts[last]),
+            "score": float(np.float32(odds[first:last].mean())),
+        }
+        for piece, first, last in pieces
+        if piece.strip()
+    ]
 
 
 def _characters(tokenizer: Any, tokens: list[int]) -> list[tuple[str, int, int]]:
     """(text, first token, one past the last) of the fewest tokens that make whole characters each."""
 
-    def decode(ids: list[int]) -> str:
-        text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
-
+    decode = partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     whole, done, first = decode(tokens), 0, 0
     pieces = []
     for last in range(1, len(tokens) + 1):

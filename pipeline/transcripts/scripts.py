@@ -6,17 +6,14 @@ import unicodedata
 
 LEAST_SHARE = 0.2  # of a text's letters that must be in the script of its language
 
-
 # what the Unicode names of a language's letters begin with
 SCRIPTS = {
     **dict.fromkeys(("de", "en", "es", "fr", "id", "it", "nl", "pl", "pt", "tr", "vi"), ("LATIN",)),
+    **dict.fromkeys(("ru", "uk"), ("CYRILLIC",)),
+    **dict.fromkeys(("ar", "fa"), ("ARABIC",)),
     "zh": ("CJK",),
     "ja": ("CJK", "HIRAGANA", "KATAKANA"),
     "ko": ("HANGUL",),
-    "ru": ("CYRILLIC",),
-    "uk": ("CYRILLIC",),
-    "ar": ("ARABIC",),
-    "fa": ("ARABIC",),
     "hi": ("DEVANAGARI",),
     "el": ("GREEK",),
 }

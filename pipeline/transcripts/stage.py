@@ -16,7 +16,9 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from models.core.checkpoints import model_identity
 from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
 from pipeline.core.files import atomic_write
 from pipeline.execution import local
-from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, said, sidecar
+from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, sidecar, text_and_words
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 from pipeline.store.fingerprint import code_hash
@@ -40,14 +42,14 @@ KNOWN = ("start_s", "end_s", *RESULT)  # what their result depends on, beside th
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Transcript:
     """A clip and what is known to be said in it.
 
     Attributes
     ----------
     path : its media file, None where there is none
     start_s, end_s : the part of the file that is the clip
-    text, source, words : as in the transcripts table
+    text, language, source, words : as in the transcripts table
     problems : what went wrong on the way
     failed : recognition should have worked and did not
     """
@@ -63,7 +65,7 @@ class Spoken:
     problems: tuple[str, ...] = ()
     failed: bool = False
 
-    def but(self, problem: str, failed: bool = False) -> Spoken:
+    def but(self, problem: str, failed: bool = False) -> Transcript:
         """The same with one more problem."""
         return replace(self, problems=(*self.problems, problem), failed=self.failed or failed)
 
@@ -88,10 +90,8 @@ class TranscribeReport:
 
     def __str__(self) -> str:
         total = sum(self.sources.values())
-        text = total - self.sources.get(None, 0)
-        lines = [f"{self.dataset}: {text} of {total} clips have a transcript"]
-        others = {source: count for source, count in self.sources.items() if source not in (None, LABEL)}
-        if others or self.timed:
+        lines = [f"{self.dataset}: {total - self.sources.get(None, 0)} of {total} clips have a transcript"]
+        if self.timed or self.sources.keys() - {None, LABEL}:
             named = [f"{count} {source}" for source, count in sorted(self.sources.items(), key=str) if source]
             lines[0] += f" ({', '.join(named)}); {self.timed} with word times"
         lines += [f"  {clip_id}: {problem}" for clip_id, problem in sorted(self.problems.items())[:20]]
@@ -109,31 +109,23 @@ class TranscribeReport:
             )
 
 
-@dataclass(frozen=True)
-class ListenerMaker:
-    """Builds what listens to clips, in a worker; picklable, as the models are not."""
+def transcriber(
+    settings: TranscribeParams, limits: MediaLimits, device: str
+) -> Callable[[Transcript], Transcript]:
+    """What recognizes and aligns in a worker, as far as settings ask for it; its models are loaded there."""
+    from pipeline.transcripts.alignment import Aligner
+    from pipeline.transcripts.recognition import Recognizer
 
-    settings: TranscribeParams
-    limits: MediaLimits
-    device: str
+    recognizer, aligner = Recognizer(settings.asr, device), Aligner(settings.align, device)
 
-    def __call__(self) -> Callable[[Spoken], Spoken]:
-        from pipeline.transcripts.alignment import Aligner
-        from pipeline.transcripts.recognition import Recognizer
+    def transcribe(clip: Transcript) -> Transcript:
+        if clip.text is None and recognizer.model_name(clip.language):
+            clip = _recognized(clip, recognizer, limits)
+        if clip.text is not None and clip.words is None and aligner.covers(clip.language):
+            clip = _aligned(clip, aligner, limits)
+        return clip
 
-        recognizer, aligner = (
-            Recognizer(self.settings.asr, self.device),
-            Aligner(self.settings.align, self.device),
-        )
-
-        def listen(clip: Spoken) -> Spoken:
-            if clip.text is None and recognizer.model_name(clip.language):
-                clip = _recognized(clip, recognizer, self.limits)
-            if clip.text is not None and clip.words is None and aligner.covers(clip.language):
-                clip = _aligned(clip, aligner, self.limits)
-            return clip
-
-        return listen
+    return transcribe
 
 
 def transcribe_dataset(
@@ -149,19 +141,14 @@ def transcribe_dataset(
     kept: Path | None = None,
     fresh: bool = False,
 ) -> tuple[pa.Table, TranscribeReport]:
-    """Transcripts of a clip table.
+    """Transcripts of a clip table, in the schema TRANSCRIPTS, sorted by clip_id; and what to tell of them.
 
     Parameters
     ----------
-    clips : the clip table
-    root : folder that its paths are relative to
+    root : folder that paths of the clip table are relative to
     workers, device, timeout_s : of recognition and alignment; nothing else needs them
     kept : file of what they gave in earlier runs; None = everything is computed
     fresh : compute also what is kept
-
-    Returns
-    -------
-    a table of schema TRANSCRIPTS, sorted by clip_id, and what to tell of it
 
     Raises
     ------
@@ -172,40 +159,30 @@ def transcribe_dataset(
         for model, revision in part.checkpoints().values():
             model_identity(model, revision)  # refuses what is not pinned or not there, before any work
     rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
-    found = {
-        row["clip_id"]: read(
-            Spoken(
-                row["clip_id"],
-                root / row["path"] if row.get("path") else None,
-                row.get("start_s"),
-                row.get("end_s"),
-                row["language"],
-            ),
-            row["text"],
-        )
-        for row in rows
-    }
+    found: dict[str, Transcript] = {}
+    for row in rows:
+        path = root / row["path"] if row["path"] else None
+        clip = Transcript(row["clip_id"], path, row["start_s"], row["end_s"], row["language"])
+        found[clip.clip_id] = read(clip, row["text"])
     todo = {
         clip_id: clip for clip_id, clip in found.items() if clip.path is not None and _wanted(clip, settings)
     }
     results = KeptResults(kept, settings, limits, device, fresh) if kept is not None and todo else None
     keys: dict[str, str] = {}
-    if results is not None:
-        for row in rows:
-            clip = todo.get(row["clip_id"])
-            if clip is None or row["sha256"] is None:
-                continue
-            keys[clip.clip_id] = results.key(row["sha256"], {name: getattr(clip, name) for name in KNOWN})
-            if (result := results.find(keys[clip.clip_id])) is not None:
-                found[clip.clip_id] = replace(todo.pop(clip.clip_id), **result)
+    for row in rows:
+        clip_id = row["clip_id"]
+        if results is not None and clip_id in todo and row["sha256"] is not None:
+            keys[clip_id] = results.key(row["sha256"], todo[clip_id])
+            if (result := results.find(keys[clip_id])) is not None:
+                found[clip_id] = replace(todo.pop(clip_id), **result)
     if todo:
-        maker = ListenerMaker(settings, limits, device)
-        for clip, outcome in local.run(maker, list(todo.values()), workers=workers, timeout_s=timeout_s):
+        make = partial(transcriber, settings, limits, device)
+        for clip, outcome in local.run(make, list(todo.values()), workers=workers, timeout_s=timeout_s):
             if isinstance(outcome, local.TaskFailure):
                 outcome = clip.but(f"not listened to: {outcome.reason}", failed=clip.text is None)
             found[clip.clip_id] = outcome
             if results is not None and clip.clip_id in keys and outcome.problems == clip.problems:
-                results.add(keys[clip.clip_id], {name: getattr(outcome, name) for name in RESULT})
+                results.add(keys[clip.clip_id], outcome)
     if results is not None:
         results.tidy()
     ordered = [found[clip_id] for clip_id in sorted(found)]
@@ -222,7 +199,7 @@ def transcribe_dataset(
     return table, report
 
 
-def read(clip: Spoken, label: str | None) -> Spoken:
+def read(clip: Transcript, label: str | None) -> Transcript:
     """The clip with what can be read of it: its label's text, a file beside its media, a track inside."""
     text = unicodedata.normalize("NFC", label or "")
     if text.strip():
@@ -230,25 +207,23 @@ def read(clip: Spoken, label: str | None) -> Spoken:
     path = clip.path
     if path is None or not path.is_file():
         return clip
-    beside = sidecar(path, clip.language)
-    if beside is not None:
-        try:
-            text, words = _of_file(beside, clip)
-        except (ClipError, FormatError) as error:
-            clip = clip.but(f"sidecar not used: {error}")
-        else:
-            if text:
-                return replace(clip, text=text, source=SIDECAR, words=words)
     try:
-        text, words = said(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
+        beside = sidecar(path, clip.language)
+        text, words = _of_file(beside, clip) if beside is not None else ("", None)
+        if text:
+            return replace(clip, text=text, source=SIDECAR, words=words)
+    except (ClipError, FormatError) as error:
+        clip = clip.but(f"sidecar not used: {error}")
+    try:
+        text, words = text_and_words(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
     except ClipError as error:
         return clip.but(str(error))
     return replace(clip, text=text, source=SUBTITLE, words=words) if text else clip
 
 
-def _of_file(path: Path, clip: Spoken) -> tuple[str, list[dict[str, Any]] | None]:
+def _of_file(path: Path, clip: Transcript) -> tuple[str, list[dict[str, Any]] | None]:
     if path.suffix.lower() != ".txt":
-        return said(read_cues(path), clip.start_s, clip.end_s)
+        return text_and_words(read_cues(path), clip.start_s, clip.end_s)
     if clip.start_s is not None or clip.end_s is not None:
         raise ClipError(
             f"{path.name} has no times, and the clip is only a part of its file; give an .srt or .vtt"
@@ -256,14 +231,14 @@ def _of_file(path: Path, clip: Spoken) -> tuple[str, list[dict[str, Any]] | None
     return read_text_file(path), None
 
 
-def _wanted(clip: Spoken, settings: TranscribeParams) -> bool:
+def _wanted(clip: Transcript, settings: TranscribeParams) -> bool:
     """Whether a model may add to what is known of the clip."""
     unheard = clip.text is None and settings.asr.model is not None
     untimed = clip.words is None and settings.align.model is not None
     return unheard or (untimed and (clip.text is not None or settings.asr.model is not None))
 
 
-def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
+def _recognized(clip: Transcript, recognizer: Any, limits: MediaLimits) -> Transcript:
     try:
         found = recognizer.recognize(clip.path, limits, clip.language, clip.start_s, clip.end_s)
     except Exception as error:
@@ -275,7 +250,7 @@ def _recognized(clip: Spoken, recognizer: Any, limits: MediaLimits) -> Spoken:
     return replace(clip, text=found.text, language=language, source=source, words=found.words or None)
 
 
-def _aligned(clip: Spoken, aligner: Any, limits: MediaLimits) -> Spoken:
+def _aligned(clip: Transcript, aligner: Any, limits: MediaLimits) -> Transcript:
     try:
         words = aligner.align(clip.path, limits, clip.text, clip.language, clip.start_s, clip.end_s)
     except Exception as error:
@@ -306,10 +281,11 @@ class KeptResults:
 
     def __init__(self, file: Path, settings: TranscribeParams, limits: MediaLimits, device: str, fresh: bool):
         self.file = file
-        self._used: dict[str, str] = {}  # key -> line
+        self._known: dict[str, dict[str, Any]] = {}
+        self._used: dict[str, dict[str, Any]] = {}
         parts = {"asr": settings.asr, "align": settings.align}
         self._conditions = {
-            "code": code_hash(ListenerMaker),
+            "code": code_hash(transcriber),
             "libraries": {name: version(name) for name in LIBRARIES},
             "limits": limits.model_dump(mode="json"),
             "device": device.split(":")[0],
@@ -319,45 +295,32 @@ class KeptResults:
             },
             "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
         }
-        self._known: dict[str, str] = {}
-        self._whole = True  # the file ends with a whole line
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-            self._whole = not lines or lines[-1].endswith("\n")
-            for line in [] if fresh else lines:
-                key, _, result = line.partition("\t")
-                if result.endswith("\n"):  # else the run was killed while it wrote
-                    self._known[key] = line
+        for line in file.read_text("utf-8").splitlines() if file.is_file() and not fresh else ():
+            with suppress(ValueError):  # half a line, of a run that was killed
+                key, result = json.loads(line)
+                self._known[key] = result
 
-    def key(self, media_sha256: str, known: dict[str, Any]) -> str:
-        """The key of a clip: its media's bytes, and what was known of it before."""
-        whole = [self._conditions, media_sha256, known]
+    def key(self, media_sha256: str, clip: Transcript) -> str:
+        """The key of a clip: its media's bytes, and what is known of it."""
+        whole = [self._conditions, media_sha256, {name: getattr(clip, name) for name in KNOWN}]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The earlier result, or None."""
-        line = self._known.get(key)
-        if line is None:
-            return None
-        try:
-            result: dict[str, Any] = json.loads(line.partition("\t")[2])
-        except ValueError:  # half a line, of a run that was killed
-            return None
-        self._used[key] = line
-        return result
+        if key in self._known:
+            self._used[key] = self._known[key]
+        return self._known.get(key)
 
-    def add(self, key: str, result: dict[str, Any]) -> None:
+    def add(self, key: str, clip: Transcript) -> None:
         """Keep a result, at once."""
-        line = f"{key}\t{json.dumps(result)}\n"
-        self._used[key] = line
+        self._used[key] = {name: getattr(clip, name) for name in RESULT}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(line if self._whole else "\n" + line)
-        self._whole = True
+            file.write(f"\n{json.dumps([key, self._used[key]])}\n")  # what stands there may be half a line
 
     def tidy(self) -> None:
         """Drop what this run did not ask for; called at its end."""
-        if not self._used:
-            return
-        with atomic_write(self.file) as temporary:
-            temporary.write_text("".join(self._used[key] for key in sorted(self._used)), encoding="utf-8")
+        if self._used:
+            lines = (json.dumps(result) + "\n" for result in sorted(self._used.items()))
+            with atomic_write(self.file) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")

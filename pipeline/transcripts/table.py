@@ -19,17 +19,6 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
 from pipeline.core.files import atomic_write
-from pipeline.media.subtitles import MAX_BYTES, read_text_file
-
-__all__ = [
-    "LABEL",
-    "MAX_BYTES",
-    "TRANSCRIPTS",
-    "read_text_file",
-    "read_transcripts",
-    "text_hash",
-    "write_transcripts",
-]
 
 FORMAT_KEY = b"msa.transcripts"
 FORMAT = b'{"format": 1}'
@@ -88,11 +77,7 @@ def read_transcripts(path: Path) -> pa.Table:
 def text_hash(text: str | None, language: str | None, words: Iterable[Mapping[str, Any]] | None) -> str:
     """SHA-256 (hex) of all that text features may depend on: the `source_sha256` of a text row.
 
-    Parameters
-    ----------
-    text : the transcript; texts that are equal in NFC hash alike
-    language : ISO 639-1
-    words : the `words` of a transcripts row; only their times count
+    Texts that are equal in NFC hash alike; of the words only their times count.
     """
     nfc = None if text is None else unicodedata.normalize("NFC", text)
     times = None if words is None else [[word["start_s"], word["end_s"]] for word in words]

@@ -14,8 +14,9 @@ from models.core.loading import (
     load_fast_tokenizer,
     load_generation,
     load_weights,
+    quiet,
 )
-from pipeline.core.errors import ClipError, ParamsError
+from pipeline.core.errors import ClipError, ParamsError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -49,18 +50,10 @@ class Whisper:
 
 
 def load_whisper(model: str, revision: str | None = None) -> Whisper:
-    """A Whisper with its tokenizer.
+    """A Whisper (models/core/checkpoints.py says what `model` may be) with its tokenizer.
 
-    Parameters
-    ----------
-    model, revision : see models/core/checkpoints.py; config, tokenizer, weights and generation_config.json,
-        which names the languages and the attention heads that tell word times
-
-    Raises
-    ------
-    ParamsError : another kind of model
-    MissingModelError : files are missing
-    FormatError : files that cannot be read, or that leave parameters without a value
+    Its generation_config.json names the languages and the attention heads that tell word times. ParamsError
+    where it is another kind of model; else errors as `load_weights` has them.
     """
     import torch
 
@@ -108,21 +101,16 @@ def load_whisper(model: str, revision: str | None = None) -> Whisper:
 
 def generate(whisper: Whisper, encoded: Any, options: dict[str, Any]) -> torch.Tensor:
     """Token ids of the greedy decoding, the prompt and all special ones included; shape (n,)."""
-    from transformers.utils import logging as noise
-
-    verbosity = noise.get_verbosity()
-    noise.set_verbosity_error()  # it warns of its own defaults
-    try:
-        ids: torch.Tensor = whisper.model.generate(
-            encoder_outputs=encoded,
-            return_timestamps=False,
-            temperature=0.0,
-            num_beams=1,
-            max_new_tokens=whisper.model.config.max_target_positions // 2,
-            **options,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise ClipError(f"the recognizer failed: {str(error).splitlines()[0]}") from error
-    finally:
-        noise.set_verbosity(verbosity)
+    with quiet():  # it warns of its own defaults
+        try:
+            ids: torch.Tensor = whisper.model.generate(
+                encoder_outputs=encoded,
+                return_timestamps=False,
+                temperature=0.0,
+                num_beams=1,
+                max_new_tokens=whisper.model.config.max_target_positions // 2,
+                **options,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ClipError(f"the recognizer failed: {first_line(error)}") from error
     return ids[0]

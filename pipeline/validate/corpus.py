@@ -1,4 +1,4 @@
-"""Checks of a corpus' clips: their media, and what two splits share. They read rows of the clip table alone.
+"""Checks of a corpus' clips: media, texts, what two splits share. They read rows of the clip table alone.
 
 So they serve raw corpora, imports and training sets alike: what a row does not know (an import has no media)
 is not checked. The split `context` (what was said before a clip) is of its clip's video by definition and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from pipeline.corpora.clips import (
@@ -22,14 +22,15 @@ from pipeline.corpora.clips import (
     TEST_OOD,
     UNREADABLE_MEDIA,
 )
-from pipeline.corpora.findings import Finding, percent
+from pipeline.corpora.findings import Finding, counted, percent
 from pipeline.corpora.survey import TIMES_BEYOND
 from pipeline.params.params import MediaLimits
-from pipeline.transcripts.scripts import letters
+from pipeline.transcripts.scripts import in_other_script, letters
 
 SHORTEST_S = 0.5  # seconds; a clip that is shorter hardly holds a word
 SHARED_S = 0.1  # seconds; where two clips of one file share less, they only touch
 LONG_TEXT = 40  # letters; shorter texts ("I do not know") are said more than once
+SHOWN_LETTERS = 40  # of a text that is named
 WIDE = 3  # an ideograph says about as much as so many letters
 
 Row = Mapping[str, Any]
@@ -61,14 +62,10 @@ def media(rows: Sequence[Row], files: Sequence[str], limits: MediaLimits) -> lis
     ----------
     files : all media files of the corpus, relative to its folder
     """
-    findings = []
-    for reason, way_out in WAYS_OUT.items():
-        if found := _with_reason(rows, reason):
-            findings.append(Finding("warning", reason, f"{len(found)} of {len(rows)} clips {way_out}", found))
     timed = [(row["clip_id"], seconds) for row in rows if (seconds := clip_seconds(row)) is not None]
     read = [row for row in rows if row.get("duration_s") is not None]
     longest = limits.max_seconds
-    remarks = {
+    remarks = {reason: (_with_reason(rows, reason), way_out) for reason, way_out in WAYS_OUT.items()} | {
         "short clip": (
             [clip for clip, seconds in timed if seconds < SHORTEST_S],
             f"last under {SHORTEST_S} s",
@@ -80,24 +77,21 @@ def media(rows: Sequence[Row], files: Sequence[str], limits: MediaLimits) -> lis
         "no audio": ([row["clip_id"] for row in read if not row["has_audio"]], "have no audio track"),
         "no picture": ([row["clip_id"] for row in read if row["width"] is None], "have no video track"),
     }
+    findings = []
     for check, (clips, what) in remarks.items():
-        if clips:
-            message = f"{len(clips)} of {len(rows)} clips {what}"
-            findings.append(Finding("warning", check, message, tuple(clips)))
-    return findings + _spare(rows, files)
-
-
-def _spare(rows: Sequence[Row], files: Sequence[str]) -> list[Finding]:
+        findings += counted("warning", check, clips, f"of {len(rows)} clips {what}")
     used = {row.get("path") for row in rows}
     claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA))
-    spare = tuple(_printable(path) for path in files if path not in used and path not in claimed)
-    if not spare:
-        return []
-    message = f"{len(spare)} media file(s) belong to no row of the label file"
-    return [Finding("warning", "files without a row", message, spare)]
+    spare = [
+        path.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8; messages are
+        for path in files
+        if path not in used and path not in claimed
+    ]
+    what = "media file(s) belong to no row of the label file"
+    return findings + counted("warning", "files without a row", spare, what)
 
 
-def _with_reason(rows: Sequence[Row], reason: str) -> tuple[str, ...]:
+def _with_reason(rows: Sequence[Row], reason: str) -> list[str]:
     """The clips whose status gives that reason, each with its details."""
     found = []
     for row in rows:
@@ -105,12 +99,46 @@ def _with_reason(rows: Sequence[Row], reason: str) -> tuple[str, ...]:
         details = "; ".join(part.removeprefix(reason).removeprefix(": ") for part in parts)
         if parts:
             found.append(f"{row['clip_id']}: {details}" if details else row["clip_id"])
-    return tuple(found)
+    return found
 
 
-def _printable(path: str) -> str:
-    """File names need not be UTF-8; messages are."""
-    return path.encode("utf-8", "backslashreplace").decode()
+# --------------------------------------------------------------------------------------------------- texts
+def texts(rows: Sequence[Row], declared: bool) -> list[Finding]:
+    """Texts that lack, that were read in a wrong encoding, or are in another script than declared.
+
+    Parameters
+    ----------
+    declared : the language of the rows was given by somebody, and is not only the default
+    """
+    said = [(row["clip_id"], row["text"], row["language"]) for row in rows if row["text"]]
+    findings = []
+    if silent := len(rows) - len(said):
+        message = f"{silent} of {len(rows)} clips have no transcript"
+        findings.append(Finding("info", "no transcript", message))
+    broken = [f"{clip}: {text[:SHOWN_LETTERS]}" for clip, text, _ in said if _garbled(text)]
+    what = "text(s) were once read in a wrong encoding; take them from the source again"
+    findings += counted("warning", "garbled text", broken, what)
+    other: dict[str, list[str]] = defaultdict(list)
+    for clip, text, language in said if declared else ():
+        if in_other_script(text, language):
+            other[language].append(f"{clip}: {text[:SHOWN_LETTERS]}")
+    for language, clips in other.items():
+        what = f"text(s) are not in the script of language {language!r}"
+        findings += counted("warning", "script", clips, what)
+    return findings
+
+
+def _garbled(text: str) -> bool:
+    """Whether UTF-8 was read as another encoding: then writing it in that one gives UTF-8 again."""
+    if "\ufffd" in text:
+        return True
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            if text.encode(encoding).decode("utf-8") != text:
+                return True
+        except UnicodeError:
+            continue
+    return False
 
 
 # ------------------------------------------------------------------------------------ what two splits share
@@ -122,55 +150,66 @@ def leaks(rows: Sequence[Row], digests: Mapping[str, Hashable] | None = None) ->
     digests : clip id -> what its features are known by; equal ones are the same clip under two names
     """
     own = [row for row in rows if row["split"] not in (None, CONTEXT)]
-    groups = {
-        "videos": ("video_id", "the same speaker is seen"),
-        "speakers": ("speaker", "results are not those of unknown speakers"),
-    }
-    findings = []
-    for noun, (column, meaning) in groups.items():
-        findings += _in_two_splits(own, column, noun, meaning)
-    findings += _shared_times(own)
-    findings += _same_media(own)
-    findings += _same_texts(own)
-    findings += _same_features(own, digests or {})
-    findings += _same_tests(own, digests or {})
-    return findings
+    known = digests or {}
+    features = _groups(own, lambda row: known.get(row["clip_id"]))
+    return [
+        *_in_two_splits(own, "video_id", "videos", "the same speaker is seen"),
+        *_in_two_splits(own, "speaker", "speakers", "results are not those of unknown speakers"),
+        *_shared_times(own),
+        *_same_media(own),
+        *_same_texts(own),
+        *_repeated(
+            [group for group in features.values() if len(group) > 1],
+            "duplicate features",
+            "set(s) of features are those of more than one clip",
+        ),
+        *_same_tests(own, known),
+    ]
+
+
+def _groups(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> dict[Hashable, list[Row]]:
+    """Rows by their key, without those whose key is None."""
+    groups: dict[Hashable, list[Row]] = defaultdict(list)
+    for row in rows:
+        if (value := key(row)) is not None:
+            groups[value].append(row)
+    return groups
+
+
+def _splits(group: Sequence[Row]) -> list[str]:
+    """Of these rows, each once, in their usual order."""
+    found = {row["split"] for row in group}
+    return [split for split in ALL_SPLITS if split in found]
+
+
+def _named(row: Row) -> str:
+    return f"{row['clip_id']} ({row['split']})"
 
 
 def _in_two_splits(rows: Sequence[Row], column: str, noun: str, meaning: str) -> list[Finding]:
-    splits: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row.get(column) is not None:
-            splits[row[column]].add(row["split"])
-    shared = tuple(f"{one} ({', '.join(_ordered(found))})" for one, found in splits.items() if len(found) > 1)
-    if not shared:
-        return []
-    message = f"{len(shared)} of {len(splits)} {noun} have clips in several splits: {meaning}"
-    return [Finding("warning", f"{noun} in two splits", message, shared)]
+    splits = {one: _splits(group) for one, group in _groups(rows, lambda row: row.get(column)).items()}
+    shared = [f"{one} ({', '.join(found)})" for one, found in splits.items() if len(found) > 1]
+    what = f"of {len(splits)} {noun} have clips in several splits: {meaning}"
+    return counted("warning", f"{noun} in two splits", shared, what)
 
 
 def _shared_times(rows: Sequence[Row]) -> list[Finding]:
     """Clips of two splits that are cut from the same seconds of one file."""
-    files: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.get("path") is not None and (row.get("start_s") is not None or row.get("end_s") is not None):
-            files[row["path"]].append(row)
+    cut = [row for row in rows if row.get("start_s") is not None or row.get("end_s") is not None]
     shared = []
-    for members in files.values():
+    for members in _groups(cut, lambda row: row.get("path")).values():
         open_clips: list[Row] = []
         for row in sorted(members, key=lambda row: (row["start_s"] or 0.0, row["clip_id"])):
             start = row["start_s"] or 0.0
             open_clips = [other for other in open_clips if _end(other) - start > SHARED_S]
             shared += [
-                f"{other['clip_id']} ({other['split']}) and {row['clip_id']} ({row['split']})"
+                f"{_named(other)} and {_named(row)}"
                 for other in open_clips
                 if other["split"] != row["split"] and _end(row) - start > SHARED_S
             ]
             open_clips.append(row)
-    if not shared:
-        return []
-    message = f"{len(shared)} pair(s) of clips in different splits are cut from the same seconds of a file"
-    return [Finding("warning", "times in two splits", message, tuple(shared))]
+    what = "pair(s) of clips in different splits are cut from the same seconds of a file"
+    return counted("warning", "times in two splits", shared, what)
 
 
 def _end(row: Row) -> float:
@@ -179,46 +218,30 @@ def _end(row: Row) -> float:
 
 def _same_media(rows: Sequence[Row]) -> list[Finding]:
     """Files of the same bytes, and clips that are the same part of one file."""
-    same: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.get("sha256") is not None:
-            same[row["sha256"]].append(row)
     twice = []
-    for group in same.values():
-        parts = [(row.get("start_s"), row.get("end_s")) for row in group]
-        if len({row["path"] for row in group}) > 1 or len(set(parts)) < len(parts):
+    for group in _groups(rows, lambda row: row.get("sha256")).values():
+        parts = {(row.get("start_s"), row.get("end_s")) for row in group}
+        if len({row["path"] for row in group}) > 1 or len(parts) < len(group):
             twice.append(group)
-    what = "media file(s) occur more than once"
-    return _repeated(twice, "duplicate media", what)
+    return _repeated(twice, "duplicate media", "media file(s) occur more than once")
 
 
 def _same_texts(rows: Sequence[Row]) -> list[Finding]:
     """Long texts that are word for word in several splits: copies of a clip whose media differ or lack."""
-    same: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+
+    def long_text(row: Row) -> str | None:
         said = letters(row.get("text") or "")
-        if sum(1 if ord(letter) < 0x2E80 else WIDE for letter in said) >= LONG_TEXT:
-            same["".join(said)].append(row)
-    across = [group for group in same.values() if len({row["split"] for row in group}) > 1]
+        length = sum(1 if ord(letter) < 0x2E80 else WIDE for letter in said)
+        return "".join(said) if length >= LONG_TEXT else None
+
+    across = [group for group in _groups(rows, long_text).values() if len(_splits(group)) > 1]
     return _repeated(across, "text in two splits", f"text(s) of {LONG_TEXT} letters or more occur again")
 
 
-def _same_features(rows: Sequence[Row], digests: Mapping[str, Hashable]) -> list[Finding]:
-    same: dict[Hashable, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["clip_id"] in digests:
-            same[digests[row["clip_id"]]].append(row)
-    twice = [group for group in same.values() if len(group) > 1]
-    return _repeated(twice, "duplicate features", "set(s) of features are those of more than one clip")
-
-
 def _repeated(groups: Sequence[Sequence[Row]], check: str, what: str) -> list[Finding]:
-    if not groups:
-        return []
-    across = sum(len({row["split"] for row in group}) > 1 for group in groups)
-    examples = tuple(" = ".join(f"{row['clip_id']} ({row['split']})" for row in group) for group in groups)
-    message = f"{len(groups)} {what}, {across} of them in several splits"
-    return [Finding("warning", check, message, examples)]
+    across = sum(len(_splits(group)) > 1 for group in groups)
+    examples = [" = ".join(map(_named, group)) for group in groups]
+    return counted("warning", check, examples, f"{what}, {across} of them in several splits")
 
 
 def _same_tests(rows: Sequence[Row], digests: Mapping[str, Hashable]) -> list[Finding]:
@@ -247,8 +270,3 @@ def _content(row: Row, digests: Mapping[str, Hashable]) -> Hashable:
         return row["sha256"], row.get("start_s"), row.get("end_s")
     said = "".join(letters(row.get("text") or ""))
     return said if len(said) >= LONG_TEXT else row["clip_id"]
-
-
-def _ordered(splits: Iterable[str]) -> list[str]:
-    found = set(splits)
-    return [split for split in ALL_SPLITS if split in found]

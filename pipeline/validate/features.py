@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.findings import Finding, percent
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.corpora.findings import Finding, counted, percent
 from pipeline.params.assemble import NONE
 from pipeline.params.params import Params
 from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow
 from pipeline.store.store import FeatureStore
 
-STREAMS = ("text", "audio", "visual", "waveform")  # of a training set
 FEATURES = Path("data/features")
 HASH = 12  # digits that are shown of a SHA-256
 
@@ -82,9 +82,8 @@ def stores(
             summaries.append(_summary(name, store, meta, clip_ids))
         except FormatError as error:
             findings.append(Finding("warning", "damaged features", str(error)))
-    if missing:
-        message = f"{len(missing)} feature store(s) are not made yet: `dvc repro` makes them"
-        findings.append(Finding("info", "missing features", message, tuple(missing)))
+    what = "feature store(s) are not made yet: `dvc repro` makes them"
+    findings += counted("info", "missing features", missing, what)
     return summaries, findings + [finding for summary in summaries for finding in _remarks(summary)]
 
 
@@ -92,44 +91,38 @@ def expected(dataset: str, params: Params, project: Path = Path()) -> list[str]:
     """The stores of a dataset: those on disk, those of its jobs, and those that its training sets name."""
     base = project / FEATURES
     found = {f"{dataset}/{folder.name}" for folder in (base / dataset).glob("*-*") if folder.is_dir()}
-    for modality in ("text", "audio", "visual"):
+    for modality in MODALITIES:
         jobs = getattr(params.jobs, modality).values()
         found |= {f"{dataset}/{modality}-{job.encoder}" for job in jobs if job.dataset == dataset}
     for chosen in params.assemble.values():
         if chosen.dataset == dataset:
-            found |= {getattr(chosen, stream) for stream in STREAMS} - {NONE}
+            found |= {getattr(chosen, stream) for stream in (*MODALITIES, "waveform")} - {NONE}
     return sorted(found)
 
 
 def _summary(name: str, store: FeatureStore, meta: dict[str, Any], clip_ids: Collection[str]) -> StoreSummary:
     found = StoreSummary(name, meta["modality"], int(meta["dim"]), made_by(meta))
-    whole_numbers = np.dtype(meta["dtype"]).kind in "iu"  # sound and pictures are always finite
+    rows: Iterable[FeatureRow] = store.stream()
+    if np.dtype(meta["dtype"]).kind in "iu":  # sound and pictures are always finite
+        ledger = store.ledger()
+        rows = () if ledger is None else ledger.rows.values()
     wanted, seen = set(clip_ids), set()
-    for row in _ledger(store) if whole_numbers else store.stream():
+    for row in rows:
         if row.clip_id not in wanted:
             found.unknown.append(row.clip_id)
             continue
         seen.add(row.clip_id)
-        _count(found, row)
+        found.ok += row.status == OK
+        found.absent += row.status == ABSENT
+        if row.status == FAILED:
+            found.failed += 1
+            found.reasons[row.clip_id] = row.error
+        if row.features is not None:
+            found.frames += len(row.features)
+            if not np.isfinite(row.features).all():
+                found.not_finite.append(row.clip_id)
     found.lacking = len(wanted - seen)
     return found
-
-
-def _ledger(store: FeatureStore) -> Iterable[FeatureRow]:
-    features = store.ledger()
-    return () if features is None else features.rows.values()
-
-
-def _count(found: StoreSummary, row: FeatureRow) -> None:
-    found.ok += row.status == OK
-    found.absent += row.status == ABSENT
-    if row.status == FAILED:
-        found.failed += 1
-        found.reasons[row.clip_id] = row.error
-    if row.features is not None:
-        found.frames += len(row.features)
-        if not np.isfinite(row.features).all():
-            found.not_finite.append(row.clip_id)
 
 
 def made_by(meta: dict[str, Any]) -> str:
@@ -139,32 +132,20 @@ def made_by(meta: dict[str, Any]) -> str:
     parts += [f"{name} {version}" for name, version in sorted(meta.get("libraries", {}).items())]
     model = str(meta.get("model", "none"))
     if not model.startswith("none"):
-        parts.append(f"weights {re.sub('[0-9a-f]{40,64}', _shortened, model)}")
+        parts.append(f"weights {re.sub('[0-9a-f]{40,64}', lambda digest: digest[0][:HASH], model)}")
     return ", ".join(parts)
 
 
-def _shortened(digest: re.Match[str]) -> str:
-    return digest[0][:HASH]
-
-
 def _remarks(found: StoreSummary) -> list[Finding]:
-    name, findings = found.folder, []
-    message = f"{name}: {found.ok} of {found.clips} clips, {found.columns} columns, made by {found.made_by}"
-    findings.append(Finding("info", "features", message))
-    if found.failed:
-        failed = tuple(f"{clip}: {reason}" for clip, reason in sorted(found.reasons.items()))
-        share = percent(found.failed, found.clips)
-        message = f"{name}: {found.failed} of {found.clips} clips ({share}) failed"
-        findings.append(Finding("warning", "failed features", message, failed))
+    name, failed = f"{found.folder}: ", sorted(found.reasons.items())
+    message = f"{name}{found.ok} of {found.clips} clips, {found.columns} columns, made by {found.made_by}"
+    findings = [Finding("info", "features", message)]
+    share = f"of {found.clips} clips ({percent(found.failed, found.clips)}) failed"
+    findings += counted("warning", "failed features", [f"{c}: {why}" for c, why in failed], share, name)
     if found.lacking:
-        message = f"{name}: {found.lacking} of {found.clips} clips have no row: run its stage (`dvc repro`)"
+        message = f"{name}{found.lacking} of {found.clips} clips have no row: run its stage (`dvc repro`)"
         findings.append(Finding("warning", "clips without features", message))
-    if found.unknown:
-        message = (
-            f"{name}: {len(found.unknown)} row(s) are of clips that the corpus has not: of another copy?"
-        )
-        findings.append(Finding("warning", "features of unknown clips", message, tuple(found.unknown)))
-    if found.not_finite:
-        message = f"{name}: {len(found.not_finite)} clip(s) have NaN or infinite values: extract them again"
-        findings.append(Finding("warning", "not finite", message, tuple(found.not_finite)))
-    return findings
+    what = "row(s) are of clips that the corpus has not: of another copy?"
+    findings += counted("warning", "features of unknown clips", found.unknown, what, name)
+    what = "clip(s) have NaN or infinite values: extract them again"
+    return findings + counted("warning", "not finite", found.not_finite, what, name)

@@ -137,49 +137,31 @@ def _stacked(
             panel.text(0, row - 0.3, name, va="bottom", ha="left")
             for place, count in enumerate(values):
                 fill, share = FILLS[place % len(FILLS)], 100 * count / whole
-                bar: dict[str, Any] = {
-                    "color": fill,
-                    "hatch": HATCHES[place % len(HATCHES)],
-                    "edgecolor": "black",
-                }
-                panel.barh(row, share, BAR * 1.3, left, label=sides[place] if row == 0 else None, **bar)
+                bar: dict[str, Any] = {"color": fill, "hatch": HATCHES[place % len(HATCHES)]}
+                bar |= {"edgecolor": "black", "label": sides[place] if row == 0 else None}
+                panel.barh(row, share, BAR * 1.3, left, **bar)
                 if share >= 9:
-                    box = {"facecolor": fill, "edgecolor": "none", "pad": 1.5}
-                    colour = "white" if fill in DARK else "black"
-                    panel.text(
-                        left + share / 2,
-                        row,
-                        f"{share:.0f}",
-                        ha="center",
-                        va="center",
-                        color=colour,
-                        bbox=box,
-                    )
+                    middle: dict[str, Any] = {"ha": "center", "va": "center"}
+                    middle["bbox"] = {"facecolor": fill, "edgecolor": "none", "pad": 1.5}
+                    middle["color"] = "white" if fill in DARK else "black"
+                    panel.text(left + share / 2, row, f"{share:.0f}", **middle)
                 left += share
         panel.set(xlim=(0, 100), ylim=(len(counts) - 0.5, -0.75), yticks=[])
         panel.set_xlabel(axis)
         panel.spines[["top", "right", "left"]].set_visible(False)
         figure.legend(loc="outside upper left", ncols=4, frameon=False, handlelength=1.2, columnspacing=1.0)
-        return svg_picture(figure, title, f"Bars, {said}. {_in_words(counts, sides)}")
-
-
-def _in_words(counts: Mapping[str, Sequence[int]], sides: Sequence[str]) -> str:
-    lines = []
-    for name, values in counts.items():
-        told = ", ".join(f"{count} {side}" for side, count in zip(sides, values, strict=True))
-        lines.append(f"{name}: {told}.")
-    return " ".join(lines)
+        told = [
+            f"{name}: {', '.join(f'{count} {side}' for side, count in zip(sides, values, strict=True))}."
+            for name, values in counts.items()
+        ]
+        return svg_picture(figure, title, f"Bars, {said}. {' '.join(told)}")
 
 
 @contextmanager
 def _figure(height: float) -> Iterator[Figure]:
-    changes: dict[str, Any] = {
-        "svg__fonttype": "none",
-        "svg__hashsalt": "msa",
-        "font__size": 11,
-        "hatch__linewidth": 0.6,
-    }
-    changes |= {"text__parse_math": False, "font__sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}
+    changes: dict[str, Any] = {"svg__fonttype": "none", "svg__hashsalt": "msa", "hatch__linewidth": 0.6}
+    changes |= {"font__size": 11, "font__sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}
+    changes["text__parse_math"] = False
     with plain_style(**changes), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the reader's fonts draw it
         yield new_figure(WIDTH, height, 100)

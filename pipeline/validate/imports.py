@@ -18,11 +18,11 @@ import numpy as np
 from pipeline.core.errors import FormatError, LabelFileError, MsaError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLIP_SCHEMA
-from pipeline.corpora.findings import Finding
+from pipeline.corpora.findings import Finding, counted
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
 from pipeline.imports.convert import check_rows, clip_rows
-from pipeline.imports.kinds import read
+from pipeline.imports.registry import read
 from pipeline.imports.survey import ModalitySurvey, survey
 from pipeline.params.params import ImportParams
 
@@ -109,33 +109,28 @@ def _watched(
 def _remarks(modality: str, found: ModalitySurvey | None, clips: int) -> list[Finding]:
     if found is None:
         return [Finding("info", modality, f"the files have no {modality}")]
-    findings = [Finding("info", modality, f"{modality}: {found}")]
+    before, of_clips = f"{modality}: ", f"of {clips} clips"
+    findings = [Finding("info", modality, f"{before}{found}")]
     if found.nan or found.infinite:
-        message = (
-            f"{modality}: {found.nan} NaN and {found.infinite} infinite numbers; import replaces them by 0"
-        )
-        findings.append(Finding("warning", "not finite", message))
+        message = f"{found.nan} NaN and {found.infinite} infinite numbers; import replaces them by 0"
+        findings.append(Finding("warning", "not finite", before + message))
     if found.missing:
-        message = (
-            f"{modality}: the files have nothing of {found.missing} of {clips} clips; they will be absent"
-        )
-        findings.append(Finding("warning", "missing features", message))
-    if found.failed:
-        message = f"{modality}: {len(found.failed)} of {clips} clips cannot be read; they will be failed rows"
-        listed = tuple(f"{clip}: {why}" for clip, why in sorted(found.failed.items()))
-        findings.append(Finding("warning", "unreadable features", message, listed))
-    if found.zero:
-        message = f"{modality}: {len(found.zero)} of {clips} clips are all zeros; they will be absent"
-        findings.append(Finding("warning", "zeros", message, tuple(sorted(found.zero))))
+        message = f"the files have nothing of {found.missing} {of_clips}; they will be absent"
+        findings.append(Finding("warning", "missing features", before + message))
+    failed = [f"{clip}: {why}" for clip, why in sorted(found.failed.items())]
+    what = f"{of_clips} cannot be read; they will be failed rows"
+    findings += counted("warning", "unreadable features", failed, what, before)
+    what = f"{of_clips} are all zeros; they will be absent"
+    findings += counted("warning", "zeros", sorted(found.zero), what, before)
     if found.ignored_lengths:
-        message = f"{modality}: {found.ignored_lengths} lengths contradict the padding, which is believed"
-        findings.append(Finding("warning", "lengths", message))
+        message = f"{found.ignored_lengths} lengths contradict the padding, which is believed"
+        findings.append(Finding("warning", "lengths", before + message))
     if len(found.dtypes) > 1 or not set(found.dtypes) <= set(ONE_TYPE):
-        message = f"{modality}: numbers are {', '.join(found.dtypes) or 'none'}; import makes them float32"
-        findings.append(Finding("info", "number types", message))
+        message = f"numbers are {', '.join(found.dtypes) or 'none'}; import makes them float32"
+        findings.append(Finding("info", "number types", before + message))
     steps = {clip: real.stop - real.start for clip, real in found.real.items()}
-    short = tuple(clip for clip, length in steps.items() if length == 1 and clip not in found.zero)
+    short = [clip for clip, length in steps.items() if length == 1 and clip not in found.zero]
     if short and max(steps.values()) > 1:
-        message = f"{modality}: {len(short)} of {clips} clips have a single step"
-        findings.append(Finding("warning", "short sequences", message, short))
+        what = f"{of_clips} have a single step"
+        findings += counted("warning", "short sequences", short, what, before)
     return findings

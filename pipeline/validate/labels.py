@@ -7,7 +7,6 @@ whose labels of text, audio and visual are not all of one polarity (or class).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, OK, TEST, TEST_OOD, TRAIN, VALID, target_column
-from pipeline.corpora.findings import Finding, percent
+from pipeline.corpora.findings import Finding, counted, percent
 from pipeline.corpora.survey import CorpusClip
 from pipeline.params.params import CorpusParams
 from pipeline.validate.corpus import clip_seconds
@@ -29,7 +29,6 @@ CHANCE = 0.01  # largest p of a difference that is said
 NEUTRAL = "neutral"
 POLARITIES = ("negative", NEUTRAL, "positive")
 SIGNS = dict(zip(POLARITIES, (-1, 0, 1), strict=True))  # of the label that an annotation stands for
-MODALITIES = ("text", "audio", "visual")
 JOINT = "joint"  # the label of all modalities together
 
 Row = Mapping[str, Any]
@@ -101,16 +100,18 @@ def side_counts(summary: SplitSummary, corpus: CorpusParams) -> tuple[int, ...]:
 
 def summarize(rows: Sequence[Row], corpus: CorpusParams) -> list[SplitSummary]:
     """A summary of every split that has rows; `rows` as in the clip table."""
-    splits: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        splits[row["split"]].append(row)
-    return [_summary(split, splits[split], corpus) for split in ALL_SPLITS if split in splits]
+    splits = {split: [row for row in rows if row["split"] == split] for split in ALL_SPLITS}
+    return [_summary(split, found, corpus) for split, found in splits.items() if found]
 
 
 def _summary(split: str, rows: Sequence[Row], corpus: CorpusParams) -> SplitSummary:
     target = target_column(corpus.task)
     labels = [row[target] for row in rows if row[target] is not None] if split != CONTEXT else []
     speakers = {row["speaker"] for row in rows if row.get("speaker") is not None}
+    if corpus.classes:
+        histogram = [labels.count(index) for index in range(len(corpus.classes))]
+    else:
+        histogram = np.histogram(labels, BINS, corpus.label_range)[0].tolist()
     polarity = central = None
     if has_polarity(corpus) and labels:
         polarity = (sum(x < 0 for x in labels), labels.count(0), sum(x > 0 for x in labels))
@@ -124,28 +125,22 @@ def _summary(split: str, rows: Sequence[Row], corpus: CorpusParams) -> SplitSumm
         speakers=len(speakers) or None,
         usable=sum(row["status"] == OK for row in rows),
         seconds=sum(clip_seconds(row) or 0.0 for row in rows if row.get("duration_s") is not None),
-        histogram=_histogram(labels, corpus),
+        histogram=tuple(histogram),
         polarity=polarity,
         central=central,
     )
 
 
-def _histogram(labels: Sequence[float], corpus: CorpusParams) -> tuple[int, ...]:
-    if corpus.classes:
-        return tuple(labels.count(index) for index in range(len(corpus.classes)))
-    counts, _ = np.histogram(labels, BINS, corpus.label_range)
-    return tuple(counts.tolist())
-
-
 # ------------------------------------------------------------------------------------------------- findings
 def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Finding]:
     """Splits that are empty, the sizes and labels of the others, and labels that are uneven."""
-    findings = []
     there = {summary.split: summary for summary in summaries}
     purposes = {TRAIN: "nothing can be learnt", VALID: "no epoch can be chosen", TEST: "nothing is evaluated"}
-    for split, purpose in purposes.items():
-        if split not in there:
-            findings.append(Finding("warning", "counts", f"no clip has mode {split}: {purpose}"))
+    findings = [
+        Finding("warning", "counts", f"no clip has mode {split}: {purpose}")
+        for split, purpose in purposes.items()
+        if split not in there
+    ]
     for split, summary in there.items():
         message = (
             f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a remark, "
@@ -153,13 +148,11 @@ def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Find
         )
         findings.append(Finding("info", "counts", message))
         if sum(summary.histogram):
-            message = f"{split}: {_labels(summary, corpus)}"
-            findings.append(Finding("info", "labels", message))
+            findings.append(Finding("info", "labels", f"{split}: {_labels(summary, corpus)}"))
     if corpus.classes and TRAIN in there:
         pairs = zip(corpus.classes, there[TRAIN].histogram, strict=True)
-        if unseen := tuple(name for name, count in pairs if not count):
-            message = f"{len(unseen)} of {len(corpus.classes)} classes have no train clip: never learnt"
-            findings.append(Finding("warning", "classes", message, unseen))
+        what = f"of {len(corpus.classes)} classes have no train clip: never learnt"
+        findings += counted("warning", "classes", [name for name, count in pairs if not count], what)
     return findings + _imbalance(summaries, corpus) + _shifts(there, corpus)
 
 
@@ -169,8 +162,7 @@ def _labels(summary: SplitSummary, corpus: CorpusParams) -> str:
         pairs = zip(corpus.classes, histogram, strict=True)
         return f"labels: {', '.join(f'{count} {name}' for name, count in pairs)}"
     low, high = corpus.label_range
-    bars = " ".join(str(count) for count in histogram)
-    shown = f"{bars} labels in {BINS} equal bins of [{low:g}, {high:g}]"
+    shown = f"{' '.join(map(str, histogram))} labels in {BINS} equal bins of [{low:g}, {high:g}]"
     if summary.central is None:
         return shown
     return f"{shown}, {percent(summary.central, sum(histogram))} in the middle third"
@@ -188,13 +180,11 @@ def _imbalance(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         if counts[most] > MOST_UNEVEN * counts[least]:
             uneven.append(f"{summary.split}: {counts[most]} {most}, {counts[least]} {least}")
-    if not uneven:
-        return []
-    message = (
-        f"{len(uneven)} split(s) have more than {MOST_UNEVEN:g} times as many clips of one "
+    what = (
+        f"split(s) have more than {MOST_UNEVEN:g} times as many clips of one "
         f"{'class' if corpus.classes else 'polarity'} as of another: read F1 beside accuracy"
     )
-    return [Finding("warning", "imbalance", message, tuple(uneven))]
+    return counted("warning", "imbalance", uneven, what)
 
 
 def _shifts(there: Mapping[str, SplitSummary], corpus: CorpusParams) -> list[Finding]:
@@ -216,11 +206,8 @@ def _shifts(there: Mapping[str, SplitSummary], corpus: CorpusParams) -> list[Fin
                 for name, usual, here in zip(sides(corpus), *shares, strict=True)
             )
             shifted.append(f"{split}: {told}")
-    if not shifted:
-        return []
-    what = "classes" if corpus.classes else "polarities"
-    message = f"{len(shifted)} split(s) have other shares of {what} than train"
-    return [Finding("info", "label shift", message, tuple(shifted))]
+    what = f"split(s) have other shares of {'classes' if corpus.classes else 'polarities'} than train"
+    return counted("info", "label shift", shifted, what)
 
 
 def annotated_otherwise(clips: Sequence[CorpusClip]) -> list[Finding]:
@@ -231,42 +218,39 @@ def annotated_otherwise(clips: Sequence[CorpusClip]) -> list[Finding]:
         label = clip.labels.get("label")
         if sign is not None and label is not None and sign != np.sign(label):
             wrong.append(f"line {clip.line}: {clip.id} is {clip.annotation} with label {label:g}")
-    if not wrong:
-        return []
-    message = f"{len(wrong)} annotation(s) contradict the sign of the label; only the label is used"
-    return [Finding("warning", "annotation", message, tuple(wrong))]
+    what = "annotation(s) contradict the sign of the label; only the label is used"
+    return counted("warning", "annotation", wrong, what)
 
 
 # ------------------------------------------------------------------------------------------------ conflicts
 def conflicts(rows: Sequence[Row], corpus: CorpusParams) -> Conflicts | None:
     """Disagreements of all clips; None where fewer than two modalities have labels that can be compared."""
-    if not sides(corpus):
-        return None
     prefix = "class" if corpus.classes else "label"
-    columns = {modality: f"{prefix}_{modality}" for modality in MODALITIES}
-    modalities = tuple(name for name in MODALITIES if any(row[columns[name]] is not None for row in rows))
-    if len(modalities) < 2:
+    columns = {name: f"{prefix}_{name}" for name in MODALITIES}
+    columns = {name: key for name, key in columns.items() if any(row[key] is not None for row in rows)}
+    modalities, count = tuple(columns), len(columns)
+    if not sides(corpus) or count < 2:
         return None
-    columns = {name: columns[name] for name in modalities} | {JOINT: target_column(corpus.task)}
-    side = {name: [_side(row[column], corpus) for row in rows] for name, column in columns.items()}
-    full = [found for found in zip(*(side[name] for name in modalities), strict=True) if None not in found]
+    columns[JOINT] = target_column(corpus.task)
+    clips = [[_side(row[column], corpus) for column in columns.values()] for row in rows]
+    full = [found for found in clips if None not in found[:count]]
     pairs = {}
-    for one, other in combinations(columns, 2):
-        both = [pair for pair in zip(side[one], side[other], strict=True) if None not in pair]
-        pairs[one, other] = (len(both), sum(a != b for a, b in both))
-    having = [i for i in range(len(rows)) if all(side[name][i] is not None for name in modalities)]
+    for (i, one), (j, other) in combinations(enumerate(columns), 2):
+        both = [found for found in clips if found[i] is not None and found[j] is not None]
+        pairs[one, other] = (len(both), sum(found[i] != found[j] for found in both))
     polarity = {
-        name: tuple([found[i] for i in having].count(place) for place in range(len(sides(corpus))))
-        for name, found in side.items()
+        name: tuple([found[i] for found in full].count(place) for place in range(len(sides(corpus))))
+        for i, name in enumerate(columns)
     }
-    return Conflicts(modalities, len(full), sum(len(set(found)) > 1 for found in full), pairs, polarity)
+    apart = sum(len(set(found[:count])) > 1 for found in full)
+    return Conflicts(modalities, len(full), apart, pairs, polarity)
 
 
 def _side(label: float | None, corpus: CorpusParams) -> int | None:
     """Index into `sides`."""
-    if label is None or corpus.classes:
-        return None if label is None else int(label)
-    return int(np.sign(label)) + 1
+    if label is None:
+        return None
+    return int(label) if corpus.classes else int(np.sign(label)) + 1
 
 
 def disagreements(found: Conflicts | None, corpus: CorpusParams) -> list[Finding]:

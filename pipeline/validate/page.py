@@ -1,68 +1,79 @@
-"""A validation as one page of HTML: verdict, findings, plots, tables. It needs no other file and no network.
+"""What a validation says: for a terminal, as one page of HTML with plots, and its facts for programs.
 
 Every plot has its numbers in words, for who cannot see it, and beside it as a table.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from pipeline.corpora.findings import Finding
-from pipeline.params.params import MediaLimits
-from pipeline.reports.blocks import Block, Callout, Figures, Heading, Lines, PageBlock, Picture, as_html
-from pipeline.validate import figures
-from pipeline.validate.labels import sides
-from pipeline.validate.report import (
-    EXAMPLES,
-    conflict_lines,
-    conflict_table,
-    maker_lines,
-    split_table,
-    store_table,
-    untold,
-    verdict,
+from pipeline.corpora.findings import LEVELS, Finding, has_errors, percent
+from pipeline.params.params import CorpusParams, MediaLimits
+from pipeline.reports.blocks import (
+    Block,
+    Callout,
+    Figures,
+    Heading,
+    Lines,
+    PageBlock,
+    Picture,
+    Table,
+    as_html,
 )
+from pipeline.validate import figures
+from pipeline.validate.features import StoreSummary
+from pipeline.validate.labels import JOINT, Conflicts, SplitSummary, side_counts, sides
 from pipeline.validate.validate import Validation
 
-MOST_ROWS = 200  # of one finding that are listed
+EXAMPLES = 5  # rows that are shown of a finding
+MOST_ROWS = 200  # of one finding that a page lists
+MOST_SIDES = 4  # classes that have columns of their own in the table of splits
+IN_TABLES = ("counts", "features", "modality conflicts")  # infos that say what a table says already
+
+
+def blocks(found: Validation) -> list[Block]:
+    """All tables, and the verdict last, where a reader of a terminal looks."""
+    page: list[Block] = [Heading(found.what, 1)]
+    if found.summaries:
+        page += [Heading("Splits"), _split_table(found.summaries, found.corpus)]
+    if found.conflicts is not None:
+        page += [Heading("Clips whose labels disagree"), *_conflicts(found.conflicts, found.corpus)]
+    if found.stores:
+        page += _features(found.stores)
+    return [*page, Heading("Findings"), _finding_table(found.findings), Lines([_verdict(found.findings)])]
 
 
 def write_page(found: Validation, path: Path, limits: MediaLimits) -> None:
-    """Write the page; equal validations give equal bytes.
-
-    Parameters
-    ----------
-    limits : those that the clips were measured against
-    """
+    """Write the page; equal validations, measured against equal limits, give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(found, limits), encoding="utf-8")
 
 
 def page(found: Validation, limits: MediaLimits) -> str:
-    """The page as text."""
-    return as_html([*_blocks(found, limits)])
+    """The page as text, findings first."""
+    return as_html([*_page_blocks(found, limits)])
 
 
-def _blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBlock]:
+def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBlock]:
     yield Heading(found.what, 1)
-    yield Callout("", title=verdict(found.findings))
+    yield Callout("", title=_verdict(found.findings))
     yield Heading("Findings")
-    yield from map(_note, untold(found.findings))
+    yield from map(_note, _untold(found.findings))
     if found.summaries:
         yield Heading("Splits and labels")
-        yield split_table(found.summaries, found.corpus)
+        yield _split_table(found.summaries, found.corpus)
         yield Figures([*_split_pictures(found, limits)], large=True)
     if found.conflicts is not None and found.conflicts.clips:
         yield Heading("Where the modalities disagree")
-        yield Lines(conflict_lines(found.conflicts, bool(found.corpus.classes)))
-        yield conflict_table(found.conflicts)
+        yield from _conflicts(found.conflicts, found.corpus)
         by_modality = figures.modality_picture(found.conflicts, sides(found.corpus))
         yield Figures([figures.conflict_picture(found.conflicts), by_modality], large=True)
     if found.stores:
-        yield Heading("Features")
-        yield store_table(found)
-        yield Lines(maker_lines(found), bullets=True)
+        yield from _features(found.stores)
         yield Figures([figures.feature_picture(found.stores)], large=True)
 
 
@@ -80,3 +91,91 @@ def _note(finding: Finding) -> Callout:
     count = len(finding.rows)
     rows = [*finding.rows[:MOST_ROWS], *([f"and {count - MOST_ROWS} more"] if count > MOST_ROWS else [])]
     return Callout(finding.message, finding.check, finding.level, rows, count, count <= EXAMPLES)
+
+
+# -------------------------------------------------------------------------------------------------- tables
+def _split_table(summaries: list[SplitSummary], corpus: CorpusParams) -> Table:
+    """A row a split; clips of each polarity or class where there are few of them."""
+    shown = names if len(names := sides(corpus)) <= MOST_SIDES else ()
+    speakers = any(summary.speakers is not None for summary in summaries)
+    timed = any(summary.seconds for summary in summaries)
+    head = ["split", "clips", "videos", *(["speakers"] if speakers else []), *(["min"] if timed else [])]
+    rows = []
+    for summary in summaries:
+        counts = side_counts(summary, corpus) if shown else ()
+        row = [summary.split, str(summary.clips), str(summary.videos)]
+        row += [str(summary.speakers or "–")] if speakers else []
+        row += [f"{summary.seconds / 60:.1f}"] if timed else []
+        shares = [f"{count} ({percent(count, sum(counts))})" for count in counts]
+        row += shares if sum(counts) else ["–"] * len(shown)
+        rows.append(row)
+    return Table([*head, *shown], rows)
+
+
+def _conflicts(conflicts: Conflicts, corpus: CorpusParams) -> list[Block]:
+    """The share of MISR's figure 1 (b), and shares of clips in which two labels disagree, as a triangle."""
+    said = (
+        f"{conflicts.apart} of {conflicts.clips} clips ({percent(conflicts.apart, conflicts.clips)}): labels "
+        f"of {', '.join(conflicts.modalities)} are not all of one "
+        f"{'class' if corpus.classes else 'polarity'}. By pair:"
+    )
+    names = [*conflicts.modalities, JOINT]
+    rows = []
+    for place, one in enumerate(names[:-1]):
+        cells = [conflicts.pairs[one, other] for other in names[place + 1 :]]
+        rows.append([one, *[""] * place, *(percent(apart, both) if both else "–" for both, apart in cells)])
+    return [Lines([said]), Table(["", *names[1:]], rows)]
+
+
+def _features(stores: list[StoreSummary]) -> list[Block]:
+    """A row a feature store: clips by status; and which tool, of which version, made each."""
+    head = ["store", "columns", "ok", "absent", "failed", "no row", "unknown", "NaN"]
+    rows = []
+    for store in stores:
+        clips = (store.ok, store.absent, store.failed, store.lacking)
+        numbers = (store.columns, *clips, len(store.unknown), len(store.not_finite))
+        rows.append([store.folder, *map(str, numbers)])
+    makers = [f"{store.folder}: {store.made_by}" for store in stores]
+    return [Heading("Features"), Table(head, rows), Lines(makers, bullets=True)]
+
+
+def _finding_table(findings: list[Finding]) -> Table:
+    """What was found, with a few of the clips that each concerns; errors stand out."""
+    shown, rows = _untold(findings), []
+    for finding in shown:
+        lines = [finding.message, *(f"  {row}" for row in finding.rows[:EXAMPLES])]
+        if len(finding.rows) > EXAMPLES:
+            lines.append(f"  and {len(finding.rows) - EXAMPLES} more")
+        rows.append([finding.level, finding.check, "\n".join(lines)])
+    strong = frozenset(place for place, one in enumerate(shown) if one.level == "error")
+    return Table(["level", "check", "what"], rows, words=range(3), strong=strong)
+
+
+def _untold(findings: list[Finding]) -> list[Finding]:
+    """Without the infos that are in the tables of a page."""
+    return [one for one in findings if one.level != "info" or one.check not in IN_TABLES]
+
+
+def _verdict(findings: list[Finding]) -> str:
+    """Whether the corpus can be used, and how much there is to read."""
+    levels = Counter(finding.level for finding in findings)
+    counts = ", ".join(f"{levels[level]} {level}(s)" for level in LEVELS[:2])
+    return f"{counts}: {'mend the errors first' if has_errors(findings) else 'usable'}"
+
+
+def facts(found: Validation) -> dict[str, Any]:
+    """The same for programs; every finding with all its rows."""
+    conflicts: dict[str, Any] | None = None
+    if found.conflicts is not None:
+        counts = {"-".join(pair): numbers for pair, numbers in found.conflicts.pairs.items()}
+        pairs = {pair: {"clips": both, "apart": apart} for pair, (both, apart) in counts.items()}
+        conflicts = {**asdict(found.conflicts), "pairs": pairs}
+    return {
+        "what": found.what,
+        "usable": not has_errors(found.findings),
+        "sides": sides(found.corpus),
+        "splits": [asdict(summary) for summary in found.summaries],
+        "conflicts": conflicts,
+        "features": [asdict(store) for store in found.stores],
+        "findings": [asdict(finding) for finding in found.findings],
+    }

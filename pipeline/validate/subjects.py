@@ -9,10 +9,10 @@ from typing import Any
 
 from pipeline.core.errors import MsaError
 from pipeline.corpora import ingest
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source
-from pipeline.imports.kinds import KINDS as IMPORTS
-from pipeline.imports.kinds import read, sniff
+from pipeline.imports.registry import KINDS as IMPORTS
+from pipeline.imports.registry import read, sniff
 from pipeline.params.params import DatasetParams, ImportParams, Params, check_params
 
 OF_ANY_CORPUS = ("mmsa", "folder")  # these layouts tell no language

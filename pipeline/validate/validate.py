@@ -2,8 +2,7 @@
 
 What is looked at (`Subject`) gives rows of the clip table: a raw corpus those that ingest would write, an
 import those of its files, a training set those of its corpus under its protocol (folds, few shots). The
-checks of the rows are the same for all: corpus.py, labels.py, texts.py; those of the
-feature stores on disk are in features.py.
+checks of the rows (corpus.py, labels.py) are the same for all; features.py checks the stores on disk.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pipeline.params.assemble import ProtocolParams
 from pipeline.params.params import DatasetParams, ImportParams, MediaLimits, Params
 from pipeline.transcripts.table import read_transcripts
 from pipeline.validate import corpus as corpus_checks
-from pipeline.validate import features, imports, labels, texts
+from pipeline.validate import features, imports, labels
 from pipeline.validate.features import StoreSummary
 from pipeline.validate.labels import Conflicts, SplitSummary
 from pipeline.validate.subjects import Subject
@@ -34,14 +33,13 @@ UNNAMED = "<name>"  # of what params.yaml does not know, in messages about its e
 
 @dataclass
 class Validation:
-    """All that was found.
+    """All that was found, of the feature stores on disk too.
 
     Attributes
     ----------
     what : name and kind, one line
     seconds : split -> lengths of its clips, as far as they are known
     conflicts : None where the modalities have no labels of their own
-    stores : feature stores on disk
     """
 
     what: str
@@ -51,31 +49,6 @@ class Validation:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     conflicts: Conflicts | None = None
     stores: list[StoreSummary] = field(default_factory=list)
-
-
-@dataclass
-class _Looked:
-    """Rows of the clip table, and what the files themselves have to say."""
-
-    rows: list[dict[str, Any]]
-    findings: list[Finding]
-    digests: Mapping[str, Hashable] = field(default_factory=dict)
-
-
-def validate(
-    source: DatasetParams | ImportParams | Path | str, limits: MediaLimits | None = None, workers: int = 1
-) -> list[Finding]:
-    """The findings of a corpus that params.yaml need not know, worst first.
-
-    Parameters
-    ----------
-    source : a described corpus or import, or the folder of a corpus in MMSA's layout. The script of the texts
-        is checked only where `language` was given
-    limits : of what is decoded, default as in params.yaml's typed defaults
-    """
-    corpus = DatasetParams(root=str(source)) if isinstance(source, Path | str) else source
-    params = Params(media=limits or MediaLimits())
-    return examine(Subject(UNNAMED, corpus), params, workers).findings
 
 
 def examine(subject: Subject, params: Params, workers: int = 1, project: Path = Path()) -> Validation:
@@ -90,31 +63,34 @@ def examine(subject: Subject, params: Params, workers: int = 1, project: Path = 
     ------
     ParamsError : the settings of the corpus' kind
     """
-    corpus = subject.corpus
+    corpus, name = subject.corpus, subject.dataset or UNNAMED
+    digests: Mapping[str, Hashable] = {}
     if isinstance(corpus, ImportParams):
-        rows, findings, digests = imports.examine(subject.dataset or UNNAMED, corpus)
-        looked = _Looked(rows, findings, digests)
+        rows, findings, digests = imports.examine(name, corpus)
     else:
-        looked = _look(subject.dataset or UNNAMED, corpus, params.media, workers)
-    ids = [row["clip_id"] for row in looked.rows]
-    if subject.training_set is not None and looked.rows and not has_errors(looked.findings):
-        _apply_protocol(looked, subject, params)
-    validation = Validation(str(subject), corpus, looked.findings)
-    if looked.rows:
-        _check_rows(validation, looked)
+        rows, findings = _raw_corpus(name, corpus, params.media, workers)
+    ids = [row["clip_id"] for row in rows]
+    if subject.training_set is not None and rows and not has_errors(findings):
+        rows, said = _under_protocol(rows, subject, params)
+        findings += said
+    validation = Validation(str(subject), corpus, findings)
+    if rows:
+        _check_rows(validation, rows, digests)
         if subject.dataset is not None:
-            _add_transcripts(validation, looked.rows, project / paths.transcript_table(subject.dataset))
-        validation.findings += texts.texts(looked.rows, "language" in corpus.model_fields_set)
+            findings += _add_transcripts(rows, project / paths.transcript_table(subject.dataset))
+        findings += corpus_checks.texts(rows, "language" in corpus.model_fields_set)
         if subject.dataset is not None:
             names = features.expected(subject.dataset, params, project)
-            validation.stores, findings = features.stores(names, ids, project)
-            validation.findings += findings
-    validation.findings = worst_first(validation.findings)
+            validation.stores, said = features.stores(names, ids, project)
+            findings += said
+    validation.findings = worst_first(findings)
     return validation
 
 
-def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -> _Looked:
-    """A raw corpus: its label files, what its kind remarks, its media."""
+def _raw_corpus(
+    name: str, corpus: DatasetParams, limits: MediaLimits, workers: int
+) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """Rows of the clip table; what the label files, the corpus' kind and the media have to say."""
     survey = ingest.survey(name, corpus)
     findings = _label_files(survey)
     findings += survey.notes
@@ -122,35 +98,34 @@ def _look(name: str, corpus: DatasetParams, limits: MediaLimits, workers: int) -
     if rows:
         findings += corpus_checks.media(rows, survey.files, limits)
         findings += labels.annotated_otherwise(survey.clips)
-    return _Looked(rows, findings)
+    return rows, findings
 
 
 def _label_files(survey: CorpusSurvey) -> list[Finding]:
     """Problems of the label files, one finding a kind of problem."""
     findings = []
     for check, problems in by_check(survey.problems).items():
-        lines = tuple(str(problem) for problem in problems)
-        if len(lines) == 1:
-            findings.append(Finding("error", check, f"{survey.source}: {lines[0]}"))
-        else:
-            findings.append(Finding("error", check, f"{survey.source}: {len(lines)} lines", lines))
+        lines = tuple(map(str, problems))
+        alone = len(lines) == 1
+        message = f"{survey.source}: {lines[0] if alone else f'{len(lines)} lines'}"
+        findings.append(Finding("error", check, message, () if alone else lines))
     return findings
 
 
-def _apply_protocol(looked: _Looked, subject: Subject, params: Params) -> None:
+def _under_protocol(
+    rows: list[dict[str, Any]], subject: Subject, params: Params
+) -> tuple[list[dict[str, Any]], list[Finding]]:
     """The splits and labels of a training set in place of the corpus' own."""
     assert subject.training_set is not None and subject.dataset is not None
     chosen = params.assemble[subject.training_set].protocol
     if chosen == ProtocolParams():
-        return
+        return rows, []
     facts = ClipFacts.of(subject.dataset, subject.corpus)
-    table = clip_table(looked.rows).replace_schema_metadata({METADATA_KEY: facts.to_json()})
+    table = clip_table(rows).replace_schema_metadata({METADATA_KEY: facts.to_json()})
     try:
         table, left_out = protocol.apply(table, chosen, f"assemble.{subject.training_set}")
     except MsaError as error:
-        looked.findings.append(Finding("error", "protocol", str(error)))
-        return
-    looked.rows = [row for row in table.to_pylist() if row["clip_id"] not in left_out]
+        return rows, [Finding("error", "protocol", str(error))]
     parts = []
     if chosen.folds is not None:
         parts.append(f"fold {chosen.folds.fold} of {chosen.folds.number} (from 0) by {chosen.folds.by}")
@@ -159,12 +134,13 @@ def _apply_protocol(looked: _Looked, subject: Subject, params: Params) -> None:
     if chosen.label_noise:
         parts.append(f"{chosen.label_noise:g} of the train clips with a wrong label")
     message = f"splits and labels are those of the training set: {'; '.join(parts)}"
-    looked.findings.append(Finding("info", "protocol", message))
+    kept = [row for row in table.to_pylist() if row["clip_id"] not in left_out]
+    return kept, [Finding("info", "protocol", message)]
 
 
-def _check_rows(validation: Validation, looked: _Looked) -> None:
+def _check_rows(validation: Validation, rows: list[dict[str, Any]], digests: Mapping[str, Hashable]) -> None:
     """The checks that need rows of the clip table and nothing else."""
-    rows, corpus = looked.rows, validation.corpus
+    corpus = validation.corpus
     validation.summaries = labels.summarize(rows, corpus)
     validation.conflicts = labels.conflicts(rows, corpus)
     for row in rows:
@@ -173,18 +149,17 @@ def _check_rows(validation: Validation, looked: _Looked) -> None:
             validation.seconds.setdefault(row["split"], []).append(seconds)
     validation.findings += labels.splits(validation.summaries, corpus)
     validation.findings += labels.disagreements(validation.conflicts, corpus)
-    validation.findings += corpus_checks.leaks(rows, looked.digests)
+    validation.findings += corpus_checks.leaks(rows, digests)
 
 
-def _add_transcripts(validation: Validation, rows: list[dict[str, Any]], path: Path) -> None:
+def _add_transcripts(rows: list[dict[str, Any]], path: Path) -> list[Finding]:
     """What was transcribed, where the corpus itself has no text."""
     try:
         made = read_transcripts(path).to_pylist() if path.is_file() else []
     except FormatError as error:
-        validation.findings.append(Finding("warning", "damaged transcripts", str(error)))
-        return
-    heard = {row["clip_id"]: row for row in made if row["text"]}
+        return [Finding("warning", "damaged transcripts", str(error))]
+    transcribed = {row["clip_id"]: row for row in made if row["text"]}
     for row in rows:
-        if not row["text"] and row["clip_id"] in heard:
-            row["text"] = heard[row["clip_id"]]["text"]
-            row["language"] = heard[row["clip_id"]]["language"]
+        if not row["text"] and row["clip_id"] in transcribed:
+            row |= {key: transcribed[row["clip_id"]][key] for key in ("text", "language")}
+    return []

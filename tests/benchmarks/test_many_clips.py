@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import soundfile
 from pipeline.core.files import file_hash
 from pipeline.execution import local
 from pipeline.features.encoder import Clip
-from pipeline.features.rows import EncodingTask, RowMaker, encode_row, footer, media_hash
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, row_maker
 from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 from pipeline.store.shard import FeatureRow
@@ -45,15 +47,15 @@ def resident_mb() -> float:
 
 
 def test_two_thousand_clips_and_one_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    maker = RowMaker("audio", "librosa33", Librosa33Params(), MediaLimits(), "cpu")
+    build = partial(build_encoder, "audio", "librosa33", Librosa33Params(), MediaLimits(), "cpu")
     all_tasks = tasks(tmp_path, range(CLIPS + 1))
     last = f"v$_${CLIPS:05}"
-    store, meta = FeatureStore(tmp_path / "store"), footer(maker.build())
+    store, meta = FeatureStore(tmp_path / "store"), footer(build())
     resident: list[float] = []
 
     def in_workers(clip_ids: list[str]) -> Iterator[FeatureRow]:
         wanted = [all_tasks[clip_id] for clip_id in clip_ids]
-        for _, row in local.run(maker, wanted, workers=2, timeout_s=60):
+        for _, row in local.run(partial(row_maker, build), wanted, workers=2, timeout_s=60):
             assert isinstance(row, FeatureRow)
             resident.append(resident_mb())
             yield row
@@ -65,7 +67,7 @@ def test_two_thousand_clips_and_one_more(tmp_path: Path, capsys: pytest.CaptureF
     )
     all_s = time.perf_counter() - begin
 
-    encoder = maker.build()
+    encoder = build()
     encoder.load()
     encode_row(encoder, all_tasks[last])  # warm-up
     begin = time.perf_counter()

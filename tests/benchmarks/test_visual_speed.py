@@ -6,6 +6,7 @@ import os
 import resource
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from timing import CALM, measure, others_cpu_s
 
 from pipeline.execution import local
 from pipeline.features.encoder import Clip
-from pipeline.features.rows import EncodingTask, RowMaker
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, row_maker
 from pipeline.features.visual.facemesh import FaceMesh
 from pipeline.media.decode import frames
 from pipeline.params.encoders import FaceMeshParams as Params
@@ -99,14 +101,14 @@ def test_frames_a_second(shared: Path) -> None:
 def rate(shared: Path, max_faces: int, workers: int) -> float:
     """Frames a second from the moment on that as many clips are done as there are workers."""
     path = shared / "clips/pyfeat/WolfgangLanger_Pexels.mp4"
-    maker = RowMaker("visual", "facemesh", Params(max_faces=max_faces), MediaLimits(), "cpu")
+    build = partial(build_encoder, "visual", "facemesh", Params(max_faces=max_faces), MediaLimits(), "cpu")
     starts = [PIECE_S * (i % 4) for i in range(PIECES * workers)]
     tasks = [
         EncodingTask(Clip(f"v$_${i}", path, start_s=start, end_s=start + PIECE_S), "")
         for i, start in enumerate(starts)
     ]
     begin = counted = done = 0.0
-    for i, (_, row) in enumerate(local.run(maker, tasks, workers=workers, timeout_s=300)):
+    for i, (_, row) in enumerate(local.run(partial(row_maker, build), tasks, workers=workers, timeout_s=300)):
         assert not isinstance(row, local.TaskFailure) and row.features is not None
         done = time.perf_counter()
         if i < workers:

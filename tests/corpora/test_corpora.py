@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from made.made_corpora import HEADER, MOSI, clip, dataset, label_csv, made
+from made.validated import validate
 
 from pipeline.core.errors import LabelFileError, ParamsError
 from pipeline.corpora.clips import facts_of, read_clips, write_clips
 from pipeline.corpora.ingest import KINDS, ingest, reader, survey
-from pipeline.corpora.mosi import PUBLISHED, VIDEOS
+from pipeline.corpora.kinds.mosi import PUBLISHED, VIDEOS
 from pipeline.corpora.survey import CorpusSurvey
 from pipeline.params.params import MediaLimits
-from pipeline.validate.validate import validate
 
 
 def rows_of(kind: str, root: Path, **settings: Any) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ import pytest
 from made.made_corpora import CHERMA_WORDS, dataset, made, voice
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
-from pipeline.corpora.cherma import ENGLISH
 from pipeline.corpora.ingest import ingest, survey
+from pipeline.corpora.kinds.cherma import ENGLISH
 from pipeline.params.params import MediaLimits
 
 
@@ -285,6 +285,6 @@ def test_a_bug_of_ours_is_not_told_as_damage(
     def wrong(*_: object, **__: object) -> None:
         len(1.5)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(f"pipeline.corpora.{kind}.find_media", wrong)
+    monkeypatch.setattr(f"pipeline.corpora.kinds.{kind}.find_media", wrong)
     with pytest.raises(TypeError):
         rows_of(kind, tmp_path)

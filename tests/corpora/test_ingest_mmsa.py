@@ -37,7 +37,7 @@ from pipeline.params.params import DatasetParams, MediaLimits
         ("a,2,x,0.5,nan,,,,train", ["line 3", "label_T of clip a$_$2 is 'nan'"]),
         ("a,2,x,0.5,,zzz,,,train", ["line 3", "label_A of clip a$_$2 is 'zzz'"]),
         ("a,2,x,0.5,,,x,,train", ["line 3", "label_V of clip a$_$2 is 'x'"]),
-        ("a,2,x,0.5,,,,,training", ["line 3", "mode of clip a$_$2 is 'training'", "train, valid, test"]),
+        ("a,2,x,0.5,,,,,trained", ["line 3", "mode of clip a$_$2 is 'trained'", "train, valid, test"]),
         ("a,2,x,0.5,,,,,", ["line 3", "mode of clip a$_$2 is ''"]),
         ("../b,2,x,0.5,,,,,train", ["line 3", "video_id is '../b'", "without / or \\"]),
         ("a,..,x,0.5,,,,,train", ["line 3", "clip_id is '..'", "another folder"]),
@@ -192,7 +192,7 @@ def test_ids_come_back_as_they_were(
     (root / "label.csv").write_text(written.getvalue(), encoding="utf-8", newline="")
     labels = read_labels(root, (-3.0, 3.0), "datasets.x")
     assert not labels.problems
-    assert [(row.video_id, row.clip_id) for row in labels.rows] == ids
+    assert [(row.video_id, row.clip_id) for row in labels.clips] == ids
     table, facts = ingest("x", DatasetParams(root=str(root)), MediaLimits())
     write_clips(table, root / "x.parquet", facts)
     assert read_clips(root / "x.parquet")["clip_id"].to_pylist() == sorted(full_id(*pair) for pair in ids)
@@ -280,7 +280,7 @@ def test_matching_of_ids_and_files(
 ) -> None:
     corpus(tmp_path, *(f"v,{clip},x,0,,,,,train" for clip in ids))
     labels = read_labels(tmp_path, (-3.0, 3.0), "datasets.x")
-    wanted = [WantedMedia(row.video_id, row.clip_id, f"Raw/v/{row.clip_id}.mp4") for row in labels.rows]
+    wanted = [WantedMedia(row.video_id, row.clip_id, f"Raw/v/{row.clip_id}.mp4") for row in labels.clips]
     found = match_media(wanted, {"v": files, "w": ["1.mp4", "01.mp4", "é.mp4"]})
     assert [path or reason for path, reason in found] == expected
 

@@ -18,10 +18,11 @@ from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.paths import result_files
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.evaluate import evaluate, least_scores, load_run
+from pipeline.evaluation.evaluate import evaluate, least_scores
 from pipeline.evaluation.metrics import METRIC_SETS, MetricWarning
 from pipeline.params.params import TrainParams
 from pipeline.training.loop.train import predict, train
+from pipeline.training.runs import load_method, read_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,9 +109,9 @@ def test_metrics_and_predictions_of_the_test_split(place: Path, tmp_path: Path) 
 
 
 def test_a_loaded_run_predicts_what_training_predicted(place: Path) -> None:
-    method, config = load_run(place / "run")
-    assert not method.training
+    config = read_config(place / "run")
     assert config["method"] == "tiny"
+    method = load_method(place / "run", config).eval()
     split = TrainingSet.load(place / "set", only=["valid"]).splits["valid"]
     saved = pq.read_table(place / "run" / "valid.predictions.parquet").to_pydict()
     assert split.clip_ids == saved["clip_id"]
@@ -241,8 +242,8 @@ def test_what_cannot_be_read(place: Path, tmp_path: Path) -> None:
     config = json.loads((place / "run" / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "format": 99}))
     with pytest.raises(FormatError, match="run folder of format 99, this version reads 1"):
-        load_run(run)
+        load_method(run, read_config(run))
     (run / "config.json").write_text(json.dumps(config))
     (run / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(FormatError, match=r"model\.safetensors: does not fit tiny as it is now"):
-        load_run(run)
+        load_method(run, read_config(run))

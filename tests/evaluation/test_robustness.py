@@ -23,11 +23,12 @@ from pipeline.cli.app import app
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.paths import assembled_folder, result_files, run_folder
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.evaluate import evaluate, load_run
+from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.evaluation.noise import find_mask_id, train_deviations, under_noise
 from pipeline.params.params import TrainParams
 from pipeline.training.loop.train import train
+from pipeline.training.runs import load_method, read_config
 
 RATES = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
 RUN, SET = run_folder("tiny", "tiny", 3), assembled_folder("tiny")
@@ -105,7 +106,7 @@ def test_clean_scores_are_those_of_evaluate_and_noise_costs(scores: Path, kind: 
 
 
 def test_a_rate_is_the_protocol_seed_by_seed(scores: Path) -> None:
-    method, _ = load_run(RUN)
+    method = load_method(RUN, read_config(RUN)).eval()
     splits = TrainingSet.load(SET, method.reading()).splits
     test = splits["test"]
     rows = test.lengths.argsort(descending=True, stable=True).split(64)  # as evaluation cuts it

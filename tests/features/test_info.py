@@ -14,7 +14,7 @@ from rich.console import Console
 from pipeline.cli import doctor
 from pipeline.cli.info import describe, render
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.params.encoders import PyFeat, TransformerText
+from pipeline.params.encoders import PyFeatParams, TransformerText
 from pipeline.params.params import Params
 from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.store.store import shard_name
@@ -136,7 +136,7 @@ def test_doctor_imports_an_extra_before_it_speaks_of_weights(
     install(tmp_path, "torchcodec", "torchcodec", "raise RuntimeError('Could not load libtorchcodec')")
     install(tmp_path, "py-feat", "feat", "import torchcodec")
     monkeypatch.syspath_prepend(str(tmp_path))
-    params = Params(text={}, audio={}, visual={"pyfeat": PyFeat()})
+    params = Params(text={}, audio={}, visual={"pyfeat": PyFeatParams()})
     (found,) = (check.found for check in doctor._encoders(params) if check.what == "visual encoder pyfeat")
     assert "cannot be imported: Could not load libtorchcodec" in found and "weights" not in found
     extras = {check.what: check for check in doctor._extras()}

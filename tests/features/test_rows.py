@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from pipeline.execution import gpu
 from pipeline.execution.gpu import Prepared
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
-from pipeline.features.rows import EncodingTask, RowMaker, encode_row, rows_in_batches
+from pipeline.features.registry import build_encoder
+from pipeline.features.rows import EncodingTask, encode_row, rows_in_batches
 from pipeline.features.visual.facemesh import FaceMesh
 from pipeline.features.visual.openface import OpenFace
 from pipeline.params.encoders import FaceMeshParams, OpenFaceParams, TransformerText
@@ -29,10 +31,10 @@ def tasks(texts: list[str]) -> list[EncodingTask]:
 
 
 def test_rows_are_those_of_one_by_one() -> None:
-    maker = RowMaker("text", "minilm", TransformerText(), MediaLimits(), "cpu")
-    encoder = maker.build()
+    build = partial(build_encoder, "text", "minilm", TransformerText(), MediaLimits(), "cpu")
+    encoder = build()
     encoder.load()
-    found = dict(rows_in_batches(maker, tasks(TEXTS), workers=1, timeout_s=60))
+    found = dict(rows_in_batches(build, tasks(TEXTS), workers=1, timeout_s=60))
     assert len(found) == len(TEXTS)
     for task, row in found.items():
         alone = encode_row(encoder, task)
@@ -71,11 +73,6 @@ class Lengths(BatchEncoder):
         ]
 
 
-class LengthsMaker:
-    def build(self) -> Lengths:
-        return Lengths("lengths", TransformerText(), MediaLimits())
-
-
 def test_a_clip_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_this_process(make: Any, items: list[Any], **_: Any) -> Iterator[tuple[Any, Any]]:
         work = make()
@@ -83,10 +80,10 @@ def test_a_clip_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
         yield items[-1], TaskFailure("its worker was killed")
 
     monkeypatch.setattr(gpu.local, "run", in_this_process)
-    maker: Any = LengthsMaker()
+    build = partial(Lengths, "lengths", TransformerText(), MediaLimits())
     texts = ["xxx", "x" * 13, "absent", "y"]
     found = {
-        task.clip.clip_id: row for task, row in rows_in_batches(maker, tasks(texts), workers=1, timeout_s=9)
+        task.clip.clip_id: row for task, row in rows_in_batches(build, tasks(texts), workers=1, timeout_s=9)
     }
     assert found.pop("c3") == TaskFailure("its worker was killed")
     rows = {clip_id: (row.status, row.error) for clip_id, row in found.items()}

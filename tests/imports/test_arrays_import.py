@@ -12,9 +12,9 @@ from made import made_arrays as made
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.imports.arrays import arrays
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.kinds.arrays import arrays
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 

@@ -10,9 +10,9 @@ from made import made_cherma as made
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.formats.source import Source
-from pipeline.imports import cherma_features
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.kinds import cherma_features
+from pipeline.imports.registry import read as read_kind
 from pipeline.imports.survey import survey
 from pipeline.params.params import ImportParams
 

@@ -13,11 +13,11 @@ from made.made_imported import LENGTHS, SHARDS, STEPS, imported, params_of, rows
 from made.made_mmsa import write
 
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source
-from pipeline.imports import mmsa_pickle
 from pipeline.imports.convert import check_rows, convert
-from pipeline.imports.kinds import read
+from pipeline.imports.kinds import mmsa_pickle
+from pipeline.imports.registry import read
 from pipeline.imports.survey import survey
 
 

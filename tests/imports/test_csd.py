@@ -13,10 +13,10 @@ from made import made_csd as made
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
-from pipeline.imports.csd import csd
-from pipeline.imports.csd.files import read_folds
-from pipeline.imports.csd.segments import pooled
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.kinds.csd import csd
+from pipeline.imports.kinds.csd.files import read_folds
+from pipeline.imports.kinds.csd.segments import pooled
+from pipeline.imports.registry import read as read_kind
 from pipeline.imports.survey import survey
 from pipeline.params.params import ImportParams
 

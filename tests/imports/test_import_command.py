@@ -21,7 +21,7 @@ from made import made_arrays, made_mmsa, made_multibench
 from ruamel.yaml import YAML
 
 from pipeline.formats.source import Source
-from pipeline.imports.kinds import KINDS, importer, sniff
+from pipeline.imports.registry import KINDS, importer, sniff
 from pipeline.params.edit import with_edits
 from pipeline.params.params import load_params
 

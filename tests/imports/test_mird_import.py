@@ -15,7 +15,7 @@ from pipeline.core.errors import FormatError
 from pipeline.formats.source import Source
 from pipeline.imports.clip_names import about_segments, made_rows, named_rows
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 

@@ -15,8 +15,8 @@ from pipeline.corpora.clips import TEST_OOD, TRAIN, UNLABELED
 from pipeline.formats.source import Source
 from pipeline.imports import published
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import importer
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.registry import importer
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 KINDS = ("mmsa_pickle", "mird", "multibench", "word_lists")
@@ -256,12 +256,14 @@ def test_known_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_sizes_near_the_published_ones_are_told() -> None:
-    assert published.about_sizes({"train": 1284, "valid": 229, "test": 686}) == [
-        "1284/229/686 clips, as published for CMU-MOSI"
-    ]
-    (note,) = published.about_sizes({"train": 16265, "valid": 1869, "test": 4643})
+    def about(train: int, valid: int, test: int) -> list[str]:
+        splits = ["train"] * train + ["valid"] * valid + ["test"] * test
+        return published.about_sizes([{"split": split} for split in splits])
+
+    assert about(1284, 229, 686) == ["1284/229/686 clips, as published for CMU-MOSI"]
+    (note,) = about(16265, 1869, 4643)
     assert "CMU-MOSEI" in note and "-61/-2/-16" in note
-    assert published.about_sizes({"train": 6, "valid": 4, "test": 3}) == []
+    assert about(6, 4, 3) == []
     assert len(published.SUMS) == 5 and all(len(digest) == 64 for digest in published.SUMS)
 
 

@@ -15,9 +15,9 @@ from made import made_mustard as made
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.imports import mustard_features
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.kinds import mustard_features
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 

@@ -12,8 +12,8 @@ from made.openface_tables import FULL, OLD, POSE, number, row, write
 
 from pipeline.core.errors import ClipError, FormatError, LabelFileError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.imports import openface_folder
 from pipeline.imports.contract import Imported
+from pipeline.imports.kinds import openface_folder
 from pipeline.imports.survey import survey
 from pipeline.params.params import ImportParams
 from pipeline.validate import subjects

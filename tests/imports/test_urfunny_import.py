@@ -11,9 +11,9 @@ from made import made_urfunny as made
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
-from pipeline.imports import urfunny_pickles
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.kinds import urfunny_pickles
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 

@@ -14,7 +14,7 @@ from made.made_mmsa import write
 from pipeline.core.errors import FormatError
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
-from pipeline.imports.kinds import read as read_kind
+from pipeline.imports.registry import read as read_kind
 from pipeline.params.params import ImportParams
 
 

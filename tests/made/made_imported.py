@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpora.labelling import Labelling
+from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.convert import Conversion, check_rows, write

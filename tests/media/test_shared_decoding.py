@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ class Source:
     def __init__(self, number: int, fails_at: int | None = None):
         self.number, self.fails_at, self.given, self.opened = number, fails_at, 0, 0
 
-    def __call__(self) -> Iterator[int]:
+    def __call__(self) -> Generator[int, None, None]:
         self.opened += 1
         for i in range(self.number):
             if i == self.fails_at:
@@ -39,7 +39,7 @@ class Source:
 
 def test_every_reader_gets_everything_and_the_source_is_read_once() -> None:
     source = Source(500)
-    tee: Tee[int] = Tee(source, 3)
+    tee: Tee[int] = Tee(source(), 3)
 
     def slow(reader: int) -> list[int]:
         found = []
@@ -56,7 +56,7 @@ def test_every_reader_gets_everything_and_the_source_is_read_once() -> None:
 
 def test_the_fastest_waits_for_the_slowest() -> None:
     source = Source(10_000)
-    tee: Tee[int] = Tee(source, 2)
+    tee: Tee[int] = Tee(source(), 2)
     seen: list[int] = []
     thread = threading.Thread(target=lambda: seen.extend(tee.read(0)), daemon=True)
     thread.start()
@@ -71,13 +71,13 @@ def test_the_fastest_waits_for_the_slowest() -> None:
 
 
 def test_a_reader_that_never_comes_holds_nobody_up() -> None:
-    tee: Tee[int] = Tee(Source(100), 2)
+    tee: Tee[int] = Tee(Source(100)(), 2)
     tee.leave(1)
     assert list(tee.read(0)) == list(range(100))
 
 
 def test_a_failure_of_the_source_reaches_every_reader() -> None:
-    tee: Tee[int] = Tee(Source(10, fails_at=4), 2)
+    tee: Tee[int] = Tee(Source(10, fails_at=4)(), 2)
 
     def read(reader: int) -> tuple[list[int], str]:
         found: list[int] = []

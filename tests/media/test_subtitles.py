@@ -13,7 +13,15 @@ from av.subtitles.subtitle import SubtitleSet
 from made.media_factory import make_clip, tone
 
 from pipeline.core.errors import ClipError
-from pipeline.media.subtitles import MAX_BYTES, Cue, embedded_cues, read_cues, read_text_file, said, sidecar
+from pipeline.media.subtitles import (
+    MAX_BYTES,
+    Cue,
+    embedded_cues,
+    read_cues,
+    read_text_file,
+    sidecar,
+    text_and_words,
+)
 
 ASS_HEADER = (
     b"[Script Info]\r\nScriptType: v4.00+\r\n[V4+ Styles]\r\nFormat: Name, Fontname, Fontsize\r\n"
@@ -58,7 +66,10 @@ def test_word_tags(tmp_path: Path) -> None:
 def test_times_are_never_guessed(tmp_path: Path, payload: str) -> None:
     (cue,) = cues_of(tmp_path, f"WEBVTT\n\n00:01.000 --> 00:03.000\n{payload}\n")
     assert cue.words is None
-    assert said([cue, Cue(3, 4, "ok", [{"text": "ok", "start_s": 3, "end_s": 4, "score": None}])])[1] is None
+    assert (
+        text_and_words([cue, Cue(3, 4, "ok", [{"text": "ok", "start_s": 3, "end_s": 4, "score": None}])])[1]
+        is None
+    )
 
 
 def test_rolling_captions_with_word_times(tmp_path: Path) -> None:
@@ -71,7 +82,7 @@ def test_rolling_captions_with_word_times(tmp_path: Path) -> None:
         "00:00:04.000 --> 00:00:04.010 align:start\nno way\n \n\n"
         "00:00:04.010 --> 00:00:06.000 align:start\nno way\nno<00:00:05.000><c> way</c>\n"
     )
-    text, words = said(cues_of(tmp_path, content))
+    text, words = text_and_words(cues_of(tmp_path, content))
     assert text == "so I said no way no way"
     assert times(words) == [
         ("so", 0.0, 0.5),
@@ -91,13 +102,13 @@ def test_a_part_has_what_lies_in_it() -> None:
         return {"text": text, "start_s": start_s, "end_s": start_s + 1, "score": None}
 
     timed = [Cue(0, 3, "a b c", [word("a", 0), word("b", 1), word("c", 2)]), Cue(3, 4, "d", [word("d", 3)])]
-    text, words = said(timed, 1.25, 3.4)
+    text, words = text_and_words(timed, 1.25, 3.4)
     assert text == "b c"  # the middle of b is at 1.5, that of d at 3.5
     assert times(words) == [("b", 0.0, 0.75), ("c", 0.75, 1.75)]
     plain = [Cue(0, 2, "one two", None), Cue(2, 4, "three four", None), Cue(4, 5, "", None)]
-    assert said(plain, 1.5, None) == ("three four", None)
-    assert said(plain) == ("one two three four", None)
-    assert said(plain, 10.0, 12.0) == ("", None)
+    assert text_and_words(plain, 1.5, None) == ("three four", None)
+    assert text_and_words(plain) == ("one two three four", None)
+    assert text_and_words(plain, 10.0, 12.0) == ("", None)
 
 
 def test_parts_share_out_the_whole() -> None:
@@ -108,7 +119,7 @@ def test_parts_share_out_the_whole() -> None:
         for i, (begin, end) in enumerate(itertools.pairwise(edges))
     ]
     cuts = [None, 7.0, 31.5, 44.0, None]
-    parts = [said(cues, begin, end)[0].split() for begin, end in itertools.pairwise(cuts)]
+    parts = [text_and_words(cues, begin, end)[0].split() for begin, end in itertools.pairwise(cuts)]
     assert [word for part in parts for word in part] == [f"w{i}" for i in range(40)]
 
 

@@ -34,7 +34,7 @@ from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import outcome
 from pipeline.store.shard import ABSENT, OK, FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 METHODS = ("misr", "cmir", "slad", "mird", "khar")
 VALID = ("video_0002$_$0001", "video_0002$_$0002")
@@ -297,7 +297,7 @@ def test_cautions_of_a_run(predictor: Predictor) -> None:
     far[:, 1] = -10.0
     inputs = ClipInputs("a", {"text": np.zeros((20, 384), np.float32), "audio": far, "visual": None})
     rows = {"text": row(np.zeros((31, 384))), "audio": row(np.zeros((99, 33)))}
-    said = Spoken("a", None, None, None, "en", "some words")
+    said = Transcript("a", None, None, None, "en", "some words")
     found = {one.kind: one for one in cautions.of_run(run, inputs, rows, said)}
     assert set(found) == {"long_text", "out_of_range"}
     assert "31 tokens, but the run was trained on 20" in found["long_text"].message

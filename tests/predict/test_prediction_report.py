@@ -11,7 +11,7 @@ from pipeline.core.errors import MsaError
 from pipeline.predict import cautions
 from pipeline.predict.predict import clips_of
 from pipeline.predict.report import GRADES, grade
-from pipeline.transcripts.stage import Spoken
+from pipeline.transcripts.stage import Transcript
 
 
 @pytest.mark.parametrize("label_range", [(-3.0, 3.0), (-1.0, 1.0), (1.0, 5.0)])
@@ -37,7 +37,7 @@ def test_clips_have_names(tmp_path: Path) -> None:
 
 
 def test_another_language_than_the_corpus_is_said() -> None:
-    spoken = Spoken("a", None, None, None, "zh")
+    spoken = Transcript("a", None, None, None, "zh")
     assert [one.kind for one in cautions.of_language(spoken, "en")] == ["language"]
     assert cautions.of_language(spoken, "zh") == cautions.of_language(spoken, None) == []
     for text, trained, warned in (
@@ -48,5 +48,5 @@ def test_another_language_than_the_corpus_is_said() -> None:
         ("123 :-)", "zh", False),
         ("так себе", "xx", False),
     ):
-        assumed = Spoken("a", None, None, None, trained, text)
+        assumed = Transcript("a", None, None, None, trained, text)
         assert bool(cautions.of_language(assumed, trained)) == warned

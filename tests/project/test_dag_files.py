@@ -13,7 +13,7 @@ from models import METHODS
 from pipeline.core.stage_code import STAGE_CODE, code_of
 from pipeline.corpora import ingest
 from pipeline.features.registry import REGISTRY
-from pipeline.imports import kinds
+from pipeline.imports import registry
 from pipeline.store.fingerprint import SourceCode, stage_hashes
 
 # Where each stage's work begins; `:*` = all of a module. Modules that are chosen by name stand beside it.
@@ -21,13 +21,16 @@ ENTRIES: dict[str, list[str]] = {
     "ingest": [
         "pipeline.corpora.ingest:ingest",
         "pipeline.corpora.clips:write_clips",
-        *(f"pipeline.corpora.{kind}:*" for kind in ingest.KINDS),
+        *(f"pipeline.corpora.kinds.{kind}:*" for kind in ingest.KINDS),
     ],
     "transcribe": [
         "pipeline.transcripts.stage:transcribe_dataset",
         "pipeline.transcripts.table:write_transcripts",
     ],
-    "import": ["pipeline.imports.convert:convert", *(f"pipeline.imports.{kind}:*" for kind in kinds.KINDS)],
+    "import": [
+        "pipeline.imports.convert:convert",
+        *(f"pipeline.imports.kinds.{kind}:*" for kind in registry.KINDS),
+    ],
     **{modality: list(encoders.values()) for modality, encoders in REGISTRY.items()},
     "assemble": ["pipeline.datasets.assembly.assemble:assemble"],
     "pretrain": ["pipeline.training.loop.pretrain:pretrain"],

@@ -13,17 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import FormatError
+from pipeline.media.subtitles import MAX_BYTES, read_text_file
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 from pipeline.transcripts.stage import transcribe_dataset
-from pipeline.transcripts.table import (
-    MAX_BYTES,
-    TRANSCRIPTS,
-    read_text_file,
-    read_transcripts,
-    text_hash,
-    write_transcripts,
-)
+from pipeline.transcripts.table import TRANSCRIPTS, read_transcripts, text_hash, write_transcripts
 
 CLIPS = pa.table(
     {

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from made import made_arrays, made_mmsa
+from made.validated import validate
 
 from pipeline.corpora.clips import CLIP_SCHEMA, clip_table, read_clips
 from pipeline.corpora.findings import Finding
 from pipeline.imports.convert import convert
 from pipeline.params.params import ImportParams
 from pipeline.validate.imports import examine
-from pipeline.validate.validate import validate
 
 
 def pickled(root: Path, content: Any, **changes: Any) -> list[Finding]:

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 from made.mmsa_corpus import GOOD, corpus, tiny_clip
+from made.validated import validate
 
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams, MediaLimits
 from pipeline.validate.labels import BINS
-from pipeline.validate.validate import validate
 
 SOUND = ["a,1,hello,1,,,,Positive,train", "b,1,no,-1,,,,Negative,valid", "c,1,well,0,,,,Neutral,test"]
 

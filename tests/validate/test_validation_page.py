@@ -18,8 +18,7 @@ from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams, MediaLimits, Params
 from pipeline.reports.blocks import as_renderables
 from pipeline.validate.features import StoreSummary
-from pipeline.validate.page import MOST_ROWS, page, write_page
-from pipeline.validate.report import blocks, facts
+from pipeline.validate.page import MOST_ROWS, blocks, facts, page, write_page
 from pipeline.validate.subjects import Subject
 from pipeline.validate.validate import Validation, examine
 

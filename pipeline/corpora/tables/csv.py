@@ -1,4 +1,4 @@
-"""A CSV file that people made, as records with line numbers, and everything that is wrong with its form.
+"""A CSV file that people made, as records with line numbers; what is wrong with its form becomes problems.
 
 UTF-8 (with or without a byte-order mark), commas, a header; columns are found by name, in any order and case.
 Cells are stripped. A cell that a spreadsheet would run as a formula is never a label or an id.
@@ -13,57 +13,49 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.corpora.findings import Finding, problem
+from pipeline.corpora.survey import CorpusSurvey
 
 MAX_BYTES = 200_000_000  # of a label file; the largest known one (CMU-MOSEI) has 4 MB
 # -3g5yACwYnA and +0.5 are none; +cmd|' /C calc'!A0, -SUM(A1) and =1+1 are
 FORMULA = re.compile(r"[=@]|[+-][^|!(]*[|!(]")
 
 
-def decoded(path: Path, problems: list[Finding], columns: Collection[str]) -> str | None:
-    """The file as text, or None and the reason among the problems.
+def decoded(path: Path, found: CorpusSurvey, columns: Collection[str]) -> str | None:
+    """The file as text; None and a problem where it cannot be used.
 
     Parameters
     ----------
     path : a file that exists
     columns : names that its header must have, for messages
     """
-    text = _decoded(path)
-    if isinstance(text, str) and not text.strip():
-        text = problem("empty", f"the file is empty; expected a header with {', '.join(columns)}")
-    if isinstance(text, Finding):
-        problems.append(text)
-        return None
-    return text
-
-
-def _decoded(path: Path) -> str | Finding:
+    line = None
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_BYTES else b""
+        if (size := path.stat().st_size) > MAX_BYTES:
+            check, wrong = "file", f"{size} bytes, expected at most {MAX_BYTES}: is it a label file?"
+        else:
+            text = path.read_bytes().decode("utf-8-sig")
+            if "\0" not in text and text.strip():
+                return text
+            check, wrong = "empty", f"the file is empty; expected a header with {', '.join(columns)}"
+            if "\0" in text:
+                check, wrong = "encoding", "NUL character: not a text file, or UTF-16; save it as `CSV UTF-8`"
+                line = text.count("\n", 0, text.index("\0")) + 1
     except OSError as error:
-        return problem("file", f"cannot be read ({error.strerror}); check its permissions")
-    if size > MAX_BYTES:
-        return problem("file", f"{size} bytes, expected at most {MAX_BYTES}: is it a label file?")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return problem("encoding", "the text is UTF-16, expected UTF-8: save it as `CSV UTF-8`")
-    try:
-        text = data.decode("utf-8-sig")
+        check, wrong = "file", f"cannot be read ({error.strerror}); check its permissions"
     except UnicodeDecodeError as error:
-        strange = data[error.start : error.start + 4]
-        return problem(
-            "encoding",
-            f"the bytes {strange.hex(' ')} are not UTF-8, the expected encoding: save it as `CSV UTF-8`; "
-            f"a file from a Chinese Windows: iconv -f GB18030 -t UTF-8 {path.name} > utf8.csv",
-            data.count(b"\n", 0, error.start) + 1,
-        )
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        return problem("encoding", "NUL character: not a text file, or UTF-16; save it as `CSV UTF-8`", line)
-    return text
+        check, wrong = "encoding", "the text is UTF-16, expected UTF-8: save it as `CSV UTF-8`"
+        if not error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+            strange = error.object[error.start : error.start + 4]
+            wrong = (
+                f"the bytes {strange.hex(' ')} are not UTF-8, the expected encoding: save it as `CSV UTF-8`; "
+                f"a file from a Chinese Windows: iconv -f GB18030 -t UTF-8 {path.name} > utf8.csv"
+            )
+            line = error.object.count(b"\n", 0, error.start) + 1
+    found.reject(check, wrong, line)
+    return None
 
 
-def records(text: str, problems: list[Finding]) -> Iterator[tuple[int, list[str]]]:
+def records(text: str, found: CorpusSurvey) -> Iterator[tuple[int, list[str]]]:
     """(line number, stripped fields) of every record that is not blank; broken ones become problems."""
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     while True:
@@ -77,7 +69,7 @@ def records(text: str, problems: list[Finding]) -> Iterator[tuple[int, list[str]
                 f'cannot be read as CSV ({error}): a text with commas or quotes is written "in quotes", '
                 'a quote inside it twice ("")'
             )
-            problems.append(problem("csv", reason, line))
+            found.reject("csv", reason, line)
             continue
         if any(fields):
             yield line, fields
@@ -100,7 +92,7 @@ class CsvTable(NamedTuple):
 
 def read_table(
     path: Path,
-    problems: list[Finding],
+    found: CorpusSurvey,
     required: Sequence[str],
     known: Collection[str],
     either: Sequence[str] = (),
@@ -114,78 +106,66 @@ def read_table(
     known : those of columns that are used: once in the header, and without formulas
     either : names of which one must be there, too
     """
-    text = decoded(path, problems, (*required, *either))
+    text = decoded(path, found, (*required, *either))
     if text is None:
         return CsvTable([], [], iter(()))
-    found = records(text, problems)
-    line, header = next(found, (1, []))
+    lines = records(text, found)
+    line, header = next(lines, (1, []))
     there = {name.lower() for name in header}
     needed = [*required, *[name for name in either if name in there or not there & {*either}][:1]]
-    columns = _columns(line, header, needed, {*known, *required, *either}, problems)
-    return CsvTable(header, columns, _rows(found, columns, needed, known, problems) if columns else iter(()))
-
-
-def _rows(
-    found: Iterator[tuple[int, list[str]]],
-    columns: list[str],
-    required: Collection[str],
-    known: Collection[str],
-    problems: list[Finding],
-) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, fields in found:
-        cells = _cells(line, fields, columns, required, problems)
-        if cells is not None and not _has_formula(line, cells, known, problems):
-            yield line, cells
+    columns = _columns(line, header, needed, {*known, *required, *either}, found)
+    return CsvTable(header, columns, _rows(lines, columns, needed, known, found) if columns else iter(()))
 
 
 def _columns(
-    line: int, header: list[str], required: Collection[str], known: Collection[str], problems: list[Finding]
+    line: int, header: list[str], required: Collection[str], known: Collection[str], found: CorpusSurvey
 ) -> list[str]:
-    """Lower-case names of the columns in their order; empty, and the reason among the problems."""
+    """Lower-case names of the columns in their order; empty and a problem where they are not as required."""
     names = [name.lower() for name in header]
     missing = [name for name in required if name not in names]
     for sign, called in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
         cells = {cell.strip(' "') for cell in ",".join(names).split(sign)}
         if missing and set(required) <= cells:
-            message = f"columns are separated by {called}, expected ',': save it so"
-            problems.append(problem("delimiter", message, line))
+            found.reject("delimiter", f"columns are separated by {called}, expected ',': save it so", line)
             return []
     if missing:
         message = (
             f"missing column(s) {', '.join(missing)} (there are: {', '.join(header)}); the first line must "
             f"name the columns, at least {', '.join(required)}"
         )
-        problems.append(problem("columns", message, line))
+        found.reject("columns", message, line)
     twice = sorted({name for name in names if name in known and names.count(name) > 1})
     if twice:
-        problems.append(problem("columns", f"column(s) {', '.join(twice)} occur twice: remove one", line))
+        found.reject("columns", f"column(s) {', '.join(twice)} occur twice: remove one", line)
     return [] if missing or twice else names
 
 
-def _cells(
-    line: int, fields: list[str], columns: list[str], required: Collection[str], problems: list[Finding]
-) -> dict[str, str] | None:
-    """A record's values by column; None and a problem where their number is not the header's."""
-    extra = any(fields[len(columns) :])
-    cut = [name for name in columns[len(fields) :] if name in required]
-    if extra or cut:
-        hint = "write a text that has commas in quotes" if extra else f"no {', '.join(cut)}"
-        message = f"{len(fields)} values, the header has {len(columns)}: {hint}"
-        problems.append(problem("fields", message, line))
-        return None
-    return dict.fromkeys(columns, "") | dict(zip(columns, fields, strict=False))
-
-
-def _has_formula(line: int, cells: dict[str, str], known: Collection[str], problems: list[Finding]) -> bool:
-    """Whether a cell of a column that is used holds a formula; each becomes a problem."""
-    found = False
-    for name, value in cells.items():
-        if name == "annotation":  # what people wrote beside the label, which nobody computes with
+def _rows(
+    lines: Iterator[tuple[int, list[str]]],
+    columns: list[str],
+    required: Collection[str],
+    known: Collection[str],
+    found: CorpusSurvey,
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, fields in lines:
+        extra = any(fields[len(columns) :])
+        cut = [name for name in columns[len(fields) :] if name in required]
+        if extra or cut:
+            hint = "write a text that has commas in quotes" if extra else f"no {', '.join(cut)}"
+            found.reject("fields", f"{len(fields)} values, the header has {len(columns)}: {hint}", line)
             continue
-        speech = name == "text"  # which may begin with a dash and go on with brackets
-        if name in known and (value[:1] in ("=", "@") if speech else FORMULA.match(value)):
-            what = "a formula, not speech" if speech else "a spreadsheet formula, not a value"
+        cells = dict.fromkeys(columns, "") | dict(zip(columns, fields, strict=False))
+        formulas = [name for name, value in cells.items() if name in known and _is_formula(name, value)]
+        for name in formulas:
+            what = "a formula, not speech" if name == "text" else "a spreadsheet formula, not a value"
             way_out = "write what was meant, or take the row from the source again"
-            problems.append(problem("formula", f"{name} is {value[:40]!r}: {what}; {way_out}", line))
-            found = True
-    return found
+            found.reject("formula", f"{name} is {cells[name][:40]!r}: {what}; {way_out}", line)
+        if not formulas:
+            yield line, cells
+
+
+def _is_formula(column: str, value: str) -> bool:
+    """Whether a spreadsheet would run a cell; speech may begin with a dash and go on with brackets."""
+    if column == "annotation":  # what people wrote beside the label, which nobody computes with
+        return False
+    return value[:1] in ("=", "@") if column == "text" else FORMULA.match(value) is not None

@@ -7,10 +7,15 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from pipeline.corpora.clips import SEPARATOR, SPLITS, VALID
+from pipeline.corpora.clips import ALL_SPLITS, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID
 from pipeline.params.params import class_key
 
-MODES = {**{split: split for split in SPLITS}, "val": VALID, "dev": VALID}
+# in lower case, as label files and feature files write them -> ours
+SPLIT_NAMES = {
+    **{split: split for split in ALL_SPLITS},
+    **{"training": TRAIN, "validation": VALID, "val": VALID, "dev": VALID, "unlabelled": UNLABELED},
+    **{"test_iid": TEST, "iid": TEST, "ood": TEST_OOD},
+}
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -37,10 +42,8 @@ def label_value(
     label, check, expected : the label and two empty strings; or None, the check that it fails, and what was
         expected
     """
-    return _class(value, classes) if classes else _score(value, label_range)
-
-
-def _score(value: str, label_range: tuple[float, float]) -> tuple[float | None, str, str]:
+    if classes:
+        return _class(value, classes)
     number = number_of(value)
     if number is None:
         hint = " with a decimal point" if "," in value else ""
@@ -56,17 +59,13 @@ def _class(value: str, classes: Sequence[str]) -> tuple[int | None, str, str]:
     names = [class_key(name) for name in classes]
     if class_key(value) in names:
         return names.index(class_key(value)), "", ""
-    # a table that was written with empty cells may say 1.0 for 1
-    number = number_of(value) if _have_indices(names) else None
-    if number is not None and number in range(len(names)):
-        return int(number), "", ""
-    indices = f", or an index of 0 to {len(classes) - 1}" if _have_indices(names) else ""
+    indices = ""
+    if all(number_of(name) is None for name in names):  # else a number is the name of a class
+        number = number_of(value)  # a table that was written with empty cells may say 1.0 for 1
+        if number is not None and number in range(len(names)):
+            return int(number), "", ""
+        indices = f", or an index of 0 to {len(classes) - 1}"
     return None, "class", f"one of {', '.join(classes)}{indices}"
-
-
-def _have_indices(names: Sequence[str]) -> bool:
-    """Whether the label file may name classes by index; not where a number is the name of a class."""
-    return all(number_of(name) is None for name in names)
 
 
 def number_of(value: str) -> float | None:
@@ -77,3 +76,8 @@ def number_of(value: str) -> float | None:
 
 def interval(label_range: tuple[float, float]) -> str:
     return f"[{label_range[0]:g}, {label_range[1]:g}]"
+
+
+def without_zeros(name: str) -> str:
+    """A number without leading zeros; any other name as it is."""
+    return (name.lstrip("0") or "0") if name.isascii() and name.isdigit() else name

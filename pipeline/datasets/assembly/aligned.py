@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import ClipError, FormatError, MsaError, ParamsError
-from pipeline.datasets.assembly.sequences import SUCCESS
+from pipeline.datasets.assembly.sequences import real_frames
 from pipeline.params.assemble import AssembleParams
 from pipeline.store.shard import OK, FeatureRow, Features
 from pipeline.transcripts.words import locate, pool_frames, pool_tokens, times_of
@@ -50,27 +50,24 @@ def align(
             f"{where}.align is `words`, so that row i is the same word in {', '.join(features)}; write one "
             "number for all of them in max_steps, and `cut` for all of them (or `pool`) in shorten"
         )
-    spoken = {row["clip_id"]: row for row in transcripts.select(["clip_id", "text", "words"]).to_pylist()}
-    pooled = {modality: dict(store.rows) for modality, store in features.items()}
-    names = {modality: list(store.meta["column_names"]) for modality, store in features.items()}
+    by_clip = {row["clip_id"]: row for row in transcripts.select(["clip_id", "text", "words"]).to_pylist()}
+    pooled = {modality: Features(store.meta, dict(store.rows)) for modality, store in features.items()}
+    names = {modality: store.meta["column_names"] for modality, store in features.items()}
     clip_ids = sorted({clip_id for store in features.values() for clip_id in store.rows})
     unaligned: dict[str, str] = {}
     for clip_id in clip_ids:
-        rows = {
-            modality: row
-            for modality, store in features.items()
-            if (row := store.rows.get(clip_id)) is not None and row.status == OK
-        }
-        said = spoken.get(clip_id) or {"text": None, "words": None}
+        there = {modality: store.rows.get(clip_id) for modality, store in features.items()}
+        rows = {modality: row for modality, row in there.items() if row is not None and row.status == OK}
+        transcript = by_clip.get(clip_id, {})
         try:
-            blocks = align_clip(rows, names, said["text"], said["words"])
+            blocks = align_clip(rows, names, transcript.get("text"), transcript.get("words"))
         except ClipError as error:
             unaligned[clip_id] = str(error)
             continue
         except FormatError as error:
             raise FormatError(f"{where}: clip {clip_id!r}: {error}") from error
         for modality, block in blocks.items():
-            pooled[modality][clip_id] = replace(rows[modality], features=block)
+            pooled[modality].rows[clip_id] = replace(rows[modality], features=block)
     if len(unaligned) == len(clip_ids):
         reason = Counter(unaligned.values()).most_common(1)[0][0]
         raise MsaError(
@@ -78,9 +75,7 @@ def align(
             f"({reason}); name a CTC model in transcribe.align.model (or a "
             "Whisper in transcribe.asr.model for clips without text), or set align to `none`"
         )
-    return {
-        modality: Features(store.meta, pooled[modality]) for modality, store in features.items()
-    }, unaligned
+    return pooled, unaligned
 
 
 def align_clip(
@@ -126,9 +121,6 @@ def align_clip(
             continue
         if row.features is None or row.times is None:
             raise FormatError(f"its {modality} features have no times; they cannot be aligned with words")
-        names = list(column_names[modality])
-        real = np.ones(len(row.features), np.bool_)
-        if SUCCESS in names:
-            real = row.features[:, names.index(SUCCESS)] > 0
+        real = real_frames(row.features, column_names[modality])
         blocks[modality] = pool_frames(row.features, real, row.times, seconds)
     return blocks

@@ -75,15 +75,20 @@ def shorten(
     """(n, all columns) to (steps_of, D) float32 of its own memory, and (steps_of,) bool: which are real."""
     features = features[_skipped(features, entry) :]
     names, columns, steps = list(column_names), list(entry["columns"]), entry["max_steps"]
-    real = np.ones(len(features), np.bool_)
-    if SUCCESS in names:  # also where it is not among the chosen columns
-        real = features[:, names.index(SUCCESS)] > 0
+    real = real_frames(features, names)  # also where `success` is not among the chosen columns
     if columns != names:
         place = {name: column for column, name in enumerate(names)}
         features = features[:, [place[name] for name in columns]]
     if len(features) > steps and entry["shorten"] == "pool":
         return pool(features, steps, real)
     return features[:steps].astype(np.float32), real[:steps]
+
+
+def real_frames(features: np.ndarray, column_names: Sequence[str]) -> np.ndarray:
+    """(n,) bool of (n, columns) features: in which frames a face was found; all where none is looked for."""
+    if SUCCESS not in column_names:
+        return np.ones(len(features), np.bool_)
+    return np.asarray(features[:, column_names.index(SUCCESS)] > 0)
 
 
 def steps_of(features: np.ndarray, entry: dict[str, Any]) -> int:

@@ -18,17 +18,20 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+
+import pyarrow.parquet as pq
 
 from models import METHODS
 from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import baseline, experiment, untracked
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.tables import TABLES, PaperTable, Row
 from pipeline.params.edit import as_yaml
-from pipeline.params.explain import unknown
+from pipeline.params.explain import some_of, unknown
 from pipeline.params.params import LARGEST_SEED, NONE, Params
 
 LOGS = Path("logs/tables")
@@ -83,32 +86,27 @@ def for_dataset(table: PaperTable, dataset: str, params: Params) -> list[Row]:
     missing = _not_assembled(dataset, params)
     rows = []
     for row in table.rows:
-        blocked = [modality for modality in row.without if modality in missing]
-        reason = f"{dataset} is assembled without {blocked[0]} anyway" if blocked else row.blocked
-        rows.append(Row(row.label, row.overrides, row.paper, row.without, reason))
+        lacking = [modality for modality in row.without if modality in missing]
+        reason = f"{dataset} is assembled without {lacking[0]} anyway" if lacking else row.blocked
+        rows.append(replace(row, blocked=reason))
     return rows
 
 
 def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
     """Remarks on what this corpus has not and the table asks for."""
     remarks = [f"{dataset} is assembled without {modality}" for modality in _not_assembled(dataset, params)]
-    split = layout.assembled_folder(dataset) / "unlabeled.parquet"
-    if any("unlabeled_ratio" in row.overrides for row in table.rows) and split.exists():
-        import pyarrow.parquet as pq
-
-        if pq.read_metadata(split).num_rows == 0:
-            remarks.append(
-                f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
-            )
-    split = layout.assembled_folder(dataset) / "train.parquet"
-    if table.without_unimodal_labels and split.exists():
-        import pyarrow.parquet as pq
-
-        label = pq.read_table(split, columns=["label_text"])["label_text"]
+    folder = layout.assembled_folder(dataset)
+    unlabeled, train = folder / "unlabeled.parquet", folder / "train.parquet"
+    asks = any("unlabeled_ratio" in row.overrides for row in table.rows)
+    if asks and unlabeled.exists() and pq.read_metadata(unlabeled).num_rows == 0:
+        remarks.append(
+            f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
+        )
+    if table.without_unimodal_labels and train.exists():
+        label = pq.read_table(train, columns=["label_text"])["label_text"]
         if label.null_count == len(label):
-            remarks.append(
-                f"{dataset} has no labels of text and audio alone: {table.without_unimodal_labels}"
-            )
+            said = f"{dataset} has no labels of text and audio alone"
+            remarks.append(f"{said}: {table.without_unimodal_labels}")
     return remarks
 
 
@@ -116,7 +114,7 @@ def _not_assembled(dataset: str, params: Params) -> list[str]:
     chosen = params.assemble.get(dataset)
     if chosen is None:
         return []
-    return [modality for modality in ("text", "audio", "visual") if getattr(chosen, modality) == NONE]
+    return [modality for modality in MODALITIES if getattr(chosen, modality) == NONE]
 
 
 def settings(table: PaperTable, row: Row, dataset: str) -> dict[str, object]:
@@ -179,6 +177,8 @@ def experiment_name(table: PaperTable, row: Row, dataset: str) -> str:
 
 def _check_project(method: str, dataset: str, params: Params) -> set[str]:
     """Names of the stages in dvc.lock, once it is clear that an experiment can be run here."""
+    from ruamel.yaml import YAML
+
     if method not in params.models or dataset not in params.models[method].corpora:
         raise ParamsError(
             f"models.{method}.corpora.{dataset} is missing in params.yaml; write `{dataset}: {{}}` there, or "
@@ -191,25 +191,18 @@ def _check_project(method: str, dataset: str, params: Params) -> set[str]:
         )
     baseline()
     if unknown_files := untracked(TAKEN_ALONG):
-        more = f" and {len(unknown_files) - 3} more" if len(unknown_files) > 3 else ""
         raise MsaError(
-            f"git does not know {', '.join(unknown_files[:3])}{more}, so an experiment would do without; "
+            f"git does not know {some_of(unknown_files)}, so an experiment would do without; "
             "`git add` them (changes of known files are taken along, committed or not)"
         )
-    stages = _locked_stages()
+    lock = Path("dvc.lock")
+    stages = set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
     if f"assemble@{dataset}" not in stages:
         raise MsaError(
             f"the training set of {dataset} was not built, and each row would extract its features anew; "
             f"run `dvc repro assemble@{dataset}` and `git add dvc.lock`"
         )
     return stages
-
-
-def _locked_stages() -> set[str]:
-    from ruamel.yaml import YAML
-
-    lock = Path("dvc.lock")
-    return set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
 
 
 def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> RowOutcome:
@@ -245,23 +238,17 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
 def _dvc(command: list[str], log: IO[str]) -> int:
     """Exit status; the stages find `msa-cli` of this environment, and the code of the experiment's folder."""
     paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": "."}
-    environment = {
-        name: os.pathsep.join([first, *([os.environ[name]] if os.environ.get(name) else [])])
-        for name, first in paths.items()
+    changed = {
+        name: os.pathsep.join(filter(None, (first, os.environ.get(name)))) for name, first in paths.items()
     }
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *command],
-        env=os.environ | environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    ).returncode
+    command = [sys.executable, "-m", "dvc", *command]
+    return subprocess.run(command, env=os.environ | changed, stdout=log, stderr=subprocess.STDOUT).returncode
 
 
 def _last_error(log: Path) -> str:
     """What our command said, else what DVC said, else the last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for start in ("msa-cli: ", "ERROR: "):
-        said = [line.removeprefix(start) for line in lines if line.startswith(start)]
-        if said:
-            return f"{TEMPORARY.sub('', said[-1])} (see {log})"
-    return f"{TEMPORARY.sub('', lines[-1])} (see {log})" if lines else f"nothing was said (see {log})"
+    said = lines[-1] if lines else "nothing was said"
+    for start in ("ERROR: ", "msa-cli: "):
+        said = next((line.removeprefix(start) for line in reversed(lines) if line.startswith(start)), said)
+    return f"{TEMPORARY.sub('', said)} (see {log})"

@@ -8,8 +8,6 @@ standardised values.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
@@ -31,12 +29,7 @@ HALVES = ("invariant", "spurious")  # Z_inv, Z_spu
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """Scores of the probes, and the invariant beside the spurious halves.
-
-    Parameters
-    ----------
-    splits : with `train` and `test`
-    """
+    """Scores of the probes, and the invariant beside the spurious halves."""
     method = run.method
     assert isinstance(method, CmIR)
     names = list(method.dims)
@@ -77,38 +70,44 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
 
 def _label_score(found: dict[str, dict[str, np.ndarray]], half: str, name: str, classes: int) -> float | None:
     """MAE or accuracy on the test clips that have the modality."""
-    (x, y), (x_test, y_test) = (
+    train, test = (
         (part[f"{half}/{name}"][part[name]], part["label"][part[name]])
         for part in (found["train"], found["test"])
     )
-    if len(np.unique(y)) < 2 or not len(y_test):
+    guessed = _guessed(train, test, classes)
+    if guessed is None:
         return None
-    guessed = _fitted(x, y, classes).predict(x_test)
-    return number((guessed == y_test).mean() if classes else np.abs(guessed - y_test).mean())
+    return number((guessed == test[1]).mean() if classes else np.abs(guessed - test[1]).mean())
 
 
 def _modality_score(found: dict[str, dict[str, np.ndarray]], half: str, names: list[str]) -> float | None:
     """Mean over the modalities of the share of their test clips that are recognised."""
-    (x, y), (x_test, y_test) = (
+    train, test = (
         (
             np.concatenate([part[f"{half}/{m}"][part[m]] for m in names]),
             np.repeat(np.arange(len(names)), [part[m].sum() for m in names]),
         )
         for part in (found["train"], found["test"])
     )
-    if len(np.unique(y)) < 2 or not len(y_test):
+    guessed = _guessed(train, test, len(names))
+    if guessed is None:
         return None
-    guessed = _fitted(x, y, len(names)).predict(x_test)
-    return number(np.mean([(guessed[y_test == i] == i).mean() for i in np.unique(y_test)]))
+    return number(np.mean([(guessed[test[1] == i] == i).mean() for i in np.unique(test[1])]))
 
 
-def _fitted(x: np.ndarray, y: np.ndarray, classes: int) -> Any:
+def _guessed(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: int
+) -> np.ndarray | None:
+    """What a probe that is fitted on (values, targets) says of others; None where it cannot be fitted."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if len(np.unique(train[1])) < 2 or not len(test[1]):
+        return None
     model = LogisticRegression(max_iter=1000) if classes else RidgeCV(PENALTIES)
-    return make_pipeline(StandardScaler(), model).fit(x, y)
+    guessed: np.ndarray = make_pipeline(StandardScaler(), model).fit(*train).predict(test[0])
+    return guessed
 
 
 def _floor(found: dict[str, dict[str, np.ndarray]], classes: int) -> float:

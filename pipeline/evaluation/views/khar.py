@@ -20,12 +20,7 @@ READING = (
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """Shares of the experts, the refined representations x̂_m, and z of the bottleneck.
-
-    Parameters
-    ----------
-    splits : with `test`
-    """
+    """Shares of the experts, the refined representations x̂_m, and z of the bottleneck."""
     method = run.method
     assert isinstance(method, KHaR)
     test = splits["test"]

@@ -23,12 +23,7 @@ READING = (
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """Î of each pair, and the shared beside the private representations.
-
-    Parameters
-    ----------
-    splits : with `test`
-    """
+    """Î of each pair, and the shared beside the private representations."""
     method = run.method
     assert isinstance(method, MIRD)
     found = gather(run, splits["test"], _pick)

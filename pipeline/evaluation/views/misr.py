@@ -20,12 +20,7 @@ READING = (
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """ω of each modality, the risk of each environment, and the fused beside the unimodal representations.
-
-    Parameters
-    ----------
-    splits : with `test`
-    """
+    """ω of each modality, the risk of each environment, and the fused beside the unimodal representations."""
     method = run.method
     assert isinstance(method, MISR)
     names = list(method.dims)

@@ -30,12 +30,7 @@ RELATIONS = ("R1: signs differ, or neutral", "R2: equal", "R3: one sign, other s
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """Histogram of ω, shares of the relations, and the invariant beside the specific representations.
-
-    Parameters
-    ----------
-    splits : with `test`
-    """
+    """Histogram of ω, shares of the relations, and the invariant beside the specific representations."""
     method = run.method
     assert isinstance(method, SLaD)
     with as_in_training(method, ("unimodal", *LABEL_AWARE)):

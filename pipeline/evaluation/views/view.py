@@ -1,6 +1,7 @@
 """A method's view of itself: figures of numbers (panels), and representations that are worth a map.
 
-A view is made of what a method gives to anybody: its outputs, its settings and its public functions.
+A view, `view(run, splits)` of a method's file here, is made of what a method gives to anybody: its outputs,
+its settings and its public functions. `splits` are `train` and `test`.
 
 Symbols: C clips of a split, D width of a representation.
 """

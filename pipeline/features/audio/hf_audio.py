@@ -13,8 +13,8 @@ Clips longer than `window_s` are read in windows of equal length on the clip's o
 one ends with the clip. A frame comes from the window whose middle is nearer (the earlier of two as near).
 
 The model is frozen: no dropout, no SpecAugment. On CPU it sees one window a forward, without padding, on one
-thread, so that a row's bytes depend on its clip alone. Batches are padded in such a way that no frame sees
-the padding (pipeline/features/audio/padded.py).
+thread, so that a row's bytes depend on its clip alone. Batches are padded so that no frame sees the padding
+(padded.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 
 from models.core.backbones import AUDIO_TYPES, load_audio_backbone
 from models.core.checkpoints import Part, model_folder
+from models.core.loading import load_config
 from pipeline.core.errors import ClipError, FormatError, ParamsError
 from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
@@ -156,17 +157,12 @@ class AudioStates(PretrainedStates):
         return {**known, "do_normalize": normalised}
 
     def read_config(self, source: Source) -> Any:
-        import torch
-
-        model = source[0]
-        kind = _json(model_folder(*source, ("config",)) / "config.json").get("model_type")
-        if kind not in AUDIO_TYPES:
+        model, config = source[0], load_config(*source)
+        if config.model_type not in AUDIO_TYPES:
             raise ParamsError(
-                f"{self.key}.model: {model} is of type {kind!r}, expected an encoder of sound "
+                f"{self.key}.model: {model} is of type {config.model_type!r}, expected an encoder of sound "
                 f"({', '.join(AUDIO_TYPES)}), e.g. facebook/hubert-base-ls960"
             )
-        with torch.device("meta"):  # no memory, no weights
-            config = load_audio_backbone(*source, config_only=True).config
         if getattr(config, "add_adapter", False):
             raise ParamsError(
                 f"{self.key}.model: {model} ends in an adapter that merges frames; take the checkpoint "
@@ -203,28 +199,15 @@ class AudioStates(PretrainedStates):
         return bool(self._preprocessors[source].get("do_normalize", True))
 
     def prepare(self, clip: Clip) -> Prepared:
-        """The clip's sound as the checkpoint wants it; a silent clip is good and gets a note.
-
-        Raises
-        ------
-        AbsentError : no media file, or no audio track in it
-        ClipError : cannot be decoded, shorter than one frame, or there is no checkpoint for its language
-        """
+        """The clip's sound as the checkpoint wants it; a silent clip is good and gets a note."""
         source = self.source(clip)
         sound, note = clip_sound(clip, self.limits, SAMPLE_RATE)
         return self.prepare_sound(sound, source, note)
 
     def prepare_sound(self, sound: np.ndarray, source: Source, note: str = "") -> Prepared:
-        """A waveform as the checkpoint wants it.
+        """A waveform, shape (n_samples,), float32 in [-1, 1], 16 kHz, as the checkpoint wants it.
 
-        Parameters
-        ----------
-        sound : shape (n_samples,), float32 in [-1, 1], 16 kHz
-        note : what a reader should know of it
-
-        Raises
-        ------
-        ClipError : shorter than one frame
+        ClipError where it is shorter than one frame.
         """
         if len(sound) < self.grid.reach:
             raise ClipError(
@@ -237,30 +220,22 @@ class AudioStates(PretrainedStates):
         content = PreparedSound(source, sound, note)
         return Prepared(content, max(one.stop - one.start for one in windows), len(windows))
 
-    def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
-        """States of some clips; on CPU one alone goes window by window, else batches are padded."""
-        windows = [self._windows(len(one.content.samples)) for one in prepared]
-        pieces = [(row, piece) for row, some in enumerate(windows) for piece in range(len(some))]
-        states: dict[tuple[int, int], np.ndarray] = {}
-
-        def sound(row: int, piece: int) -> np.ndarray:
-            window = windows[row][piece]
-            samples: np.ndarray = prepared[row].content.samples[window.start : window.stop]
-            return samples
-
-        for source in dict.fromkeys(one.content.source for one in prepared):
-            own = [at for at in pieces if prepared[at[0]].content.source == source]
-            own.sort(key=lambda at: len(sound(*at)))
-            together = len(prepared) > 1 or self.device != "cpu"
-            for batch in _batches(own, [len(sound(*at)) for at in own], FORWARD_SAMPLES if together else 0):
-                found = self._states(source, [sound(*at) for at in batch])
-                states |= dict(zip(batch, found, strict=True))
-
-        outcomes: list[Encoded | ClipError] = []
-        for row, (one, some) in enumerate(zip(prepared, windows, strict=True)):
-            rows = [states[row, piece][w.skip : w.skip + w.keep] for piece, w in enumerate(some)]
-            outcomes.append(self._encoded(one.content, np.concatenate(rows)))
-        return outcomes
+    def states(self, source: Source, contents: list[PreparedSound]) -> list[np.ndarray]:
+        """States of sounds; on CPU one alone goes window by window, else batches are padded."""
+        windows = [self._windows(len(sound.samples)) for sound in contents]
+        pieces = [
+            sound.samples[window.start : window.stop]
+            for sound, some in zip(contents, windows, strict=True)
+            for window in some
+        ]
+        order = sorted(range(len(pieces)), key=lambda piece: len(pieces[piece]))
+        limit = FORWARD_SAMPLES if len(contents) > 1 or self.device != "cpu" else 0
+        found: dict[int, np.ndarray] = {}
+        for batch in _batches(order, [len(pieces[piece]) for piece in order], limit):
+            states = self._states(source, [pieces[piece] for piece in batch])
+            found |= zip(batch, states, strict=True)
+        given = (found[piece] for piece in range(len(pieces)))
+        return [np.concatenate([next(given)[w.skip : w.skip + w.keep] for w in some]) for some in windows]
 
     def _windows(self, samples: int) -> list[SampleWindow]:
         return self.grid.windows(samples, self.params.window_s, self.params.overlap_s)
@@ -274,13 +249,11 @@ class AudioStates(PretrainedStates):
             states = self.mean_state(output)  # (batch, frames of the longest, dim)
         return [states[row, : self.grid.frames(len(sound))] for row, sound in enumerate(sounds)]
 
-    def _encoded(self, sound: PreparedSound, states: np.ndarray) -> Encoded | ClipError:
-        if not np.isfinite(states).all():
-            return ClipError(f"{sound.source[0]} gave states that are not finite")
+    def encoded(self, sound: PreparedSound, states: np.ndarray) -> Encoded:
         return Encoded(stored(states), self.grid.times(len(states)), sound.note)
 
 
-def _batches(items: list[Any], lengths: list[int], limit: int) -> Iterator[list[Any]]:
+def _batches(items: list[int], lengths: list[int], limit: int) -> Iterator[list[int]]:
     """Items of rising lengths in groups that, padded, have at most `limit` samples; at least one each."""
     begin = 0
     for end in range(1, len(items) + 1):
@@ -300,11 +273,8 @@ def _preprocessor(source: Source) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise FormatError(
             f"{path}: cannot be read as JSON: {error}; fetch the model's files again"
         ) from error
-    if not isinstance(found, dict):
-        raise FormatError(f"{path}: holds no JSON object; fetch the model's files again")
-    return found

@@ -34,14 +34,20 @@ What differs from calling these three functions one by one, and what it changes:
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import ClipError, MissingDependencyError, ParamsError
-from pipeline.features.audio.compiled import compile_once
+from pipeline.core.files import lock
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.params.encoders import Librosa33Params
@@ -60,12 +66,7 @@ CQT_TOP_HZ = 4_500.0  # the CQT's highest filter (C8 with its bandwidth and tuni
 
 
 class Librosa33(Encoder):
-    """Prosody (F0), timbre (MFCC) and harmony (chroma) with librosa.
-
-    Raises
-    ------
-    ParamsError : sample rate and pitch range do not fit each other or the window
-    """
+    """Prosody (F0), timbre (MFCC) and harmony (chroma) with librosa."""
 
     modality = "audio"
     LIBRARIES = ("av", "librosa", "numpy", "scipy", "soxr")
@@ -73,6 +74,7 @@ class Librosa33(Encoder):
     params: Librosa33Params
 
     def __init__(self, name: str, params: Librosa33Params, limits: MediaLimits, device: str = "cpu"):
+        """Raises ParamsError where sample rate and pitch range do not fit each other or the window."""
         super().__init__(name, params, limits, device)
         key = f"audio.{name}"
         if params.sample_rate < 2 * CQT_TOP_HZ:
@@ -98,10 +100,6 @@ class Librosa33(Encoder):
             )
 
     @property
-    def dim(self) -> int:
-        return 1 + N_MFCC + N_CHROMA
-
-    @property
     def column_names(self) -> list[str]:
         first = "zcr" if self.params.f0 == "zcr" else "f0_log"
         return [first, *(f"mfcc_{i}" for i in range(N_MFCC)), *(f"chroma_{i}" for i in range(N_CHROMA))]
@@ -119,12 +117,7 @@ class Librosa33(Encoder):
         return known
 
     def load(self) -> None:
-        """There are no weights; librosa's import takes seconds, so it is done here.
-
-        Raises
-        ------
-        MissingDependencyError : `f0: praat` without the extra
-        """
+        """There are no weights; librosa's import takes seconds, so it is done here."""
         ensure_compiled()
         import librosa  # noqa: F401
 
@@ -132,32 +125,17 @@ class Librosa33(Encoder):
             _parselmouth()
 
     def encode(self, clip: Clip) -> Encoded:
-        """Features of the clip's sound; a silent clip is a good row with a note.
-
-        Raises
-        ------
-        AbsentError : no media file, or no audio track in it
-        ClipError : cannot be decoded, or shorter than one hop
-        """
+        """Features of the clip's sound; a silent clip is a good row with a note."""
         y, note = clip_sound(clip, self.limits, self.params.sample_rate)
         features = self.features(y)
         times = np.arange(len(features)) * (self.params.hop_length / self.params.sample_rate)
         return Encoded(features, times.astype(np.float32), note)
 
     def features(self, y: np.ndarray) -> np.ndarray:
-        """Features of a waveform.
+        """Features of a waveform, shape (1 + n_samples // hop_length, 33), float32, finite.
 
-        Parameters
-        ----------
-        y : shape (n_samples,), float32 in [-1, 1], at `params.sample_rate`
-
-        Returns
-        -------
-        shape (1 + n_samples // hop_length, 33), float32, finite
-
-        Raises
-        ------
-        ClipError : fewer samples than one hop
+        `y` has shape (n_samples,), float32 in [-1, 1], at `params.sample_rate`; ClipError where it is shorter
+        than one hop.
         """
         import librosa
 
@@ -167,15 +145,11 @@ class Librosa33(Encoder):
         n_frames = 1 + len(y) // hop
         spectrum = np.abs(librosa.stft(_at_least(WINDOW, y), n_fft=WINDOW, hop_length=hop))  # (1025, frames)
         mel = librosa.feature.melspectrogram(S=spectrum**2, sr=rate, n_fft=WINDOW, htk=True)
+        whole, tuning = _at_least(int(CQT_SECONDS * rate), y), _tuning(spectrum, rate)
         columns = [
             self._first_column(y)[None],
             librosa.feature.mfcc(S=librosa.power_to_db(mel), sr=rate, n_mfcc=N_MFCC),
-            librosa.feature.chroma_cqt(
-                y=_at_least(int(CQT_SECONDS * rate), y),
-                sr=rate,
-                hop_length=hop,
-                tuning=_tuning(spectrum, rate),
-            ),
+            librosa.feature.chroma_cqt(y=whole, sr=rate, hop_length=hop, tuning=tuning),
         ]
         return np.concatenate([rows[:, :n_frames] for rows in columns]).T.astype(np.float32, order="C")
 
@@ -224,6 +198,41 @@ def ensure_compiled() -> None:
     compile_once(_run_compiled)
 
 
+def compile_once(run: Callable[[], object]) -> None:
+    """Import librosa and `run` its compiled functions, once and alone; nothing where that was done before.
+
+    Numba compiles parts of librosa when it is imported for the first time, and keeps them on disk. Where
+    several processes do that at once, as the workers of a fresh installation would, the files can be broken
+    for good, and every later clip ends in a segmentation fault. So it is done under a lock, and a mark says
+    that it was done: for this installation, on this kind of CPU.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msa-pipeline"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"msa-pipeline-{os.getuid()}"
+        folder.mkdir(exist_ok=True)
+    mark = folder / f"librosa-{_installation()}"
+    if not mark.exists():
+        with lock(mark.with_suffix(".lock")):
+            if not mark.exists():
+                run()
+                mark.touch()
+
+
+def _installation() -> str:
+    """What the compiled files belong to."""
+    spec = importlib.util.find_spec("librosa")  # finds without importing
+    assert spec is not None and spec.origin is not None
+    file = Path(spec.origin).stat()
+    known = [f"{name} {version(name)}" for name in ("librosa", "llvmlite", "numba", "numpy")]
+    known += [spec.origin, str(file.st_ino), str(file.st_mtime_ns), os.environ.get("NUMBA_CACHE_DIR", "")]
+    with suppress(OSError):
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        known += [line for line in cpu if line.startswith("model name")][:1]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+
 def _run_compiled() -> None:
     tone = 0.5 * np.sin(2 * np.pi * 220 * np.arange(22_050) / 22_050)
     for f0 in ("pyin", "yin", "zcr"):
@@ -231,7 +240,7 @@ def _run_compiled() -> None:
 
 
 def _parselmouth() -> Any:
-    """Praat as a library."""
+    """Praat as a library; MissingDependencyError where the extra is not installed."""
     try:
         return importlib.import_module("parselmouth")
     except (ImportError, OSError, RuntimeError) as error:
@@ -250,8 +259,8 @@ def _tuning(spectrum: np.ndarray, rate: int) -> float:
     import librosa
 
     pitch, magnitude = librosa.piptrack(S=spectrum, sr=rate, n_fft=WINDOW)
-    heard = pitch > 0
-    if not heard.any():  # digital silence, or only hum below 150 Hz; librosa would warn
+    pitched = pitch > 0
+    if not pitched.any():  # digital silence, or only hum below 150 Hz; librosa would warn
         return 0.0
-    strong = heard & (magnitude >= np.median(magnitude[heard]))
+    strong = pitched & (magnitude >= np.median(magnitude[pitched]))
     return float(librosa.pitch_tuning(pitch[strong], bins_per_octave=BINS_PER_OCTAVE))

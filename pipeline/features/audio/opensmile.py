@@ -11,7 +11,7 @@ and no use in products without a licence from audEERING. Nothing of it comes wit
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,33 +22,12 @@ from pipeline.params.encoders import OpenSmileParams
 
 SAMPLE_RATE = 16_000  # Hz
 FRAME_RATE = 100.0  # frames a second
-COLUMNS = (
-    "Loudness_sma3",
-    "alphaRatio_sma3",
-    "hammarbergIndex_sma3",
-    "slope0-500_sma3",
-    "slope500-1500_sma3",
-    "spectralFlux_sma3",
-    "mfcc1_sma3",
-    "mfcc2_sma3",
-    "mfcc3_sma3",
-    "mfcc4_sma3",
-    "F0semitoneFrom27.5Hz_sma3nz",
-    "jitterLocal_sma3nz",
-    "shimmerLocaldB_sma3nz",
-    "HNRdBACF_sma3nz",
-    "logRelF0-H1-H2_sma3nz",
-    "logRelF0-H1-A3_sma3nz",
-    "F1frequency_sma3nz",
-    "F1bandwidth_sma3nz",
-    "F1amplitudeLogRelF0_sma3nz",
-    "F2frequency_sma3nz",
-    "F2bandwidth_sma3nz",
-    "F2amplitudeLogRelF0_sma3nz",
-    "F3frequency_sma3nz",
-    "F3bandwidth_sma3nz",
-    "F3amplitudeLogRelF0_sma3nz",
-)
+_FORMANTS = [f"F{n}{of}" for n in (1, 2, 3) for of in ("frequency", "bandwidth", "amplitudeLogRelF0")]
+_SPECTRAL = ["Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux"]
+_SPECTRAL += [f"mfcc{n}" for n in (1, 2, 3, 4)]
+_VOICED = ["F0semitoneFrom27.5Hz", "jitterLocal", "shimmerLocaldB", "HNRdBACF", "logRelF0-H1-H2"]
+_VOICED += ["logRelF0-H1-A3", *_FORMANTS]
+COLUMNS = (*(f"{name}_sma3" for name in _SPECTRAL), *(f"{name}_sma3nz" for name in _VOICED))
 SHORTEST = 960  # samples: the longest of its windows, 60 ms
 
 
@@ -56,22 +35,12 @@ class OpenSmile(Encoder):
     """Voice descriptors of the GeMAPS family."""
 
     modality = "audio"
+    column_names: ClassVar[list[str]] = list(COLUMNS)
+    frame_rate = FRAME_RATE
     LIBRARIES = ("av", "numpy", "opensmile", "soxr")
 
     params: OpenSmileParams
     _smile: Any
-
-    @property
-    def dim(self) -> int:
-        return len(COLUMNS)
-
-    @property
-    def column_names(self) -> list[str]:
-        return list(COLUMNS)
-
-    @property
-    def frame_rate(self) -> float:
-        return FRAME_RATE
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -79,12 +48,7 @@ class OpenSmile(Encoder):
         return super().provenance
 
     def load(self) -> None:
-        """Read openSMILE's configuration; there are no weights.
-
-        Raises
-        ------
-        MissingDependencyError : the extra is not installed
-        """
+        """Read openSMILE's configuration; there are no weights."""
         opensmile = _library()
         self._smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02,
@@ -95,12 +59,7 @@ class OpenSmile(Encoder):
         """Descriptors of the clip's sound; a silent clip is a good row with a note.
 
         Frame k spans 20 ms from k * 10 ms on, as openSMILE itself says, and its time is their middle; pitch
-        and what follows from it are measured over 60 ms from the same moment on.
-
-        Raises
-        ------
-        AbsentError : no media file, or no audio track in it
-        ClipError : cannot be decoded, or shorter than 60 ms
+        and what follows from it are measured over 60 ms from the same moment on: no clip may be shorter.
         """
         y, note = clip_sound(clip, self.limits, SAMPLE_RATE)
         if len(y) < SHORTEST:
@@ -116,7 +75,7 @@ class OpenSmile(Encoder):
 
 
 def _library() -> Any:
-    """The openSMILE package."""
+    """The openSMILE package; MissingDependencyError where the extra is not installed."""
     try:
         return importlib.import_module("opensmile")
     except (ImportError, OSError, RuntimeError) as error:

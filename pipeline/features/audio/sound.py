@@ -6,10 +6,8 @@ import numpy as np
 
 from pipeline.core.errors import AbsentError
 from pipeline.features.encoder import Clip
-from pipeline.media.decode import waveform
+from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform
 from pipeline.params.params import MediaLimits
-
-SILENCE_DBFS = -60.0  # a clip with less RMS than this is noted as silent
 
 
 def clip_sound(clip: Clip, limits: MediaLimits, sample_rate: int) -> tuple[np.ndarray, str]:
@@ -26,7 +24,7 @@ def clip_sound(clip: Clip, limits: MediaLimits, sample_rate: int) -> tuple[np.nd
     samples = waveform(
         clip.path, limits, sample_rate=sample_rate, start_s=clip.start_s, end_s=clip.end_s, notes=notes
     )
-    level = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), 1e-10))
+    level = level_dbfs(samples)
     if level < SILENCE_DBFS:
         notes.append(f"silent (RMS {level:.0f} dBFS, below {SILENCE_DBFS:.0f})")
     return samples, "; ".join(notes)

@@ -9,6 +9,8 @@ never normalised; a recording of 16 bits at 16 kHz stays as it was.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from pipeline.features.audio.sound import clip_sound
@@ -23,38 +25,19 @@ class Waveform16k(Encoder):
     """Samples of the clip's sound."""
 
     modality = "audio"
+    column_names: ClassVar[list[str]] = ["sample"]
+    dtype = "int16"
+    frame_rate = float(SAMPLE_RATE)
     LIBRARIES = ("av", "numpy", "soxr")
 
     params: Waveform16kParams
-
-    @property
-    def dim(self) -> int:
-        return 1
-
-    @property
-    def column_names(self) -> list[str]:
-        return ["sample"]
-
-    @property
-    def dtype(self) -> str:
-        return "int16"
-
-    @property
-    def frame_rate(self) -> float:
-        return float(SAMPLE_RATE)
 
     def load(self) -> None:
         """There are no weights."""
         import soxr  # noqa: F401
 
     def encode(self, clip: Clip) -> Encoded:
-        """Samples of the clip, shape (n_samples, 1), int16; a silent clip is a good row with a note.
-
-        Raises
-        ------
-        AbsentError : no media file, or no audio track in it
-        ClipError : cannot be decoded
-        """
+        """Samples of the clip, shape (n_samples, 1), int16; a silent clip is a good row with a note."""
         y, note = clip_sound(clip, self.limits, SAMPLE_RATE)
         samples = np.clip(np.rint(y * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
         return Encoded(samples[:, None], note=note)

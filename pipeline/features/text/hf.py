@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -60,7 +61,6 @@ class TransformerStates(PretrainedStates):
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "tokenizer", "weights")
 
     params: TransformerText
-    _tokenizers: dict[Source, Tokenizer]
 
     def read_config(self, source: Source) -> Any:
         config = load_text_config(*source)
@@ -78,22 +78,14 @@ class TransformerStates(PretrainedStates):
     def load_preparer(self) -> None:
         """Bring the tokenizer into memory; of several checkpoints each when a clip needs it."""
         _ = self.configs
-        self._tokenizers = {}
+        self._tokenizer = cache(load_tokenizer)
         if len(self.sources) == 1:
-            self._tokenizer(self.sources[0])
-
-    def _tokenizer(self, source: Source) -> Tokenizer:
-        if source not in self._tokenizers:
-            self._tokenizers[source] = load_tokenizer(*source)
-        return self._tokenizers[source]
+            self._tokenizer(*self.sources[0])
 
     def prepare(self, clip: Clip) -> Prepared:
         """Tokens of one transcript; offsets count characters of its text in NFC.
 
-        Raises
-        ------
-        AbsentError : no text, or nothing in it that the tokenizer keeps
-        ClipError : the text is not valid Unicode, or there is no checkpoint for its language
+        AbsentError where the tokenizer keeps nothing of it, ClipError also where it is not valid Unicode.
         """
         text = unicodedata.normalize("NFC", clip.text or "")
         if not text.strip():
@@ -103,7 +95,7 @@ class TransformerStates(PretrainedStates):
         except UnicodeEncodeError as error:
             raise ClipError(f"the text is not valid Unicode ({error.reason}); save it as UTF-8") from error
         source = self.source(clip)
-        tokenizer = self._tokenizer(source)
+        tokenizer = self._tokenizer(*source)
         seen, origin = lower(text) if self.params.lowercase else (text, np.arange(len(text), dtype=np.int32))
         ids, char_start, char_end = tokenizer.with_offsets(seen, self.params.max_length)
         real = char_start >= 0
@@ -116,7 +108,8 @@ class TransformerStates(PretrainedStates):
         blank = char_start == char_end  # a lone space of byte-level vocabularies, or a special token
         char_start[real] = origin[char_start[real]]
         char_end[real] = np.where(blank[real], char_start[real], origin[char_end[real] - 1] + 1)
-        note = self._note(tokenizer, seen, len(ids))
+        total = tokenizer.count(seen) if len(ids) == self.params.max_length else 0
+        note = f"cut to {len(ids)} of {total} tokens" if total > len(ids) else ""
         return Prepared(PreparedText(source, ids, char_start, char_end, words, note), len(ids))
 
     def _words(self, tokenizer: Tokenizer, text: str, start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -129,31 +122,15 @@ class TransformerStates(PretrainedStates):
         kept = [(first, stop) for first, stop in spans.values() if text[start[first] : end[stop - 1]].strip()]
         return np.array(kept, dtype=np.int64).reshape(-1, 2)
 
-    def _note(self, tokenizer: Tokenizer, text: str, kept: int) -> str:
-        if kept < self.params.max_length:
-            return ""
-        total = tokenizer.count(text)
-        return f"cut to {kept} of {total} tokens" if total > kept else ""
-
-    def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
-        """States of some transcripts, in one forward a checkpoint."""
-        outcomes: dict[int, Encoded | ClipError] = {}
-        for source in dict.fromkeys(one.content.source for one in prepared):
-            members = [row for row, one in enumerate(prepared) if one.content.source == source]
-            states = self._states(source, [prepared[row].content.ids for row in members])
-            for row, own in zip(members, states, strict=True):
-                outcomes[row] = self._encoded(prepared[row].content, own)
-        return [outcomes[row] for row in range(len(prepared))]
-
-    def _states(self, source: Source, sequences: list[np.ndarray]) -> list[np.ndarray]:
-        """States of token sequences, each (n_tokens, dim), float32."""
+    def states(self, source: Source, contents: list[PreparedText]) -> list[np.ndarray]:
+        """States of transcripts in one forward, each (n_tokens, dim), float32."""
         import torch
 
-        lengths = [len(ids) for ids in sequences]
-        tokens = np.full((len(lengths), max(lengths)), self._tokenizer(source).pad_id, dtype=np.int64)
+        lengths = [len(content.ids) for content in contents]
+        tokens = np.full((len(lengths), max(lengths)), self._tokenizer(*source).pad_id, dtype=np.int64)
         mask = np.zeros_like(tokens)
-        for row, ids in enumerate(sequences):
-            tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+        for row, content in enumerate(contents):
+            tokens[row, : lengths[row]], mask[row, : lengths[row]] = content.ids, 1
         with torch.inference_mode():
             output = self.backbone(source)(
                 torch.from_numpy(tokens).to(self.device),
@@ -163,21 +140,13 @@ class TransformerStates(PretrainedStates):
             states = self.mean_state(output)  # (batch, longest, dim)
         return [states[row, :length] for row, length in enumerate(lengths)]
 
-    def _encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded | ClipError:
-        if not np.isfinite(states).all():
-            return ClipError(f"{tokens.source[0]} gave states that are not finite")
+    def encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded:
         ids, char_start, char_end = tokens.ids, tokens.char_start, tokens.char_end
         if tokens.words is not None:
             states = np.stack([states[first:end].mean(axis=0) for first, end in tokens.words])
             first, last = tokens.words[:, 0], tokens.words[:, 1] - 1
             ids, char_start, char_end = ids[first], char_start[first], char_end[last]
-        return Encoded(
-            features=stored(states),
-            note=tokens.note,
-            token_ids=ids,
-            char_start=char_start,
-            char_end=char_end,
-        )
+        return Encoded(stored(states), None, tokens.note, ids, char_start, char_end)
 
 
 def lower(text: str) -> tuple[str, np.ndarray]:

@@ -1,10 +1,10 @@
 """Aligned pictures of the face, one row of pixels a sampled frame, for networks that look for themselves.
 
-The face is found, tracked and chosen as `facemesh` does (mesh.py). The picture is turned, scaled and moved
-(no shear) so that three points that no expression moves come nearest to their places in the template: the
-middles between the corners of either eye, and the base of the nose. The mouth is left out, so that speech
-does not make the picture breathe. An eye counts three times as much as the nose: the eyes alone say how large
-a face is that looks down or up, the nose that of one that looks aside.
+The face is found, tracked and chosen by face/mesh.py. The picture is turned, scaled and moved (no shear) so
+that three points that no expression moves come nearest to their places in the template: the middles between
+the corners of either eye, and the base of the nose. The mouth is left out: speech does not change the scale.
+An eye counts three times as much as the nose: the eyes alone say how large a face is that looks down or up,
+the nose that of one that looks aside.
 
 Template, in shares of the side, from the upper left corner. For 112 pixels the eyes lie where ArcFace's
 alignment (Deng et al. 2019) puts them; the nose follows from the canonical face (so does the mouth, at 0.82):
@@ -31,8 +31,6 @@ from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.visual.face.mesh import MeshEncoder
 from pipeline.params.encoders import FaceCropsParams
 
-__all__ = ["TEMPLATE", "FaceCrops", "anchors", "crop", "placement"]
-
 _EYE_CORNERS = np.array(((33, 133), (362, 263)))  # points of the mesh
 _NOSE_BASE = 2
 TEMPLATE = np.array(((0.3427, 0.4607), (0.6573, 0.4607), (0.5, 0.6966)))
@@ -43,6 +41,7 @@ _WEIGHTS = np.array((3.0, 3.0, 1.0)) / 7
 class FaceCrops(MeshEncoder):
     """Pixels of the aligned face; a frame without one is black."""
 
+    dtype = "uint8"
     LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python")
     params: FaceCropsParams
 
@@ -53,10 +52,6 @@ class FaceCrops(MeshEncoder):
     @property
     def column_names(self) -> list[str]:
         return [f"px_{i}" for i in range(self.dim)]
-
-    @property
-    def dtype(self) -> str:
-        return "uint8"
 
     def encode(self, clip: Clip) -> Encoded:
         notes: list[str] = []  # of the file, then of the faces
@@ -111,9 +106,7 @@ def crop(image: np.ndarray, points: np.ndarray, size: int) -> bytes:
 
     matrix = placement(points, size)
     shrink = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
-    if (
-        shrink > 1
-    ):  # first average: sampling every second pixel or fewer would show patterns that are not there
+    if shrink > 1:  # first average: sampling every second pixel or fewer would show patterns
         height, width = image.shape[:2]
         small = max(1, width // shrink), max(1, height // shrink)
         matrix[:, 0] *= width / small[0]

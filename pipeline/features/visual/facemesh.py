@@ -1,12 +1,13 @@
 """OpenFace-style features of the face from MediaPipe Face Mesh, one row a sampled frame.
 
-The mesh is found and tracked in mesh.py. Everything after that is geometry: the columns, their units and
-signs are in the table of face/geometry.py; `groups` chooses among them.
+The mesh is found and tracked in face/mesh.py. Everything after that is geometry: the columns, their units
+and signs are in the table of face/geometry.py; `groups` chooses among them.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
+from functools import cached_property
 
 import numpy as np
 
@@ -19,13 +20,11 @@ from pipeline.features.visual.face.mesh import MeshEncoder
 from pipeline.params.encoders import FaceMeshParams
 from pipeline.params.params import MediaLimits
 
-__all__ = ["FaceMesh"]
-
 _POINTS = np.array(POINTS)
 
 
 class FaceMesh(MeshEncoder):
-    """Landmarks, head pose, gaze and AU estimates; see the table of face/geometry.py."""
+    """Landmarks, head pose, gaze and AU estimates."""
 
     LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
     params: FaceMeshParams
@@ -33,16 +32,11 @@ class FaceMesh(MeshEncoder):
     def __init__(self, name: str, params: FaceMeshParams, limits: MediaLimits, device: str = "cpu"):
         """Raises ParamsError where `groups` names what the mesh does not tell."""
         super().__init__(name, params, limits, device)
-        self._columns = columns_of(GROUPS, params.groups, f"visual.{name}")
-        self._chosen = [COLUMNS.index(column) for column in self._columns]
+        self._chosen = [COLUMNS.index(column) for column in self.column_names]
 
-    @property
-    def dim(self) -> int:
-        return len(self._columns)
-
-    @property
+    @cached_property
     def column_names(self) -> list[str]:
-        return list(self._columns)
+        return columns_of(GROUPS, self.params.groups, f"visual.{self.name}")
 
     def encode(self, clip: Clip) -> Encoded:
         notes: list[str] = []  # of the file, then of the faces
@@ -65,11 +59,8 @@ class FaceMesh(MeshEncoder):
         assert camera is not None  # there is at least one frame
         features = np.zeros((len(times), self.dim), np.float32)
         if found:
-            features[found] = self._describe(np.stack(meshes), camera)[:, self._chosen]
+            columns = describe(np.stack(meshes), camera)
+            if self.params.au_reference == "clip":
+                columns[:, -len(ACTION_UNITS) :] -= np.median(columns[:, -len(ACTION_UNITS) :], axis=0)
+            features[found] = columns[:, self._chosen]
         return Encoded(features, np.array(times, np.float32), "; ".join(notes + notes_on(counts)))
-
-    def _describe(self, meshes: np.ndarray, camera: Camera) -> np.ndarray:
-        columns = describe(meshes, camera)
-        if self.params.au_reference == "clip":
-            columns[:, -len(ACTION_UNITS) :] -= np.median(columns[:, -len(ACTION_UNITS) :], axis=0)
-        return columns

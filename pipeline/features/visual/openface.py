@@ -11,9 +11,9 @@ cut out of it). The last is not looked for where the file itself lies in a folde
 because then other videos have a `stem` too. All tables of the folder are part of the model's identity: one
 that changes has all clips read again, which costs seconds.
 
-Columns and units: openface_layout.py; `openface709` = the 709 columns from index 5 on, as ready-made
+Columns and units: core/openface_layout.py; `openface709` = the 709 columns from index 5 on, as ready-made
 features of the field hold them (no `confidence`, no `success`; frames without success are zero all the same).
-Both ways the choice of a face and what becomes of bad rows are openface_csv.py's.
+Both ways the choice of a face and what becomes of bad rows are formats/openface_csv.py's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,12 +41,8 @@ from pipeline.media.decode import probe
 from pipeline.params.encoders import OpenFaceParams
 from pipeline.params.params import MediaLimits
 
-__all__ = ["OpenFace"]
-
 PROGRAM = "FeatureExtraction"
-LONGEST_RUN_S = (
-    540.0  # below the ten minutes that a clip may take, so that the program ends before its parent
-)
+LONGEST_RUN_S = 540.0  # below the ten minutes that a clip may take, so that it ends before its parent
 _PROBE_S = 20.0
 _OUTPUTS = ("-2Dfp", "-3Dfp", "-pdmparams", "-pose", "-aus", "-gaze")
 _MODEL_FOLDERS = ("model", "AU_predictors", "classifiers")
@@ -62,37 +59,33 @@ class OpenFace(Encoder):
     def __init__(self, name: str, params: OpenFaceParams, limits: MediaLimits, device: str = "cpu"):
         """Raises ParamsError where `groups` names what OpenFace does not measure."""
         super().__init__(name, params, limits, "cpu")  # OpenFace has no other
-        if params.groups == "openface709":
-            self._columns = OPENFACE_709
-        else:
-            self._columns = columns_of(OPENFACE, params.groups, f"visual.{name}")
+        _ = self.column_names
         self._last: tuple[tuple[Path, int, int], FaceTable] | None = None
 
-    @property
-    def dim(self) -> int:
-        return len(self._columns)
-
-    @property
+    @cached_property
     def column_names(self) -> list[str]:
-        return list(self._columns)
+        if self.params.groups == "openface709":
+            return OPENFACE_709
+        return columns_of(OPENFACE, self.params.groups, f"visual.{self.name}")
 
     @cached_property
     def model_identity(self) -> str:
         """SHA-256 of the program and of its models' names and sizes; or of the tables in the `csv` folder."""
-        digest = hashlib.sha256()
         if self.params.csv is not None:
-            folder = self._csv_folder()
-            for path in sorted(folder.rglob("*.csv")):
-                digest.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n".encode())
-            return f"csv:{digest.hexdigest()}"
-        binary = self._binary()
-        digest.update(f"{file_hash(binary)}\n".encode())
-        for name in _MODEL_FOLDERS:
-            for path in sorted((binary.parent / name).rglob("*")):
-                if path.is_file():
-                    place = path.relative_to(binary.parent).as_posix()
-                    digest.update(f"{place}\0{path.stat().st_size}\n".encode())
-        return f"openface:{digest.hexdigest()}"
+            kind, folder = "csv", self._csv_folder()
+            lines = [
+                f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n"
+                for path in sorted(folder.rglob("*.csv"))
+            ]
+        else:
+            kind, binary = "openface", self._binary()
+            lines = [f"{file_hash(binary)}\n"] + [
+                f"{path.relative_to(binary.parent).as_posix()}\0{path.stat().st_size}\n"
+                for name in _MODEL_FOLDERS
+                for path in sorted((binary.parent / name).rglob("*"))
+                if path.is_file()
+            ]
+        return f"{kind}:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -124,7 +117,7 @@ class OpenFace(Encoder):
     def encode(self, clip: Clip) -> Encoded:
         if self.params.csv is not None:
             path, whole = self._table_of(clip)
-            table = self._read(path, path)
+            table = self._cached(path, lambda: read_table(path, self.column_names))
         else:
             if clip.path is None:
                 raise AbsentError("no video file")
@@ -134,15 +127,15 @@ class OpenFace(Encoder):
             whole = True
             if clip.start_s is None and clip.end_s is None:
                 check_length(info.duration_s, self.limits, clip.path)
-            table = self._run(clip.path)
+            path = clip.path.resolve()
+            table = self._cached(path, lambda: self._run(path))
         face = table.track(clip.start_s, clip.end_s) if whole else table.track()
         check_length(float(face.times[-1]), self.limits, clip.path or Path(table.name))
         values = face.values
-        if self._columns[: len(FLAGS)] == FLAGS:
+        if self.column_names[: len(FLAGS)] == FLAGS:
             values[:, FLAGS.index("success")] = face.success
-        return Encoded(
-            values, face.times, "; ".join(face.notes + notes_on(face.success.astype(int).tolist()))
-        )
+        notes = face.notes + notes_on(face.success.astype(int).tolist())
+        return Encoded(values, face.times, "; ".join(notes))
 
     # ------------------------------------------------------------------------------------------ the program
     def _binary(self) -> Path:
@@ -169,13 +162,10 @@ class OpenFace(Encoder):
 
     def _run(self, path: Path) -> FaceTable:
         """The program's table of a whole file."""
-        path = path.resolve()
-        if (known := self._known(path)) is not None:
-            return known
         with TemporaryDirectory(prefix="openface-") as folder:
-            out, spoken, complained = (Path(folder, name) for name in ("out", "stdout", "stderr"))
+            out, output, errors = (Path(folder, name) for name in ("out", "stdout", "stderr"))
             out.mkdir()
-            with open(spoken, "wb") as stdout, open(complained, "wb") as stderr:
+            with open(output, "wb") as stdout, open(errors, "wb") as stderr:
                 arguments = ["-f", str(path), "-out_dir", str(out), "-of", "clip", "-q", *_OUTPUTS]
                 try:
                     process = subprocess.Popen(
@@ -202,10 +192,10 @@ class OpenFace(Encoder):
             tables = sorted(out.glob("*.csv"))
             if code or len(tables) != 1:
                 ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                said = _last_words(complained) or _last_words(spoken) or "it says nothing"
+                said = _last_line(errors) or _last_line(output) or "it says nothing"
                 wrote = "" if code else f" and wrote {len(tables)} tables instead of one"
                 raise ClipError(f"{path.name}: {PROGRAM} {ended}{wrote}: {said}")
-            return self._read(tables[0], path)
+            return read_table(tables[0], self.column_names)
 
     # --------------------------------------------------------------------------------------------- the tables
     def _csv_folder(self) -> Path:
@@ -240,25 +230,16 @@ class OpenFace(Encoder):
             f"looked for {' or '.join(places)}"
         )
 
-    def _read(self, path: Path, source: Path) -> FaceTable:
-        """The table at `path`, which was made from `source`."""
-        known = self._known(source)
-        if known is None:
-            known = read_table(path, self._columns)
-            self._last = (_stamp(source), known)
-        return known
-
-    def _known(self, source: Path) -> FaceTable | None:
-        """The last table, if `source` is what it was made from."""
-        return self._last[1] if self._last is not None and self._last[0] == _stamp(source) else None
-
-
-def _stamp(path: Path) -> tuple[Path, int, int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise ClipError(f"{path.name}: cannot be read: {error.strerror}") from error
-    return path, stat.st_size, stat.st_mtime_ns
+    def _cached(self, source: Path, make: Callable[[], FaceTable]) -> FaceTable:
+        """What `make` makes of a file; the last table, if it was made from the file as it is."""
+        try:
+            stat = source.stat()
+        except OSError as error:
+            raise ClipError(f"{source.name}: cannot be read: {error.strerror}") from error
+        stamp = source, stat.st_size, stat.st_mtime_ns
+        if self._last is None or self._last[0] != stamp:
+            self._last = stamp, make()
+        return self._last[1]
 
 
 def _die_with_parent() -> None:
@@ -273,7 +254,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _last_words(path: Path) -> str:
+def _last_line(path: Path) -> str:
     """The last line that is not blank, of what a program wrote."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - _MESSAGE_BYTES))

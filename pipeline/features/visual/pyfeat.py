@@ -27,6 +27,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +47,8 @@ from pipeline.params.params import MediaLimits
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["PyFeat"]
-
-_UNITS = tuple(
-    f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
-)
+_NUMBERS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
+_UNITS = tuple(f"AU{number:02d}" for number in _NUMBERS)
 _EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 _EMOTIONS_V2 = (
     "Anger",
@@ -60,11 +58,10 @@ _EMOTIONS_V2 = (
     "Sad",
     "Surprise",
     "Neutral",
-)  # the same, py-feat's names
+)  # the same, as v2 names them
 _FEELING = ("valence", "arousal")  # v2 alone, -1 to 1
-_REPOSITORIES: dict[
-    str, dict[str, tuple[str, ...]]
-] = {  # on the hub under py-feat/, by group where only that needs it
+# on the hub under py-feat/, by group where only that needs it
+_REPOSITORIES: dict[str, dict[str, tuple[str, ...]]] = {
     "v1": {
         "": ("retinaface_r34", "mobilefacenet", "pose_mlp_v2"),
         "aus": ("xgb_au",),
@@ -78,6 +75,7 @@ _REPOSITORIES: dict[
         "gaze": ("l2cs",),
     },
 }
+_CLASSES = {"v1": "feat:Detectorv1", "v2": "feat:Detectorv2", "mp": "feat.MPDetector:MPDetector"}
 LEAST_VERSION = (2, 1, 2)  # the two before turn pitch the other way
 _REPLACED_BY = ("FEAT_MULTITASK_WEIGHTS", "FEAT_POSE_MLP_PATH")  # variables that put other weights in place
 _WAY_OUT = (
@@ -97,7 +95,12 @@ class PyFeat(Encoder):
     def __init__(self, name: str, params: PyFeatParams, limits: MediaLimits, device: str = "cpu"):
         """Raises ParamsError where `groups` names what py-feat does not measure."""
         super().__init__(name, params, limits, device)
-        emotions = _EMOTIONS + (_FEELING if params.detector == "v2" else ())
+        _ = self.column_names
+        self._detector: Any = None
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        emotions = _EMOTIONS + (_FEELING if self.params.detector == "v2" else ())
         has = {
             "gaze": GAZE_ANGLES,
             "pose": ROTATION,
@@ -105,16 +108,7 @@ class PyFeat(Encoder):
             "aus": [f"{unit}_pyfeat" for unit in _UNITS],
             "emotions": [f"emotion_{emotion}" for emotion in emotions],
         }
-        self._columns = columns_of(has, params.groups, f"visual.{name}")
-        self._detector: Any = None
-
-    @property
-    def dim(self) -> int:
-        return len(self._columns)
-
-    @property
-    def column_names(self) -> list[str]:
-        return list(self._columns)
+        return columns_of(has, self.params.groups, f"visual.{self.name}")
 
     @property
     def frame_rate(self) -> float | None:
@@ -136,12 +130,10 @@ class PyFeat(Encoder):
         folder = self._resources
         commits: dict[str, str] = {}
         for group, repositories in _REPOSITORIES[self.params.detector].items():
-            if not group or group in self.params.groups:
-                for repository in repositories:
-                    reference = folder / f"models--py-feat--{repository}" / "refs" / "main"
-                    commits[f"py-feat/{repository}"] = (
-                        reference.read_text("utf-8").strip() if reference.is_file() else ""
-                    )
+            for repository in repositories if not group or group in self.params.groups else ():
+                reference = folder / f"models--py-feat--{repository}" / "refs" / "main"
+                known = reference.is_file()
+                commits[f"py-feat/{repository}"] = reference.read_text("utf-8").strip() if known else ""
         if lacking := [name for name, commit in commits.items() if not commit]:
             raise MissingModelError(
                 f"visual encoder {self.name!r} needs weights that are not on this machine: "
@@ -149,14 +141,6 @@ class PyFeat(Encoder):
                 f"the folders models--py-feat--* of an installation that has them to {folder}"
             )
         return " ".join(f"{name}@{commit}" for name, commit in commits.items())
-
-    @property
-    def _module(self) -> str:
-        return "feat.MPDetector" if self.params.detector == "mp" else "feat"
-
-    @property
-    def _class(self) -> str:
-        return {"v1": "Detectorv1", "v2": "Detectorv2", "mp": "MPDetector"}[self.params.detector]
 
     def load(self) -> None:
         check_presence(self.device)
@@ -186,16 +170,12 @@ class PyFeat(Encoder):
             )
 
     def _detector_class(self) -> Any:
-        """The class that detects, imported.
-
-        Raises
-        ------
-        MissingDependencyError : py-feat is not installed, too old, or cannot be imported
-        """
+        """The class that detects; MissingDependencyError where py-feat is too old or cannot be imported."""
         _ = self._resources
         threads = os.environ.get("OMP_NUM_THREADS")
+        module, _, name = _CLASSES[self.params.detector].partition(":")
         try:
-            found = getattr(importlib.import_module(self._module), self._class)
+            found = getattr(importlib.import_module(module), name)
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise MissingDependencyError(
                 f"visual encoder {self.name!r} needs py-feat 2.x, which cannot be imported: {error}; "

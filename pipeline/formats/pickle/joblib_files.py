@@ -11,6 +11,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,8 @@ def array_of(state: Any, reader: Reader, space: Space, inner: Callable[[], Any])
 
     Parameters
     ----------
-    state : the wrapper's attributes
+    state : the wrapper's attributes; Refused where they are not as joblib writes them
     inner : reads a pickle within the pickle, which holds an array of objects
-
-    Raises
-    ------
-    Refused : the wrapper is not as joblib writes it
     """
     fields = state if isinstance(state, dict) else {}
     kind, shape, dtype = fields.get("subclass"), fields.get("shape"), fields.get("dtype")
@@ -45,24 +42,15 @@ def array_of(state: Any, reader: Reader, space: Space, inner: Callable[[], Any])
         return inner()
     if fields.get("numpy_array_alignment_bytes") is not None:
         reader.skip(reader.code())
-    size = dtype.itemsize
-    for axis in shape:
-        size *= max(int(axis), 0)
+    size = prod((dtype.itemsize, *(max(int(axis), 0) for axis in shape)))
     data: Any = reader.take(size) if size < space.small else None
     if data is None:
         data = StoredArray(space.file, reader.skip(size), BYTE, (size,))
-    if fields.get("order") == "F" and len(shape) > 1:
-        return make_array(space, data, dtype, shape[::-1], tuple(range(len(shape)))[::-1])
-    return make_array(space, data, dtype, shape)
+    return make_array(space, data, dtype, shape, fortran=fields.get("order") == "F")
 
 
 def unpacked(file: Opened, limits: Limits) -> Opened:
-    """The file itself, or a temporary one with what it holds where it is compressed.
-
-    Raises
-    ------
-    Refused : damaged, over the limit, or compressed in a way that is not read
-    """
+    """The file, or a temporary one with what it holds unpacked; Refused where it is damaged or too large."""
     head = file.read(0, 6)
     if head.startswith(OLD):
         raise Refused("was written by joblib before 0.10; load it with that joblib and save it again")

@@ -12,46 +12,33 @@ import codecs
 import pickle
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from pipeline.formats.pickle.plain import BYTE, Letters, Space
-from pipeline.formats.pickle.reader import Reader, decoded
+from pipeline.formats.pickle.plain import BYTE, Letters
+from pipeline.formats.pickle.reader import decoded
 from pipeline.formats.stored import SMALL, Refused, StoredArray
+
+if TYPE_CHECKING:
+    from pipeline.formats.pickle.opcodes import Machine
 
 NUMBER = 400  # bytes of one number, as text or not
 
 
-class MachineState(Protocol):
-    """What a literal needs of the machine that meets it (opcodes.py).
-
-    Attributes
-    ----------
-    reader : behind the literal's instruction
-    space : what loading may use
-    """
-
-    reader: Reader
-    space: Space
-
-    def expects_bytes(self) -> bool:
-        """Whether the next text stands for bytes."""
-
-
-def _number(layout: str) -> Callable[[MachineState], Any]:
+def _number(layout: str) -> Callable[[Machine], Any]:
     """An instruction whose argument is one packed number."""
     packed = struct.Struct(layout)
 
-    def read(machine: MachineState) -> Any:
+    def read(machine: Machine) -> Any:
         return packed.unpack(machine.reader.take(packed.size))[0]
 
     return read
 
 
-def _sized(layout: str, read: Callable[[MachineState, int], Any]) -> Callable[[MachineState], Any]:
+def _sized(layout: str, read: Callable[[Machine, int], Any]) -> Callable[[Machine], Any]:
     """An instruction whose argument is its length and so many bytes."""
     packed = struct.Struct(layout)
 
-    def read_sized(machine: MachineState) -> Any:
+    def read_sized(machine: Machine) -> Any:
         (count,) = packed.unpack(machine.reader.take(packed.size))
         if count < 0:
             raise Refused(f"a length of {count} before byte {machine.reader.tell():,}; the file is damaged")
@@ -61,34 +48,34 @@ def _sized(layout: str, read: Callable[[MachineState, int], Any]) -> Callable[[M
 
 
 # --------------------------------------------------------------------------------------------------- numbers
-def _int(machine: MachineState) -> int | bool:
+def _int(machine: Machine) -> int | bool:
     text = machine.reader.line(NUMBER)
-    return {b"00": False, b"01": True}.get(text) if text in (b"00", b"01") else int(text, 0)  # type: ignore[return-value]
+    return text == b"01" if text in (b"00", b"01") else int(text, 0)
 
 
-def _long(machine: MachineState) -> int:
+def _long(machine: Machine) -> int:
     return int(machine.reader.line(NUMBER).rstrip(b"L"), 0)
 
 
-def _float(machine: MachineState) -> float:
+def _float(machine: Machine) -> float:
     return float(machine.reader.line(NUMBER))
 
 
-def _packed_long(machine: MachineState, count: int) -> int:
+def _packed_long(machine: Machine, count: int) -> int:
     if count > NUMBER:
         raise Refused(f"a number of {count:,} bytes at byte {machine.reader.tell():,}")
     return int.from_bytes(machine.reader.take(count), "little", signed=True)
 
 
 # ---------------------------------------------------------------------------------------------------- text
-def _text(machine: MachineState, count: int) -> str | Letters:
+def _text(machine: Machine, count: int) -> str | Letters:
     """UTF-8, with the surrogates that Python lets through."""
     if count >= SMALL and machine.expects_bytes():
         return _letters(machine, machine.reader.skip(count), count, "utf-8")
     return _taken(machine, count).decode("utf-8", "surrogatepass")
 
 
-def _text_line(machine: MachineState) -> str | Letters:
+def _text_line(machine: Machine) -> str | Letters:
     """Protocol 0."""
     reader = machine.reader
     count = reader.line_end() - reader.tell()
@@ -100,14 +87,14 @@ def _text_line(machine: MachineState) -> str | Letters:
     return value
 
 
-def _python2_text(machine: MachineState, count: int) -> str | StoredArray:
+def _python2_text(machine: Machine, count: int) -> str | StoredArray:
     """A `str` of Python 2, which is text and bytes in one: Latin-1 keeps both."""
     if count >= SMALL:
         return _in_place(machine, count)
     return _taken(machine, count).decode("latin-1")
 
 
-def _python2_line(machine: MachineState) -> str | StoredArray:
+def _python2_line(machine: Machine) -> str | StoredArray:
     """The same in protocol 0: quoted, with escapes."""
     reader = machine.reader
     count = reader.line_end() - reader.tell()
@@ -123,26 +110,26 @@ def _python2_line(machine: MachineState) -> str | StoredArray:
     return codecs.escape_decode(text)[0].decode("latin-1")
 
 
-def _letters(machine: MachineState, offset: int, count: int, coding: str) -> Letters:
+def _letters(machine: Machine, offset: int, count: int, coding: str) -> Letters:
     scratch = machine.space.scratch
     place, size = scratch.append(decoded(machine.space.file, offset, count, coding))
     return Letters(StoredArray(scratch, place, BYTE, (size,)))
 
 
 # ---------------------------------------------------------------------------------------------------- bytes
-def _raw(machine: MachineState, count: int) -> bytes | StoredArray:
+def _raw(machine: Machine, count: int) -> bytes | StoredArray:
     return _in_place(machine, count) if count >= machine.space.small else _taken(machine, count)
 
 
-def _mutable(machine: MachineState, count: int) -> bytearray | StoredArray:
+def _mutable(machine: Machine, count: int) -> bytearray | StoredArray:
     return _in_place(machine, count) if count >= machine.space.small else bytearray(_taken(machine, count))
 
 
-def _in_place(machine: MachineState, count: int) -> StoredArray:
+def _in_place(machine: Machine, count: int) -> StoredArray:
     return StoredArray(machine.space.file, machine.reader.skip(count), BYTE, (count,))
 
 
-def _taken(machine: MachineState, count: int) -> bytes:
+def _taken(machine: Machine, count: int) -> bytes:
     if count > machine.space.limits.string_bytes:
         raise Refused(
             f"text of {count:,} bytes at byte {machine.reader.tell():,}, over the limit of "
@@ -152,7 +139,7 @@ def _taken(machine: MachineState, count: int) -> bytes:
     return machine.reader.take(count)
 
 
-LITERALS: dict[int, Callable[[MachineState], Any]] = {
+LITERALS: dict[int, Callable[[Machine], Any]] = {
     code[0]: read
     for code, read in {
         pickle.NONE: lambda machine: None,

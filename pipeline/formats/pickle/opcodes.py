@@ -38,11 +38,11 @@ FEW = 32  # floats; shorter lists are lists
 PICKLE_BATCH = 1000  # items that picklers write at a time
 LINE = 400  # bytes of a name
 FLOATS = np.dtype({"names": ["value"], "formats": [">f8"], "offsets": [1], "itemsize": 9})
-WAY_OUT = "save it again as dicts, lists and NumPy arrays, where you trust it"
+WAY_OUT = "Save it again as dicts, lists and NumPy arrays, where you trust it"
 HINTS = {
-    "torch": "save tensors with tensor.numpy()",
-    "pandas": "save tables with to_dict('list') or to_numpy()",
-    "sklearn": "save the arrays alone",
+    "torch": "Save tensors with tensor.numpy()",
+    "pandas": "Save tables with to_dict('list') or to_numpy()",
+    "sklearn": "Save the arrays alone",
 }
 
 
@@ -66,12 +66,7 @@ class Machine:
         self.unfinished = 0
 
     def run(self) -> Any:
-        """The object that the pickle holds.
-
-        Raises
-        ------
-        Refused : it asks for more than plain data, or is over a limit
-        """
+        """The object that the pickle holds; Refused where that is more than plain data, or over a limit."""
         code, space, most = self.reader.code, self.space, self.space.limits.objects
         while (operation := code()) != STOP:
             space.done += 1
@@ -180,9 +175,6 @@ class Machine:
         if count % PICKLE_BATCH == 0:  # the next batch may hold something else
             self.growing[id(stored)] = self.last if remembered else -1
 
-    def append(self) -> None:
-        self.extend([self.stack.pop()])
-
     def extend(self, items: list[Any]) -> None:
         """Items for the list or set on top of the stack."""
         target = self.stack[-1]
@@ -220,11 +212,8 @@ class Machine:
         full = f"{NAMES.get(module, module)}.{name}" if known else ""
         if full not in MAKERS and full not in MARKS:
             asked = ascii(f"{module}.{name}")[1:-1][:120] if known else "a name that is no text"
-            hint = HINTS.get(asked.partition(".")[0])
-            raise Refused(
-                f"asks for {asked}, which is code and no data; nothing was run. "
-                + (f"{hint[0].upper()}{hint[1:]}" if hint else WAY_OUT[0].upper() + WAY_OUT[1:])
-            )
+            hint = HINTS.get(asked.partition(".")[0], WAY_OUT)
+            raise Refused(f"asks for {asked}, which is code and no data; nothing was run. {hint}")
         self.stack.append(Name(full))
 
     def call(self) -> None:
@@ -277,7 +266,7 @@ class Machine:
 
 def _refuse(what: str) -> Callable[[Machine], None]:
     def refuse(machine: Machine) -> None:
-        raise Refused(f"{what}; nothing was run. {WAY_OUT[0].upper()}{WAY_OUT[1:]}")
+        raise Refused(f"{what}; nothing was run. {WAY_OUT}")
 
     return refuse
 
@@ -320,10 +309,6 @@ def _set_item(machine: Machine) -> None:
     machine.set_items(items)
 
 
-def _pop(machine: Machine) -> None:
-    machine.stack.pop() if machine.stack else machine.since_mark()
-
-
 def _line(machine: Machine) -> str:
     return machine.reader.line(LINE).decode("utf-8")
 
@@ -348,7 +333,7 @@ OPERATIONS: dict[int, Callable[[Machine], Any]] = {
         pickle.PROTO: _number("<B", lambda machine, number: None),
         pickle.FRAME: _number("<Q", lambda machine, number: None),  # frames only help buffering
         pickle.MARK: Machine.mark,
-        pickle.POP: _pop,
+        pickle.POP: lambda machine: machine.stack.pop() if machine.stack else machine.since_mark(),
         pickle.POP_MARK: Machine.since_mark,
         pickle.DUP: _refuse("copies its stack, which no pickle of data does"),
         pickle.PUT: lambda machine: machine.put(int(machine.reader.line(LINE))),
@@ -365,7 +350,7 @@ OPERATIONS: dict[int, Callable[[Machine], Any]] = {
         pickle.LIST: _collect(list),
         pickle.DICT: _dict,
         pickle.FROZENSET: _collect(checked_frozenset),
-        pickle.APPEND: Machine.append,
+        pickle.APPEND: lambda machine: machine.extend([machine.stack.pop()]),
         pickle.APPENDS: lambda machine: machine.extend(machine.since_mark()),
         pickle.SETITEM: _set_item,
         pickle.SETITEMS: lambda machine: machine.set_items(machine.since_mark()),

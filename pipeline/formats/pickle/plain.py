@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,24 +46,21 @@ NAMES = {
 LEAVES = (bool, int, float, complex, str, bytes, type(None), np.generic)
 
 
+@dataclass(slots=True, eq=False)
 class Name:
     """A name that the pickle asked for and that is known here; not the thing itself."""
 
-    __slots__ = ("full",)
-
-    def __init__(self, full: str):
-        self.full = full
+    full: str
 
 
+@dataclass(slots=True, eq=False)
 class Letters:
     """A long text that stands for bytes; `_codecs.encode` takes it."""
 
-    __slots__ = ("array",)
-
-    def __init__(self, array: StoredArray):
-        self.array = array
+    array: StoredArray
 
 
+@dataclass(slots=True, eq=False)
 class Unfinished:
     """What is made in two steps, before the second: an array, a data type, joblib's note of an array.
 
@@ -71,10 +70,8 @@ class Unfinished:
     keys : numbers under which it is remembered
     """
 
-    __slots__ = ("finish", "keys")
-
-    def __init__(self, finish: Callable[[Any], Any]):
-        self.finish, self.keys = finish, list[int]()
+    finish: Callable[[Any], Any]
+    keys: list[int] = field(default_factory=list)
 
 
 class Space:
@@ -89,14 +86,11 @@ class Space:
         self.file, self.limits = file, limits
         self.held = 0  # bytes in memory
         self.done = 0  # instructions
-        self._scratch: Scratch | None = None
 
-    @property
+    @cached_property
     def scratch(self) -> Scratch:
         """The temporary file, made when it is first needed."""
-        if self._scratch is None:
-            self._scratch = Scratch(self.file.name, self.limits.decoded_bytes)
-        return self._scratch
+        return Scratch(self.file.name, self.limits.decoded_bytes)
 
     @property
     def small(self) -> int:
@@ -104,24 +98,14 @@ class Space:
         return SMALL if self.held < MUCH else TINY
 
     def hold(self, count: int) -> None:
-        """Count bytes that are kept in memory.
-
-        Raises
-        ------
-        Refused : over the limit
-        """
+        """Count bytes that are kept in memory; Refused over the limit."""
         self.held += count
         if self.held > self.limits.memory_bytes:
             raise Refused(f"needs more than {self.limits.memory_bytes:,} bytes of memory, the limit")
 
 
 def check_key(key: Hashable) -> None:
-    """A key of a dict or an item of a set: text, numbers, None, or not too many of them in tuples.
-
-    Raises
-    ------
-    Refused : anything else; hashing it could take for ever
-    """
+    """Refuse a key of a dict or item of a set that is no plain value: hashing it could take for ever."""
     waiting, seen = [key], 0
     while waiting:
         value = waiting.pop()
@@ -163,11 +147,12 @@ def _complex(space: Space, real: Any, imaginary: Any) -> complex:
 
 
 def _set(space: Space, *args: Any) -> set[Any]:
-    return set(_items(args, "builtins.set"))
+    return set(_frozenset(space, *args))
 
 
 def _frozenset(space: Space, *args: Any) -> frozenset[Any]:
-    return frozenset(_items(args, "builtins.frozenset"))
+    _want(not args or (len(args) == 1 and _are(args, list | tuple)), "a set")
+    return checked_frozenset(list(args[0]) if args else [])
 
 
 def checked_frozenset(items: list[Any]) -> frozenset[Any]:
@@ -177,18 +162,10 @@ def checked_frozenset(items: list[Any]) -> frozenset[Any]:
     return frozenset(items)
 
 
-def _items(args: tuple[Any, ...], name: str) -> list[Any]:
-    _want(not args or (len(args) == 1 and _are(args, list | tuple)), name)
-    items = list(args[0]) if args else []
-    for item in items:
-        check_key(item)
-    return items
-
-
 def _ordered(space: Space, *args: Any) -> dict[Any, Any]:
     pairs = args[0] if args else []
-    _want(len(args) < 2 and isinstance(pairs, list | tuple), "collections.OrderedDict")
-    _want(all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs), "collections.OrderedDict")
+    known = len(args) < 2 and isinstance(pairs, list | tuple) and _are(tuple(pairs), list | tuple)
+    _want(known and all(len(pair) == 2 for pair in pairs), "collections.OrderedDict")
     for key, _ in pairs:
         check_key(key)
     return dict(pairs)
@@ -201,26 +178,32 @@ def _default(space: Space, *args: Any) -> dict[Any, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------- arrays
-def make_array(space: Space, data: Any, dtype: Any, shape: Any, axes: tuple[int, ...] | None = None) -> Any:
-    """An array of foreign parts.
+def make_array(
+    space: Space,
+    data: Any,
+    dtype: Any,
+    shape: Any,
+    axes: tuple[int, ...] | None = None,
+    fortran: bool = False,
+) -> Any:
+    """An array of foreign parts; Refused where they do not fit each other.
 
     Parameters
     ----------
     data : its bytes in C order (as text where Python 2 wrote them), or the list of its objects
     axes : how the axes are to be exchanged afterwards, None = not
+    fortran : the bytes are in Fortran's order; objects are listed in C order all the same
 
     Returns
     -------
     np.ndarray, StoredArray, or (nested) lists where it holds objects
-
-    Raises
-    ------
-    Refused : the parts do not fit each other
     """
     _want(isinstance(dtype, np.dtype) and isinstance(shape, tuple) and _are(shape, int), "an array")
     if dtype.kind == "O":
         _want(isinstance(data, list), "an array of objects")
-        return _nested(space, data, shape)
+        return _nested(data, shape)
+    if fortran and len(shape) > 1:
+        shape, axes = shape[::-1], tuple(range(len(shape)))[::-1]
     if isinstance(data, str):
         data = data.encode("latin-1")
     _want(isinstance(data, bytes | bytearray | StoredArray), "an array")
@@ -235,7 +218,7 @@ def make_array(space: Space, data: Any, dtype: Any, shape: Any, axes: tuple[int,
     return array if axes is None else array.transpose(axes)
 
 
-def _nested(space: Space, items: list[Any], shape: tuple[int, ...]) -> Any:
+def _nested(items: list[Any], shape: tuple[int, ...]) -> Any:
     check_size(np.dtype(np.uint8), shape, len(items))
     if not items or not shape:
         return items[0] if items else np.zeros(shape, bool).tolist()
@@ -252,10 +235,7 @@ def _reconstruct(space: Space, kind: Any, shape: Any, code: Any) -> Unfinished:
         _want(isinstance(state, tuple) and len(state) in (4, 5), "an array")
         shape, dtype, fortran, data = state[-4:]
         _want(_are((shape, fortran, dtype), tuple | int | np.dtype), "an array")
-        _want(isinstance(shape, tuple) and isinstance(dtype, np.dtype), "an array")
-        if fortran and dtype.kind != "O" and len(shape) > 1:  # objects are listed in C order all the same
-            return make_array(space, data, dtype, shape[::-1], tuple(range(len(shape)))[::-1])
-        return make_array(space, data, dtype, shape)
+        return make_array(space, data, dtype, shape, fortran=bool(fortran))
 
     return Unfinished(finish)
 
@@ -265,9 +245,7 @@ def _frombuffer(space: Space, data: Any, dtype: Any, shape: Any, order: Any = "C
     if order == "K" and axes is not None:
         _want(isinstance(axes, tuple) and sorted(axes) == list(range(len(shape))), "_frombuffer")
         return make_array(space, data, dtype, shape, axes)
-    if order == "F" and len(shape) > 1:
-        return make_array(space, data, dtype, shape[::-1], tuple(range(len(shape)))[::-1])
-    return make_array(space, data, dtype, shape)
+    return make_array(space, data, dtype, shape, fortran=order == "F")
 
 
 def _scalar(space: Space, dtype: Any, data: Any) -> Any:

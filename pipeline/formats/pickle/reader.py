@@ -29,12 +29,7 @@ class FloatRun(NamedTuple):
 
 
 class Reader:
-    """Reads an opened file from a place on.
-
-    Attributes
-    ----------
-    file : what is read
-    """
+    """Reads an opened file from a place on; every method raises Refused where the file ends before."""
 
     def __init__(self, file: Opened, offset: int = 0):
         self.file, self.size = file, file.size
@@ -52,12 +47,7 @@ class Reader:
             self._window, self._start, self._place = b"", offset, 0
 
     def code(self) -> int:
-        """The next byte.
-
-        Raises
-        ------
-        Refused : there is none
-        """
+        """The next byte."""
         place = self._place
         if place >= len(self._window):
             self._need(1)
@@ -66,12 +56,7 @@ class Reader:
         return self._window[place]
 
     def take(self, count: int) -> bytes:
-        """The next bytes.
-
-        Raises
-        ------
-        Refused : there are fewer
-        """
+        """The next bytes."""
         end = self._place + count
         if end > len(self._window):
             self._need(count)
@@ -81,12 +66,7 @@ class Reader:
         return found
 
     def skip(self, count: int) -> int:
-        """Go over bytes that are left in the file; their offset.
-
-        Raises
-        ------
-        Refused : there are fewer
-        """
+        """Go over bytes that are left in the file; their offset."""
         offset = self.tell()
         if count > self.size - offset:
             raise Refused(self._ended(count))
@@ -100,12 +80,7 @@ class Reader:
         return self._window[self._place : self._place + count]
 
     def line(self, limit: int) -> bytes:
-        """Up to the next line feed, without it.
-
-        Raises
-        ------
-        Refused : the line is longer than `limit`, or has no end
-        """
+        """Up to the next line feed, without it; Refused where that is over `limit` bytes or has no end."""
         count = 256
         while True:
             found = self.peek(min(count, limit + 1))
@@ -119,12 +94,7 @@ class Reader:
             count *= 16
 
     def line_end(self) -> int:
-        """Offset of the next line feed, however far it is; the place stays.
-
-        Raises
-        ------
-        Refused : there is none
-        """
+        """Offset of the next line feed, however far it is; the place stays."""
         offset = self.tell()
         while piece := self.file.read(offset, WINDOW):
             if (end := piece.find(b"\n")) >= 0:

@@ -59,11 +59,10 @@ def pretrain(
         return _nothing(out)
     from pipeline.core.files import replaced_folder, write_json
     from pipeline.datasets.training_set import read_stats
-    from pipeline.store.fingerprint import stage_hashes
     from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
     from pipeline.training.loop.fabric import open_fabric, reproducible
     from pipeline.training.loop.train import fit, load_splits, save_weights
-    from pipeline.training.runs import build_method, encoder_identities, library_versions, task_of
+    from pipeline.training.runs import build_method, circumstances, task_of
 
     fabric = open_fabric(device, train_params.precision)
     stats, wanted = read_stats(source), read_stats(assembled)
@@ -89,10 +88,7 @@ def pretrain(
         "train": train_params.model_dump(mode="json"),
         "dims": whole.dims,
         "learnt": hashes(source, "train.parquet", "valid.parquet", "stats.json"),
-        "encoders": encoder_identities(method_name, whole.config),
-        "code": stage_hashes("pretrain", method_name),
-        "libraries": library_versions(),
-        "device": fabric.device.type,
+        **circumstances("pretrain", method_name, whole.config, fabric.device),
     }
     name = fingerprint(identity)
     kept = out / FILE

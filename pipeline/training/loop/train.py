@@ -41,7 +41,6 @@ from pipeline.datasets.splits import Split, companions, ordered_batches, shuffle
 from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
 from pipeline.params.explain import explain
 from pipeline.params.params import LARGEST_SEED, Section, TrainParams
-from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
 from pipeline.training.loop.curves import Curves, Progress, write_table
 from pipeline.training.loop.fabric import open_fabric, reproducible
@@ -51,8 +50,7 @@ from pipeline.training.runs import (
     FORMAT_VERSION,
     WEIGHTS,
     build_method,
-    encoder_identities,
-    library_versions,
+    circumstances,
     prediction_table,
     task_of,
 )
@@ -115,13 +113,10 @@ def train(
             "dims": method.dims,
             "feature_set": stats["feature_set"],
             "assembled": hashes(
-                assembled, *(f"{name}*.parquet" for name in (*splits, CONTEXT)), "stats.json"
+                assembled, "stats.json", *(f"{name}*.parquet" for name in (*splits, CONTEXT))
             ),
             "pretrained": hashes(pretrained, "*"),
-            "encoders": encoder_identities(method_name, method.config),
-            "code": stage_hashes("train", method_name),
-            "libraries": library_versions(),
-            "device": fabric.device.type,
+            **circumstances("train", method_name, method.config, fabric.device),
         }
         checkpoint = Checkpoint(state_root / fingerprint(identity))
         if fresh:
@@ -157,7 +152,6 @@ def train(
         "resumed_at": resumed_at,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    logs.mkdir(parents=True, exist_ok=True)
     write_json({**summary, "device": str(fabric.device)}, logs / f"train-{out.name}.json")
     return summary
 

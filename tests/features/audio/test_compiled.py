@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.features.audio.compiled import compile_once
+from pipeline.features.audio.librosa33 import compile_once
 
 PROGRAM = """
 import numpy as np

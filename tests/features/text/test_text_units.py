@@ -199,10 +199,10 @@ def test_a_batch_gives_what_each_clip_gives(model: str, unit: str, layers: list[
     lengths = [1, 28, *random.integers(1, 30, 10)]
     texts = [" ".join(random.choice([*WORDS, "好", "xylophone"], length)) for length in lengths]
     prepared = [encoder.prepare(Clip(str(i), text=text)) for i, text in enumerate(texts)]
-    ids = [one.content.ids for one in prepared]
+    contents = [one.content for one in prepared]
     source = encoder.sources[0]
-    for own, found in zip(ids, encoder._states(source, ids), strict=True):
-        np.testing.assert_allclose(found, encoder._states(source, [own])[0], atol=2e-5)
+    for own, found in zip(contents, encoder.states(source, contents), strict=True):
+        np.testing.assert_allclose(found, encoder.states(source, [own])[0], atol=2e-5)
     for one, found in zip(prepared, encoder.infer(prepared), strict=True):
         (alone,) = encoder.infer([one])
         np.testing.assert_allclose(found.features, alone.features, atol=4e-3)  # a step of float16

@@ -7,7 +7,7 @@ import pytest
 from reference.rotations import openface_matrix
 
 from pipeline.features.visual.face.action_units import ACTION_UNITS, STABLE, action_units, align, similarity
-from pipeline.features.visual.face.canonical import CANONICAL, LANDMARKS_68, MIRRORED, POINTS, rows
+from pipeline.features.visual.face.canonical import CANONICAL, LANDMARKS_68, POINTS, rows
 from pipeline.features.visual.face.geometry import (
     COLUMNS,
     EYEBALL_MM,
@@ -20,6 +20,7 @@ from pipeline.features.visual.face.geometry import (
 )
 
 CAMERA = Camera.guess(640, 480)
+MIRRORED = np.abs(CANONICAL[:, None] * (-1, 1, 1) - CANONICAL).sum(-1).argmin(1)  # by place
 IRISES = rows((468, 473))
 
 

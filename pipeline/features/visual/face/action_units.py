@@ -37,8 +37,6 @@ import numpy as np
 
 from pipeline.features.visual.face.canonical import CANONICAL, rows
 
-__all__ = ["ACTION_UNITS", "STABLE", "action_units", "align", "similarity"]
-
 ACTION_UNITS = tuple(f"AU{number:02d}_mesh" for number in (1, 2, 4, 5, 7, 10, 12, 15, 17, 20, 25, 26, 45))
 
 # Points that no facial action moves much: ridge, tip and base of the nose, eye corners, forehead, temples,

@@ -22,8 +22,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["CANONICAL", "LANDMARKS_68", "MIRRORED", "POINTS", "rows"]
-
 # The 68 points of dlib, iBUG and OpenFace as indices of the mesh; the face's right is the image's left.
 # Chosen from the mesh's own contours, evenly spaced along the jaw, and looked at on real frames.
 # fmt: off
@@ -97,10 +95,10 @@ _RIGHT_HALF = (
     (468, 473, -31.5, -40.1, 1.1),
 )
 
-# mesh index -> mesh index of the mirror image
-_MIRROR = {a: b for right, left, *_ in _RIGHT_HALF for a, b in ((right, left), (left, right))}
+_PLACES = {right: (x, y, z) for right, _, x, y, z in _RIGHT_HALF}
+_PLACES |= {left: (-x, y, z) for _, left, x, y, z in _RIGHT_HALF}
 
-POINTS: tuple[int, ...] = tuple(sorted(_MIRROR))
+POINTS: tuple[int, ...] = tuple(sorted(_PLACES))
 """The K used points as indices of the mesh, ascending"""
 
 _ROW = {point: row for row, point in enumerate(POINTS)}
@@ -111,18 +109,5 @@ def rows(points: Iterable[int]) -> np.ndarray:
     return np.array([_ROW[point] for point in points])
 
 
-MIRRORED: np.ndarray = rows(_MIRROR[point] for point in POINTS)
-"""Shape (K,): for each used point the row of its mirror image"""
-
-
-def _canonical() -> np.ndarray:
-    face = np.empty((len(POINTS), 3))
-    for right, left, *place in _RIGHT_HALF:
-        face[_ROW[right]] = place
-        face[_ROW[left]] = np.array(place) * (-1, 1, 1)
-    face.setflags(write=False)
-    return face
-
-
-CANONICAL: np.ndarray = _canonical()
+CANONICAL: np.ndarray = np.array([_PLACES[point] for point in POINTS])
 """Shape (K, 3): the canonical face, mm"""

@@ -45,17 +45,6 @@ from pipeline.core.openface_layout import GAZE, LANDMARKS_2D, LANDMARKS_3D, POSE
 from pipeline.features.visual.face.action_units import ACTION_UNITS, STABLE, action_units, similarity
 from pipeline.features.visual.face.canonical import CANONICAL, LANDMARKS_68, rows
 
-__all__ = [
-    "COLUMNS",
-    "GROUPS",
-    "Camera",
-    "describe",
-    "gaze_vectors",
-    "head_pose",
-    "in_camera_space",
-    "to_euler",
-]
-
 EYEBALL_MM = 12.0  # radius, as OpenFace
 POSE_STEPS = 8  # the start is near: after 6 steps the answer moves by less than 1e-5 rad and 0.001 mm
 
@@ -110,18 +99,10 @@ def describe(mesh: np.ndarray, camera: Camera) -> np.ndarray:
     mean_gaze = gaze.mean(1)
     angles = np.arctan2(mean_gaze[:, :2], -mean_gaze[:, 2:])
     found = np.ones((len(mesh), 2))
-    pixels = mesh[:, _LANDMARK_ROWS, :2].swapaxes(1, 2).reshape(len(mesh), -1)
-    points = space[:, _LANDMARK_ROWS].swapaxes(1, 2).reshape(len(mesh), -1)
-    columns = [
-        found,
-        gaze.reshape(len(mesh), -1),
-        angles,
-        translation,
-        to_euler(rotation),
-        pixels,
-        points,
-        action_units(space),
-    ]
+    pixels = mesh[:, _LANDMARK_ROWS, :2].swapaxes(1, 2)
+    points = space[:, _LANDMARK_ROWS].swapaxes(1, 2)
+    per_frame = [found, gaze, angles, translation, to_euler(rotation), pixels, points, action_units(space)]
+    columns = [values.reshape(len(mesh), -1) for values in per_frame]
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
@@ -175,13 +156,8 @@ def _gauss_newton(
     transposed = jacobian.swapaxes(1, 2)
     missing = (seen - image).reshape(len(seen), -1, 1)
     step = np.linalg.solve(transposed @ jacobian, transposed @ missing)[..., 0]
-    return _small_rotation(step[:, :3]) @ rotation, translation + step[:, 3:]
-
-
-def _small_rotation(turn: np.ndarray) -> np.ndarray:
-    """Rotation matrices that turn by about the vectors `turn` (T, 3), radians: quaternion (turn / 2, 1)."""
-    quaternion = np.concatenate([turn / 2, np.ones((len(turn), 1))], axis=1)
-    return Rotation.from_quat(quaternion).as_matrix()
+    quaternion = np.concatenate([step[:, :3] / 2, np.ones((len(step), 1))], axis=1)  # of a small turn
+    return Rotation.from_quat(quaternion).as_matrix() @ rotation, translation + step[:, 3:]
 
 
 def in_camera_space(

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,8 +33,6 @@ from pipeline.features.encoder import Clip, Encoder
 from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
 from pipeline.params.params import MediaLimits
-
-__all__ = ["MeshEncoder", "TrackedFrame", "choose_face", "read_landmarks"]
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
 FRAMES_AHEAD = 4  # decoded and waiting at most
@@ -109,14 +107,7 @@ class MeshEncoder(Encoder):
             self._graph.process(np.zeros((64, 64, 3), np.uint8))  # its threads start, and speak, only now
 
     def tracked_frames(self, clip: Clip, notes: list[str]) -> Generator[TrackedFrame, None, None]:
-        """The sampled frames of a clip, at least one, each with the chosen face.
-
-        `notes` gets a line if the file is cut off or damaged, once the last frame was given.
-
-        Raises (at the first frame)
-        ------
-        AbsentError, ClipError : see `pipeline.media.decode.frames`
-        """
+        """The sampled frames of a clip, at least one, each with the chosen face; see `decode.frames`."""
         if clip.path is None:
             raise AbsentError("no video file")
         if self._graph is None:
@@ -131,12 +122,10 @@ class MeshEncoder(Encoder):
             notes=notes,
         )
         previous: np.ndarray | None = None
-        first = True
         # a decoder that hangs must not hold up a clip that was given up
         with closing(read_ahead(source, FRAMES_AHEAD, wait_s=1.0)) as stream:
-            for frame in stream:
-                faces = self._process(frame.image, first=first)
-                first = False
+            for number, frame in enumerate(stream):
+                faces = self._process(frame.image, first=number == 0)
                 mesh = None
                 if faces:
                     height, width = frame.image.shape[:2]
@@ -148,17 +137,14 @@ class MeshEncoder(Encoder):
         image = np.ascontiguousarray(image)
         image.flags.writeable = False  # lets MediaPipe read it in place
         try:
-            if not first:
-                result = self._graph.process(image)
-            else:
-                with _without_engine_noise():
+            with _without_engine_noise() if first else nullcontext():
+                if first:
                     self._graph.reset()  # forget the faces of the clip before
-                    result = self._graph.process(image)
+                result = self._graph.process(image)
         except Exception:
             self._graph = None  # a graph that has failed once fails for ever: the next clip gets a new one
             raise
-        messages = result.multi_face_landmarks or []
-        return [read_landmarks(message) for message in messages]
+        return [read_landmarks(message) for message in result.multi_face_landmarks or ()]
 
 
 def read_landmarks(message: Any) -> np.ndarray:

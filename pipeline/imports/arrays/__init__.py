@@ -1,5 +1,0 @@
-"""Kind `arrays`: arrays of any layout, described by settings."""
-
-from pipeline.imports.arrays.arrays import KIND_OF_FILES, Settings, matches, read
-
-__all__ = ["KIND_OF_FILES", "Settings", "matches", "read"]

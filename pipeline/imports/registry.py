@@ -1,0 +1,46 @@
+"""Kinds of ready-made feature files: one module a kind, each giving what it found (contract.py)."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import get_args
+
+from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.section import Section
+from pipeline.formats.source import Source
+from pipeline.imports.checks import refuse_repeats
+from pipeline.imports.contract import Imported
+from pipeline.params.explain import settings_of, unknown
+from pipeline.params.params import ImportParams
+
+# kind in params.yaml, and the name of its module here, in the order in which they are tried
+KINDS: tuple[str, ...] = get_args(ImportParams.model_fields["kind"].annotation)
+
+
+def importer(kind: str) -> ModuleType:
+    """The module that reads files of that kind."""
+    if kind not in KINDS:
+        raise ParamsError(unknown("kind of import", kind, KINDS))
+    return importlib.import_module(f"{__package__}.kinds.{kind}")
+
+
+def read(kind: str, source: Source, params: ImportParams) -> Imported:
+    """What files of that kind hold; errors as of importers (contract.py), FormatError of repeated clips."""
+    found = importer(kind)
+    if not hasattr(found, "Settings"):  # then there are none; who has some checks them
+        settings_of(Section, params.settings, f"{kind}.settings")
+    imported: Imported = found.read(source, params)
+    refuse_repeats(source, imported.rows)
+    return imported
+
+
+def sniff(source: Source) -> str:
+    """The kind of files that these are; FormatError where they are of none says why not, for each kind."""
+    listed = ""
+    for kind in KINDS:
+        reason: str = importer(kind).matches(source)
+        if not reason:
+            return kind
+        listed += f"\n  - {kind}: {reason}"
+    raise FormatError(f"{source}: of no kind that is known here; `--as KIND` insists on one{listed}")
