@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
-from pipeline.params.explain import explain, unknown
+from pipeline.params.explain import explain, settings_of, unknown
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -126,10 +126,7 @@ def check_space(
     config : the method's `Config`
     settings : its settings on the dataset, as params.yaml has them
     """
-    try:
-        known = dict(leaves(config.model_validate(settings).model_dump()))
-    except ValidationError as error:
-        raise ParamsError(explain(error, config, under=f"models.{method}.base")) from error
+    known = dict(leaves(settings_of(config, settings, f"models.{method}.base").model_dump()))
     if not space:
         raise ParamsError(f"tune.{method} names no setting; write at least one with its range")
     for key, dimension in space.items():
