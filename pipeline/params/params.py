@@ -298,12 +298,10 @@ def _named(name: str, entries: dict[str, Entry], what: str, section: str) -> Ent
 
 
 def load_params(file: Path | str | None = None, overrides: list[str] | None = None) -> Params:
-    """params.yaml with overrides, checked; ParamsError names a key or a value that is wrong.
+    """A YAML file (None = params.yaml of the current folder where there is one, else the defaults), checked.
 
-    Parameters
-    ----------
-    file : the YAML file; None = params.yaml of the current folder where there is one, else the defaults
-    overrides : full dotted keys, e.g. `visual.facemesh.fps=10`; values are read as YAML
+    `overrides` are full dotted keys with values in YAML: `visual.facemesh.fps=10`. ParamsError names a key or
+    a value that is wrong.
     """
     from ruamel.yaml import YAML  # not on every training machine
     from ruamel.yaml.error import YAMLError

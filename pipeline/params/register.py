@@ -87,10 +87,8 @@ def set_names(name: str, folds: int) -> list[str]:
 def check_name(name: str, folds: int, params: Params, file: Path) -> None:
     """Refuse, before anything is read, a name that cannot be used, and a folder that is no project.
 
-    Raises
-    ------
-    ParamsError : the name cannot be one of files, folders and DVC stages, or is taken; there is no
-        params.yaml; one fold is asked for
+    ParamsError where the name cannot be one of files, folders and DVC stages, or is taken; where there is no
+    params.yaml; where one fold is asked for.
     """
     if not NAME.fullmatch(name):
         raise ParamsError(

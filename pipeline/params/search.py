@@ -118,13 +118,8 @@ def check_space(
 ) -> None:
     """Every key is a setting of the method, every value of its range one that it accepts; else ParamsError.
 
-    A range is tried with all else as it is. Values that do not go together (a width and a number of heads,
-    say) are found by the trial that draws them.
-
-    Parameters
-    ----------
-    config : the method's `Config`
-    settings : its settings on the dataset, as params.yaml has them
+    A range is tried with all else as params.yaml has it for the dataset. Values that do not go together (a
+    width and a number of heads, say) are found by the trial that draws them.
     """
     known = dict(leaves(settings_of(config, settings, f"models.{method}.base").model_dump()))
     if not space:

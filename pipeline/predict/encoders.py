@@ -59,12 +59,7 @@ def make_encoders(
 
 
 def rebuild(modality: str, entry: dict[str, Any], params: Params, device: str = "cpu") -> Encoder:
-    """The encoder that made the features of a training set, not loaded.
-
-    Parameters
-    ----------
-    entry : the modality's part of stats.json
-    params : where models and programs lie on this machine
+    """The encoder that made the features of a training set (`entry` of its stats.json), not loaded.
 
     Raises
     ------

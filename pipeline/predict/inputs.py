@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -46,20 +46,15 @@ class ClipInputs:
     @property
     def present(self) -> tuple[str, ...]:
         """The modalities that the clip has."""
-        has = {name for name, values in self.sequences.items() if values is not None}
-        has |= {"text"} if self.text is not None else set()
-        has |= {"audio"} if self.sound is not None else set()
-        return tuple(name for name in MODALITIES if name in has)
+        own = {"text": self.text, "audio": self.sound}
+        return tuple(m for m in MODALITIES if any(part.get(m) is not None for part in (own, self.sequences)))
 
     def without(self, modality: str) -> ClipInputs:
         """The same clip, if it lacked this modality; what was before it stays."""
         sequences = {name: None if name == modality else values for name, values in self.sequences.items()}
-        changed: dict[str, Any] = {"sequences": sequences}
-        if modality == "text":
-            changed["text"] = None
-        if modality == "audio":
-            changed["sound"] = None
-        return replace(self, **changed)
+        text = None if modality == "text" else self.text
+        sound = None if modality == "audio" else self.sound
+        return replace(self, sequences=sequences, text=text, sound=sound)
 
 
 def inputs_of(

@@ -121,6 +121,13 @@ class ClipPrediction:
         return {method: (*self._mean_and_sd(own), len(own)) for method, own in found.items()}
 
     @property
+    def means(self) -> list[tuple[str, tuple[float, float | None, int]]]:
+        """`methods`, and behind several of them their mean: of all runs alike."""
+        found = list(self.methods.items())
+        mean = ("mean", (self.value, self.sd, len(self.outcomes)))
+        return [*found, mean] if len(found) > 1 else found
+
+    @property
     def contributions(self) -> dict[str, tuple[float, float | None]]:
         """Modality -> mean and sd, over the runs that read it and something else of the clip, of what it
         changes `value` by.

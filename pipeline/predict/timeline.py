@@ -130,7 +130,12 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
     below = 0.65 + RESULT + 0.62  # label of the time axis, the results, their labels
     total = 0.55 + sum(height + GAP for height, _ in drawn.values()) + below
     figure = Figure(figsize=(WIDTH, total), dpi=120)
-    figure.suptitle(_title(clip), fontsize=11, x=LEFT / WIDTH, ha="left", y=1 - 0.18 / total)
+    sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
+    low, high = clip.facts.label_range
+    score = f"{clip.value:+.2f}{sd} on {low:g} to {high:g}"
+    value = f"probability {clip.value:.2f}{sd}" if clip.facts.class_names else score
+    title = f"{clip.features.clip_id}: {in_words(clip)}, {value}"
+    figure.suptitle(title, fontsize=11, x=LEFT / WIDTH, ha="left", y=1 - 0.18 / total)
     panels: dict[str, Axes] = {}
     top = total - 0.5
     for name, (height, draw) in drawn.items():
@@ -157,14 +162,6 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
         )
         figure.text(LEFT / WIDTH, 0.06 / total, said, fontsize=8, color="0.3")
     return figure
-
-
-def _title(clip: ClipPrediction) -> str:
-    sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
-    if clip.facts.class_names:
-        return f"{clip.features.clip_id}: {in_words(clip)}, probability {clip.value:.2f}{sd}"
-    low, high = clip.facts.label_range
-    return f"{clip.features.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
 
 
 def _draw_frames(panel: Axes, curves: Curves) -> None:
@@ -276,9 +273,7 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
         panel.invert_yaxis()
         return
     low, high = clip.facts.label_range
-    rows = [*clip.methods.items()]
-    if len(rows) > 1:
-        rows.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
+    rows = clip.means
     for number, (_, (mean, sd, _)) in enumerate(rows):
         marker = MARKERS[number % len(MARKERS)]
         panel.errorbar(

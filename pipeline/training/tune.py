@@ -152,7 +152,11 @@ class Study:
             study = open_study(self.folder, self.search.space)
             self.trials = trials_of(study)
             if not self.trials:
-                self._enqueue_settings(study)
+                search = self.search
+                known = dict(leaves(search.config.model_validate(search.settings).model_dump(mode="json")))
+                values = {key: known[key] for key in search.space}
+                inside = {key: value for key, value in values.items() if search.space[key].holds(value)}
+                study.enqueue_trial(inside, user_attrs={SETTINGS: values})  # told of what lies in the space
             finished = sum(trial.state != RUNNING for trial in self.trials)
             if finished:
                 say(f"{finished} finished trials are kept ({self.folder})")
@@ -187,14 +191,6 @@ class Study:
         return found
 
     # --------------------------------------------------------------------------------------------- one trial
-    def _enqueue_settings(self, study: optuna.Study) -> None:
-        """Trial 0: Optuna is told of those values that lie in the space."""
-        search = self.search
-        known = dict(leaves(search.config.model_validate(search.settings).model_dump(mode="json")))
-        values = {key: known[key] for key in search.space}
-        inside = {key: value for key, value in values.items() if search.space[key].holds(value)}
-        study.enqueue_trial(inside, user_attrs={SETTINGS: values})
-
     def _run_trial(self, study: optuna.Study) -> None:
         """Train a new trial, or what is not done of one that was killed; each loss is on disk at once."""
         drawn = next_trial(study)
@@ -207,8 +203,11 @@ class Study:
         twin = next((other for other in self.trials[: trial.number] if other.values == trial.values), None)
         try:
             for seed in self.search.seeds:
-                if seed not in trial.losses:
-                    drawn.report(self._loss(trial, seed, twin), seed)
+                if seed in trial.losses:
+                    continue
+                if twin is not None and seed not in twin.losses:
+                    raise _Failure(twin.reason)
+                drawn.report(twin.losses[seed] if twin is not None else self._train(trial, seed), seed)
             if twin is not None:
                 drawn.set_user_attr(REASON, f"as trial {twin.number}")
             study.tell(trial.number, trials_of(study)[trial.number].loss)
@@ -219,14 +218,6 @@ class Study:
         for folder in (self.folder / "runs").glob("trial-*"):
             if self.best is None or not folder.name.startswith(f"trial-{self.best.number}-"):
                 (folder / "model.safetensors").unlink(missing_ok=True)
-
-    def _loss(self, trial: Trial, seed: int, twin: Trial | None) -> float:
-        """Validation loss of one run, which a trial of the same values may have had already."""
-        if twin is None:
-            return self._train(trial, seed)
-        if seed not in twin.losses:
-            raise _Failure(twin.reason)
-        return twin.losses[seed]
 
     def _train(self, trial: Trial, seed: int) -> float:
         """Validation loss of one run; what it reads is in the study's folder."""
