@@ -22,7 +22,7 @@ import torch
 from models.core.batch import LABELS, Reading
 from pipeline.core.errors import FormatError
 from pipeline.core.files import read_described
-from pipeline.datasets.splits import Ragged, Split, Streams, chained
+from pipeline.datasets.splits import Ragged, Split, Streams
 
 FORMAT = 1  # of the assembled set
 SPLITS = ("train", "valid", "test", "unlabeled")  # of every set
@@ -205,9 +205,8 @@ class _Reader:
         reading, before = self.reading, self._before()
 
         def joined(rows: Sequence[np.ndarray], limit: int, padding: np.ndarray) -> Ragged:
-            chains = ([padding[:0], *(rows[i] for i in places)] for places in before)
-            kept = [chained(chain, limit, reading.context_keep) for chain in chains]
-            return Ragged.of_clips(kept, padding, self.device)
+            clips = ((rows[i] for i in places) for places in before)
+            return Ragged.chained(clips, padding, limit, reading.context_keep, self.device)
 
         streams = {
             name: joined(np.split(flat[:-1], counts.cumsum()[:-1]), self.max_steps[name], flat[-1:])

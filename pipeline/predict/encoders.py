@@ -41,10 +41,9 @@ def make_encoders(
             if key in encoders or key in problems:
                 continue
             named = f"{stream} {entry.get('encoder')!r}"
+            modality = "audio" if stream == WAVEFORM else stream
             try:
-                encoders[key] = encoder = rebuild(
-                    "audio" if stream == WAVEFORM else stream, entry, params, device
-                )
+                encoders[key] = encoder = rebuild(modality, entry, params, device)
                 remark = _compared(encoder, entry)
                 encoder.load()
             except MsaError as error:

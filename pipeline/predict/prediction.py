@@ -36,10 +36,9 @@ class Facts:
 
     @classmethod
     def of(cls, run: TrainedRun) -> Facts:
-        stats = run.stats
-        classes = tuple(stats["class_names"]) if stats["task"] == "classification" else ()
-        low, high = stats["label_range"]
-        return cls(stats["dataset"], (float(low), float(high)), classes)
+        classes = tuple(run.stats["class_names"]) if run.task.classes else ()
+        low, high = map(float, run.stats["label_range"])
+        return cls(run.stats["dataset"], (low, high), classes)
 
 
 @dataclass(frozen=True)

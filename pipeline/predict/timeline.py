@@ -111,9 +111,7 @@ def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
     from matplotlib.figure import Figure
 
     words = clip.features.spoken.words or []
-    rows = _word_rows(
-        [word["text"] for word in words], [word["start_s"] for word in words], curves.duration_s
-    )
+    rows = _word_rows(words, curves.duration_s)
     lines = [] if rows else _wrapped(clip.features.spoken.text or "")
     drawn: dict[str, tuple[float, Callable[[Axes], None]]] = {}  # panel -> height, and what draws it
     if curves.pictures:
@@ -178,18 +176,18 @@ def _draw_frames(panel: Axes, curves: Curves) -> None:
     panel.tick_params(bottom=False)
 
 
-def _word_rows(words: list[str], starts: list[float], duration_s: float) -> list[int]:
+def _word_rows(words: list[dict[str, Any]], duration_s: float) -> list[int]:
     """The row of each word, so that none overlaps another; empty where they do not fit."""
     from rich.cells import cell_len
 
     ends = [0.0] * MOST_LINES
     rows = []
-    for word, start in zip(words, starts, strict=True):
-        free = [row for row, end in enumerate(ends) if end <= start]
-        if not free:
+    for word in words:
+        free = next((row for row, end in enumerate(ends) if end <= word["start_s"]), None)
+        if free is None:
             return []
-        rows.append(free[0])
-        ends[free[0]] = start + (cell_len(word) + 1) * CELL * duration_s / SPAN
+        rows.append(free)
+        ends[free] = word["start_s"] + (cell_len(word["text"]) + 1) * CELL * duration_s / SPAN
     return rows
 
 
@@ -275,16 +273,8 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
     low, high = clip.facts.label_range
     rows = clip.means
     for number, (_, (mean, sd, _)) in enumerate(rows):
-        marker = MARKERS[number % len(MARKERS)]
-        panel.errorbar(
-            mean,
-            number,
-            xerr=sd,
-            marker=marker,
-            color=COLOURS[number % len(COLOURS)],
-            capsize=3,
-            markersize=7,
-        )
+        marker, color = MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
+        panel.errorbar(mean, number, xerr=sd, marker=marker, color=color, capsize=3, markersize=7)
     panel.axvline((low + high) / 2, color="0.6", linewidth=0.8, linestyle=":")
     panel.set_yticks(range(len(rows)), [f"{name} ({count})" for name, (_, _, count) in rows])
     panel.set(xlim=(min(low, panel.get_xlim()[0]), max(high, panel.get_xlim()[1])))
