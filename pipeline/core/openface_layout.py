@@ -1,8 +1,8 @@
-"""What all encoders of faces have in common: names and order of their columns, and what they note.
+"""What all encoders of faces have in common: names and order of their columns.
 
 Where the quantity is OpenFace's, so is the name.
-`confidence` and `success` come first, then the groups in this order. All float32; a frame without a face is
-zero in every column.
+`confidence` and `success` come first, then the groups in this order. All float32; of a frame
+without a face features/visual/no_face.py has the rule.
 
 | group | columns | unit | facemesh | openface | pyfeat |
 |---|---|---|---|---|---|
@@ -24,24 +24,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.core.errors import ParamsError
-
-__all__ = [
-    "FLAGS",
-    "GAZE",
-    "GAZE_ANGLES",
-    "GAZE_VECTORS",
-    "GROUPS",
-    "LANDMARKS_2D",
-    "LANDMARKS_3D",
-    "OPENFACE",
-    "OPENFACE_709",
-    "OPENFACE_AUS",
-    "POSE",
-    "ROTATION",
-    "SHAPE",
-    "columns_of",
-    "notes_on",
-]
 
 FLAGS = ["confidence", "success"]
 GROUPS = ("gaze", "pose", "landmarks2d", "landmarks3d", "shape", "aus", "emotions")
@@ -94,17 +76,3 @@ def columns_of(has: Mapping[str, Sequence[str]], groups: Sequence[str], encoder:
             f"it has {', '.join(group for group in GROUPS if group in has)}"
         )
     return FLAGS + [name for group in GROUPS if group in groups for name in has[group]]
-
-
-def notes_on(counts: Sequence[int]) -> list[str]:
-    """What a reader should know, from the number of faces in each frame."""
-    without, several = sum(count == 0 for count in counts), sum(count > 1 for count in counts)
-    notes = []
-    if without == len(counts):
-        notes.append(f"no face in any of {len(counts)} frames")
-    elif without:
-        notes.append(f"no face in {without} of {len(counts)} frames")
-    if several:
-        most = f"up to {max(counts)}" if max(counts) > 2 else "2"
-        notes.append(f"{most} faces in {several} of {len(counts)} frames")
-    return notes

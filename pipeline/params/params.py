@@ -18,9 +18,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.params import encoders as presets
-from pipeline.params.assemble import NONE, AssembleParams
+from pipeline.params.assemble import AssembleParams
 from pipeline.params.encoders import AudioEncoder, EncoderParams, TextEncoder, VisualEncoder
 from pipeline.params.explain import explain, unknown
 from pipeline.params.search import SearchSpace, with_values

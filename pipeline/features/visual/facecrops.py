@@ -26,9 +26,9 @@ from contextlib import closing
 
 import numpy as np
 
-from pipeline.core.openface_layout import notes_on
 from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.visual.face.mesh import MeshEncoder
+from pipeline.features.visual.no_face import notes_on
 from pipeline.params.encoders import FaceCropsParams
 
 _EYE_CORNERS = np.array(((33, 133), (362, 263)))  # points of the mesh

@@ -11,12 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.core.openface_layout import columns_of, notes_on
+from pipeline.core.openface_layout import columns_of
 from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.visual.face.action_units import ACTION_UNITS
 from pipeline.features.visual.face.canonical import POINTS
 from pipeline.features.visual.face.geometry import COLUMNS, GROUPS, Camera, describe
 from pipeline.features.visual.face.mesh import MeshEncoder
+from pipeline.features.visual.no_face import notes_on
 from pipeline.params.encoders import FaceMeshParams
 from pipeline.params.params import MediaLimits
 

@@ -37,9 +37,10 @@ from scipy.spatial.transform import Rotation
 
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
-from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of, notes_on
+from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
+from pipeline.features.visual.no_face import notes_on
 from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import PyFeatParams
 from pipeline.params.params import MediaLimits

@@ -44,7 +44,7 @@ def pretrain(
     """Write the folder `out`; True where something was learnt, False where all is kept or there is nothing.
 
     `assembled` is the set of the main training, `source` the one whose labels are learnt, often the same;
-    other parameters are those of `train`. ParamsError names an unknown method or setting; FormatError: the
+    the rest is as in `RunConfig`. ParamsError names an unknown method or setting; FormatError: the
     source cannot be read, has another task than a regression, or has no labels.
     """
     if method_name not in METHODS:
