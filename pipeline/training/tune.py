@@ -38,7 +38,7 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
-from pipeline.core.files import file_hash, lock, write_json
+from pipeline.core.files import lock, write_json
 from pipeline.core.vocabulary import FAILED
 from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
@@ -46,7 +46,7 @@ from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.loop.checkpoint import fingerprint
+from pipeline.training.loop.checkpoint import fingerprint, hashes
 from pipeline.training.loop.fabric import open_fabric
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
@@ -70,7 +70,9 @@ if TYPE_CHECKING:
 
     from models.core.method import MethodSettings
 
-SEEN = ("train", "valid", "unlabeled", "context")  # splits that a trial can open; the last two have no labels
+SPLITS = ("train", "valid", "unlabeled", "context")  # that a trial can open; the last two have no labels
+# Files of an assembled set; stats.json counts the clips of the test split, and has nothing of their labels.
+SEEN = ("stats.json", *(f"{split}{kind}.parquet" for split in SPLITS for kind in ("", ".waveform")))
 BACKBONE_RATE = "training.lr_backbone"
 EDGE = 0.02  # share of a range, in its own scale
 
@@ -262,14 +264,9 @@ def link_splits(assembled: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for left in folder.iterdir():
         left.unlink()
-    for file in _seen(assembled):
-        (folder / file.name).symlink_to(file.resolve())
-
-
-def _seen(assembled: Path) -> list[Path]:
-    """stats.json counts the clips of the test split, and has nothing of their labels."""
-    files = [assembled / f"{name}{kind}.parquet" for name in SEEN for kind in ("", ".waveform")]
-    return [assembled / "stats.json", *(file for file in files if file.exists())]
+    for file in (assembled / name for name in SEEN):
+        if file.exists():
+            (folder / file.name).symlink_to(file.resolve())
 
 
 def _with_effect(search: Search) -> SearchSpace:
@@ -295,8 +292,8 @@ def _identity(search: Search) -> dict[str, Any]:
         "seeds": list(search.seeds),
         "params": search.config.model_validate(search.settings).model_dump(mode="json"),
         "train": search.train.model_dump(mode="json"),
-        "assembled": {file.name: file_hash(file) for file in sorted(_seen(search.assembled))},
-        "source": {file.name: file_hash(file) for file in sorted(_seen(search.source))},
+        "assembled": hashes(search.assembled, *SEEN),
+        "source": hashes(search.source, *SEEN),
         "code": stage_hashes("train", search.method),
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,
