@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     from models.core.method import MethodSettings
 
-OPENED = ("train", "valid", "unlabeled", "context")  # splits that a trial can open; the last two have no labels
+OPENED = ("train", "valid", "unlabeled", "context")  # splits for a trial; the last two have no labels
 # Files of an assembled set; stats.json counts the clips of the test split, and has nothing of their labels.
 SEEN = ("stats.json", *(f"{split}{kind}.parquet" for split in OPENED for kind in ("", ".waveform")))
 BACKBONE_RATE = "training.lr_backbone"
