@@ -194,22 +194,6 @@ def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
     return f"{without[0]} has no predictions beside it" if without else ""
 
 
-def _definition_remarks(rows: list[MetricRow], tests: dict[str, Difference]) -> list[str]:
-    """Recorded metrics are checked against the predictions: an older revision may define them otherwise."""
-    strange = [
-        row.metric
-        for row in rows
-        if (test := tests.get(row.metric)) is not None and row.a is not None and row.b is not None
-        if max(abs(row.a.mean - test.a), abs(row.b.mean - test.b)) > RECORDED
-    ]
-    if not strange:
-        return []
-    return [
-        f"recorded {', '.join(strange)} are not what this version computes from the predictions: they were "
-        "defined otherwise there; interval and p values are of today's definition"
-    ]
-
-
 # --------------------------------------------------------------------------------------------------- clips
 def _tested(
     entry: MethodComparison,
@@ -232,8 +216,17 @@ def _tested(
         )
     if clips < FEW_CLIPS:
         remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
-    if not left_out:
-        remarks += _definition_remarks(entry.rows, tests)
+    strange = [
+        row.metric
+        for row in entry.rows
+        if (test := tests.get(row.metric)) is not None and row.a is not None and row.b is not None
+        if max(abs(row.a.mean - test.a), abs(row.b.mean - test.b)) > RECORDED
+    ]
+    if strange and not left_out:
+        remarks.append(
+            f"recorded {', '.join(strange)} are not what this version computes from the predictions: they "
+            "were defined otherwise there; interval and p values are of today's definition"
+        )
     rows = [replace(row, test=tests.get(row.metric, row.test)) for row in entry.rows]
     return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired, remarks=remarks)
 
@@ -259,8 +252,10 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
             f"{title}: the runs have {len(common)} clip(s) of {split} in common, at least 2 are needed; "
             "compare runs of the same test split"
         )
-    found = [_at(_of(run, split), common) for run in runs]
-    labels, predictions = (np.stack(values) for values in zip(*found, strict=True))
+    found = [_of(run, split) for run in runs]
+    chosen = [np.isin(one.clip_ids, common) for one in found]  # both are in order
+    labels = np.stack([one.label[mine] for one, mine in zip(found, chosen, strict=True)])
+    predictions = np.stack([one.prediction[mine] for one, mine in zip(found, chosen, strict=True)])
     label = labels[0]
     for run, other in zip(runs, labels, strict=True):
         unequal = np.flatnonzero(np.abs(other - label) > RECORDED)
@@ -274,10 +269,3 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
     result, paired = a[0].result, _seeds(a) == _seeds(b)
     sides = predictions[: len(a)], predictions[len(a) :]
     return len(common), Sides(label, *sides, result.metric_set, result.class_names, paired)
-
-
-def _at(found: Predictions, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions of these clips."""
-    places = {clip: place for place, clip in enumerate(found.clip_ids)}
-    chosen = [places[clip] for clip in clips]
-    return found.label[chosen], found.prediction[chosen]

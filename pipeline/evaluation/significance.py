@@ -127,7 +127,9 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
 
     streams = np.random.default_rng(seed).spawn(2)
     resampled, swapped = [], []
-    for size in _blocks(resamples, clips):
+    block = max(1, BLOCK // clips)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
         weights = _resampled_clips(streams[0], size, clips)
         means = [metric.scores(np.tensordot(weights, side, axes=1)).mean(axis=1) for side in terms]
         resampled.append(means[1] - means[0])
@@ -191,12 +193,6 @@ def _pairs(sides: Sides) -> list[tuple[int, int]]:
             f"significance: {len(runs_a)} runs and {len(runs_b)} cannot be paired; say paired=False"
         )
     return [*zip(runs_a, runs_b, strict=True)]
-
-
-def _blocks(resamples: int, clips: int) -> list[int]:
-    """Sizes of blocks that fit in memory; they depend on the number of clips alone."""
-    size = max(1, BLOCK // clips)
-    return [min(size, resamples - start) for start in range(0, resamples, size)]
 
 
 def _resampled_clips(random: np.random.Generator, size: int, clips: int) -> np.ndarray:

@@ -108,24 +108,19 @@ def _table(metrics: list[str], methods: Scores) -> Table:
     return Table(["method", *(name.removeprefix(OOD).replace("_", " ") for name in metrics)], rows)
 
 
-def cross_validations(params: Params) -> dict[str, list[str]]:
-    """Training sets that are folds of one cross-validation: {name of the whole: names of its sets}."""
-    groups: dict[str, list[str]] = {}
+def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
+    """A table for each cross-validation: mean ± sample standard deviation over its folds."""
+    groups: dict[str, list[str]] = {}  # settings but for the number of the fold -> names of training sets
     for name in params.datasets_run:
-        folds = params.assemble[name].protocol.folds
-        if folds is not None:
+        if params.assemble[name].protocol.folds is not None:
             alike = params.assemble[name].model_dump(mode="json")
             alike["protocol"]["folds"].pop("fold")
             groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
-    return {f"{names[0]} to {names[-1]}": names for names in groups.values() if len(names) > 1}
-
-
-def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
-    """A table for each cross-validation: mean ± sample standard deviation over its folds."""
     blocks: list[Block] = []
-    for whole, names in cross_validations(params).items():
+    for names in groups.values():
         folds = params.assemble[names[0]].protocol.folds
-        assert folds is not None
+        if folds is None or len(names) < 2:
+            continue
         said = (
             f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
             "standard deviation over the folds, each the mean of its seeds."
@@ -137,7 +132,11 @@ def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
             }
             for method in summary[names[0]]
         }
-        blocks += [Heading(f"{whole}, cross-validated"), _marked(said), _table(metrics, means)]
+        blocks += [
+            Heading(f"{names[0]} to {names[-1]}, cross-validated"),
+            _marked(said),
+            _table(metrics, means),
+        ]
     return blocks
 
 

@@ -5,8 +5,8 @@ They are as wide as a phone. Every picture has a title: its caption.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from pipeline.reports.figures import (
     confusion,
     fill_confusion,
     new_figure,
-    plain_style,
     png_picture,
 )
 
@@ -309,10 +308,8 @@ def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Pic
 
 
 # --------------------------------------------------------------------------------------------------- making
-@contextmanager
-def _figure(height: float) -> Iterator[Figure]:
-    with plain_style(font__size=9, hatch__linewidth=0.6):
-        yield new_figure(WIDTH, height, DPI)
+def _figure(height: float) -> AbstractContextManager[Figure]:
+    return new_figure(WIDTH, height, DPI, font__size=9, hatch__linewidth=0.6)
 
 
 def _drawn(figure: Figure, title: str, alt: str) -> Picture:
