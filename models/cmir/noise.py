@@ -29,6 +29,7 @@ from torch import Tensor
 
 from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
 from pipeline.core.errors import MsaError, ParamsError
+from pipeline.core.vocabulary import MODALITIES
 
 Kind = Literal["gaussian", "laplace", "erase"]
 SOUND_STEP = 320  # samples: 20 ms at 16 kHz
@@ -155,7 +156,7 @@ def draw_hits(like: Tensor, rate: float, generator: torch.Generator | None) -> T
 # ------------------------------------------------------------------------------------------------- deviations
 def batch_deviations(batch: Batch, backbone: Any = None) -> dict[str, Tensor]:
     """σ of a batch, for noise in training: of its modalities and, with a backbone, its `tokens`."""
-    steps = {name: getattr(batch, name) for name in ("text", "audio", "visual")}
+    steps = {name: getattr(batch, name) for name in MODALITIES}
     found = {
         name: standard_deviation(part.values.flatten(0, 1), part.mask.flatten())
         for name, part in steps.items()

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from models.core.backbones import Tokenizer
 
 
-LABELS = ("label", "label_text", "label_audio", "label_visual")
-
-
-FULL_SCALE = 32_768  # of int16 samples
-
-
 @dataclass
 class Sequences:
     """One modality of a batch.

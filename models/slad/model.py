@@ -54,8 +54,8 @@ from models.slad.submodal import (
 )
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.section import Section
+from pipeline.core.waveform import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000  # Hz, of the assembled waveform
 LABEL_AWARE = ("contrastive", "repulsion", "multilabel")  # terms that sub-modal labels steer
 
 

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING
 
+import typer
+
+from pipeline.cli.options import ParamsFile
+from pipeline.core.console import show
 from pipeline.core.errors import MsaError
-from pipeline.features.fetch import needed
-from pipeline.features.registry import MODALITIES, build_encoder
-from pipeline.params.encoders import Pretrained
-from pipeline.params.params import Params
+from pipeline.core.vocabulary import MODALITIES
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from pipeline.params.params import Params
 
 EXTRAS = {
     "feat": ("pyfeat", "py-feat's detectors"),
@@ -31,6 +34,16 @@ NEIGHBOURS = {  # packages with compiled code for one torch; a broken one of the
     "torchvision": "error",
     "torchcodec": "warning",
 }
+
+
+def doctor(params: ParamsFile = None) -> None:
+    """Check this machine: packages, devices, weights, and which encoders can run now."""
+    from pipeline.params.params import load_params
+
+    checks = examine(load_params(params))
+    show(render(checks))
+    if any(check.level == "error" for check in checks):
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,10 @@ def _opencv() -> list[Check]:
 
 def _encoders(params: Params) -> list[Check]:
     """Load each configured encoder that has its files here, for that is the only proof; ask no hub."""
+    from pipeline.features.fetch import needed
+    from pipeline.features.registry import build_encoder
+    from pipeline.params.encoders import Pretrained
+
     checks = []
     for modality in MODALITIES:
         for name, settings in getattr(params, modality).items():

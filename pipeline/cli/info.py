@@ -6,22 +6,37 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import typer
 
+from pipeline.cli.options import AsJson
+from pipeline.core.console import show
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.store.shard import META_KEY, OK, FeatureRow, read_meta, stream_rows
-from pipeline.store.store import FeatureStore
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
     from rich.console import RenderableType
+
+    from pipeline.store.shard import FeatureRow
 
 SHOWN_COLUMNS = 40  # of the statistics; --json has all
 RUN_CONFIG = "config.json"
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="A Parquet file of ours, a folder of shards, or a run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Explain a file: what it holds, how it was made, its columns, counts and a few statistics."""
+    described = describe(file)
+    if as_json:
+        print(json.dumps(described, indent=2, ensure_ascii=False))
+    else:
+        show(*render(described))
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -32,6 +47,12 @@ def describe(path: Path) -> dict[str, Any]:
     MsaError : nothing is there
     FormatError : it is not one of ours
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.store.shard import META_KEY, read_meta, stream_rows
+    from pipeline.store.store import FeatureStore
+
     if not path.exists():
         raise MsaError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -62,7 +83,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 @dataclass
-class _Statistics:
+class ColumnStatistics:
     """Mean, standard deviation and range of each column, clip by clip: an hour of sound need not fit at once.
 
     Attributes
@@ -75,11 +96,13 @@ class _Statistics:
     lengths: list[int] = field(default_factory=list)
     mean: Any = 0.0
     squares: Any = 0.0
-    low: Any = np.inf
-    high: Any = -np.inf
+    low: Any = inf
+    high: Any = -inf
 
     def add(self, block: np.ndarray) -> None:
         """The (n, D) frames of one more clip (Chan's update of mean and squares)."""
+        import numpy as np
+
         before, n = sum(self.lengths), len(block)
         mean = block.mean(0, dtype=np.float64)
         step = mean - self.mean
@@ -89,6 +112,8 @@ class _Statistics:
         self.lengths.append(n)
 
     def columns(self, names: list[str]) -> dict[str, dict[str, float]]:
+        import numpy as np
+
         if not self.lengths:
             return {name: {} for name in names}
         deviation = np.sqrt(self.squares / sum(self.lengths))
@@ -100,7 +125,9 @@ class _Statistics:
 
 
 def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[FeatureRow]) -> dict[str, Any]:
-    statistics = _Statistics()
+    from pipeline.core.vocabulary import OK
+
+    statistics = ColumnStatistics()
     status: Counter[str] = Counter()
     notes: dict[str, str] = {}
     for row in rows:
@@ -129,6 +156,9 @@ def _describe_features(path: Path, meta: dict[str, Any], rows: Iterable[FeatureR
 
 def _describe_table(path: Path, schema: pa.Schema) -> dict[str, Any]:
     """A clip table, transcripts, a split of a training set, predictions: any flat Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pq.read_table(path)
     columns: dict[str, Any] = {}
     for name in table.column_names:

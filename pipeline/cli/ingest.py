@@ -1,13 +1,20 @@
-"""`msa-cli ingest`: a folder of raw clips becomes a dataset of params.yaml."""
+"""`msa-cli ingest` and `msa-cli import`: a corpus of raw clips or of ready-made features into params.yaml."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.options import NO_TRAINING_SET, CorpusOptions, SetOptions, with_options
+from pipeline.core.console import show
+from pipeline.core.errors import ParamsError
+
+if TYPE_CHECKING:
+    from pipeline.imports.survey import ImportSurvey
+    from pipeline.params.params import ImportParams
 
 
 @with_options
@@ -32,11 +39,12 @@ def ingest(
     from collections import Counter
 
     from pipeline.core.errors import LabelFileError
+    from pipeline.core.vocabulary import NONE
     from pipeline.corpora import ingest as corpora
     from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.findings import shortened
     from pipeline.corpora.links import linked
-    from pipeline.params.params import NONE, PARAMS_FILE, check_params, load_params
+    from pipeline.params.params import PARAMS_FILE, check_params, load_params
     from pipeline.params.register import NewCorpus, check_name, register
 
     params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
@@ -79,3 +87,113 @@ def ingest(
     for key in edit.keys:
         print(f"  {PARAMS_FILE}: {key}")
     print(f"next: msa-cli validate {name}; dvc repro")
+
+
+@with_options
+def import_files(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="The files, or the folder that has them.")
+    ],
+    training: SetOptions,
+    asked: CorpusOptions,
+    kind: Annotated[str | None, typer.Option("--as", help="What they are. Default: found out.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="YAML file that says where things lie (kind arrays).", dir_okay=False)
+    ] = None,
+) -> None:
+    """Read feature files that other projects made: say what they hold, and convert them.
+
+    Enters them into params.yaml, links them in data/raw, and writes data/clips, data/transcripts and
+    data/features/NAME; `dvc repro` then trains on them.
+
+    Example: msa-cli import unaligned_50.pkl --name mosi
+    """
+    from pipeline.core.vocabulary import MODALITIES, NONE
+    from pipeline.corpora.clips import can_train, target_column
+    from pipeline.corpora.links import linked
+    from pipeline.corpora.survey import Labelling
+    from pipeline.formats.source import Source
+    from pipeline.imports.convert import ENCODER, Conversion, check_rows, discard, summary, write
+    from pipeline.imports.registry import importer, read, sniff
+    from pipeline.imports.survey import survey
+    from pipeline.params.params import PARAMS_FILE, load_params
+    from pipeline.params.register import NewCorpus, check_name, register
+
+    params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
+    check_name(name, folds, params, Path(PARAMS_FILE))
+    settings: dict[str, Any] = _mapping(mapping) if mapping is not None else {}
+    settings |= asked.settings()
+    with linked(name, files) as root:
+        source = Source(root)
+        kind = kind or ("arrays" if mapping is not None else sniff(source))
+        what = importer(kind).KIND_OF_FILES
+        guess = replace(asked, task=None).entry(kind, root.as_posix(), Labelling(), settings)
+        imported = read(kind, source, _checked(name, guess))
+        usual = imported.labelling
+        described = asked.entry(kind, root.as_posix(), usual, settings)
+        entered = _checked(name, described)
+        check_rows(imported, name, entered)
+        found = survey(imported, str(source))
+        print(f"{name}: {what}")
+        _show(found)
+        found.check(params.max_failed_fraction)
+        features = {
+            modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
+            for modality in MODALITIES
+        }
+        target = target_column(entered.task)
+        trainable = can_train(((row["split"], row.get(target)) for row in imported.rows), folds)
+        corpus = NewCorpus(
+            name,
+            "imports",
+            described,
+            training.metric_set(usual, entered.task),
+            features=features,
+            folds=folds,
+            by=training.by or "video",
+            like=training.like,
+            trainable=trainable,
+        )
+        edit = register(corpus, params, Path(PARAMS_FILE), run=training.run)
+        try:
+            updates = write(name, entered, source, imported, found, params.shards)
+            edit.write()
+        except BaseException:
+            discard(name)
+            raise
+    if not trainable:
+        print(NO_TRAINING_SET)
+    for key in edit.keys:
+        print(f"  {PARAMS_FILE}: {key}")
+    print(summary(name, Conversion(found, updates)))
+    print("next: dvc repro")
+
+
+def _checked(name: str, described: dict[str, Any]) -> ImportParams:
+    from pipeline.params.params import check_params
+
+    return check_params({"imports": {name: described}}, "import").imports[name]
+
+
+def _show(found: ImportSurvey) -> None:
+    """Findings as a table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("what", "found")
+    for what, finding in found.lines():
+        table.add_row(what, escape(finding))
+    show(table)
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ParamsError(f"--mapping {file}: cannot be read as YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ParamsError(f"--mapping {file}: holds a {type(tree).__name__}, expected a mapping")
+    return tree

@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.core.errors import ParamsError
+from pipeline.core.errors import MsaError, ParamsError
 
 if TYPE_CHECKING:
     from pipeline.corpora.survey import Labelling
@@ -19,6 +20,22 @@ NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
     "datasets_run"
 )
+
+ParamsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--params", help="params.yaml to use. Default: that of the current folder, if there is one."
+    ),
+]
+Videos = Annotated[
+    list[Path], typer.Option("--video", help="A clip, or a folder of clips. May be given several times.")
+]
+Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
+EncoderDevice = Annotated[
+    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
+]
+MethodName = Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -127,6 +144,37 @@ class CorpusOptions:
         else:
             entry["label_range"] = list(self.label_range or usual.label_range)
         return entry | ({"settings": settings} if settings else {})
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """What is said in a clip, or who recognizes it."""
+
+    text: Annotated[str | None, typer.Option(help="What is said in the clip.")] = None
+    text_file: Annotated[
+        Path | None, typer.Option(help="File with what is said: .txt, .srt or .vtt.", dir_okay=False)
+    ] = None
+    asr: Annotated[
+        str | None,
+        typer.Option(help="Whisper (hub id or folder) that hears what is said, where no text is found."),
+    ] = None
+
+    def said(self, clips: int, command: str) -> str | None:
+        """The text of the clip; None where none was given.
+
+        Raises
+        ------
+        MsaError : it is given twice, or for several clips
+        """
+        from pipeline.media.subtitles import read_text_file
+
+        if self.text is not None and self.text_file is not None:
+            raise MsaError("--text and --text-file were both given; give one of them")
+        if clips > 1 and (self.text is not None or self.text_file is not None):
+            raise MsaError(
+                f"--text and --text-file belong to one clip, {clips} were given; {command} them one by one"
+            )
+        return self.text if self.text_file is None else read_text_file(self.text_file)
 
 
 @dataclass(frozen=True)

@@ -9,32 +9,25 @@ from typing import Annotated
 
 import typer
 
-from pipeline.core.console import show
+from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
+from pipeline.core.console import show, tracked
 from pipeline.core.errors import MsaError
 
 PICTURE = ".png"
 
 
+@with_options
 def predict(
-    video: Annotated[
-        list[Path], typer.Option(help="A clip, or a folder of clips. May be given several times.")
-    ],
+    video: Videos,
     run: Annotated[
         list[Path],
         typer.Option(
             help="Run folder: runs/misr-mosi-1111. May be given several times, or followed by more."
         ),
     ],
+    speech: SpeechOptions,
     more: Annotated[
         list[Path] | None, typer.Argument(metavar="[RUN]...", help="Further run folders (--run runs/misr-*).")
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="What is said in the clip.")] = None,
-    text_file: Annotated[
-        Path | None, typer.Option(help="File with what is said: .txt, .srt or .vtt.", dir_okay=False)
-    ] = None,
-    asr: Annotated[
-        str | None,
-        typer.Option(help="Whisper (hub id or folder) that hears what is said, where no text is found."),
     ] = None,
     language: Annotated[
         str | None,
@@ -48,9 +41,7 @@ def predict(
             "10), for methods that read what was said before a clip.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object in place of tables.")
-    ] = False,
+    as_json: AsJson = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Picture of the clip's timeline (.png); of several clips, a folder for them."),
@@ -60,12 +51,7 @@ def predict(
         typer.Option(help="Folder for predictions.parquet and predictions.csv.", file_okay=False),
     ] = None,
     device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
-    params: Annotated[
-        Path | None,
-        typer.Option(
-            "--params", help="params.yaml to use. Default: that of the current folder, if there is one."
-        ),
-    ] = None,
+    params: ParamsFile = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,32 +72,21 @@ def predict(
     from pipeline.execution.local import THREADS
 
     os.environ.update(THREADS)  # before NumPy is there: the same sums, and so the same numbers, as in the DAG
-    from rich.console import Console
-    from rich.progress import track
-
-    from pipeline.media.subtitles import read_text_file
     from pipeline.params.params import load_params
     from pipeline.predict import predict as predicting
     from pipeline.predict import report
     from pipeline.reports.blocks import as_renderables
 
-    if text is not None and text_file is not None:
-        raise MsaError("--text and --text-file were both given; give one of them")
     clips = predicting.clips_of(video)
-    if len(clips) > 1 and (text is not None or text_file is not None):
-        raise MsaError(
-            f"--text and --text-file belong to one clip, {len(clips)} were given; predict them one by one"
-        )
-    if text_file is not None:
-        text = read_text_file(text_file)
+    text = speech.said(len(clips), "predict")
     pictures = _pictures(plot, list(clips))
-    predictor = predicting.Predictor.open([*run, *(more or [])], load_params(params, settings), device, asr)
+    predictor = predicting.Predictor.open(
+        [*run, *(more or [])], load_params(params, settings), device, speech.asr
+    )
     _prepare([*(file.parent for file in pictures.values()), *([] if out is None else [out])])
-    progress = Console(stderr=True)
-    hidden = len(clips) == 1 or not progress.is_terminal
     found = []
     work = predicting.predict(predictor, clips, text, language, context)
-    for clip in track(work, "predicting", len(clips), console=progress, disable=hidden):
+    for clip in tracked(work, "predicting", len(clips)):
         found.append(clip)
         if clip.ok and clip.features.clip_id in pictures:
             from pipeline.predict.timeline import draw_timeline

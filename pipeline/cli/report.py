@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import ParamsFile
+
 
 def report(
     results: Annotated[Path, typer.Option(help="Folder of results.", file_okay=False)] = Path("results"),
     out: Annotated[Path, typer.Option(help="Folder for the report.", file_okay=False)] = Path("reports"),
-    params: Annotated[
-        Path | None, typer.Option(help="params.yaml to use. Default: that of the current folder.")
-    ] = None,
+    params: ParamsFile = None,
 ) -> None:
     """Write the report on all runs: report.md with tables and pictures beside it, and index.html, one page.
 

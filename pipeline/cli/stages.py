@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Device, EncoderDevice
 from pipeline.core import paths
+from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,10 +32,6 @@ Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
-Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
-EncoderDevice = Annotated[
-    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
-]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
 WriteConfig = Annotated[
@@ -170,15 +167,16 @@ _extraction_command("visual", "Clips' pictures -> data/features/DATASET/visual-E
 @app.command()
 def assemble(dataset: TrainingSet) -> None:
     """Features and transcripts -> data/assembled/SET, the training set."""
+    from pipeline.core.vocabulary import NONE
     from pipeline.corpora.clips import read_clips
     from pipeline.datasets.assembly.assemble import assemble as join
-    from pipeline.params.params import NONE, load_params
+    from pipeline.params.params import load_params
     from pipeline.store.store import FeatureStore
     from pipeline.transcripts.table import read_transcripts
 
     params = load_params()
     chosen = params.training_set(dataset)
-    folders = {name: getattr(chosen, name) for name in ("text", "audio", "visual")}
+    folders = {name: getattr(chosen, name) for name in MODALITIES}
     features = {
         modality: FeatureStore(Path("data/features") / folder).read()
         for modality, folder in folders.items()
@@ -199,7 +197,8 @@ def assemble(dataset: TrainingSet) -> None:
 @app.command()
 def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
-    from pipeline.params.params import NONE, load_params
+    from pipeline.core.vocabulary import NONE
+    from pipeline.params.params import load_params
     from pipeline.training.loop.pretrain import pretrain as run
 
     params = load_params()
@@ -228,27 +227,26 @@ def train(
 ) -> None:
     """Training set -> runs/METHOD-SET-SEED."""
     from pipeline.params.params import load_params
+    from pipeline.params.run import RunConfig
 
     params = load_params()
     params.training_set(dataset)
-    run: dict[str, Any] = {
-        "method_name": method,
-        "dataset": dataset,
-        "seed": seed,
-        "method_params": params.model(method, dataset),
-        "train_params": params.train,
-        "assembled": paths.assembled_folder(dataset),
-        "pretrained": paths.pretrained_folder(method, dataset),
-        "out": paths.run_folder(method, dataset, seed),
-    }
+    run = RunConfig(
+        method_name=method,
+        dataset=dataset,
+        seed=seed,
+        method_params=params.model(method, dataset),
+        train_params=params.train,
+        assembled=paths.assembled_folder(dataset),
+        pretrained=paths.pretrained_folder(method, dataset),
+        out=paths.run_folder(method, dataset, seed),
+    )
     if write_config is not None:
-        plain = {name: str(value) if isinstance(value, Path) else value for name, value in run.items()}
-        text = json.dumps(plain | {"train_params": params.train.model_dump(mode="json")}, indent=1)
-        write_config.write_text(text + "\n", encoding="utf-8")
+        write_config.write_text(run.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return
     from pipeline.training.loop.train import train as learn
 
-    learn(**run, device=device, fresh=fresh)
+    learn(run, device=device, fresh=fresh)
 
 
 @app.command()

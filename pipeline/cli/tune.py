@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Device, MethodName
 from pipeline.core.errors import MsaError, ParamsError
 
 
 def tune(
-    method: Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")],
+    method: MethodName,
     dataset: Annotated[
         str | None, typer.Option(help="A key of `assemble`. Default: the first of datasets_run.")
     ] = None,
@@ -23,7 +24,7 @@ def tune(
         str | None,
         typer.Option(help="1111,1112 ...: a trial's loss is their mean. Default: the first of params.yaml."),
     ] = None,
-    device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    device: Device = "auto",
     write: Annotated[
         bool, typer.Option("--write", help="Write the best values into params.yaml, not as an experiment.")
     ] = False,
@@ -39,9 +40,10 @@ def tune(
     from models import METHODS
     from pipeline.core import paths
     from pipeline.core.git import baseline, save_experiment
+    from pipeline.core.vocabulary import NONE
     from pipeline.evaluation.tables.run import parse_seeds
     from pipeline.params.edit import as_yaml, with_tuned
-    from pipeline.params.params import NONE, PARAMS_FILE, load_params
+    from pipeline.params.params import PARAMS_FILE, load_params
     from pipeline.training.study import summary, write_table
     from pipeline.training.tune import Search, Study
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import CorpusOptions, with_options
+from pipeline.cli.options import AsJson, CorpusOptions, ParamsFile, with_options
 from pipeline.core.errors import ParamsError
 
 
@@ -25,15 +25,12 @@ def validate(
         Path | None,
         typer.Option(help="File for a page with plots, which needs no other file.", dir_okay=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     kind: Annotated[
         str | None,
         typer.Option(help="Of a folder or file. Default: mmsa for a folder; a file's is found out."),
     ] = None,
-    params: Annotated[
-        Path | None,
-        typer.Option(help="params.yaml to use. Default: that of the current folder, if there is one."),
-    ] = None,
+    params: ParamsFile = None,
     workers: Annotated[
         int, typer.Option(envvar="MSA_WORKERS", min=1, help="Media files that are read at the same time.")
     ] = 4,

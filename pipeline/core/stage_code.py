@@ -11,6 +11,7 @@ METHOD = "models/${item.method}"  # as in dvc.yaml
 _LEARN = (
     "models/core",
     METHOD,
+    "pipeline/core/waveform.py",
     "pipeline/datasets/splits.py",
     "pipeline/datasets/training_set.py",
     "pipeline/training/loop",
@@ -27,6 +28,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "transcribe": (
         "models/core/backbones.py",
         "models/core/loading.py",
+        "pipeline/core/waveform.py",
         "pipeline/media",
         "pipeline/transcripts",
     ),
@@ -40,7 +42,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/transcripts/words.py",
     ),
     "text": (*_ENCODE, "pipeline/features/text"),
-    "audio": (*_ENCODE, "pipeline/features/audio", "pipeline/media"),
+    "audio": (*_ENCODE, "pipeline/core/waveform.py", "pipeline/features/audio", "pipeline/media"),
     "visual": (
         "pipeline/core/openface_layout.py",
         "pipeline/features/encoder.py",
@@ -48,7 +50,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/formats/openface_csv.py",
         "pipeline/media",
     ),
-    "assemble": ("pipeline/datasets/assembly", "pipeline/transcripts/words.py"),
+    "assemble": ("pipeline/core/waveform.py", "pipeline/datasets/assembly", "pipeline/transcripts/words.py"),
     "pretrain": _LEARN,
     "train": _LEARN,
     # a run's config.json holds the hashes of what it was trained with, so that its code counts here too

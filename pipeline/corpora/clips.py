@@ -37,26 +37,19 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.files import atomic_write, file_hash
+from pipeline.core.vocabulary import ALL_SPLITS, CLASSES, LABELS, SEPARATOR, TEST, TRAIN, VALID
 from pipeline.media.decode import probe
 from pipeline.params.params import CorpusParams, MediaLimits
 
 FORMAT = 1
 METADATA_KEY = b"msa.dataset"
-SEPARATOR = "$_$"  # between video_id and clip_id, as in the field's ready-made feature files
 
-TRAIN, VALID, TEST, UNLABELED = "train", "valid", "test", "unlabeled"
-SPLITS = (TRAIN, VALID, TEST, UNLABELED)  # of every training set
-TEST_OOD, CONTEXT = "test_ood", "context"  # of some
-ALL_SPLITS = (*SPLITS, TEST_OOD, CONTEXT)
 
-OK = "ok"
 MISSING_MEDIA = "missing media"
 AMBIGUOUS_MEDIA = "ambiguous media"
 UNREADABLE_MEDIA = "unreadable media"
 EMPTY_TEXT = "empty text"
 
-LABELS = ("label", "label_text", "label_audio", "label_visual")
-CLASSES = ("class_label", "class_text", "class_audio", "class_visual")
 CLIP_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("clip_id", "video_id", "split", "path")),

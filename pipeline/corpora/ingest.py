@@ -36,7 +36,7 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     FormatError : a file holds values of a shape that nobody expects there
     """
     kind = reader(dataset.kind)
-    section: type[Section] = getattr(kind, "Settings", Section)
+    section: type[Section] = getattr(kind, "SETTINGS", Section)
     settings = settings_of(section, dataset.settings, f"datasets.{name}.settings")
     found: CorpusSurvey = kind.survey(name, dataset, settings)
     if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus

@@ -3,7 +3,7 @@
 A module of `kinds` (the kind of a dataset) has
 
     LABELLING                        what the labels of the corpus are, for who registers it
-    Settings                         where the kind has some: a Section for `datasets.<name>.settings`
+    SETTINGS                         where the kind has some: a Section for `datasets.<name>.settings`
     PUBLISHED                        where known: clips by split, as the corpus was published
     survey(name, dataset, settings) -> CorpusSurvey
 
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, full_id, measure
+from pipeline.core.vocabulary import CLASSES, LABELS, OK
+from pipeline.corpora.clips import EMPTY_TEXT, full_id, measure
 from pipeline.corpora.findings import Finding, Level
 from pipeline.formats.text import read_json
 from pipeline.params.params import DatasetParams, MediaLimits

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.core.batch import FULL_SCALE, Batch, Inputs, Sequences, Tokens, Waveform
+from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
+from pipeline.core.waveform import FULL_SCALE
 
 
 @dataclass

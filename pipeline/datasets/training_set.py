@@ -19,16 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from models.core.batch import LABELS, Reading
+from models.core.batch import Reading
 from pipeline.core.errors import FormatError
 from pipeline.core.files import read_described
+from pipeline.core.vocabulary import ASSEMBLED_FORMAT, CLASSES, CONTEXT, LABELS, SPLITS, TEST_OOD, UNLABELED
 from pipeline.datasets.splits import Ragged, Split, Streams, chained
 
-FORMAT = 1  # of the assembled set
-SPLITS = ("train", "valid", "test", "unlabeled")  # of every set
-UNLABELED, TEST_OOD, CONTEXT = "unlabeled", "test_ood", "context"  # the last two are files of some sets
 NO_SOUND = np.zeros(1, np.int16)  # the sample that padding shows
-CLASSES = {name: name.replace("label", "class") if name != "label" else "class_label" for name in LABELS}
 
 
 @dataclass
@@ -78,7 +75,7 @@ class TrainingSet:
             if name not in reading.replaced and (reading.modalities is None or name in reading.modalities)
         }
         splits = {
-            name: _Reader(folder, name, dims, stats, reading, device).split()
+            name: _SplitReader(folder, name, dims, stats, reading, device).split()
             for name in (*SPLITS, TEST_OOD)
             if name in only and (name in SPLITS or (folder / f"{name}.parquet").exists())
         }
@@ -87,10 +84,12 @@ class TrainingSet:
 
 def read_stats(folder: Path) -> dict[str, Any]:
     """stats.json of an assembled set; FormatError where it is none, or of another format version."""
-    return read_described(folder / "stats.json", "an assembled set", FORMAT, "run its assemble stage")
+    return read_described(
+        folder / "stats.json", "an assembled set", ASSEMBLED_FORMAT, "run its assemble stage"
+    )
 
 
-class _Reader:
+class _SplitReader:
     """One split of an assembled set, on its way into memory."""
 
     def __init__(
@@ -105,7 +104,9 @@ class _Reader:
         self.path = folder / f"{name}.parquet"
         self.name, self.dims, self.reading, self.device = name, dims, reading, device
         classes = stats.get("task") == "classification"
-        self.label_columns = {name: CLASSES[name] if classes else name for name in LABELS}
+        self.label_columns = {
+            name: column if classes else name for name, column in zip(LABELS, CLASSES, strict=True)
+        }
         self.max_steps = {m: int(entry["max_steps"]) for m, entry in stats["modalities"].items()}
         columns = ["clip_id", "transcript", *self.label_columns.values(), *dims]
         columns += ["video_id", "position"] if reading.context else []

@@ -21,7 +21,7 @@ from pipeline.params.search import leaves
 
 LOCK_FILE = "dvc.lock"
 STAGES_OF_RESULTS = ("pretrain", "train", "evaluate")
-ABSENT = object()  # a key that one side has not
+MISSING = object()  # a key that one side has not
 FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
 
 
@@ -151,14 +151,14 @@ def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
 
     Lists are values. 1 and 1.0 are equal, 1 and true are not.
     """
-    if a is ABSENT and _few(b):
+    if a is MISSING and _few(b):
         a = {}
-    if b is ABSENT and _few(a):
+    if b is MISSING and _few(a):
         b = {}
     if isinstance(a, dict) and isinstance(b, dict):
         for name in {**a, **b}:
             below = f"{key}.{name}" if key else str(name)
-            yield from _differing(a.get(name, ABSENT), b.get(name, ABSENT), below)
+            yield from _differing(a.get(name, MISSING), b.get(name, MISSING), below)
     elif a != b or isinstance(a, bool) != isinstance(b, bool):
         yield key, a, b
 
@@ -172,9 +172,9 @@ def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, s
     return [
         ParamChange(
             key,
-            None if old is ABSENT else old,
-            None if new is ABSENT else new,
-            (old is not ABSENT, new is not ABSENT),
+            None if old is MISSING else old,
+            None if new is MISSING else new,
+            (old is not MISSING, new is not MISSING),
             _reached(key, resolved),
         )
         for key, old, new in _differing(a, b)

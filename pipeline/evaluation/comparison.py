@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.saved import TEST, TEST_OOD, Predictions, SavedRun, Spread, find_runs
+from pipeline.core.vocabulary import TEST, TEST_OOD
+from pipeline.evaluation.saved import Predictions, SavedRun, Spread, find_runs
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise

@@ -24,16 +24,16 @@ from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
+from pipeline.core.vocabulary import TEST_OOD
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
+from pipeline.evaluation.saved import FORMAT
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
 
-FORMAT = 1  # of the results
 DECIMALS = 6
-SPLITS = ("test", "valid")
-TEST_OOD = "test_ood"  # a second test split, which some sets have
+SCORED = ("test", "valid")
 
 
 def evaluate(
@@ -74,7 +74,7 @@ def evaluate(
     with reproducible(config["seed"], fabric.device):
         method = load_method(run, config).to(fabric.device).eval()
         model = fabric.setup_module(method)
-        only = (*SPLITS, TEST_OOD)
+        only = (*SCORED, TEST_OOD)
         splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
         for name, split in splits.items():
             if len(split) == 0:

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from models.cmir.noise import Kind, corrupt, noisy_embeddings, standard_deviation
 from models.core.backbones import Tokenizer
-from models.core.batch import FULL_SCALE, Batch
+from models.core.batch import Batch
 from models.core.method import Method
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.waveform import FULL_SCALE
 from pipeline.datasets.splits import Streams, ordered_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run

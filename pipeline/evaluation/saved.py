@@ -26,12 +26,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.core.git import Revision, open_revision
 from pipeline.core.paths import result_files
+from pipeline.core.vocabulary import TEST, TEST_OOD
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
 from pipeline.training.loop.curves import read_table
 
 RESULTS = "results"
-TEST, TEST_OOD = "test", "test_ood"  # the second, out of distribution, is of some sets
 RESULT_FILE = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")
 FORMAT = 1  # of the results that are read here
 VIEWS_FORMAT = 1

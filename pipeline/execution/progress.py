@@ -12,12 +12,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.core.console import progress_bar, show
 from pipeline.core.files import write_json
-from pipeline.store.shard import FAILED, FeatureRow
+from pipeline.core.vocabulary import FAILED
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import Update
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.table import Table
 
 NAMED_CLIPS = 3  # of each reason
@@ -33,8 +34,8 @@ class ExtractionReport:
         self.what = what
         self.began = time.monotonic()
         self.done = self.failed = 0
-        self.progress = _progress()
-        self.bar = self.progress.add_task(what, total=None, rate="", failed="")
+        self.progress = progress_bar()
+        self.bar = self.progress.add_task(what, total=None, note="")
 
     def plan(self, kept: int, missing: int) -> None:
         """Before the work: how much of it there is."""
@@ -46,8 +47,8 @@ class ExtractionReport:
         self.done += 1
         self.failed += row.status == FAILED
         rate = f"{self.done / (time.monotonic() - self.began):.1f} clips/s"
-        failed = f"{self.failed} failed" if self.failed else ""
-        self.progress.update(self.bar, advance=1, rate=rate, failed=failed)
+        note = f"{rate}, {self.failed} failed" if self.failed else rate
+        self.progress.update(self.bar, advance=1, note=note)
 
     def end(self, update: Update, logs: Path, name: str) -> None:
         """After the work: counts and failures for the reader, the summary for programs."""
@@ -56,9 +57,7 @@ class ExtractionReport:
         rate = f", {self.done / seconds:.1f} clips/s" if self.done else ""
         print(f"{self.what}: {counts or 'no clips'}{rate}")
         if update.failed:
-            from rich.console import Console
-
-            Console(width=None if Console().is_terminal else 160).print(failures(update.failed))
+            show(failures(update.failed))
         summary = {
             "stage": self.what,
             "clips": update.total,
@@ -92,17 +91,3 @@ def failures(failed: dict[str, str]) -> Table:
         more = ", …" if len(clips) > NAMED_CLIPS else ""
         table.add_row(str(len(clips)), escape(reason), escape(", ".join(clips[:NAMED_CLIPS]) + more))
     return table
-
-
-def _progress() -> Progress:
-    """A bar with clips a second and the time that is left; nothing where no one looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    return Progress(
-        *("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"),
-        *(TimeRemainingColumn(), "{task.fields[failed]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )

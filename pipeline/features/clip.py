@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
 from pipeline.core.files import file_hash
+from pipeline.core.vocabulary import FAILED, MODALITIES, NONE, OK
 from pipeline.features.encoder import Clip, Encoder
-from pipeline.features.registry import MODALITIES, build_encoder
+from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
 from pipeline.params.encoders import EncoderParams, PretrainedEncoder
-from pipeline.params.params import NONE, Params
+from pipeline.params.params import Params
 from pipeline.params.transcribe import AsrParams
-from pipeline.store.shard import FAILED, OK, FeatureRow, write_rows
+from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.transcripts.stage import Transcript, read, transcriber
 from pipeline.transcripts.table import LABEL, text_hash
 

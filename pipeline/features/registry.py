@@ -26,7 +26,6 @@ REGISTRY: dict[str, dict[str, str]] = {
         "pyfeat": "pipeline.features.visual.pyfeat:PyFeat",
     },
 }
-MODALITIES = tuple(REGISTRY)
 
 
 def build_encoder(

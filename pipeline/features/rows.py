@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, MsaError
+from pipeline.core.vocabulary import ABSENT, FAILED, OK, TRANSIENT
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
 from pipeline.params.encoders import EncoderParams
-from pipeline.store.shard import ABSENT, FAILED, OK, TRANSIENT, FeatureRow
+from pipeline.store.shard import FeatureRow
 
 T = TypeVar("T")
 log = logging.getLogger("msa.extraction")
@@ -141,9 +142,23 @@ def encoded_row(encoder: Encoder, task: EncodingTask, encoded: Encoded) -> Featu
 
 def footer(encoder: Encoder) -> dict[str, Any]:
     """What a feature file says of itself."""
+    return identity(encoder) | columns(encoder)
+
+
+def identity(encoder: Encoder) -> dict[str, Any]:
+    """The part of the footer that tells whether rows are kept; opens no model."""
+    return {**encoder.provenance, "fingerprint": encoder.fingerprint}
+
+
+def columns(encoder: Encoder) -> dict[str, Any]:
+    """The rest of the footer; a model is opened for it.
+
+    Raises
+    ------
+    MissingModelError, MissingDependencyError
+    ParamsError : settings that the model cannot have
+    """
     return {
-        **encoder.provenance,
-        "fingerprint": encoder.fingerprint,
         "dim": encoder.dim,
         "dtype": encoder.dtype,
         "column_names": encoder.column_names,

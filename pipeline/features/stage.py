@@ -13,20 +13,22 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import ParamsError
+from pipeline.core.vocabulary import FAILED, TRANSIENT
 from pipeline.corpora.clips import read_clips
 from pipeline.execution import local
 from pipeline.features.encoder import BatchEncoder, Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import (
     EncodingTask,
-    footer,
+    columns,
+    identity,
     media_hash,
     model_by_language,
     row_maker,
     rows_in_batches,
 )
 from pipeline.params.params import Params
-from pipeline.store.shard import FAILED, TRANSIENT, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import EVERYTHING, FeatureStore, StorePart, Update, bucket_of
 from pipeline.transcripts.table import read_transcripts, text_hash
 
@@ -83,7 +85,10 @@ def extract_dataset(
     if unknown := runtime.part.clips - tasks.keys():
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
 
+    encoder = build()
+
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
+        columns(encoder)  # its errors come before any work
         wanted = [tasks[clip_id] for clip_id in clip_ids]
         for task, row in _rows(build, wanted, runtime, params.shards):
             if isinstance(row, local.TaskFailure):
@@ -94,13 +99,14 @@ def extract_dataset(
     store = FeatureStore(paths.feature_folder(dataset, modality, encoder_name))
     return store.update(
         {clip_id: task.source_sha256 for clip_id, task in tasks.items()},
-        footer(build()),
+        identity(encoder),
         params.shards,
         compute,
         part=runtime.part,
         fresh=runtime.fresh,
         retry_failed=runtime.retry_failed,
         on_plan=on_plan,
+        describe=lambda: columns(encoder),
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import SEPARATOR
+from pipeline.core.vocabulary import SEPARATOR
 from pipeline.formats.text import text_of
 from pipeline.imports.checks import ONLY_CLIP, clip_of
 

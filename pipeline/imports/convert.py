@@ -23,8 +23,8 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import CLASSES, EMPTY_TEXT, LABELS, OK, ClipFacts, clip_table, write_clips
+from pipeline.core.vocabulary import ABSENT, CLASSES, FAILED, LABELS, MODALITIES, OK
+from pipeline.corpora.clips import EMPTY_TEXT, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
 from pipeline.imports.contract import Imported
 from pipeline.imports.padding import clean
@@ -32,8 +32,7 @@ from pipeline.imports.registry import importer, read
 from pipeline.imports.survey import ImportSurvey, checked, survey
 from pipeline.params.params import ImportParams, class_key
 from pipeline.store.fingerprint import code_hash
-from pipeline.store.shard import ABSENT, FAILED, FeatureRow
-from pipeline.store.shard import OK as ENCODED
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import FeatureStore, Update
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS, write_transcripts
 
@@ -230,7 +229,7 @@ def _store(
             else:
                 values, _, _ = clean(checked(block, meta["dim"], modality, clip_id)[steps])
                 remark = sequences.remark(clip_id) if sequences.remark is not None else ""
-                row = FeatureRow(clip_id, meta["fingerprint"], ENCODED, remark, features=values)
+                row = FeatureRow(clip_id, meta["fingerprint"], OK, remark, features=values)
                 if sequences.times is not None and (times := sequences.times(clip_id)) is not None:
                     row.times = times[steps]
                 if sequences.token_ids is not None and (ids := sequences.token_ids(clip_id)) is not None:

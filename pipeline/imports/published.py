@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mosei, mosi, sims, simsv2
 from pipeline.formats.source import Source
 

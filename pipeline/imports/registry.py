@@ -28,7 +28,7 @@ def importer(kind: str) -> ModuleType:
 def read(kind: str, source: Source, params: ImportParams) -> Imported:
     """What files of that kind hold; errors as of importers (contract.py), FormatError of repeated clips."""
     found = importer(kind)
-    if not hasattr(found, "Settings"):  # then there are none; who has some checks them
+    if not hasattr(found, "SETTINGS"):  # then there are none; who has some checks them
         settings_of(Section, params.settings, f"{kind}.settings")
     imported: Imported = found.read(source, params)
     refuse_repeats(source, imported.rows)

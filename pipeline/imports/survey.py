@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import ClipError, FormatError, TooManyFailedError
-from pipeline.corpora.clips import ALL_SPLITS
+from pipeline.core.vocabulary import ALL_SPLITS
 from pipeline.formats.source import understood
 from pipeline.imports.contract import FeatureSequences, Imported, Side
 from pipeline.imports.padding import Edges, believable, clean, edges, real_steps, side_of

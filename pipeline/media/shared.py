@@ -27,7 +27,7 @@ AHEAD = 16  # frames (or blocks of sound) between the fastest reader and the slo
 
 
 @dataclass(frozen=True)
-class _End:
+class _EndOfFrames:
     """What every reader gets after the last item."""
 
     error: Exception | None
@@ -44,7 +44,7 @@ class Tee(Generic[T]):
 
     def __init__(self, source: Generator[T, None, None], readers: int):
         self._source = source
-        self._items: deque[T | _End] = deque()
+        self._items: deque[T | _EndOfFrames] = deque()
         self._first = 0  # number of the oldest item that is kept
         self._next = dict.fromkeys(range(readers), 0)  # reader -> number of the item that it wants next
         self._changed = threading.Condition()
@@ -52,7 +52,7 @@ class Tee(Generic[T]):
     def read(self, reader: int) -> Iterator[T]:
         """The items from the first on, for one reader."""
         try:
-            while not isinstance(item := self._take(reader), _End):
+            while not isinstance(item := self._take(reader), _EndOfFrames):
                 yield item
             if item.error is not None:
                 raise item.error
@@ -67,7 +67,7 @@ class Tee(Generic[T]):
             if not self._next:
                 self._source.close()
 
-    def _take(self, reader: int) -> T | _End:
+    def _take(self, reader: int) -> T | _EndOfFrames:
         with self._changed:
             wanted = self._next[reader]
             self._changed.wait_for(
@@ -75,9 +75,9 @@ class Tee(Generic[T]):
             )
             if wanted == self._first + len(self._items):
                 try:
-                    self._items.append(next(self._source, _End(None)))
+                    self._items.append(next(self._source, _EndOfFrames(None)))
                 except Exception as error:
-                    self._items.append(_End(error))
+                    self._items.append(_EndOfFrames(error))
             item = self._items[wanted - self._first]
             self._next[reader] = wanted + 1
             self._forget()

@@ -7,8 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.core.section import Section
-
-NONE = "none"  # no features of this modality
+from pipeline.core.vocabulary import NONE
 
 
 class Folds(Section):

@@ -18,8 +18,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.params.assemble import NONE, AssembleParams
+from pipeline.core.vocabulary import MODALITIES, NONE
+from pipeline.params.assemble import AssembleParams
 from pipeline.params.encoders import (
     AudioEncoder,
     EncoderParams,

@@ -14,10 +14,10 @@ from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.files import atomic_write
-from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
-from pipeline.params.params import NO_TABLES, NONE, Params, check_params
+from pipeline.params.params import NO_TABLES, Params, check_params
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks

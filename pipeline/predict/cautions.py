@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.vocabulary import ABSENT, OK, TRANSIENT
+from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT, real_frames
 from pipeline.predict.inputs import ClipInputs
-from pipeline.store.shard import ABSENT, OK, TRANSIENT, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
 from pipeline.transcripts.stage import Transcript
@@ -19,7 +21,6 @@ FACELESS = 0.4  # share of frames without a face from which on the face says lit
 FAR = 0.01  # share of values at the limit of the scaling from which on a clip is unlike the training clips
 FAR_COLUMN = 0.5  # the same of one column, which is then named
 NAMED = 3  # columns that are named at most
-SAMPLE_RATE = 16_000  # Hz, of the sound
 
 
 @dataclass(frozen=True, order=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import ClipError
+from pipeline.core.vocabulary import OK
 from pipeline.datasets.assembly.sequences import SUCCESS, real_frames
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
@@ -21,7 +22,7 @@ from pipeline.params.encoders import Librosa33Params
 from pipeline.params.params import MediaLimits
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
-from pipeline.store.shard import OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 
 FEWEST_PICTURES, MOST_PICTURES = 3, 16
 PICTURE_SIDE = 240  # pixels, the longer side of a picture of the strip
@@ -36,7 +37,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Curves:
+class ClipCurves:
     """What was measured along a clip; None or empty where there is nothing to show.
 
     Attributes
@@ -55,7 +56,7 @@ class Curves:
     units: dict[str, Curve]
 
 
-def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> Curves:
+def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> ClipCurves:
     """Measure a clip that was predicted; a file that cannot be read gives no curves.
 
     `strip` is the width of the strip of pictures over its height; as many are taken as fit side by side.
@@ -64,13 +65,15 @@ def curves_of(clip: ClipPrediction, predictor: Predictor, strip: float) -> Curve
     try:
         info = probe(path, limits)
     except ClipError:  # the prediction's own notes say why
-        return Curves(1.0, [], None, None, {})
+        return ClipCurves(1.0, [], None, None, {})
     duration = max(info.duration_s, SHORTEST)
     pictures: list[np.ndarray] = []
     if info.has_video and info.width and info.height:
         count = min(max(int(strip * info.height / info.width), FEWEST_PICTURES), MOST_PICTURES)
         pictures = _pictures(path, limits, count, duration)
-    return Curves(duration, pictures, _pitch(clip, predictor), _energy(path, limits), _units(clip, predictor))
+    return ClipCurves(
+        duration, pictures, _pitch(clip, predictor), _energy(path, limits), _units(clip, predictor)
+    )
 
 
 def _pictures(path: Path, limits: MediaLimits, count: int, duration_s: float) -> list[np.ndarray]:

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from models.core.batch import LABELS, Batch
-from pipeline.core.vocabulary import MODALITIES
+from models.core.batch import Batch
+from pipeline.core.vocabulary import LABELS, MODALITIES, OK
 from pipeline.datasets.assembly.aligned import align_clip
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.datasets.splits import Ragged, Split, Streams, chained
 from pipeline.datasets.training_set import in_sentence_case
-from pipeline.store.shard import OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.stage import Transcript
 

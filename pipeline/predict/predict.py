@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.core.errors import ClipError, MsaError
+from pipeline.core.vocabulary import TRANSIENT
 from pipeline.corpora.clips import natural_key
 from pipeline.features.clip import make_transcriber, plan
 from pipeline.features.encoder import Clip, Encoder
@@ -27,7 +28,7 @@ from pipeline.predict.cautions import Caution
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, inputs_of
 from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts, outcome
-from pipeline.store.shard import TRANSIENT, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript, read
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, Curve, Curves, curves_of
+from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, ClipCurves, Curve, curves_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.report import in_words
@@ -106,7 +106,7 @@ def undrawn(text: str) -> int:
     return len({character for character in text if not character.isspace() and ord(character) not in known})
 
 
-def timeline(clip: ClipPrediction, curves: Curves) -> Figure:
+def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
     """The figure; its axes are labelled `frames`, `words`, `pitch`, `energy`, `units`, `scores`, `parts`."""
     from matplotlib.figure import Figure
 
@@ -167,7 +167,7 @@ def _title(clip: ClipPrediction) -> str:
     return f"{clip.features.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
 
 
-def _draw_frames(panel: Axes, curves: Curves) -> None:
+def _draw_frames(panel: Axes, curves: ClipCurves) -> None:
     """Each picture begins at the time that it shows, in its own proportions."""
     slot = curves.duration_s / len(curves.pictures)
     for number, image in enumerate(curves.pictures):
@@ -234,7 +234,7 @@ def _draw_energy(panel: Axes, curve: Curve) -> None:
     panel.set(ylabel="energy\n(dBFS)", ylim=(QUIETEST, 0))
 
 
-def _draw_units(panel: Axes, curves: Curves) -> None:
+def _draw_units(panel: Axes, curves: ClipCurves) -> None:
     for number, (name, (times, line)) in enumerate(curves.units.items()):
         found = UNIT.fullmatch(name)
         assert found is not None

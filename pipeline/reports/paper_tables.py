@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.vocabulary import NONE
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricSums
 from pipeline.evaluation.saved import Spread
 from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
 from pipeline.evaluation.tables.run import RowOutcome, for_dataset, what_lacks
 from pipeline.params.edit import as_yaml
-from pipeline.params.params import NONE, Params
+from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 
 REPORTS = Path("reports/tables")

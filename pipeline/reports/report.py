@@ -22,7 +22,7 @@ from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
 WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
-SPLITS = ("valid", "test", "test_ood")
+SCORED = ("valid", "test", "test_ood")
 KEY = ("method", "dataset", "seed")  # of a run
 
 
@@ -150,7 +150,7 @@ def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
     features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
     result = runs[0].result
     sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
-    clips = ", ".join(f"{result.n[split]} {split}" for split in SPLITS if split in result.n)
+    clips = ", ".join(f"{result.n[split]} {split}" for split in SCORED if split in result.n)
     return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
 
 

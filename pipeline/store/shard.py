@@ -29,12 +29,11 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
 from pipeline.core.files import atomic_write
+from pipeline.core.vocabulary import FAILED, OK, TRANSIENT
 
 FORMAT_VERSION = 1
 META_KEY = b"msa.features"
 FOOTER_KEYS = ("modality", "encoder", "fingerprint", "dim", "dtype", "column_names", "frame_rate")
-OK, ABSENT, FAILED = "ok", "absent", "failed"
-TRANSIENT = "transient: "  # failures that the next run tries again
 ROW_GROUP_BYTES = 16 << 20  # raw bytes; 8-32 MB read well
 MOST_FRAMES = 2**31 - 1  # of a file, because Arrow's lists count in 32 bits: 37 hours of sound
 STREAMED_ROWS = 4  # clips; Arrow takes up to 16 bytes a sample of a waveform while it decodes

@@ -17,14 +17,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.core.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
 from pipeline.core.files import lock
+from pipeline.core.vocabulary import FAILED
 from pipeline.store.shard import (
-    FAILED,
     FeatureRow,
     Features,
     check_data,
@@ -175,6 +176,7 @@ class FeatureStore:
         fresh: bool = False,
         retry_failed: bool = False,
         on_plan: Callable[[int, int], None] | None = None,
+        describe: Callable[[], dict[str, Any]] = dict,
     ) -> Update:
         """Bring the store (or a part of it) to exactly the wanted rows, computing only what is missing.
 
@@ -188,7 +190,11 @@ class FeatureStore:
         fresh : recompute everything that is worked on
         retry_failed : compute failed rows again, not only transient ones
         on_plan : called with (kept, to compute) before the work begins
+        describe : gives what else the footer has; called once, and only where something is written
         """
+        footer = cache(lambda: meta | describe())
+        if fresh:
+            footer()  # its errors come before anything is removed
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"{self.folder}: another run is at work on these features; wait for it, or end it"
         # shares of several machines go together; the folder's own lock leaves no file in it
@@ -197,9 +203,9 @@ class FeatureStore:
             if whole and fresh:
                 for path in self.files():  # if this run is killed, the next goes on where it stopped
                     path.unlink()
-            ledgers = {path.name: _ledger(path, meta) for path in self.files()}
-            if whole and self._reshard(meta, shards, ledgers):
-                ledgers = {path.name: _ledger(path, meta) for path in self.files()}
+            ledgers = {path.name: _ledger(path, meta["fingerprint"]) for path in self.files()}
+            if whole and self._reshard(footer, shards, ledgers):
+                ledgers = {path.name: _ledger(path, meta["fingerprint"]) for path in self.files()}
             others = [name for name, found in ledgers.items() if found is None]
             if part.clips and others:
                 raise ParamsError(
@@ -237,7 +243,7 @@ class FeatureStore:
             report.missing = report.total - report.kept - report.computed
             if on_plan:
                 on_plan(report.kept, report.computed)
-            self._fill(kept, missing, meta, compute, shards)
+            self._fill(kept, missing, footer, compute, shards)
             for rows in kept.values():
                 report.add(rows.values())
             if not whole:  # others may be at work in this folder
@@ -252,7 +258,7 @@ class FeatureStore:
         self,
         kept: dict[int, dict[str, FeatureRow]],
         missing: dict[int, set[str]],
-        meta: dict[str, Any],
+        footer: Callable[[], dict[str, Any]],
         compute: Callable[[list[str]], Iterable[FeatureRow]],
         shards: int,
     ) -> None:
@@ -262,7 +268,7 @@ class FeatureStore:
         def write(bucket: int) -> None:
             path = self.folder / shard_name(bucket)
             old = read_rows(path).rows if kept[bucket] else {}
-            write_rows(path, [*(old[clip_id] for clip_id in kept[bucket]), *pending[bucket]], meta)
+            write_rows(path, [*(old[clip_id] for clip_id in kept[bucket]), *pending[bucket]], footer())
             for row in pending.pop(bucket):
                 row.features = row.times = None  # written: only the ledger stays in memory
                 kept[bucket][row.clip_id] = row
@@ -284,7 +290,10 @@ class FeatureStore:
                 last_flush = time.monotonic()
 
     def _reshard(
-        self, meta: dict[str, Any], shards: int, found: dict[str, dict[str, FeatureRow] | None]
+        self,
+        footer: Callable[[], dict[str, Any]],
+        shards: int,
+        found: dict[str, dict[str, FeatureRow] | None],
     ) -> bool:
         """Move rows that were made with these settings for another number of shards: no clip is computed.
 
@@ -304,7 +313,7 @@ class FeatureStore:
                     if mine:
                         old = read_rows(path).rows
                         rows |= {clip_id: deepcopy(old[clip_id]) for clip_id in mine}  # not all of the shard
-                write_rows(Path(temporary) / shard_name(bucket), rows.values(), meta)
+                write_rows(Path(temporary) / shard_name(bucket), rows.values(), footer())
             made = {path.name for path in Path(temporary).iterdir()}
             for name in sorted(made):
                 os.replace(Path(temporary) / name, self.folder / name)
@@ -314,10 +323,10 @@ class FeatureStore:
         return True
 
 
-def _ledger(path: Path, meta: dict[str, Any]) -> dict[str, FeatureRow] | None:
+def _ledger(path: Path, fingerprint: str) -> dict[str, FeatureRow] | None:
     """Who is in a shard that was made with these settings; None where it is missing, damaged or other."""
     try:
-        if not path.exists() or read_meta(path)["fingerprint"] != meta["fingerprint"]:
+        if not path.exists() or read_meta(path)["fingerprint"] != fingerprint:
             return None
         check_data(path)
         return read_ledger(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import FormatError, MissingDependencyError
+from pipeline.core.vocabulary import FAILED
 from pipeline.params.edit import as_yaml
 from pipeline.params.search import SearchSpace
 
@@ -31,7 +32,7 @@ except (ImportError, OSError, RuntimeError) as error:
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # we say ourselves what happens
 SEED = 1111  # of all searches
 FEWEST_FOR_IMPORTANCE = 20  # complete trials; PED-ANOVA compares their best tenth with all
-RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+RUNNING, COMPLETE = "running", "complete"
 FAIL = optuna.trial.TrialState.FAIL
 SETTINGS, REASON = "settings", "reason"  # attributes of Optuna's trials
 SHOWN = 5  # best trials in a summary

@@ -39,9 +39,11 @@ from pipeline.core.errors import (
     TooManyFailedError,
 )
 from pipeline.core.files import file_hash, lock, write_json
+from pipeline.core.vocabulary import FAILED
 from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import fingerprint
@@ -51,7 +53,6 @@ from pipeline.training.loop.train import train
 from pipeline.training.runs import library_versions
 from pipeline.training.study import (
     FAIL,
-    FAILED,
     REASON,
     RUNNING,
     SETTINGS,
@@ -233,13 +234,21 @@ class Study:
         search, folder = self.search, self.folder
         settings = with_values(search.settings, trial.values)
         assembled, pretrained = folder / "assembled", folder / "pretrained"
-        run = folder / "runs" / f"trial-{trial.number}-seed-{seed}"
+        run = RunConfig(
+            method_name=search.method,
+            dataset=search.dataset,
+            seed=seed,
+            method_params=settings,
+            train_params=search.train,
+            assembled=assembled,
+            pretrained=pretrained,
+            out=folder / "runs" / f"trial-{trial.number}-seed-{seed}",
+        )
         name = (search.method, search.dataset)
         where: dict[str, Any] = {"device": search.device, "state_root": folder / "state"}
         try:
             pretrain(*name, settings, search.train, assembled, folder / "source", pretrained, **where)
-            where["logs"] = folder / "logs"
-            found = train(*name, seed, settings, search.train, assembled, pretrained, run, **where)
+            found = train(run, logs=folder / "logs", **where)
         except (FormatError, MissingDependencyError, MissingModelError):  # of every trial alike
             raise
         except torch.OutOfMemoryError as error:

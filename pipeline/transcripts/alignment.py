@@ -28,6 +28,7 @@ from models.core.checkpoints import model_folder
 from models.core.loading import first_line, importing_models, load_config, load_weights
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ClipError, FormatError, ParamsError
+from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.media.decode import waveform
 from pipeline.media.words import spans
 from pipeline.params.params import MediaLimits
@@ -36,7 +37,6 @@ from pipeline.params.transcribe import AlignParams
 if TYPE_CHECKING:
     from torch import nn
 
-SAMPLE_RATE = 16_000  # Hz, of what the models take
 VOCABULARY = "vocab.json"
 WINDOW_S = 30.0  # seconds a forward; longer sound in windows
 CONTEXT_S = 1.0  # seconds on both sides of a window that go in and are not used

@@ -29,10 +29,11 @@ import numpy as np
 
 from pipeline.core.devices import check_presence
 from pipeline.core.errors import ParamsError
+from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams
-from pipeline.transcripts.whisper import HOP, SAMPLE_RATE, Whisper, generate, load_whisper
+from pipeline.transcripts.whisper import HOP, Whisper, generate, load_whisper
 
 DETECT = "detect"
 DOUBT = -1.0  # mean log probability of the tokens below which "no speech" is believed

@@ -18,11 +18,11 @@ from models.core.loading import (
     quiet,
 )
 from pipeline.core.errors import ClipError, ParamsError
+from pipeline.core.waveform import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch
 
-SAMPLE_RATE = 16_000  # Hz
 HOP = 160  # samples between the mel frames; the encoder halves them
 
 

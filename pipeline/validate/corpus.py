@@ -12,16 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from pipeline.corpora.clips import (
-    ALL_SPLITS,
-    AMBIGUOUS_MEDIA,
-    CONTEXT,
-    EMPTY_TEXT,
-    MISSING_MEDIA,
-    TEST,
-    TEST_OOD,
-    UNREADABLE_MEDIA,
-)
+from pipeline.core.vocabulary import ALL_SPLITS, CONTEXT, TEST, TEST_OOD
+from pipeline.corpora.clips import AMBIGUOUS_MEDIA, EMPTY_TEXT, MISSING_MEDIA, UNREADABLE_MEDIA
 from pipeline.corpora.findings import Finding, counted, percent
 from pipeline.corpora.survey import TIMES_BEYOND
 from pipeline.params.params import MediaLimits

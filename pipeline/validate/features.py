@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.vocabulary import ABSENT, FAILED, MODALITIES, NONE, OK
 from pipeline.corpora.findings import Finding, counted, percent
-from pipeline.params.assemble import NONE
 from pipeline.params.params import Params
-from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import FeatureStore
 
 FEATURES = Path("data/features")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, OK, TEST, TEST_OOD, TRAIN, VALID, target_column
+from pipeline.core.vocabulary import ALL_SPLITS, CONTEXT, MODALITIES, OK, TEST, TEST_OOD, TRAIN, VALID
+from pipeline.corpora.clips import target_column
 from pipeline.corpora.findings import Finding, counted, percent
 from pipeline.corpora.survey import CorpusClip
 from pipeline.params.params import CorpusParams

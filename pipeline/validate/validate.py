@@ -14,8 +14,9 @@ from typing import Any
 
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.vocabulary import CONTEXT
 from pipeline.corpora import ingest
-from pipeline.corpora.clips import CONTEXT, METADATA_KEY, ClipFacts, clip_table
+from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.corpora.findings import Finding, by_check, has_errors, worst_first
 from pipeline.corpora.survey import clip_rows
 from pipeline.datasets.assembly import protocol

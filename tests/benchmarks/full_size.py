@@ -23,8 +23,9 @@ from transformers import BertConfig, BertModel
 
 from models import METHODS
 from models.core.backbones import load_tokenizer
-from models.core.batch import LABELS, Batch
+from models.core.batch import Batch
 from models.core.method import REGRESSION, Method
+from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams
 from pipeline.training.loop.fabric import open_fabric

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.core.batch import LABELS, Batch
+from models.core.batch import Batch
+from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, shuffled_batches
 
 CLIPS, BATCH = 1284, 32  # CMU-MOSI's train split

@@ -17,8 +17,9 @@ import pytest
 import torch
 from timing import Rounds
 
+from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.execution.gpu import Prepared
-from pipeline.features.audio.hf_audio import SAMPLE_RATE, AudioStates
+from pipeline.features.audio.hf_audio import AudioStates
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
 from pipeline.features.text.hf import TransformerStates
 from pipeline.params.encoders import TransformerAudio, TransformerText

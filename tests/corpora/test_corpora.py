@@ -58,7 +58,7 @@ def test_a_wrong_root_says_what_is_expected(tmp_path: Path, kind: str) -> None:
         assert "expected" in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if hasattr(reader(kind), "Settings")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if hasattr(reader(kind), "SETTINGS")])
 def test_unknown_settings_are_named(tmp_path: Path, kind: str) -> None:
     made[kind](tmp_path)
     with pytest.raises(ParamsError, match=r"datasets\.x\.settings\.colour"):

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.corpora.clips import METADATA_KEY, SPLITS, ClipFacts, clip_table
+from pipeline.core.vocabulary import ASSEMBLED_FORMAT, SPLITS
+from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.datasets import training_set
-from pipeline.datasets.assembly.assemble import FORMAT, assemble
+from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.params.assemble import AssembleParams
 from pipeline.store.shard import FORMAT_VERSION, FeatureRow, Features, write_rows
@@ -245,8 +246,7 @@ def test_every_clip_is_in_its_split_or_has_a_reason(toy: dict[str, Any], tmp_pat
     assert report.counts["without"]["visual"] == {"not extracted": 1}
     assert report.counts["ignored"] == {"text": 1, "audio": 0, "visual": 0}
     stats = json.loads((tmp_path / "set/stats.json").read_text())
-    assert stats["format"] == FORMAT == training_set.FORMAT
-    assert training_set.SPLITS == SPLITS
+    assert stats["format"] == ASSEMBLED_FORMAT == training_set.ASSEMBLED_FORMAT
     assert (stats["counts"], stats["left_out"]) == (report.counts, report.left_out)
     assert (stats["task"], stats["class_names"], stats["label_range"]) == ("regression", [], [-3, 3])
     assert "v3$_$2: no label" in str(report)

@@ -16,11 +16,11 @@ from test_assemble import toy  # noqa: F401
 from models.core.batch import Reading
 from pipeline.cli.info import describe
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.corpora.clips import SPLITS
-from pipeline.datasets.assembly.assemble import SAMPLE_RATE, assemble
+from pipeline.core.vocabulary import SPLITS
+from pipeline.core.waveform import SAMPLE_RATE
+from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.assembly.files import _write_waveforms
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.features.audio import waveform16k
 from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.store.store import FeatureStore, shard_name
 
@@ -95,7 +95,7 @@ def test_stats_say_what_the_sound_is(loud: dict[str, Any], tmp_path: Path) -> No
     stats = json.loads((tmp_path / "set/stats.json").read_text())
     entry = stats["waveform"]
     assert (entry["encoder"], entry["fingerprint"]) == ("waveform16k", META["fingerprint"])
-    assert entry["sample_rate"] == 16_000 == SAMPLE_RATE == waveform16k.SAMPLE_RATE
+    assert entry["sample_rate"] == 16_000 == SAMPLE_RATE
     assert "waveform" not in stats["modalities"]
     assert stats["counts"]["train"] == {"clips": 3, "text": 3, "audio": 3, "visual": 2, "waveform": 2}
     assert stats["counts"]["test"]["waveform"] == 0

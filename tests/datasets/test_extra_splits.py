@@ -28,6 +28,7 @@ from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.params.assemble import AssembleParams
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.store.shard import Features, write_rows
 from pipeline.store.store import FeatureStore
 from pipeline.training.loop.train import train
@@ -305,14 +306,16 @@ def test_the_second_test_split_is_scored_beside_the_first(tmp_path: Path) -> Non
     counts = {"train": 40, "valid": 12, "test": 14, "unlabeled": 0, "test_ood": 11}
     folder = write_tiny_set(tmp_path / "set", counts)
     train(
-        "tiny",
-        "tiny",
-        3,
-        {"training": {"epochs": 2}},
-        TrainParams(),
-        folder,
-        tmp_path / "pretrained",
-        tmp_path / "run",
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=3,
+            method_params={"training": {"epochs": 2}},
+            train_params=TrainParams(),
+            assembled=folder,
+            pretrained=tmp_path / "pretrained",
+            out=tmp_path / "run",
+        ),
         device="cpu",
         state_root=tmp_path / "state",
         logs=tmp_path / "logs",

@@ -21,6 +21,7 @@ from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate, least_scores
 from pipeline.evaluation.metrics import METRIC_SETS, MetricWarning
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import predict, train
 from pipeline.training.runs import load_method, read_config
 
@@ -41,14 +42,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(here: Path, classes: tuple[str, ...] = ()) -> Path:
     assembled = write_tiny_set(here / "set", classes=classes)
     train(
-        "tiny",
-        "tiny",
-        3,
-        {"training": {"epochs": 4}},
-        TrainParams(),
-        assembled,
-        here / "pretrained",
-        here / "run",
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=3,
+            method_params={"training": {"epochs": 4}},
+            train_params=TrainParams(),
+            assembled=assembled,
+            pretrained=here / "pretrained",
+            out=here / "run",
+        ),
         device="cpu",
         state_root=here / "state",
         logs=here / "logs",

@@ -27,6 +27,7 @@ from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.evaluation.noise import find_mask_id, train_deviations, under_noise
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 from pipeline.training.runs import load_method, read_config
 
@@ -60,14 +61,16 @@ def trained(
     counts = {"train": 60, "valid": 20, "test": test, "unlabeled": 0}
     write_tiny_set(assembled, counts, classes=classes)
     train(
-        "tiny",
-        "tiny",
-        3,
-        settings,
-        TrainParams(),
-        assembled,
-        here / "pretrained",
-        run,
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=3,
+            method_params=settings,
+            train_params=TrainParams(),
+            assembled=assembled,
+            pretrained=here / "pretrained",
+            out=run,
+        ),
         device="cpu",
         state_root=here / "state",
         logs=here / "logs",

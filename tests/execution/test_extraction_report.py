@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.vocabulary import FAILED, OK
 from pipeline.execution.progress import ExtractionReport, by_reason
-from pipeline.store.shard import FAILED, OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import Update
 
 FAILURES = {

@@ -11,7 +11,7 @@ from made import made_mird, made_mmsa, made_multibench, made_word_lists
 from made.made_mmsa import write
 
 from pipeline.core.errors import FormatError, ParamsError
-from pipeline.corpora.clips import TEST_OOD, TRAIN, UNLABELED
+from pipeline.core.vocabulary import TEST_OOD, TRAIN, UNLABELED
 from pipeline.formats.source import Source
 from pipeline.imports import published
 from pipeline.imports.contract import Imported

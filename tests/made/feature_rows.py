@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.store.shard import OK, FeatureRow
+from pipeline.core.vocabulary import OK
+from pipeline.store.shard import FeatureRow
 
 DIM = 5
 

@@ -15,6 +15,7 @@ from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer
 from pipeline.params.assemble import AssembleParams
 from pipeline.params.params import Params, TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.store.shard import Features
 from pipeline.training.loop.train import train
 from pipeline.transcripts.table import TRANSCRIPTS
@@ -80,14 +81,16 @@ class SampleRuns:
         assembled = self.assembled(classes)
         places = {"state_root": self.folder / "state", "logs": self.folder / "logs"}
         train(
-            method,
-            kind,
-            seed,
-            params,
-            TrainParams(),
-            assembled,
-            self.folder / "none",
-            out,
+            RunConfig(
+                method_name=method,
+                dataset=kind,
+                seed=seed,
+                method_params=params,
+                train_params=TrainParams(),
+                assembled=assembled,
+                pretrained=self.folder / "none",
+                out=out,
+            ),
             device="cpu",
             **places,
         )

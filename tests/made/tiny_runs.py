@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from made.tiny_set import write_tiny_set
 
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 
 COUNTS = {"train": 24, "valid": 8, "test": 14, "unlabeled": 0}
@@ -40,14 +41,16 @@ def made_run(
         params["kappa"] = None if classes else 0.4
     out = here / f"{method}-run"
     train(
-        method,
-        "tiny",
-        1,
-        params,
-        TrainParams(),
-        assembled,
-        here / "pretrained",
-        out,
+        RunConfig(
+            method_name=method,
+            dataset="tiny",
+            seed=1,
+            method_params=params,
+            train_params=TrainParams(),
+            assembled=assembled,
+            pretrained=here / "pretrained",
+            out=out,
+        ),
         device="cpu",
         state_root=here / "state",
         logs=here / "logs",

@@ -26,13 +26,14 @@ from models.core.method import Task
 from models.slad.model import SLaD, SLaDSettings
 from pipeline.cli.app import app
 from pipeline.core.errors import MsaError
+from pipeline.core.vocabulary import ABSENT, OK
 from pipeline.params.params import Params
 from pipeline.predict import cautions
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, batch_of, inputs_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import outcome
-from pipeline.store.shard import ABSENT, OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript
 

@@ -14,7 +14,7 @@ from made.sample_runs import SampleRuns, make_sample_runs
 from matplotlib.figure import Figure
 
 from pipeline.params.params import Params
-from pipeline.predict.clip_curves import FEWEST_PICTURES, QUIETEST, Curves, curves_of
+from pipeline.predict.clip_curves import FEWEST_PICTURES, QUIETEST, ClipCurves, curves_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.timeline import MOST_LINES, SPAN, STRIP, draw_timeline, style, timeline
@@ -40,7 +40,7 @@ def clip(sample: SampleRuns, predictor: Predictor) -> ClipPrediction:
     return predictor(CLIP, sample.videos[CLIP], sample.texts[CLIP])
 
 
-def drawn(clip: ClipPrediction, curves: Curves) -> dict[str, Any]:
+def drawn(clip: ClipPrediction, curves: ClipCurves) -> dict[str, Any]:
     """The axes by their names."""
     with style(clip.features.spoken.text or ""):
         figure = timeline(clip, curves)
@@ -120,7 +120,7 @@ def test_what_a_clip_lacks_has_no_panel(predictor: Predictor, tmp_path: Path) ->
     assert list(drawn(*_found(predictor, broken, "only words"))) == ["words", "scores", "parts"]
 
 
-def _found(predictor: Predictor, path: Path, text: str | None = None) -> tuple[ClipPrediction, Curves]:
+def _found(predictor: Predictor, path: Path, text: str | None = None) -> tuple[ClipPrediction, ClipCurves]:
     clip = predictor(path.stem, path, text)
     return clip, curves_of(clip, predictor, SPAN / STRIP)
 
@@ -134,7 +134,7 @@ def test_words_stand_at_their_times_without_overlap(clip: ClipPrediction) -> Non
     words = [
         {"text": "wonderful", "start_s": 0.1 * i, "end_s": 0.1 * i + 0.08, "score": 1.0} for i in range(5)
     ]
-    curves = Curves(2.0, [], None, None, {})
+    curves = ClipCurves(2.0, [], None, None, {})
     panel = drawn(with_speech(clip, "said", words), curves)["words"]
     assert [text.get_position()[0] for text in panel.texts] == [word["start_s"] for word in words]
     assert [list(line.get_xdata()) for line in panel.lines] == [[w["start_s"], w["end_s"]] for w in words]
@@ -151,7 +151,7 @@ def test_long_text_is_wrapped_within_the_picture(clip: ClipPrediction) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     for text in ("many words of a long speech " * 100, "今天天气真不错" * 100, "W" * 3000):
-        panel = drawn(with_speech(clip, text), Curves(2.0, [], None, None, {}))["words"]
+        panel = drawn(with_speech(clip, text), ClipCurves(2.0, [], None, None, {}))["words"]
         lines = said(panel)
         assert len(lines) == MOST_LINES and lines[-1].endswith("…")
         renderer = FigureCanvasAgg(panel.figure).get_renderer()
@@ -167,18 +167,18 @@ def test_scripts_and_signs_do_not_crash_it(
     path = tmp_path / "sub" / "picture.png"
     draw_timeline(with_speech(clip, text), predictor, path)
     assert path.read_bytes().startswith(b"\x89PNG")
-    panels = drawn(with_speech(clip, text), Curves(2.0, [], None, None, {}))
+    panels = drawn(with_speech(clip, text), ClipCurves(2.0, [], None, None, {}))
     assert said(panels["words"]) == [text]  # no formula is made of it
     notes = [text.get_text() for text in panels["words"].figure.texts]
     assert any("in no font here" in note for note in notes)  # no font has the last character and Han
-    plain = drawn(with_speech(clip, "plain"), Curves(2.0, [], None, None, {}))["words"].figure
+    plain = drawn(with_speech(clip, "plain"), ClipCurves(2.0, [], None, None, {}))["words"].figure
     assert not any("in no font" in text.get_text() for text in plain.texts)
 
 
 def test_frames_without_a_face_are_marked(clip: ClipPrediction) -> None:
     times = np.arange(10) / 10
     values = np.where(times < 0.5, 0.2, np.nan)
-    panel = drawn(clip, Curves(1.0, [], None, None, {"AU12_r": (times, values)}))["units"]
+    panel = drawn(clip, ClipCurves(1.0, [], None, None, {"AU12_r": (times, values)}))["units"]
     assert [text.get_text() for text in panel.get_legend().get_texts()] == [
         "AU12_r lip corner puller",
         "no face",
@@ -189,7 +189,7 @@ def test_frames_without_a_face_are_marked(clip: ClipPrediction) -> None:
 def test_classes_are_bars_of_probability(sample: SampleRuns) -> None:
     predictor = Predictor.open([sample.run("misr", classes=True)], Params())
     clip = predictor(CLIP, sample.videos[CLIP], sample.texts[CLIP])
-    panels = drawn(clip, Curves(1.0, [], None, None, {}))
+    panels = drawn(clip, ClipCurves(1.0, [], None, None, {}))
     assert [bar.get_width() for bar in panels["scores"].patches] == pytest.approx(clip.scores.tolist())
     assert "probability of" in panels["parts"].get_xlabel()
 

@@ -112,7 +112,7 @@ def first_cells(text: str) -> set[str]:
 def test_pages_name_all_kinds_presets_methods_tables_extras_and_rooms() -> None:
     from pipeline.corpora.ingest import KINDS as CORPORA
     from pipeline.evaluation.tables import TABLES
-    from pipeline.imports.kinds import KINDS as IMPORTS
+    from pipeline.imports.registry import KINDS as IMPORTS
 
     params = YAML(typ="safe").load((PROJECT / "params.yaml").read_text("utf-8"))
     assert first_cells(doc("corpora.md")) >= {*CORPORA, *IMPORTS}

@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 from made.feature_rows import DIM, META, make_row
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError, TooManyFailedError
+from pipeline.core.vocabulary import ABSENT, FAILED, OK, TRANSIENT
 from pipeline.store import store as features_module
-from pipeline.store.shard import (
-    ABSENT,
-    FAILED,
-    META_KEY,
-    OK,
-    TRANSIENT,
-    FeatureRow,
-    read_meta,
-    read_rows,
-    write_rows,
-)
+from pipeline.store.shard import META_KEY, FeatureRow, read_meta, read_rows, write_rows
 from pipeline.store.store import FeatureStore, StorePart, Update, bucket_of, shard_name
 
 SHARDS = 4

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.pretrain import FILE, pretrain
 from pipeline.training.loop.train import train
 
@@ -111,14 +112,16 @@ def test_training_takes_the_adapters_and_leaves_them(folder: Path, pretrained: P
     run = tmp_path / "khar-tiny-1"
     state, logs = tmp_path / ".state", tmp_path / "logs"
     train(
-        "khar",
-        "tiny",
-        1,
-        settings(),
-        TrainParams(),
-        folder,
-        pretrained,
-        run,
+        RunConfig(
+            method_name="khar",
+            dataset="tiny",
+            seed=1,
+            method_params=settings(),
+            train_params=TrainParams(),
+            assembled=folder,
+            pretrained=pretrained,
+            out=run,
+        ),
         device="cpu",
         state_root=state,
         logs=logs,

@@ -23,6 +23,7 @@ import pipeline.training.loop.train
 from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.curves import read_table
 from pipeline.training.loop.train import train
 
@@ -34,11 +35,13 @@ from pathlib import Path
 from models import METHODS, MethodEntry
 METHODS["tiny"] = MethodEntry("made.tiny_set")
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 {after}
 here = Path(sys.argv[1])
 run = here / "runs" / "tiny-tiny-7"
-train("tiny", "tiny", 7, {{}}, TrainParams(), Path(sys.argv[2]), here / "pretrained", run,
+whole = dict(method_name="tiny", dataset="tiny", seed=7, method_params={{}}, train_params=TrainParams())
+train(RunConfig(**whole, assembled=Path(sys.argv[2]), pretrained=here / "pretrained", out=run),
       device="cpu", state_root=here / "state", logs=here / "logs")
 """
 
@@ -57,14 +60,16 @@ def run(assembled: Path, here: Path, params: dict[str, Any] | None = None, **set
     seed = settings.pop("seed", 7)
     train_params = settings.pop("train_params", TrainParams())
     return train(
-        "tiny",
-        "tiny",
-        seed,
-        params or {},
-        train_params,
-        assembled,
-        here / "pretrained",
-        here / "runs" / f"tiny-tiny-{seed}",
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=seed,
+            method_params=params or {},
+            train_params=train_params,
+            assembled=assembled,
+            pretrained=here / "pretrained",
+            out=here / "runs" / f"tiny-tiny-{seed}",
+        ),
         **{"device": "cpu", "state_root": here / "state", "logs": here / "logs", **settings},
     )
 
@@ -277,7 +282,19 @@ def test_settings_are_named_as_in_params_yaml(assembled: Path, tmp_path: Path) -
     with pytest.raises(ParamsError, match=r"models\.tiny\.base\.training\.warmup is 2.*tiny\.corpora"):
         run(assembled, tmp_path, {"training": {"warmup": 2}})
     with pytest.raises(ParamsError, match=r"'bert' is not known \(there are: .*tiny"):
-        train("bert", "tiny", 1, {}, TrainParams(), assembled, tmp_path, tmp_path / "out", device="cpu")
+        train(
+            RunConfig(
+                method_name="bert",
+                dataset="tiny",
+                seed=1,
+                method_params={},
+                train_params=TrainParams(),
+                assembled=assembled,
+                pretrained=tmp_path,
+                out=tmp_path / "out",
+            ),
+            device="cpu",
+        )
     with pytest.raises(ParamsError, match="device 'gpu': expected auto, cpu"):
         run(assembled, tmp_path, device="gpu")
 

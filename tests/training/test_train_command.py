@@ -14,7 +14,8 @@ from made.tiny_misr import TINY
 from made.tiny_set import write_tiny_set
 from typer.testing import CliRunner
 
-from pipeline.training.loop.train import main, read_run
+from pipeline.params.run import read_run
+from pipeline.training.loop.train import main
 
 # what such a machine may lack; Python runs this file first when its folder is on the path
 HIDING = """
@@ -107,5 +108,5 @@ def test_the_stage_writes_that_json(project: Path, tmp_path: Path, monkeypatch: 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     run = read_run(out)
-    assert (run["seed"], run["out"].name) == (7, "misr-sample-7")
-    assert run["method_params"]["weights"]["invariance"] == 1.0
+    assert (run.seed, run.out.name) == (7, "misr-sample-7")
+    assert run.method_params["weights"]["invariance"] == 1.0

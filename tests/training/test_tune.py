@@ -26,19 +26,12 @@ from pipeline.core.errors import (
     TooManyFailedError,
 )
 from pipeline.core.files import lock
+from pipeline.core.vocabulary import FAILED
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.params.search import Dimension, SearchSpace, check_space
 from pipeline.training.loop.train import train
-from pipeline.training.study import (
-    COMPLETE,
-    FAILED,
-    RUNNING,
-    Trial,
-    open_study,
-    summary,
-    trials_of,
-    write_table,
-)
+from pipeline.training.study import COMPLETE, RUNNING, Trial, open_study, summary, trials_of, write_table
 from pipeline.training.tune import Search, Study
 
 SETTINGS = {"training": {"epochs": 2}}
@@ -165,11 +158,11 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
     whole = searched(tmp_path / "whole", 4, assembled, seeds=(7, 8))
     trained: list[str] = []
 
-    def mortal(*arguments: Any, **options: Any) -> dict[str, Any]:
-        trained.append(arguments[-1].name)
+    def mortal(run: RunConfig, **options: Any) -> dict[str, Any]:
+        trained.append(run.out.name)
         if len(trained) == 6:  # the second seed of trial 2
             raise KeyboardInterrupt
-        return train(*arguments, **options)
+        return train(run, **options)
 
     monkeypatch.setattr("pipeline.training.tune.train", mortal)
     with pytest.raises(KeyboardInterrupt):
@@ -225,8 +218,16 @@ def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) ->
         "training.optimizer": "adam",
     }
     plain = train(
-        *("tiny", "tiny", 7, SETTINGS, TrainParams(), assembled, study.folder / "pretrained"),
-        tmp_path / "run",
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=7,
+            method_params=SETTINGS,
+            train_params=TrainParams(),
+            assembled=assembled,
+            pretrained=study.folder / "pretrained",
+            out=tmp_path / "run",
+        ),
         device="cpu",
         state_root=tmp_path / "state",
         logs=tmp_path / "logs",

@@ -19,6 +19,7 @@ from pipeline.core.errors import ParamsError
 from pipeline.core.git import save_experiment
 from pipeline.params.edit import with_tuned
 from pipeline.params.params import load_params
+from pipeline.params.run import RunConfig
 from pipeline.params.search import with_values
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
@@ -152,15 +153,21 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     run("dvc", "exp", "apply", "tune-tiny-tiny", here=repository)
     assert (repository / "code.py").read_text() == "one = 2\n", "trained with this, so it belongs to it"
     params = load_params()
-    arguments = ("tiny", "tiny", 7, params.model("tiny", "tiny"), params.train)
+    settings = params.model("tiny", "tiny")
     rerun, pretrained = tmp_path / "runs" / "tiny-tiny-7", tmp_path / "pretrained"
     data = repository / "data/assembled/tiny"
-    pretrain(*arguments[:2], *arguments[3:], data, data, pretrained, device="cpu")
+    pretrain("tiny", "tiny", settings, params.train, data, data, pretrained, device="cpu")
     found = train(
-        *arguments,
-        data,
-        pretrained,
-        rerun,
+        RunConfig(
+            method_name="tiny",
+            dataset="tiny",
+            seed=7,
+            method_params=settings,
+            train_params=params.train,
+            assembled=data,
+            pretrained=pretrained,
+            out=rerun,
+        ),
         device="cpu",
         state_root=tmp_path / "state",
         logs=tmp_path / "logs",

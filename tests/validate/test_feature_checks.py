@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.core.vocabulary import ABSENT, FAILED, OK
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import Params
-from pipeline.store.shard import ABSENT, FAILED, OK, FeatureRow
+from pipeline.store.shard import FeatureRow
 from pipeline.store.store import FeatureStore, bucket_of, shard_name
 from pipeline.validate.features import FEATURES, StoreSummary, expected, made_by, stores
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
-from pipeline.corpora.clips import CLASSES, LABELS
+from pipeline.core.vocabulary import CLASSES, LABELS
 from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams
 from pipeline.validate.labels import conflicts, disagreements, splits, summarize

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import CLASSES, TEST, TRAIN, VALID
+from pipeline.core.vocabulary import CLASSES, TEST, TRAIN, VALID
 from pipeline.corpora.survey import (
     CorpusClip,
     CorpusSurvey,
@@ -37,7 +37,7 @@ ENGLISH = ("anger", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 LABELLING = Labelling("classification", classes=ENGLISH, language="zh", metrics="cls")
 PUBLISHED = {TRAIN: 17230, VALID: 5743, TEST: 5744}
 FILES = {"train.json": TRAIN, "valid.json": VALID, "val.json": VALID, "dev.json": VALID, "test.json": TEST}
-LABELS = dict(zip(("video_label", "txt_label", "audio_label", "visual_label"), CLASSES, strict=True))
+LABEL_KEYS = dict(zip(("video_label", "txt_label", "audio_label", "visual_label"), CLASSES, strict=True))
 TEXTS = ("text", "txt", "transcript")  # keys; the released lists have none of them
 MISSPELT = {"suprise": "surprise"}  # in LFMIM's own list
 
@@ -97,7 +97,7 @@ def _entries(found: CorpusSurvey, path: Path, words: Mapping[str, int]) -> list[
         where = f"{path.name}: entry {number}"
         file = entry.get("video_file") or entry.get("audio_file") if isinstance(entry, dict) else None
         if not isinstance(file, str):
-            message = f"{where}: no video_file and no audio_file; expected {', '.join(LABELS)} too"
+            message = f"{where}: no video_file and no audio_file; expected {', '.join(LABEL_KEYS)} too"
             found.reject("entry", message)
             continue
         video = PurePosixPath(file).stem
@@ -115,7 +115,7 @@ def _labels(
     found: CorpusSurvey, where: str, entry: Mapping[str, Any], words: Mapping[str, int]
 ) -> dict[str, float | None]:
     labels: dict[str, float | None] = {}
-    for key, column in LABELS.items():
+    for key, column in LABEL_KEYS.items():
         word = class_key(str(entry.get(key) or ""))
         labels[column] = words.get(MISSPELT.get(word, word))
         if labels[column] is None and words and (word or key == "video_label"):

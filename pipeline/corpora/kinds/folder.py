@@ -29,7 +29,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA, TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
+from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_COLUMNS, labels_of, name_settings
@@ -42,12 +43,12 @@ LAYOUT = "<root>/.../<anything>.mp4 and perhaps a CSV with the columns file, lab
 LABELLING = Labelling()
 BITS = 52  # of a hash, as many as a float holds
 FILES = ("file", "path", "clip_id")  # the first that is there names the video
-SPLITS = ("split", "mode")
+SPLIT_COLUMNS = ("split", "mode")
 OTHERS = ("text", "speaker", "video_id", "start_s", "end_s")
-KNOWN = {*FILES, *SPLITS, *OTHERS, *(name.lower() for name in LABEL_COLUMNS)}
+KNOWN = {*FILES, *SPLIT_COLUMNS, *OTHERS, *(name.lower() for name in LABEL_COLUMNS)}
 
 
-class Settings(Section):
+class FolderSettings(Section):
     """Where the labels are, and how clips are split that no column splits."""
 
     labels: str | None = None
@@ -64,7 +65,10 @@ class Settings(Section):
         return self
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = FolderSettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: FolderSettings) -> CorpusSurvey:
     """Every video below the folder, with what the table says of it."""
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root))
@@ -90,7 +94,7 @@ def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurve
     return found
 
 
-def _table(found: CorpusSurvey, root: Path, settings: Settings, setting: str) -> Path | None:
+def _table(found: CorpusSurvey, root: Path, settings: FolderSettings, setting: str) -> Path | None:
     """The table of labels; None where there is none, with a problem where one is meant."""
     if settings.labels is not None:
         given = below(root, settings.labels)
@@ -122,7 +126,7 @@ def _read_table(found: CorpusSurvey, path: Path, dataset: DatasetParams, setting
         found.note("columns", f"{path.name}: columns that are not used: {', '.join(ignored)}")
     if "label" not in table.columns:
         found.note("columns", f"{path.name}: no column label: all clips are unlabeled", level="warning")
-    split = next((name for name in SPLITS if name in table.columns), None)
+    split = next((name for name in SPLIT_COLUMNS if name in table.columns), None)
     videos: dict[str, list[str]] = defaultdict(
         list
     )  # by every way to name them: path or name, suffix or none
@@ -198,7 +202,7 @@ def _times(found: CorpusSurvey, line: int, cells: Mapping[str, str]) -> tuple[fl
     return start_s, end_s
 
 
-def _split(found: CorpusSurvey, settings: Settings) -> None:
+def _split(found: CorpusSurvey, settings: FolderSettings) -> None:
     """Give every labelled clip a split by its speaker's or its video's name."""
     labelled = [clip for clip in found.clips if clip.split != UNLABELED]
     by_speaker = bool(labelled) and all(clip.speaker for clip in labelled)
@@ -216,7 +220,7 @@ def _split(found: CorpusSurvey, settings: Settings) -> None:
         found.note("split", message)
 
 
-def _share(group: str, settings: Settings) -> str:
+def _share(group: str, settings: FolderSettings) -> str:
     digest = hashlib.sha256(f"{settings.seed}:{group}".encode()).digest()
     place = (int.from_bytes(digest[:8], "big") >> (64 - BITS)) / 2**BITS
     train, valid, _ = settings.shares

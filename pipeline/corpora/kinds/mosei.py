@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
@@ -22,14 +22,17 @@ BROKEN_SOUND = {
 }
 
 
-class Settings(Section):
+class MoseiSettings(Section):
     """What differs between users of the corpus."""
 
     broken_sound: Literal["keep", "drop"] = "keep"
     """the six clips whose sound is broken"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = MoseiSettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: MoseiSettings) -> CorpusSurvey:
     """The clips of label.csv with their media, and a note on those with broken sound."""
     found = mmsa.survey(name, dataset, settings)
     broken = [clip.id for clip in found.clips if clip.id in BROKEN_SOUND]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import TEST, TRAIN, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams
@@ -36,14 +36,17 @@ VIDEOS = {
 """The standard split."""
 
 
-class Settings(Section):
+class MosiSettings(Section):
     """What differs between copies of the label file."""
 
     lower_case: bool = False
     """write texts that have no lower-case letter in lower case"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = MosiSettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: MosiSettings) -> CorpusSurvey:
     """The clips of label.csv with their media, and how they differ from the published corpus."""
     found = mmsa.survey(name, dataset, settings)
     shouted = [clip.id for clip in found.clips if (clip.text or "").isupper()]

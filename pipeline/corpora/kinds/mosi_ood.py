@@ -22,7 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.clips import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID, natural_key
+from pipeline.core.vocabulary import SEPARATOR, TEST, TEST_OOD, TRAIN, VALID
+from pipeline.corpora.clips import natural_key
 from pipeline.corpora.kinds import mosi
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree
 from pipeline.corpora.tables.csv import decoded, read_table
@@ -36,14 +37,17 @@ PLACED = (TEST, TEST_OOD, TRAIN, VALID)  # of what is in both tests, TEST counts
 EXPECTED = "train, valid (or dev), test_IID (or test), test_OOD"
 
 
-class Settings(mosi.Settings):
+class MosiOodSettings(mosi.MosiSettings):
     """MOSI's, and where the id lists are."""
 
     splits: str = "splits"
     """folder or file of id lists, relative to the corpus' folder"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = MosiOodSettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> CorpusSurvey:
     """MOSI's clips with the splits of the lists."""
     found = mosi.survey(name, dataset, settings)
     found.notes = [note for note in found.notes if note.check != "standard folds"]

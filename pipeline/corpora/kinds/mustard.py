@@ -28,20 +28,20 @@ from pydantic import Field
 
 from pipeline.core.errors import FormatError
 from pipeline.core.section import Section
-from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
+from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree, reject_task
 from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
 from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams
 
-ENTRIES, SPLITS = "sarcasm_data.json", "split_indices.p"
-LAYOUT = f"<root>/{ENTRIES}, {SPLITS}, utterances_final/<id>.mp4 and context_final/<id>_c.mp4"
+ENTRIES, FOLDS = "sarcasm_data.json", "split_indices.p"
+LAYOUT = f"<root>/{ENTRIES}, {FOLDS}, utterances_final/<id>.mp4 and context_final/<id>_c.mp4"
 LABELLING = Labelling("classification", classes=("not_sarcastic", "sarcastic"), metrics="cls")
 TEST_SHOW = "FRIENDS"
 UTTERANCE = "utterance"
 
 
-class Settings(Section):
+class MustardSettings(Section):
     """Which split."""
 
     split: Literal["speaker_dependent", "speaker_independent"] = "speaker_dependent"
@@ -52,7 +52,10 @@ class Settings(Section):
     """share of the training clips that validate"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = MustardSettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: MustardSettings) -> CorpusSurvey:
     """Utterances and the sentences before them."""
     root = Path(dataset.root)
     path = next((path for path in (root / ENTRIES, root / "data" / ENTRIES) if path.is_file()), None)
@@ -78,7 +81,7 @@ def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurve
             found.reject(check, f"{key}: {reason}")
     if len(found.problems) > before:  # places count all entries
         return found
-    splits = _splits(found, path.with_name(SPLITS), entries, settings, f"datasets.{name}.settings")
+    splits = _splits(found, path.with_name(FOLDS), entries, settings, f"datasets.{name}.settings")
     found.clips = [clip for key, entry in entries.items() for clip in clips_of(key, entry, splits.get(key))]
     found.files = find_media(root)
     wanted = _wanted(found)
@@ -131,7 +134,7 @@ def _wanted(found: CorpusSurvey) -> dict[int, WantedMedia]:
 
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
-    found: CorpusSurvey, path: Path, entries: Mapping[str, Any], settings: Settings, setting: str
+    found: CorpusSurvey, path: Path, entries: Mapping[str, Any], settings: MustardSettings, setting: str
 ) -> dict[str, str]:
     """The split of each id."""
     if settings.split == "speaker_independent":
@@ -145,7 +148,7 @@ def _splits(
         rule = f"speaker independent: test = {TEST_SHOW}"
     else:
         test = _test_of_fold(found, path, list(entries), settings.fold, setting)
-        rule = f"speaker dependent: fold {settings.fold} of {SPLITS}"
+        rule = f"speaker dependent: fold {settings.fold} of {FOLDS}"
     splits = {key: TEST if key in test else TRAIN for key in entries}
     splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
     share = f"of the rest the {settings.valid:g} of each class with the smallest SHA-256 of the id are valid"
@@ -175,7 +178,7 @@ def _test_of_fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: in
     from pipeline.formats.pickle import load
 
     if not path.is_file():
-        message = f"no {SPLITS} beside {ENTRIES}; fetch it, or write {setting}.split: speaker_independent"
+        message = f"no {FOLDS} beside {ENTRIES}; fetch it, or write {setting}.split: speaker_independent"
         found.reject("file", message)
         return set()
     try:
@@ -185,7 +188,7 @@ def _test_of_fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: in
         return set()
     if sorted([*train, *test]) != list(range(len(keys))):
         message = (
-            f"{SPLITS}: fold {fold} has {len(train)} and {len(test)} places, which are not the {len(keys)} "
+            f"{FOLDS}: fold {fold} has {len(train)} and {len(test)} places, which are not the {len(keys)} "
             f"entries of {ENTRIES}, each once; are they of one release?"
         )
         found.reject("pickle", message)
@@ -198,6 +201,6 @@ def places_of(folds: Any, fold: int) -> tuple[list[int], list[int]]:
     try:
         train, test = (np.asarray(places, np.int64).reshape(-1).tolist() for places in folds[fold])
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        message = f"{SPLITS}: no fold {fold}; expected a list of pairs (train, test) of places"
+        message = f"{FOLDS}: no fold {fold}; expected a list of pairs (train, test) of places"
         raise FormatError(message) from error
     return train, test

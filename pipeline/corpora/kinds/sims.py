@@ -7,7 +7,7 @@ Source: https://github.com/thuiar/MMSA
 from __future__ import annotations
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import LABELS, TEST, TRAIN, VALID
+from pipeline.core.vocabulary import LABELS, TEST, TRAIN, VALID
 from pipeline.corpora.kinds import mmsa
 from pipeline.corpora.survey import CorpusSurvey, Labelling
 from pipeline.params.params import DatasetParams

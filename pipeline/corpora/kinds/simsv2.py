@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds import mmsa, sims
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
@@ -28,14 +28,17 @@ PUBLISHED = {TRAIN: 2722, VALID: 647, TEST: 1034}
 TEXT_COLUMNS = ("video_id", "clip_id", "text")
 
 
-class Settings(Section):
+class SimsV2Settings(Section):
     """Where the unlabelled part is."""
 
     unlabeled: str | None = None
     """its folder, relative to the corpus' folder; none = it is not used"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = SimsV2Settings
+
+
+def survey(name: str, dataset: DatasetParams, settings: SimsV2Settings) -> CorpusSurvey:
     """The labelled clips, and the unlabelled ones where their folder is named."""
     found = sims.survey(name, dataset, settings)
     if settings.unlabeled is not None:

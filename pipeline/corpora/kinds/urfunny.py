@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.core.section import Section
-from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, VALID
+from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import (
     CorpusClip,
     CorpusSurvey,
@@ -37,26 +37,29 @@ from pipeline.formats.source import understood
 from pipeline.formats.text import text_of
 from pipeline.params.params import DatasetParams
 
-FOLDS, LANGUAGE, LABELS = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
+FOLDS, LANGUAGE, LABEL_FILE = "data_folds.pkl", "language_sdk.pkl", "humor_label_sdk.pkl"
 PUNCHLINE = "punchline"
-LAYOUT = f"<root>/{FOLDS}, {LANGUAGE}, {LABELS}, and <id>.mp4 in folders below"
+LAYOUT = f"<root>/{FOLDS}, {LANGUAGE}, {LABEL_FILE}, and <id>.mp4 in folders below"
 LABELLING = Labelling("classification", classes=("not_humorous", "humorous"), metrics="cls")
 PUBLISHED = {TRAIN: 7614, VALID: 980, TEST: 994}
 
 
-class Settings(Section):
+class UrFunnySettings(Section):
     """What differs between copies."""
 
     times: Literal["file", "first_word"] = "file"
     """where the times of words count from: the start of the video, or its first word"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = UrFunnySettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: UrFunnySettings) -> CorpusSurvey:
     """Punchlines and the sentences before them."""
     root = Path(dataset.root)
     found = CorpusSurvey(str(root))
     reject_task(found, name, dataset, LABELLING)
-    folds, language, labels = (_tree(found, name, root, file) for file in (FOLDS, LANGUAGE, LABELS))
+    folds, language, labels = (_tree(found, name, root, file) for file in (FOLDS, LANGUAGE, LABEL_FILE))
     if folds is None or language is None or labels is None:
         return found
     lacking: list[str] = []
@@ -105,7 +108,7 @@ def _clips(
     split: str | None,
     record: Mapping[str, Any],
     label: Any,
-    settings: Settings,
+    settings: UrFunnySettings,
 ) -> list[CorpusClip]:
     """The sentences before a punchline in their order, then the punchline."""
     sentences = [sentence_text(sentence) for sentence in _listed(record.get("context_sentences"))]
@@ -120,7 +123,7 @@ def _clips(
     value = np.asarray(label).reshape(-1)
     humorous = float(value[0]) if value.size == 1 and value[0] in (0, 1) else None
     if humorous is None:
-        found.reject("class", f"{LABELS}: label of {key} is {label!r}, expected 0 or 1")
+        found.reject("class", f"{LABEL_FILE}: label of {key} is {label!r}, expected 0 or 1")
     clips = [
         CorpusClip(key, f"c{index}", CONTEXT, text, start_s=start, end_s=end, position=index)
         for index, (text, (start, end)) in enumerate(zip(sentences, times, strict=False))

@@ -17,7 +17,7 @@ from typing import Literal
 
 from pipeline.core.errors import FormatError
 from pipeline.core.section import Section
-from pipeline.corpora.clips import UNLABELED
+from pipeline.core.vocabulary import UNLABELED
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.corpora.tables.values import bad_id
@@ -30,7 +30,7 @@ SPEAKER = re.compile(r"id\d+")
 TRACK = re.compile(r"\s*Identity\s*:")  # how VoxCeleb's own .txt files begin
 
 
-class Settings(Section):
+class VoxCelebSettings(Section):
     """Which files, of whom."""
 
     media: Literal["video", "sound"] = "video"
@@ -39,7 +39,10 @@ class Settings(Section):
     """these alone, e.g. those who speak the dataset's language; none = all"""
 
 
-def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurvey:
+SETTINGS = VoxCelebSettings
+
+
+def survey(name: str, dataset: DatasetParams, settings: VoxCelebSettings) -> CorpusSurvey:
     """Every clip below the corpus' folder."""
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root, suffixes=VIDEO_SUFFIXES | SOUND_SUFFIXES))
@@ -74,7 +77,7 @@ def survey(name: str, dataset: DatasetParams, settings: Settings) -> CorpusSurve
     return found
 
 
-def _by_clip(files: list[str], settings: Settings) -> dict[tuple[str, str, str], list[str]]:
+def _by_clip(files: list[str], settings: VoxCelebSettings) -> dict[tuple[str, str, str], list[str]]:
     """(speaker, video, clip) -> its files, those that are wanted first."""
     clips: dict[tuple[str, str, str], list[str]] = {}
     chosen = None if settings.speakers is None else set(settings.speakers)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.corpora.clips import CLASSES, LABELS, UNLABELED, full_id
+from pipeline.core.vocabulary import CLASSES, LABELS, UNLABELED
+from pipeline.corpora.clips import full_id
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id, interval, label_value

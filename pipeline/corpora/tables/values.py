@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from pipeline.corpora.clips import ALL_SPLITS, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import ALL_SPLITS, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID
 from pipeline.params.params import class_key
 
 # in lower case, as label files and feature files write them -> ours

@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import ClipError, FormatError, MsaError, ParamsError
+from pipeline.core.vocabulary import OK
 from pipeline.datasets.assembly.sequences import real_frames
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import OK, FeatureRow, Features
+from pipeline.store.shard import FeatureRow, Features
 from pipeline.transcripts.words import locate, pool_frames, pool_tokens, times_of
 
 WORDS = "words"

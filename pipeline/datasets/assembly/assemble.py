@@ -33,20 +33,18 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.corpora.clips import ALL_SPLITS, CONTEXT, UNLABELED, facts_of, target_column
+from pipeline.core.vocabulary import ALL_SPLITS, ASSEMBLED_FORMAT, CONTEXT, MODALITIES, NONE, OK, UNLABELED
+from pipeline.core.waveform import SAMPLE_RATE
+from pipeline.corpora.clips import facts_of, target_column
 from pipeline.datasets.assembly import protocol
 from pipeline.datasets.assembly.aligned import WORDS, align
 from pipeline.datasets.assembly.files import Joined, splits_of, write_set
 from pipeline.datasets.assembly.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
-from pipeline.features.registry import MODALITIES
-from pipeline.params.assemble import NONE, AssembleParams, ProtocolParams
-from pipeline.store.shard import OK, Features
+from pipeline.params.assemble import AssembleParams, ProtocolParams
+from pipeline.store.shard import Features
 
 if TYPE_CHECKING:
     from pipeline.store.store import FeatureStore
-
-FORMAT = 1
-SAMPLE_RATE = 16_000  # Hz, of waveforms
 
 
 @dataclass
@@ -152,7 +150,7 @@ def assemble(
 
     facts, feature_set = facts_of(clips), _fingerprint(entries, stores)
     stats = {
-        "format": FORMAT,
+        "format": ASSEMBLED_FORMAT,
         "dataset": dataset,
         "task": facts.task,
         "label_range": facts.label_range,

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import replaced_folder, write_json
-from pipeline.corpora.clips import ALL_SPLITS, SPLITS
-from pipeline.store.shard import OK, FeatureRow
+from pipeline.core.vocabulary import ALL_SPLITS, OK, SPLITS
+from pipeline.store.shard import FeatureRow
 
 ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
 ROW_GROUP_SAMPLES = 8 << 20  # of waveforms; 16 MB, 9 minutes

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import MsaError
-from pipeline.corpora.clips import TEST, TRAIN, VALID, ClipFacts, facts_of, target_column
+from pipeline.core.vocabulary import TEST, TRAIN, VALID
+from pipeline.corpora.clips import ClipFacts, facts_of, target_column
 from pipeline.params.assemble import Folds, ProtocolParams
 
 STRATA = 7  # bins of a regression's labels that folds share alike, as many as Acc7 has classes

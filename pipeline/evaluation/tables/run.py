@@ -28,11 +28,11 @@ from models import METHODS
 from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import baseline, experiment, untracked
-from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.evaluation.tables import TABLES, PaperTable, Row
 from pipeline.params.edit import as_yaml
 from pipeline.params.explain import some_of, unknown
-from pipeline.params.params import LARGEST_SEED, NONE, Params
+from pipeline.params.params import LARGEST_SEED, Params
 
 LOGS = Path("logs/tables")
 TAKEN_ALONG = (  # by an experiment only where git knows of it

@@ -34,6 +34,7 @@ from models.core.backbones import AUDIO_TYPES, load_audio_backbone
 from models.core.checkpoints import Part, model_folder
 from models.core.loading import load_config
 from pipeline.core.errors import ClipError, FormatError, ParamsError
+from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
 from pipeline.features.audio.sound import clip_sound
@@ -41,7 +42,6 @@ from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.pretrained import PretrainedStates, stored
 from pipeline.params.encoders import Source, TransformerAudio
 
-SAMPLE_RATE = 16_000  # Hz, what all of them were trained on
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB
 PREPROCESSOR = "preprocessor_config.json"
 

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.core.errors import ClipError, MissingDependencyError
+from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.params.encoders import OpenSmileParams
 
-SAMPLE_RATE = 16_000  # Hz
 FRAME_RATE = 100.0  # frames a second
 _FORMANTS = [f"F{n}{of}" for n in (1, 2, 3) for of in ("frequency", "bandwidth", "amplitudeLogRelF0")]
 _SPECTRAL = ["Loudness", "alphaRatio", "hammarbergIndex", "slope0-500", "slope500-1500", "spectralFlux"]

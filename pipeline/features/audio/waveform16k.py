@@ -13,12 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.core.waveform import FULL_SCALE, SAMPLE_RATE
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.params.encoders import Waveform16kParams
-
-SAMPLE_RATE = 16_000  # Hz, what data2vec-audio, HuBERT, wav2vec 2.0 and WavLM were trained on
-FULL_SCALE = 32_768
 
 
 class Waveform16k(Encoder):

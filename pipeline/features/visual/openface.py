@@ -33,7 +33,7 @@ from typing import Any
 from pipeline.core.errors import AbsentError, ClipError, ClipTimeoutError, MissingDependencyError, ParamsError
 from pipeline.core.files import file_hash
 from pipeline.core.openface_layout import FLAGS, OPENFACE, OPENFACE_709, columns_of
-from pipeline.corpora.clips import SEPARATOR
+from pipeline.core.vocabulary import SEPARATOR
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.no_face import notes_on
 from pipeline.formats.openface_csv import FaceTable, read_table

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.kinds.cherma import CHINESE, ENGLISH, FILES, LABELLING, LABELS, MISSPELT
+from pipeline.corpora.kinds.cherma import CHINESE, ENGLISH, FILES, LABEL_KEYS, LABELLING, MISSPELT
 from pipeline.formats.source import Source, understood
 from pipeline.formats.text import listed, read_json, text_of
 from pipeline.imports.checks import ONLY_CLIP, clip_of, matrix
@@ -96,7 +96,7 @@ def _row(path: Path, entry: Any) -> dict[str, Any]:
     name = entry["audio_file"].removesuffix(".wav")
     row: dict[str, Any] = {"clip_id": clip_of(path, name, ONLY_CLIP), "video_id": name, "position": 0}
     row["text"] = str(entry.get("text") or "").strip() or None
-    for given, column in LABELS.items():
+    for given, column in LABEL_KEYS.items():
         value = entry.get(given)
         word = "" if value is None else text_of(value).strip().lower()
         row[column] = _INDICES.get(MISSPELT.get(word, word))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import UNLABELED
+from pipeline.core.vocabulary import UNLABELED
 from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source, understood
 from pipeline.formats.text import listed

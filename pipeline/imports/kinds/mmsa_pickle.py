@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import TRAIN, UNLABELED
+from pipeline.core.vocabulary import TRAIN, UNLABELED
 from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source, understood
 from pipeline.formats.text import text_of

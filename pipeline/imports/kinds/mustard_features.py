@@ -26,11 +26,11 @@ from pydantic import Field, model_validator
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError
 from pipeline.core.section import Section
-from pipeline.corpora.clips import CONTEXT, TEST, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds.mustard import (
     ENTRIES,
+    FOLDS,
     LABELLING,
-    SPLITS,
     TEST_SHOW,
     UTTERANCE,
     clips_of,
@@ -59,7 +59,7 @@ LIBROSA_283 = [
 """The rows of audio_features.p, in the order of extract_audio_features.py"""
 
 
-class Settings(Section):
+class MustardFeaturesSettings(Section):
     """Which split, and which of several feature files."""
 
     fold: int | None = Field(None, ge=0, le=4)
@@ -74,10 +74,13 @@ class Settings(Section):
     """layers of BERT (-1 = the last) whose mean is taken; all that the file has where not given"""
 
     @model_validator(mode="after")
-    def _one_split(self) -> Settings:
+    def _one_split(self) -> MustardFeaturesSettings:
         if self.speaker_independent and self.fold is not None:
             raise ValueError("fold and speaker_independent are two splits; give one of them")
         return self
+
+
+SETTINGS = MustardFeaturesSettings
 
 
 def matches(source: Source) -> str:
@@ -91,7 +94,7 @@ def matches(source: Source) -> str:
 
 def read(source: Source, params: ImportParams) -> Imported:
     """What the files hold."""
-    settings = settings_of(Settings, params.settings, "mustard_features.settings")
+    settings = settings_of(MustardFeaturesSettings, params.settings, "mustard_features.settings")
     path = source.named(ENTRIES)
     if path is None:
         raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's folder `data`")
@@ -139,10 +142,10 @@ def read(source: Source, params: ImportParams) -> Imported:
 
 # ----------------------------------------------------------------------------------------------------- splits
 def _splits(
-    source: Source, entries: Mapping[str, Any], settings: Settings
+    source: Source, entries: Mapping[str, Any], settings: MustardFeaturesSettings
 ) -> tuple[dict[str, str], list[str]]:
     """The split of each id, and what a reader must be told of it."""
-    path = source.named(SPLITS)
+    path = source.named(FOLDS)
     if settings.speaker_independent or (settings.fold is None and path is None):
         if lacking := [key for key, entry in entries.items() if not entry.get("show")]:
             raise FormatError(
@@ -152,7 +155,7 @@ def _splits(
         note = f"speaker independent: test = {TEST_SHOW}"
     elif path is None:
         raise FormatError(
-            f"{source}: fold is {settings.fold}, but there is no {SPLITS}; or speaker_independent"
+            f"{source}: fold is {settings.fold}, but there is no {FOLDS}; or speaker_independent"
         )
     else:
         fold, keys = settings.fold or 0, list(entries)
@@ -161,10 +164,10 @@ def _splits(
         outside = (place for place in (*train, *test) if not 0 <= place < len(keys))
         wrong += [f"place {place} is none of {len(keys)} entries" for place in outside]
         if wrong:
-            raise FormatError(f"{path}: fold {fold}: {wrong[0]}; is it the {SPLITS} of this {ENTRIES}?")
+            raise FormatError(f"{path}: fold {fold}: {wrong[0]}; is it the {FOLDS} of this {ENTRIES}?")
         placed = {keys[place]: TRAIN for place in train} | {keys[place]: TEST for place in test}
         splits = {key: placed.get(key, UNLABELED) for key in keys}
-        note = f"speaker dependent: fold {fold} of {SPLITS}"
+        note = f"speaker dependent: fold {fold} of {FOLDS}"
         if left := [key for key, split in splits.items() if split == UNLABELED]:
             note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
     splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)

@@ -24,7 +24,7 @@ import numpy as np
 
 from pipeline.core.columns import numbered
 from pipeline.core.errors import FormatError, ParamsError
-from pipeline.corpora.clips import SEPARATOR
+from pipeline.core.vocabulary import SEPARATOR
 from pipeline.formats.source import HDF5, Source
 from pipeline.imports.checks import matrix
 from pipeline.imports.contract import FeatureSequences

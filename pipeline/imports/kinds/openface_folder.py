@@ -27,7 +27,8 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.core.openface_layout import FLAGS, GAZE_ANGLES, GAZE_VECTORS, OPENFACE, OPENFACE_709, columns_of
 from pipeline.core.section import Section
-from pipeline.corpora.clips import SEPARATOR, full_id
+from pipeline.core.vocabulary import SEPARATOR
+from pipeline.corpora.clips import full_id
 from pipeline.corpora.survey import CorpusClip
 from pipeline.corpora.tables.labels import LABEL_FILES, label_file
 from pipeline.corpora.tables.values import without_zeros
@@ -44,11 +45,14 @@ KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.c
 _LOOKED_AT = 100  # tables; the first ones may be damaged
 
 
-class Settings(Section):
+class OpenFaceFolderSettings(Section):
     """Which columns."""
 
     groups: Literal["openface709"] | list[str] | None = None
     """`openface709`, or groups of core/openface_layout.py; all that every table has where not given"""
+
+
+SETTINGS = OpenFaceFolderSettings
 
 
 def matches(source: Source) -> str:
@@ -68,7 +72,7 @@ def matches(source: Source) -> str:
 
 def read(source: Source, params: ImportParams) -> Imported:
     """What the files hold."""
-    settings = settings_of(Settings, params.settings, "openface_folder.settings")
+    settings = settings_of(OpenFaceFolderSettings, params.settings, "openface_folder.settings")
     clips, rows, labelling = labelled_rows(source.root, params)
     tables = _tables(source)
     places = _places(clips, tables)
@@ -130,7 +134,9 @@ def _places(clips: Sequence[CorpusClip], tables: Sequence[Path]) -> dict[str, Pa
     return found
 
 
-def _columns(source: Source, tables: Sequence[Path], settings: Settings) -> tuple[list[str], list[str]]:
+def _columns(
+    source: Source, tables: Sequence[Path], settings: OpenFaceFolderSettings
+) -> tuple[list[str], list[str]]:
     """The columns that every table gives, and a note where tables differ."""
     if settings.groups == "openface709":
         return list(OPENFACE_709), []

@@ -26,8 +26,8 @@ import numpy as np
 from pipeline.core.columns import numbered
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.openface_layout import FLAGS, OPENFACE_709
-from pipeline.corpora.clips import CONTEXT
-from pipeline.corpora.kinds.urfunny import FOLDS, LABELLING, LABELS, LANGUAGE, PUNCHLINE, sentence_text
+from pipeline.core.vocabulary import CONTEXT
+from pipeline.corpora.kinds.urfunny import FOLDS, LABEL_FILE, LABELLING, LANGUAGE, PUNCHLINE, sentence_text
 from pipeline.formats.source import Source, understood
 from pipeline.formats.text import listed, text_of
 from pipeline.imports.checks import clip_of, index_of, matrix, split_of
@@ -71,7 +71,7 @@ def matches(source: Source) -> str:
     """Why this is no folder of UR-FUNNY's pickles; empty if it is."""
     lacking = [
         names[0]
-        for names in ((FOLDS,), TEXTS, (LABELS,))
+        for names in ((FOLDS,), TEXTS, (LABEL_FILE,))
         if source.root.is_file() or not source.named(*names)
     ]
     return f"no {', '.join(lacking)}" if lacking else ""
@@ -79,7 +79,7 @@ def matches(source: Source) -> str:
 
 def read(source: Source, params: ImportParams) -> Imported:
     """What the files hold."""
-    folds, language, labels = (_tree(source, *names) for names in ((FOLDS,), TEXTS, (LABELS,)))
+    folds, language, labels = (_tree(source, *names) for names in ((FOLDS,), TEXTS, (LABEL_FILE,)))
     rows: list[dict[str, Any]] = []
     places: dict[str, Sentence] = {}
     lacking: list[str] = []
@@ -144,7 +144,7 @@ def _rows(
             "position": count if index is None else index,
         }
         if index is None:
-            row["class_label"] = index_of(label, len(LABELLING.classes), f"{source}: {LABELS}: {key}")
+            row["class_label"] = index_of(label, len(LABELLING.classes), f"{source}: {LABEL_FILE}: {key}")
         yield row, sentence
 
 

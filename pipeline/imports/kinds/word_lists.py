@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline.core.columns import columns_of
 from pipeline.core.errors import FormatError
-from pipeline.corpora.clips import TRAIN
+from pipeline.core.vocabulary import TRAIN
 from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source, understood
 from pipeline.formats.text import text_of
@@ -48,7 +48,7 @@ from pipeline.params.params import ImportParams
 KIND_OF_FILES = "word-aligned lists of MAG-BERT, MISA, MIB and CLUE (words, visual, acoustic)"
 
 STACKS = {"text": "glove", "audio": "covarep", "visual": "facet"}
-LABELS = ("output_label", "label")
+LABEL_KEYS = ("output_label", "label")
 
 
 class AlignedClip(NamedTuple):
@@ -190,7 +190,7 @@ def _sequences(
 # ---------------------------------------------------------------------------------------------------- stacks
 def _stacked(tree: Any) -> dict[str, Any] | None:
     """The splits of MAG-BERT's first upload; None where it is another file."""
-    for label in LABELS:
+    for label in LABEL_KEYS:
         keys = (*STACKS.values(), label)
         if has_keys(tree, *keys):
             return splits_of(tree)
@@ -200,7 +200,7 @@ def _stacked(tree: Any) -> dict[str, Any] | None:
 
 
 def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, Any]) -> Imported:
-    keys = (*STACKS.values(), *LABELS, "id")
+    keys = (*STACKS.values(), *LABEL_KEYS, "id")
     parts = parts_of(source, splits, keys)
     notes = left_out(tree, keys)
     if not splits_of(tree):
@@ -208,7 +208,7 @@ def _read_stacks(source: Source, splits: Mapping[str, Any], tree: Mapping[Any, A
     rows: list[dict[str, Any]] = []
     places: dict[str, tuple[int, int]] = {}
     for number, part in enumerate(parts):
-        labels = next((found for key in LABELS if (found := part.column(key)) is not None), [])
+        labels = next((found for key in LABEL_KEYS if (found := part.column(key)) is not None), [])
         for index, row in enumerate(part.rows()):
             row["split"] = split_of(source, part.name)
             row["label"] = _label_of(labels[index], f"{part.where}: label of {row['clip_id']}")

@@ -1,4 +1,4 @@
-"""Learning curves while a run goes on: on disk through DVCLive, and a line or a bar on the terminal.
+"""Learning curves while a run goes on, on disk through DVCLive.
 
 A row is one epoch: `epoch` (from 1), `total` (the weighted sum), one column a loss term (unweighted) and a
 diagnostic of the method, all means over the epoch's batches, then `valid_loss` (of the task) and `lr` (of
@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, float]
 OWN_NAMES = {"valid_loss": "valid/loss", "lr": "lr"}  # all else is train/<column>
-LINE_EVERY = 10  # epochs, where there is no terminal
 
 
 class Curves:
@@ -106,52 +103,3 @@ def _open_live(folder: Path) -> Any:
         return dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
     except SCMError:  # DVCLive asks git for the commit, and a new repository has none
         return PlainLive(folder)
-
-
-class Progress:
-    """How a run is doing: a bar with the time left on a terminal, a line every few epochs elsewhere."""
-
-    def __init__(self, title: str, done: int, total: int):
-        self._title, self._done, self._total = title, done, total
-        self._started = time.monotonic()
-        self._bar = _open_bar(title, done, total) if sys.stderr.isatty() else None
-
-    def show(self, row: Row, best_epoch: int, best_loss: float) -> None:
-        """After an epoch."""
-        epoch = int(row["epoch"])
-        words = f"valid loss {row['valid_loss']:.4f} (best {best_loss:.4f} in epoch {best_epoch})"
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=epoch, words=words)
-        elif epoch % LINE_EVERY == 0 or epoch == self._total:
-            seconds = (time.monotonic() - self._started) / (epoch - self._done)
-            print(
-                f"{self._title}: epoch {epoch}/{self._total}, loss {row['total']:.4f}, {words}, "
-                f"{seconds:.2f} s an epoch",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def end(self) -> None:
-        """Leave the bar as it stands."""
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _open_bar(title: str, done: int, total: int) -> Any:
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-    except ImportError:
-        return None
-    bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),  # at most: early stopping may end it sooner
-        TextColumn("{task.fields[words]}"),
-        console=Console(stderr=True),
-    )
-    bar.add_task(title, total=total, completed=done, words="")
-    bar.start()
-    return bar

@@ -11,7 +11,7 @@ the one with the lowest is the run (of equals the earlier); the test split is no
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
 `python -m pipeline.training.loop.train --config run.json` trains where only the learning libraries are
-installed; the file holds the arguments of `train` (`msa-cli stage train ... --write-config` writes it).
+installed; `msa-cli stage train ... --write-config run.json` writes that file, a RunConfig.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field, ValidationError
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from models import METHODS
 from models.core.method import Method, Task
+from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import replaced_folder, write_json
+from pipeline.core.vocabulary import CONTEXT
 from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
-from pipeline.datasets.training_set import CONTEXT, TrainingSet, read_stats
-from pipeline.params.explain import explain
-from pipeline.params.params import LARGEST_SEED, Section, TrainParams
+from pipeline.datasets.training_set import TrainingSet, read_stats
+from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig, read_run
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
-from pipeline.training.loop.curves import Curves, Progress, write_table
+from pipeline.training.loop.curves import Curves, write_table
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
 from pipeline.training.runs import (
@@ -60,14 +61,7 @@ LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.prec
 
 
 def train(
-    method_name: str,
-    dataset: str,
-    seed: int,
-    method_params: dict[str, Any],
-    train_params: TrainParams,
-    assembled: Path,
-    pretrained: Path,
-    out: Path,
+    run: RunConfig,
     *,
     device: str = "auto",
     state_root: Path = Path(".state"),
@@ -78,9 +72,6 @@ def train(
 
     Parameters
     ----------
-    method_params : the method's settings, `base` with the corpus' own values laid over it
-    pretrained : folder that the pretrain stage wrote
-    out : the run folder; what was there is replaced
     state_root, logs : for killed runs and for wall times; neither is part of the result
     fresh : begin with the first epoch even if a state of this very run is there
 
@@ -96,32 +87,34 @@ def train(
     MsaError : a loss or a prediction is not finite
     """
     started = time.perf_counter()
-    fabric = open_fabric(device, train_params.precision)
-    with reproducible(seed, fabric.device):
-        stats = read_stats(assembled)
+    fabric = open_fabric(device, run.train_params.precision)
+    with reproducible(run.seed, fabric.device):
+        stats = read_stats(run.assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
-        method = build_method(method_name, method_params, dims, task_of(stats))
-        if METHODS[method_name].pretrains:
-            method.load_pretrained(pretrained)
-        splits = load_splits(assembled, method, fabric.device)
+        method = build_method(run.method_name, run.method_params, dims, task_of(stats))
+        if METHODS[run.method_name].pretrains:
+            method.load_pretrained(run.pretrained)
+        splits = load_splits(run.assembled, method, fabric.device)
         identity = {
-            "method": method_name,
-            "dataset": dataset,
-            "seed": seed,
+            "method": run.method_name,
+            "dataset": run.dataset,
+            "seed": run.seed,
             "params": method.config.model_dump(mode="json"),
-            "train": train_params.model_dump(mode="json"),
+            "train": run.train_params.model_dump(mode="json"),
             "dims": method.dims,
             "feature_set": stats["feature_set"],
             "assembled": hashes(
-                assembled, "stats.json", *(f"{name}*.parquet" for name in (*splits, CONTEXT))
+                run.assembled, "stats.json", *(f"{name}*.parquet" for name in (*splits, CONTEXT))
             ),
-            "pretrained": hashes(pretrained, "*"),
-            **circumstances("train", method_name, method.config, fabric.device),
+            "pretrained": hashes(run.pretrained, "*"),
+            **circumstances("train", run.method_name, method.config, fabric.device),
         }
         checkpoint = Checkpoint(state_root / fingerprint(identity))
         if fresh:
             checkpoint.remove()
-        state, resumed_at = fit(fabric, method, splits, train_params, seed, checkpoint, title=out.name)
+        state, resumed_at = fit(
+            fabric, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
+        )
         method.load_state_dict(state.best_weights)
         model = fabric.setup_module(method)
         predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
@@ -135,7 +128,7 @@ def train(
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
         "stats": stats,
     }
-    with replaced_folder(out) as folder:
+    with replaced_folder(run.out) as folder:
         save_weights(method, folder / WEIGHTS)
         write_json(config, folder / CONFIG)
         write_table(state.curves, folder / "curves.tsv")
@@ -152,7 +145,7 @@ def train(
         "resumed_at": resumed_at,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{out.name}.json")
+    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{run.out.name}.json")
     return summary
 
 
@@ -186,7 +179,7 @@ def fit(
     state = checkpoint.load(method, [optimizer, *others], order)
     resumed_at = state.epoch
     curves = Curves(checkpoint.folder / "live", state.curves)
-    progress = Progress(title, state.epoch, settings.epochs)
+    progress = TrainingProgress(title, state.epoch, settings.epochs)
     clips, labeled = splits["train"], len(splits["train"])
     ratio, unlabeled = method.reading().unlabeled, len(splits.get("unlabeled", []))
     if unlabeled:
@@ -313,42 +306,14 @@ def main() -> None:
     """`python -m pipeline.training.loop.train --config run.json`."""
     program = "python -m pipeline.training.loop.train"
     parser = argparse.ArgumentParser(prog=program, description="Train one run.")
-    parser.add_argument("--config", required=True, type=Path, help="JSON: the arguments of `train`")
+    parser.add_argument("--config", required=True, type=Path, help="JSON: a RunConfig")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     options = parser.parse_args()
     try:
         run = read_run(options.config)
-        print(json.dumps(train(**run, device=options.device)))
+        print(json.dumps(train(run, device=options.device)))
     except MsaError as error:
         sys.exit(f"error: {error}")
-
-
-class RunFile(Section):
-    """The JSON of `--config`: arguments of `train`; paths are from the current folder."""
-
-    method_name: str
-    dataset: str
-    seed: int = Field(ge=0, lt=LARGEST_SEED)
-    method_params: dict[str, Any]
-    train_params: TrainParams
-    assembled: Path
-    pretrained: Path
-    out: Path
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """The arguments of `train` from a JSON file."""
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ParamsError(
-            f"{path}: cannot be read as JSON ({error}); `msa-cli stage train ... --write-config` writes it"
-        ) from error
-    try:
-        run = RunFile.model_validate(tree)
-    except ValidationError as error:
-        raise ParamsError(f"{path}: {explain(error, RunFile)}") from error
-    return dict(run)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import pytest
 from made.media_factory import make_clip, tone
 
 from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError
-from pipeline.features.audio.opensmile import COLUMNS, SAMPLE_RATE, OpenSmile
+from pipeline.core.waveform import SAMPLE_RATE
+from pipeline.features.audio.opensmile import COLUMNS, OpenSmile
 from pipeline.features.encoder import Clip
 from pipeline.features.registry import build_encoder
 from pipeline.params.encoders import OpenSmileParams

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from pipeline.cli.info import describe, render
 from pipeline.core.errors import AbsentError, FormatError
-from pipeline.features.audio.waveform16k import SAMPLE_RATE, Waveform16k
+from pipeline.core.waveform import SAMPLE_RATE
+from pipeline.features.audio.waveform16k import Waveform16k
 from pipeline.features.clip import Request, extract
 from pipeline.features.encoder import Clip
 from pipeline.features.registry import build_encoder

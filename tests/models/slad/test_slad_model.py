@@ -25,6 +25,7 @@ from pipeline.core.errors import ParamsError
 from pipeline.core.paths import result_files
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.params.params import TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 from pipeline.training.runs import encoder_identities
 
@@ -216,7 +217,20 @@ def test_a_run_on_the_sound_says_which_encoders_it_fine_tuned(tmp_path: Path) ->
     def config(name: str) -> dict[str, Any]:
         where = {"state_root": tmp_path / "state", "logs": tmp_path / "logs"}
         run = tmp_path / name
-        train("slad", "tiny", 1, settings, TrainParams(), folder, tmp_path, run, device="cpu", **where)
+        train(
+            RunConfig(
+                method_name="slad",
+                dataset="tiny",
+                seed=1,
+                method_params=settings,
+                train_params=TrainParams(),
+                assembled=folder,
+                pretrained=tmp_path,
+                out=run,
+            ),
+            device="cpu",
+            **where,
+        )
         found: dict[str, Any] = json.loads((run / "config.json").read_text())
         return found
 

@@ -41,8 +41,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import CLASSES, LABELS, SEPARATOR, TRAIN
+from pipeline.core.vocabulary import CLASSES, LABELS, MODALITIES, SEPARATOR, TRAIN
 from pipeline.corpora.survey import Labelling
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.formats.source import PICKLES, Source, understood
@@ -79,7 +78,7 @@ class ArraySettings(Section):
     """where the zeros are; found out where not given"""
 
 
-class Settings(Section):
+class ArrayFilesSettings(Section):
     """What is where."""
 
     ids: str | None = None
@@ -95,7 +94,7 @@ class Settings(Section):
     visual: ArraySettings | None = None
 
     @model_validator(mode="after")
-    def _clips_are_named(self) -> Settings:
+    def _clips_are_named(self) -> ArrayFilesSettings:
         if not any(getattr(self, modality) for modality in MODALITIES):
             raise ValueError("none of text, audio, visual is given: there are no features")
         if isinstance(self.labels, str):
@@ -106,6 +105,9 @@ class Settings(Section):
         elif self.ids is None:
             raise ValueError("ids is missing; give a reference to the ids, or labels: label.csv")
         return self
+
+
+SETTINGS = ArrayFilesSettings
 
 
 def matches(source: Source) -> str:
@@ -132,7 +134,7 @@ def read(source: Source, params: ImportParams) -> Imported:
             "  ids: 'FILE:ARRAY'\n  splits: 'FILE:ARRAY'\n  labels: {label: 'FILE:ARRAY'}\n"
             "  audio: {array: 'FILE:ARRAY'}\nThere are:\n" + "\n".join(survey(source))
         )
-    settings = settings_of(Settings, params.settings, "arrays.settings")
+    settings = settings_of(ArrayFilesSettings, params.settings, "arrays.settings")
     files = ArrayFiles(source)
     names = Names(source, settings.id_separator)
     with understood(f"{source} (kind {params.kind})"):
@@ -196,7 +198,11 @@ class Names:
 
 # ------------------------------------------------------------------------------------------------------- rows
 def _from_arrays(
-    files: ArrayFiles, settings: Settings, ids: Mapping[str, int], names: Names, params: ImportParams
+    files: ArrayFiles,
+    settings: ArrayFilesSettings,
+    ids: Mapping[str, int],
+    names: Names,
+    params: ImportParams,
 ) -> tuple[list[dict[str, Any]], Labelling]:
     """Rows of arrays that are as long as the ids."""
     splits = _splits(files, settings.splits, ids, names)

@@ -27,8 +27,7 @@ import numpy as np
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import MODALITIES
-from pipeline.corpora.clips import TRAIN
+from pipeline.core.vocabulary import MODALITIES, TRAIN
 from pipeline.corpora.survey import Labelling
 from pipeline.formats.hdf5 import SIGNATURE
 from pipeline.formats.source import Source, understood
@@ -53,7 +52,7 @@ ROLES = {
 }
 
 
-class Settings(Section):
+class CsdSettings(Section):
     """Which file is what: root name, or name of the file with or without `.csd`."""
 
     labels: str | None = None
@@ -68,6 +67,9 @@ class Settings(Section):
     """`words` = a row a word in every modality"""
 
 
+SETTINGS = CsdSettings
+
+
 def matches(source: Source) -> str:
     """Why these are no computational sequences; empty if they are."""
     paths = source.with_suffix(SUFFIX)
@@ -79,7 +81,7 @@ def matches(source: Source) -> str:
 
 def read(source: Source, params: ImportParams) -> Imported:
     """What the files hold."""
-    settings = settings_of(Settings, params.settings, "csd.settings")
+    settings = settings_of(CsdSettings, params.settings, "csd.settings")
     with understood(f"{source} (kind {params.kind})"):
         files = _files(source, settings)
     if "labels" not in files:
@@ -137,7 +139,7 @@ def read(source: Source, params: ImportParams) -> Imported:
 
 
 # ------------------------------------------------------------------------------------------------------ files
-def _files(source: Source, settings: Settings) -> dict[str, Csd]:
+def _files(source: Source, settings: CsdSettings) -> dict[str, Csd]:
     """The file of each role that has one."""
     files = [Csd(path) for path in source.with_suffix(SUFFIX)]
     found: dict[str, Csd] = {}

@@ -1,0 +1,44 @@
+"""`msa-cli fetch`: pretrained models of the hub into its cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import ParamsFile
+
+
+def fetch(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Encoders of params.yaml (bert, hubert ...), or hub ids (owner/model@COMMIT).",
+        ),
+    ],
+    pin: Annotated[bool, typer.Option(help="Write the commits into params.yaml.")] = False,
+    params: ParamsFile = None,
+) -> None:
+    """Fetch pretrained models into the cache of huggingface_hub, a folder that can be carried elsewhere.
+
+    Example: HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin; elsewhere: HF_HUB_CACHE=folder dvc repro
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from models.core.checkpoints import download
+    from pipeline.features import fetch as fetching
+    from pipeline.params import edit
+    from pipeline.params.params import PARAMS_FILE, load_params
+
+    commits = {}
+    for wanted in fetching.wanted_models(names, load_params(params)):
+        folder = download(wanted.model, wanted.revision, fetching.PARTS)
+        commits[wanted.key] = folder.name
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
+    if pin:
+        written = edit.pin(commits, params or Path(PARAMS_FILE))
+        print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
+    print(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")

@@ -1,0 +1,48 @@
+"""`msa-cli table`: a table of a method's paper, run here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import MethodName
+from pipeline.core.errors import MsaError
+
+
+def table(
+    method: MethodName,
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: 4, ratio ...")],
+    dataset: Annotated[
+        str | None, typer.Option(help="A name from params.yaml. Default: the first of datasets_run.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="1111,1112 ... Default: those of params.yaml.")] = None,
+    run: Annotated[
+        bool, typer.Option("--run/--print", help="Train and evaluate every row, or show what it overrides.")
+    ] = False,
+) -> None:
+    """An ablation or sensitivity table of a method's paper, run here as DVC experiments.
+
+    Our numbers are printed beside the paper's and written to reports/tables. Leaves with 1 if a row failed.
+    """
+    from pipeline.evaluation.tables.run import find_table, parse_seeds, run_table
+    from pipeline.params.params import load_params
+    from pipeline.reports.paper_tables import markdown, show_settings, write_report
+
+    found, params = find_table(method, name), load_params()
+    if dataset is None:
+        if not params.datasets_run:
+            raise MsaError("datasets_run in params.yaml is empty; name a dataset with --dataset")
+        dataset = params.datasets_run[0]
+    numbers = params.seeds if seeds is None else parse_seeds(seeds)
+    if not run:
+        print(show_settings(found, dataset, params), end="")
+        return
+    outcomes = run_table(found, dataset, numbers, params, say=lambda line: print(line, file=sys.stderr))
+    text = markdown(found, dataset, numbers, outcomes, params)
+    path = write_report(found, dataset, text)
+    print(text, end="")
+    print(f"also written to {path}", file=sys.stderr)
+    if any(outcome.failed for outcome in outcomes):
+        raise typer.Exit(1)

@@ -1,0 +1,51 @@
+"""One training run as a file, which `msa-cli stage train --write-config` writes for a machine without DVC."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from pipeline.core.errors import ParamsError
+from pipeline.core.section import Section
+from pipeline.params.explain import explain
+from pipeline.params.params import LARGEST_SEED, TrainParams
+
+
+class RunConfig(Section):
+    """What one training run is made of, and where it goes; paths are from the current folder."""
+
+    method_name: str
+    """a name of models.METHODS"""
+    dataset: str
+    seed: int = Field(ge=0, lt=LARGEST_SEED)
+    method_params: dict[str, Any]
+    """the method's settings, `base` with the corpus' own values laid over it"""
+    train_params: TrainParams
+    assembled: Path
+    """folder of the assembled set"""
+    pretrained: Path
+    """folder that the pretrain stage wrote"""
+    out: Path
+    """the run folder; what was there is replaced"""
+
+
+def read_run(path: Path) -> RunConfig:
+    """From a JSON file.
+
+    Raises
+    ------
+    ParamsError : it cannot be read, or a value is missing, unknown or wrong
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParamsError(
+            f"{path}: cannot be read as JSON ({error}); `msa-cli stage train ... --write-config` writes it"
+        ) from error
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {explain(error, RunConfig)}") from error
