@@ -28,6 +28,7 @@ from pipeline.core.vocabulary import TEST_OOD
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import FORMAT
+from pipeline.params.explain import unknown
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
@@ -61,7 +62,7 @@ def evaluate(
     """
     known = (*METRIC_SETS, CLASSIFICATION)
     if metric_set not in known:
-        raise ParamsError(f"metric set {metric_set!r} is not known (there are: {', '.join(known)})")
+        raise ParamsError(unknown("metric set", metric_set, known))
     config = read_config(run)
     stats = stats_of_run(assembled, run, config)
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):

@@ -119,7 +119,9 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     ------
     MsaError : fewer than two clips, no runs, or sides of other shapes
     """
-    metric, clips, pairs = _summed(sides), len(sides.label), _pairs(sides)
+    metric, clips = _summed(sides), len(sides.label)
+    runs = range(len(sides.a)), range(len(sides.b))
+    pairs = [*(zip(*runs, strict=True) if sides.paired else product(*runs))]
     terms = np.split(metric.terms, [len(sides.a)], axis=1)  # of each side
     scores = [metric.scores(side.sum(axis=0)) for side in terms]
     mean_a, mean_b = (side.mean(axis=0) for side in scores)
@@ -181,18 +183,11 @@ def _summed(sides: Sides) -> MetricSums:
                 f"significance: predictions of shape {runs.shape} for {clips} label(s); expected (runs, "
                 "clips) with at least one run and two clips"
             )
-    return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
-
-
-def _pairs(sides: Sides) -> list[tuple[int, int]]:
-    runs_a, runs_b = range(len(sides.a)), range(len(sides.b))
-    if not sides.paired:
-        return [*product(runs_a, runs_b)]
-    if runs_a != runs_b:
+    if sides.paired and len(sides.a) != len(sides.b):
         raise MsaError(
-            f"significance: {len(runs_a)} runs and {len(runs_b)} cannot be paired; say paired=False"
+            f"significance: {len(sides.a)} runs and {len(sides.b)} cannot be paired; say paired=False"
         )
-    return [*zip(runs_a, runs_b, strict=True)]
+    return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
 
 
 def _resampled_clips(random: np.random.Generator, size: int, clips: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.saved import SavedRun
 from pipeline.reports.blocks import Picture
 
@@ -150,7 +151,7 @@ def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], f
                 panel.set_title(f"{method} on {dataset}")
                 if names:
                     label, found = (
-                        np.concatenate([getattr(run.tested, side) for run in seeds]).astype(int)
+                        np.concatenate([getattr(run.predictions[TEST], side) for run in seeds]).astype(int)
                         for side in ("label", "prediction")
                     )
                     fill_confusion(panel, confusion(label, found, len(names)), names)
@@ -166,14 +167,14 @@ def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], f
 
 
 def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) -> None:
-    ends = [low, high, *(p for run in runs for p in run.tested.prediction)]
+    ends = [low, high, *(p for run in runs for p in run.predictions[TEST].prediction)]
     margin = 0.05 * (max(ends) - min(ends))
     limits = (min(ends) - margin, max(ends) + margin)
     panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
     for number, run in enumerate(runs):
         panel.scatter(
-            run.tested.label,
-            run.tested.prediction,
+            run.predictions[TEST].label,
+            run.predictions[TEST].prediction,
             s=18,
             marker=MARKERS[number % len(MARKERS)],
             edgecolors=COLOURS[number % len(COLOURS)],

@@ -207,6 +207,6 @@ def _write_predictions(runs: list[SavedRun], path: Path) -> None:
         writer.writerow([*KEY, "clip_id", "label", "prediction"])
         for run in runs:
             key = [getattr(run.result, name) for name in KEY]
-            for found in filter(None, (run.tested, run.ood)):
+            for found in run.predictions.values():
                 for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True):
                     writer.writerow([*key, clip, f"{label:.6g}", f"{guess:.6g}"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.metrics import score_classes, sims_bins
 from pipeline.evaluation.saved import SavedRun
 from pipeline.params.explain import some_of
@@ -48,7 +49,8 @@ def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, 
 
 
 def _prediction_figures(run: SavedRun, span: tuple[float, float]) -> list[Picture]:
-    label, prediction, class_names = run.tested.label, run.tested.prediction, run.result.class_names
+    tested, class_names = run.predictions[TEST], run.result.class_names
+    label, prediction = tested.label, tested.prediction
     true, guessed, names = classes_of(label, prediction, run.result.metric_set, class_names)
     counts = confusion(true, guessed, len(names))
     matrix = draw_confusion(counts, names)
