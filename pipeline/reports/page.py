@@ -23,7 +23,6 @@ from pipeline.reports.blocks import (
     Figures,
     Heading,
     Lines,
-    Link,
     PageBlock,
     Picture,
     Table,
@@ -69,7 +68,7 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
     blocks: list[Block | PageBlock] = [Heading("Results", 1), Lines([said])]
     contents = []
     for name, methods in grouped.items():
-        contents.append([Link(name, name), *(Link(method, f"{name}-{method}") for method in methods)])
+        contents.append([(name, name), *((method, f"{name}-{method}") for method in methods)])
         blocks += _dataset_blocks(name, methods)
         for method, mine in methods.items():
             blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))

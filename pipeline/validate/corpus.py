@@ -74,11 +74,9 @@ def media(rows: Sequence[Row], files: Sequence[str], limits: MediaLimits) -> lis
         findings += counted("warning", check, clips, f"of {len(rows)} clips {what}")
     used = {row.get("path") for row in rows}
     claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA))
-    spare = [
-        path.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8; messages are
-        for path in files
-        if path not in used and path not in claimed
-    ]
+    spare = [path for path in files if path not in used and path not in claimed]
+    # file names need not be UTF-8; messages are
+    spare = [path.encode("utf-8", "backslashreplace").decode() for path in spare]
     what = "media file(s) belong to no row of the label file"
     return findings + counted("warning", "files without a row", spare, what)
 
