@@ -24,7 +24,7 @@ from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
-from pipeline.core.vocabulary import TEST_OOD
+from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import FORMAT
@@ -34,7 +34,6 @@ from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
 
 DECIMALS = 6
-SCORED = ("test", "valid")
 
 
 def evaluate(
@@ -75,7 +74,7 @@ def evaluate(
     with reproducible(config["seed"], fabric.device):
         method = load_method(run, config).to(fabric.device).eval()
         model = fabric.setup_module(method)
-        only = (*SCORED, TEST_OOD)
+        only = (TEST, VALID, TEST_OOD)
         splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
         for name, split in splits.items():
             if len(split) == 0:
@@ -110,7 +109,7 @@ def evaluate(
     tested = {
         name: prediction_table(split, predictions[name], method.task)
         for name, split in splits.items()
-        if name != "valid"
+        if name != VALID
     }
     if len(tested) > 1:
         for name, table in tested.items():

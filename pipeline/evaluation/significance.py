@@ -31,6 +31,7 @@ Methods for Testing Hypotheses, 1989; Yeh, COLING 2000. [3] Phipson and Smyth, S
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -45,14 +46,11 @@ FEWEST_RUNS = 3  # of a side, to say something of other runs
 ALPHA = 0.05
 BLOCK = 2_000_000  # numbers of a block of resamples: 16 MB
 TIE = 1e-9  # metrics closer than this are equal: sums are rounded
-LOWER_IS_BETTER = ("mae",)
 
 
 def lower_is_better(metric: str) -> bool:
     """Of a metric as tables name it: `mae`, `valid_mae`, `ood_mae`, `test_ood_mae` ..."""
-    for before in ("test_", "ood_", "valid_"):
-        metric = metric.removeprefix(before)
-    return metric in LOWER_IS_BETTER
+    return re.fullmatch("(test_)?(ood_)?(valid_)?mae", metric) is not None
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,9 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     block = max(1, BLOCK // clips)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        weights = _resampled_clips(streams[0], size, clips)
+        drawn = streams[0].integers(0, clips, (size, clips)) + np.arange(size)[:, None] * clips
+        times = np.bincount(drawn.ravel(), minlength=size * clips)  # that each clip was drawn
+        weights = times.reshape(size, clips).astype(np.float64)
         means = [metric.scores(np.tensordot(weights, side, axes=1)).mean(axis=1) for side in terms]
         resampled.append(means[1] - means[0])
         swaps = streams[1].integers(0, 2, (size, clips)).astype(np.float64)
@@ -188,12 +188,6 @@ def _summed(sides: Sides) -> MetricSums:
             f"significance: {len(sides.a)} runs and {len(sides.b)} cannot be paired; say paired=False"
         )
     return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
-
-
-def _resampled_clips(random: np.random.Generator, size: int, clips: int) -> np.ndarray:
-    """How often each clip was drawn, (size, clips)."""
-    drawn = random.integers(0, clips, (size, clips)) + np.arange(size)[:, None] * clips
-    return np.bincount(drawn.ravel(), minlength=size * clips).reshape(size, clips).astype(np.float64)
 
 
 def _swapped(

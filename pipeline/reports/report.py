@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
+from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
@@ -22,7 +23,6 @@ from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
 WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
-SCORED = ("valid", "test", "test_ood")
 KEY = ("method", "dataset", "seed")  # of a run
 
 
@@ -77,8 +77,8 @@ def _report_blocks(
             blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))
         blocks += [_marked(facts(mine, "`")), _own_table(mine, methods)]
         if mine[0].result.test_ood:
-            count = mine[0].result.n["test_ood"]
-            blocks.append(_marked(f"Out of distribution: {count} clips of `test_ood`."))
+            count = mine[0].result.n[TEST_OOD]
+            blocks.append(_marked(f"Out of distribution: {count} clips of `{TEST_OOD}`."))
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines(said_of_runs, bullets=True, marked=True))
@@ -150,7 +150,7 @@ def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
     features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
     result = runs[0].result
     sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
-    clips = ", ".join(f"{result.n[split]} {split}" for split in SCORED if split in result.n)
+    clips = ", ".join(f"{result.n[split]} {split}" for split in (VALID, TEST, TEST_OOD) if split in result.n)
     return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
 
 
