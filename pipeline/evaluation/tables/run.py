@@ -29,7 +29,8 @@ from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import baseline, experiment, untracked
 from pipeline.core.vocabulary import MODALITIES, NONE
-from pipeline.evaluation.tables import TABLES, PaperTable, Row
+from pipeline.evaluation.tables import TABLES
+from pipeline.evaluation.tables.rows import PaperTable, Row
 from pipeline.params.edit import as_yaml
 from pipeline.params.explain import some_of, unknown
 from pipeline.params.params import LARGEST_SEED, Params
