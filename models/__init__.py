@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """Where a method is defined.
+    """Where a method is defined."""
 
-    Attributes
-    ----------
-    module : dotted name of its model.py
-    """
-
-    module: str
+    module: str  # dotted name of its model.py
 
     @cached_property
     def definition(self) -> ast.ClassDef:

@@ -10,8 +10,8 @@ at hand: it has no equation numbers and no sizes. What it does not say is our de
 
     L = L_pred + Σ_m (λ1 R_inv + λ2 R_dec + λ3 R_rec)
 
-Terms: prediction = L_pred, invariance = R_inv, decorrelation = R_dec, reconstruction = R_rec. X_m stands for
-the paper's "original features": tokens cannot be perturbed, and after the encoders all modalities are alike.
+X_m stands for the paper's "original features": tokens cannot be perturbed, and after the encoders all
+modalities are alike.
 
 Shapes: B clips, T steps, x = d_x, z = d_z, C classes, K environments, E views of a clip. A clip without a
 modality keeps its rows in every shape; the predictor sees zeros there, and the terms leave them out.
@@ -30,30 +30,20 @@ from models.cmir.features import SequenceFeature, TextFeature
 from models.cmir.noise import batch_deviations, corrupt, noisy_embeddings, standard_deviation
 from models.cmir.settings import CmIRSettings
 from models.core.batch import Batch, Sequences
-from models.core.blocks import full_precision, length_shares, masked_mean, row_similarity
-from models.core.method import REGRESSION, Method, Output, Task
+from models.core.blocks import full_precision, length_shares, masked_mean, pairs, row_similarity
+from models.core.method import Method, Output
 
 
 @dataclass
 class CmIROutput(Output):
-    """Predictions and representations; dictionaries by modality.
+    """ŷ (B,), from the invariant halves alone, and representations by modality."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ, from the invariant halves alone
-    present : (B,) bool, the clip has the modality
-    features : (B, x) X_m
-    invariant, spurious : (B, z) Z_inv and Z_spu
-    views : (E, B, z) Z_inv of the noisy copies of X_m; empty where not needed
-    reconstruction : (B, x) X̂_m; empty where not needed
-    """
-
-    present: dict[str, Tensor]
-    features: dict[str, Tensor]
-    invariant: dict[str, Tensor]
-    spurious: dict[str, Tensor]
-    views: dict[str, Tensor]
-    reconstruction: dict[str, Tensor]
+    present: dict[str, Tensor]  # (B,) bool, the clip has the modality
+    features: dict[str, Tensor]  # (B, x) X_m
+    invariant: dict[str, Tensor]  # (B, z) Z_inv
+    spurious: dict[str, Tensor]  # (B, z) Z_spu
+    views: dict[str, Tensor]  # (E, B, z) Z_inv of the noisy copies of X_m; empty where not needed
+    reconstruction: dict[str, Tensor]  # (B, x) X̂_m; empty where not needed
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -61,7 +51,6 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-# ------------------------------------------------------------------------------------------------ constraints
 def invariance_penalty(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
     """R_inv of one modality: (E, B, z), present (B,) -> scalar, over ordered pairs of views.
 
@@ -82,12 +71,9 @@ def decorrelation_penalty(invariant: Tensor, spurious: Tensor, present: Tensor, 
     read as weights of the squares; as means, so that λ2 does not depend on the batch. One clip has no i≠j.
     """
     squares = row_similarity(invariant, spurious).square()  # (B, B)
-    pairs = present[:, None] & present
-    same = torch.eye(len(present), dtype=torch.bool, device=present.device)
-    return masked_mean(squares, pairs & same) + alpha_off * masked_mean(squares, pairs & ~same)
+    return masked_mean(squares, torch.diag(present)) + alpha_off * masked_mean(squares, pairs(present))
 
 
-# -------------------------------------------------------------------------------------------------- the model
 class CmIR(Method):
     """The model and its losses; see the module's text."""
 
@@ -96,15 +82,9 @@ class CmIR(Method):
     Config = CmIRSettings
     config: CmIRSettings
 
-    def __init__(
-        self,
-        config: CmIRSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
-        names, x, z = tuple(self.dims), config.d_x, config.d_z
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        config, names = self.config, tuple(self.dims)
+        x, z = config.d_x, config.d_z
         self.feature = nn.ModuleDict(
             {m: (TextFeature if m == "text" else SequenceFeature)(self.dims[m], config) for m in names}
         )
@@ -115,7 +95,7 @@ class CmIR(Method):
             nn.Linear(len(names) * z, config.predictor_width),
             nn.ReLU(),
             nn.Dropout(config.predictor_dropout),
-            nn.Linear(config.predictor_width, task.outputs),
+            nn.Linear(config.predictor_width, self.task.outputs),
         )
 
     def forward(self, batch: Batch) -> CmIROutput:
@@ -192,28 +172,23 @@ class CmIR(Method):
         e = torch.randint(1, number + 1, shape, device=values.device).to(values.dtype)
         return [values + alpha * e * torch.randn_like(values)]
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: CmIROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms, unweighted; the constraints are summed over the modalities."""
-        assert isinstance(output, CmIROutput)
         present, zero = output.present, output.prediction.new_zeros(())
         losses: dict[str, Tensor] = {}
-        if "prediction" in terms:  # on the clean features
+        if "prediction" in terms:  # L_pred, on the clean features
             losses["prediction"] = self.task.loss(output.prediction, batch.label, among=batch.labeled)
-        if "invariance" in terms:  # gradient through all views
+        if "invariance" in terms:  # R_inv: gradient through all views
             if not output.views:
                 raise ValueError("invariance needs a forward in training mode with the term active")
             reduction = self.config.inv_reduction
             parts = (invariance_penalty(x, present[m], reduction) for m, x in output.views.items())
             losses["invariance"] = sum(parts, start=zero)
-        if "decorrelation" in terms:
-            parts = (
-                decorrelation_penalty(
-                    output.invariant[m], output.spurious[m], present[m], self.config.alpha_off
-                )
-                for m in self.dims
-            )
+        if "decorrelation" in terms:  # R_dec
+            halves = ((output.invariant[m], output.spurious[m], present[m]) for m in self.dims)
+            parts = (decorrelation_penalty(*each, self.config.alpha_off) for each in halves)
             losses["decorrelation"] = sum(parts, start=zero)
-        if "reconstruction" in terms:  # detached: a constant X_m would be a free minimum
+        if "reconstruction" in terms:  # R_rec, detached: a constant X_m would be a free minimum
             if not output.reconstruction:
                 raise ValueError("reconstruction needs its decoders, and training mode with the term active")
             parts = (
@@ -224,12 +199,11 @@ class CmIR(Method):
         return losses
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: CmIROutput) -> dict[str, Tensor]:
         """Spread of Z_inv over the clips, a mean over its widths; and R_inv over this spread, 0 without one.
 
         R_inv is small where Z_inv keeps still, which is wanted, and where it is small itself, which is not.
         """
-        assert isinstance(output, CmIROutput)
         curves: dict[str, Tensor] = {}
         for m, invariant in output.invariant.items():
             curves[f"std/{m}"] = std = standard_deviation(invariant, output.present[m]).mean()
@@ -238,9 +212,8 @@ class CmIR(Method):
                 curves[f"gap_over_std/{m}"] = torch.where(std > 0, gap / std.clamp(min=1e-12), 0.0)
         return curves
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: CmIROutput) -> dict[str, dict[str, float]]:
         """`invariant`: share of Z_inv in the squared length of both halves; ŷ reads Z_inv alone."""
-        assert isinstance(output, CmIROutput)
         shares = {
             m: length_shares({"invariant": half, "spurious": output.spurious[m]})["invariant"]
             for m, half in output.invariant.items()

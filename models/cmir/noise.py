@@ -19,8 +19,7 @@ Shapes: B clips, T steps, D features, S samples, N steps of many clips, V entrie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
+from models.core.blocks import changed_output
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
 
@@ -38,7 +38,6 @@ BLOCK = 65_536  # steps worked on at once, so that float64 copies stay small
 AnyInputs = TypeVar("AnyInputs", bound=Inputs)
 
 
-# -------------------------------------------------------------------------------------------------- a batch
 def corrupt(
     batch: AnyInputs,
     kind: Kind,
@@ -87,33 +86,20 @@ def corrupt(
     return replace(batch, **corrupted)
 
 
-@contextmanager
 def noisy_embeddings(
     backbone: Any, kind: Kind, rate: float, std: Tensor | None, generator: torch.Generator | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Within it, the token embeddings that a text encoder looks up are corrupted, before positions are added.
 
     Padding is corrupted too, which the encoder does not attend to. An erased embedding is 0: for tokenizers
-    without [MASK].
-
-    Parameters
-    ----------
-    backbone : a transformers model; None = there is nothing to do
-    std : (D,) σ of the token embeddings; not read by `erase`
+    without [MASK]. `std` (D,) is σ of the embeddings, unread by `erase`. Nothing is done without a backbone.
     """
-    if backbone is None:
-        yield
-        return
 
-    def corrupt_embeddings(_table: Any, _ids: Any, embeddings: Tensor) -> Tensor:
+    def corrupted(embeddings: Tensor) -> Tensor:
         everywhere = torch.ones_like(embeddings[..., 0], dtype=torch.bool)
         return add_noise(embeddings, everywhere, kind, rate, std, generator)
 
-    hook = backbone.get_input_embeddings().register_forward_hook(corrupt_embeddings)
-    try:
-        yield
-    finally:
-        hook.remove()
+    return nullcontext() if backbone is None else changed_output(backbone.get_input_embeddings(), corrupted)
 
 
 def add_noise(
@@ -127,10 +113,7 @@ def add_noise(
 ) -> Tensor:
     """(B, T, D) with noise in the hit ones of the steps that mask (B, T) selects; the others stay bit by bit.
 
-    Parameters
-    ----------
-    std : (D,)
-    step : neighbours that are hit together
+    `std` is (D,); `step` neighbours are hit together.
     """
     hit = draw_hits(values[:, ::step, 0], rate, generator)  # (B, T / step)
     hit = (hit.repeat_interleave(step, dim=1)[:, : values.shape[1]] & mask)[..., None]
@@ -153,7 +136,6 @@ def draw_hits(like: Tensor, rate: float, generator: torch.Generator | None) -> T
     return (torch.rand(like.shape, generator=generator) < rate).to(like.device)
 
 
-# ------------------------------------------------------------------------------------------------- deviations
 def batch_deviations(batch: Batch, backbone: Any = None) -> dict[str, Tensor]:
     """σ of a batch, for noise in training: of its modalities and, with a backbone, its `tokens`."""
     steps = {name: getattr(batch, name) for name in MODALITIES}
@@ -172,11 +154,7 @@ def batch_deviations(batch: Batch, backbone: Any = None) -> dict[str, Tensor]:
 def standard_deviation(values: Tensor, times: Tensor | None = None) -> Tensor:
     """Standard deviation of each column of (N, D), row n counted times[n] times; zeros where none counts.
 
-    What lies in rows that do not count, even NaN, has no effect.
-
-    Parameters
-    ----------
-    times : (N,) counts or bool; None = each row once
+    `times` is (N,) counts or bool, None = once. What lies in rows that do not count, even NaN, has no effect.
     """
     if times is None:
         times = torch.ones(len(values), dtype=torch.bool, device=values.device)

@@ -65,9 +65,7 @@ def load_text_backbone(
 
     Raises
     ------
-    MissingModelError : files are missing
-    FormatError : the weights cannot be read, or leave parameters of the model without a value
-    MissingDependencyError : transformers cannot import its model classes
+    MissingModelError, FormatError, MissingDependencyError : see `load_weights` and `importing_models`
     """
     import torch
 
@@ -90,15 +88,7 @@ def load_audio_backbone(model: str, revision: str | None = None, *, config_only:
     [D] SpecAugment and LayerDrop, which would hide spans and skip whole layers in training, are off: dropout
     is the only noise that the encoder adds to the method's own, as in the text encoders.
 
-    Parameters
-    ----------
-    model, revision : as for text, without a tokenizer; of type data2vec-audio, hubert, wav2vec2 or wavlm
-    config_only : see `load_text_backbone`
-
-    Raises
-    ------
-    ParamsError : not an encoder of sound
-    MissingModelError, FormatError, MissingDependencyError : see `load_text_backbone`
+    Arguments and errors are those of `load_text_backbone`; also ParamsError for another type of model.
     """
     import torch
 
@@ -130,7 +120,6 @@ def audio_frame_mask(backbone: nn.Module, mask: Tensor) -> Tensor:
     return torch.arange(width, device=mask.device) < frames[:, None]
 
 
-# ---------------------------------------------------------------------------------------------------- loading
 def _encoder(
     model: str, revision: str | None, config: PretrainedConfig, options: dict[str, Any], config_only: bool
 ) -> nn.Module:
@@ -162,7 +151,6 @@ def _model_class(config: PretrainedConfig) -> Any:
     raise ParamsError(f"transformers has no plain encoder for model type {config.model_type!r}")
 
 
-# ---------------------------------------------------------------------------------------------- the tokenizer
 class Tokenizer:
     """Text to token ids, special tokens included, cut to a length and never padded."""
 
@@ -174,17 +162,9 @@ class Tokenizer:
     def encode(
         self, texts: list[str], max_length: int, keep: Literal["first", "last"] = "first"
     ) -> list[np.ndarray]:
-        """Token ids of each text.
+        """Token ids of each text (valid Unicode), special ones included: (n_tokens,) int64 each.
 
-        Parameters
-        ----------
-        texts : valid Unicode
-        max_length : tokens, special ones included; what is longer is cut, between the special tokens
-        keep : which end of the text stays then
-
-        Returns
-        -------
-        one array a text, shape (n_tokens,), int64
+        Of a text of more than `max_length` tokens one end is kept, between the special tokens.
         """
         if not texts:
             return []
@@ -196,11 +176,7 @@ class Tokenizer:
         return [np.asarray(ids, dtype=np.int64) for ids in tokens["input_ids"]]
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text that these token ids (special ones around it included) stand for.
-
-        Parameters
-        ----------
-        ids : shape (n_tokens,), unpadded; they may have been cut anywhere, even within a word
+        """The text of token ids (n_tokens,), special ones around it included, cut anywhere, even in a word.
 
         Raises
         ------
@@ -208,9 +184,8 @@ class Tokenizer:
             aside
         """
         tokenizer = self._tokenizer
-        around = set(tokenizer.all_special_ids) - {
-            tokenizer.unk_token_id
-        }  # an unknown word is part of the text
+        unknown = {tokenizer.unk_token_id}  # an unknown word is part of the text
+        around = set(tokenizer.all_special_ids) - unknown
         inner = [token for token in ids.tolist() if token not in around]
         again = np.zeros(0, np.int64)
         if ids.size and ids.min() >= 0 and ids.max() < len(tokenizer):
@@ -235,14 +210,8 @@ class Tokenizer:
             surface; -1 for special tokens that the tokenizer added. Starts never decrease; the bytes of one
             character (byte-level vocabularies) share its offsets.
         """
-        tokens = self._tokenizer(
-            text,
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
+        wanted = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
+        tokens = self._tokenizer(text, truncation=True, max_length=max_length, padding=False, **wanted)
         spans = np.asarray(tokens["offset_mapping"], dtype=np.int32).reshape(-1, 2)
         spans[np.asarray(tokens["special_tokens_mask"], dtype=bool)] = -1
         return np.asarray(tokens["input_ids"], dtype=np.int32), spans[:, 0].copy(), spans[:, 1].copy()

@@ -17,50 +17,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Sequences:
-    """One modality of a batch.
+    """One modality of a batch."""
 
-    Attributes
-    ----------
-    values : (B, T, D) float32, zero where masked
-    mask : (B, T) bool, all False where the clip has not this modality
-    present : (B,) bool, False where the clip has not this modality
-    """
-
-    values: Tensor
-    mask: Tensor
-    present: Tensor
+    values: Tensor  # (B, T, D) float32, zero where masked
+    mask: Tensor  # (B, T) bool, all False where the clip has not this modality
+    present: Tensor  # (B,) bool, False where the clip has not this modality
 
 
 @dataclass
 class Tokens:
-    """Token ids for a text encoder that is fine-tuned.
+    """Token ids for a text encoder that is fine-tuned."""
 
-    Attributes
-    ----------
-    ids : (B, T) int64, special tokens included, the tokenizer's padding id where masked
-    mask : (B, T) bool, all False where the clip has no transcript
-    present : (B,) bool, False where the clip has no transcript
-    """
-
-    ids: Tensor
-    mask: Tensor
-    present: Tensor
+    ids: Tensor  # (B, T) int64, special tokens included, the tokenizer's padding id where masked
+    mask: Tensor  # (B, T) bool, all False where the clip has no transcript
+    present: Tensor  # (B,) bool, False where the clip has no transcript
 
 
 @dataclass
 class Waveform:
-    """The sound of a batch, 16 kHz mono.
+    """The sound of a batch, 16 kHz mono."""
 
-    Attributes
-    ----------
-    values : (B, S) float32 in [-1, 1], zero where masked
-    mask : (B, S) bool
-    present : (B,) bool, False where the clip has no sound
-    """
-
-    values: Tensor
-    mask: Tensor
-    present: Tensor
+    values: Tensor  # (B, S) float32 in [-1, 1], zero where masked
+    mask: Tensor  # (B, S) bool
+    present: Tensor  # (B,) bool, False where the clip has no sound
 
 
 @dataclass(kw_only=True)
@@ -80,50 +59,33 @@ class Inputs:
 
 @dataclass(kw_only=True)
 class Batch(Inputs):
-    """Clips with their labels.
-
-    Attributes
-    ----------
-    label, label_text, label_audio, label_visual : (B,) float32: the sentiment, or the index of the class;
-        of all modalities together, and of each alone. NaN where the corpus has none
-    labeled : (B,) bool, False for clips of the split `unlabeled`
-    context : the utterances before each clip as one, None where the method does not ask for them
-    """
+    """Clips and labels, (B,) float32: the sentiment, or the index of the class; NaN where there is none."""
 
     clip_ids: list[str]
-    label: Tensor
+    label: Tensor  # of all modalities together; the next three of each alone
     label_text: Tensor
     label_audio: Tensor
     label_visual: Tensor
-    labeled: Tensor
-    context: Inputs | None = None
+    labeled: Tensor  # (B,) bool, False for clips of the split `unlabeled`
+    context: Inputs | None = None  # utterances before each clip as one, where the method asks for them
 
 
 @dataclass(frozen=True)
 class Reading:
     """How a method reads a training set beside its feature sequences.
 
-    Attributes
-    ----------
-    tokenizer : of the text encoder that it fine-tunes; the transcripts then become `Batch.tokens`, and the
-        text features are not read
-    max_tokens : special ones included; what is longer is cut
-    sentence_case : all but the first letter in lower case, for corpora in capitals and encoders that care
-    waveform : samples of each clip's sound, from its start; 0 = the sound is not read
-    context : utterances before the clip, of the same video and split; 0 = none are read
-    context_keep : which end of a context stays where it is longer than a clip may be
-    unlabeled : clips of the split `unlabeled` beside each labeled one in training; 0 = they are not read
-    modalities : those whose features are read; None = all of the set
+    With a `tokenizer`, that of the text encoder that it fine-tunes, the transcripts become `Batch.tokens`,
+    and the text features are not read.
     """
 
     tokenizer: Tokenizer | None = None
-    max_tokens: int = 50
-    sentence_case: bool = False
-    waveform: int = 0
-    context: int = 0
-    context_keep: Literal["first", "last"] = "last"
-    unlabeled: int = 0
-    modalities: tuple[str, ...] | None = None
+    max_tokens: int = 50  # special ones included; what is longer is cut
+    sentence_case: bool = False  # lower all letters but the first: corpora in capitals, cased encoders
+    waveform: int = 0  # samples of each clip's sound, from its start; 0 = the sound is not read
+    context: int = 0  # utterances before the clip, of the same video and split
+    context_keep: Literal["first", "last"] = "last"  # end of a context that stays where it is too long
+    unlabeled: int = 0  # clips of the split `unlabeled` beside each labeled one in training
+    modalities: tuple[str, ...] | None = None  # whose features are read; None = all of the set
 
     @property
     def replaced(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Layers, means and distances that two or more methods use.
+"""Layers, hooks, means and distances that two or more methods use.
 
 Shapes: B clips, T time steps, L keys, D width. Masks: True = real.
 Everything under an exp, a log or a mean of a loss is computed in float32 at least (`full_precision`),
@@ -6,6 +6,10 @@ also where autocast has made the layers' outputs bfloat16.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +19,8 @@ from torch.nn import functional as F
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention of all heads, (B, H, T, D), (B, H, L, D), (B, H, L, D) -> (B, H, T, D).
 
+    The mask broadcasts to (B, H, T, L), True = may be attended to, None = all; `dropout` is of the weights.
     On a CPU in float32 at least, because there the backward pass of the fused kernel is slower in bfloat16.
-
-    Parameters
-    ----------
-    mask : broadcasts to (B, H, T, L), True = may be attended to; None = all
-    dropout : share of the weights that are dropped
     """
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, mask, dropout)
@@ -54,19 +54,27 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, T, D) -> (B, T, D).
-
-        Parameters
-        ----------
-        x : (B, T, D)
-        mask : (B, T), True = a key that may be attended to, at least one a row; None = all
-        """
+        """(B, T, D), mask (B, T) of the keys that may be attended to, one a row at least -> (B, T, D)."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))  # (B, T, 3, H, D/H)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D/H) each
         keys = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, T)
         attended = attention(query, key, value, keys)
         x = x + self.dropout(self.attention_out(attended.transpose(1, 2).flatten(2)))
         return x + self.feedforward(x)
+
+
+@contextmanager
+def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within it, what the module gives goes through `change`; the rest of a tuple stays."""
+
+    def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    hook = module.register_forward_hook(changed)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 # ------------------------------------------------------------------------------------- means and distances
@@ -76,16 +84,9 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the entries that the mask selects; 0 where it selects none.
+    """Mean of the entries that the mask selects, 0 where it selects none: (B, ...), mask (B, ...) -> scalar.
 
-    Parameters
-    ----------
-    values : (B, ...)
-    mask : values' shape or its leading part, e.g. (B,)
-
-    Returns
-    -------
-    scalar
+    The mask has the values' shape or its leading part, e.g. (B,).
     """
     selected = mask.reshape(mask.shape + (1,) * (values.dim() - mask.dim())).expand_as(values)
     return values.masked_fill(~selected, 0.0).sum() / selected.sum().clamp(min=1)
@@ -104,16 +105,18 @@ def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     """ln Σ exp of the entries that the mask selects, over `dim`; -inf where it selects none.
 
     In float32 at least. The gradient is 0 at every entry that is not selected, also in a row without any.
-
-    Parameters
-    ----------
-    values, mask : of one shape, or of shapes that broadcast
+    Values and mask broadcast.
     """
     values, mask = torch.broadcast_tensors(full_precision(values), mask)
     some = mask.any(dim=dim, keepdim=True)
     # a row of nothing but -inf has no gradient; such a row counts 0s, and is set to -inf afterwards
     total = values.masked_fill(~mask, -torch.inf).masked_fill(~some, 0.0).logsumexp(dim=dim)
     return total.masked_fill(~some.squeeze(dim), -torch.inf)
+
+
+def pairs(rows: Tensor) -> Tensor:
+    """(N,) bool -> (N, N) bool: both are among the rows, and they are two."""
+    return (rows[:, None] & rows).fill_diagonal_(False)
 
 
 def row_similarity(a: Tensor, b: Tensor, temperature: float = 1.0) -> Tensor:
@@ -138,7 +141,6 @@ def length_shares(vectors: dict[str, Tensor]) -> dict[str, float]:
     return {name: square / total for name, square in squares.items()}
 
 
-# ----------------------------------------------------------------------------------------------- Gaussians
 def kl_to_prior(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, 1)) per element: ½ (μ² + σ² − 1 − 2 ln σ), with logvar = 2 ln σ."""
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar)

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pipeline.core.errors import FormatError, MissingModelError, ParamsError
+from pipeline.core.errors import FormatError, MissingModelError, ParamsError, first_line
 from pipeline.core.files import file_hash
 
 BUNDLED = "minilm"
@@ -40,10 +40,7 @@ FILES: dict[Part, tuple[str, ...]] = {
     "config": (CONFIG, GENERATION, "preprocessor_config.json"),
     "generation": (GENERATION,),
     "tokenizer": (
-        "added_tokens.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "tokenizer_config.json",
+        *("added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"),
         *VOCABULARY,
     ),
     "weights": (*SAFETENSORS, *PICKLED),
@@ -93,10 +90,8 @@ def pinned_revision(model: str, revision: str | None = None) -> str | None:
     The local cache decides where it knows the revision, else the hub. It is for commands that answer about
     one clip: a pipeline pins the commit in its params, so that the same params mean the same weights.
     """
-    if not is_hub_id(model):
-        return None
     if not is_unpinned(model, revision):
-        return revision
+        return revision if is_hub_id(model) else None
     return model_folder(model, revision, ("config",)).name  # the cache names a snapshot by its commit
 
 
@@ -138,8 +133,8 @@ def download(model: str, revision: str | None, parts: Sequence[Part]) -> Path:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
         unlike = hub.verify_repo_checksums(model, revision=folder.name).mismatches
     except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise _unavailable(model, revision, parts, f"{constants.ENDPOINT} gave: {reason}") from error
+        why = f"{constants.ENDPOINT} gave: {first_line(error)}"
+        raise _unavailable(model, revision, parts, why) from error
     damaged = [file["path"] for file in unlike if file["path"] in wanted]
     for path in (folder / name for name in damaged):
         path.resolve().unlink()  # what the cache's link points to
@@ -204,11 +199,8 @@ def _matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
 def _missing(folder: Path, parts: Sequence[Part]) -> list[str]:
     """In words, what of config.json and the parts is not in the folder."""
     names = [path.name for path in folder.iterdir() if path.exists()]  # a link to nothing is no file
-    missing = [
-        name
-        for name in (CONFIG, *(FILES["generation"] if "generation" in parts else ()))
-        if name not in names
-    ]
+    wanted = (CONFIG, GENERATION) if "generation" in parts else (CONFIG,)
+    missing = [name for name in wanted if name not in names]
     if "tokenizer" in parts and not _matching(names, VOCABULARY):
         missing.append("the tokenizer's files (tokenizer.json or a vocabulary)")
     if "weights" in parts:

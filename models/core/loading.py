@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.core.checkpoints import CONFIG, GENERATION, model_folder
-from pipeline.core.errors import FormatError, MissingDependencyError
+from pipeline.core.errors import FormatError, MissingDependencyError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,12 +141,7 @@ def _read(kind: Any, folder: Path, model: str, failed: str, **options: Any) -> A
 
 @contextlib.contextmanager
 def importing_models() -> Iterator[None]:
-    """Around an import of transformers' model classes.
-
-    Raises
-    ------
-    MissingDependencyError : they cannot be imported
-    """
+    """Around an import of transformers' model classes: MissingDependencyError where that fails."""
     try:
         yield
     except (ImportError, OSError, RuntimeError) as error:
@@ -172,8 +167,3 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(verbosity)
         if bars:
             noise.enable_progress_bar()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, on one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

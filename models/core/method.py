@@ -26,48 +26,32 @@ from pipeline.core.section import Section
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-# ------------------------------------------------------------------------------------------------- settings
 class Training(Section):
     """How a method is optimised. A method's own section gives the two learning rates their defaults."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr_backbone: NonNegativeFloat
-    """of the fine-tuned encoders"""
-    lr_other: NonNegativeFloat
-    """of everything else"""
-    weight_decay: NonNegativeFloat = 0.0
-    """never on biases, LayerNorm, learned tokens and positions"""
-    momentum: Share = 0.0
-    """of sgd"""
+    lr_backbone: NonNegativeFloat  # of the fine-tuned encoders
+    lr_other: NonNegativeFloat  # of everything else
+    weight_decay: NonNegativeFloat = 0.0  # never on biases, LayerNorm, learned tokens and positions
+    momentum: Share = 0.0  # of sgd
     batch_size: PositiveInt = 32
     epochs: PositiveInt = 100
-    warmup: Share = 0.1
-    """share of the epochs (or steps) in which the learning rate rises linearly"""
-    schedule: Literal["cosine", "linear", "constant", "ramp"] = "cosine"
-    """of the learning rate after the warm-up; `ramp` rises linearly over the whole run instead"""
-    schedule_every: Literal["epoch", "step"] = "epoch"
-    """when the learning rate moves on"""
-    patience: PositiveInt = 15
-    """epochs without a better validation score before training stops"""
+    warmup: Share = 0.1  # share of the epochs (or steps) in which the learning rate rises linearly
+    schedule: Literal["cosine", "linear", "constant", "ramp"] = "cosine"  # ramp rises in the whole run
+    schedule_every: Literal["epoch", "step"] = "epoch"  # when the learning rate moves on
+    patience: PositiveInt = 15  # epochs without a better validation score before training stops
 
 
 class MethodSettings(Section):
     """The part of a method's settings that the pipeline reads."""
 
-    weights: Section
-    """one number a loss term; 0 = the term is not computed"""
+    weights: Section  # one number a loss term; 0 = the term is not computed
     training: Training
-    text: Literal["frozen", "finetune"] = "frozen"
-    """the extracted text features as they are, or a text encoder that learns with the method"""
-    text_backbone: str = "minilm"
-    """of finetune: `minilm`, a local folder or a hub id"""
-    text_revision: str | None = None
-    """commit hash of a hub id"""
-    max_tokens: Annotated[int, Field(ge=3)] = 50
-    """of finetune: tokens of a clip, special ones included"""
-
-    pretraining: Section = Section()
-    """what the pretrain stage does; empty for methods that have none"""
+    text: Literal["frozen", "finetune"] = "frozen"  # extracted features, or an encoder that learns too
+    text_backbone: str = "minilm"  # of finetune: `minilm`, a local folder or a hub id
+    text_revision: str | None = None  # commit hash of a hub id
+    max_tokens: Annotated[int, Field(ge=3)] = 50  # of finetune: tokens of a clip, special ones included
+    pretraining: Section = Section()  # what the pretrain stage does; empty for methods that have none
 
     def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
         """The encoders that learn with the method, by modality.
@@ -81,7 +65,6 @@ class MethodSettings(Section):
         return {"text": load_text_backbone(self.text_backbone, self.text_revision, config_only=config_only)}
 
 
-# ----------------------------------------------------------------------------------------------------- task
 @dataclass(frozen=True)
 class Task:
     """What is predicted: a score, or one of C classes; and the task loss that all methods share.
@@ -90,8 +73,7 @@ class Task:
     them, (..., B, C). Labels are (B,) float32: the score, or the index of the class.
     """
 
-    classes: int = 0
-    """0 = a regression"""
+    classes: int = 0  # 0 = a regression
 
     @property
     def outputs(self) -> int:
@@ -136,24 +118,19 @@ class Task:
 REGRESSION = Task()
 
 
-# ------------------------------------------------------------------------------------------------- contract
 @dataclass
 class Output:
-    """What `forward` gives; a method adds its representations.
+    """What `forward` gives; a method adds its representations."""
 
-    Attributes
-    ----------
-    prediction : (B,) sentiment in the label's unit, (B,) logit of two classes, or (B, C) logits
-    """
-
-    prediction: Tensor
+    prediction: Tensor  # (B,) sentiment in the label's unit, (B,) logit of two classes, or (B, C) logits
 
 
 class Method(nn.Module, ABC):
     """One paper's model with its losses.
 
     The loop sets `active_terms`, calls the module on a batch (hooks and autocast act there), then
-    `losses` outside autocast, and alone multiplies by the weights and adds up.
+    `losses` outside autocast, and alone multiplies by the weights and adds up. `output` is what `forward`
+    gave, of the method's own class.
 
     Parameters
     ----------
@@ -178,9 +155,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.task = task
-        self.active_terms = frozenset(self.TERMS)
-        """terms that training asks for; `forward` leaves out in training what only other terms need"""
-        widths = dict(dims)
+        self.active_terms = frozenset(self.TERMS)  # in training, `forward` computes what these need
         opened: dict[str, Any] = dict(config.open_backbones() if backbones is None else backbones)
         self.backbone: Any = opened.get("text")  # a transformers model where the text encoder learns
         self.audio_backbone: Any = opened.get("audio")  # one where the encoder of the sound learns
@@ -191,13 +166,18 @@ class Method(nn.Module, ABC):
                     f"max_tokens is {config.max_tokens}, but the text encoder {config.text_backbone!r} has "
                     f"positions for {longest} at most; lower it under `models` in params.yaml"
                 )
-        widths |= {name: backbone.config.hidden_size for name, backbone in opened.items()}
+        widths = dims | {name: backbone.config.hidden_size for name, backbone in opened.items()}
         self.dims = {name: widths[name] for name in self.NEEDS if name in widths}
         if not self.dims:
             raise ParamsError(
                 f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
                 "name at least one feature folder under `assemble` in params.yaml"
             )
+        self.build(opened)
+
+    @abstractmethod
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        """Make the layers; `config`, `task` and `dims` are known, and the encoders that learn are given."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -226,25 +206,24 @@ class Method(nn.Module, ABC):
         """Predictions, and in training what the active terms need."""
 
     @abstractmethod
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: Any, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms: unweighted scalars in float32 at least. Runs no layer but estimators."""
 
     def schedule(self, term: str, progress: float) -> float:
         """Multiplier of a term's weight when the share `progress` in [0, 1] of the training is done."""
         return 1.0
 
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: Any) -> dict[str, Tensor]:
         """Scalars that are worth a curve besides the losses, detached."""
         return {}
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: Any) -> dict[str, dict[str, float]]:
         """What the method weighs in a batch of one clip: name -> modality -> share in [0, 1].
 
         For `msa-cli predict`; what belongs to all modalities together is called "shared".
         """
         return {}
 
-    # --------------------------------------------------------------------------------- alternating updates
     def estimator_steps(self) -> int:
         """Updates of the estimators before each update of the model; 0 = there are none."""
         return 0
@@ -253,11 +232,10 @@ class Method(nn.Module, ABC):
         """Optimiser groups (Adam) of the estimators, which `parameter_groups` leaves out."""
         return []
 
-    def estimator_loss(self, batch: Batch, output: Output) -> Tensor:
+    def estimator_loss(self, batch: Batch, output: Any) -> Tensor:
         """What the estimators minimise: a scalar on detached representations, in float32 at least."""
         raise NotImplementedError(f"{type(self).__name__} has no estimators")
 
-    # ---------------------------------------------------------------------------------------------- inputs
     def sources(self, inputs: Inputs) -> dict[str, Sequences | Tokens]:
         """The modalities of the model, with nothing left of what lies in masked steps and absent clips.
 
@@ -311,7 +289,6 @@ class Method(nn.Module, ABC):
         values = states.last_hidden_state.masked_fill(~tokens.mask[..., None], 0.0)
         return Sequences(values, tokens.mask, tokens.present)
 
-    # ------------------------------------------------------------------------------------------- optimising
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups: fine-tuned encoders and the rest, each with and without weight decay.
 

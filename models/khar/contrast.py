@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.core.blocks import masked_logsumexp, masked_mean, row_similarity
+from models.core.blocks import masked_logsumexp, masked_mean, pairs, row_similarity
 
 TOLERANCE = 1e-6  # of κ: in float32 0.6 - 0.2 and 3.0 - 2.6 are greater than 0.4
 
@@ -16,21 +16,11 @@ TOLERANCE = 1e-6  # of κ: in float32 0.6 - 0.2 and 3.0 - 2.6 are greater than 0
 def label_pairs(label: Tensor, labeled: Tensor, kappa: float | None) -> tuple[Tensor, Tensor]:
     """Positive and negative pairs of clips (13), (14); no clip is a pair with itself.
 
-    On the labels as they are: a relative's code divides them by 3 first, but the paper's example (1.0 and 1.3
-    are a pair, 1.0 and 2.0 are not) holds without.
-
-    Parameters
-    ----------
-    label : (B,), NaN where not labeled
-    labeled : (B,) bool; the others are in no pair
-    kappa : None = classes, whose pairs are those of one class
-
-    Returns
-    -------
-    positive, negative : (B, B) bool
+    label (B,), NaN where not labeled, labeled (B,) bool -> two of (B, B) bool. The paper's example (1.0 and
+    1.3 are a pair, 1.0 and 2.0 are not) holds on labels as they are. Without κ pairs are those of one class.
     """
     near = (label[:, None] - label).abs() <= (kappa or 0.0) + TOLERANCE
-    known = labeled[:, None] & labeled & ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+    known = pairs(labeled)
     return near & known, ~near & known
 
 
@@ -47,10 +37,7 @@ def sentiment_contrast(
     The ratio of (21) is a clip's: all its similarities with positives over all its similarities, of every
     ordered pair of modalities; and among the positives, once for every unordered pair, the clip's own
     modalities with each other. What a clip has not is in neither sum; clips without a positive do not count.
-
-    Parameters
-    ----------
-    refined, present : by modality, (B, F) and (B,) bool
+    refined (B, F) and present (B,) bool are by modality.
     """
     positive, negative = label_pairs(label, labeled, kappa)
     own = torch.diag(labeled)

@@ -22,15 +22,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from models.core.batch import Inputs, Sequences, Tokens
-from models.core.method import (
-    REGRESSION,
-    Method,
-    MethodSettings,
-    Share,
-    Task,
-    Training,
-    attended,
-)
+from models.core.method import Method, MethodSettings, Share, Training, attended
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
@@ -38,9 +30,8 @@ TEXT_STATES = (3, 6, 9, 11)  # [R] the layers of a 12-layer text encoder that it
 WidthRatio = Annotated[float, Field(gt=0, le=4)]  # of a width
 
 
-# ------------------------------------------------------------------------------------------------- settings
 class StageOneEpochs(Section):
-    """StageOneEpochs of stage 1; the best on the validation split counts."""
+    """Epochs of stage 1; the best on the validation split counts."""
 
     text: PositiveInt = 100  # [R]
     audio: PositiveInt = 50  # [R]
@@ -50,9 +41,8 @@ class StageOneEpochs(Section):
 class KHaRPretraining(Section):
     """What shapes encoders and adapters, and how stage 1 trains them; section `models.khar.pretraining`."""
 
+    # [R] filled by stage 1, then frozen; without stage 1: scratch = learn with the rest, none = X_m is O_m
     adapters: Literal["pretrained", "scratch", "none"] = "pretrained"
-    """[R] filled by stage 1 and then frozen; `scratch`: random, trained with the rest, no stage 1; `none`:
-    X_m = O_m, no stage 1"""
     width: PositiveInt = 128  # [P] d_m; 256 on MOSEI
     max_steps: PositiveInt = 512  # [D] longest sequence of features; sizes the tables of positions
     layers: PositiveInt = 4  # [R] of an encoder; an adapter reads each of its states but first and last
@@ -74,16 +64,9 @@ class KHaRPretraining(Section):
 
     def training(self, modality: str) -> Training:
         """How the loop trains stage 1 of a modality."""
-        return Training(
-            optimizer="adamw",
-            lr_backbone=self.lr,
-            lr_other=self.lr,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            epochs=getattr(self.epochs, modality),
-            warmup=self.warmup,
-            patience=self.patience,
-        )
+        shared = self.model_dump(include={"weight_decay", "batch_size", "warmup", "patience"})
+        epochs = getattr(self.epochs, modality)
+        return Training(optimizer="adamw", lr_backbone=self.lr, lr_other=self.lr, epochs=epochs, **shared)
 
 
 class HarvestSettings(MethodSettings):
@@ -92,7 +75,6 @@ class HarvestSettings(MethodSettings):
     pretraining: KHaRPretraining = KHaRPretraining()
 
 
-# ------------------------------------------------------------------------------------- encoder and adapters
 def text_states(layers: int) -> tuple[int, ...]:
     """The states of a text encoder of so many layers that adapters read: 3, 6, 9, 11 of 12.
 
@@ -105,12 +87,7 @@ def text_states(layers: int) -> tuple[int, ...]:
 def transformer_layers(
     width: int, layers: int, heads: int, feedforward: int, dropout: float, whose: str
 ) -> nn.ModuleList:
-    """Post-norm layers with GELU, as in [R].
-
-    Raises
-    ------
-    ParamsError : the heads do not divide the width
-    """
+    """Post-norm layers with GELU, as in [R]; ParamsError where the heads do not divide the width."""
     if width % heads:
         raise ParamsError(
             f"{whose}: a width of {width} does not divide into {heads} heads; change width, adapter_width, "
@@ -181,11 +158,8 @@ class Adapters(nn.ModuleList):
 class Harvest(nn.Module):
     """A modality's states to X_m: its adapters, and the LayerNorm that they share with O_m [R].
 
-    Parameters
-    ----------
-    width : w
-    reads : the states that adapters read, one adapter each; none of either where there are no adapters
-    normalises : O_m goes through the LayerNorm too; not that of a text encoder, which ends in one [R]
+    One adapter for each of the states in `reads`. With `normalises`, O_m goes through the LayerNorm too; not
+    that of a text encoder, which ends in one [R].
     """
 
     def __init__(self, width: int, reads: Sequence[int], normalises: bool, config: KHaRPretraining):
@@ -212,26 +186,18 @@ class Harvester(Method):
     NEEDS = ("text", "audio", "visual")
     config: HarvestSettings
 
-    def __init__(
-        self,
-        config: HarvestSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
-        shape = config.pretraining
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        shape = self.config.pretraining
         self.encoder = nn.ModuleDict()
         self.harvest = nn.ModuleDict()
-        self.harvest_width: dict[str, int] = {}
-        """of X_m, by modality"""
+        self.harvest_width: dict[str, int] = {}  # of X_m
         for name, features in self.dims.items():
             finetuned = name == "text" and self.backbone is not None
             width = features if finetuned else shape.width
-            reads: tuple[int, ...] = tuple(range(1, max(2, shape.layers)))
             if finetuned:
                 reads = text_states(self.backbone.config.num_hidden_layers)
             else:
+                reads = tuple(range(1, max(2, shape.layers)))
                 self.encoder[name] = SequenceEncoder(features, shape)
             if shape.adapters == "none":
                 reads = ()
@@ -250,10 +216,8 @@ class Harvester(Method):
         for name, source in self.sources(inputs).items():
             mask = attended(source.mask)
             if isinstance(source, Tokens):
-                encoded = self.backbone(
-                    input_ids=source.ids, attention_mask=mask.long(), output_hidden_states=True
-                )
-                states = encoded.hidden_states  # (1)
+                read = {"input_ids": source.ids, "attention_mask": mask.long()}
+                states = self.backbone(**read, output_hidden_states=True).hidden_states  # (1)
             else:
                 longest = self.config.pretraining.max_steps
                 if (steps := source.values.shape[1]) > longest:

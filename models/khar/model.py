@@ -8,13 +8,7 @@ the refinement (3.4), this file the fusion (3.5) and the model, contrast.py the 
     I_m ─harvest─▶ X_m ─MoE_m─▶ x̂_m ─┬─▶ fusion ─▶ x ─▶ N(μ, σ²) ─▶ z ─▶ D ─▶ ŷ     m ∈ {text, audio, visual}
                                      └─▶ contrast of all pairs of clips by their labels
 
-Terms: task = L_Task and bottleneck_error + β compression = L_MIB (12), balance = L_MoE (6), contrastive =
-L_CL (21). In (22) the error of ŷ counts twice: D is deterministic on the very z of L_MIB, so that -log q(y|z)
-(25) and L_Task are one number. Both are kept, as terms of their own; `weights.task: 0` takes the duplicate
-out (β, w and λ then act twice as strongly beside the error).
-
-Signs: (8) is maximised and (12) minimised, and both are called L_MIB; here β pushes the KL down. (24) writes
-the covariance Σ where the standard deviation σ is meant. Posterior is the encoder, prior N(0, 1).
+docs/methods.md has what the paper leaves open: the doubled error of (22), the sign of (8), Σ in (24).
 
 Shapes: B clips, T steps, D width of X_m, F = 50 width of x̂_m, E experts, Z width of z. A clip without a
 modality keeps its rows in every shape, with x̂_m = 0.
@@ -24,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,19 +28,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Batch
-from models.core.blocks import (
-    full_precision,
-    kl_to_prior,
-    mean_over_time,
-)
-from models.core.method import REGRESSION, Method, Output, Share, Task, Training, attended
+from models.core.blocks import full_precision, kl_to_prior, mean_over_time
+from models.core.method import Method, Output, Share, Training, attended
 from models.khar.contrast import sentiment_contrast
 from models.khar.harvest import Adapters, Harvester, HarvestSettings
 from models.khar.refinement import (
     AttentionRefinement,
     ConvolutionRefinement,
+    Expert,
     ExpertRefinement,
     Mixture,
+    SparseGate,
     Usage,
     squared_cv,
 )
@@ -56,7 +49,6 @@ from pipeline.core.section import Section
 SMALLEST_SIGMA = 1e-6  # under the logarithm of the KL
 
 
-# ------------------------------------------------------------------------------------------------- settings
 class KHaRWeights(Section):
     """Weight of each term in (22); 0 = the term is not computed."""
 
@@ -89,9 +81,7 @@ class KHaRSettings(HarvestSettings):
     refine: Literal["moe", "mlp", "attention", "cnn"] = "moe"  # [P] table 3; L_MoE = 0 in all but moe
     refined_width: PositiveInt = 50  # [P] F, "fine-grained dimension"
     experts: Annotated[int, Field(ge=2)] = 3  # [P] s
-    k: PositiveInt = (
-        2  # [D] experts a row uses, below s; with 1 the softmax of (4) gives the gate no gradient
-    )
+    k: PositiveInt = 2  # [D] experts a row uses, below s; with 1 the softmax of (4) has no gradient
     moe_level: Literal["token", "utterance"] = "token"  # [D] rows of the MoE: steps, or clips pooled before
     noisy_gate: bool = False  # [D] (4) has no noise
     expert_width: PositiveInt | None = None  # [D] inside an expert; null = 2 d_m
@@ -119,65 +109,49 @@ class KHaRSettings(HarvestSettings):
 
 @dataclass
 class KHaROutput(Output):
-    """Predictions and representations; dictionaries by modality.
+    """ŷ (B,), or (B, C), and representations by modality."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ, or (B, C)
-    present : (B,) bool, the clip has the modality
-    refined : (B, F) x̂_m, 0 where absent
-    importance, load, rows : (E,) the usage of the experts; empty with another `refine`
-    mean, sigma : (B, Z) μ and σ of the bottleneck, None without
-    """
-
-    present: dict[str, Tensor]
-    refined: dict[str, Tensor]
-    importance: dict[str, Tensor]
+    present: dict[str, Tensor]  # (B,) bool, the clip has the modality
+    refined: dict[str, Tensor]  # (B, F) x̂_m, 0 where absent
+    importance: dict[str, Tensor]  # (E,) each, the experts' `Usage`; empty with another `refine`
     load: dict[str, Tensor]
     rows: dict[str, Tensor]
-    mean: Tensor | None
-    sigma: Tensor | None
+    mean: Tensor | None  # (B, Z) μ of the bottleneck
+    sigma: Tensor | None  # (B, Z) σ
 
 
 def refinement(width: int, config: KHaRSettings) -> nn.Module:
     """MoE_m, or what an ablation puts in its place, for X_m of this width."""
-    sizes = {"width": width, "out_width": config.refined_width}
     if config.refine == "attention":
-        return AttentionRefinement(**sizes)
+        return AttentionRefinement(width, config.refined_width)
     if config.refine == "cnn":
-        return ConvolutionRefinement(**sizes)
-    sizes["hidden"] = config.expert_width or 2 * config.pretraining.width
+        return ConvolutionRefinement(width, config.refined_width)
+    hidden = config.expert_width or 2 * config.pretraining.width
+    expert = partial(Expert, width, config.refined_width, hidden, config.expert_dropout)
     if config.refine == "mlp":
-        return ExpertRefinement(**sizes, dropout=config.expert_dropout)
-    return Mixture(
-        **sizes,
-        dropout=config.expert_dropout,
-        experts=config.experts,
-        k=config.k,
-        noisy=config.noisy_gate,
-        by_token=config.moe_level == "token",
-    )
+        return ExpertRefinement(expert())
+    gate = SparseGate(width, config.experts, config.k, config.noisy_gate)
+    return Mixture(gate, (expert() for _ in range(config.experts)), by_token=config.moe_level == "token")
 
 
 # ------------------------------------------------------------------------------------------- fusion (3.5)
 class Fusion(nn.Module):
     """x̂_m of all modalities -> x (B, fusion_width): one Linear with ReLU over how they are put together."""
 
-    def __init__(self, names: tuple[str, ...], config: KHaRSettings):
+    def __init__(self, modalities: int, config: KHaRSettings):
         super().__init__()
         width = config.refined_width
         self.kind = config.fusion
         attends = self.kind == "attention"
         self.attention = nn.MultiheadAttention(width, 1, batch_first=True) if attends else None
-        slots = len(names) if self.kind in ("mib", "concat") else 1
+        slots = modalities if self.kind in ("mib", "concat") else 1
         self.out = nn.Linear(slots * width, config.fusion_width)
 
     def forward(self, refined: Tensor, present: Tensor) -> Tensor:
         """x̂ (B, M, F), 0 where absent, present (B, M) bool -> x (B, fusion_width)."""
         if self.attention is not None:  # [D] the modalities as tokens; the mean of those that a clip has
-            mixed, _ = self.attention(
-                refined, refined, refined, key_padding_mask=~attended(present), need_weights=False
-            )
+            keys = ~attended(present)
+            mixed, _ = self.attention(refined, refined, refined, key_padding_mask=keys, need_weights=False)
             joint = mean_over_time(mixed, present)
         elif self.kind == "sum":
             joint = refined.sum(dim=1)
@@ -204,7 +178,6 @@ class Bottleneck(nn.Module):
         return full_precision(self.mean(hidden)), F.softplus(full_precision(self.spread(hidden)) - 5)
 
 
-# ------------------------------------------------------------------------------------------------ the model
 class KHaR(Harvester):
     """The model and its losses; see the module's text."""
 
@@ -212,14 +185,9 @@ class KHaR(Harvester):
     Config = KHaRSettings
     config: KHaRSettings
 
-    def __init__(
-        self,
-        config: KHaRSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        super().build(backbones)
+        config, task = self.config, self.task
         if task.classes and config.kappa is not None:
             raise ParamsError(
                 f"models.khar.kappa is {config.kappa}, but of {task.classes} classes pairs are those of one "
@@ -231,13 +199,12 @@ class KHaR(Harvester):
             for part in self.modules():  # also before `load_pretrained`: a run folder brings its own weights
                 if isinstance(part, Adapters):
                     part.freeze()  # [R]
-        names = tuple(self.dims)
         width = config.pretraining.width * (1 if config.pretraining.adapters == "none" else 2)  # D
         self.narrow = None  # [D] a fine-tuned text encoder is wider than the others' X_m
         if self.backbone is not None:
             self.narrow = nn.Linear(self.harvest_width["text"], width)
-        self.refine = nn.ModuleDict({name: refinement(width, config) for name in names})
-        self.fusion = Fusion(names, config)
+        self.refine = nn.ModuleDict({name: refinement(width, config) for name in self.dims})
+        self.fusion = Fusion(len(self.dims), config)
         self.bottleneck = Bottleneck(config) if config.fusion == "mib" else None
         latent = config.latent_width if config.fusion == "mib" else config.fusion_width
         self.predictor = nn.Sequential(
@@ -290,41 +257,33 @@ class KHaR(Harvester):
         )
         return KHaROutput(prediction, present, refined, importance, load, rows, mean, sigma)
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: KHaROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (22), unweighted; those of parts that an ablation has taken out are 0."""
-        assert isinstance(output, KHaROutput)
         zero = output.prediction.new_zeros(())
         mean, sigma = output.mean, output.sigma
         error = self.task.loss(output.prediction, batch.label, among=batch.labeled)
         losses: dict[str, Tensor] = {}
-        if "task" in terms:
+        if "task" in terms:  # L_Task
             losses["task"] = error
         if "bottleneck_error" in terms:  # -log q(y|z) (25), its constant left out
             losses["bottleneck_error"] = error if mean is not None else zero
-        if "compression" in terms:  # (27); the mean over Z goes with β = 1e-3 in the MIB code
+        if "compression" in terms:  # KL to N(0, 1) (27); the mean over Z goes with β = 1e-3 in the MIB code
             losses["compression"] = zero
             if mean is not None and sigma is not None:
                 divergence = kl_to_prior(mean, 2 * sigma.clamp(min=SMALLEST_SIGMA).log())
                 summed = self.config.kl_reduction == "sum"
                 losses["compression"] = divergence.sum(dim=1).mean() if summed else divergence.mean()
-        if "balance" in terms:  # (6) of all modalities
+        if "balance" in terms:  # L_MoE (6) of all modalities
             sums = [*output.importance.values(), *output.load.values()]
             losses["balance"] = sum((squared_cv(used) for used in sums), start=zero)
-        if "contrastive" in terms:
-            losses["contrastive"] = sentiment_contrast(
-                output.refined,
-                output.present,
-                batch.label,
-                batch.labeled,
-                self.config.kappa,
-                self.config.temperature,
-            )
+        if "contrastive" in terms:  # L_CL (21)
+            clips = (output.refined, output.present, batch.label, batch.labeled)
+            losses["contrastive"] = sentiment_contrast(*clips, self.config.kappa, self.config.temperature)
         return losses
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: KHaROutput) -> dict[str, Tensor]:
         """Share of each expert in a modality's rows: by its gates, and by how many rows use it at all."""
-        assert isinstance(output, KHaROutput)
         return {
             f"{kind}/{name}/{number}": share
             for kind, usage in (("expert", output.importance), ("rows", output.rows))
@@ -332,7 +291,7 @@ class KHaR(Harvester):
             for number, share in enumerate(used / used.sum().clamp(min=1))
         }
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: KHaROutput) -> dict[str, dict[str, float]]:
         """`expert_<i>`: share of expert i in a modality's steps by the gates (4); sums to 1 a modality."""
         found: dict[str, dict[str, float]] = {}
         for key, share in self.diagnostics(batch, output).items():

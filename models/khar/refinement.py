@@ -10,6 +10,7 @@ steps is finite and has no effect; a clip without a real step gives anything fin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -39,12 +40,7 @@ class SparseGate(nn.Module):
     """Which k of the experts each row goes to, and with which weights: KHaR (4).
 
     Always in float32 at least: rounded to bfloat16, scores tie, and the choice would follow the index.
-
-    Parameters
-    ----------
-    width : D of a row
-    experts, k : E and how many of them a row uses
-    noisy : in training add N(0, 1) (softplus(x W_n) + 0.01) to the scores, as Shazeer et al. do
+    `noisy` adds N(0, 1) (softplus(x W_n) + 0.01) to the scores in training, as Shazeer et al. do.
     """
 
     def __init__(self, width: int, experts: int, k: int, noisy: bool = False):
@@ -71,18 +67,11 @@ class SparseGate(nn.Module):
 
 
 class Usage(NamedTuple):
-    """How much a mixture's experts are used by its real rows, (E,) each.
+    """How much a mixture's experts are used by its real rows, (E,) each."""
 
-    Attributes
-    ----------
-    importance : sum of the gates (6)
-    load : sum of the softmax over all experts: a count, as in (6), would have no gradient [D]
-    rows : that count, of the rows whose gate is not 0; for the curves
-    """
-
-    importance: Tensor
-    load: Tensor
-    rows: Tensor
+    importance: Tensor  # sum of the gates (6)
+    load: Tensor  # sum of the softmax over all experts: a count, as in (6), would have no gradient [D]
+    rows: Tensor  # that count, of the rows whose gate is not 0; for the curves
 
 
 class Expert(nn.Sequential):
@@ -101,21 +90,11 @@ class Mixture(nn.Module):
     before. The paper's equations fit both; its argument is that pooling first loses what is fine [D].
     """
 
-    def __init__(
-        self,
-        width: int,
-        out_width: int,
-        hidden: int,
-        dropout: float,
-        experts: int,
-        k: int,
-        noisy: bool,
-        by_token: bool,
-    ):
+    def __init__(self, gate: SparseGate, experts: Iterable[Expert], *, by_token: bool):
         super().__init__()
         self.by_token = by_token
-        self.gate = SparseGate(width, experts, k, noisy)
-        self.experts = nn.ModuleList(Expert(width, out_width, hidden, dropout) for _ in range(experts))
+        self.gate = gate
+        self.experts = nn.ModuleList(experts)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Usage]:
         """X_m (B, T, D), mask (B, T) -> x̂_m (B, F) and the experts' usage."""
@@ -140,9 +119,9 @@ class Mixture(nn.Module):
 class ExpertRefinement(nn.Module):
     """MLP_m of table 3: one expert for every step, without a gate, and the mean of the steps [D]."""
 
-    def __init__(self, width: int, out_width: int, hidden: int, dropout: float):
+    def __init__(self, expert: Expert):
         super().__init__()
-        self.expert = Expert(width, out_width, hidden, dropout)
+        self.expert = expert
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, None]:
         """As `Mixture`, without usage."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models.core.batch import Batch
 from models.core.blocks import masked_mean, mean_over_time
-from models.core.method import REGRESSION, Output
+from models.core.method import Output
 from models.khar.harvest import Harvester, HarvestSettings
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
 from pipeline.core.section import Section
@@ -38,15 +38,9 @@ class UnimodalSettings(HarvestSettings):
 
 @dataclass
 class UnimodalOutput(Output):
-    """A modality's own sentiment.
+    """A modality's own sentiment (B,)."""
 
-    Attributes
-    ----------
-    prediction : (B,)
-    present : (B,) bool, the clip has the modality
-    """
-
-    present: Tensor
+    present: Tensor  # (B,) bool, the clip has the modality
 
 
 class UnimodalRegressor(Harvester):
@@ -58,17 +52,12 @@ class UnimodalRegressor(Harvester):
     TERMS = ("error",)
     Config = UnimodalSettings
 
-    def __init__(
-        self,
-        config: UnimodalSettings,
-        dims: dict[str, int],
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, REGRESSION, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        super().build(backbones)
         if len(self.dims) != 1:
             raise ParamsError(f"stage 1 of KHaR takes one modality, not {', '.join(self.dims)}")
         (self.modality,) = self.dims
-        width = self.dims["text"] if self.backbone is not None else config.pretraining.width
+        width = self.dims["text"] if self.backbone is not None else self.config.pretraining.width
         sizes = [self.harvest_width[self.modality], *(max(1, width // part) for part in (2, 4, 8))]  # [R]
         hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.GELU())]
         self.classifier = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
@@ -78,12 +67,9 @@ class UnimodalRegressor(Harvester):
         """Stage 1 of a modality for a KHaR of these settings; a text encoder is opened for it alone."""
         finetunes = modality == "text" and config.text == "finetune"
         settings = UnimodalSettings(
+            **config.model_dump(include={"text_backbone", "text_revision", "max_tokens", "pretraining"}),
             training=config.pretraining.training(modality),
             text="finetune" if finetunes else "frozen",
-            text_backbone=config.text_backbone,
-            text_revision=config.text_revision,
-            max_tokens=config.max_tokens,
-            pretraining=config.pretraining,
         )
         return cls(settings, {} if finetunes else {modality: dims[modality]})
 
@@ -93,9 +79,8 @@ class UnimodalRegressor(Harvester):
         pooled = mean_over_time(harvested.values, harvested.mask)
         return UnimodalOutput(self.task.shaped(self.classifier(pooled)), harvested.present)
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: UnimodalOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """Mean squared error of the clips that have the modality and a label."""
-        assert isinstance(output, UnimodalOutput)
         among = output.present & batch.labeled & ~batch.label.isnan()
         squared = (output.prediction - batch.label.nan_to_num(0.0)).square()
         return {"error": masked_mean(squared, among)} if "error" in terms else {}

@@ -65,18 +65,11 @@ class Decoder(nn.Module):
 
 @dataclass
 class Reconstruction:
-    """A decoder's result beside what it should have been.
+    """A decoder's result beside what it should have been."""
 
-    Attributes
-    ----------
-    values : (B, T, D) X̂^m, or logits over the vocabulary
-    target : (B, T, D) X^m, or (B, T) token ids
-    mask : (B, T) bool, steps that count
-    """
-
-    values: Tensor
-    target: Tensor
-    mask: Tensor
+    values: Tensor  # (B, T, D) X̂^m, or logits over the vocabulary
+    target: Tensor  # (B, T, D) X^m, or (B, T) token ids
+    mask: Tensor  # (B, T) bool, steps that count
 
     def errors(self) -> Tensor:
         """Squared errors (B, T, D), or cross-entropies (B, T), in float32 at least."""
@@ -96,11 +89,7 @@ class Clubs(nn.Module):
     are a few products; one pair after the other would be some thousand small kernels in the steps that MIRD's
     estimators take before each update.
 
-    Shapes: P pairs, N rows, d width of every y, h hidden width.
-
-    Parameters
-    ----------
-    x_widths : of x, of each pair
+    Shapes: P pairs, N rows, d width of every y, h hidden width. `x_widths` has that of x for each pair.
     """
 
     def __init__(self, x_widths: list[int], y_width: int, hidden: int):
@@ -120,10 +109,8 @@ class Clubs(nn.Module):
     def nll(self, xs: list[Tensor], ys: Tensor, among: Tensor) -> Tensor:
         """What the estimators minimise, (P,): mean_i Σ_d (y − μ)² e^−lv + lv, without ½ and constants.
 
-        Parameters
-        ----------
-        xs, ys : P of (N, x_width), and (P, N, d); finite in all rows
-        among : (P, N) bool, rows that count; a pair without any gives 0
+        xs: P of (N, x_width), and ys (P, N, d), finite in all rows; among (P, N) bool, rows that count. A
+        pair without any gives 0.
         """
         mean, logvar = self(xs)
         errors = (full_precision(ys) - mean).square() * (-logvar).exp() + logvar

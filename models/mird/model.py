@@ -7,15 +7,11 @@ stands beside the lines. In the paper's order, m ∈ {text, audio, visual}:
     X^m ─LSTM─▶ z^m (private)              X^text, X^audio, X^visual ─WSA-BERT─▶ z^S (shared)
     [z^S; z^text; z^audio; z^visual] ─▶ regressor ─▶ ŷ              [z^S; z^m] ─LSTM─▶ X̂^m, in training alone
 
-Terms: prediction = L_reg (18), reconstruction = L_recon (19), information = L_mim (20), whose weight is the
-paper's α (21); orthogonality = (9), the baseline of Table 5. Before each update of the model the estimators
-of (12) take T' steps on (22). Clips without a label join all terms but the first.
+Before each update of the model the estimators of (12) take T' steps on (22). Clips without a label join all
+terms but the first.
 
 The shared encoder (3.3) is in wsabert.py; private encoders and decoders (3.2, 3.4) and the estimators of
 mutual information (3.5) are in disentangle.py.
-
-Text is fine-tuned as in the paper, or frozen features [D]. The shared encoder reads words: a run without text
-is refused; a clip without it says only the special tokens that a tokenizer puts around nothing.
 
 Shapes: B clips, T steps, d width of a representation, P pairs. A clip without a modality keeps its rows in
 every shape: its z^m is 0, and terms leave it out.
@@ -34,7 +30,7 @@ from torch.nn import functional as F
 
 from models.core.batch import Batch, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, length_shares, mean_over_time
-from models.core.method import REGRESSION, Method, Output, Task
+from models.core.method import Method, Output
 from models.mird.disentangle import Clubs, Decoder, PrivateEncoder, Reconstruction, log_mean, orthogonality
 from models.mird.settings import MIRDSettings
 from models.mird.wsabert import WSABert
@@ -43,24 +39,14 @@ from pipeline.core.errors import ParamsError
 
 @dataclass
 class MIRDOutput(Output):
-    """Predictions and representations.
+    """ŷ (B,) and representations by modality."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ
-    present : (B,) bool by modality, and True for "shared"
-    z : (B, d) z^S as "shared", and z^m by modality, 0 where absent
-    pooled : (B, D) X^m by modality as the estimators see it, without gradient; empty where not needed
-    reconstruction : by modality; empty where not needed
-    """
-
-    present: dict[str, Tensor]
-    z: dict[str, Tensor]
-    pooled: dict[str, Tensor]
-    reconstruction: dict[str, Reconstruction]
+    present: dict[str, Tensor]  # (B,) bool; True for "shared"
+    z: dict[str, Tensor]  # (B, d) z^m, 0 where absent, and z^S as "shared"
+    pooled: dict[str, Tensor]  # (B, D) X^m as the estimators see it, no gradient; empty where not needed
+    reconstruction: dict[str, Reconstruction]  # empty where not needed
 
 
-# ------------------------------------------------------------------------------------------------- the model
 class MIRD(Method):
     """The model and its losses; see the module's text."""
 
@@ -69,25 +55,15 @@ class MIRD(Method):
     Config = MIRDSettings
     config: MIRDSettings
 
-    def __init__(
-        self,
-        config: MIRDSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        if backbones is None:
-            backbones = config.open_backbones()
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        config = self.config
         if "text" not in self.dims:
             raise ParamsError(
                 "MIRD needs text, whose words carry its shared representation; name a text folder under "
                 "`assemble`, or set models.mird.base.text to finetune in params.yaml"
             )
-        no_words = []
-        if self.backbone is not None:
-            assert self.tokenizer is not None
-            no_words = self.tokenizer.encode([""], config.max_tokens)[0].tolist()
+        tokenizer = self.tokenizer if self.backbone is not None else None
+        no_words = tokenizer.encode([""], config.max_tokens)[0].tolist() if tokenizer else []
         self.shared = WSABert(config, self.dims, self.backbone, no_words)
 
         # 3.2 and 3.4: widths of a private encoder's input and of a decoder's output
@@ -120,13 +96,12 @@ class MIRD(Method):
             nn.Linear((1 + len(private)) * d, config.regressor_width),
             nn.ReLU(),
             nn.Dropout(config.regressor_dropout),
-            nn.Linear(config.regressor_width, task.outputs),
+            nn.Linear(config.regressor_width, self.task.outputs),
         )
 
     def reading(self) -> Reading:
         return replace(super().reading(), unlabeled=self.config.unlabeled_ratio)
 
-    # -------------------------------------------------------------------------------------- representations
     def forward(self, batch: Batch) -> MIRDOutput:
         """ŷ and the representations; in training also what active terms ask for beside these."""
         sources = self.sources(batch)
@@ -173,22 +148,21 @@ class MIRD(Method):
         return Reconstruction(self.decoder[name](start, steps + extra), target, mask.expand(target.shape[:2]))
 
     # -------------------------------------------------------------------------------------- losses (3.6, 3.7)
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: MIRDOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (21), unweighted, and that of (9)."""
-        assert isinstance(output, MIRDOutput)
         z, present, zero = output.z, output.present, output.prediction.new_zeros(())
         losses: dict[str, Tensor] = {}
-        if "prediction" in terms:  # (18)
+        if "prediction" in terms:  # L_reg (18)
             errors = self.task.errors(output.prediction, batch.label)
             errors = errors.square() if self.task.classes == 0 else errors
             losses["prediction"] = log_mean(errors, batch.labeled)
-        if "reconstruction" in terms:  # (19)
+        if "reconstruction" in terms:  # L_recon (19)
             if self.decoder and not output.reconstruction:
                 raise ValueError("reconstruction needs a forward in training mode with the term active")
             rows = self.rows(batch, "reconstruction")[:, None]
             parts = (log_mean(x.errors(), x.mask & rows) for x in output.reconstruction.values())
             losses["reconstruction"] = sum(parts, start=zero)
-        if "information" in terms:  # (20); the loop clears the gradient that it leaves at the estimators
+        if "information" in terms:  # L_mim (20); the loop clears the gradient left at the estimators
             losses["information"] = self.bounds(batch, output).sum() if self.estimators is not None else zero
         if "orthogonality" in terms:  # (9) of all pairs that Î has
             rows = self.rows(batch, "information")
@@ -213,9 +187,8 @@ class MIRD(Method):
             return []
         return [{"params": list(self.estimators.parameters()), "lr": self.config.estimator_lr}]
 
-    def estimator_loss(self, batch: Batch, output: Output) -> Tensor:
+    def estimator_loss(self, batch: Batch, output: MIRDOutput) -> Tensor:
         """L_lld (22): the negative log-likelihood of all pairs."""
-        assert isinstance(output, MIRDOutput)
         assert self.estimators is not None
         still = replace(output, z={name: z.detach() for name, z in output.z.items()})
         return self.estimators.nll(*self.paired(batch, still)).sum()
@@ -241,11 +214,10 @@ class MIRD(Method):
         )
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: MIRDOutput) -> dict[str, Tensor]:
         """Standard deviation of each z over the clips, a mean over its widths: below ½ the bounded variance
         of the estimators puts Î to sleep. And the mean Î of latent pairs, and of those with an X^m.
         """
-        assert isinstance(output, MIRDOutput)
         curves: dict[str, Tensor] = {}
         for name, z in output.z.items():
             known = output.present[name][:, None]
@@ -259,7 +231,6 @@ class MIRD(Method):
                 curves["bound/inputs"] = inputs.mean()
         return curves
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: MIRDOutput) -> dict[str, dict[str, float]]:
         """`length`: share of z^S ("shared") and of each z^m in the squared length of all that ŷ reads."""
-        assert isinstance(output, MIRDOutput)
         return {"length": length_shares(output.z)}

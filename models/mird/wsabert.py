@@ -12,8 +12,7 @@ Shapes: B clips, T words, L steps, W width of a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Sequences, Tokens
-from models.core.blocks import TransformerLayer, full_precision, mean_over_time
+from models.core.blocks import TransformerLayer, changed_output, full_precision, mean_over_time
 from models.core.method import attended
 from models.mird.settings import MIRDSettings
 from pipeline.core.errors import ParamsError
@@ -30,12 +29,8 @@ from pipeline.core.errors import ParamsError
 def sparsemax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """Euclidean projection of each row of scores onto the simplex (Martins and Astudillo, ICML 2016).
 
-    Over the last dimension, in float32 at least. Masked entries are exactly 0 and get no gradient.
-
-    Parameters
-    ----------
-    scores : (..., T)
-    mask : broadcasts to the scores, True = may be chosen; None = all. A row without any gives zeros.
+    Over the last dimension, (..., T) -> (..., T) in float32 at least. The mask broadcasts, True = may be
+    chosen; masked entries are exactly 0 and get no gradient. A row without any gives zeros.
     """
     scores = full_precision(scores)
     mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.expand_as(scores)
@@ -70,15 +65,7 @@ class WordwiseSparseAttention(nn.Module):
 
 
 class MultimodalAdaptationGate(nn.Module):
-    """MAG: words shifted by what other modalities add to each of them. MIRD (3) to (6), after MAG-BERT.
-
-    Parameters
-    ----------
-    width : of a word, D
-    dims : width of each other modality, d_m; the text alone (empty) is left as it is before the LayerNorm
-    gate : activation of the gates; the paper says sigmoid, all published code relu
-    epsilon : longest shift, as a share of the word's length
-    """
+    """MAG, after MAG-BERT: words shifted by what other modalities (d_m wide) add to them, (3) to (6)."""
 
     def __init__(
         self,
@@ -97,18 +84,14 @@ class MultimodalAdaptationGate(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, words: Tensor, shifts: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-        """LayerNorm and dropout of w + λh, (B, T, D).
-
-        Parameters
-        ----------
-        words : (B, T, D)
-        shifts : modality -> (B, T, d_m), what it says beside each word
-        present : modality -> (B,) bool; an absent one adds nothing, whatever its values are
-        """
+        """LayerNorm and dropout of w + λh; arguments and shape as of `shift`."""
         return self.dropout(self.norm(words + self.shift(words, shifts, present)))
 
     def shift(self, words: Tensor, shifts: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-        """λh with h = Σ_m g^m ⊙ Linear(x^m), g^m = act(Linear([x^m; w])) (3), (4): (B, T, D)."""
+        """λh with h = Σ_m g^m ⊙ Linear(x^m), g^m = act(Linear([x^m; w])) (3), (4).
+
+        words (B, T, W), shifts (B, T, d_m) and present (B,) by modality -> (B, T, W), 0 where all are absent.
+        """
         words = full_precision(words)
         total = torch.zeros_like(words)
         for name, project in self.project.items():
@@ -148,11 +131,7 @@ class FrozenWords(nn.Module):
 class WSABert(nn.Module):
     """z^S of the shared encoder, but for the text encoder's own weights, which the method holds.
 
-    Parameters
-    ----------
-    dims : features of each modality
-    backbone : the text encoder that is fine-tuned; None = frozen features
-    no_words : ids that its tokenizer makes of an empty text
+    Without a `backbone` the text is frozen features; `no_words` are the ids of an empty text.
     """
 
     no_words: Tensor
@@ -218,10 +197,8 @@ class WSABert(nn.Module):
     def pooled(self, backbone: Any, ids: Tensor, mask: Tensor) -> Tensor:
         """One vector of a text encoder's last states, (B, W)."""
         result = backbone(input_ids=ids, attention_mask=mask.long())
-        if self.config.pool == "mean":
-            return mean_over_time(result.last_hidden_state, mask)
-        pooled: Tensor = result.pooler_output
-        return pooled
+        mean = self.config.pool == "mean"
+        return mean_over_time(result.last_hidden_state, mask) if mean else result.pooler_output
 
     def _check(self, backbone: Any) -> None:
         """ParamsError where the layers have no place to shift words at, or no pooler."""
@@ -250,17 +227,3 @@ def injection_module(backbone: Any, after: int) -> nn.Module:
     """The part of a text encoder whose output is W^mid: layer `after`, or the embedding."""
     part: nn.Module = backbone.encoder.layer[after - 1] if after else backbone.embeddings
     return part
-
-
-@contextmanager
-def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within it, what the module gives goes through `change`; the rest of a tuple stays."""
-
-    def changed(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
-
-    hook = module.register_forward_hook(changed)
-    try:
-        yield
-    finally:
-        hook.remove()

@@ -7,9 +7,6 @@ the line. One file, in the paper's order:
     X^m ─ME─▶ H^m ─VE─▶ N(μ^m, σ^m²) ─ω─▶ H^u ─┬─▶ predictor ─▶ ŷ          m ∈ {text, audio, visual}
                │              └─z^m─VD─▶ Ĥ^m   └─ + any subset of {H^m} ─▶ predictor ─▶ ŷ^e
 
-Terms: prediction = L_SP (12), prior = L_NA (4), alignment = L_CMA (5), reconstruction = L_DR (7),
-invariance = L_IC (11). The paper's λ2 is the weight of prior, alignment and reconstruction alike (8).
-
 Shapes: B clips, L input steps, T learnt tokens (`num_tokens`), d width, M modalities of the model,
 E = 2^M environments. A clip without a modality keeps its rows in every shape; means leave them out.
 """
@@ -28,7 +25,7 @@ from torch.nn import functional as F
 
 from models.core.batch import Batch
 from models.core.blocks import TransformerLayer, full_precision, kl_to_prior, masked_mean
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Share, Task, Training
+from models.core.method import Method, MethodSettings, Output, Share, Training
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
@@ -70,33 +67,20 @@ class MISRSettings(MethodSettings):
     env_fusion: Literal["add", "gated", "concat"] = "add"  # [D] f_i of (9); `add` has no parameters
     sp_over_envs: Literal["none", "mean"] = "none"  # [P] L_SP of H^u alone; mean = of all environments
     predictor_dropout: Share = 0.0  # [D] one mask a batch, the same in all environments
-    predict_from: tuple[
-        Literal["text", "audio", "visual"], ...
-    ] = ()  # [P] S of ŷ; the others are for table 8
+    predict_from: tuple[Literal["text", "audio", "visual"], ...] = ()  # [P] S of ŷ; others: table 8
 
 
 @dataclass
 class MISROutput(Output):
-    """Predictions and representations; dictionaries by modality.
+    """ŷ (B,), from H^u alone unless `predict_from` says otherwise, and representations by modality."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ, from H^u alone unless `predict_from` says otherwise
-    present : (B,) bool, the clip has the modality
-    embedding : (B, T, d) H^m
-    mean, logvar : (B, T, d) μ^m and 2 ln σ^m
-    joint : (B, T, d) H^u
-    environments : (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
-    reconstruction : (B, T, d) Ĥ^m; empty where not needed
-    """
-
-    present: dict[str, Tensor]
-    embedding: dict[str, Tensor]
-    mean: dict[str, Tensor]
-    logvar: dict[str, Tensor]
-    joint: Tensor
-    environments: Tensor
-    reconstruction: dict[str, Tensor]
+    present: dict[str, Tensor]  # (B,) bool, the clip has the modality
+    embedding: dict[str, Tensor]  # (B, T, d) H^m
+    mean: dict[str, Tensor]  # (B, T, d) μ^m
+    logvar: dict[str, Tensor]  # (B, T, d) 2 ln σ^m
+    joint: Tensor  # (B, T, d) H^u
+    environments: Tensor  # (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
+    reconstruction: dict[str, Tensor]  # (B, T, d) Ĥ^m; empty where not needed
 
 
 class LayerStack(nn.Module):
@@ -167,15 +151,8 @@ def uncertainty_fusion(mean: Tensor, sigma: Tensor, present: Tensor) -> tuple[Te
     """Weights of the modalities by their certainty (2), and the joint representation (3).
 
     Elementwise over token and channel. softmax subtracts the maximum, so that exp(1/σ) cannot overflow.
-
-    Parameters
-    ----------
-    mean, sigma : (M, B, T, d), sigma > 0
-    present : (M, B) bool, at least one True a clip; the others get weight 0
-
-    Returns
-    -------
-    H^u (B, T, d), ω (M, B, T, d), which sums to 1 over M
+    mean, sigma > 0 (M, B, T, d), present (M, B) bool, one True a clip -> H^u (B, T, d), ω (M, B, T, d), whose
+    sum over M is 1; absent ones weigh 0.
     """
     certainty = sigma.reciprocal().masked_fill(~present[..., None, None], -torch.inf)
     weights = torch.softmax(certainty, dim=0)  # (2)
@@ -202,15 +179,8 @@ class MISR(Method):
     config: MISRSettings
     members: Tensor
 
-    def __init__(
-        self,
-        config: MISRSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
-        names, width = tuple(self.dims), config.width
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        config, names, width = self.config, tuple(self.dims), self.config.width
         self.limits = dict.fromkeys(names, config.max_steps)
         if self.backbone is not None:
             self.limits["text"] = config.max_tokens
@@ -228,13 +198,13 @@ class MISR(Method):
             raise ParamsError(
                 f"models.misr.predict_from names {', '.join(unknown)}, but the model has {', '.join(names)}"
             )
+        # number of the environment that predicts
         self.chosen = self.subsets.index(tuple(name for name in names if name in config.predict_from))
-        """number of the environment that predicts"""
         self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
         self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
         hidden = config.predictor_width or width
         self.hidden = nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, task.outputs)
+        self.score = nn.Linear(hidden, self.task.outputs)
 
     def forward(self, batch: Batch) -> MISROutput:
         """ŷ and the representations.
@@ -315,11 +285,10 @@ class MISR(Method):
         kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
         return self.task.shaped(self.score(hidden * kept))
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: MISROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over
         tokens and channels [D]: a sum over T·d would make λ2 weigh thousands of times more.
         """
-        assert isinstance(output, MISROutput)
         if "invariance" in terms and len(output.environments) < len(self.subsets):
             raise ValueError("invariance needs a forward in training mode with the term active")
         mean, logvar, present = output.mean, output.logvar, output.present
@@ -350,9 +319,8 @@ class MISR(Method):
         return self.task.errors(output.environments, label).mean(dim=1)
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: MISROutput) -> dict[str, Tensor]:
         """Risk of each environment that was computed, and the mean gate with env_fusion `gated`."""
-        assert isinstance(output, MISROutput)
         risks = self._risks(output, batch.label)
         curves = {
             f"risk/{'+'.join(subset) or 'joint'}": risk
@@ -362,9 +330,8 @@ class MISR(Method):
             curves["gate"] = self.gates(output.joint, torch.stack(list(output.embedding.values()))).mean()
         return curves
 
-    def internals(self, batch: Batch, output: Output) -> dict[str, dict[str, float]]:
+    def internals(self, batch: Batch, output: MISROutput) -> dict[str, dict[str, float]]:
         """`weight`: ω of (2), a mean over tokens and channels; sums to 1."""
-        assert isinstance(output, MISROutput)
         sigma = [(0.5 * logvar).exp() for logvar in output.logvar.values()]
         parts = (list(output.mean.values()), sigma, list(output.present.values()))
         _, weights = uncertainty_fusion(*(torch.stack(part) for part in parts))  # (M, 1, T, d)

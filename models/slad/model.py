@@ -9,9 +9,6 @@ streams are in streams.py, what the labels y^m steer (3.6 to 3.8) in submodal.py
                                                    ├─▶ I^m (shared), S^m (its own)
                                                    └─ fuse(I^t, I^a), fuse(X'^t, X'^a) ─▶ 4 summaries ─▶ ŷ
 
-Terms: prediction and unimodal = L_cls, L1 of ŷ and of the two y^m; contrastive = L_con (16); repulsion =
-L_rep (18); multilabel = L_ml (21). The objective (22) weights the first three alike.
-
 Shapes: B clips, T steps, l bins of the sound (`aligned_steps`), d width, C entries of a sub-modal label (see
 submodal.py). A clip without text or sound has a learnt vector as the only step of that stream, and is no row
 or column of the similarities: `rows`, (B,) bool, leaves it out.
@@ -32,16 +29,7 @@ from torch.nn import functional as F
 from models.core.backbones import audio_frame_mask, load_audio_backbone
 from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
 from models.core.blocks import masked_mean, mean_over_time, row_similarity
-from models.core.method import (
-    REGRESSION,
-    Method,
-    MethodSettings,
-    Output,
-    Share,
-    Task,
-    Training,
-    attended,
-)
+from models.core.method import Method, MethodSettings, Output, Share, Training, attended
 from models.slad.streams import CrossModalEncoder, pooled_into_bins, standardized
 from models.slad.submodal import (
     contrastive_loss,
@@ -124,32 +112,22 @@ class SLaDSettings(MethodSettings):
     def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
         """As in `MethodSettings`, and the encoder of the sound where it learns."""
         backbones = super().open_backbones(config_only)
-        if self.audio == "frozen":
-            return backbones
-        sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
-        return {**backbones, "audio": sound}
+        if self.audio == "finetune":
+            sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
+            backbones["audio"] = sound
+        return backbones
 
 
 @dataclass
 class SLaDOutput(Output):
-    """Predictions and pooled representations, by modality; empty where not needed.
+    """ŷ (B,), or (B, C), and pooled representations by modality; empty where not needed."""
 
-    Attributes
-    ----------
-    prediction : (B,) ŷ, or (B, C)
-    present : (B,) bool, the clip has the modality
-    unimodal : (B,) y^m as the head gives it, or (B, C)
-    invariant : (B, d) mean of I^m over time
-    specific : (B, d) mean of S^m over time
-    """
-
-    present: dict[str, Tensor]
-    unimodal: dict[str, Tensor]
-    invariant: dict[str, Tensor]
-    specific: dict[str, Tensor]
+    present: dict[str, Tensor]  # (B,) bool, the clip has the modality
+    unimodal: dict[str, Tensor]  # (B,) y^m as the head gives it, or (B, C)
+    invariant: dict[str, Tensor]  # (B, d) mean of I^m over time
+    specific: dict[str, Tensor]  # (B, d) mean of S^m over time
 
 
-# ---------------------------------------------------------------------------------------------- the model
 class SLaD(Method):
     """The model and its losses; see the module's text."""
 
@@ -158,14 +136,8 @@ class SLaD(Method):
     Config = SLaDSettings
     config: SLaDSettings
 
-    def __init__(
-        self,
-        config: SLaDSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        config = self.config
         if missing := [name for name in self.NEEDS if name not in self.dims]:
             raise ParamsError(
                 f"SLaD compares text with audio, but the training set has no {missing[0]}; name a feature "
@@ -188,7 +160,7 @@ class SLaD(Method):
         if self.backbone is not None and self.dims["text"] == width:
             self.project["text"] = nn.Identity()  # text is not changed
         self.null_token = nn.ParameterDict({m: nn.Parameter(0.02 * torch.randn(width)) for m in self.NEEDS})
-        score = partial(nn.Linear, width, task.outputs)
+        score = partial(nn.Linear, width, self.task.outputs)
         self.head = each(linear, nn.GELU, partial(nn.Dropout, dropout), score)
         self.invariant = each(linear, nn.GELU, norm)
         self.specific = each(linear, nn.GELU, norm)
@@ -222,7 +194,6 @@ class SLaD(Method):
         ramped = term in LABEL_AWARE and self.config.label_source != "gold"
         return min(1.0, progress * self.config.training.epochs) if ramped else 1.0
 
-    # --------------------------------------------------------------------------------------------- forward
     def inputs(self, batch: Inputs) -> dict[str, Sequences]:
         """As in `Method`, with the states of the sound's encoder in place of its samples."""
         if self.audio_backbone is not None and batch.waveform is not None:
@@ -298,7 +269,6 @@ class SLaD(Method):
         shared = {m: mean_over_time(invariant[m], x.mask) for m, x in aligned.items()}
         return SLaDOutput(prediction, present, unimodal, shared, own)
 
-    # ---------------------------------------------------------------------------------------------- losses
     def target(self, batch: Batch, name: str) -> Tensor:
         """Label of a modality, (B,); the label of all together where it is not annotated [R]."""
         own: Tensor = getattr(batch, f"label_{name}")
@@ -325,17 +295,16 @@ class SLaD(Method):
         """S (13) or R (17), (B, B): text by row, audio by column."""
         return row_similarity(features["text"], features["audio"], self.config.temperature)
 
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: SLaDOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (22), unweighted."""
-        assert isinstance(output, SLaDOutput)
         needed = {"repulsion": output.specific}
         for term in terms:
             if term != "prediction" and not (output.unimodal and needed.get(term, output.invariant)):
                 raise ValueError(f"{term} needs a forward in training mode with the term active")
         config, losses = self.config, dict[str, Tensor]()
-        if "prediction" in terms:  # L_cls
+        if "prediction" in terms:  # L_cls of ŷ
             losses["prediction"] = self.task.loss(output.prediction, batch.label, batch.labeled)
-        if "unimodal" in terms:
+        if "unimodal" in terms:  # L_cls of both y^m
             known = {m: batch.labeled & output.present[m] for m in self.NEEDS}
             parts = [self.task.loss(y, self.target(batch, m), known[m]) for m, y in output.unimodal.items()]
             losses["unimodal"] = torch.stack(parts).sum()
@@ -361,9 +330,8 @@ class SLaD(Method):
         return losses
 
     @torch.no_grad()
-    def diagnostics(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+    def diagnostics(self, batch: Batch, output: SLaDOutput) -> dict[str, Tensor]:
         """Mean ω, how often each relation holds, and how often L_rep has nothing left to push."""
-        assert isinstance(output, SLaDOutput)
         if not output.unimodal:
             return {}
         labels, rows = self.submodal_labels(batch, output)

@@ -101,21 +101,12 @@ class CrossModalEncoder(nn.Module):
         )
 
     def forward(self, first: Tensor, second: Tensor, mask1: Tensor, mask2: Tensor) -> tuple[Tensor, Tensor]:
-        """Last states of the two learnt tokens, (B, D) each.
-
-        Parameters
-        ----------
-        first, second : (B, T1, D), (B, T2, D), finite also where masked
-        mask1, mask2 : (B, T1), (B, T2)
-        """
-        x, mask1 = self._with_token(self.token1, first, mask1)
-        y, mask2 = self._with_token(self.token2, second, mask2)
+        """(B, T1, D), (B, T2, D), finite also where masked, masks (B, T1), (B, T2) -> both tokens, (B, D)."""
+        x, y = (
+            torch.cat([token.to(stream).expand(len(stream), 1, -1), stream], dim=1)
+            for token, stream in ((self.token1, first), (self.token2, second))
+        )
+        mask1, mask2 = (F.pad(mask, (1, 0), value=True) for mask in (mask1, mask2))
         for layer in self.layers:
             x, y = layer(x, y, mask1, mask2)
         return x[:, 0], y[:, 0]
-
-    @staticmethod
-    def _with_token(token: Tensor, sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The sequence and its mask with the learnt token before them."""
-        longer = torch.cat([token.to(sequence).expand(len(sequence), 1, -1), sequence], dim=1)
-        return longer, F.pad(mask, (1, 0), value=True)

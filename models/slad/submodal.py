@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.core.blocks import masked_logsumexp, masked_mean
+from models.core.blocks import masked_logsumexp, masked_mean, pairs
 from models.core.method import Task
 
 EPSILON = 1e-8  # of (10), and of (20)
@@ -23,17 +23,8 @@ EPSILON = 1e-8  # of (10), and of (20)
 def submodal_labels(gold: Tensor, predicted: Tensor, task: Task, scale: float) -> tuple[Tensor, Tensor]:
     """Annotated and predicted sub-modal labels of what the task calls a label and a prediction.
 
-    A score is divided by `scale`, for all constants of the paper mean [-1, 1]; a logit of two classes
-    becomes 2σ - 1, its label ±1.
-
-    Parameters
-    ----------
-    gold : (..., B) finite
-    predicted : (..., B), or (..., B, classes)
-
-    Returns
-    -------
-    (..., B, C) both
+    gold (..., B) finite, predicted (..., B), or (..., B, classes) -> (..., B, C) both. A score is divided by
+    `scale`, for all constants of the paper mean [-1, 1]; a logit of two classes becomes 2σ - 1, its label ±1.
     """
     if task.classes > 2:
         return F.one_hot(gold.long(), task.classes).to(predicted), torch.softmax(predicted, dim=-1)
@@ -74,11 +65,6 @@ def label_similarity(text: Tensor, audio: Tensor, bandwidth: float) -> Tensor:
 
 
 # --------------------------------------------------------------------- alignment and disentanglement (3.7)
-def pairs(rows: Tensor) -> Tensor:
-    """(N,) bool -> (N, N) bool: both are among the rows, and they are two."""
-    return (rows[:, None] & rows).fill_diagonal_(False)
-
-
 def contrastive_loss(
     similarity: Tensor, weight: Tensor, rows: Tensor, top_k: int, temperature: float
 ) -> Tensor:

@@ -153,13 +153,8 @@ def _extras() -> list[Check]:
     checks = []
     for module, (extra, purpose) in EXTRAS.items():
         if importlib.util.find_spec(module) is None:
-            checks.append(
-                Check(
-                    "note",
-                    f"extra {extra}",
-                    f"not installed ({purpose}): pip install 'msa-pipeline[{extra}]'",
-                )
-            )
+            found = f"not installed ({purpose}): pip install 'msa-pipeline[{extra}]'"
+            checks.append(Check("note", f"extra {extra}", found))
         elif reason := _import_failure(module):
             found = f"installed, but does not import: {reason}; pip install 'msa-pipeline[{extra}]'"
             checks.append(Check("warning", f"extra {extra}", found))

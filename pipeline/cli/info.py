@@ -57,7 +57,9 @@ def describe(path: Path) -> dict[str, Any]:
         raise MsaError(f"{path}: no such file or folder")
     if path.is_dir():
         if (path / RUN_CONFIG).exists():
-            return _describe_run(path)
+            config = json.loads((path / RUN_CONFIG).read_text(encoding="utf-8"))
+            files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
+            return {"kind": "run", "path": str(path), "config": config, "bytes": files}
         if (path / "stats.json").exists():
             facts = {"kind": "training set", "path": str(path)}
             return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
@@ -167,14 +169,10 @@ def _describe_table(path: Path, schema: pa.Schema) -> dict[str, Any]:
         if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
             values = column.drop_null().to_numpy()
             if len(values):
-                columns[name] |= {
-                    "mean": float(values.mean()),
-                    "sd": float(values.std()),
-                    "min": float(values.min()),
-                    "max": float(values.max()),
-                }
+                found = {"mean": values.mean(), "sd": values.std(), "min": values.min(), "max": values.max()}
+                columns[name] |= {key: float(value) for key, value in found.items()}
     facts = {
-        key.decode(): value.decode()
+        key.decode(): json.loads(value)
         for key, value in (schema.metadata or {}).items()
         if key.startswith(b"msa.")
     }
@@ -185,17 +183,11 @@ def _describe_table(path: Path, schema: pa.Schema) -> dict[str, Any]:
     return {
         "kind": "table",
         "path": str(path),
-        "provenance": {key: json.loads(value) for key, value in facts.items()},
+        "provenance": facts,
         "rows": table.num_rows,
         "counts": counted,
         "columns": columns,
     }
-
-
-def _describe_run(path: Path) -> dict[str, Any]:
-    config = json.loads((path / RUN_CONFIG).read_text(encoding="utf-8"))
-    files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
-    return {"kind": "run", "path": str(path), "config": config, "bytes": files}
 
 
 def render(described: dict[str, Any]) -> list[RenderableType]:

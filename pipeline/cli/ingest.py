@@ -13,7 +13,6 @@ from pipeline.core.console import show
 from pipeline.core.errors import ParamsError
 
 if TYPE_CHECKING:
-    from pipeline.imports.survey import ImportSurvey
     from pipeline.params.params import ImportParams
 
 
@@ -108,6 +107,9 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
+    from rich.markup import escape
+    from rich.table import Table
+
     from pipeline.core.vocabulary import MODALITIES, NONE
     from pipeline.corpora.clips import can_train, target_column
     from pipeline.corpora.links import linked
@@ -135,7 +137,10 @@ def import_files(
         check_rows(imported, name, entered)
         found = survey(imported, str(source))
         print(f"{name}: {what}")
-        _show(found)
+        table = Table("what", "found")
+        for about, finding in found.lines():
+            table.add_row(about, escape(finding))
+        show(table)
         found.check(params.max_failed_fraction)
         features = {
             modality: f"{name}/{modality}-{ENCODER}" if modality in imported.modalities else NONE
@@ -173,17 +178,6 @@ def _checked(name: str, described: dict[str, Any]) -> ImportParams:
     from pipeline.params.params import check_params
 
     return check_params({"imports": {name: described}}, "import").imports[name]
-
-
-def _show(found: ImportSurvey) -> None:
-    """Findings as a table."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("what", "found")
-    for what, finding in found.lines():
-        table.add_row(what, escape(finding))
-    show(table)
 
 
 def _mapping(file: Path) -> dict[str, Any]:

@@ -267,16 +267,11 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
 @app.command()
 def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
-    from pipeline.evaluation.inspect import inspect as look
+    from pipeline.evaluation.inspect import inspect as run
     from pipeline.evaluation.saved import views_file
 
-    metrics = paths.result_files(method, dataset, seed).metrics
-    look(
-        paths.run_folder(method, dataset, seed),
-        paths.assembled_folder(dataset),
-        views_file(metrics),
-        device=device,
-    )
+    views = views_file(paths.result_files(method, dataset, seed).metrics)
+    run(paths.run_folder(method, dataset, seed), paths.assembled_folder(dataset), views, device=device)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class MsaError(Exception):
-    """Anything that a user can mend."""
+    """Anything that a user can fix."""
 
     exit_code = 2
 
@@ -79,3 +79,8 @@ class IncompleteError(MsaError):
     """Only a part was asked for, and more is missing; what was asked for was written."""
 
     exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

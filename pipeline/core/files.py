@@ -35,7 +35,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        _flush(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # its bytes are on the disk before its name is
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -147,12 +148,3 @@ def _alive(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return True
-
-
-def _flush(path: Path) -> None:
-    """Bring the file's bytes to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

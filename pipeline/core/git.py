@@ -28,20 +28,13 @@ AUTHOR = ("msa-cli", "msa-cli@localhost")  # of an experiment where git knows no
 
 @dataclass(frozen=True)
 class Revision:
-    """One state of the project.
+    """One state of the project."""
 
-    Attributes
-    ----------
-    name : as it was asked for
-    commit, subject : hash (hex) and first line of the message; empty for the working folder
-    tree, top : the file system (fsspec) that it lies in, and where there
-    """
-
-    name: str
-    commit: str
-    subject: str
-    tree: Any
-    top: str
+    name: str  # as it was asked for
+    commit: str  # hash (hex); empty for the working folder, like the subject
+    subject: str  # first line of the commit's message
+    tree: Any  # the file system (fsspec) that it lies in
+    top: str  # where there
 
     def read(self, path: str) -> bytes | None:
         """Content of a file; None if there is none."""
@@ -54,8 +47,7 @@ class Revision:
                 f"{MOST_BYTES >> 20} MB"
             )
         with self.tree.open(place, raw=True) as file:
-            content: bytes = file.read()
-        return content
+            return bytes(file.read())
 
     def files(self, folder: str) -> list[str]:
         """Sorted paths of all files below a folder; empty if there is none."""
@@ -95,8 +87,7 @@ def baseline(folder: Path = Path()) -> str:
             f"{folder.absolute()} has no commit yet, and experiments start from one; "
             "`git init`, `git add .` and `git commit` make the first"
         )
-    commit: str = found.hexsha
-    return commit
+    return str(found.hexsha)
 
 
 def experiment(name: str, folder: Path = Path()) -> Revision | None:

@@ -9,7 +9,7 @@ split, N steps of a split. Masks: True = real.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +49,23 @@ class Ragged:
     def of_clips(cls, rows: Sequence[np.ndarray], padding: np.ndarray, device: str | torch.device) -> Ragged:
         """From the rows of each clip, and the (1, ...) row that padding shows."""
         return cls.of(np.concatenate([*rows, padding]), np.array([len(part) for part in rows]), device)
+
+    @classmethod
+    def chained(
+        cls,
+        clips: Iterable[Iterable[np.ndarray | None]],
+        padding: np.ndarray,
+        limit: int,
+        keep: Literal["first", "last"],
+        device: str | torch.device,
+    ) -> Ragged:
+        """From the parts of each clip end to end, at most `limit` rows from the end that is kept."""
+        rows = []
+        for parts in clips:
+            chain = np.concatenate([padding[:0], *(part for part in parts if part is not None)])
+            start = max(len(chain) - limit, 0) if keep == "last" else 0
+            rows.append(chain[start : start + limit])
+        return cls.of_clips(rows, padding, device)
 
     def take(self, clips: Tensor) -> Ragged:
         """These clips (row numbers, on the CPU); the rows themselves stay where they are."""
@@ -159,13 +176,6 @@ class Split:
             torch.cat([self.labeled, unlabeled.labeled]),
             torch.cat([self.lengths, unlabeled.lengths]),
         )
-
-
-def chained(parts: Sequence[np.ndarray], limit: int, keep: Literal["first", "last"]) -> np.ndarray:
-    """Rows of the parts (at least one) end to end, at most `limit`, from the end that is kept."""
-    chain = np.concatenate(parts)
-    start = max(len(chain) - limit, 0) if keep == "last" else 0
-    return chain[start : start + limit]
 
 
 # ------------------------------------------------------------------------------------------------- orders

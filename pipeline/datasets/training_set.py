@@ -23,7 +23,7 @@ from models.core.batch import Reading
 from pipeline.core.errors import FormatError
 from pipeline.core.files import read_described
 from pipeline.core.vocabulary import ASSEMBLED_FORMAT, CLASSES, CONTEXT, LABELS, SPLITS, TEST_OOD, UNLABELED
-from pipeline.datasets.splits import Ragged, Split, Streams, chained
+from pipeline.datasets.splits import Ragged, Split, Streams
 
 NO_SOUND = np.zeros(1, np.int16)  # the sample that padding shows
 
@@ -50,17 +50,10 @@ class TrainingSet:
         device: str | torch.device = "cpu",
         only: Collection[str] = SPLITS,
     ) -> TrainingSet:
-        """Read `data/assembled/<dataset>`.
+        """Read splits of `data/assembled/<dataset>`, and what `reading` names beside the feature sequences.
 
-        Parameters
-        ----------
-        reading : what beside the feature sequences is read; None = nothing
-        only : splits to read; the files of the others are not opened
-
-        Raises
-        ------
-        FormatError : not an assembled set, of another format version, without a waveform that is asked for,
-            or with a clip that has nothing of what is read
+        FormatError where it is no assembled set, of another format version, without a waveform that is asked
+        for, or with a clip that has nothing of what is read.
         """
         reading = reading or Reading()
         stats = read_stats(folder)
@@ -132,7 +125,13 @@ class _SplitReader:
             streams["waveform"] = Ragged.of_clips(sound, NO_SOUND, self.device)
         context = self._context(features, texts, sound) if self.reading.context else None
         lengths = torch.stack([part.lengths for part in streams.values()]).sum(dim=0)
-        self._refuse_empty(lengths, streams)
+        if empty := [self.clip_ids[row] for row in (lengths[: self.own] == 0).nonzero()]:
+            needed = ["transcript" if name == "tokens" else name for name in streams]
+            raise FormatError(
+                f"{self.path}: {len(empty)} clip(s) without any of {', '.join(needed)}: "
+                f"{', '.join(empty[:5])}; choose another modality for them in `assemble`, or take them out "
+                "of the label file"
+            )
         labels = {name: self._label(column) for name, column in self.label_columns.items()}
         labeled = torch.full((len(self.clip_ids),), self.name != UNLABELED, device=self.device)
         whole = Split(self.clip_ids, streams, context, labels, labeled, lengths)
@@ -143,16 +142,6 @@ class _SplitReader:
         if self.name == UNLABELED:  # a corpus may have labels there; nothing may see them
             values = np.full_like(values, np.nan)
         return torch.from_numpy(values).to(self.device)
-
-    def _refuse_empty(self, lengths: torch.Tensor, streams: Streams) -> None:
-        empty = [self.clip_ids[row] for row in (lengths[: self.own] == 0).nonzero()]
-        if empty:
-            needed = ["transcript" if name == "tokens" else name for name in streams]
-            raise FormatError(
-                f"{self.path}: {len(empty)} clip(s) without any of {', '.join(needed)}: "
-                f"{', '.join(empty[:5])}; choose another modality for them in `assemble`, or take them out "
-                "of the label file"
-            )
 
     def _features(self, name: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
         """list<fixed_size_list<float32>[dim]>, null = not present, as (N + 1, dim) rows and (C,) counts.
@@ -191,26 +180,21 @@ class _SplitReader:
 
     def _sound(self) -> list[np.ndarray]:
         """The first int16 samples of each clip's sound, none where it has no sound."""
-        parts = self._samples(self.name, self.clip_ids[: self.own])
-        if len(self.clip_ids) > self.own:
-            parts += self._samples(CONTEXT, self.clip_ids[self.own :])
-        return parts
-
-    def _samples(self, split: str, clip_ids: list[str]) -> list[np.ndarray]:
-        """The sound of these clips of a split's file."""
-        path = self.path.with_name(f"{split}.waveform.parquet")
-        table = _read(path, ["clip_id", "waveform"])
-        found = table["clip_id"].to_pylist()
-        if not set(clip_ids) <= set(found) or (split == self.name and len(found) != self.own):
-            raise FormatError(f"{self.path}: {path.name} has other clips; run the assemble stage again")
-        clips = (clip for chunk in table["waveform"].chunks for clip in chunk)  # `take` would copy them all
-        sound = {
-            clip_id: clip.values.to_numpy(zero_copy_only=True)[: self.reading.waveform]
-            if clip.is_valid
-            else NO_SOUND[:0]
-            for clip_id, clip in zip(found, clips, strict=True)
-        }
-        return [sound[clip_id] for clip_id in clip_ids]
+        sound: list[np.ndarray] = []
+        for split, clip_ids in ((self.name, self.clip_ids[: self.own]), (CONTEXT, self.clip_ids[self.own :])):
+            if split == CONTEXT and not clip_ids:
+                continue
+            path = self.path.with_name(f"{split}.waveform.parquet")
+            table = _read(path, ["clip_id", "waveform"])
+            found = table["clip_id"].to_pylist()
+            if not set(clip_ids) <= set(found) or (split == self.name and len(found) != self.own):
+                raise FormatError(f"{self.path}: {path.name} has other clips; run the assemble stage again")
+            clips = (clip for chunk in table["waveform"].chunks for clip in chunk)  # `take` would copy all
+            values = {clip_id: clip.values for clip_id, clip in zip(found, clips, strict=True)}
+            for clip_id in clip_ids:
+                samples = values[clip_id]
+                sound.append(NO_SOUND[:0] if samples is None else samples.to_numpy()[: self.reading.waveform])
+        return sound
 
     def _context(
         self,
@@ -222,9 +206,8 @@ class _SplitReader:
         reading, before = self.reading, self._before()
 
         def joined(rows: Sequence[np.ndarray], limit: int, padding: np.ndarray) -> Ragged:
-            chains = ([padding[:0], *(rows[i] for i in places)] for places in before)
-            kept = [chained(chain, limit, reading.context_keep) for chain in chains]
-            return Ragged.of_clips(kept, padding, self.device)
+            clips = ((rows[i] for i in places) for places in before)
+            return Ragged.chained(clips, padding, limit, reading.context_keep, self.device)
 
         streams = {
             name: joined(np.split(flat[:-1], counts.cumsum()[:-1]), self.max_steps[name], flat[-1:])

@@ -100,7 +100,12 @@ def compare(
     for dataset, method in keys:
         runs_a, runs_b = ([*side.get((dataset, method), {}).values()] for side in (results_a, results_b))
         entry = compare_runs(f"{method} on {dataset}", runs_a, runs_b, resamples, seed, test)
-        entry.remarks.extend(_stale(entry, changes))
+        causes = [change.key for change in changes if entry.title in (change.reaches or [])]
+        if entry.same and causes:  # perhaps nobody made them anew
+            entry.remarks.append(
+                f"the results are the same files on both sides, though {some_of(causes)} differ; if that is "
+                "not meant, `dvc repro` makes them anew"
+            )
         entries.append(entry)
     entries, family = correct(entries)
     others = sorted({path for revision in (a, b) for path in find_results(revision)[1]})
@@ -121,17 +126,6 @@ def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
     for run in runs:
         grouped.setdefault((run.result.dataset, run.result.method), {})[run.path] = run
     return grouped
-
-
-def _stale(entry: MethodComparison, params: list[ParamChange]) -> list[str]:
-    """Results that are the same though what makes them is not: perhaps nobody made them anew."""
-    causes = [change.key for change in params if entry.title in (change.reaches or [])]
-    if not entry.same or not causes:
-        return []
-    return [
-        f"the results are the same files on both sides, though {some_of(causes)} differ; if that is not "
-        "meant, `dvc repro` makes them anew"
-    ]
 
 
 # -------------------------------------------------------------------------------------------------- params

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import TEST, TEST_OOD
-from pipeline.evaluation.saved import Predictions, SavedRun, Spread, find_runs
+from pipeline.evaluation.saved import SavedRun, Spread, find_runs
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
@@ -102,7 +102,7 @@ def compare_runs(
         entry.remarks.append("every prediction is the same on both sides, so there is nothing to test")
         return entry
     found = _tested(replace(entry, remarks=[]), a, b, TEST, resamples, seed)
-    if any(run.ood is None for run in (*a, *b)):
+    if any(TEST_OOD not in run.predictions for run in (*a, *b)):
         return replace(found, remarks=entry.remarks + found.remarks)
     ood = _tested(replace(found, remarks=[]), a, b, TEST_OOD, resamples, seed)
     said = f"{TEST_OOD} has {ood.clips} clips, which its metrics are of"
@@ -191,24 +191,8 @@ def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
         return f"the metric sets differ ({', '.join(metric_sets)}), and equal names mean different things"
     if len({run.result.class_names for run in (*a, *b)}) > 1:
         return "the classes differ"
-    without = [run.path for run in (*a, *b) if run.predictions is None]
+    without = [run.path for run in (*a, *b) if TEST not in run.predictions]
     return f"{without[0]} has no predictions beside it" if without else ""
-
-
-def _definition_remarks(rows: list[MetricRow], tests: dict[str, Difference]) -> list[str]:
-    """Recorded metrics are checked against the predictions: an older revision may define them otherwise."""
-    strange = [
-        row.metric
-        for row in rows
-        if (test := tests.get(row.metric)) is not None and row.a is not None and row.b is not None
-        if max(abs(row.a.mean - test.a), abs(row.b.mean - test.b)) > RECORDED
-    ]
-    if not strange:
-        return []
-    return [
-        f"recorded {', '.join(strange)} are not what this version computes from the predictions: they were "
-        "defined otherwise there; interval and p values are of today's definition"
-    ]
 
 
 # --------------------------------------------------------------------------------------------------- clips
@@ -225,7 +209,7 @@ def _tested(
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
     found = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
     tests = {row.metric: row for row in found}
-    left_out = len({clip for run in (*a, *b) for clip in _of(run, split).clip_ids}) - clips
+    left_out = len({clip for run in (*a, *b) for clip in run.predictions[split].clip_ids}) - clips
     remarks = []
     if left_out:
         remarks.append(
@@ -233,35 +217,39 @@ def _tested(
         )
     if clips < FEW_CLIPS:
         remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
-    if not left_out:
-        remarks += _definition_remarks(entry.rows, tests)
+    strange = [
+        row.metric
+        for row in entry.rows
+        if (test := tests.get(row.metric)) is not None and row.a is not None and row.b is not None
+        if max(abs(row.a.mean - test.a), abs(row.b.mean - test.b)) > RECORDED
+    ]
+    if strange and not left_out:
+        remarks.append(
+            f"recorded {', '.join(strange)} are not what this version computes from the predictions: they "
+            "were defined otherwise there; interval and p values are of today's definition"
+        )
     rows = [replace(row, test=tests.get(row.metric, row.test)) for row in entry.rows]
     return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired, remarks=remarks)
 
 
-def _of(run: SavedRun, split: str) -> Predictions:
-    found = run.predictions if split == TEST else run.ood
-    assert found is not None
-    return found
-
-
 def _predicted(run: SavedRun) -> list[Any]:
     """All predictions, to be compared."""
-    known = [one for one in (run.predictions, run.ood) if one is not None]
-    return [(one.clip_ids, one.label.tolist(), one.prediction.tolist()) for one in known]
+    return [(one.clip_ids, one.label.tolist(), one.prediction.tolist()) for one in run.predictions.values()]
 
 
 def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> tuple[int, Sides]:
     """How many clips all runs have, and the predictions for them."""
     runs = (*a, *b)
-    common = sorted(set.intersection(*(set(_of(run, split).clip_ids) for run in runs)))
+    found = [run.predictions[split] for run in runs]
+    common = sorted(set.intersection(*(set(one.clip_ids) for one in found)))
     if len(common) < 2:
         raise MsaError(
             f"{title}: the runs have {len(common)} clip(s) of {split} in common, at least 2 are needed; "
             "compare runs of the same test split"
         )
-    found = [_at(_of(run, split), common) for run in runs]
-    labels, predictions = (np.stack(values) for values in zip(*found, strict=True))
+    chosen = [np.isin(one.clip_ids, common) for one in found]  # both are in order
+    labels = np.stack([one.label[mine] for one, mine in zip(found, chosen, strict=True)])
+    predictions = np.stack([one.prediction[mine] for one, mine in zip(found, chosen, strict=True)])
     label = labels[0]
     for run, other in zip(runs, labels, strict=True):
         unequal = np.flatnonzero(np.abs(other - label) > RECORDED)
@@ -275,10 +263,3 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
     result, paired = a[0].result, _seeds(a) == _seeds(b)
     sides = predictions[: len(a)], predictions[len(a) :]
     return len(common), Sides(label, *sides, result.metric_set, result.class_names, paired)
-
-
-def _at(found: Predictions, clips: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions of these clips."""
-    places = {clip: place for place, clip in enumerate(found.clip_ids)}
-    chosen = [places[clip] for clip in clips]
-    return found.label[chosen], found.prediction[chosen]

@@ -24,17 +24,16 @@ from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
-from pipeline.core.vocabulary import TEST_OOD
-from pipeline.datasets.splits import Split
+from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import FORMAT
+from pipeline.params.explain import unknown
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
 
 DECIMALS = 6
-SCORED = ("test", "valid")
 
 
 def evaluate(
@@ -62,7 +61,7 @@ def evaluate(
     """
     known = (*METRIC_SETS, CLASSIFICATION)
     if metric_set not in known:
-        raise ParamsError(f"metric set {metric_set!r} is not known (there are: {', '.join(known)})")
+        raise ParamsError(unknown("metric set", metric_set, known))
     config = read_config(run)
     stats = stats_of_run(assembled, run, config)
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
@@ -75,7 +74,7 @@ def evaluate(
     with reproducible(config["seed"], fabric.device):
         method = load_method(run, config).to(fabric.device).eval()
         model = fabric.setup_module(method)
-        only = (*SCORED, TEST_OOD)
+        only = (TEST, VALID, TEST_OOD)
         splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
         for name, split in splits.items():
             if len(split) == 0:
@@ -107,8 +106,15 @@ def evaluate(
     }
     out.metrics.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "curves.tsv", out.curves)
-    tested = {name: split for name, split in splits.items() if name != "valid"}
-    write_tested(tested, predictions, method.task, out.predictions)
+    tested = {
+        name: prediction_table(split, predictions[name], method.task)
+        for name, split in splits.items()
+        if name != VALID
+    }
+    if len(tested) > 1:
+        for name, table in tested.items():
+            tested[name] = table.append_column("split", pa.array([name] * len(table), pa.string()))
+    pq.write_table(pa.concat_tables(tested.values()), out.predictions)
     write_json(result, out.metrics)
     return result
 
@@ -137,19 +143,6 @@ def score(
         else:
             metrics = METRIC_SETS[metric_set](predictions, labels)
     return metrics, [str(w.message) for w in caught if issubclass(w.category, MetricWarning)]
-
-
-def write_tested(
-    splits: dict[str, Split], predictions: dict[str, np.ndarray], task: Task, path: Path
-) -> None:
-    """The test predictions; where there are two test splits, with a column `split`."""
-    tables = []
-    for name, split in splits.items():
-        table = prediction_table(split, predictions[name], task)
-        if len(splits) > 1:
-            table = table.append_column("split", pa.array([name] * len(table), pa.string()))
-        tables.append(table)
-    pq.write_table(pa.concat_tables(tables), path)
 
 
 def least_scores(known: np.ndarray, labels: np.ndarray, class_names: list[str]) -> dict[str, float]:

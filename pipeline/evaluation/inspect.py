@@ -57,15 +57,8 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
 
     Parameters
     ----------
-    run : run folder of a training
-    assembled : assembled set that it was trained on; its train and test splits are read
+    run, assembled, device : see `evaluate`, as are the errors; the train and test splits are read
     out : JSON file
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
-
-    Raises
-    ------
-    FormatError : the run or the assembled set cannot be read, or its test split has no clips
-    MsaError : the assembled set has other features or labels than the run was trained on
     """
     opened = open_runs([run], device)[0]
     stats_of_run(assembled, run, opened.config)
@@ -74,7 +67,11 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         raise FormatError(f"{assembled}: no clips in test; there is nothing to look at")
     name = opened.config["method"]
     with reproducible(SEED, opened.device):
-        shown = _view(name, opened, splits)
+        view = f"pipeline.evaluation.views.{name}"
+        if importlib.util.find_spec(view) is not None:
+            shown: View = importlib.import_module(view).view(opened, splits)
+        else:
+            shown = View("", notes=[f"{name} has no view of its own ({view.replace('.', '/')}.py)"])
         worst = _worst(opened, splits["test"], assembled)
     maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
     views = {
@@ -93,15 +90,6 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
         ],
     }
     return write_views(rounded(views, DECIMALS), out)
-
-
-def _view(method: str, run: TrainedRun, splits: dict[str, Split]) -> View:
-    """What the method shows of itself; nothing where it has no view."""
-    module = f"pipeline.evaluation.views.{method}"
-    if importlib.util.find_spec(module) is None:
-        return View("", notes=[f"{method} has no view of its own ({module.replace('.', '/')}.py)"])
-    shown: View = importlib.import_module(module).view(run, splits)
-    return shown
 
 
 # ----------------------------------------------------------------------------------------------------- maps

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.errors import MsaError
+from pipeline.params.explain import unknown
 
 CLASSIFICATION = "cls"  # its name as a metric set
 CONSTANT = 1e-12  # variance relative to the mean square, below which values count as equal
@@ -70,22 +71,14 @@ def _mmsa(p: np.ndarray, t: np.ndarray) -> list[Piece]:
 
 
 def sims(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Metrics of a sentiment regression on [-1, 1]; both sides are clipped to it first, for all of them.
-
-    Parameters
-    ----------
-    prediction, label : (clips,), finite
+    """Metrics of a sentiment regression on [-1, 1]; both sides are clipped to it first. Errors: see `mmsa`.
 
     Returns
     -------
-    mae, corr : of the clipped values; see `mmsa`
+    mae, corr : of the clipped values
     acc5, acc3, acc2 : share of clips in the label's bin. The bins are closed on the right, so that 0 is
         negative in acc2
     f1 : of the bins of acc2
-
-    Raises
-    ------
-    MsaError : see `mmsa`
     """
     p, t = _checked(prediction, label)
     _warn_of_constants(p.clip(-1, 1), t.clip(-1, 1))
@@ -106,10 +99,6 @@ def _sims(p: np.ndarray, t: np.ndarray) -> list[Piece]:
 
 def magbert(prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """Metrics of a sentiment regression on [-3, 3], all without the clips labelled 0, `mae` and `corr` too.
-
-    Parameters
-    ----------
-    prediction, label : (clips,), finite, unclipped
 
     Returns
     -------
@@ -235,8 +224,7 @@ class MetricSums:
         elif metric_set in pieces:
             self._pieces = pieces[metric_set](p, t)
         else:
-            known = ", ".join((*METRIC_SETS, CLASSIFICATION))
-            raise MsaError(f"metric set {metric_set!r} is not known (there are: {known})")
+            raise MsaError(unknown("metric set", metric_set, (*METRIC_SETS, CLASSIFICATION)))
         self.names = [name for piece in self._pieces for name in piece.names]
         self.terms = np.concatenate([piece.columns for piece in self._pieces], axis=-1).swapaxes(0, 1)
 

@@ -33,6 +33,7 @@ from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
 from pipeline.evaluation.saved import Spread
+from pipeline.params.explain import unknown
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.train import EVALUATION_BATCH
 from pipeline.training.runs import load_method, read_config
@@ -53,20 +54,18 @@ def under_noise(
 
     Parameters
     ----------
-    run : run folder of a training
+    run, device : see `evaluate`, as are the errors
     kind : a noise.Kind
     assembled : set with the features that the run was trained on; None = data/assembled/<dataset>
-    device : `auto`, `cpu`, `cuda` or `cuda:<index>`
 
     Raises
     ------
-    ParamsError : unknown kind or device
-    FormatError : the run, its result or the assembled set cannot be read, or no clips in test
-    MsaError : features or labels are not those of the run, or predictions are not finite
+    ParamsError : unknown kind
+    FormatError : the run's result cannot be read
     """
     kinds: tuple[Kind, ...] = get_args(Kind)
     if kind not in kinds:
-        raise ParamsError(f"noise kind {kind!r} is not known (there are: {', '.join(kinds)})")
+        raise ParamsError(unknown("noise kind", kind, kinds))
     config = read_config(run)
     folder = paths.assembled_folder(config["dataset"]) if assembled is None else assembled
     stats = stats_of_run(folder, run, config)

@@ -79,23 +79,16 @@ class Predictions:
 class SavedRun:
     """One run: where its result lies, in which revision, what it says, its predictions if they were saved.
 
-    `content` is the bytes of both files: equal content was not made anew, or came out the same. `ood` are the
-    predictions for the second test split, where there is one; `curves` a row an epoch, of `read_runs` alone.
+    `predictions` are by test split; `content` is the bytes of both files: equal content was not made anew, or
+    came out the same; `curves` has a row an epoch, of `read_runs` alone.
     """
 
     path: str
     source: str
     result: Result
-    predictions: Predictions | None
+    predictions: dict[str, Predictions]
     content: tuple[bytes, bytes | None] = field(repr=False)
-    ood: Predictions | None = None
     curves: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def tested(self) -> Predictions:
-        """The test predictions of a run of `read_runs`, which has them."""
-        assert self.predictions is not None
-        return self.predictions
 
 
 @dataclass(frozen=True)
@@ -144,7 +137,7 @@ def read_run(revision: Revision, path: str) -> SavedRun:
     table = f"{path.removesuffix('.json')}.predictions.parquet"
     saved = revision.read(table)
     found = {} if saved is None else _predictions(saved, f"{table} of {revision.name}")
-    return SavedRun(path, revision.name, result, found.get(TEST), (content, saved), found.get(TEST_OOD))
+    return SavedRun(path, revision.name, result, found, (content, saved))
 
 
 def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRun]]]:

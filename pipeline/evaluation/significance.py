@@ -31,6 +31,7 @@ Methods for Testing Hypotheses, 1989; Yeh, COLING 2000. [3] Phipson and Smyth, S
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -45,14 +46,11 @@ FEWEST_RUNS = 3  # of a side, to say something of other runs
 ALPHA = 0.05
 BLOCK = 2_000_000  # numbers of a block of resamples: 16 MB
 TIE = 1e-9  # metrics closer than this are equal: sums are rounded
-LOWER_IS_BETTER = ("mae",)
 
 
 def lower_is_better(metric: str) -> bool:
     """Of a metric as tables name it: `mae`, `valid_mae`, `ood_mae`, `test_ood_mae` ..."""
-    for before in ("test_", "ood_", "valid_"):
-        metric = metric.removeprefix(before)
-    return metric in LOWER_IS_BETTER
+    return re.fullmatch("(test_)?(ood_)?(valid_)?mae", metric) is not None
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,9 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     ------
     MsaError : fewer than two clips, no runs, or sides of other shapes
     """
-    metric, clips, pairs = _summed(sides), len(sides.label), _pairs(sides)
+    metric, clips = _summed(sides), len(sides.label)
+    runs = range(len(sides.a)), range(len(sides.b))
+    pairs = [*(zip(*runs, strict=True) if sides.paired else product(*runs))]
     terms = np.split(metric.terms, [len(sides.a)], axis=1)  # of each side
     scores = [metric.scores(side.sum(axis=0)) for side in terms]
     mean_a, mean_b = (side.mean(axis=0) for side in scores)
@@ -127,8 +127,12 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
 
     streams = np.random.default_rng(seed).spawn(2)
     resampled, swapped = [], []
-    for size in _blocks(resamples, clips):
-        weights = _resampled_clips(streams[0], size, clips)
+    block = max(1, BLOCK // clips)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        drawn = streams[0].integers(0, clips, (size, clips)) + np.arange(size)[:, None] * clips
+        times = np.bincount(drawn.ravel(), minlength=size * clips)  # that each clip was drawn
+        weights = times.reshape(size, clips).astype(np.float64)
         means = [metric.scores(np.tensordot(weights, side, axes=1)).mean(axis=1) for side in terms]
         resampled.append(means[1] - means[0])
         swaps = streams[1].integers(0, 2, (size, clips)).astype(np.float64)
@@ -179,30 +183,11 @@ def _summed(sides: Sides) -> MetricSums:
                 f"significance: predictions of shape {runs.shape} for {clips} label(s); expected (runs, "
                 "clips) with at least one run and two clips"
             )
-    return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
-
-
-def _pairs(sides: Sides) -> list[tuple[int, int]]:
-    runs_a, runs_b = range(len(sides.a)), range(len(sides.b))
-    if not sides.paired:
-        return [*product(runs_a, runs_b)]
-    if runs_a != runs_b:
+    if sides.paired and len(sides.a) != len(sides.b):
         raise MsaError(
-            f"significance: {len(runs_a)} runs and {len(runs_b)} cannot be paired; say paired=False"
+            f"significance: {len(sides.a)} runs and {len(sides.b)} cannot be paired; say paired=False"
         )
-    return [*zip(runs_a, runs_b, strict=True)]
-
-
-def _blocks(resamples: int, clips: int) -> list[int]:
-    """Sizes of blocks that fit in memory; they depend on the number of clips alone."""
-    size = max(1, BLOCK // clips)
-    return [min(size, resamples - start) for start in range(0, resamples, size)]
-
-
-def _resampled_clips(random: np.random.Generator, size: int, clips: int) -> np.ndarray:
-    """How often each clip was drawn, (size, clips)."""
-    drawn = random.integers(0, clips, (size, clips)) + np.arange(size)[:, None] * clips
-    return np.bincount(drawn.ravel(), minlength=size * clips).reshape(size, clips).astype(np.float64)
+    return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
 
 
 def _swapped(

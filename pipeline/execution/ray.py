@@ -21,7 +21,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from pipeline.core.console import configure
-from pipeline.core.errors import MissingDependencyError, MsaError
+from pipeline.core.errors import MissingDependencyError, MsaError, first_line
 from pipeline.execution.local import ATTEMPTS, THREADS, Item, Result, TaskFailure, refusal
 
 CLIPS = 8  # of a task: a clip that hangs holds up no more than these
@@ -102,8 +102,7 @@ def run(
                     try:
                         outcome, reason = ray.get(reference), ""
                     except ray.exceptions.RayError as error:
-                        said = str(error).strip().partition("\n")[0][:200]
-                        reason = f"its worker was lost ({said})"
+                        reason = f"its worker was lost ({first_line(error)[:200]})"
                 elif not late:
                     continue
                 if isinstance(outcome, MsaError):

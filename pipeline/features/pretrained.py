@@ -17,9 +17,8 @@ import numpy as np
 
 from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
-from models.core.loading import first_line
 from pipeline.core.devices import prepare_device
-from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError
+from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError, first_line
 from pipeline.execution.gpu import Prepared
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
 from pipeline.params.encoders import Source, TransformerAudio, TransformerText

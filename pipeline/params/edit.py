@@ -28,16 +28,9 @@ Splice = tuple[int, int, str]  # from, to: what stands there is replaced
 def with_edits(
     text: str, values: Mapping[Keys, Any], items: Mapping[Keys, Sequence[Any]] | None = None
 ) -> str:
-    """The text with keys that are new or have another value, and with more items of lists.
+    """The text with plain values of keys that are new or have another one, and with more items of lists.
 
-    Parameters
-    ----------
-    values : names of the sections from the top and the key -> its value, which is plain
-    items : names of the sections and of the list -> what is put at its end
-
-    Raises
-    ------
-    ParamsError : one of the sections is a value, or is written in a way that cannot be edited
+    ParamsError where one of the sections is a value, or is written in a way that cannot be edited.
     """
     old = _load(text) or {}
     wanted = _unshared(old)
@@ -77,14 +70,9 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
 def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
     """Write commits of models into params.yaml, and nothing else; the keys that were written.
 
-    Parameters
-    ----------
-    commits : names of the modality and the encoder, `revision`, and the language where there are several ->
-        the commit; of an empty key nothing is written
-
-    Raises
-    ------
-    ParamsError : the file is not there, or does not write an encoder down, or cannot be edited
+    A key names the modality and the encoder, `revision`, and the language where there are several; of an
+    empty one nothing is written. ParamsError where the file is not there, does not write an encoder down, or
+    cannot be edited.
     """
     if not file.exists():
         raise ParamsError(

@@ -242,28 +242,20 @@ def _pinned(model: str | dict[str, str]) -> dict[str, Any]:
     return {key: {language: part[key] for language, part in parts.items()} for key in ("model", "revision")}
 
 
-def text_presets() -> dict[str, TextEncoder]:
-    """Text encoders that are there by name."""
-    models = {name: TransformerText(**_pinned(model)) for name, model in TEXT_MODELS.items()}
-    return {"minilm": TransformerText(), **models}
-
-
-def audio_presets() -> dict[str, AudioEncoder]:
-    """Audio encoders that are there by name."""
-    return {
-        "librosa33": Librosa33Params(),
-        "waveform16k": Waveform16kParams(),
-        "egemaps": OpenSmileParams(),
-        **{name: TransformerAudio(**_pinned(model)) for name, model in AUDIO_MODELS.items()},
-    }
-
-
-def visual_presets() -> dict[str, VisualEncoder]:
-    """Visual encoders that are there by name."""
-    return {
-        "facemesh": FaceMeshParams(),
-        "facecrops": FaceCropsParams(),
-        "pyfeat": PyFeatParams(),
-        "openface": OpenFaceParams(),
-        "openface709": OpenFaceParams(groups="openface709"),
-    }
+TEXT: dict[str, TextEncoder] = {
+    "minilm": TransformerText(),
+    **{name: TransformerText(**_pinned(model)) for name, model in TEXT_MODELS.items()},
+}
+AUDIO: dict[str, AudioEncoder] = {
+    "librosa33": Librosa33Params(),
+    "waveform16k": Waveform16kParams(),
+    "egemaps": OpenSmileParams(),
+    **{name: TransformerAudio(**_pinned(model)) for name, model in AUDIO_MODELS.items()},
+}
+VISUAL: dict[str, VisualEncoder] = {
+    "facemesh": FaceMeshParams(),
+    "facecrops": FaceCropsParams(),
+    "pyfeat": PyFeatParams(),
+    "openface": OpenFaceParams(),
+    "openface709": OpenFaceParams(groups="openface709"),
+}

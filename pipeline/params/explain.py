@@ -15,16 +15,7 @@ S = TypeVar("S", bound=Section)
 
 
 def settings_of(model: type[S], settings: Mapping[str, Any], key: str) -> S:
-    """Free settings (of a kind of corpus or import) as the kind's own section.
-
-    Parameters
-    ----------
-    key : under which they stand, for messages
-
-    Raises
-    ------
-    ParamsError : an unknown key or a wrong value, named
-    """
+    """Settings below a key as the section that they are; ParamsError names what is unknown or wrong."""
     try:
         return model.model_validate(dict(settings))
     except ValidationError as error:
@@ -38,7 +29,8 @@ def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> 
         keys, there = _walk(model, item["loc"])
         key = ".".join(part for part in (under, *keys) if part)
         if item["type"] == "extra_forbidden":
-            names = _fields(_walk(model, item["loc"][:-1])[1])
+            section = _walk(model, item["loc"][:-1])[1]
+            names = getattr(section, "model_fields", ())
             lines.append(unknown(f"key {key!r}: name", str(item["loc"][-1]), names))
         elif item["type"] == "missing":
             lines.append(f"key {key!r} is missing")
@@ -69,11 +61,6 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
             arguments = get_args(current)
             current = arguments[-1] if arguments else None
     return keys, current
-
-
-def _fields(there: Any) -> list[str]:
-    """Names of a section's fields; empty for any other type."""
-    return list(there.model_fields) if isinstance(there, type) and issubclass(there, BaseModel) else []
 
 
 def _kinds(there: Any) -> dict[str, type[BaseModel]]:

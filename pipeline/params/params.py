@@ -19,16 +19,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import MODALITIES, NONE
+from pipeline.params import encoders as presets
 from pipeline.params.assemble import AssembleParams
-from pipeline.params.encoders import (
-    AudioEncoder,
-    EncoderParams,
-    TextEncoder,
-    VisualEncoder,
-    audio_presets,
-    text_presets,
-    visual_presets,
-)
+from pipeline.params.encoders import AudioEncoder, EncoderParams, TextEncoder, VisualEncoder
 from pipeline.params.explain import explain, unknown
 from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
@@ -197,9 +190,9 @@ class Params(Section):
     """share of failed clips above which a stage exits non-zero"""
     media: MediaLimits = Field(default_factory=MediaLimits)
     transcribe: TranscribeParams = Field(default_factory=TranscribeParams)
-    text: dict[str, TextEncoder] = Field(default_factory=text_presets)
-    audio: dict[str, AudioEncoder] = Field(default_factory=audio_presets)
-    visual: dict[str, VisualEncoder] = Field(default_factory=visual_presets)
+    text: dict[str, TextEncoder] = presets.TEXT
+    audio: dict[str, AudioEncoder] = presets.AUDIO
+    visual: dict[str, VisualEncoder] = presets.VISUAL
     jobs: Jobs = Field(default_factory=Jobs)
     assemble: dict[str, AssembleParams] = Field(default_factory=dict)
     pretrain_on: str = NONE
@@ -305,12 +298,10 @@ def _named(name: str, entries: dict[str, Entry], what: str, section: str) -> Ent
 
 
 def load_params(file: Path | str | None = None, overrides: list[str] | None = None) -> Params:
-    """params.yaml with overrides, checked; ParamsError names a key or a value that is wrong.
+    """A YAML file (None = params.yaml of the current folder where there is one, else the defaults), checked.
 
-    Parameters
-    ----------
-    file : the YAML file; None = params.yaml of the current folder where there is one, else the defaults
-    overrides : full dotted keys, e.g. `visual.facemesh.fps=10`; values are read as YAML
+    `overrides` are full dotted keys with values in YAML: `visual.facemesh.fps=10`. ParamsError names a key or
+    a value that is wrong.
     """
     from ruamel.yaml import YAML  # not on every training machine
     from ruamel.yaml.error import YAMLError

@@ -55,9 +55,8 @@ class NewCorpus:
         """The training sets by name."""
         if not self.trainable:
             return {}
-        streams = (*MODALITIES, "waveform")
         one: dict[str, Any] = {"dataset": self.name, "metrics": self.metrics}
-        one |= {stream: self.features.get(stream, NONE) for stream in streams}
+        one |= {stream: self.features.get(stream, NONE) for stream in (*MODALITIES, "waveform")}
         if self.section == "datasets" and one["visual"] != NONE:
             one["columns"] = {"visual": list(VISUAL_COLUMNS)}
         names = set_names(self.name, self.folds)
@@ -88,10 +87,8 @@ def set_names(name: str, folds: int) -> list[str]:
 def check_name(name: str, folds: int, params: Params, file: Path) -> None:
     """Refuse, before anything is read, a name that cannot be used, and a folder that is no project.
 
-    Raises
-    ------
-    ParamsError : the name cannot be one of files, folders and DVC stages, or is taken; there is no
-        params.yaml; one fold is asked for
+    ParamsError where the name cannot be one of files, folders and DVC stages, or is taken; where there is no
+    params.yaml; where one fold is asked for.
     """
     if not NAME.fullmatch(name):
         raise ParamsError(
@@ -101,32 +98,24 @@ def check_name(name: str, folds: int, params: Params, file: Path) -> None:
         raise ParamsError("--folds 1: expected at least 2 (one tests, the others train), or 0 for none")
     if not file.exists():
         raise ParamsError(f"{file}: no such file here; run this in the project's folder")
-    jobs = {
-        job: f"jobs.{modality}"
-        for modality in MODALITIES
-        for job, described in getattr(params.jobs, modality).items()
-        if described.dataset == name
-    }
-    taken = dict.fromkeys(params.assemble, "assemble")
-    taken |= dict.fromkeys(params.imports, "imports") | dict.fromkeys(params.datasets, "datasets")
+    sections = ("assemble", "imports", "datasets")
+    taken = {key: section for section in sections for key in getattr(params, section)}
     for clash in (one for one in (name, *set_names(name, folds)) if one in taken):
         raise ParamsError(
             f"{file}: {taken[clash]}.{clash} is there already; choose another --name, or remove it there"
         )
-    for job, section in jobs.items():
-        raise ParamsError(f"{file}: {section}.{job} is of a {name!r} that is no more; remove it there")
+    for modality in MODALITIES:
+        for job, described in getattr(params.jobs, modality).items():
+            if described.dataset == name:
+                raise ParamsError(
+                    f"{file}: jobs.{modality}.{job} is of a {name!r} that is no more; remove it there"
+                )
 
 
 # ------------------------------------------------------------------------------------------------- the entry
 @dataclass(frozen=True)
 class Edit:
-    """params.yaml with a new entry, checked and not yet written.
-
-    Attributes
-    ----------
-    text : the whole of it
-    keys : what is new
-    """
+    """All of params.yaml with a new entry, checked and not yet written, and the keys that are new."""
 
     file: Path
     text: str
@@ -139,16 +128,10 @@ class Edit:
 
 
 def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) -> Edit:
-    """params.yaml with an entry whose name `check_name` has passed.
+    """The file, whose checked params these are, with an entry whose name `check_name` has passed.
 
-    Parameters
-    ----------
-    params : those of the file, checked
-    run : also add the training sets to `datasets_run`
-
-    Raises
-    ------
-    ParamsError : the result would not be valid, or no method has settings for `like`
+    `run` adds its training sets to `datasets_run`. ParamsError where the result would not be valid, or no
+    method has settings for `like`.
     """
     from ruamel.yaml import YAML
 
@@ -159,11 +142,12 @@ def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) 
     new: dict[tuple[str, ...], Any] = {(entry.section, entry.name): entry.corpus}
     new |= {("jobs", *place): job for place, job in entry.jobs(params).items()}
     new |= {("assemble", name): chosen for name, chosen in entry.sets().items()}
-    added = dict(new)
-    for name in entry.sets():
-        for method, settings in params.models.items():
-            if name not in settings.corpora:
-                added["models", method, "corpora", name] = settings.corpora.get(entry.like, {})
+    added = new | {
+        ("models", method, "corpora", name): settings.corpora.get(entry.like, {})
+        for name in entry.sets()
+        for method, settings in params.models.items()
+        if name not in settings.corpora
+    }
     running = list(entry.sets()) if run else []
     text = with_edits(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
     check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")

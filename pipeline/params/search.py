@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
-from pipeline.params.explain import explain, unknown
+from pipeline.params.explain import explain, settings_of, unknown
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -55,23 +55,22 @@ class Dimension(Section):
             return self
         if self.low is None or self.high is None:
             raise ValueError("needs low and high ({low: 0.1, high: 1.0}), or choices ({choices: [a, b]})")
+        ends = f"low is {self.low:g} and high {self.high:g}"
         if self.low >= self.high:
-            raise ValueError(f"low is {self.low:g} and high {self.high:g}; low must be the smaller one")
+            raise ValueError(f"{ends}; low must be the smaller one")
         if self.log and self.low <= 0:
             raise ValueError(f"low is {self.low:g}; log needs numbers above 0")
-        if self.step is not None:
-            self._check_steps(self.low, self.high, self.step)
-        return self
-
-    def _check_steps(self, low: float, high: float, step: int) -> None:
+        if self.step is None:
+            return self
         if self.log:
             raise ValueError("has log and step; give one of them")
-        if not (low.is_integer() and high.is_integer()):
+        if not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(f"{ends}; step counts in whole numbers, list others as choices")
+        if (self.high - self.low) % self.step:
             raise ValueError(
-                f"low is {low:g} and high {high:g}; step counts in whole numbers, list others as choices"
+                f"high {self.high:g} is not reached from low {self.low:g} in steps of {self.step}"
             )
-        if (high - low) % step:
-            raise ValueError(f"high {high:g} is not reached from low {low:g} in steps of {step}")
+        return self
 
     def suggest(self, trial: Trial, key: str) -> None:
         """Have Optuna draw the key's value of a trial, if it has none yet."""
@@ -118,18 +117,10 @@ def check_space(
 ) -> None:
     """Every key is a setting of the method, every value of its range one that it accepts; else ParamsError.
 
-    A range is tried with all else as it is. Values that do not go together (a width and a number of heads,
-    say) are found by the trial that draws them.
-
-    Parameters
-    ----------
-    config : the method's `Config`
-    settings : its settings on the dataset, as params.yaml has them
+    A range is tried with all else as params.yaml has it for the dataset. Values that do not go together (a
+    width and a number of heads, say) are found by the trial that draws them.
     """
-    try:
-        known = dict(leaves(config.model_validate(settings).model_dump()))
-    except ValidationError as error:
-        raise ParamsError(explain(error, config, under=f"models.{method}.base")) from error
+    known = dict(leaves(settings_of(config, settings, f"models.{method}.base").model_dump()))
     if not space:
         raise ParamsError(f"tune.{method} names no setting; write at least one with its range")
     for key, dimension in space.items():

@@ -68,10 +68,9 @@ def of_run(
     found = []
     reading, said = run.reading, spoken.text or ""
     if reading.context and inputs.before is None:
-        method, before = run.config["method"], reading.context
         message = (
-            f"{method} was trained with up to {before} utterance(s) before each clip, and gets none here; "
-            "--context reads the clips of a folder as one video"
+            f"{run.config['method']} was trained with up to {reading.context} utterance(s) before each clip, "
+            "and gets none here; --context reads the clips of a folder as one video"
         )
         found.append(Caution("context", "", message))
     if reading.tokenizer is not None and said.strip():
@@ -126,8 +125,8 @@ def of_language(spoken: Transcript, trained: str | None) -> list[Caution]:
         return []
     if spoken.language not in (None, trained):
         message = f"the clip is in {spoken.language!r}, but the run was trained on {trained!r}"
-        return [Caution("language", "text", message)]
-    if in_other_script(spoken.text or "", trained):
+    elif in_other_script(spoken.text or "", trained):
         message = f"not in the script of {trained!r}, which the run was trained on"
-        return [Caution("language", "text", message)]
-    return []
+    else:
+        return []
+    return [Caution("language", "text", message)]

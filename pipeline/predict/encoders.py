@@ -41,10 +41,9 @@ def make_encoders(
             if key in encoders or key in problems:
                 continue
             named = f"{stream} {entry.get('encoder')!r}"
+            modality = "audio" if stream == WAVEFORM else stream
             try:
-                encoders[key] = encoder = rebuild(
-                    "audio" if stream == WAVEFORM else stream, entry, params, device
-                )
+                encoders[key] = encoder = rebuild(modality, entry, params, device)
                 remark = _compared(encoder, entry)
                 encoder.load()
             except MsaError as error:
@@ -59,12 +58,7 @@ def make_encoders(
 
 
 def rebuild(modality: str, entry: dict[str, Any], params: Params, device: str = "cpu") -> Encoder:
-    """The encoder that made the features of a training set, not loaded.
-
-    Parameters
-    ----------
-    entry : the modality's part of stats.json
-    params : where models and programs lie on this machine
+    """The encoder that made the features of a training set (`entry` of its stats.json), not loaded.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from models.core.batch import Batch
 from pipeline.core.vocabulary import LABELS, MODALITIES, OK
 from pipeline.datasets.assembly.aligned import align_clip
 from pipeline.datasets.assembly.sequences import prepare
-from pipeline.datasets.splits import Ragged, Split, Streams, chained
-from pipeline.datasets.training_set import in_sentence_case
+from pipeline.datasets.splits import Ragged, Split, Streams
+from pipeline.datasets.training_set import NO_SOUND, in_sentence_case
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.stage import Transcript
@@ -46,20 +46,15 @@ class ClipInputs:
     @property
     def present(self) -> tuple[str, ...]:
         """The modalities that the clip has."""
-        has = {name for name, values in self.sequences.items() if values is not None}
-        has |= {"text"} if self.text is not None else set()
-        has |= {"audio"} if self.sound is not None else set()
-        return tuple(name for name in MODALITIES if name in has)
+        own = {"text": self.text, "audio": self.sound}
+        return tuple(m for m in MODALITIES if any(part.get(m) is not None for part in (own, self.sequences)))
 
     def without(self, modality: str) -> ClipInputs:
         """The same clip, if it lacked this modality; what was before it stays."""
         sequences = {name: None if name == modality else values for name, values in self.sequences.items()}
-        changed: dict[str, Any] = {"sequences": sequences}
-        if modality == "text":
-            changed["text"] = None
-        if modality == "audio":
-            changed["sound"] = None
-        return replace(self, **changed)
+        text = None if modality == "text" else self.text
+        sound = None if modality == "audio" else self.sound
+        return replace(self, sequences=sequences, text=text, sound=sound)
 
 
 def inputs_of(
@@ -114,7 +109,7 @@ def _streams(
     for name, entry in run.entries.items():
         parts = [one.sequences[name] for one in clips]
         padding = np.zeros((1, int(entry["dim"])), np.float32)
-        streams[name] = _joined(run, parts, padding, entry["max_steps"], keep)
+        streams[name] = Ragged.chained([parts], padding, entry["max_steps"], keep, run.device)
     if reading.tokenizer is not None:
         said = [one.text for one in clips if one.text]
         if reading.sentence_case:
@@ -122,20 +117,8 @@ def _streams(
         joint = f" {reading.tokenizer.separator} ".join(said)
         ids = reading.tokenizer.encode([joint], reading.max_tokens, keep) if said else []
         padding = np.array([reading.tokenizer.pad_id], np.int64)
-        streams["tokens"] = _joined(run, ids, padding, reading.max_tokens, keep)
+        streams["tokens"] = Ragged.chained([ids], padding, reading.max_tokens, keep, run.device)
     if reading.waveform:
-        parts = [None if one.sound is None else one.sound[: reading.waveform] for one in clips]
-        streams[WAVEFORM] = _joined(run, parts, np.zeros(1, np.int16), reading.waveform, keep)
+        sounds = [None if one.sound is None else one.sound[: reading.waveform] for one in clips]
+        streams[WAVEFORM] = Ragged.chained([sounds], NO_SOUND, reading.waveform, keep, run.device)
     return streams
-
-
-def _joined(
-    run: TrainedRun,
-    parts: Sequence[np.ndarray | None],
-    padding: np.ndarray,
-    limit: int,
-    keep: Literal["first", "last"],
-) -> Ragged:
-    """The rows of all parts that are there as those of one clip, and the row that padding shows."""
-    rows = chained([padding[:0], *(part for part in parts if part is not None)], limit, keep)
-    return Ragged.of_clips([rows], padding, run.device)

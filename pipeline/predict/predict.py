@@ -58,16 +58,9 @@ class Predictor:
     def open(
         cls, folders: Sequence[Path], params: Params, device: str = "cpu", asr: str | None = None
     ) -> Predictor:
-        """Load the runs, their encoders, and what recognises speech.
+        """Load the runs, their encoders, and what recognises speech: `asr`, or the model that params name.
 
-        Parameters
-        ----------
-        params : where models lie on this machine, and how speech is recognised
-        asr : a Whisper, where clips come without text
-
-        Raises
-        ------
-        MsaError : runs that cannot be read or do not belong together, or features that cannot be made here
+        MsaError where runs cannot be read or do not belong together, or features cannot be made here.
         """
         runs = open_runs(folders, device)
         encoders, remarks = make_encoders(runs, params, device)
@@ -111,12 +104,13 @@ class Predictor:
         found, spoken = ClipPrediction(self.facts, features), features.spoken
         failures: dict[str, str] = {}
         remarks = cautions.of_language(spoken, self.language)
-        for run in self.runs:
+        names = [run.folder.resolve().name for run in self.runs]
+        for run, own in zip(self.runs, names, strict=True):
             rows, columns = self._streams(run, features)
             remarks += cautions.of_rows(rows, columns)
             if run.reading.tokenizer is not None and not (spoken.text or "").strip():
                 remarks.append(Caution("absent", "text", "absent: no transcript"))
-            name = self._name(run)
+            name = own if names.count(own) == 1 else str(run.folder)  # runs of two projects may have one name
             try:
                 inputs = inputs_of(run, features.clip_id, rows, columns, spoken)
             except ClipError as error:
@@ -145,12 +139,6 @@ class Predictor:
             listed = [f"{', '.join(modalities)}: {message}" for message, modalities in reasons.items()]
             found.reason = "; ".join(listed or dict.fromkeys(failures.values())).replace(TRANSIENT, "")
         return found
-
-    def _name(self, run: TrainedRun) -> str:
-        """Of its folder; the whole path where runs of two projects have one name."""
-        names = [other.folder.resolve().name for other in self.runs]
-        name = run.folder.resolve().name
-        return name if names.count(name) == 1 else str(run.folder)
 
     def _streams(
         self, run: TrainedRun, features: ClipFeatures

@@ -36,10 +36,9 @@ class Facts:
 
     @classmethod
     def of(cls, run: TrainedRun) -> Facts:
-        stats = run.stats
-        classes = tuple(stats["class_names"]) if stats["task"] == "classification" else ()
-        low, high = stats["label_range"]
-        return cls(stats["dataset"], (float(low), float(high)), classes)
+        classes = tuple(run.stats["class_names"]) if run.task.classes else ()
+        low, high = map(float, run.stats["label_range"])
+        return cls(run.stats["dataset"], (low, high), classes)
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,13 @@ class ClipPrediction:
         for one in self.outcomes:
             found.setdefault(one.method, []).append(one.scores)
         return {method: (*self._mean_and_sd(own), len(own)) for method, own in found.items()}
+
+    @property
+    def means(self) -> list[tuple[str, tuple[float, float | None, int]]]:
+        """`methods`, and behind several of them their mean: of all runs alike."""
+        found = list(self.methods.items())
+        mean = ("mean", (self.value, self.sd, len(self.outcomes)))
+        return [*found, mean] if len(found) > 1 else found
 
     @property
     def contributions(self) -> dict[str, tuple[float, float | None]]:

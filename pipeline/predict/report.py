@@ -130,7 +130,9 @@ def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Pat
     cells = table.to_pandas()
     for field in table.schema:
         if pa.types.is_string(field.type):
-            cells[field.name] = cells[field.name].map(_harmless, na_action="ignore")
+            cells[field.name] = cells[field.name].map(
+                lambda text: f"'{text}" if text.startswith(FORMULA) else text, na_action="ignore"
+            )
         elif pa.types.is_list(field.type):
             cells[field.name] = [
                 json.dumps(value) if value else None for value in table[field.name].to_pylist()
@@ -138,10 +140,6 @@ def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Pat
         elif pa.types.is_integer(field.type):
             cells[field.name] = cells[field.name].astype("Int64")  # null makes floats of integers else
     cells.to_csv(folder / "predictions.csv", index=False, lineterminator="\n", encoding="utf-8")
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
@@ -200,13 +198,10 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
     facts = clip.facts
     low, high = facts.label_range
     scale = f"probability of {in_words(clip)}" if facts.class_names else f"score, {low:g} to {high:g}"
-    means = list(clip.methods.items())
-    if len(means) > 1:
-        means.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
     scores = []
-    for name, (mean, sd, count) in means:
+    for name, (mean, sd, count) in clip.means:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
-        scores.append([name, str(count), _number(mean), _spread(sd), said])
+        scores.append([name, str(count), _number(mean), _number(sd), said])
     page: list[Block] = [
         Heading(str(clip.features.video)),
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
@@ -220,7 +215,7 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
         own = [_internals(values, modality) for values in clip.internals.values()]
         if modality in changes or any(own):
             change, spread = changes.get(modality, (None, None))
-            parts.append([modality, _change(change), _spread(spread), *own])
+            parts.append([modality, _number(change, "+"), _number(spread), *own])
     head = ["modality", "changes it by", "sd", *clip.internals]
     return [
         *page,
@@ -241,23 +236,15 @@ def _overview(clips: Sequence[ClipPrediction]) -> list[Block]:
         if not clip.ok:
             rows.append([clip.features.clip_id, "failed", *[""] * 5, clip.reason])
             continue
-        changes = [clip.contributions.get(modality, (None, None))[0] for modality in MODALITIES]
+        changes = (clip.contributions.get(modality, (None,))[0] for modality in MODALITIES)
         note = "; ".join(str(caution) for caution in clip.cautions if caution not in known)
-        row = [clip.features.clip_id, _number(clip.value), _spread(clip.sd), in_words(clip)]
-        rows.append([*row, *map(_change, changes), note])
+        row = [clip.features.clip_id, _number(clip.value), _number(clip.sd), in_words(clip)]
+        rows.append([*row, *(_number(change, "+") for change in changes), note])
     return [
         Table(["clip", "prediction", "sd", "in words", *MODALITIES, "note"], rows, words=(0, 3, 7)),
         Lines(["text, audio, visual: the prediction minus that of the clip without the modality"]),
     ]
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _change(mean: float | None) -> str:
-    return "" if mean is None else f"{mean:+.3f}"
-
-
-def _spread(sd: float | None) -> str:
-    return "" if sd is None else f"{sd:.3f}"
+def _number(value: float | None, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}.3f}"

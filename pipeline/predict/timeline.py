@@ -111,9 +111,7 @@ def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
     from matplotlib.figure import Figure
 
     words = clip.features.spoken.words or []
-    rows = _word_rows(
-        [word["text"] for word in words], [word["start_s"] for word in words], curves.duration_s
-    )
+    rows = _word_rows(words, curves.duration_s)
     lines = [] if rows else _wrapped(clip.features.spoken.text or "")
     drawn: dict[str, tuple[float, Callable[[Axes], None]]] = {}  # panel -> height, and what draws it
     if curves.pictures:
@@ -130,7 +128,12 @@ def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
     below = 0.65 + RESULT + 0.62  # label of the time axis, the results, their labels
     total = 0.55 + sum(height + GAP for height, _ in drawn.values()) + below
     figure = Figure(figsize=(WIDTH, total), dpi=120)
-    figure.suptitle(_title(clip), fontsize=11, x=LEFT / WIDTH, ha="left", y=1 - 0.18 / total)
+    sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
+    low, high = clip.facts.label_range
+    score = f"{clip.value:+.2f}{sd} on {low:g} to {high:g}"
+    value = f"probability {clip.value:.2f}{sd}" if clip.facts.class_names else score
+    title = f"{clip.features.clip_id}: {in_words(clip)}, {value}"
+    figure.suptitle(title, fontsize=11, x=LEFT / WIDTH, ha="left", y=1 - 0.18 / total)
     panels: dict[str, Axes] = {}
     top = total - 0.5
     for name, (height, draw) in drawn.items():
@@ -159,14 +162,6 @@ def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
     return figure
 
 
-def _title(clip: ClipPrediction) -> str:
-    sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
-    if clip.facts.class_names:
-        return f"{clip.features.clip_id}: {in_words(clip)}, probability {clip.value:.2f}{sd}"
-    low, high = clip.facts.label_range
-    return f"{clip.features.clip_id}: {in_words(clip)}, {clip.value:+.2f}{sd} on {low:g} to {high:g}"
-
-
 def _draw_frames(panel: Axes, curves: ClipCurves) -> None:
     """Each picture begins at the time that it shows, in its own proportions."""
     slot = curves.duration_s / len(curves.pictures)
@@ -181,18 +176,18 @@ def _draw_frames(panel: Axes, curves: ClipCurves) -> None:
     panel.tick_params(bottom=False)
 
 
-def _word_rows(words: list[str], starts: list[float], duration_s: float) -> list[int]:
+def _word_rows(words: list[dict[str, Any]], duration_s: float) -> list[int]:
     """The row of each word, so that none overlaps another; empty where they do not fit."""
     from rich.cells import cell_len
 
     ends = [0.0] * MOST_LINES
     rows = []
-    for word, start in zip(words, starts, strict=True):
-        free = [row for row, end in enumerate(ends) if end <= start]
-        if not free:
+    for word in words:
+        free = next((row for row, end in enumerate(ends) if end <= word["start_s"]), None)
+        if free is None:
             return []
-        rows.append(free[0])
-        ends[free[0]] = start + (cell_len(word) + 1) * CELL * duration_s / SPAN
+        rows.append(free)
+        ends[free] = word["start_s"] + (cell_len(word["text"]) + 1) * CELL * duration_s / SPAN
     return rows
 
 
@@ -276,20 +271,10 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
         panel.invert_yaxis()
         return
     low, high = clip.facts.label_range
-    rows = [*clip.methods.items()]
-    if len(rows) > 1:
-        rows.append(("mean", (clip.value, clip.sd, len(clip.outcomes))))
+    rows = clip.means
     for number, (_, (mean, sd, _)) in enumerate(rows):
-        marker = MARKERS[number % len(MARKERS)]
-        panel.errorbar(
-            mean,
-            number,
-            xerr=sd,
-            marker=marker,
-            color=COLOURS[number % len(COLOURS)],
-            capsize=3,
-            markersize=7,
-        )
+        marker, color = MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
+        panel.errorbar(mean, number, xerr=sd, marker=marker, color=color, capsize=3, markersize=7)
     panel.axvline((low + high) / 2, color="0.6", linewidth=0.8, linestyle=":")
     panel.set_yticks(range(len(rows)), [f"{name} ({count})" for name, (_, _, count) in rows])
     panel.set(xlim=(min(low, panel.get_xlim()[0]), max(high, panel.get_xlim()[1])))

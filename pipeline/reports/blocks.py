@@ -146,14 +146,6 @@ class Details:
     open: bool = False
 
 
-@dataclass(frozen=True)
-class Link:
-    """A name in the contents of a page."""
-
-    name: str
-    anchor: str
-
-
 Block = Heading | Lines | Table
 PageBlock = Callout | Figures | Details  # of pages of HTML alone
 
@@ -269,12 +261,12 @@ def _escaped(text: str, marked: bool = False) -> str:
     return re.sub(r"(\|)" if marked else r"([\\`*|<\[\]])", r"\\\1", text).replace("\n", " ")
 
 
-def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[Link]] = ()) -> str:
+def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[tuple[str, str]]] = ()) -> str:
     """One page that needs no other file; the first heading is its title.
 
     Parameters
     ----------
-    contents : lines of links to anchors, shown below the second block
+    contents : lines of names with their anchors, shown below the second block
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

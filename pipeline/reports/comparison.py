@@ -33,8 +33,8 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
     for change in comparison.code:
         methods = "all methods" if change.methods == comparison.methods else ", ".join(change.methods)
         rows.append([change.path, change.state, methods])
-    code = Table(["file", "", "of"], rows, words=range(3))
-    blocks.append(code if rows else Lines(["The same on both sides."]))
+    same = Lines(["The same on both sides."])
+    blocks.append(Table(["file", "", "of"], rows, words=range(3)) if rows else same)
     for entry in comparison.entries:
         if everything or not entry.same:
             blocks += entry_blocks(entry)
@@ -92,7 +92,8 @@ def _params_table(changes: list[ParamChange]) -> Table:
     for change in changes:
         values = zip((change.old, change.new), change.given, strict=True)
         sides = [_value(value) if given else "absent" for value, given in values]
-        rows.append([change.key, *sides, _reach(change)])
+        reach = "" if change.reaches is None else some_of(change.reaches) or "no run compared here"
+        rows.append([change.key, *sides, reach])
     return Table(["key", "A", "B", "settings of"], rows, words=range(4))
 
 
@@ -101,15 +102,6 @@ def _value(value: Any) -> str:
         return f"a section of {len(value)} key(s)"
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
-
-
-def _reach(change: ParamChange) -> str:
-    """What a change does: which runs, or none, because a corpus' own value comes before it."""
-    if change.reaches is None:
-        return ""
-    if not change.reaches:
-        return "no run compared here"
-    return some_of(change.reaches)
 
 
 def _unchanged(entry: MethodComparison) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.saved import SavedRun
 from pipeline.reports.blocks import Picture
 
@@ -45,11 +46,13 @@ def plain_style(**changes: Any) -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
-    """An empty figure, in inches."""
+@contextmanager
+def new_figure(width: float, height: float, dpi: int = 120, **changes: Any) -> Iterator[Figure]:
+    """An empty figure, in inches, that is drawn and saved in `plain_style`."""
     from matplotlib.figure import Figure  # without pyplot: no window system is looked for
 
-    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    with plain_style(**changes):
+        yield Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def save_png(figure: Figure, path: Path | BinaryIO) -> None:
@@ -106,8 +109,7 @@ def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> Non
 # ---------------------------------------------------------------------------------------------- the report's
 def draw_learning_curves(runs: Runs, folder: Path) -> None:
     """learning_curves.png: validation loss above, training loss below, one column a dataset."""
-    with plain_style():
-        figure = new_figure(len(runs) * PANEL * 1.4, 2 * PANEL)
+    with new_figure(len(runs) * PANEL * 1.4, 2 * PANEL) as figure:
         panels = figure.subplots(2, len(runs), squeeze=False, sharex="col")
         for (upper, lower), (dataset, methods) in zip(panels.T, runs.items(), strict=True):
             result = next(iter(methods.values()))[0].result
@@ -139,8 +141,7 @@ def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], f
     Predictions over labels; of a classification the confusion matrix.
     """
     columns = max(map(len, runs.values()))
-    with plain_style():
-        figure = new_figure(columns * PANEL, len(runs) * (PANEL + 0.3) + 0.6)
+    with new_figure(columns * PANEL, len(runs) * (PANEL + 0.3) + 0.6) as figure:
         panels = figure.subplots(len(runs), columns, squeeze=False)
         tasks = set()
         for row, (dataset, methods) in zip(panels, runs.items(), strict=True):
@@ -150,7 +151,7 @@ def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], f
                 panel.set_title(f"{method} on {dataset}")
                 if names:
                     label, found = (
-                        np.concatenate([getattr(run.tested, side) for run in seeds]).astype(int)
+                        np.concatenate([getattr(run.predictions[TEST], side) for run in seeds]).astype(int)
                         for side in ("label", "prediction")
                     )
                     fill_confusion(panel, confusion(label, found, len(names)), names)
@@ -166,14 +167,14 @@ def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], f
 
 
 def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) -> None:
-    ends = [low, high, *(p for run in runs for p in run.tested.prediction)]
+    ends = [low, high, *(p for run in runs for p in run.predictions[TEST].prediction)]
     margin = 0.05 * (max(ends) - min(ends))
     limits = (min(ends) - margin, max(ends) + margin)
     panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
     for number, run in enumerate(runs):
         panel.scatter(
-            run.tested.label,
-            run.tested.prediction,
+            run.predictions[TEST].label,
+            run.predictions[TEST].prediction,
             s=18,
             marker=MARKERS[number % len(MARKERS)],
             edgecolors=COLOURS[number % len(COLOURS)],

@@ -23,7 +23,6 @@ from pipeline.reports.blocks import (
     Figures,
     Heading,
     Lines,
-    Link,
     PageBlock,
     Picture,
     Table,
@@ -31,7 +30,7 @@ from pipeline.reports.blocks import (
 )
 from pipeline.reports.report import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.run_figures import run_figures
-from pipeline.reports.tables import OOD, ResultsTable, metric_table, number_cell, results_table, summarize
+from pipeline.reports.tables import OOD, metric_table, number_cell, results_table, summarize
 
 LIMIT = 5_000_000  # bytes of the page
 PICTURES = 4_300_000  # of these, bytes of pictures
@@ -69,7 +68,7 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
     blocks: list[Block | PageBlock] = [Heading("Results", 1), Lines([said])]
     contents = []
     for name, methods in grouped.items():
-        contents.append([Link(name, name), *(Link(method, f"{name}-{method}") for method in methods)])
+        contents.append([(name, name), *((method, f"{name}-{method}") for method in methods)])
         blocks += _dataset_blocks(name, methods)
         for method, mine in methods.items():
             blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))
@@ -126,23 +125,18 @@ def _dataset_blocks(name: str, methods: dict[str, list[SavedRun]]) -> list[Block
     blocks += [Lines([facts(runs)]), metric_table(table, own, floor)]
     if ood:
         blocks += [Heading("Out of distribution", 3), metric_table(table, ood, floor)]
-    blocks.append(Lines([_legend(table, floor)]))
-    said = [*table.remarks, *remarks(runs)]
-    return [*blocks, *([Lines(said, bullets=True)] if said else [])]
-
-
-def _legend(table: ResultsTable, floor: str) -> str:
-    parts = [f"{floor} is a predictor that knows only the training labels."]
+    legend = f"{floor} is a predictor that knows only the training labels. "
     if any(cell.paper for row in table.rows.values() for cell in row.values()):
-        parts.append(
-            "“paper” is what the method's paper prints of this corpus, with its own features and encoders."
+        legend += (
+            "“paper” is what the method's paper prints of this corpus, with its own features and encoders. "
         )
-    parts.append(
+    legend += (
         f"Bold: better than the second best method at p < {ALPHA:g} (clips swapped between the methods, "
         "Holm's correction over the metrics); † also as a statement on other seeds. Nothing bold: no best is "
         "significant."
     )
-    return " ".join(parts)
+    said = [*table.remarks, *remarks(runs)]
+    return [*blocks, Lines([legend]), *([Lines(said, bullets=True)] if said else [])]
 
 
 def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None, first: bool) -> Details:

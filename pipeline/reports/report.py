@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
+from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
@@ -22,7 +23,6 @@ from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
 WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
-SCORED = ("valid", "test", "test_ood")
 KEY = ("method", "dataset", "seed")  # of a run
 
 
@@ -77,8 +77,8 @@ def _report_blocks(
             blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))
         blocks += [_marked(facts(mine, "`")), _own_table(mine, methods)]
         if mine[0].result.test_ood:
-            count = mine[0].result.n["test_ood"]
-            blocks.append(_marked(f"Out of distribution: {count} clips of `test_ood`."))
+            count = mine[0].result.n[TEST_OOD]
+            blocks.append(_marked(f"Out of distribution: {count} clips of `{TEST_OOD}`."))
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines(said_of_runs, bullets=True, marked=True))
@@ -108,24 +108,19 @@ def _table(metrics: list[str], methods: Scores) -> Table:
     return Table(["method", *(name.removeprefix(OOD).replace("_", " ") for name in metrics)], rows)
 
 
-def cross_validations(params: Params) -> dict[str, list[str]]:
-    """Training sets that are folds of one cross-validation: {name of the whole: names of its sets}."""
-    groups: dict[str, list[str]] = {}
+def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
+    """A table for each cross-validation: mean ± sample standard deviation over its folds."""
+    groups: dict[str, list[str]] = {}  # settings but for the number of the fold -> names of training sets
     for name in params.datasets_run:
-        folds = params.assemble[name].protocol.folds
-        if folds is not None:
+        if params.assemble[name].protocol.folds is not None:
             alike = params.assemble[name].model_dump(mode="json")
             alike["protocol"]["folds"].pop("fold")
             groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
-    return {f"{names[0]} to {names[-1]}": names for names in groups.values() if len(names) > 1}
-
-
-def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
-    """A table for each cross-validation: mean ± sample standard deviation over its folds."""
     blocks: list[Block] = []
-    for whole, names in cross_validations(params).items():
+    for names in groups.values():
         folds = params.assemble[names[0]].protocol.folds
-        assert folds is not None
+        if folds is None or len(names) < 2:
+            continue
         said = (
             f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
             "standard deviation over the folds, each the mean of its seeds."
@@ -137,7 +132,11 @@ def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
             }
             for method in summary[names[0]]
         }
-        blocks += [Heading(f"{whole}, cross-validated"), _marked(said), _table(metrics, means)]
+        blocks += [
+            Heading(f"{names[0]} to {names[-1]}, cross-validated"),
+            _marked(said),
+            _table(metrics, means),
+        ]
     return blocks
 
 
@@ -151,7 +150,7 @@ def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
     features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
     result = runs[0].result
     sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
-    clips = ", ".join(f"{result.n[split]} {split}" for split in SCORED if split in result.n)
+    clips = ", ".join(f"{result.n[split]} {split}" for split in (VALID, TEST, TEST_OOD) if split in result.n)
     return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
 
 
@@ -208,6 +207,6 @@ def _write_predictions(runs: list[SavedRun], path: Path) -> None:
         writer.writerow([*KEY, "clip_id", "label", "prediction"])
         for run in runs:
             key = [getattr(run.result, name) for name in KEY]
-            for found in filter(None, (run.tested, run.ood)):
+            for found in run.predictions.values():
                 for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True):
                     writer.writerow([*key, clip, f"{label:.6g}", f"{guess:.6g}"])

@@ -5,12 +5,13 @@ They are as wide as a phone. Every picture has a title: its caption.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.metrics import score_classes, sims_bins
 from pipeline.evaluation.saved import SavedRun
 from pipeline.params.explain import some_of
@@ -22,7 +23,6 @@ from pipeline.reports.figures import (
     confusion,
     fill_confusion,
     new_figure,
-    plain_style,
     png_picture,
 )
 
@@ -49,7 +49,8 @@ def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, 
 
 
 def _prediction_figures(run: SavedRun, span: tuple[float, float]) -> list[Picture]:
-    label, prediction, class_names = run.tested.label, run.tested.prediction, run.result.class_names
+    tested, class_names = run.predictions[TEST], run.result.class_names
+    label, prediction = tested.label, tested.prediction
     true, guessed, names = classes_of(label, prediction, run.result.metric_set, class_names)
     counts = confusion(true, guessed, len(names))
     matrix = draw_confusion(counts, names)
@@ -309,10 +310,8 @@ def draw_map(drawn: dict[str, Any], by: str, classes: Sequence[str] = ()) -> Pic
 
 
 # --------------------------------------------------------------------------------------------------- making
-@contextmanager
-def _figure(height: float) -> Iterator[Figure]:
-    with plain_style(font__size=9, hatch__linewidth=0.6):
-        yield new_figure(WIDTH, height, DPI)
+def _figure(height: float) -> AbstractContextManager[Figure]:
+    return new_figure(WIDTH, height, DPI, font__size=9, hatch__linewidth=0.6)
 
 
 def _drawn(figure: Figure, title: str, alt: str) -> Picture:

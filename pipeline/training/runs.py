@@ -33,7 +33,7 @@ from pipeline.core.devices import check_presence
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import read_described
 from pipeline.datasets.splits import Split
-from pipeline.params.explain import explain
+from pipeline.params.explain import explain, unknown
 from pipeline.store.fingerprint import stage_hashes
 
 FORMAT_VERSION = 1
@@ -52,12 +52,11 @@ def build_method(
 
     Parameters
     ----------
-    params : the method's settings
     dims : features of each modality of the training set; the method takes those that it can use
     pretrained : False where all weights come from a run folder: those of encoders are then not looked for
     """
     if name not in METHODS:
-        raise ParamsError(f"method {name!r} is not known (there are: {', '.join(METHODS)})")
+        raise ParamsError(unknown("method", name, METHODS))
     method_class = METHODS[name].load()
     try:
         config = method_class.Config.model_validate(params)
@@ -86,10 +85,7 @@ def task_of(stats: dict[str, Any]) -> Task:
 def load_method(run: Path, config: dict[str, Any]) -> Method:
     """The method of a run with its trained weights, on the CPU.
 
-    Raises
-    ------
-    FormatError : its weights do not fit its settings
-    ParamsError : its settings are not those of the method as it is now
+    FormatError where its weights do not fit its settings, ParamsError where these are of another version.
     """
     task = task_of(config["stats"])
     method = build_method(config["method"], config["params"], config["dims"], task, pretrained=False)
@@ -218,12 +214,9 @@ class TrainedRun:
 
 
 def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
-    """The runs of these folders, which predict the same thing.
+    """The runs of these folders; MsaError where one is given twice, or they are of other datasets or tasks.
 
-    Raises
-    ------
-    FormatError : not a run folder, of another format version, or its weights do not fit its settings
-    MsaError : a folder is given twice, or the runs are of different datasets or tasks
+    FormatError: not a run folder, of another format version, or its weights do not fit its settings.
     """
     check_presence(device)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -233,28 +226,22 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
         if folder.resolve() in [known.resolve() for known in configs]:
             raise MsaError(f"--run: {folder} is given twice; give each run once")
         configs[folder] = read_config(folder)
-    _check_alike(configs)
-    return [_opened(folder, config, torch.device(chosen)) for folder, config in configs.items()]
-
-
-def _check_alike(configs: dict[Path, dict[str, Any]]) -> None:
-    """Scores of different scales, or of different classes, have no mean."""
     (first, one), *others = configs.items()
-    for folder, config in others:
+    for folder, config in others:  # scores of different scales, or of different classes, have no mean
         for key in ("dataset", "task", "label_range", "class_names"):
             if config["stats"][key] != one["stats"][key]:
                 raise MsaError(
                     f"--run: {first} is of {key} {one['stats'][key]!r}, {folder} of "
                     f"{config['stats'][key]!r}; give runs of one dataset and task"
                 )
-
-
-def _opened(folder: Path, config: dict[str, Any], device: torch.device) -> TrainedRun:
-    try:
-        method = load_method(folder, config)
-    except ParamsError as error:
-        raise FormatError(
-            f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
-            "again, or use the version that trained it"
-        ) from error
-    return TrainedRun(folder, config, method.to(device).eval(), device)
+    runs = []
+    for folder, config in configs.items():
+        try:
+            method = load_method(folder, config).to(chosen).eval()
+        except ParamsError as error:
+            raise FormatError(
+                f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
+                "again, or use the version that trained it"
+            ) from error
+        runs.append(TrainedRun(folder, config, method, torch.device(chosen)))
+    return runs

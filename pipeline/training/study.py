@@ -210,30 +210,24 @@ def summary(
     ]
     for trial in shown:
         name = "0, the settings as they are" if trial.number == 0 else str(trial.number)
-        lines.append(
-            f"| {name} | {trial.loss:.4f} | {' | '.join(as_yaml(trial.values[key]) for key in keys)} |"
-        )
+        cells = [name, f"{trial.loss:.4f}", *(as_yaml(trial.values[key]) for key in keys)]
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     if importance:
         shares = ", ".join(f"{key} {share:.0%}" for key, share in importance.items())
         lines += [f"What the best trials have in common (PED-ANOVA): {shares}.", ""]
     if edges:
         lines += [f"The best value of {', '.join(edges)} lies at an end of its range: widen it.", ""]
-    lines.append(_trust(trials, complete, best))
-    return "\n".join(lines) + "\n"
-
-
-def _trust(trials: Sequence[Trial], complete: Sequence[Trial], best: Trial) -> str:
-    failed = sum(trial.state == FAILED for trial in trials)
-    first = trials[0]
-    finished = sum(trial.state != RUNNING for trial in trials)
-    found = f"{finished} trials were looked at{f', {failed} of them failed' if failed else ''}."
+    states = [trial.state for trial in trials]
+    failed = f", {states.count(FAILED)} of them failed" if FAILED in states else ""
+    found = f"{len(states) - states.count(RUNNING)} trials were looked at{failed}."
     if best.number == 0:
         found += " None was better than the settings as they are."
-    elif first.state == COMPLETE:
-        found += f" The best is {first.loss - best.loss:.4f} below the settings as they are."
-    return (
+    elif states[0] == COMPLETE:
+        found += f" The best is {trials[0].loss - best.loss:.4f} below the settings as they are."
+    lines.append(
         f"{found} The lowest of {len(complete)} losses on the same validation clips is lower than it would "
         "be on new ones, the more so the more trials and the fewer clips. The search had no test split; "
-        "compare the settings by it once, with seeds that were not searched with."
+        "compare the settings by it once, with seeds that were not searched with.\n"
     )
+    return "\n".join(lines)

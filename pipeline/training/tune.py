@@ -38,7 +38,7 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
-from pipeline.core.files import file_hash, lock, write_json
+from pipeline.core.files import lock, write_json
 from pipeline.core.vocabulary import FAILED
 from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
@@ -46,7 +46,7 @@ from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.loop.checkpoint import fingerprint
+from pipeline.training.loop.checkpoint import fingerprint, hashes
 from pipeline.training.loop.fabric import open_fabric
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
@@ -70,7 +70,9 @@ if TYPE_CHECKING:
 
     from models.core.method import MethodSettings
 
-SEEN = ("train", "valid", "unlabeled", "context")  # splits that a trial can open; the last two have no labels
+OPENED = ("train", "valid", "unlabeled", "context")  # splits for a trial; the last two have no labels
+# Files of an assembled set; stats.json counts the clips of the test split, and has nothing of their labels.
+SEEN = ("stats.json", *(f"{split}{kind}.parquet" for split in OPENED for kind in ("", ".waveform")))
 BACKBONE_RATE = "training.lr_backbone"
 EDGE = 0.02  # share of a range, in its own scale
 
@@ -153,7 +155,11 @@ class Study:
             study = open_study(self.folder, self.search.space)
             self.trials = trials_of(study)
             if not self.trials:
-                self._enqueue_settings(study)
+                search = self.search
+                known = dict(leaves(search.config.model_validate(search.settings).model_dump(mode="json")))
+                values = {key: known[key] for key in search.space}
+                inside = {key: value for key, value in values.items() if search.space[key].holds(value)}
+                study.enqueue_trial(inside, user_attrs={SETTINGS: values})  # told of what lies in the space
             finished = sum(trial.state != RUNNING for trial in self.trials)
             if finished:
                 say(f"{finished} finished trials are kept ({self.folder})")
@@ -188,14 +194,6 @@ class Study:
         return found
 
     # --------------------------------------------------------------------------------------------- one trial
-    def _enqueue_settings(self, study: optuna.Study) -> None:
-        """Trial 0: Optuna is told of those values that lie in the space."""
-        search = self.search
-        known = dict(leaves(search.config.model_validate(search.settings).model_dump(mode="json")))
-        values = {key: known[key] for key in search.space}
-        inside = {key: value for key, value in values.items() if search.space[key].holds(value)}
-        study.enqueue_trial(inside, user_attrs={SETTINGS: values})
-
     def _run_trial(self, study: optuna.Study) -> None:
         """Train a new trial, or what is not done of one that was killed; each loss is on disk at once."""
         drawn = next_trial(study)
@@ -208,8 +206,11 @@ class Study:
         twin = next((other for other in self.trials[: trial.number] if other.values == trial.values), None)
         try:
             for seed in self.search.seeds:
-                if seed not in trial.losses:
-                    drawn.report(self._loss(trial, seed, twin), seed)
+                if seed in trial.losses:
+                    continue
+                if twin is not None and seed not in twin.losses:
+                    raise _Failure(twin.reason)
+                drawn.report(twin.losses[seed] if twin is not None else self._train(trial, seed), seed)
             if twin is not None:
                 drawn.set_user_attr(REASON, f"as trial {twin.number}")
             study.tell(trial.number, trials_of(study)[trial.number].loss)
@@ -220,14 +221,6 @@ class Study:
         for folder in (self.folder / "runs").glob("trial-*"):
             if self.best is None or not folder.name.startswith(f"trial-{self.best.number}-"):
                 (folder / "model.safetensors").unlink(missing_ok=True)
-
-    def _loss(self, trial: Trial, seed: int, twin: Trial | None) -> float:
-        """Validation loss of one run, which a trial of the same values may have had already."""
-        if twin is None:
-            return self._train(trial, seed)
-        if seed not in twin.losses:
-            raise _Failure(twin.reason)
-        return twin.losses[seed]
 
     def _train(self, trial: Trial, seed: int) -> float:
         """Validation loss of one run; what it reads is in the study's folder."""
@@ -271,14 +264,9 @@ def link_splits(assembled: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for left in folder.iterdir():
         left.unlink()
-    for file in _seen(assembled):
-        (folder / file.name).symlink_to(file.resolve())
-
-
-def _seen(assembled: Path) -> list[Path]:
-    """stats.json counts the clips of the test split, and has nothing of their labels."""
-    files = [assembled / f"{name}{kind}.parquet" for name in SEEN for kind in ("", ".waveform")]
-    return [assembled / "stats.json", *(file for file in files if file.exists())]
+    for file in (assembled / name for name in SEEN):
+        if file.exists():
+            (folder / file.name).symlink_to(file.resolve())
 
 
 def _with_effect(search: Search) -> SearchSpace:
@@ -304,8 +292,8 @@ def _identity(search: Search) -> dict[str, Any]:
         "seeds": list(search.seeds),
         "params": search.config.model_validate(search.settings).model_dump(mode="json"),
         "train": search.train.model_dump(mode="json"),
-        "assembled": {file.name: file_hash(file) for file in sorted(_seen(search.assembled))},
-        "source": {file.name: file_hash(file) for file in sorted(_seen(search.source))},
+        "assembled": hashes(search.assembled, *SEEN),
+        "source": hashes(search.source, *SEEN),
         "code": stage_hashes("train", search.method),
         "libraries": library_versions() | {"optuna": version("optuna")},
         "device": open_fabric(search.device, search.train.precision).device.type,

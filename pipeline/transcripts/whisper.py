@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.core.loading import (
-    first_line,
     importing_models,
     load_config,
     load_fast_tokenizer,
@@ -17,7 +16,7 @@ from models.core.loading import (
     load_weights,
     quiet,
 )
-from pipeline.core.errors import ClipError, ParamsError
+from pipeline.core.errors import ClipError, ParamsError, first_line
 from pipeline.core.waveform import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -74,11 +74,9 @@ def media(rows: Sequence[Row], files: Sequence[str], limits: MediaLimits) -> lis
         findings += counted("warning", check, clips, f"of {len(rows)} clips {what}")
     used = {row.get("path") for row in rows}
     claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA))
-    spare = [
-        path.encode("utf-8", "backslashreplace").decode()  # file names need not be UTF-8; messages are
-        for path in files
-        if path not in used and path not in claimed
-    ]
+    spare = [path for path in files if path not in used and path not in claimed]
+    # file names need not be UTF-8; messages are
+    spare = [path.encode("utf-8", "backslashreplace").decode() for path in spare]
     what = "media file(s) belong to no row of the label file"
     return findings + counted("warning", "files without a row", spare, what)
 
@@ -143,18 +141,23 @@ def leaks(rows: Sequence[Row], digests: Mapping[str, Hashable] | None = None) ->
     """
     own = [row for row in rows if row["split"] not in (None, CONTEXT)]
     known = digests or {}
+    same_media = [
+        group
+        for group in _groups(own, lambda row: row.get("sha256")).values()
+        if len({row["path"] for row in group}) > 1  # else one file: twice the same part of it
+        or len({(row.get("start_s"), row.get("end_s")) for row in group}) < len(group)
+    ]
+    # word for word in several splits: copies of a clip whose media differ or lack
+    same_texts = [group for group in _groups(own, _long_text).values() if len(_splits(group)) > 1]
     features = _groups(own, lambda row: known.get(row["clip_id"]))
+    same_features = [group for group in features.values() if len(group) > 1]
     return [
         *_in_two_splits(own, "video_id", "videos", "the same speaker is seen"),
         *_in_two_splits(own, "speaker", "speakers", "results are not those of unknown speakers"),
         *_shared_times(own),
-        *_same_media(own),
-        *_same_texts(own),
-        *_repeated(
-            [group for group in features.values() if len(group) > 1],
-            "duplicate features",
-            "set(s) of features are those of more than one clip",
-        ),
+        *_repeated(same_media, "duplicate media", "media file(s) occur more than once"),
+        *_repeated(same_texts, "text in two splits", f"text(s) of {LONG_TEXT} letters or more occur again"),
+        *_repeated(same_features, "duplicate features", "set(s) of features are those of more than one clip"),
         *_same_tests(own, known),
     ]
 
@@ -208,26 +211,11 @@ def _end(row: Row) -> float:
     return math.inf if row["end_s"] is None else float(row["end_s"])
 
 
-def _same_media(rows: Sequence[Row]) -> list[Finding]:
-    """Files of the same bytes, and clips that are the same part of one file."""
-    twice = []
-    for group in _groups(rows, lambda row: row.get("sha256")).values():
-        parts = {(row.get("start_s"), row.get("end_s")) for row in group}
-        if len({row["path"] for row in group}) > 1 or len(parts) < len(group):
-            twice.append(group)
-    return _repeated(twice, "duplicate media", "media file(s) occur more than once")
-
-
-def _same_texts(rows: Sequence[Row]) -> list[Finding]:
-    """Long texts that are word for word in several splits: copies of a clip whose media differ or lack."""
-
-    def long_text(row: Row) -> str | None:
-        said = letters(row.get("text") or "")
-        length = sum(1 if ord(letter) < 0x2E80 else WIDE for letter in said)
-        return "".join(said) if length >= LONG_TEXT else None
-
-    across = [group for group in _groups(rows, long_text).values() if len(_splits(group)) > 1]
-    return _repeated(across, "text in two splits", f"text(s) of {LONG_TEXT} letters or more occur again")
+def _long_text(row: Row) -> str | None:
+    """The letters of a text that is hardly said twice by chance."""
+    said = letters(row.get("text") or "")
+    length = sum(1 if ord(letter) < 0x2E80 else WIDE for letter in said)
+    return "".join(said) if length >= LONG_TEXT else None
 
 
 def _repeated(groups: Sequence[Sequence[Row]], check: str, what: str) -> list[Finding]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.params.params import CorpusParams
 from pipeline.reports.blocks import Picture
-from pipeline.reports.figures import new_figure, plain_style, svg_picture
+from pipeline.reports.figures import new_figure, svg_picture
 from pipeline.validate.corpus import SHORTEST_S
 from pipeline.validate.labels import BINS, JOINT, POLARITIES, Conflicts, SplitSummary
 
@@ -162,6 +162,6 @@ def _figure(height: float) -> Iterator[Figure]:
     changes: dict[str, Any] = {"svg__fonttype": "none", "svg__hashsalt": "msa", "hatch__linewidth": 0.6}
     changes |= {"font__size": 11, "font__sans-serif": ["DejaVu Sans", "Arial", "sans-serif"]}
     changes["text__parse_math"] = False
-    with plain_style(**changes), warnings.catch_warnings():
+    with new_figure(WIDTH, height, 100, **changes) as figure, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the reader's fonts draw it
-        yield new_figure(WIDTH, height, 100)
+        yield figure

@@ -20,7 +20,6 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.clips import CLIP_SCHEMA
 from pipeline.corpora.findings import Finding, counted
 from pipeline.formats.source import Source
-from pipeline.imports.contract import Imported
 from pipeline.imports.convert import check_rows, clip_rows
 from pipeline.imports.registry import read
 from pipeline.imports.survey import ModalitySurvey, survey
@@ -48,7 +47,14 @@ def examine(
         return [], [Finding("error", "labels", f"{params.root}: label file", tuple(error.problems))], {}
     except FormatError as error:
         return [], [Finding("error", "file", str(error))], {}
-    findings = _refused(imported, name, params)
+    findings = []
+    try:
+        check_rows(imported, name, params)
+    except LabelFileError as error:
+        message = f"{params.root}: {len(error.problems)} problem(s)"
+        findings.append(Finding("error", "labels", message, tuple(error.problems)))
+    except MsaError as error:
+        findings.append(Finding("error", "task", str(error)))
     hashed: dict[str, dict[str, str]] = defaultdict(dict)
     for modality in HASHED:
         if modality in imported.modalities:
@@ -63,29 +69,8 @@ def examine(
         findings.append(Finding("error", "shapes", str(error)))
     findings += [Finding("info", "note", note) for note in imported.notes]
     digests = {clip: tuple(sorted(found_in.items())) for clip, found_in in hashed.items()}
-    return _rows(imported, params), findings, digests
-
-
-def _refused(imported: Imported, name: str, params: ImportParams) -> list[Finding]:
-    """Why `msa-cli import` would not take the rows."""
-    try:
-        check_rows(imported, name, params)
-    except LabelFileError as error:
-        message = f"{params.root}: {len(error.problems)} problem(s)"
-        return [Finding("error", "labels", message, tuple(error.problems))]
-    except MsaError as error:
-        return [Finding("error", "task", str(error))]
-    return []
-
-
-def _rows(imported: Imported, params: ImportParams) -> list[dict[str, Any]]:
-    rows = []
-    for row in clip_rows(imported, params):
-        full = {**dict.fromkeys(CLIP_SCHEMA.names), **row}
-        if full["position"] is None:  # then clip_table works it out
-            del full["position"]
-        rows.append(full)
-    return rows
+    empty = dict.fromkeys(name for name in CLIP_SCHEMA.names if name != "position")  # clip_table works it out
+    return [{**empty, **row} for row in clip_rows(imported, params)], findings, digests
 
 
 def _watched(

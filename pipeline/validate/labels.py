@@ -82,15 +82,10 @@ class Conflicts:
     polarity: dict[str, tuple[int, ...]]
 
 
-def has_polarity(corpus: CorpusParams) -> bool:
-    """Whether the sign of a label means something."""
-    low, high = corpus.label_range
-    return not corpus.classes and low < 0 < high
-
-
 def sides(corpus: CorpusParams) -> tuple[str, ...]:
     """What clips are told apart by: polarities or classes; empty where a label has only a size."""
-    return tuple(corpus.classes) or (POLARITIES if has_polarity(corpus) else ())
+    low, high = corpus.label_range
+    return tuple(corpus.classes) or (POLARITIES if low < 0 < high else ())
 
 
 def side_counts(summary: SplitSummary, corpus: CorpusParams) -> tuple[int, ...]:
@@ -113,7 +108,7 @@ def _summary(split: str, rows: Sequence[Row], corpus: CorpusParams) -> SplitSumm
     else:
         histogram = np.histogram(labels, BINS, corpus.label_range)[0].tolist()
     polarity = central = None
-    if has_polarity(corpus) and labels:
+    if sides(corpus) == POLARITIES and labels:
         polarity = (sum(x < 0 for x in labels), labels.count(0), sum(x > 0 for x in labels))
         third = (corpus.label_range[1] - corpus.label_range[0]) / 6
         middle = sum(corpus.label_range) / 2
@@ -162,10 +157,9 @@ def _labels(summary: SplitSummary, corpus: CorpusParams) -> str:
         pairs = zip(corpus.classes, histogram, strict=True)
         return f"labels: {', '.join(f'{count} {name}' for name, count in pairs)}"
     low, high = corpus.label_range
-    shown = f"{' '.join(map(str, histogram))} labels in {BINS} equal bins of [{low:g}, {high:g}]"
-    if summary.central is None:
-        return shown
-    return f"{shown}, {percent(summary.central, sum(histogram))} in the middle third"
+    middle = summary.central
+    share = "" if middle is None else f", {percent(middle, sum(histogram))} in the middle third"
+    return f"{' '.join(map(str, histogram))} labels in {BINS} equal bins of [{low:g}, {high:g}]{share}"
 
 
 def _imbalance(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Finding]:
@@ -232,7 +226,14 @@ def conflicts(rows: Sequence[Row], corpus: CorpusParams) -> Conflicts | None:
     if not sides(corpus) or count < 2:
         return None
     columns[JOINT] = target_column(corpus.task)
-    clips = [[_side(row[column], corpus) for column in columns.values()] for row in rows]
+
+    def side(label: float | None) -> int | None:
+        """Index into `sides`."""
+        if label is None:
+            return None
+        return int(label) if corpus.classes else int(np.sign(label)) + 1
+
+    clips = [[side(row[column]) for column in columns.values()] for row in rows]
     full = [found for found in clips if None not in found[:count]]
     pairs = {}
     for (i, one), (j, other) in combinations(enumerate(columns), 2):
@@ -244,13 +245,6 @@ def conflicts(rows: Sequence[Row], corpus: CorpusParams) -> Conflicts | None:
     }
     apart = sum(len(set(found[:count])) > 1 for found in full)
     return Conflicts(modalities, len(full), apart, pairs, polarity)
-
-
-def _side(label: float | None, corpus: CorpusParams) -> int | None:
-    """Index into `sides`."""
-    if label is None:
-        return None
-    return int(label) if corpus.classes else int(np.sign(label)) + 1
 
 
 def disagreements(found: Conflicts | None, corpus: CorpusParams) -> list[Finding]:

@@ -13,17 +13,7 @@ from typing import Any
 
 from pipeline.corpora.findings import LEVELS, Finding, has_errors, percent
 from pipeline.params.params import CorpusParams, MediaLimits
-from pipeline.reports.blocks import (
-    Block,
-    Callout,
-    Figures,
-    Heading,
-    Lines,
-    PageBlock,
-    Picture,
-    Table,
-    as_html,
-)
+from pipeline.reports.blocks import Block, Callout, Figures, Heading, Lines, PageBlock, Table, as_html
 from pipeline.validate import figures
 from pipeline.validate.features import StoreSummary
 from pipeline.validate.labels import JOINT, Conflicts, SplitSummary, side_counts, sides
@@ -48,14 +38,9 @@ def blocks(found: Validation) -> list[Block]:
 
 
 def write_page(found: Validation, path: Path, limits: MediaLimits) -> None:
-    """Write the page; equal validations, measured against equal limits, give equal bytes."""
+    """Write the page, findings first; equal validations under equal limits give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(found, limits), encoding="utf-8")
-
-
-def page(found: Validation, limits: MediaLimits) -> str:
-    """The page as text, findings first."""
-    return as_html([*_page_blocks(found, limits)])
+    path.write_text(as_html([*_page_blocks(found, limits)]), encoding="utf-8")
 
 
 def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBlock]:
@@ -66,7 +51,14 @@ def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | Pag
     if found.summaries:
         yield Heading("Splits and labels")
         yield _split_table(found.summaries, found.corpus)
-        yield Figures([*_split_pictures(found, limits)], large=True)
+        pictures = []
+        if any(sum(summary.histogram) for summary in found.summaries):
+            pictures.append(figures.label_picture(found.summaries, found.corpus))
+        if any(summary.polarity is not None for summary in found.summaries):
+            pictures.append(figures.polarity_picture(found.summaries))
+        if found.seconds:
+            pictures.append(figures.duration_picture(found.seconds, limits.max_seconds))
+        yield Figures(pictures, large=True)
     if found.conflicts is not None and found.conflicts.clips:
         yield Heading("Where the modalities disagree")
         yield from _conflicts(found.conflicts, found.corpus)
@@ -75,15 +67,6 @@ def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | Pag
     if found.stores:
         yield from _features(found.stores)
         yield Figures([figures.feature_picture(found.stores)], large=True)
-
-
-def _split_pictures(found: Validation, limits: MediaLimits) -> Iterator[Picture]:
-    if any(sum(summary.histogram) for summary in found.summaries):
-        yield figures.label_picture(found.summaries, found.corpus)
-    if any(summary.polarity is not None for summary in found.summaries):
-        yield figures.polarity_picture(found.summaries)
-    if found.seconds:
-        yield figures.duration_picture(found.seconds, limits.max_seconds)
 
 
 def _note(finding: Finding) -> Callout:
@@ -160,16 +143,16 @@ def _verdict(findings: list[Finding]) -> str:
     """Whether the corpus can be used, and how much there is to read."""
     levels = Counter(finding.level for finding in findings)
     counts = ", ".join(f"{levels[level]} {level}(s)" for level in LEVELS[:2])
-    return f"{counts}: {'mend the errors first' if has_errors(findings) else 'usable'}"
+    return f"{counts}: {'fix the errors first' if has_errors(findings) else 'usable'}"
 
 
 def facts(found: Validation) -> dict[str, Any]:
     """The same for programs; every finding with all its rows."""
     conflicts: dict[str, Any] | None = None
     if found.conflicts is not None:
-        counts = {"-".join(pair): numbers for pair, numbers in found.conflicts.pairs.items()}
-        pairs = {pair: {"clips": both, "apart": apart} for pair, (both, apart) in counts.items()}
-        conflicts = {**asdict(found.conflicts), "pairs": pairs}
+        pairs = found.conflicts.pairs.items()
+        counts = {"-".join(pair): {"clips": both, "apart": apart} for pair, (both, apart) in pairs}
+        conflicts = {**asdict(found.conflicts), "pairs": counts}
     return {
         "what": found.what,
         "usable": not has_errors(found.findings),

@@ -18,7 +18,7 @@ from pipeline.core.vocabulary import CONTEXT
 from pipeline.corpora import ingest
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.corpora.findings import Finding, by_check, has_errors, worst_first
-from pipeline.corpora.survey import CorpusSurvey, clip_rows
+from pipeline.corpora.survey import clip_rows
 from pipeline.datasets.assembly import protocol
 from pipeline.params.assemble import ProtocolParams
 from pipeline.params.params import DatasetParams, ImportParams, MediaLimits, Params
@@ -76,7 +76,15 @@ def examine(subject: Subject, params: Params, workers: int = 1, project: Path = 
         findings += said
     validation = Validation(str(subject), corpus, findings)
     if rows:
-        _check_rows(validation, rows, digests)
+        validation.summaries = labels.summarize(rows, corpus)
+        validation.conflicts = labels.conflicts(rows, corpus)
+        for row in rows:
+            seconds = corpus_checks.clip_seconds(row)
+            if row["split"] not in (None, CONTEXT) and seconds is not None:
+                validation.seconds.setdefault(row["split"], []).append(seconds)
+        findings += labels.splits(validation.summaries, corpus)
+        findings += labels.disagreements(validation.conflicts, corpus)
+        findings += corpus_checks.leaks(rows, digests)
         if subject.dataset is not None:
             findings += _add_transcripts(rows, project / paths.transcript_table(subject.dataset))
         findings += corpus_checks.texts(rows, "language" in corpus.model_fields_set)
@@ -93,24 +101,18 @@ def _raw_corpus(
 ) -> tuple[list[dict[str, Any]], list[Finding]]:
     """Rows of the clip table; what the label files, the corpus' kind and the media have to say."""
     survey = ingest.survey(name, corpus)
-    findings = _label_files(survey)
-    findings += survey.notes
-    rows = clip_rows(survey.clips, corpus, limits, workers)
-    if rows:
-        findings += corpus_checks.media(rows, survey.files, limits)
-        findings += labels.annotated_otherwise(survey.clips)
-    return rows, findings
-
-
-def _label_files(survey: CorpusSurvey) -> list[Finding]:
-    """Problems of the label files, one finding a kind of problem."""
     findings = []
     for check, problems in by_check(survey.problems).items():
         lines = tuple(map(str, problems))
         alone = len(lines) == 1
         message = f"{survey.source}: {lines[0] if alone else f'{len(lines)} lines'}"
         findings.append(Finding("error", check, message, () if alone else lines))
-    return findings
+    findings += survey.notes
+    rows = clip_rows(survey.clips, corpus, limits, workers)
+    if rows:
+        findings += corpus_checks.media(rows, survey.files, limits)
+        findings += labels.annotated_otherwise(survey.clips)
+    return rows, findings
 
 
 def _under_protocol(
@@ -137,20 +139,6 @@ def _under_protocol(
     message = f"splits and labels are those of the training set: {'; '.join(parts)}"
     kept = [row for row in table.to_pylist() if row["clip_id"] not in left_out]
     return kept, [Finding("info", "protocol", message)]
-
-
-def _check_rows(validation: Validation, rows: list[dict[str, Any]], digests: Mapping[str, Hashable]) -> None:
-    """The checks that need rows of the clip table and nothing else."""
-    corpus = validation.corpus
-    validation.summaries = labels.summarize(rows, corpus)
-    validation.conflicts = labels.conflicts(rows, corpus)
-    for row in rows:
-        seconds = corpus_checks.clip_seconds(row)
-        if row["split"] not in (None, CONTEXT) and seconds is not None:
-            validation.seconds.setdefault(row["split"], []).append(seconds)
-    validation.findings += labels.splits(validation.summaries, corpus)
-    validation.findings += labels.disagreements(validation.conflicts, corpus)
-    validation.findings += corpus_checks.leaks(rows, digests)
 
 
 def _add_transcripts(rows: list[dict[str, Any]], path: Path) -> list[Finding]:

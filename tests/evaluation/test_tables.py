@@ -19,7 +19,8 @@ from models import METHODS
 from pipeline.cli.app import app
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.evaluation.metrics import METRIC_SETS, cls
-from pipeline.evaluation.tables import TABLES, PaperTable, Row, run
+from pipeline.evaluation.tables import TABLES, run
+from pipeline.evaluation.tables.rows import PaperTable, Row
 from pipeline.evaluation.tables.run import (
     RowOutcome,
     experiment_name,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.core.batch import Batch
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Task, Training
+from models.core.method import Method, MethodSettings, Output, Training
 from pipeline.core.section import Section
 
 DIMS = {"text": 6, "audio": 4, "visual": 3}
@@ -118,18 +118,11 @@ class Tiny(Method):
     Config = TinySettings
     config: TinySettings
 
-    def __init__(
-        self,
-        config: TinySettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
         self.hidden = nn.Sequential(
-            nn.Linear(sum(self.dims.values()), 16), nn.Tanh(), nn.Dropout(config.dropout)
+            nn.Linear(sum(self.dims.values()), 16), nn.Tanh(), nn.Dropout(self.config.dropout)
         )
-        self.head = nn.Linear(16, task.outputs)
+        self.head = nn.Linear(16, self.task.outputs)
         self.asked: list[tuple[str, ...]] = []
         self.passes = 0
 

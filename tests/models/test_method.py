@@ -40,18 +40,11 @@ class Probe(Method):
     NEEDS = ("text", "audio")
     Config = ProbeSettings
 
-    def __init__(
-        self,
-        config: ProbeSettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
         self.tokens = nn.Parameter(torch.zeros(2, 3))
         self.positions = nn.Parameter(torch.zeros(2, 3))
         self.norm = nn.LayerNorm(self.dims["text"])
-        self.score = nn.Linear(self.dims["text"], task.outputs)
+        self.score = nn.Linear(self.dims["text"], self.task.outputs)
 
     def forward(self, batch: Batch) -> Output:
         text = self.inputs(batch)["text"]

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from models.core.blocks import mean_over_time
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Training
+from models.core.method import Method, MethodSettings, Output, Training
 from pipeline.core.section import Section
 
 
@@ -57,10 +57,9 @@ class MeanRegressor(Method):
     NEEDS = ("text", "audio", "visual")
     Config = MeanSettings
 
-    def __init__(self, config, dims, task=REGRESSION, backbones=None):
-        super().__init__(config, dims, task, backbones)
-        self.hidden = nn.Linear(sum(self.dims.values()), config.width)
-        self.head = nn.Linear(config.width, task.outputs)
+    def build(self, backbones):
+        self.hidden = nn.Linear(sum(self.dims.values()), self.config.width)
+        self.head = nn.Linear(self.config.width, self.task.outputs)
 
     def forward(self, batch):
         means = [mean_over_time(part.values, part.mask) for part in self.inputs(batch).values()]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models import METHODS, MethodEntry
 from models.core.batch import Batch, Reading
-from models.core.method import REGRESSION, Output, Task
+from models.core.method import Output
 
 STEPS = 3
 
@@ -23,14 +23,8 @@ STEPS = 3
 class Guessing(Tiny):
     """Tiny with a guesser of the label from the hidden states, which the model itself does not learn from."""
 
-    def __init__(
-        self,
-        config: TinySettings,
-        dims: dict[str, int],
-        task: Task = REGRESSION,
-        backbones: dict[str, nn.Module] | None = None,
-    ):
-        super().__init__(config, dims, task, backbones)
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        super().build(backbones)
         self.guesser = nn.Linear(16, 1)
         self.log: list[Any] = []
 

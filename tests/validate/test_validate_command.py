@@ -135,8 +135,8 @@ def test_a_bad_label_file_leaves_with_2_and_has_a_page(tmp_path: Path) -> None:
     corpus(tmp_path / "raw", GOOD, "a,2,x,one,,,,,train")
     done = validated(tmp_path / "raw", "--html", tmp_path / "page.html")
     assert done.exit_code == 2
-    assert "mend the errors first" in done.stdout
-    assert "mend the errors first" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "fix the errors first" in done.stdout
+    assert "fix the errors first" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_of_another_kind(tmp_path: Path) -> None:

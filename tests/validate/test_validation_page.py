@@ -18,7 +18,7 @@ from pipeline.corpora.findings import Finding
 from pipeline.params.params import DatasetParams, MediaLimits, Params
 from pipeline.reports.blocks import as_renderables
 from pipeline.validate.features import StoreSummary
-from pipeline.validate.page import MOST_ROWS, blocks, facts, page, write_page
+from pipeline.validate.page import MOST_ROWS, blocks, facts, write_page
 from pipeline.validate.subjects import Subject
 from pipeline.validate.validate import Validation, examine
 
@@ -80,9 +80,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Validation:
 @pytest.fixture(scope="module")
 def text(made: Validation, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page as it was written."""
-    path = tmp_path_factory.mktemp("pages") / "new" / "page.html"
-    write_page(made, path, MediaLimits())
-    return path.read_text(encoding="utf-8")
+    return _written(made, tmp_path_factory.mktemp("pages") / "new")
+
+
+def _written(made: Validation, folder: Path) -> str:
+    write_page(made, folder / "page.html", MediaLimits())
+    return (folder / "page.html").read_text(encoding="utf-8")
 
 
 def test_page_is_whole_and_needs_nothing_else(text: str) -> None:
@@ -112,8 +115,8 @@ def test_pictures_are_told_in_words(text: str) -> None:
     assert "train 1.0 to 1.0 s, median 1.0 s" in alts
 
 
-def test_equal_validations_give_equal_bytes(made: Validation, text: str) -> None:
-    assert page(made, MediaLimits()) == text
+def test_equal_validations_give_equal_bytes(made: Validation, text: str, tmp_path: Path) -> None:
+    assert _written(made, tmp_path) == text
     assert not re.search(r"20\d\d-\d\d-\d\d|matplotlib v", _drawn(text))
 
 
@@ -125,7 +128,7 @@ def _drawn(text: str) -> str:
 def test_classes_are_drawn_by_name(tmp_path: Path) -> None:
     lines = ["a,1,x,0,,,,,train", "b,1,x,1,,,,,valid", "c,1,x,2,,,,,test"]
     made = examine(Subject("moods", corpus(tmp_path, *lines, **MOODS)), Params())
-    drawn = _drawn(page(made, MediaLimits()))
+    drawn = _drawn(_written(made, tmp_path))
     letters = "".join(ElementTree.fromstring(drawn).itertext())
     for name in MOODS["classes"]:
         assert name in letters
@@ -134,9 +137,9 @@ def test_classes_are_drawn_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", ["", "no_such_folder"])
 def test_a_corpus_that_cannot_be_read_has_a_page_too(tmp_path: Path, broken: str) -> None:
     made = examine(Subject("x", DatasetParams(root=str(tmp_path / broken))), Params())
-    found = Reader(page(made, MediaLimits()))
+    found = Reader(_written(made, tmp_path))
     assert not found.open and not found.images
-    assert "mend the errors first" in found.text
+    assert "fix the errors first" in found.text
 
 
 @pytest.mark.parametrize("width", [80, 160])

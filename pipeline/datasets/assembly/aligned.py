@@ -38,12 +38,8 @@ def align(
     """The stores with rows of words, by modality, and the reason of each clip (by id) that has none.
 
     Rows of clips without word times are as they were. `where` is the set's key in params.yaml, for messages.
-
-    Raises
-    ------
-    ParamsError : steps are shortened differently, so that rows would no longer be the same words
-    FormatError : features without times
-    MsaError : no clip has word times
+    ParamsError where steps are shortened differently, so that rows would no longer be the same words;
+    FormatError for features without times; MsaError where no clip has word times.
     """
     ways = {(getattr(params.max_steps, m), getattr(params.shorten, m)) for m in features}
     if len(ways) > 1 or any(way == "skip" for _, way in ways):
@@ -85,22 +81,10 @@ def align_clip(
     text: str | None,
     words: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, np.ndarray]:
-    """Features of one clip, a row a word.
+    """Features of one clip, (w, D) float32 by modality, a row a word of the transcript.
 
-    Parameters
-    ----------
-    rows : good rows by modality, with times (audio, visual) or characters (text)
-    column_names : by modality
-    text, words : of the transcript
-
-    Returns
-    -------
-    (w, D) float32 by modality, w the same for all
-
-    Raises
-    ------
-    ClipError : no word times, or they are not those of the text
-    FormatError : features without times or characters
+    `rows` are good ones, with times (audio, visual) or characters (text), else FormatError. ClipError where
+    there are no word times, or they are not those of the text.
     """
     if not words:
         raise ClipError("no word times")

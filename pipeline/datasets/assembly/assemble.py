@@ -22,7 +22,7 @@ the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,15 +103,12 @@ def assemble(
     MsaError : no clip to train with, or a modality that no train clip has
     """
     where = f"assemble.{dataset}"
-    modalities = [modality for modality in MODALITIES if getattr(params, modality) != NONE]
-    if not modalities:
+    folders = {m: folder for m in MODALITIES if (folder := getattr(params, m)) != NONE}
+    if not folders:
         raise ParamsError(f"{where}: text, audio and visual are all `none`; name features for at least one")
     clips, not_chosen = protocol.apply(clips, params.protocol, where)
     known = set(clips["clip_id"].to_pylist())
-    chosen = {
-        modality: _checked(features.get(modality), known, f"{where}.{modality}", getattr(params, modality))
-        for modality in modalities
-    }
+    chosen = {m: _checked(features.get(m), known, f"{where}.{m}", folder) for m, folder in folders.items()}
     stores = dict(chosen)
     if params.waveform != NONE:
         ledger = waveform.ledger() if waveform is not None else None
@@ -252,8 +249,8 @@ def _count(
         }
         for split in splits_of(splits)
     }
-    counts["left_out"] = _sorted_counts(reason.partition(":")[0] for reason in left_out.values())
-    counts["without"] = {modality: _sorted_counts(filter(None, found)) for modality, found in status.items()}
+    counts["left_out"] = Counter(sorted(reason.partition(":")[0] for reason in left_out.values()))
+    counts["without"] = {m: Counter(sorted(filter(None, found))) for m, found in status.items()}
     return counts
 
 
@@ -264,10 +261,6 @@ def _tokens_without_text(
     rows = {} if text is None else text.rows
     silent = (rows[clip_id] for clip_id in clip_ids if not texts.get(clip_id) and clip_id in rows)
     return {row.clip_id: row.token_ids.tolist() for row in silent if row.token_ids is not None}
-
-
-def _sorted_counts(items: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(items).items()))
 
 
 def _listed(counts: dict[str, int]) -> str:

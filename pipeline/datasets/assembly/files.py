@@ -57,11 +57,8 @@ def write_set(
 ) -> None:
     """All files of a set, at once or not at all.
 
-    Parameters
-    ----------
-    table : the columns of the clips, sorted by split (as in ALL_SPLITS) and clip id
-    joined : the modalities of those clips
-    sound : waveforms by clip id, read as they are written; None = no waveform is chosen
+    The rows of `table` and their modalities are sorted by split (as in ALL_SPLITS) and clip id. `sound` is
+    waveforms by clip id, read as they are written; None = no waveform is chosen.
     """
     splits = table["split"].to_pylist()
     with replaced_folder(out) as folder:

@@ -38,17 +38,8 @@ BLOCK = 65_536  # steps worked on at once, so that float64 copies stay small
 
 
 def prepare(features: np.ndarray, column_names: Sequence[str], entry: dict[str, Any]) -> np.ndarray:
-    """One clip's features, exactly as a training set with these statistics would hold them.
-
-    Parameters
-    ----------
-    features : (n, columns), as the encoder gives them
-    column_names : the encoder's, one a column
-    entry : `stats["modalities"][m]` of the training set
-
-    Returns
-    -------
-    (min(n, k), D) float32
+    """One clip's features (n, columns), as the encoder gives them, to (min(n, k), D) float32, exactly as a
+    training set with these statistics (`stats["modalities"][m]`) would hold them.
     """
     values, real = shorten(features, column_names, entry)
     scale(values, real, entry)

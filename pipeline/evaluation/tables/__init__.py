@@ -6,9 +6,7 @@ import importlib
 import importlib.util
 
 from models import METHODS
-from pipeline.evaluation.tables.rows import PaperTable, Row
-
-__all__ = ["TABLES", "PaperTable", "Row"]
+from pipeline.evaluation.tables.rows import PaperTable
 
 TABLES: dict[tuple[str, str], PaperTable] = {
     (table.method, table.name): table

@@ -29,7 +29,8 @@ from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import baseline, experiment, untracked
 from pipeline.core.vocabulary import MODALITIES, NONE
-from pipeline.evaluation.tables import TABLES, PaperTable, Row
+from pipeline.evaluation.tables import TABLES
+from pipeline.evaluation.tables.rows import PaperTable, Row
 from pipeline.params.edit import as_yaml
 from pipeline.params.explain import some_of, unknown
 from pipeline.params.params import LARGEST_SEED, Params
@@ -83,10 +84,9 @@ def parse_seeds(text: str) -> list[int]:
 def for_dataset(table: PaperTable, dataset: str, params: Params) -> list[Row]:
     """The table's rows; one that takes out what the training set does not have anyway is blocked."""
     params.dataset(dataset)
-    missing = _not_assembled(dataset, params)
     rows = []
     for row in table.rows:
-        lacking = [modality for modality in row.without if modality in missing]
+        lacking = [modality for modality in _not_assembled(dataset, params) if modality in row.without]
         reason = f"{dataset} is assembled without {lacking[0]} anyway" if lacking else row.blocked
         rows.append(replace(row, blocked=reason))
     return rows
@@ -99,9 +99,8 @@ def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
     unlabeled, train = folder / "unlabeled.parquet", folder / "train.parquet"
     asks = any("unlabeled_ratio" in row.overrides for row in table.rows)
     if asks and unlabeled.exists() and pq.read_metadata(unlabeled).num_rows == 0:
-        remarks.append(
-            f"{dataset} has no unlabeled clips: rows that differ in them alone are the same training"
-        )
+        said = f"{dataset} has no unlabeled clips"
+        remarks.append(f"{said}: rows that differ in them alone are the same training")
     if table.without_unimodal_labels and train.exists():
         label = pq.read_table(train, columns=["label_text"])["label_text"]
         if label.null_count == len(label):
@@ -167,10 +166,8 @@ def run_table(
 
 def experiment_name(table: PaperTable, row: Row, dataset: str) -> str:
     """Plain letters, digits and hyphens: `misr-4-sample-w-o-l-na`."""
-    words = {"ω": "omega", "τ": "tau", "α": "alpha", "²": "2", "¹": "1"}
-    text = "-".join([table.method, table.name, dataset, row.label])
-    for sign, word in words.items():
-        text = text.replace(sign, word)
+    signs = str.maketrans({"ω": "omega", "τ": "tau", "α": "alpha"})
+    text = "-".join([table.method, table.name, dataset, row.label]).translate(signs)
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
@@ -237,10 +234,9 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
 
 def _dvc(command: list[str], log: IO[str]) -> int:
     """Exit status; the stages find `msa-cli` of this environment, and the code of the experiment's folder."""
-    paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": "."}
-    changed = {
-        name: os.pathsep.join(filter(None, (first, os.environ.get(name)))) for name, first in paths.items()
-    }
+    changed = {}
+    for name, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": "."}.items():
+        changed[name] = os.pathsep.join(filter(None, (first, os.environ.get(name))))
     command = [sys.executable, "-m", "dvc", *command]
     return subprocess.run(command, env=os.environ | changed, stdout=log, stderr=subprocess.STDOUT).returncode
 

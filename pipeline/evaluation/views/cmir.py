@@ -65,7 +65,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         for half in HALVES
         for m in names
     ]
-    return View(READING, list(panels), {"the invariant and the spurious halves (Z_inv, Z_spu)": parts})
+    return View(READING, panels, {"the invariant and the spurious halves (Z_inv, Z_spu)": parts})
 
 
 def _label_score(found: dict[str, dict[str, np.ndarray]], half: str, name: str, classes: int) -> float | None:

@@ -26,19 +26,19 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     test = splits["test"]
     found = gather(run, test, _pick)
     names = list(method.dims)
-    maps = {"the refined representations (x̂)": [_part(f"refined {m}", m, False, found) for m in names]}
+    parts = [Part(f"refined {m}", m, False, found[f"refined/{m}"], found[f"present/{m}"]) for m in names]
+    maps = {"the refined representations (x̂)": parts}
     if method.bottleneck is not None:
         everyone = np.ones(len(test), bool)
         maps["the bottleneck (z)"] = [Part("z", JOINT, True, found["z"], everyone)]
     if method.config.refine != "moe":
         return View(READING, [], maps, [f"refine is {method.config.refine}: there are no experts"])
+    gates, rows = _usage(run, test)
     panels = [
-        _bars(title, names, sums)
-        for title, sums in zip(
-            ("Experts by their gates", "Experts by the rows that use them"), _usage(run, test), strict=True
-        )
+        _bars("Experts by their gates", names, gates),
+        _bars("Experts by the rows that use them", names, rows),
     ]
-    return View(READING, list(panels), maps)
+    return View(READING, panels, maps)
 
 
 def _bars(title: str, names: list[str], sums: dict[str, np.ndarray]) -> Bars:
@@ -64,10 +64,6 @@ def _usage(run: TrainedRun, split: Split) -> tuple[dict[str, np.ndarray], dict[s
             for name, values in used.items():
                 sums[name] = sums.get(name, 0.0) + values.double().cpu().numpy()
     return gates, rows
-
-
-def _part(name: str, modality: str, shared: bool, found: dict[str, np.ndarray]) -> Part:
-    return Part(name, modality, shared, found[f"refined/{modality}"], found[f"present/{modality}"])
 
 
 def _pick(batch: Batch, output: Output) -> dict[str, Tensor]:

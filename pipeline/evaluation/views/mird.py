@@ -27,22 +27,13 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     method = run.method
     assert isinstance(method, MIRD)
     found = gather(run, splits["test"], _pick)
-    names = ["shared", *method.private]
-    parts = [
-        Part(
-            name if name == "shared" else f"private {name}",
-            JOINT if name == "shared" else name,
-            name == "shared",
-            found[f"z/{name}"],
-            found[f"present/{name}"],
-        )
-        for name in names
-    ]
+    parts = [Part("shared", JOINT, True, found["z/shared"], found["present/shared"])]
+    for name in method.private:
+        parts.append(Part(f"private {name}", name, False, found[f"z/{name}"], found[f"present/{name}"]))
     maps = {"the shared and the private representations (z)": parts}
     if method.estimators is None:
-        return View(
-            READING, [], maps, ["without the term `information` there are no estimators, and so no bounds"]
-        )
+        note = "without the term `information` there are no estimators, and so no bounds"
+        return View(READING, [], maps, [note])
     pairs = [f"{a}, {b}" for a, b in method.latent_pairs]
     pairs += [f"X of {a}, {b}" for a, b in method.input_pairs]
     bounds = [number(bound) for bound in _bounds(run, method, splits["test"])]

@@ -10,7 +10,7 @@ from models.core.batch import Batch
 from models.core.method import Output
 from models.misr.model import MISR, MISROutput, uncertainty_fusion
 from pipeline.datasets.splits import Split
-from pipeline.evaluation.views.view import JOINT, Bars, Histogram, Part, View, gather, histogram, number
+from pipeline.evaluation.views.view import JOINT, Bars, Part, View, gather, histogram, number
 from pipeline.training.runs import TrainedRun
 
 READING = (
@@ -30,7 +30,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     environments = ["+".join(subset) or "joint alone" for subset in method.subsets]
     risks = [number(found["risk"][:, place].mean()) for place in range(len(environments))]
     unit = "cross-entropy (nats)" if method.task.classes else "MAE (label units)"
-    panels: list[Bars | Histogram] = [
+    panels = (
         histogram(
             "ω, each modality's weight in the fusion", "ω of a clip, mean over tokens and channels", omega
         ),
@@ -41,7 +41,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
             {"test clips": [number(omega[name].mean()) if omega[name].size else None for name in names]},
         ),
         Bars("Risk of each environment", unit, environments, {"test clips": risks}),
-    ]
+    )
     everyone = np.ones(len(splits["test"]), bool)
     parts = [Part("joint", JOINT, True, found["joint"], everyone)]
     parts += [Part(m, m, False, found[f"mean/{m}"], present[m]) for m in names]

@@ -9,16 +9,7 @@ from models.core.method import Output
 from models.slad.model import LABEL_AWARE, SLaD, SLaDOutput
 from models.slad.submodal import relations
 from pipeline.datasets.splits import Split
-from pipeline.evaluation.views.view import (
-    Bars,
-    Histogram,
-    Part,
-    View,
-    as_in_training,
-    gather,
-    histogram,
-    number,
-)
+from pipeline.evaluation.views.view import Bars, Part, View, as_in_training, gather, histogram, number
 from pipeline.training.runs import TrainedRun
 
 READING = (
@@ -46,7 +37,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         return View(READING, [], maps, ["no test clip has both text and sound, whose labels ω compares"])
     first, second = found["R1"][rows], found["R2"][rows]
     held = (first, second, ~(first | second))
-    panels: list[Bars | Histogram] = [
+    panels = (
         histogram("ω, agreement of the two labels", "ω", {"test clips": found["omega"][rows]}, (0, 1)),
         Bars(
             "Relation of the text's label to the sound's",
@@ -54,7 +45,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
             list(RELATIONS),
             {"test clips": [number(state.mean()) for state in held]},
         ),
-    ]
+    )
     return View(READING, panels, maps)
 
 

@@ -8,7 +8,7 @@ Symbols: C clips of a split, D width of a representation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +88,7 @@ class View:
     """
 
     reading: str
-    panels: list[Bars | Histogram] = field(default_factory=list)
+    panels: Sequence[Bars | Histogram] = ()
     maps: dict[str, list[Part]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -21,26 +21,21 @@ OWN_NAMES = {"valid_loss": "valid/loss", "lr": "lr"}  # all else is train/<colum
 
 
 class Curves:
-    """The rows so far and their files in `folder`, which is emptied first and then holds `rows`."""
+    """The files of a run's rows in `folder`, which is emptied first and then holds those so far."""
 
     def __init__(self, folder: Path, rows: list[Row]):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self.rows = rows
         self._live = _open_live(folder)
         for row in rows:
-            self._log(row)
-
-    def add(self, row: Row) -> None:
-        """One more epoch."""
-        self.rows.append(row)
-        self._log(row)
+            self.add(row)
 
     def end(self) -> None:
         """Nothing more comes."""
         self._live.end()
 
-    def _log(self, row: Row) -> None:
+    def add(self, row: Row) -> None:
+        """One more epoch."""
         self._live.step = int(row["epoch"])
         for column, value in row.items():
             if column != "epoch":

@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +19,6 @@ from pipeline.core.devices import check_presence
 # Fixed: sums that are split over another number of threads differ in their last bits. One, because small
 # models gain little from more and lose a factor of five once other processes want the same cores.
 CPU_THREADS = 1
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {
-    "fp32": "32-true",
-    "bf16": "bf16-mixed",
-}  # Fabric's names
 
 
 def open_fabric(device: str, precision: str) -> Fabric:
@@ -33,7 +29,9 @@ def open_fabric(device: str, precision: str) -> Fabric:
     check_presence(device)
     accelerator, _, index = device.partition(":")
     fabric = Fabric(
-        accelerator=accelerator, devices=[int(index)] if index else 1, precision=PRECISIONS[precision]
+        accelerator=accelerator,
+        devices=[int(index)] if index else 1,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
     if precision == "bf16" and not has_native_bf16(fabric.device.type):
         print(f"this {fabric.device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from models import METHODS
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 
 if TYPE_CHECKING:
@@ -42,19 +43,12 @@ def pretrain(
 ) -> bool:
     """Write the folder `out`; True where something was learnt, False where all is kept or there is nothing.
 
-    Parameters
-    ----------
-    method_params : the method's settings, `base` with the corpus' own values laid over it
-    assembled : folder of the assembled set of the main training
-    source : folder of the assembled set whose labels are learnt; often the same
-
-    Raises
-    ------
-    ParamsError : unknown method or setting
-    FormatError : the assembled set cannot be read, has another task than a regression, or has no labels
+    `assembled` is the set of the main training, `source` the one whose labels are learnt, often the same;
+    the rest is as in `RunConfig`. ParamsError names an unknown method or setting; FormatError: the
+    source cannot be read, has another task than a regression, or has no labels.
     """
     if method_name not in METHODS:
-        raise ParamsError(f"method {method_name!r} is not known (there are: {', '.join(METHODS)})")
+        raise ParamsError(unknown("method", method_name, METHODS))
     if not METHODS[method_name].pretrains:
         return _nothing(out)
     from pipeline.core.files import replaced_folder, write_json
@@ -96,7 +90,6 @@ def pretrain(
     if whole_folder and json.loads(kept.read_text(encoding="utf-8")).get("fingerprint") == name:
         return False
     report: dict[str, Any] = {"fingerprint": name, "source": stats["dataset"], "modalities": {}}
-    weights = {}
     for modality, method in methods.items():
         name_of_label = f"label_{modality}"
         labels = all(bool(split.labels[name_of_label].isfinite().all()) for split in splits.values())
@@ -112,7 +105,6 @@ def pretrain(
             title = f"{out.name}: {modality}"
             state, _ = fit(fabric, method, own, train_params, SEED, checkpoint, title)
         method.load_state_dict(state.best_weights)
-        weights[modality] = method
         report["modalities"][modality] = {
             "labels": "own" if labels else "joint",
             "epoch": state.best_epoch,
@@ -120,7 +112,7 @@ def pretrain(
         }
         checkpoint.remove()
     with replaced_folder(out) as folder:
-        for modality, method in weights.items():
+        for modality, method in methods.items():
             save_weights(method, folder / f"{modality}.safetensors")
         write_json(report, folder / FILE)
     return True
@@ -136,7 +128,6 @@ def _nothing(out: Path) -> bool:
 
 def of_modality(split: Split, modality: str, target: str) -> Split:
     """The clips that have a modality, with the labels of this name as their target."""
-    finetuned = modality == "text" and "tokens" in split.streams
-    part = split.streams["tokens" if finetuned else modality]
+    part = split.streams["tokens" if modality == "text" and "tokens" in split.streams else modality]
     split = replace(split, labels=split.labels | {"label": split.labels[target]})
     return split.take(part.lengths.nonzero().squeeze(-1))

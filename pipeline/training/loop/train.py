@@ -119,12 +119,11 @@ def train(
         model = fabric.setup_module(method)
         predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
 
+    result = {"epoch": state.best_epoch, "valid_loss": state.best_loss, "epochs": state.epoch}
     config = {
         "format": FORMAT_VERSION,
         **identity,
-        "epoch": state.best_epoch,
-        "epochs": state.epoch,
-        "valid_loss": state.best_loss,
+        **result,
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
         "stats": stats,
     }
@@ -138,13 +137,7 @@ def train(
             pq.write_table(table, folder / f"{name}.predictions.parquet")
     checkpoint.remove()
 
-    summary = {
-        "epoch": state.best_epoch,
-        "valid_loss": state.best_loss,
-        "epochs": state.epoch,
-        "resumed_at": resumed_at,
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    summary = result | {"resumed_at": resumed_at, "seconds": round(time.perf_counter() - started, 3)}
     write_json({**summary, "device": str(fabric.device)}, logs / f"train-{run.out.name}.json")
     return summary
 
@@ -192,10 +185,8 @@ def fit(
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
         for number, rows in enumerate(batches):
             step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
-            if settings.schedule_every == "step":
-                factor = rate_factor(step, in_all, settings)
-            else:
-                factor = rate_factor(state.epoch, settings.epochs, settings)
+            done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
+            factor = rate_factor(*done, settings)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
@@ -223,7 +214,9 @@ def fit(
         if loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
-        curves.add({"epoch": state.epoch, **means, "valid_loss": loss, "lr": settings.lr_other * factor})
+        rate = settings.lr_other * factor
+        state.curves.append({"epoch": state.epoch, **means, "valid_loss": loss, "lr": rate})
+        curves.add(state.curves[-1])
         progress.show(state.curves[-1], state.best_epoch, state.best_loss)
         checkpoint.save_if_due(state, method, [optimizer, *others], order)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.khar.contrast import label_pairs, sentiment_contrast
-from models.khar.refinement import AttentionRefinement, Mixture, SparseGate, squared_cv
+from models.khar.refinement import AttentionRefinement, Expert, Mixture, SparseGate, squared_cv
 from pipeline.core.errors import ParamsError
 
 NAMES = tuple(DIMS)
@@ -25,7 +25,7 @@ NAMES = tuple(DIMS)
 def mixture(k: int, by_token: bool = True) -> Mixture:
     """Three experts over rows of three numbers, which are the gate's scores."""
     torch.manual_seed(0)
-    moe = Mixture(3, 5, 8, 0.0, experts=3, k=k, noisy=False, by_token=by_token)
+    moe = Mixture(SparseGate(3, 3, k), (Expert(3, 5, 8, 0.0) for _ in range(3)), by_token=by_token)
     torch.nn.init.eye_(moe.gate.score.weight)
     return moe
 
@@ -57,7 +57,7 @@ def test_padding_has_no_importance() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_balance_term_balances(seed: int) -> None:
     torch.manual_seed(seed)
-    moe = Mixture(16, 2, 4, 0.0, experts=3, k=2, noisy=False, by_token=True)
+    moe = Mixture(SparseGate(16, 3, 2), (Expert(16, 2, 4, 0.0) for _ in range(3)), by_token=True)
     torch.nn.init.normal_(moe.gate.score.weight, std=0.25)
     rows = torch.randn(256, 1, 16) + 0.3 * torch.randn(16)  # off centre, for an uneven start
     mask = torch.ones(256, 1, dtype=torch.bool)

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
+from models.core.blocks import changed_output
 from models.mird.disentangle import Decoder, PrivateEncoder
 from models.mird.model import MIRD
 from models.mird.settings import MIRDSettings
-from models.mird.wsabert import WordwiseSparseAttention, changed_output, shift_scale
+from models.mird.wsabert import WordwiseSparseAttention, shift_scale
 
 
 def arrays(method: nn.Module) -> dict[str, np.ndarray]:
