@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError, first_line
 from pipeline.core.files import file_hash
