@@ -236,7 +236,9 @@ def test_other_features_are_refused(place: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_read(place: Path, tmp_path: Path) -> None:
     out = result_files("a", "a", 1, tmp_path)
-    with pytest.raises(ParamsError, match=r"metric set 'mmza' is not known \(there are: mmsa"):
+    with pytest.raises(
+        ParamsError, match=r"metric set 'mmza' is not known, did you mean 'mmsa' \(there are: mmsa"
+    ):
         evaluate(place / "run", place / "set", out, "mmza", device="cpu")
     with pytest.raises(FormatError, match="not a run folder"):
         evaluate(place / "set", place / "set", out, "mmsa", device="cpu")
