@@ -21,7 +21,7 @@ from pipeline.cli.table import table
 from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
 from pipeline.core.console import configure
-from pipeline.core.errors import MsaError
+from pipeline.core.errors import MsaError, of_system
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,8 +54,8 @@ def main() -> Any:
     except MsaError as error:
         print(f"msa-cli: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # a full disk, a folder that may not be written, a name that is too long
-        print(f"msa-cli: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+    except OSError as error:
+        print(f"msa-cli: {of_system(error)}", file=sys.stderr)
         return 1
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import ParamsFile
+from pipeline.core.files import one_writer
 
 
 def report(
@@ -24,6 +25,8 @@ def report(
     from pipeline.reports.report import report as write
 
     loaded = load_params(params)
-    write(loaded, results, out)
-    page = write_page(loaded, results, out)
+    with one_writer(out / "report.md"):
+        write(loaded, results, out)
+    with one_writer(out / "index.html"):
+        page = write_page(loaded, results, out)
     print(f"{out / 'report.md'} has the tables, {page} shows the runs")

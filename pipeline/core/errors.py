@@ -81,6 +81,11 @@ class IncompleteError(MsaError):
     exit_code = 1
 
 
+def of_system(error: OSError) -> str:
+    """What the system says of a file, as a message: a full disk, a name that is too long."""
+    return f"{error.filename or 'file system'}: {error.strerror or error}"
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, on one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

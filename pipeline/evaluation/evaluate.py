@@ -22,7 +22,7 @@ import torch
 
 from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.files import write_json
+from pipeline.core.files import replaced_files, write_json
 from pipeline.core.paths import ResultFiles
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.datasets.training_set import TrainingSet, read_stats
@@ -104,8 +104,6 @@ def evaluate(
         "remarks": remarks,
         **scores,
     }
-    out.metrics.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "curves.tsv", out.curves)
     tested = {
         name: prediction_table(split, predictions[name], method.task)
         for name, split in splits.items()
@@ -114,8 +112,10 @@ def evaluate(
     if len(tested) > 1:
         for name, table in tested.items():
             tested[name] = table.append_column("split", pa.array([name] * len(table), pa.string()))
-    pq.write_table(pa.concat_tables(tested.values()), out.predictions)
-    write_json(result, out.metrics)
+    with replaced_files(out.metrics.parent) as folder:
+        shutil.copyfile(run / "curves.tsv", folder / out.curves.name)
+        pq.write_table(pa.concat_tables(tested.values()), folder / out.predictions.name)
+        write_json(result, folder / out.metrics.name)
     return result
 
 

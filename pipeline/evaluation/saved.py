@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.files import write_text
 from pipeline.core.git import Revision, open_revision
 from pipeline.core.paths import result_files
 from pipeline.core.vocabulary import TEST, TEST_OOD
@@ -271,9 +272,8 @@ def write_views(views: dict[str, Any], path: Path) -> dict[str, Any]:
     In the order given, which is that of modalities, terms and series; equal views have equal bytes.
     """
     written = {"format": VIEWS_FORMAT, **views}
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(text + "\n", path)
     return written
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.core.errors import MsaError
+from pipeline.core.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -169,8 +170,7 @@ def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Pat
     from rich.console import Console
 
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(rendered(blocks, facts, form), encoding="utf-8")
+        write_text(rendered(blocks, facts, form), out)
     elif form == "text":
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
         Console(width=None if known else WIDTH, highlight=False).print(*as_renderables(blocks))

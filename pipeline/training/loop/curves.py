@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import writing
+
 Row = dict[str, float]
 OWN_NAMES = {"valid_loss": "valid/loss", "lr": "lr"}  # all else is train/<column>
 
@@ -25,22 +27,26 @@ class Curves:
 
     def __init__(self, folder: Path, rows: list[Row]):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self._live = _open_live(folder)
+        self._folder = folder
+        with writing(folder):
+            folder.mkdir(parents=True)
+            self._live = _open_live(folder)
         for row in rows:
             self.add(row)
 
     def end(self) -> None:
         """Nothing more comes."""
-        self._live.end()
+        with writing(self._folder):
+            self._live.end()
 
     def add(self, row: Row) -> None:
         """One more epoch."""
         self._live.step = int(row["epoch"])
-        for column, value in row.items():
-            if column != "epoch":
-                self._live.log_metric(OWN_NAMES.get(column, f"train/{column}"), value)
-        self._live.make_summary()
+        with writing(self._folder):
+            for column, value in row.items():
+                if column != "epoch":
+                    self._live.log_metric(OWN_NAMES.get(column, f"train/{column}"), value)
+            self._live.make_summary()
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
