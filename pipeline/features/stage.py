@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import ParamsError
+from pipeline.core.stage_code import LOCK, unlike_lock
 from pipeline.core.vocabulary import FAILED, TRANSIENT
 from pipeline.corpora.clips import read_clips
 from pipeline.execution import local
@@ -81,6 +83,12 @@ def extract_dataset(
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
 
     encoder = build()
+    for name, (installed, locked) in unlike_lock(encoder.LIBRARIES).items():
+        print(
+            f"warning: {name} {installed} computes here, {LOCK} has {locked}, which will compute these rows "
+            f"again; to install it: pip install -c {LOCK} -e .",
+            file=sys.stderr,
+        )
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         columns(encoder)  # its errors come before any work
