@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,8 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     """The clips behind files and folders, each with its output folder.
 
     One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
-    `out/<path relative to the given folder, without suffix>.features`.
+    `out/<path relative to the given folder>.features`, without its suffix unless another file differs in that
+    alone.
     """
     for video in videos:
         if not video.exists():
@@ -98,7 +100,7 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
     base = out or Path()
-    taken: dict[Path, Path] = {}  # output folder -> video
+    places: list[tuple[Path, Path]] = []  # a video, and its name below the folder that was given
     for video in videos:
         if video.is_file():
             found = {video: Path(video.name)}
@@ -109,14 +111,17 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
                 raise MsaError(
                     f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})"
                 )
-        for path, name in found.items():
-            folder = base / name.with_name(f"{name.stem}.features")
-            if folder in taken:
-                raise MsaError(
-                    f"{taken[folder]} and {path} would both be written to {folder}; "
-                    "extract them with different --out folders"
-                )
-            taken[folder] = path
+        places += found.items()
+    named = Counter(name.with_suffix("") for _, name in places)
+    taken: dict[Path, Path] = {}  # output folder -> video
+    for path, name in places:
+        folder = base / f"{name if named[name.with_suffix('')] > 1 else name.with_suffix('')}.features"
+        if folder in taken:
+            raise MsaError(
+                f"{taken[folder]} and {path} would both be written to {folder}; "
+                "extract them with different --out folders"
+            )
+        taken[folder] = path
     return [Request(path, folder) for folder, path in taken.items()]
 
 
