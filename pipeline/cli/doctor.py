@@ -183,11 +183,11 @@ def _extras() -> list[Check]:
 
 def render(checks: list[Check]) -> Table:
     """The report for a terminal."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     colours = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
     table = Table("", "what", "found")
     for check in checks:
-        table.add_row(f"[{colours[check.level]}]{check.level}[/]", check.what, escape(check.found))
+        table.add_row(Text(check.level, colours[check.level]), check.what, check.found)
     return table

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from models.core.checkpoints import pinned_revision
@@ -258,9 +257,9 @@ def overview(reports: list[ClipReport]) -> Table:
     common = set.intersection(*(set(found.items()) for found in remarks))
     caption = "; ".join(f"{who}: {remark}" for remark, who in remarks[0].items() if (remark, who) in common)
     shown = Table(
-        *("file", *map(escape, names), "note"),
-        title=escape(str(folder)),
-        caption=escape(f"all files: {caption}") if caption else None,
+        *("file", *names, "note"),
+        title=str(folder),
+        caption=f"all files: {caption}" if caption else None,
     )
     for report, found in zip(reports, remarks, strict=True):
         own = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
@@ -268,20 +267,20 @@ def overview(reports: list[ClipReport]) -> Table:
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
         name = str(Path(report.video).relative_to(folder))
-        shown.add_row(escape(name), *cells, escape("; ".join(own)))
+        shown.add_row(name, *cells, "; ".join(own))
     return shown
 
 
 def table(report: ClipReport) -> Table:
     """A clip's report as a small table."""
-    title = escape(f"{report.video} -> {report.out}")
+    title = f"{report.video} -> {report.out}"
     shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
     for column in (2, 3, 4):
         shown.columns[column].justify = "right"
     for item in report.modalities:
         note = item.note if item.status == OK else f"{item.status}: {item.note}"
         shown.add_row(
-            *(item.modality, escape(item.encoder), str(item.frames), str(item.dim)),
-            *(f"{item.seconds:.2f}", escape(note)),
+            *(item.modality, item.encoder, str(item.frames), str(item.dim)),
+            *(f"{item.seconds:.2f}", note),
         )
     return shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.core import paths
+from pipeline.core.console import say
 from pipeline.core.errors import ParamsError
 from pipeline.core.stage_code import LOCK, unlike_lock
 from pipeline.core.vocabulary import FAILED, TRANSIENT
@@ -84,10 +84,10 @@ def extract_dataset(
 
     encoder = build()
     for name, (installed, locked) in unlike_lock(encoder.LIBRARIES).items():
-        print(
+        say(
             f"warning: {name} {installed} computes here, {LOCK} has {locked}, which will compute these rows "
             f"again; to install it: pip install -c {LOCK} -e .",
-            file=sys.stderr,
+            error=True,
         )
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
