@@ -14,7 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Sequence
 
-MOST_BYTES = 2_000_000
+MOST_BYTES = 300_000  # more than a seed has
 EDITS = (1, 1, 1, 2, 2, 3, 5, 8)  # of one input
 TEXTS = (".csv", ".json", ".jsonl", ".yaml", ".srt", ".vtt", ".txt")
 INTEGERS = [0, 1, 2, 3, 127, 128, 255, 256, 2**40]
@@ -45,9 +45,10 @@ def mutated(data: bytes, others: Sequence[bytes], suffix: str, rng: random.Rando
     edit: Callable[..., bytes] = edit_bytes
     if rng.random() < 0.8:
         edit = STRUCTURED.get(suffix, edit_bytes)
+    most = len(data) + MOST_BYTES
     for _ in range(rng.choice(EDITS)):
         try:
-            data = edit(data, others, rng)[:MOST_BYTES]
+            data = edit(data, others, rng)[:most]
         except (ValueError, LookupError, struct.error, zipfile.BadZipFile, NotImplementedError):
             data = edit_bytes(data, others, rng)  # the structure is gone
     return data

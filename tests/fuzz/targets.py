@@ -39,8 +39,9 @@ from pipeline.formats.npz import load_npy, load_npz
 from pipeline.formats.pickle import load
 from pipeline.formats.source import Source
 from pipeline.formats.stored import StoredArray
-from pipeline.imports.convert import convert
+from pipeline.imports.convert import check_rows, write
 from pipeline.imports.registry import KINDS, importer, read
+from pipeline.imports.survey import survey
 from pipeline.media.decode import frames, probe, waveform
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, text_and_words
 from pipeline.params.params import ImportParams, MediaLimits, load_params
@@ -121,10 +122,12 @@ def read_import(
     for known in KINDS:
         importer(known).matches(source)
     params = ImportParams.model_validate({"kind": kind, "root": str(folder), "settings": settings or {}})
-    usual = read(kind, source, params).labelling
-    params = params.model_copy(update={"task": usual.task, "classes": list(usual.classes)})
-    params = params.model_copy(update={"label_range": usual.label_range})
-    convert("toy", params, 2, out)
+    imported = read(kind, source, params)
+    usual = imported.labelling
+    labels = {"task": usual.task, "classes": list(usual.classes), "label_range": usual.label_range}
+    params = params.model_copy(update=labels)
+    check_rows(imported, "toy", params)
+    write("toy", params, source, imported, survey(imported, str(source)), 2, out)
 
 
 def make_mmsa(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """A process that reads damaged files, and who watches it.
 
-A reader may return, or raise an MsaError whose message is one printable line that names the file. All else
+A reader may return, or raise an MsaError whose message is one short line that names the file. All else
 is a finding: another exception, a signal, too much time or memory, a file written elsewhere, a program
 started, a connection opened.
 """
@@ -149,8 +149,6 @@ def wrong_message(error: MsaError, file: Path) -> str:
         return "message of several lines"
     if max(map(len, lines)) > LONGEST:
         return "long message"
-    if not all(line.isprintable() for line in lines):
-        return "unprintable message"
     named = (file.name, file.stem, str(file.parent), "datasets.", "imports.", ".settings", ".yaml")
     return "" if any(name in said for name in named) else "message without a file"
 
