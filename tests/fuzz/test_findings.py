@@ -63,10 +63,16 @@ def refuse_badly() -> None:
     raise FormatError("a.txt: one\ntwo")
 
 
+def spin() -> None:
+    while True:
+        pass
+
+
 held: list[bytes] = []
 FAULTS: dict[str, Callable[[], object]] = {
     "KeyError": lambda: {}["x"],
     "time": lambda: time.sleep(100),
+    "time_in_tests": spin,
     "memory": lambda: held.append(b"x" * 200_000_000),
     "SIGSEGV": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit_3": lambda: os._exit(3),
@@ -82,7 +88,7 @@ PLANTED = {"planted": Target(plant, read, (".txt",))}
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    made = Worker(tmp_path_factory.mktemp("planted") / "scratch", PLANTED, seconds=2, memory=100_000_000)
+    made = Worker(tmp_path_factory.mktemp("planted") / "scratch", PLANTED, seconds=0.5, memory=100_000_000)
     yield made
     made.close()
 

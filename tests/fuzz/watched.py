@@ -30,7 +30,8 @@ from fuzz.targets import PROJECT, TARGETS, Target
 
 from pipeline.core.errors import LabelFileError, MsaError, TooManyFailedError
 
-SECONDS = 20.0  # of one input
+SECONDS = 20.0  # of the processor for one input
+PATIENCE = 10  # times as long on the clock: the machine may have other work
 BYTES = 600_000_000  # of memory, beyond what the process has before
 LONGEST = 500  # characters of a message
 LISTING = (LabelFileError, TooManyFailedError)  # they list problems, one a line
@@ -109,11 +110,13 @@ def serve(pipe: Connection, targets: Mapping[str, Target], scratch: Path, memory
         if name not in ready:
             out.mkdir(parents=True)
             ready.add(name)
-            for path in seed_files(target, seeds):  # what is imported late is imported now
+            suffixes = {path.suffix: path for path in seed_files(target, seeds)}
+            for path in suffixes.values():  # what is imported late is imported now
                 attempt(target, seeds, path, out)
         path = seeds / file
         whole = path.read_bytes()
         path.write_bytes(data)
+        pipe.send("begins")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         held = rss(os.getpid())
         guard.caught, guard.on = "", True
@@ -177,6 +180,12 @@ def rss(process: int) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def cpu(process: int) -> float:
+    """Seconds of the processor that a process has had."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 # -------------------------------------------------------------------------------------------- who watches it
 class Worker:
     """A process that reads damaged files, started anew when one of them ended it.
@@ -184,7 +193,7 @@ class Worker:
     Parameters
     ----------
     scratch : an empty folder
-    seconds, memory : limits of one input; memory in bytes beyond what the process has before
+    seconds, memory : limits of one input: of the processor, and bytes beyond what the process has before
     """
 
     def __init__(
@@ -206,12 +215,14 @@ class Worker:
         if self.process is None:
             self.start()
         self.pipe.send((name, file, data))
-        base, began = rss(self.process.pid), time.monotonic()
+        self.pipe.recv()  # once it begins
+        base, began, worked = rss(self.process.pid), time.monotonic(), cpu(self.process.pid)
         try:
             while not self.pipe.poll(0.02):
                 if rss(self.process.pid) - base > self.memory:
                     return self.end("memory")
-                if time.monotonic() - began > self.seconds:
+                slow = cpu(self.process.pid) - worked > self.seconds
+                if slow or time.monotonic() - began > PATIENCE * self.seconds:
                     return self.end("time")
             outcome: Outcome = self.pipe.recv()
         except (EOFError, OSError, IndexError):  # the last of a process that has just ended
