@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import ParamsFile
+from pipeline.core.console import say
 from pipeline.core.files import one_writer
 
 
@@ -29,4 +30,4 @@ def report(
         write(loaded, results, out)
     with one_writer(out / "index.html"):
         page = write_page(loaded, results, out)
-    print(f"{out / 'report.md'} has the tables, {page} shows the runs")
+    say(f"{out / 'report.md'} has the tables, {page} shows the runs")

@@ -17,15 +17,18 @@ import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from glob import escape
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline.core.console import say
 from pipeline.core.errors import FormatError, MsaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SUFFIX = ".tmp"
 _RUN = secrets.token_hex(4)  # tells this process from a dead one that had its number
@@ -130,6 +133,19 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = True) -> None:
     write_text(text + "\n", path)
 
 
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """A table as a Parquet file; one that holds it stays, whichever PyArrow wrote its bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowInvalid):
+        there = pq.read_table(path)
+        if there.equals(table) and there.schema.metadata == table.schema.metadata:
+            return
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
 def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str, Any]:
     """The JSON object that describes a folder; FormatError where it is none, or of another `format`.
 
@@ -212,7 +228,7 @@ def lock(
                 if busy is not None:
                     raise MsaError(busy) from error
                 if waiting is not None:
-                    print(waiting, file=sys.stderr, flush=True)
+                    say(waiting, error=True)
                 fcntl.flock(descriptor, kind)
         yield descriptor
     finally:

@@ -16,7 +16,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +107,12 @@ class CorpusSurvey:
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
         self.problems.append(Finding("error", check, message, line=line))
+
+    def reject_of(self, other: CorpusSurvey) -> None:
+        """The problems of another file of the corpus, which is named before each."""
+        self.problems += [
+            replace(problem, message=f"{other.source}: {problem.message}") for problem in other.problems
+        ]
 
     def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
         self.notes.append(Finding(level, check, message, tuple(rows)))
