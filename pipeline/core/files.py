@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from glob import escape
 from itertools import count
@@ -146,10 +146,13 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str, Any]:
+def read_described(
+    path: Path, what: str, version: int, remedy: str, keys: Collection[str] = ()
+) -> dict[str, Any]:
     """The JSON object that describes a folder; FormatError where it is none, or of another `format`.
 
-    `what` is what the folder should be, such as "a run folder"; `remedy` how to get one.
+    `what` is what the folder should be, such as "a run folder"; `remedy` how to get one; `keys`, dotted, are
+    those that are read of it.
     """
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -160,7 +163,18 @@ def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str
         raise FormatError(
             f"{path.parent}: {what} of format {found}, this version reads {version}; {remedy} again"
         )
+    if lacking := [key for key in keys if not _has(tree, key)]:
+        raise FormatError(f"{path}: {', '.join(lacking)} is missing; {remedy} again")
     return tree
+
+
+def _has(tree: Any, key: str) -> bool:
+    """Whether there is a value under a dotted key."""
+    for part in key.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
 
 
 def rounded(tree: Any, decimals: int) -> Any:

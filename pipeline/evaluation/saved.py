@@ -36,6 +36,7 @@ RESULTS = "results"
 RESULT_FILE = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")
 FORMAT = 1  # of the results that are read here
 VIEWS_FORMAT = 1
+VIEWS_KEYS = ("reading", "terms", "panels", "maps", "worst", "notes")
 NEEDED = ("class_names", "epoch", "floor", "n")  # by reports, but not in results of older versions
 
 
@@ -294,4 +295,6 @@ def read_views(path: Path) -> dict[str, Any] | None:
         raise FormatError(f"{path}: not the views of a run ({error!r}); {again}") from error
     if version != VIEWS_FORMAT:
         raise FormatError(f"{path}: views of format {version}, this version reads {VIEWS_FORMAT}; {again}")
+    if lacking := [key for key in VIEWS_KEYS if key not in views]:
+        raise FormatError(f"{path}: {', '.join(lacking)} is missing; {again}")
     return views

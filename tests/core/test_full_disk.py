@@ -86,12 +86,16 @@ def run(here: Path, disk: Path) -> None:
 
 
 def clips(here: Path, disk: Path) -> None:
-    rows = [{"clip_id": "a$_$1", "video_id": "a", "split": "train", "status": "ok", "label": 1.0}]
-    write_clips(clip_table(rows), disk / "clips.parquet", ClipFacts("tiny", "en", (-3.0, 3.0)))
+    row = {"clip_id": "a$_$1", "video_id": "a", "split": "train", "status": "ok", "language": "en"}
+    path = disk / "clips.parquet"
+    write_clips(
+        clip_table([row | {"label": float(path.exists())}]), path, ClipFacts("tiny", "en", (-3.0, 3.0))
+    )
 
 
 def transcripts(here: Path, disk: Path) -> None:
-    write_transcripts(TRANSCRIPTS.empty_table(), disk / "transcripts.parquet")
+    path = disk / "transcripts.parquet"  # equal rows would not be written again
+    write_transcripts(pa.Table.from_pylist([{"clip_id": str(path.exists())}], TRANSCRIPTS), path)
 
 
 def nothing_pretrained(here: Path, disk: Path) -> None:
@@ -151,7 +155,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("only root can mount a small file system")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def content(disk: Path) -> dict[Path, bytes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,12 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a `curves.tsv`."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    """The rows of a `curves.tsv`, at least one; ValueError where it is none."""
+    header, first, *more = path.read_text(encoding="utf-8").splitlines()
     columns = header.split("\t")
-    return [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in lines]
+    if lacking := {"epoch", "total", *OWN_NAMES} - set(columns):
+        raise ValueError(f"has no column {min(lacking)}")
+    return [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in [first, *more]]
 
 
 class PlainLive:
@@ -102,5 +105,5 @@ def _open_live(folder: Path) -> Any:
         return PlainLive(folder)
     try:
         return dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
-    except SCMError:  # DVCLive asks git for the commit, and a new repository has none
+    except (SCMError, sqlite3.Error):  # it asks git for a commit, which may have none, and DVC's cache
         return PlainLive(folder)
