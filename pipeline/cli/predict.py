@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show, tracked
+from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import MsaError
 
 PICTURE = ".png"
@@ -95,14 +94,14 @@ def predict(
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:
-        print(report.as_json(found, predictor.runs, predictor.remarks))
+        say(report.as_json(found, predictor.runs, predictor.remarks), in_json=True)
     else:
         show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
-            print(f"note: {remark}", file=sys.stderr)
+            say(f"note: {remark}", error=True)
     for clip in found:
         if not clip.ok:
-            print(f"{clip.features.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
+            say(f"{clip.features.video}: nothing could be predicted: {clip.reason}", error=True)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from models.core.checkpoints import pinned_revision
@@ -90,7 +90,8 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     """The clips behind files and folders, each with its output folder.
 
     One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
-    `out/<path relative to the given folder, without suffix>.features`.
+    `out/<path relative to the given folder>.features`, without its suffix unless another file differs in that
+    alone.
     """
     for video in videos:
         if not video.exists():
@@ -98,7 +99,7 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
     base = out or Path()
-    taken: dict[Path, Path] = {}  # output folder -> video
+    places: list[tuple[Path, Path]] = []  # a video, and its name below the folder that was given
     for video in videos:
         if video.is_file():
             found = {video: Path(video.name)}
@@ -109,14 +110,17 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
                 raise MsaError(
                     f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})"
                 )
-        for path, name in found.items():
-            folder = base / name.with_name(f"{name.stem}.features")
-            if folder in taken:
-                raise MsaError(
-                    f"{taken[folder]} and {path} would both be written to {folder}; "
-                    "extract them with different --out folders"
-                )
-            taken[folder] = path
+        places += found.items()
+    named = Counter(name.with_suffix("") for _, name in places)
+    taken: dict[Path, Path] = {}  # output folder -> video
+    for path, name in places:
+        folder = base / f"{name if named[name.with_suffix('')] > 1 else name.with_suffix('')}.features"
+        if folder in taken:
+            raise MsaError(
+                f"{taken[folder]} and {path} would both be written to {folder}; "
+                "extract them with different --out folders"
+            )
+        taken[folder] = path
     return [Request(path, folder) for folder, path in taken.items()]
 
 
@@ -253,9 +257,9 @@ def overview(reports: list[ClipReport]) -> Table:
     common = set.intersection(*(set(found.items()) for found in remarks))
     caption = "; ".join(f"{who}: {remark}" for remark, who in remarks[0].items() if (remark, who) in common)
     shown = Table(
-        *("file", *map(escape, names), "note"),
-        title=escape(str(folder)),
-        caption=escape(f"all files: {caption}") if caption else None,
+        *("file", *names, "note"),
+        title=str(folder),
+        caption=f"all files: {caption}" if caption else None,
     )
     for report, found in zip(reports, remarks, strict=True):
         own = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
@@ -263,20 +267,20 @@ def overview(reports: list[ClipReport]) -> Table:
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
         name = str(Path(report.video).relative_to(folder))
-        shown.add_row(escape(name), *cells, escape("; ".join(own)))
+        shown.add_row(name, *cells, "; ".join(own))
     return shown
 
 
 def table(report: ClipReport) -> Table:
     """A clip's report as a small table."""
-    title = escape(f"{report.video} -> {report.out}")
+    title = f"{report.video} -> {report.out}"
     shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
     for column in (2, 3, 4):
         shown.columns[column].justify = "right"
     for item in report.modalities:
         note = item.note if item.status == OK else f"{item.status}: {item.note}"
         shown.add_row(
-            *(item.modality, escape(item.encoder), str(item.frames), str(item.dim)),
-            *(f"{item.seconds:.2f}", escape(note)),
+            *(item.modality, item.encoder, str(item.frames), str(item.dim)),
+            *(f"{item.seconds:.2f}", note),
         )
     return shown
