@@ -34,7 +34,20 @@ Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda,
 EncoderDevice = Annotated[
     str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
 ]
-MethodName = Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")]
+
+
+def _known_method(name: str) -> str:
+    from models import METHODS
+    from pipeline.params.explain import unknown
+
+    if name not in METHODS:
+        raise ParamsError(unknown("method", name, METHODS))
+    return name
+
+
+MethodName = Annotated[
+    str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Device, EncoderDevice
+from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
 from pipeline.core.console import say
 from pipeline.core.vocabulary import MODALITIES
@@ -29,7 +29,6 @@ class ExecutorKind(StrEnum):
 
 Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
-Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
@@ -106,9 +105,10 @@ def transcribe(
     from pipeline.transcripts.table import write_transcripts
 
     params = load_params()
+    root = Path(params.dataset(dataset).root)
     transcripts, found = transcribe_dataset(
         read_clips(paths.clip_table(dataset)),
-        Path(params.dataset(dataset).root),
+        root,
         dataset,
         params.transcribe,
         params.media,
@@ -196,7 +196,7 @@ def assemble(dataset: TrainingSet) -> None:
 
 
 @app.command()
-def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
+def pretrain(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
     from pipeline.core.vocabulary import NONE
     from pipeline.params.params import load_params
@@ -219,7 +219,7 @@ def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> N
 
 @app.command()
 def train(
-    method: Method,
+    method: MethodName,
     dataset: TrainingSet,
     seed: Seed,
     device: Device = "auto",
@@ -251,7 +251,7 @@ def train(
 
 
 @app.command()
-def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+def evaluate(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
@@ -266,7 +266,7 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
 
 
 @app.command()
-def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
     from pipeline.evaluation.inspect import inspect as run
     from pipeline.evaluation.saved import views_file
