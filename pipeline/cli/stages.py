@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.dvc_arguments import StageGroup
 from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
 from pipeline.core.console import say
 from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
+    cls=StageGroup,
     no_args_is_help=True,
     help="The stages of dvc.yaml, run in the project's folder with its params.yaml; `dvc repro` calls them.",
 )
@@ -227,11 +229,15 @@ def train(
     write_config: WriteConfig = None,
 ) -> None:
     """Training set -> runs/METHOD-SET-SEED."""
+    from models import METHODS
+    from pipeline.params.explain import settings_of
     from pipeline.params.params import load_params
     from pipeline.params.run import RunConfig
 
     params = load_params()
     params.training_set(dataset)
+    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
+        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
     run = RunConfig(
         method_name=method,
         dataset=dataset,
@@ -270,9 +276,16 @@ def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
     from pipeline.evaluation.inspect import inspect as run
     from pipeline.evaluation.saved import views_file
+    from pipeline.params.params import load_params
 
-    views = views_file(paths.result_files(method, dataset, seed).metrics)
-    run(paths.run_folder(method, dataset, seed), paths.assembled_folder(dataset), views, device=device)
+    params = load_params()
+    run(
+        paths.run_folder(method, dataset, seed),
+        paths.assembled_folder(dataset),
+        views_file(paths.result_files(method, dataset, seed).metrics),
+        device=device,
+        transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
+    )
 
 
 @app.command()
