@@ -45,7 +45,7 @@ def draft(source: Source) -> str:
         )
     guess = Guess(files, readable)
     yaml, text = YAML(), io.StringIO()
-    yaml.width, yaml.default_flow_style = 1000, None  # what has nothing below it is one line
+    yaml.width = 1000
     yaml.dump(guess.settings, text)
     said = ["There are:", *shown, *HEAD.splitlines(), *guess.evidence]
     return "\n".join(f"# {escaped(line)}" for line in said) + f"\n{text.getvalue().rstrip()}"
