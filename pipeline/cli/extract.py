@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -12,7 +11,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson, EncoderDevice, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show, tracked
+from pipeline.core.console import show, show_json, tell_passed_over, tracked
+from pipeline.core.names import escaped
 
 NAMES = "a name from params, or none. May be given several times."
 
@@ -51,7 +51,9 @@ def extract(
     from pipeline.features import clip as extraction
     from pipeline.params.params import load_params
 
-    requests = extraction.plan(video, out)
+    passed_over: dict[str, str] = {}
+    requests = extraction.plan(video, out, passed_over)
+    tell_passed_over(passed_over)
     text = speech.said(len(requests), "extract")
     extraction.prepare(requests)
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
@@ -61,11 +63,12 @@ def extract(
     work = extraction.extract(requests, text, encoders, language, transcribe)
     reports = list(tracked(work, "extracting", len(requests)))
     if as_json:
-        print(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
+        show_json([asdict(report) for report in reports])
     else:
         show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:
         if not report.gave_something:
-            print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
+            said = f"{report.video}: nothing could be extracted: {report.reason}"
+            print(escaped(said), file=sys.stderr)
     if not all(report.gave_something for report in reports):
         raise typer.Exit(1)

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show, tracked
+from pipeline.core.console import show, show_json, tell_passed_over, tracked
 from pipeline.core.errors import MsaError
+from pipeline.core.names import escaped
 
 PICTURE = ".png"
 
@@ -77,7 +78,9 @@ def predict(
     from pipeline.predict import report
     from pipeline.reports.blocks import as_renderables
 
-    clips = predicting.clips_of(video)
+    passed_over: dict[str, str] = {}
+    clips = predicting.clips_of(video, passed_over)
+    tell_passed_over(passed_over)
     text = speech.said(len(clips), "predict")
     pictures = _pictures(plot, list(clips))
     predictor = predicting.Predictor.open(
@@ -95,14 +98,15 @@ def predict(
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:
-        print(report.as_json(found, predictor.runs, predictor.remarks))
+        show_json(report.as_tree(found, predictor.runs, predictor.remarks))
     else:
         show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
             print(f"note: {remark}", file=sys.stderr)
     for clip in found:
         if not clip.ok:
-            print(f"{clip.features.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
+            said = f"{clip.features.video}: nothing could be predicted: {clip.reason}"
+            print(escaped(said), file=sys.stderr)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
 

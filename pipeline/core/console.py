@@ -5,12 +5,15 @@ Log lines come as MSA_LOG asks: `MSA_LOG=debug` gives a line for every clip.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.core.names import escaped
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -39,6 +42,18 @@ def show(*what: Any) -> None:
 
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     Console(width=None if known else WIDTH_OF_A_FILE).print(*what)
+
+
+def show_json(tree: Any) -> None:
+    """Print an object as JSON; of a name that is not UTF-8 the bytes stand as JSON's own escapes."""
+    text = json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
+    print(text.encode("utf-8", "backslashreplace").decode())
+
+
+def tell_passed_over(passed_over: dict[str, str]) -> None:
+    """A line for each file and folder that was not looked into."""
+    for path, reason in passed_over.items():
+        print(escaped(f"{path}: passed over: {reason}"), file=sys.stderr)
 
 
 def progress_bar() -> Progress:

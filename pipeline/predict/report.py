@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import rounded
+from pipeline.core.names import escaped, id_of
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
@@ -66,10 +67,12 @@ def in_words(clip: ClipPrediction) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------ JSON
-def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks: Sequence[str]) -> str:
+def as_tree(
+    clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks: Sequence[str]
+) -> dict[str, Any]:
     """One object: what the runs are, `warnings` that hold for all clips, and `clips`."""
     facts = Facts.of(runs[0])
-    tree = {
+    return {
         "format": FORMAT,
         "dataset": facts.dataset,
         "task": "classification" if facts.class_names else "regression",
@@ -82,7 +85,6 @@ def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks
         "warnings": list(remarks),
         "clips": rounded([_clip(clip) for clip in clips], DECIMALS),
     }
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _clip(clip: ClipPrediction) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def _input(clip: ClipPrediction) -> dict[str, Any]:
     spoken = clip.features.spoken
     return {
         "clip_id": clip.features.clip_id,
-        "video": clip.features.video.name,
+        "video": id_of(clip.features.video.name),
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
@@ -203,7 +205,7 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
         scores.append([name, str(count), _number(mean), _number(sd), said])
     page: list[Block] = [
-        Heading(str(clip.features.video)),
+        Heading(escaped(str(clip.features.video))),
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
     ]
     if facts.class_names:

@@ -41,10 +41,17 @@ def usual(path: Path, **other: Any) -> Path:
 # ------------------------------------------------------------------------------------------------- containers
 def containers() -> Iterator[tuple[str, Make]]:
     """Intact clips of the usual codecs."""
-    kinds = "mp4:libx264:aac m4v:mpeg4:aac mov:mpeg4:pcm_s16le avi:mpeg4:pcm_s16le 3gp:mpeg4:aac ts:libx264:aac"
-    for kind in kinds.split():
-        suffix, video, audio = kind.split(":")
+    pcm = "pcm_s16le"
+    kinds = {
+        "mp4": ("libx264", "aac"),
+        "mov": ("mpeg4", pcm),
+        "avi": ("mpeg4", pcm),
+        "ts": ("libx264", "aac"),
+    }
+    for suffix, (video, audio) in kinds.items():
         yield f"{suffix}.{suffix}", partial(usual, video_codec=video, audio_codec=audio)
+    yield "m4v.m4v", usual
+    yield "3gp.3gp", usual
     webm = partial(usual, video_codec="libvpx-vp9", audio_codec="libopus", rate=48_000)
     yield "webm.webm", webm
     yield "capitals.MKV", partial(usual, video_codec="libx264", audio_codec="flac")
@@ -57,13 +64,13 @@ def codecs() -> Iterator[tuple[str, Make]]:
     """Tracks that no decoder here knows."""
     picture, sound = (b"V_FFV1", b"V_XXXX"), (b"A_PCM/INT/LIT", b"A_XXX/INT/LIT")
     boxed = partial(usual, video_codec="libx264", audio_codec="alac")
-    yield "picture.mkv", edited(usual, picture)
-    yield "sound.mkv", edited(usual, sound)
-    yield "both.mkv", edited(usual, picture, sound)
-    yield "picture alone.mkv", edited(partial(usual, sound=None), picture)
-    yield "picture.mp4", edited(boxed, (b"avc1", b"xxx1"))
-    yield "sound.mp4", edited(boxed, (b"alac", b"xlac"))
-    yield "subtitle.mkv", edited(partial(joined, text=CUE), (b"S_TEXT", b"S_XXXX"))
+    yield "mkv picture.mkv", edited(usual, picture)
+    yield "mkv sound.mkv", edited(usual, sound)
+    yield "mkv both.mkv", edited(usual, picture, sound)
+    yield "mkv picture alone.mkv", edited(partial(usual, sound=None), picture)
+    yield "mp4 picture.mp4", edited(boxed, (b"avc1", b"xxx1"))
+    yield "mp4 sound.mp4", edited(boxed, (b"alac", b"xlac"))
+    yield "mkv subtitle.mkv", edited(partial(joined, text=CUE), (b"S_TEXT", b"S_XXXX"))
 
 
 def edited(make: Make, *changes: tuple[bytes, bytes]) -> Make:
@@ -136,13 +143,13 @@ def no_media() -> Iterator[tuple[str, Make]]:
         yield name, lambda path, content=content: path.write_bytes(content)
 
 
-# ----------------------------------------------------------------------------------------- cut off and damaged
+# -------------------------------------------------------------------------------------------- cut and damaged
 def cut() -> Iterator[tuple[str, Make]]:
     """Cut off after so many percent; an MP4 has its index at the end."""
     for share in (1, 5, 20, 50, 75, 90, 99):
-        yield f"after {share:02}.mkv", partial(kept, last=share / 100)
+        yield f"mkv after {share:02}.mkv", partial(kept, last=share / 100)
     for share in (1, 50, 99):
-        yield f"after {share:02}.mp4", partial(kept, last=share / 100)
+        yield f"mp4 after {share:02}.mp4", partial(kept, last=share / 100)
 
 
 def kept(path: Path, last: float) -> None:
@@ -156,15 +163,15 @@ def a_second(path: Path) -> Path:
 
 def damaged() -> Iterator[tuple[str, Make]]:
     """Zeros where something was."""
-    yield "head.mkv", partial(zeroed, first=0.0, last=0.02)
-    yield "head.mp4", partial(zeroed, first=0.0, last=0.01)
-    yield "middle.mkv", partial(zeroed, first=0.45, last=0.55)
-    yield "middle.mp4", partial(zeroed, first=0.3, last=0.5)
-    yield "middle.avi", partial(zeroed, first=0.4, last=0.6)
-    yield "all pictures.mp4", partial(zeroed, first=0.02, last=0.6)
-    yield "sample sizes.mp4", edited(usual, (b"stsz", b"xtsz"))
-    yield "sample places.mp4", edited(usual, (b"stco", b"xtco"))
-    yield "sample times.mp4", edited(usual, (b"stts", b"xtts"))
+    yield "mkv head.mkv", partial(zeroed, first=0.0, last=0.02)
+    yield "mp4 head.mp4", partial(zeroed, first=0.0, last=0.01)
+    yield "mkv middle.mkv", partial(zeroed, first=0.45, last=0.55)
+    yield "mp4 middle.mp4", partial(zeroed, first=0.3, last=0.5)
+    yield "avi middle.avi", partial(zeroed, first=0.4, last=0.6)
+    yield "mp4 all pictures.mp4", partial(zeroed, first=0.02, last=0.6)
+    yield "mp4 sample sizes.mp4", edited(usual, (b"stsz", b"xtsz"))
+    yield "mp4 sample places.mp4", edited(usual, (b"stco", b"xtco"))
+    yield "mp4 sample times.mp4", edited(usual, (b"stts", b"xtts"))
 
 
 def zeroed(path: Path, first: float, last: float) -> None:
@@ -235,8 +242,8 @@ def closed(path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ names
 NAMES = (
     *("plain", "two words", "-rf", "--out", "~", "$HOME", "%2e%2e", "C:", "a:b", "semi; colon", "'quoted'"),
-    *('"', "*", "?", "#1", "=HYPERLINK(1)", "@SUM(A1)", "+1", "[bold red]rich[/]", "<b>html</b>", "Ünï", "中文"),
-    *("🎬", "\u202eright to left", "zero\u200bwidth", "concat:x", "file:x", "http:x", "..two", "twin", "TWIN"),
+    *('"', "*", "?", "#1", "=HYPERLINK(1)", "@SUM(A1)", "+1", "[bold red]rich", "<b>html", "twin", "TWIN"),
+    *("Ünï", "中文", "🎬", "\u202eright to left", "zero\u200bwidth", "concat:x", "file:x", "http:x", "..two"),
     *(unicodedata.normalize(form, "café") for form in ("NFC", "NFD")),
     # these cannot be ids
     *("new\nline", "\x1b[31mred", "tab\t", "bell\x07", "back\\slash", "a$_$b", " ", "\x7f"),
@@ -315,7 +322,10 @@ def sidecars() -> Iterator[tuple[str, Make]]:
     }
     for name, said in texts.items():
         stem, suffix = os.path.splitext(name)
-        yield f"{stem}.mkv", partial(accompanied, suffix=suffix, make=lambda path, said=said: path.write_bytes(said))
+        yield (
+            f"{stem}.mkv",
+            partial(accompanied, suffix=suffix, make=lambda path, said=said: path.write_bytes(said)),
+        )
     yield "fifo.mkv", partial(accompanied, suffix=".srt", make=os.mkfifo)
     yield "folder.mkv", partial(accompanied, suffix=".srt", make=Path.mkdir)
     yield "dangling.mkv", partial(accompanied, suffix=".srt", make=lambda path: path.symlink_to("nowhere"))
@@ -325,7 +335,10 @@ def accompanied(path: Path, suffix: str, make: Make) -> None:
     make(usual(path).with_suffix(suffix))
 
 
-GROUPS = (containers, codecs, tracks, no_media, cut, damaged, stamps, nodes, names, huge, short, content, sidecars)
+GROUPS = (
+    *(containers, content, short, tracks, names, nodes, sidecars),
+    *(codecs, cut, damaged, huge, no_media, stamps),
+)
 
 
 def make_hostile_corpus(folder: Path) -> None:

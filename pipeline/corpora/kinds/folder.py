@@ -85,7 +85,7 @@ def survey(name: str, dataset: DatasetParams, settings: FolderSettings) -> Corpu
         split_by_table = _read_table(found, table, dataset, f"datasets.{name}")
     named = {clip.path for clip in found.clips}
     rest = [file for file in found.files if file not in named]
-    found.clips += [CorpusClip(*_default_id(file), UNLABELED, path=file) for file in rest]
+    found.clips += [CorpusClip.of_file(*_default_id(file), file) for file in rest]
     if rest:
         what = "not in the table, and" if table is not None else "there without a table of labels:"
         found.note("unlabeled", f"{len(rest)} videos are {what} unlabeled", rest)
