@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show, show_json, tell_passed_over, tracked
+from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import MsaError
-from pipeline.core.names import escaped
 
 PICTURE = ".png"
 
@@ -80,7 +78,8 @@ def predict(
 
     passed_over: dict[str, str] = {}
     clips = predicting.clips_of(video, passed_over)
-    tell_passed_over(passed_over)
+    for path, reason in passed_over.items():
+        say(f"{path}: passed over: {reason}", error=True)
     text = speech.said(len(clips), "predict")
     pictures = _pictures(plot, list(clips))
     predictor = predicting.Predictor.open(
@@ -98,15 +97,14 @@ def predict(
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:
-        show_json(report.as_tree(found, predictor.runs, predictor.remarks))
+        say(report.as_json(found, predictor.runs, predictor.remarks), in_json=True)
     else:
         show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
-            print(f"note: {remark}", file=sys.stderr)
+            say(f"note: {remark}", error=True)
     for clip in found:
         if not clip.ok:
-            said = f"{clip.features.video}: nothing could be predicted: {clip.reason}"
-            print(escaped(said), file=sys.stderr)
+            say(f"{clip.features.video}: nothing could be predicted: {clip.reason}", error=True)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.options import Device, EncoderDevice
 from pipeline.core import paths
+from pipeline.core.console import say
 from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
@@ -71,11 +72,11 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
     clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
     write_clips(clips, paths.clip_table(dataset), facts)
     bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
-    print(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
+    say(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
     for note in found.notes:
-        print(f"  {note.level}: {note.message}")
+        say(f"  {note.level}: {note.message}")
     for row in bad[:20]:
-        print(f"  {row['clip_id']}: {row['status']}")
+        say(f"  {row['clip_id']}: {row['status']}")
 
 
 @app.command("import")
@@ -86,7 +87,7 @@ def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A nam
 
     params = load_params()
     conversion = convert(dataset, params.imported(dataset), params.shards)
-    print(summary(dataset, conversion))
+    say(summary(dataset, conversion))
     conversion.survey.check(params.max_failed_fraction)
 
 
@@ -118,7 +119,7 @@ def transcribe(
         fresh=fresh,
     )
     write_transcripts(transcripts, paths.transcript_table(dataset))
-    print(found)
+    say(found)
     found.check(params.max_failed_fraction)
 
 
@@ -191,7 +192,7 @@ def assemble(dataset: TrainingSet) -> None:
         dataset,
         waveform=FeatureStore(Path("data/features") / chosen.waveform) if chosen.waveform != NONE else None,
     )
-    print(report)
+    say(report)
 
 
 @app.command()
@@ -213,7 +214,7 @@ def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> N
         paths.pretrained_folder(method, dataset),
         device=device,
     )
-    print(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
+    say(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
 
 
 @app.command()
@@ -281,7 +282,7 @@ def page() -> None:
     from pipeline.reports.page import write_page
 
     write_page(load_params(), Path("results"), Path("reports"))
-    print("reports/index.html shows all runs")
+    say("reports/index.html shows all runs")
 
 
 @app.command()
@@ -291,7 +292,7 @@ def report() -> None:
     from pipeline.reports.report import report as write
 
     write(load_params(), Path("results"), Path("reports"))
-    print("reports/report.md has the table, the pictures lie beside it")
+    say("reports/report.md has the table, the pictures lie beside it")
 
 
 def _workers(asked: int) -> int:

@@ -15,12 +15,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import FormatError, MsaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SUFFIX = ".tmp"
 
@@ -68,6 +71,19 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = True) -> None:
     text = json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """A table as a Parquet file; one that holds it stays, whichever PyArrow wrote its bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowInvalid):
+        there = pq.read_table(path)
+        if there.equals(table) and there.schema.metadata == table.schema.metadata:
+            return
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str, Any]:

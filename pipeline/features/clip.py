@@ -9,19 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
 from pipeline.core.files import file_hash
-from pipeline.core.names import escaped, id_of
+from pipeline.core.names import id_of
 from pipeline.core.vocabulary import FAILED, MODALITIES, NONE, OK
 from pipeline.corpora.tables.media_files import find_media
 from pipeline.features.encoder import Clip, Encoder
@@ -96,7 +96,8 @@ def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | Non
     """The clips behind files and folders, each with its output folder.
 
     One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
-    `out/<path relative to the given folder, without suffix>.features`. Of `passed_over` see `walk`.
+    `out/<path relative to the given folder>.features`, without its suffix unless another file differs in that
+    alone. Of `passed_over` see `walk`.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | Non
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or _features(Path(videos[0].name)))]
     base = out or Path()
-    taken: dict[Path, Path] = {}  # output folder -> video
+    places: list[tuple[Path, Path]] = []  # a video, and its name below the folder that was given
     for video in videos:
         if video.is_file():
             found = {video: Path(video.name)}
@@ -125,20 +126,24 @@ def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | Non
                 )
             if passed_over is not None:
                 passed_over |= missed
-        for path, name in found.items():
-            folder = base / _features(name)
-            if folder in taken:
-                raise MsaError(
-                    f"{taken[folder]} and {path} would both be written to {folder}; "
-                    "extract them with different --out folders"
-                )
-            taken[folder] = path
+        places += found.items()
+    named = Counter(name.with_suffix("") for _, name in places)
+    taken: dict[Path, Path] = {}  # output folder -> video
+    for path, name in places:
+        folder = base / _features(name, named[name.with_suffix("")] > 1)
+        if folder in taken:
+            raise MsaError(
+                f"{taken[folder]} and {path} would both be written to {folder}; "
+                "extract them with different --out folders"
+            )
+        taken[folder] = path
     return [Request(path, folder) for folder, path in taken.items()]
 
 
-def _features(name: Path) -> Path:
+def _features(name: Path, suffixed: bool = False) -> Path:
     """The output folder of a file."""
-    return Path(*map(id_of, name.parent.parts), f"{id_of(name.stem)}.features")
+    called = id_of(name.stem) + (name.suffix if suffixed else "")
+    return Path(*map(id_of, name.parent.parts), f"{called}.features")
 
 
 def prepare(requests: list[Request]) -> None:
@@ -287,9 +292,9 @@ def overview(reports: list[ClipReport]) -> Table:
     common = set.intersection(*(set(found.items()) for found in remarks))
     caption = "; ".join(f"{who}: {remark}" for remark, who in remarks[0].items() if (remark, who) in common)
     shown = Table(
-        *("file", *map(escape, names), "note"),
-        title=escape(escaped(str(folder))),
-        caption=escape(f"all files: {caption}") if caption else None,
+        *("file", *names, "note"),
+        title=str(folder),
+        caption=f"all files: {caption}" if caption else None,
     )
     for report, found in zip(reports, remarks, strict=True):
         own = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
@@ -297,20 +302,20 @@ def overview(reports: list[ClipReport]) -> Table:
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
         name = str(Path(report.video).relative_to(folder))
-        shown.add_row(escape(escaped(name)), *cells, escape("; ".join(own)))
+        shown.add_row(name, *cells, "; ".join(own))
     return shown
 
 
 def table(report: ClipReport) -> Table:
     """A clip's report as a small table."""
-    title = escape(escaped(f"{report.video} -> {report.out}"))
+    title = f"{report.video} -> {report.out}"
     shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
     for column in (2, 3, 4):
         shown.columns[column].justify = "right"
     for item in report.modalities:
         note = item.note if item.status == OK else f"{item.status}: {item.note}"
         shown.add_row(
-            *(item.modality, escape(item.encoder), str(item.frames), str(item.dim)),
-            *(f"{item.seconds:.2f}", escape(note)),
+            *(item.modality, item.encoder, str(item.frames), str(item.dim)),
+            *(f"{item.seconds:.2f}", note),
         )
     return shown

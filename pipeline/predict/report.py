@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import rounded
-from pipeline.core.names import escaped, id_of
+from pipeline.core.names import id_of
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
@@ -67,12 +67,10 @@ def in_words(clip: ClipPrediction) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------ JSON
-def as_tree(
-    clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks: Sequence[str]
-) -> dict[str, Any]:
+def as_json(clips: Sequence[ClipPrediction], runs: Sequence[TrainedRun], remarks: Sequence[str]) -> str:
     """One object: what the runs are, `warnings` that hold for all clips, and `clips`."""
     facts = Facts.of(runs[0])
-    return {
+    tree = {
         "format": FORMAT,
         "dataset": facts.dataset,
         "task": "classification" if facts.class_names else "regression",
@@ -85,6 +83,7 @@ def as_tree(
         "warnings": list(remarks),
         "clips": rounded([_clip(clip) for clip in clips], DECIMALS),
     }
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _clip(clip: ClipPrediction) -> dict[str, Any]:
@@ -205,7 +204,7 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
         scores.append([name, str(count), _number(mean), _number(sd), said])
     page: list[Block] = [
-        Heading(escaped(str(clip.features.video))),
+        Heading(str(clip.features.video)),
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
     ]
     if facts.class_names:
