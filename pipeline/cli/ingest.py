@@ -180,13 +180,9 @@ def _checked(name: str, described: dict[str, Any]) -> ImportParams:
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from pipeline.params.plain_yaml import read_yaml_file
 
-    try:
-        tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ParamsError(f"--mapping {file}: cannot be read as YAML: {error}") from error
+    tree = read_yaml_file(file)
     if not isinstance(tree, dict):
         raise ParamsError(f"--mapping {file}: holds a {type(tree).__name__}, expected a mapping")
     return tree

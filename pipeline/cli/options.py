@@ -102,8 +102,8 @@ class CorpusOptions:
         ------
         ParamsError : no such pair, or a value that is no YAML
         """
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        from pipeline.params.plain_yaml import read_yaml
+        from pipeline.params.search import with_values
 
         tree: dict[str, Any] = {}
         for setting in self.setting or []:
@@ -111,13 +111,9 @@ class CorpusOptions:
             if not key or not equals:
                 raise ParamsError(f"--setting {setting}: expected key=value")
             try:
-                *path, last = key.split(".")
-                section = tree
-                for part in path:
-                    section = section.setdefault(part, {})
-                section[last] = YAML(typ="safe").load(value)
-            except (YAMLError, AttributeError, TypeError) as error:
-                raise ParamsError(f"--setting {setting}: cannot be read: {error}") from error
+                tree = with_values(tree, {key: read_yaml(value, "the value")})
+            except ParamsError as error:
+                raise ParamsError(f"--setting {setting}: {error}") from error
         return tree
 
     def entry(self, kind: str, root: str, usual: Labelling, settings: dict[str, Any]) -> dict[str, Any]:

@@ -119,6 +119,12 @@ class CorpusSurvey:
     def reject(self, check: str, message: str, line: int | None = None) -> None:
         self.problems.append(Finding("error", check, escaped(message), line=line))
 
+    def reject_of(self, other: CorpusSurvey) -> None:
+        """The problems of another file of the corpus, which is named before each."""
+        self.problems += [
+            replace(problem, message=f"{other.source}: {problem.message}") for problem in other.problems
+        ]
+
     def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
         self.notes.append(Finding(level, check, escaped(message), tuple(map(escaped, rows))))
 
