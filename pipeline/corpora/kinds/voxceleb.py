@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import FormatError
-from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
