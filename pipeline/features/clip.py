@@ -27,6 +27,7 @@ from pipeline.corpora.tables.media_files import find_media
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
+from pipeline.media.containers import check_regular
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
 from pipeline.params.encoders import EncoderParams, PretrainedEncoder
@@ -232,6 +233,7 @@ def extract(
         if encoders["text"]:
             transcript = transcribe(transcript)
         try:
+            check_regular(video)
             media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read

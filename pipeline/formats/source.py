@@ -40,7 +40,7 @@ class Source:
             found += [Path(folder, name) for name in names]
             if len(found) > MOST_FILES:
                 raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?")
-        return sorted(found)
+        return sorted(path for path in found if path.is_file())
 
     def named(self, *names: str) -> Path | None:
         """The one file of any of these names (case aside), the first name that is there; None = none is."""
@@ -86,12 +86,12 @@ class Source:
 
 
 def walk(root: Path, passed_over: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below a folder, entered once and links followed, with its files; hidden ones left out.
+    """Each folder below a folder, entered once and links followed, with its names; hidden ones left out.
 
     Parameters
     ----------
     passed_over : gets the path of what was not looked into, and why: folders that may not be listed, links
-        that lead nowhere or to a folder that was entered already, what is no regular file
+        that lead nowhere or to a folder that was entered already
     """
     missed = {} if passed_over is None else passed_over
     entered: set[str] = set()
@@ -117,11 +117,10 @@ def walk(root: Path, passed_over: dict[str, str] | None = None) -> Iterator[tupl
                 folders.append(entry.path)
             elif os.path.isdir(entry.path):
                 links.append(entry.path)
-            elif os.path.isfile(entry.path):
+            elif os.path.exists(entry.path):
                 names.append(entry.name)
             else:
-                there = os.path.exists(entry.path)
-                missed[entry.path] = "not a regular file" if there else "a link to nowhere"
+                missed[entry.path] = "a link to nowhere"
         yield folder, names
 
 

@@ -1,4 +1,4 @@
-"""Folders are read by one walker, which tells what it passes over; a name that is no id costs its clip alone."""
+"""One walker reads folders and tells what it passes over; a name that is no id costs its clip alone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ from pipeline.params.params import MediaLimits
 from pipeline.predict.predict import clips_of
 
 NOBODY = 65534
+SOUND = ("--audio-encoder", "waveform16k", "--text-encoder", "none", "--visual-encoder", "none")
 
 Cli = Callable[..., tuple[int, str]]
-
-
-def fifo(path: Path) -> None:
-    os.mkfifo(path)
 
 
 def listening(path: Path) -> None:
@@ -39,9 +36,6 @@ PASSED_OVER: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a link to itself": ("x.mp4", lambda path: path.symlink_to("x.mp4"), "a link to nowhere"),
     "a folder that is gone": ("videos", lambda path: path.symlink_to("/mnt/gone"), "a link to nowhere"),
     "a link back": ("loop", lambda path: path.symlink_to("."), "a folder that was read already"),
-    "a pipe": ("x.mp4", fifo, "not a regular file"),
-    "a socket": ("x.mp4", listening, "not a regular file"),
-    "a device": ("x.mp4", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
 }
 
 
@@ -116,6 +110,29 @@ def test_a_folder_and_a_link_to_it_are_read_once_by_the_folders_name(tmp_path: P
     assert sorted(missed) == [str(tmp_path / "corpus/a"), str(tmp_path / "corpus/z/up")]
 
 
+NODES: dict[str, Callable[[Path], None]] = {
+    "pipe": os.mkfifo,
+    "socket": listening,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("kind", NODES)
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_a_failed_clip(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip(tmp_path / "corpus/good.mp4")
+    NODES[kind](tmp_path / "corpus/x.mp4")
+    table, _ = ingest("x", dataset("folder", tmp_path / "corpus"), MediaLimits())
+    rows = {row["clip_id"]: row["status"] for row in table.to_pylist()}
+    assert rows.pop("good$_$good") == "ok"
+    assert [status.partition(": ")[0] for status in rows.values()] == ["unreadable media"]
+    code, printed = cli("extract", "--video", "corpus", "--out", "out", *SOUND)
+    assert code == 1 and "x.mp4: nothing could be extracted" in printed and "regular file" in printed
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.mp4")
     with pytest.raises(MsaError, match=r"x\.mp4: not a regular file"):
@@ -143,8 +160,7 @@ def test_a_name_that_cannot_be_an_id_costs_that_clip_alone(name: bytes, tmp_path
     bad = rows.pop(f"{BAD[name]}$_${BAD[name]}")
     assert bad["path"] is None and "rename it" in bad["status"]
     assert [row["status"] for row in rows.values()] == ["ok"]
-    encoders = ("--audio-encoder", "waveform16k", "--text-encoder", "none", "--visual-encoder", "none")
-    code, printed = cli("extract", "--video", tmp_path / "corpus", "--out", tmp_path / "out", *encoders)
+    code, printed = cli("extract", "--video", tmp_path / "corpus", "--out", tmp_path / "out", *SOUND)
     assert code == 1 and printed.count("nothing could be extracted") == 1
     assert {path.parent.name for path in (tmp_path / "out").rglob("audio.parquet")} == {
         "good.features",
