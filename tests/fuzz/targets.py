@@ -29,6 +29,7 @@ from made import (
 )
 from made.media_factory import make_clip, tone
 from made.openface_tables import FULL as OPENFACE
+from made.validated import validate
 
 from pipeline.core.errors import AbsentError, MsaError
 from pipeline.corpora.clips import ClipFacts, clip_table, measure, write_clips
@@ -216,7 +217,10 @@ def make_corpus(kind: str, folder: Path) -> None:
 
 
 def read_corpus(kind: str, folder: Path, file: Path, out: Path) -> None:
-    table, facts = ingest("x", made_corpora.dataset(kind, folder), LIMITS)
+    """As `msa-cli validate` and the stage `ingest` do it."""
+    dataset = made_corpora.dataset(kind, folder)
+    validate(dataset)
+    table, facts = ingest("x", dataset, LIMITS)
     write_clips(table, out / "clips.parquet", facts)
 
 

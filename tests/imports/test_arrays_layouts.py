@@ -169,6 +169,16 @@ def test_words_for_a_split_that_differ_are_said(tmp_path: Path) -> None:
     assert "y_{split}.h5:data has train, dev, test, which differs" in drafted(tmp_path)[1]
 
 
+@pytest.mark.parametrize("name", ["x\ny: 1", "a: b", "#c", "{d}", "é", "\x1b[31m", "n" * 3000])
+def test_names_of_arrays_change_nothing_of_the_draft(name: str, tmp_path: Path) -> None:
+    path, audio = tmp_path / "x.pkl", np.ones((3, 4, 2))
+    path.write_bytes(pickle.dumps({name: {"audio": audio}, "other": {name: audio}}))
+    settings, said = drafted(tmp_path)
+    assert settings == {"audio": {"array": f"x.pkl:{name}/audio"}}
+    assert max(map(len, said.splitlines())) < 7000 and "\x1b" not in said
+    assert len(read("arrays", Source(tmp_path), params_of(tmp_path, settings)).rows) == 3
+
+
 # ----------------------------------------------------------------------------------------------- wrong files
 class Code:
     def __reduce__(self) -> Any:

@@ -53,6 +53,7 @@ Labels are columns of the clip table; classes are indices, or names (of `classes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from pipeline.core.errors import FormatError, ParamsError
@@ -77,6 +78,7 @@ KIND_OF_FILES = (
     "Arrays: npz, npy, HDF5 files or pickles of any layout; settings say what is what (docs/corpora.md)"
 )
 SETTINGS = ArrayFilesSettings
+MOST_LOOKED_AT = 1000  # arrays, for a message
 OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
 
 
@@ -111,7 +113,8 @@ def read(source: Source, params: ImportParams) -> Imported:
             return _read(files, settings, params)
     except FormatError as error:
         file = str(error).partition(":")[0]
-        there = sorted(map(str, entries(files)), key=lambda entry: not entry.startswith(f"{file}:"))
+        known = map(str, islice(entries(files), MOST_LOOKED_AT))
+        there = sorted(known, key=lambda entry: not entry.startswith(f"{file}:"))
         raise FormatError(f"{error}; there are: {listed(there)}") from error
 
 

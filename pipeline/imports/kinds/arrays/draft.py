@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
+from pipeline.core.names import escaped
 from pipeline.core.vocabulary import CLASSES, LABELS, MODALITIES
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.corpora.tables.values import number_of
@@ -38,10 +39,10 @@ def draft(source: Source) -> str:
     shown = [f"  {entry}" for entry in found[:MOST_SHOWN]] + ["  ..."] * (len(found) > MOST_SHOWN)
     guess = Guess(files, [entry for entry in found if entry.count])
     yaml, text = YAML(), io.StringIO()
-    yaml.width = 1000
+    yaml.width, yaml.default_flow_style = 1000, None  # what has nothing below it is one line
     yaml.dump(guess.settings, text)
     said = ["There are:", *shown, *HEAD.splitlines(), *guess.evidence]
-    return "\n".join(f"# {line}" for line in said) + f"\n{text.getvalue().rstrip()}"
+    return "\n".join(f"# {escaped(line)}" for line in said) + f"\n{text.getvalue().rstrip()}"
 
 
 class Guess:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import ClipError, FormatError
+from pipeline.core.names import escaped
 from pipeline.corpora.tables.values import SPLIT_NAMES
 from pipeline.formats.source import PICKLES
 from pipeline.formats.text import text_of
 from pipeline.imports.kinds.arrays.files import EACH, SUFFIXES, ArrayFiles, ArrayFolder, inside, shape_of
 
+MOST_LETTERS = 200  # of a reference, in messages
 LOOKED_AT = 20  # clips of a group, which stand for all of them; so many modalities has no file
 WORD = re.compile(r"[A-Za-z]+[0-9]*")
 # what the names of arrays say of them
@@ -65,11 +67,13 @@ class Entry:
         return self.count > 0 and all(axis == 1 for axis in self.shape)
 
     def __str__(self) -> str:
+        name = escaped(self.reference)
+        name = name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}…"
         if not self.count:
-            return f"{self.reference} ({self.dtype})"
+            return f"{name} ({self.dtype})"
         if self.by_clip:
-            return f"{self.reference} ({self.count} clips, {self.shape or 'one'} {self.dtype} each)"
-        return f"{self.reference} {(self.count, *self.shape)} {self.dtype}"
+            return f"{name} ({self.count} clips, {self.shape or 'one'} {self.dtype} each)"
+        return f"{name} {(self.count, *self.shape)} {self.dtype}"
 
 
 def words_of(name: str) -> list[str]:
