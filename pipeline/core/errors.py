@@ -89,6 +89,11 @@ class IncompleteError(MsaError):
     exit_code = 1
 
 
+def of_system(error: OSError) -> str:
+    """What the system says of a file, as a message: a full disk, a name that is too long."""
+    return f"{error.filename or 'file system'}: {error.strerror or error}"
+
+
 def readable(line: str) -> str:
     """A line without the middle of what is too long: a file may hold a name of a megabyte."""
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 203]} ... {line[-198:]}"
