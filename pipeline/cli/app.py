@@ -56,7 +56,8 @@ def main() -> Any:
         return app(prog_name="msa-cli", standalone_mode=False)
     except UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "msa-cli"
-        if message := " ".join(error.format_message().split()).removesuffix("."):  # none: its help was shown
+        message = " ".join(error.format_message().split()).replace("Value error, ", "").removesuffix(".")
+        if message:  # none: its help was shown
             say(f"{where}: {message} (see {where} --help)", error=True)
         return error.exit_code
     except MsaError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import NO_TRAINING_SET, CorpusOptions, SetOptions, with_options
+from pipeline.cli.options import NO_TRAINING_SET, TEXTS_STAY, CorpusOptions, SetOptions, with_options
 from pipeline.core.console import say, show
 from pipeline.core.errors import ParamsError
 from pipeline.core.files import one_writer
@@ -87,6 +87,7 @@ def ingest(
         say(NO_TRAINING_SET)
     for key in edit.keys:
         say(f"  {PARAMS_FILE}: {key}")
+    say(TEXTS_STAY)
     say(f"next: msa-cli validate {name}; dvc repro")
 
 
@@ -172,6 +173,7 @@ def import_files(
         say(NO_TRAINING_SET)
     for key in edit.keys:
         say(f"  {PARAMS_FILE}: {key}")
+    say(TEXTS_STAY)
     say(summary(name, Conversion(found, updates)))
     say("next: dvc repro")
 

@@ -9,13 +9,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Device, EncoderDevice
+from pipeline.cli.dvc_arguments import StageGroup
+from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
 from pipeline.core.console import say
 from pipeline.core.files import one_writer, write_text
 from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
+    cls=StageGroup,
     no_args_is_help=True,
     help="The stages of dvc.yaml, run in the project's folder with its params.yaml; `dvc repro` calls them.",
 )
@@ -30,7 +32,6 @@ class ExecutorKind(StrEnum):
 
 Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
-Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
@@ -109,10 +110,11 @@ def transcribe(
     from pipeline.transcripts.table import write_transcripts
 
     params = load_params()
+    root = Path(params.dataset(dataset).root)
     with one_writer(paths.transcript_table(dataset)):
         transcripts, found = transcribe_dataset(
             read_clips(paths.clip_table(dataset)),
-            Path(params.dataset(dataset).root),
+            root,
             dataset,
             params.transcribe,
             params.media,
@@ -203,7 +205,7 @@ def assemble(dataset: TrainingSet) -> None:
 
 
 @app.command()
-def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
+def pretrain(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
     from pipeline.core.vocabulary import NONE
     from pipeline.params.params import load_params
@@ -227,7 +229,7 @@ def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> N
 
 @app.command()
 def train(
-    method: Method,
+    method: MethodName,
     dataset: TrainingSet,
     seed: Seed,
     device: Device = "auto",
@@ -235,11 +237,15 @@ def train(
     write_config: WriteConfig = None,
 ) -> None:
     """Training set -> runs/METHOD-SET-SEED."""
+    from models import METHODS
+    from pipeline.params.explain import settings_of
     from pipeline.params.params import load_params
     from pipeline.params.run import RunConfig
 
     params = load_params()
     params.training_set(dataset)
+    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
+        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
     run = RunConfig(
         method_name=method,
         dataset=dataset,
@@ -259,7 +265,7 @@ def train(
 
 
 @app.command()
-def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+def evaluate(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
@@ -275,14 +281,22 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
 
 
 @app.command()
-def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
     from pipeline.evaluation.inspect import inspect as run
     from pipeline.evaluation.saved import views_file
+    from pipeline.params.params import load_params
 
+    params = load_params()
     views = views_file(paths.result_files(method, dataset, seed).metrics)
     with one_writer(views):
-        run(paths.run_folder(method, dataset, seed), paths.assembled_folder(dataset), views, device=device)
+        run(
+            paths.run_folder(method, dataset, seed),
+            paths.assembled_folder(dataset),
+            views,
+            device=device,
+            transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
+        )
 
 
 @app.command()

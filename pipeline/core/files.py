@@ -157,8 +157,9 @@ def read_described(
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = tree["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path.parent}: not {what} ({path.name}: {error}); {remedy}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"{path.parent}: not {what} ({path.name}: {reason}); {remedy}") from error
     if found != version:
         raise FormatError(
             f"{path.parent}: {what} of format {found}, this version reads {version}; {remedy} again"

@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.files import file_hash, write_parquet
 from pipeline.core.vocabulary import ALL_SPLITS, CLASSES, LABELS, SEPARATOR, TEST, TRAIN, VALID
+from pipeline.media.containers import check_regular
 from pipeline.media.decode import probe
 from pipeline.params.params import CorpusParams, MediaLimits
 
@@ -139,6 +140,7 @@ def measure(path: Path, limits: MediaLimits) -> tuple[dict[str, Any], str | None
     facts: dict[str, Any] = {}
     reason: object
     try:
+        check_regular(path)
         facts["sha256"] = file_hash(path)
         info = probe(path, limits)
         names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
