@@ -35,7 +35,7 @@ def find_media(root: Path, below: str = "", suffixes: Collection[str] = VIDEO_SU
     for folder, names in walk(root / below, _not_listed):
         place = Path(folder).relative_to(root)
         for name in names:
-            if os.path.splitext(name)[1].lower() in suffixes and os.path.isfile(os.path.join(folder, name)):
+            if os.path.splitext(name)[1].lower() in suffixes and os.path.exists(os.path.join(folder, name)):
                 found.append((place / name).as_posix())
         if len(found) > MOST_FILES:
             raise MsaError(f"{root}: over {MOST_FILES} media files; is it the folder that is meant?")
