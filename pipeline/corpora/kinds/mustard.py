@@ -27,11 +27,11 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.core.errors import FormatError
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree, reject_task
 from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
-from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams
 
 ENTRIES, FOLDS = "sarcasm_data.json", "split_indices.p"
@@ -101,6 +101,8 @@ def wrong_with(entry: Any) -> list[tuple[str, str]]:
     wrong = []
     if not all(isinstance(text, str) for text in context):
         wrong.append(("entry", "context holds more than sentences"))
+    if not all(isinstance(name, str | None) for name in (*speakers, entry.get("speaker"))):
+        wrong.append(("entry", "speaker and context_speakers hold more than names"))
     if speakers and len(speakers) != len(context):
         wrong.append(("entry", f"{len(context)} sentences of context, {len(speakers)} speakers of them"))
     return wrong

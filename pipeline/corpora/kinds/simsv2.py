@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds import mmsa, sims
@@ -19,7 +20,7 @@ from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import label_file
 from pipeline.corpora.tables.media_files import find_media, same_form
-from pipeline.corpora.tables.values import bad_id, without_zeros
+from pipeline.corpora.tables.values import without_zeros
 from pipeline.formats.source import below
 from pipeline.params.params import DatasetParams
 
@@ -85,7 +86,7 @@ def _texts(found: CorpusSurvey, folder: Path) -> dict[tuple[str, str], str]:
     own = CorpusSurvey(str(path))
     rows = read_table(path, own, TEXT_COLUMNS, TEXT_COLUMNS).rows
     texts = {_key(cells["video_id"], cells["clip_id"]): cells["text"] for _, cells in rows}
-    found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in own.problems]
+    found.reject_of(own)
     return texts
 
 
