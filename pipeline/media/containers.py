@@ -195,4 +195,7 @@ def origin_s(container: Any) -> float:
 
 def duration_s(container: Any) -> float:
     """Declared or estimated length in seconds; 0 where the file does not tell."""
-    return max(container.duration or 0, 0) / 1e6
+    seconds = max(container.duration or 0, 0) / 1e6
+    if is_one_of(container, {"matroska"}) and 0 < origin_s(container) < seconds:
+        seconds -= origin_s(container)  # it is counted from 0 there, not from the first timestamp
+    return seconds
