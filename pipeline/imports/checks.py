@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.names import bad_id
 from pipeline.corpora.clips import full_id
-from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id
+from pipeline.corpora.tables.values import SPLIT_NAMES
 from pipeline.formats.text import listed, text_of
 
 ONLY_CLIP = "0"  # clip part of an id that names a video with one clip

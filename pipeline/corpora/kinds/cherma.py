@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import CLASSES, TEST, TRAIN, VALID
 from pipeline.corpora.survey import (
@@ -28,7 +29,6 @@ from pipeline.corpora.survey import (
     reject_task,
 )
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, WantedMedia, find_media, with_media
-from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams, class_key
 
 LAYOUT = "<root>/train.json, valid.json, test.json, and x.mp4 (or x.wav) in folders below"

@@ -28,6 +28,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
@@ -35,7 +36,7 @@ from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_COLUMNS, labels_of, name_settings
 from pipeline.corpora.tables.media_files import find_media, same_form
-from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id, number_of
+from pipeline.corpora.tables.values import SPLIT_NAMES, number_of
 from pipeline.formats.source import below
 from pipeline.params.params import DatasetParams
 

@@ -27,11 +27,11 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.core.errors import FormatError
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, read_tree, reject_task
 from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
-from pipeline.corpora.tables.values import bad_id
 from pipeline.params.params import DatasetParams
 
 ENTRIES, FOLDS = "sarcasm_data.json", "split_indices.p"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.kinds import mmsa, sims
@@ -19,7 +20,7 @@ from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import label_file
 from pipeline.corpora.tables.media_files import find_media, same_form
-from pipeline.corpora.tables.values import bad_id, without_zeros
+from pipeline.corpora.tables.values import without_zeros
 from pipeline.formats.source import below
 from pipeline.params.params import DatasetParams
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import CONTEXT, TEST, TRAIN, VALID
 from pipeline.corpora.survey import (
@@ -32,7 +33,7 @@ from pipeline.corpora.survey import (
     reject_task,
 )
 from pipeline.corpora.tables.media_files import WantedMedia, find_media, with_media
-from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id
+from pipeline.corpora.tables.values import SPLIT_NAMES
 from pipeline.formats.source import understood
 from pipeline.formats.text import text_of
 from pipeline.params.params import DatasetParams

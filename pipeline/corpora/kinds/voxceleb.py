@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import FormatError
+from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import UNLABELED
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
-from pipeline.corpora.tables.values import bad_id
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.params.params import DatasetParams
 

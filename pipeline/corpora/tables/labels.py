@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.core.names import bad_id
 from pipeline.core.vocabulary import CLASSES, LABELS, UNLABELED
 from pipeline.corpora.clips import full_id
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey
 from pipeline.corpora.tables.csv import read_table
-from pipeline.corpora.tables.values import SPLIT_NAMES, bad_id, interval, label_value
+from pipeline.corpora.tables.values import SPLIT_NAMES, interval, label_value
 
 LABEL_FILES = ("label.csv", "meta.csv")
 LAYOUT = "<root>/label.csv and <root>/Raw/<video_id>/<clip_id>.mp4"

@@ -1,13 +1,12 @@
-"""One value of a label file: an id, the name of a split, a score or a class; else why it is none."""
+"""One value of a label file: the name of a split, a score or a class; else why it is none."""
 
 from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Sequence
 
-from pipeline.core.vocabulary import ALL_SPLITS, SEPARATOR, TEST, TEST_OOD, TRAIN, UNLABELED, VALID
+from pipeline.core.vocabulary import ALL_SPLITS, TEST, TEST_OOD, TRAIN, UNLABELED, VALID
 from pipeline.params.params import class_key
 
 # in lower case, as label files and feature files write them -> ours
@@ -17,19 +16,6 @@ SPLIT_NAMES = {
     **{"test_iid": TEST, "iid": TEST, "ood": TEST_OOD},
 }
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def bad_id(value: str) -> str | None:
-    """Why this cannot be the id of a video or clip, which names files and folders; None if it can."""
-    if not value.strip():
-        return "an id must not be empty"
-    if value in {".", ".."} or "/" in value or "\\" in value:
-        return "an id must not lead to another folder; write the name alone, without / or \\"
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in value):
-        return "an id must not hold control characters"
-    if SEPARATOR in value:
-        return f"{SEPARATOR} separates video_id from clip_id and must not be in one of them"
-    return None
 
 
 def label_value(
