@@ -36,6 +36,7 @@ from pipeline.formats.stored import (
 
 HEADER = 16_384  # bytes; those of plain arrays have 128
 MOST_MEMBERS = 100_000
+DIRECTORY = 16 << 20  # bytes of the list of members
 MOST_RATIO = 1100  # DEFLATE cannot pack tighter than 1032 to 1, so members that claim more share their bytes
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a ZIP's member: signature, lengths of its name and extras
 HEADER_DAMAGE = (  # NumPy takes the header for a Python literal
@@ -75,9 +76,9 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, np.ndarray | St
     refuse_stranger(path, own=b"PK\x03\x04")
     file = Opened.path(path, limits)
     arrays: dict[str, np.ndarray | StoredArray] = {}
-    scratch = Scratch(str(path), limits.decoded_bytes)
+    scratch, most = Scratch(str(path), limits.unpacked(file.size)), limits.memory(file.size)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path) as stream, zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             _check_members(members, file.size, limits)
             held = 0
@@ -90,8 +91,8 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, np.ndarray | St
                     raise Refused(f"holds {name[:80]!r} twice")
                 arrays[name] = array
                 held += array.nbytes if isinstance(array, np.ndarray) else 0
-                if held > limits.memory_bytes:
-                    raise Refused(f"needs more than {limits.memory_bytes:,} bytes of memory, the limit")
+                if held > most:
+                    raise Refused(f"needs more than {most:,} bytes of memory, the limit for its size")
     except Refused as error:
         raise FormatError(f"{path}: {error}") from None
     except DAMAGE as error:
@@ -99,13 +100,22 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, np.ndarray | St
     return arrays
 
 
+class _Archive(io.FileIO):
+    """A file of which no list of members is read that would be thirty times as large in memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > DIRECTORY:
+            raise Refused(f"has a list of members of {size:,} bytes; {DIRECTORY:,} is the limit")
+        return super().read(size)
+
+
 def _check_members(members: list[zipfile.ZipInfo], size: int, limits: Limits) -> None:
     """What the directory of the archive says, before anything is read."""
     if len(members) > min(MOST_MEMBERS, limits.objects):
         raise Refused(f"holds {len(members):,} members, over the limit of {MOST_MEMBERS:,}")
     total = sum(member.file_size for member in members)
-    if total > limits.decoded_bytes:
-        raise Refused(f"unpacks to {total:,} bytes, over the limit of {limits.decoded_bytes:,}")
+    if total > (most := limits.unpacked(size)):
+        raise Refused(f"unpacks {size:,} bytes to {total:,}, over the limit of {most:,}")
     if total > MOST_RATIO * size:
         raise Refused(f"claims to unpack {size:,} bytes to {total:,}; no array packs so tight")
     for member in members:

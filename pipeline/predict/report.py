@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import rounded
+from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
@@ -44,7 +45,6 @@ GRADES = (
     "positive",
     "strongly positive",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes a cell that begins with it for
 DECIMALS = 6
 
 
@@ -127,19 +127,11 @@ def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Pat
     table = to_table(clips, facts)
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, folder / "predictions.parquet", compression="zstd")
-    cells = table.to_pandas()
-    for field in table.schema:
-        if pa.types.is_string(field.type):
-            cells[field.name] = cells[field.name].map(
-                lambda text: f"'{text}" if text.startswith(FORMULA) else text, na_action="ignore"
-            )
-        elif pa.types.is_list(field.type):
-            cells[field.name] = [
-                json.dumps(value) if value else None for value in table[field.name].to_pylist()
-            ]
-        elif pa.types.is_integer(field.type):
-            cells[field.name] = cells[field.name].astype("Int64")  # null makes floats of integers else
-    cells.to_csv(folder / "predictions.csv", index=False, lineterminator="\n", encoding="utf-8")
+    columns = [
+        [(json.dumps(value) if value else None) if isinstance(value, list) else value for value in column]
+        for column in (table[name].to_pylist() for name in table.column_names)
+    ]
+    write_cells(folder / "predictions.csv", table.column_names, zip(*columns, strict=True))
 
 
 def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
