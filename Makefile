@@ -5,7 +5,8 @@ SETUP := .venv/.installed
 SPHINX := .venv/.installed-docs
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: demo test bench lint docs sample clean
+.PHONY: demo test bench fuzz lint docs sample clean
+MINUTES ?= 10
 
 demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
@@ -16,6 +17,9 @@ test: $(SETUP) lint
 
 bench: $(SETUP)  ## speed, as ratios measured side by side
 	$(BIN)/python -m pytest -m benchmark -s
+
+fuzz: $(SETUP)  ## damaged files through every reader for MINUTES; ARGS="--seed 7 media params" chooses
+	PYTHONPATH=tests $(BIN)/python -m fuzz.lane --minutes $(MINUTES) $(ARGS)
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 import typer
@@ -20,8 +21,10 @@ from pipeline.cli.stages import app as stage_app
 from pipeline.cli.table import table
 from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
-from pipeline.core.console import configure
+from pipeline.core.console import configure, say
 from pipeline.core.errors import MsaError
+
+UsageError: Any = typer.BadParameter.__base__  # click's, which typer holds inside
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,12 +53,21 @@ def main() -> Any:
     """Entry point: a user's mistake is a message and an exit code, never a traceback."""
     configure()
     try:
-        return app()
+        return app(prog_name="msa-cli", standalone_mode=False)
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "msa-cli"
+        message = " ".join(error.format_message().split()).replace("Value error, ", "").removesuffix(".")
+        if message:  # none: its help was shown
+            say(f"{where}: {message} (see {where} --help)", error=True)
+        return error.exit_code
     except MsaError as error:
-        print(f"msa-cli: {error}", file=sys.stderr)
+        say(f"msa-cli: {error}", error=True)
         return error.exit_code
     except OSError as error:  # a full disk, a folder that may not be written, a name that is too long
-        print(f"msa-cli: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        say(f"msa-cli: {error.filename or 'file system'}: {error.strerror or error}", error=True)
+        return 1
+    except Exception:  # a mistake of ours; what it quotes may be foreign
+        say(traceback.format_exc(), error=True, end="")
         return 1
 
 

@@ -9,6 +9,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,6 +17,7 @@ import typer
 from pipeline.cli.options import ParamsFile
 from pipeline.core.console import show
 from pipeline.core.errors import MsaError
+from pipeline.core.stage_code import LOCK, PROJECT, unlike_lock
 from pipeline.core.vocabulary import MODALITIES
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Check:
 
 def examine(params: Params) -> list[Check]:
     """All checks; imports the heavy libraries, so it takes seconds."""
-    return [*_interpreter(), *_torch(), *_opencv(), *_encoders(params), *_extras()]
+    return [*_interpreter(), *_lock(), *_torch(), *_opencv(), *_encoders(params), *_extras()]
 
 
 def _interpreter() -> list[Check]:
@@ -68,6 +70,19 @@ def _interpreter() -> list[Check]:
         Check("ok" if good else "error", "python", python if good else f"{python}; 3.11 or 3.12 is needed"),
         Check("ok", "cores", cores),
     ]
+
+
+def _lock(project: Path = PROJECT) -> list[Check]:
+    """Packages whose version is not that of the lock; nothing where there is none, as in a wheel."""
+    if not (project / LOCK).is_file():
+        return []
+    found = [
+        Check("warning", name, f"{installed} is installed, {LOCK} has {locked}")
+        for name, (installed, locked) in unlike_lock(project=project).items()
+    ]
+    if not found:
+        return [Check("ok", "lock", f"installed packages are those of {LOCK}")]
+    return [*found, Check("warning", "way out", f"pip install -c {LOCK} -e .   (in {project})")]
 
 
 def _torch() -> list[Check]:
@@ -168,11 +183,11 @@ def _extras() -> list[Check]:
 
 def render(checks: list[Check]) -> Table:
     """The report for a terminal."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     colours = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
     table = Table("", "what", "found")
     for check in checks:
-        table.add_row(f"[{colours[check.level]}]{check.level}[/]", check.what, escape(check.found))
+        table.add_row(Text(check.level, colours[check.level]), check.what, check.found)
     return table

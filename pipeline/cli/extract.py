@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson, EncoderDevice, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show, tracked
+from pipeline.core.console import say, show, tracked
 
 NAMES = "a name from params, or none. May be given several times."
 
@@ -51,7 +50,10 @@ def extract(
     from pipeline.features import clip as extraction
     from pipeline.params.params import load_params
 
-    requests = extraction.plan(video, out)
+    passed_over: dict[str, str] = {}
+    requests = extraction.plan(video, out, passed_over)
+    for path, reason in passed_over.items():
+        say(f"{path}: passed over: {reason}", error=True)
     text = speech.said(len(requests), "extract")
     extraction.prepare(requests)
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
@@ -61,11 +63,11 @@ def extract(
     work = extraction.extract(requests, text, encoders, language, transcribe)
     reports = list(tracked(work, "extracting", len(requests)))
     if as_json:
-        print(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False))
+        say(json.dumps([asdict(report) for report in reports], indent=2, ensure_ascii=False), in_json=True)
     else:
         show(extraction.table(reports[0]) if len(reports) == 1 else extraction.overview(reports))
     for report in reports:
         if not report.gave_something:
-            print(f"{report.video}: nothing could be extracted: {report.reason}", file=sys.stderr)
+            say(f"{report.video}: nothing could be extracted: {report.reason}", error=True)
     if not all(report.gave_something for report in reports):
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import ParamsFile
+from pipeline.core.console import say
 
 
 def fetch(
@@ -37,8 +38,8 @@ def fetch(
         folder = download(wanted.model, wanted.revision, fetching.PARTS)
         commits[wanted.key] = folder.name
         size = sum(path.stat().st_size for path in folder.iterdir())
-        print(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
+        say(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
     if pin:
         written = edit.pin(commits, params or Path(PARAMS_FILE))
-        print(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
-    print(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")
+        say(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
+    say(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")

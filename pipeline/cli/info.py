@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import AsJson
-from pipeline.core.console import show
+from pipeline.core.console import say, show
 from pipeline.core.errors import FormatError, MsaError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def info(
     """Explain a file: what it holds, how it was made, its columns, counts and a few statistics."""
     described = describe(file)
     if as_json:
-        print(json.dumps(described, indent=2, ensure_ascii=False))
+        say(json.dumps(described, indent=2, ensure_ascii=False), in_json=True)
     else:
         show(*render(described))
 
@@ -50,6 +50,7 @@ def describe(path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from pipeline.formats.text import read_json
     from pipeline.store.shard import META_KEY, read_meta, stream_rows
     from pipeline.store.store import FeatureStore
 
@@ -57,12 +58,12 @@ def describe(path: Path) -> dict[str, Any]:
         raise MsaError(f"{path}: no such file or folder")
     if path.is_dir():
         if (path / RUN_CONFIG).exists():
-            config = json.loads((path / RUN_CONFIG).read_text(encoding="utf-8"))
+            config = read_json(path / RUN_CONFIG)
             files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
             return {"kind": "run", "path": str(path), "config": config, "bytes": files}
         if (path / "stats.json").exists():
             facts = {"kind": "training set", "path": str(path)}
-            return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
+            return facts | {"stats": read_json(path / "stats.json")}
         store = FeatureStore(path)
         meta = store.meta()
         if meta is None:
@@ -192,11 +193,11 @@ def _describe_table(path: Path, schema: pa.Schema) -> dict[str, Any]:
 
 def render(described: dict[str, Any]) -> list[RenderableType]:
     """The facts for a terminal."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{escape(described['path'])}[/bold]: {described['kind']}")
+    tree = Tree(Text.assemble((described["path"], "bold"), f": {described['kind']}"))
     for key, value in described.items():
         if key not in ("path", "kind", "columns"):
             _grow(tree, key, value)
@@ -207,8 +208,8 @@ def render(described: dict[str, Any]) -> list[RenderableType]:
         table = Table("column", *names, title=f"{len(columns)} columns")
         for name, entry in list(columns.items())[:SHOWN_COLUMNS]:
             cells = (entry.get(key, "") for key in names)
-            shown_cells = (f"{cell:.5g}" if isinstance(cell, float) else escape(str(cell)) for cell in cells)
-            table.add_row(escape(name), *shown_cells)
+            shown_cells = (f"{cell:.5g}" if isinstance(cell, float) else str(cell) for cell in cells)
+            table.add_row(name, *shown_cells)
         if len(columns) > SHOWN_COLUMNS:
             table.add_row(f"... {len(columns) - SHOWN_COLUMNS} more (--json has all)")
         shown.append(table)
@@ -216,13 +217,11 @@ def render(described: dict[str, Any]) -> list[RenderableType]:
 
 
 def _grow(tree: Any, key: str, value: Any) -> None:
-    from rich.markup import escape
-
     if isinstance(value, dict) and value:
-        branch = tree.add(escape(str(key)))
+        branch = tree.add(str(key))
         for inner, item in list(value.items())[:SHOWN_COLUMNS]:
             _grow(branch, inner, item)
     elif isinstance(value, list) and len(value) > 8:
-        tree.add(escape(f"{key}: {len(value)} values, {value[0]} ... {value[-1]}"))
+        tree.add(f"{key}: {len(value)} values, {value[0]} ... {value[-1]}")
     else:
-        tree.add(escape(f"{key}: {value}"))
+        tree.add(f"{key}: {value}")

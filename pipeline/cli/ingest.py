@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import NO_TRAINING_SET, CorpusOptions, SetOptions, with_options
-from pipeline.core.console import show
+from pipeline.cli.options import NO_TRAINING_SET, TEXTS_STAY, CorpusOptions, SetOptions, with_options
+from pipeline.core.console import say, show
 from pipeline.core.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -78,14 +78,15 @@ def ingest(
         edit = register(corpus, params, Path(PARAMS_FILE), run=training.run)
         edit.write()
     counts = Counter(clip.split for clip in found.clips)
-    print(f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+    say(f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     for note in found.notes:
-        print(f"  {note.level}: {note.message}")
+        say(f"  {note.level}: {note.message}")
     if not trainable:
-        print(NO_TRAINING_SET)
+        say(NO_TRAINING_SET)
     for key in edit.keys:
-        print(f"  {PARAMS_FILE}: {key}")
-    print(f"next: msa-cli validate {name}; dvc repro")
+        say(f"  {PARAMS_FILE}: {key}")
+    say(TEXTS_STAY)
+    say(f"next: msa-cli validate {name}; dvc repro")
 
 
 @with_options
@@ -107,7 +108,6 @@ def import_files(
 
     Example: msa-cli import unaligned_50.pkl --name mosi
     """
-    from rich.markup import escape
     from rich.table import Table
 
     from pipeline.core.vocabulary import MODALITIES, NONE
@@ -136,10 +136,10 @@ def import_files(
         entered = _checked(name, described)
         check_rows(imported, name, entered)
         found = survey(imported, str(source))
-        print(f"{name}: {what}")
+        say(f"{name}: {what}")
         table = Table("what", "found")
         for about, finding in found.lines():
-            table.add_row(about, escape(finding))
+            table.add_row(about, finding)
         show(table)
         found.check(params.max_failed_fraction)
         features = {
@@ -167,11 +167,12 @@ def import_files(
             discard(name)
             raise
     if not trainable:
-        print(NO_TRAINING_SET)
+        say(NO_TRAINING_SET)
     for key in edit.keys:
-        print(f"  {PARAMS_FILE}: {key}")
-    print(summary(name, Conversion(found, updates)))
-    print("next: dvc repro")
+        say(f"  {PARAMS_FILE}: {key}")
+    say(TEXTS_STAY)
+    say(summary(name, Conversion(found, updates)))
+    say("next: dvc repro")
 
 
 def _checked(name: str, described: dict[str, Any]) -> ImportParams:
@@ -181,13 +182,9 @@ def _checked(name: str, described: dict[str, Any]) -> ImportParams:
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from pipeline.params.plain_yaml import read_yaml_file
 
-    try:
-        tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ParamsError(f"--mapping {file}: cannot be read as YAML: {error}") from error
+    tree = read_yaml_file(file)
     if not isinstance(tree, dict):
         raise ParamsError(f"--mapping {file}: holds a {type(tree).__name__}, expected a mapping")
     return tree

@@ -16,6 +16,10 @@ from pipeline.core.errors import MsaError, ParamsError
 if TYPE_CHECKING:
     from pipeline.corpora.survey import Labelling
 
+TEXTS_STAY = (
+    "  the texts of its clips stay out of results/ and reports/, which git tracks; named under "
+    "reports.transcripts, those of the worst clips are shown there"
+)
 NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
     "datasets_run"
@@ -34,7 +38,20 @@ Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda,
 EncoderDevice = Annotated[
     str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
 ]
-MethodName = Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")]
+
+
+def _known_method(name: str) -> str:
+    from models import METHODS
+    from pipeline.params.explain import unknown
+
+    if name not in METHODS:
+        raise ParamsError(unknown("method", name, METHODS))
+    return name
+
+
+MethodName = Annotated[
+    str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -102,8 +119,8 @@ class CorpusOptions:
         ------
         ParamsError : no such pair, or a value that is no YAML
         """
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        from pipeline.params.plain_yaml import read_yaml
+        from pipeline.params.search import with_values
 
         tree: dict[str, Any] = {}
         for setting in self.setting or []:
@@ -111,13 +128,9 @@ class CorpusOptions:
             if not key or not equals:
                 raise ParamsError(f"--setting {setting}: expected key=value")
             try:
-                *path, last = key.split(".")
-                section = tree
-                for part in path:
-                    section = section.setdefault(part, {})
-                section[last] = YAML(typ="safe").load(value)
-            except (YAMLError, AttributeError, TypeError) as error:
-                raise ParamsError(f"--setting {setting}: cannot be read: {error}") from error
+                tree = with_values(tree, {key: read_yaml(value, "the value")})
+            except ParamsError as error:
+                raise ParamsError(f"--setting {setting}: {error}") from error
         return tree
 
     def entry(self, kind: str, root: str, usual: Labelling, settings: dict[str, Any]) -> dict[str, Any]:

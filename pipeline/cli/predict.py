@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
-from pipeline.core.console import show, tracked
+from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import MsaError
 
 PICTURE = ".png"
@@ -77,7 +76,10 @@ def predict(
     from pipeline.predict import report
     from pipeline.reports.blocks import as_renderables
 
-    clips = predicting.clips_of(video)
+    passed_over: dict[str, str] = {}
+    clips = predicting.clips_of(video, passed_over)
+    for path, reason in passed_over.items():
+        say(f"{path}: passed over: {reason}", error=True)
     text = speech.said(len(clips), "predict")
     pictures = _pictures(plot, list(clips))
     predictor = predicting.Predictor.open(
@@ -95,14 +97,14 @@ def predict(
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:
-        print(report.as_json(found, predictor.runs, predictor.remarks))
+        say(report.as_json(found, predictor.runs, predictor.remarks), in_json=True)
     else:
         show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
-            print(f"note: {remark}", file=sys.stderr)
+            say(f"note: {remark}", error=True)
     for clip in found:
         if not clip.ok:
-            print(f"{clip.features.video}: nothing could be predicted: {clip.reason}", file=sys.stderr)
+            say(f"{clip.features.video}: nothing could be predicted: {clip.reason}", error=True)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
 

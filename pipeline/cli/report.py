@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import ParamsFile
+from pipeline.core.console import say
 
 
 def report(
@@ -26,4 +27,4 @@ def report(
     loaded = load_params(params)
     write(loaded, results, out)
     page = write_page(loaded, results, out)
-    print(f"{out / 'report.md'} has the tables, {page} shows the runs")
+    say(f"{out / 'report.md'} has the tables, {page} shows the runs")

@@ -9,11 +9,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Device, EncoderDevice
+from pipeline.cli.dvc_arguments import StageGroup
+from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
+from pipeline.core.console import say
 from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
+    cls=StageGroup,
     no_args_is_help=True,
     help="The stages of dvc.yaml, run in the project's folder with its params.yaml; `dvc repro` calls them.",
 )
@@ -28,7 +31,6 @@ class ExecutorKind(StrEnum):
 
 Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
-Method = Annotated[str, typer.Argument(help="A name from `models`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
@@ -71,11 +73,11 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
     clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
     write_clips(clips, paths.clip_table(dataset), facts)
     bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
-    print(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
+    say(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
     for note in found.notes:
-        print(f"  {note.level}: {note.message}")
+        say(f"  {note.level}: {note.message}")
     for row in bad[:20]:
-        print(f"  {row['clip_id']}: {row['status']}")
+        say(f"  {row['clip_id']}: {row['status']}")
 
 
 @app.command("import")
@@ -86,7 +88,7 @@ def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A nam
 
     params = load_params()
     conversion = convert(dataset, params.imported(dataset), params.shards)
-    print(summary(dataset, conversion))
+    say(summary(dataset, conversion))
     conversion.survey.check(params.max_failed_fraction)
 
 
@@ -105,9 +107,10 @@ def transcribe(
     from pipeline.transcripts.table import write_transcripts
 
     params = load_params()
+    root = Path(params.dataset(dataset).root)
     transcripts, found = transcribe_dataset(
         read_clips(paths.clip_table(dataset)),
-        Path(params.dataset(dataset).root),
+        root,
         dataset,
         params.transcribe,
         params.media,
@@ -118,7 +121,7 @@ def transcribe(
         fresh=fresh,
     )
     write_transcripts(transcripts, paths.transcript_table(dataset))
-    print(found)
+    say(found)
     found.check(params.max_failed_fraction)
 
 
@@ -191,11 +194,11 @@ def assemble(dataset: TrainingSet) -> None:
         dataset,
         waveform=FeatureStore(Path("data/features") / chosen.waveform) if chosen.waveform != NONE else None,
     )
-    print(report)
+    say(report)
 
 
 @app.command()
-def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> None:
+def pretrain(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
     """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
     from pipeline.core.vocabulary import NONE
     from pipeline.params.params import load_params
@@ -213,12 +216,12 @@ def pretrain(method: Method, dataset: TrainingSet, device: Device = "auto") -> N
         paths.pretrained_folder(method, dataset),
         device=device,
     )
-    print(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
+    say(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
 
 
 @app.command()
 def train(
-    method: Method,
+    method: MethodName,
     dataset: TrainingSet,
     seed: Seed,
     device: Device = "auto",
@@ -226,11 +229,15 @@ def train(
     write_config: WriteConfig = None,
 ) -> None:
     """Training set -> runs/METHOD-SET-SEED."""
+    from models import METHODS
+    from pipeline.params.explain import settings_of
     from pipeline.params.params import load_params
     from pipeline.params.run import RunConfig
 
     params = load_params()
     params.training_set(dataset)
+    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
+        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
     run = RunConfig(
         method_name=method,
         dataset=dataset,
@@ -250,7 +257,7 @@ def train(
 
 
 @app.command()
-def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+def evaluate(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
@@ -265,13 +272,20 @@ def evaluate(method: Method, dataset: TrainingSet, seed: Seed, device: Device = 
 
 
 @app.command()
-def inspect(method: Method, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
+def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
     """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
     from pipeline.evaluation.inspect import inspect as run
     from pipeline.evaluation.saved import views_file
+    from pipeline.params.params import load_params
 
-    views = views_file(paths.result_files(method, dataset, seed).metrics)
-    run(paths.run_folder(method, dataset, seed), paths.assembled_folder(dataset), views, device=device)
+    params = load_params()
+    run(
+        paths.run_folder(method, dataset, seed),
+        paths.assembled_folder(dataset),
+        views_file(paths.result_files(method, dataset, seed).metrics),
+        device=device,
+        transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
+    )
 
 
 @app.command()
@@ -281,7 +295,7 @@ def page() -> None:
     from pipeline.reports.page import write_page
 
     write_page(load_params(), Path("results"), Path("reports"))
-    print("reports/index.html shows all runs")
+    say("reports/index.html shows all runs")
 
 
 @app.command()
@@ -291,7 +305,7 @@ def report() -> None:
     from pipeline.reports.report import report as write
 
     write(load_params(), Path("results"), Path("reports"))
-    print("reports/report.md has the table, the pictures lie beside it")
+    say("reports/report.md has the table, the pictures lie beside it")
 
 
 def _workers(asked: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.options import MethodName
+from pipeline.core.console import say
 from pipeline.core.errors import MsaError
 
 
@@ -37,12 +37,12 @@ def table(
         dataset = params.datasets_run[0]
     numbers = params.seeds if seeds is None else parse_seeds(seeds)
     if not run:
-        print(show_settings(found, dataset, params), end="")
+        say(show_settings(found, dataset, params), end="")
         return
-    outcomes = run_table(found, dataset, numbers, params, say=lambda line: print(line, file=sys.stderr))
+    outcomes = run_table(found, dataset, numbers, params, say=lambda line: say(line, error=True))
     text = markdown(found, dataset, numbers, outcomes, params)
     path = write_report(found, dataset, text)
-    print(text, end="")
-    print(f"also written to {path}", file=sys.stderr)
+    say(text, end="")
+    say(f"also written to {path}", error=True)
     if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(1)

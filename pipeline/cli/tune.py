@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.options import Device, MethodName
+from pipeline.core.console import say
 from pipeline.core.errors import MsaError, ParamsError
 
 
@@ -73,7 +73,7 @@ def tune(
         )
     )
     for key in study.left_out:
-        print(f"{key} is left out: no encoder is fine-tuned on {dataset}", file=sys.stderr)
+        say(f"{key} is left out: no encoder is fine-tuned on {dataset}", error=True)
     file = Path(PARAMS_FILE)
     with_tuned(file.read_text(encoding="utf-8"), method, dataset, {})  # what cannot be written down later
     if not write:
@@ -81,7 +81,7 @@ def tune(
             baseline()
         except MsaError as error:
             raise MsaError(f"no DVC experiment can be made: {error}; or use --write") from error
-    study.run(trials, say=lambda line: print(line, file=sys.stderr, flush=True))
+    study.run(trials, say=lambda line: say(line, error=True))
 
     space, stem = study.search.space, Path("reports/tune") / f"{method}-{dataset}"
     write_table(study.trials, list(space), study.search.seeds, stem.with_suffix(".tsv"))
@@ -95,22 +95,22 @@ def tune(
         study.at_an_edge(best),
     )
     stem.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
-    print(f"also written to {stem}.md, all trials to {stem}.tsv", file=sys.stderr)
+    say(text)
+    say(f"also written to {stem}.md, all trials to {stem}.tsv", error=True)
     if best.number == 0:
-        print("the settings as they are were the best: nothing was written down")
+        say("the settings as they are were the best: nothing was written down")
         return
     tuned = with_tuned(file.read_text(encoding="utf-8"), method, dataset, best.values)
     if write:
         file.write_text(tuned, encoding="utf-8")
-        print(f"written into {file} under models.{method}.corpora.{dataset}:")
+        say(f"written into {file} under models.{method}.corpora.{dataset}:")
         for key, value in best.values.items():
-            print(f"  {key}: {as_yaml(value)}")
-        print("`git diff params.yaml` shows it, `dvc repro` trains it")
+            say(f"  {key}: {as_yaml(value)}")
+        say("`git diff params.yaml` shows it, `dvc repro` trains it")
         return
     name = f"tune-{method}-{dataset}"
     save_experiment(name, PARAMS_FILE, tuned)
-    print(
+    say(
         f"the best values are the DVC experiment {name}; {file} is as it was.\n"
         f"  dvc params diff HEAD {name}         shows them\n"
         f"  dvc exp apply {name} && dvc repro   takes them and trains\n"

@@ -5,15 +5,23 @@ Log lines come as MSA_LOG asks: `MSA_LOG=debug` gives a line for every clip.
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.core.names import escaped
+
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
+    from rich.segment import Segment
+    from rich.text import Text
 
 T = TypeVar("T")
 LEVELS = ("debug", "info", "warning", "error")
@@ -22,37 +30,76 @@ LINE_EVERY = 10  # epochs, where there is no terminal
 
 
 def configure() -> None:
-    """Set up the logger `msa`; for the command line and for each worker process."""
+    """Set up the output and the logger `msa`; for the command line and for each worker process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no letters but ASCII
     level = os.environ.get("MSA_LOG", "").lower()
     logger = logging.getLogger("msa")
     if level in LEVELS and not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        handler.setFormatter(_PrintableLines("%(levelname)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(level.upper())
         logger.propagate = False
 
 
-def show(*what: Any) -> None:
-    """Print tables; into a file or a pipe they get the width that a screen may not have."""
+def printable(text: str, *, in_json: bool = False) -> str:
+    """Lines that move no cursor and colour nothing, whatever they quote: what cannot be shown is escaped.
+
+    `in_json`: as JSON writes it, so that it stays JSON.
+    """
+    if in_json:
+        return "".join(c if c in "\n\t" or escaped(c) == c else json.dumps(c)[1:-1] for c in text)
+    return "".join(part if part in ("\n", "\t") else escaped(part) for part in re.split(r"([\n\t])", text))
+
+
+class _PrintableLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def say(what: object, *, error: bool = False, end: str = "\n", in_json: bool = False) -> None:
+    """Print lines, an `error` on stderr; the only print of the project."""
+    stream = sys.stderr if error else sys.stdout
+    print(printable(str(what), in_json=in_json), end=end, file=stream, flush=True)
+
+
+def show(*what: Any, width_of_file: int = WIDTH_OF_A_FILE, highlight: bool = True) -> None:
+    """Print tables; into a file or a pipe they get the width that a screen may not have.
+
+    Square brackets in texts are no markup: styles are those of `rich.text.Text`.
+    """
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    _console(width=None if known else width_of_file, highlight=highlight).print(*what)
+
+
+def _console(**options: Any) -> Console:
+    """Rich's console that escapes what a text holds, and knows no markup."""
     from rich.console import Console
 
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if known else WIDTH_OF_A_FILE).print(*what)
+    class Escaping(Console):
+        def render_str(self, text: str, **options: Any) -> Text:  # before cells are measured
+            return super().render_str(printable(text), **options)
+
+        def render(self, *what: Any, **options: Any) -> Iterable[Segment]:  # also what a Text holds
+            for part in super().render(*what, **options):
+                yield part if part.control else part._replace(text=printable(part.text))
+
+    return Escaping(markup=False, emoji=False, **options)
 
 
 def progress_bar() -> Progress:
     """A bar with counts, the time left and a task's field `note`; nothing where stderr is no terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         disable=not console.is_terminal,
     )
@@ -60,10 +107,9 @@ def progress_bar() -> Progress:
 
 def tracked(work: Iterable[T], what: str, total: int) -> Iterator[T]:
     """Items of some work as they come, with a bar where there are several and stderr is a terminal."""
-    from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     hidden = total == 1 or not console.is_terminal
     yield from track(work, what, total, console=console, disable=hidden)
 
@@ -91,11 +137,10 @@ class TrainingProgress:
             self._bar.update(self._bar.task_ids[0], completed=epoch, note=words)
         elif epoch % LINE_EVERY == 0 or epoch == self._total:
             seconds = (time.monotonic() - self._started) / (epoch - self._done)
-            print(
+            say(
                 f"{self._title}: epoch {epoch}/{self._total}, loss {row['total']:.4f}, {words}, "
                 f"{seconds:.2f} s an epoch",
-                file=sys.stderr,
-                flush=True,
+                error=True,
             )
 
     def end(self) -> None:

@@ -6,11 +6,16 @@ The command line prints the message alone (no traceback) and leaves with `exit_c
 
 from __future__ import annotations
 
+LONGEST = 500  # characters of a line that a person reads
+
 
 class MsaError(Exception):
     """Anything that a user can fix."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return "\n".join(map(readable, super().__str__().split("\n")))
 
 
 class ParamsError(MsaError):
@@ -27,6 +32,9 @@ class LabelFileError(MsaError):
 
     def __init__(self, source: str, problems: list[str]):
         self.problems = problems
+        if len(problems) == 1:
+            super().__init__(f"{source}: {problems[0]}")
+            return
         lines = "\n".join(f"  - {problem}" for problem in problems)
         super().__init__(f"{source}: {len(problems)} problem(s)\n{lines}")
 
@@ -79,6 +87,11 @@ class IncompleteError(MsaError):
     """Only a part was asked for, and more is missing; what was asked for was written."""
 
     exit_code = 1
+
+
+def readable(line: str) -> str:
+    """A line without the middle of what is too long: a file may hold a name of a megabyte."""
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 203]} ... {line[-198:]}"
 
 
 def first_line(error: BaseException) -> str:

@@ -15,12 +15,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import FormatError, MsaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SUFFIX = ".tmp"
 
@@ -70,6 +73,19 @@ def write_json(content: Any, path: Path, *, sort_keys: bool = True) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """A table as a Parquet file; one that holds it stays, whichever PyArrow wrote its bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowInvalid):
+        there = pq.read_table(path)
+        if there.equals(table) and there.schema.metadata == table.schema.metadata:
+            return
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
 def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str, Any]:
     """The JSON object that describes a folder; FormatError where it is none, or of another `format`.
 
@@ -78,8 +94,9 @@ def read_described(path: Path, what: str, version: int, remedy: str) -> dict[str
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = tree["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path.parent}: not {what} ({path.name}: {error}); {remedy}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FormatError(f"{path.parent}: not {what} ({path.name}: {reason}); {remedy}") from error
     if found != version:
         raise FormatError(
             f"{path.parent}: {what} of format {found}, this version reads {version}; {remedy} again"

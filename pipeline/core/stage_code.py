@@ -1,10 +1,20 @@
-"""The code that each stage's output depends on, said once: for dvc.yaml, runs, searches and comparisons.
+"""The code and the libraries that each stage's output depends on: for dvc.yaml, runs, searches, comparisons.
 
 Folders count with everything below them. What is nowhere here (settings and their checks, commands, workers,
 logs, how features lie on disk) changes no number of a stage's output.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]  # where the packages lie, also when they are installed
+LOCK = "constraints.txt"  # in the project: the version of every library
+# Stages that run when the lock changes, and keep each row that the new libraries do not touch. Others keep
+# nothing: any new version would train all runs again. A run's config.json says what it was trained with.
+WOKEN_BY_LOCK = ("ingest", "transcribe", "import", "text", "audio", "visual")
 
 METHOD = "models/${item.method}"  # as in dvc.yaml
 
@@ -69,3 +79,29 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
 def code_of(stage: str, method: str = "") -> list[str]:
     """Files and folders of a stage, relative to the project; of one method where it is a stage of methods."""
     return [path.replace(METHOD, f"models/{method}") for path in STAGE_CODE[stage]]
+
+
+def unlike_lock(names: Iterable[str] | None = None, project: Path = PROJECT) -> dict[str, tuple[str, str]]:
+    """Packages (all, or these) whose installed version is not that of the lock: name -> (installed, locked).
+
+    Empty where there is no lock, as in an installed wheel. What is not installed is no difference, nor is a
+    build of the locked version (`+cpu`), nor pip itself, which is not installed by the lock.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    lock = project / LOCK
+    lines = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
+    wanted = None if names is None else {canonicalize_name(name) for name in names}
+    found: dict[str, tuple[str, str]] = {}
+    for line in (line.partition("#")[0].strip() for line in lines):
+        name = canonicalize_name(line.partition("==")[0])
+        if not line or name == "pip" or (wanted is not None and name not in wanted):
+            continue
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            continue
+        if not Requirement(line).specifier.contains(installed, prereleases=True):
+            found[name] = installed, line.partition("==")[2]
+    return found

@@ -36,8 +36,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import ClipError, FormatError
-from pipeline.core.files import atomic_write, file_hash
+from pipeline.core.files import file_hash, write_parquet
 from pipeline.core.vocabulary import ALL_SPLITS, CLASSES, LABELS, SEPARATOR, TEST, TRAIN, VALID
+from pipeline.media.containers import check_regular
 from pipeline.media.decode import probe
 from pipeline.params.params import CorpusParams, MediaLimits
 
@@ -139,6 +140,7 @@ def measure(path: Path, limits: MediaLimits) -> tuple[dict[str, Any], str | None
     facts: dict[str, Any] = {}
     reason: object
     try:
+        check_regular(path)
         facts["sha256"] = file_hash(path)
         info = probe(path, limits)
         names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
@@ -203,8 +205,7 @@ def write_clips(table: pa.Table, path: Path | str, facts: ClipFacts) -> None:
     rows = rows.replace_schema_metadata().cast(CLIP_SCHEMA)
     _check(rows, str(path), facts)
     rows = rows.replace_schema_metadata({METADATA_KEY: facts.to_json()})
-    with atomic_write(path) as temporary:
-        pq.write_table(rows, temporary, compression="zstd")
+    write_parquet(rows, path)
 
 
 def read_clips(path: Path | str) -> pa.Table:

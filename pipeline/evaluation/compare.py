@@ -131,16 +131,12 @@ def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
 # -------------------------------------------------------------------------------------------------- params
 def _yaml(path: str, revision: Revision) -> dict[str, Any]:
     """A file as it is, unchecked: an older params.yaml may have keys that are no longer known."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from pipeline.params.plain_yaml import read_yaml
 
     content = revision.read(path)
     if not content:
         return {}
-    try:
-        tree = YAML(typ="safe").load(content.decode("utf-8"))
-    except (UnicodeDecodeError, YAMLError) as error:
-        raise ParamsError(f"{path} of {revision.name}: cannot be read as YAML: {error}") from error
+    tree = read_yaml(content, f"{path} of {revision.name}")
     if not isinstance(tree, dict):
         raise ParamsError(f"{path} of {revision.name}: holds no mapping with sections")
     return tree

@@ -11,10 +11,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
-from pipeline.core.console import progress_bar, show
+from pipeline.core.console import progress_bar, say, show
 from pipeline.core.files import write_json
 from pipeline.core.vocabulary import FAILED
 from pipeline.store.shard import FeatureRow
@@ -38,7 +37,7 @@ class ExtractionReport:
 
     def plan(self, kept: int, missing: int) -> None:
         """Before the work: how much of it there is."""
-        print(f"{self.what}: {kept} kept, {missing} to compute", flush=True)
+        say(f"{self.what}: {kept} kept, {missing} to compute")
         self.progress.update(self.bar, total=missing)
 
     def row(self, row: FeatureRow) -> None:
@@ -54,7 +53,7 @@ class ExtractionReport:
         seconds = time.monotonic() - self.began
         counts = ", ".join(f"{count} {status}" for status, count in sorted(update.status.items()))
         rate = f", {self.done / seconds:.1f} clips/s" if self.done else ""
-        print(f"{self.what}: {counts or 'no clips'}{rate}")
+        say(f"{self.what}: {counts or 'no clips'}{rate}")
         if update.failed:
             show(failures(update.failed))
         summary = {
@@ -85,5 +84,5 @@ def failures(failed: dict[str, str]) -> Table:
     table = Table("clips", "reason", "such as", title=f"{len(failed)} failed")
     for reason, clips in by_reason(failed).items():
         more = ", …" if len(clips) > NAMED_CLIPS else ""
-        table.add_row(str(len(clips)), escape(reason), escape(", ".join(clips[:NAMED_CLIPS]) + more))
+        table.add_row(str(len(clips)), reason, ", ".join(clips[:NAMED_CLIPS]) + more)
     return table

@@ -6,24 +6,28 @@ files are `<modality>-<encoder>.parquet`, and they share one decoding pass.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
 from pipeline.core.files import file_hash
+from pipeline.core.names import id_of
 from pipeline.core.vocabulary import FAILED, MODALITIES, NONE, OK
+from pipeline.corpora.tables.media_files import find_media
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
+from pipeline.media.containers import check_regular
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
 from pipeline.params.encoders import EncoderParams, PretrainedEncoder
@@ -72,7 +76,7 @@ class ClipReport:
         """Why nothing came out, in one line: what failed, or else what was absent."""
         failed = [report.note for report in self.modalities if report.status == FAILED]
         notes = failed or [report.note for report in self.modalities]
-        return "; ".join(dict.fromkeys(note.removeprefix(f"{Path(self.video).name}: ") for note in notes))
+        return "; ".join(dict.fromkeys(map(self._without_name, notes)))
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -80,52 +84,77 @@ class ClipReport:
         found: dict[str, list[str]] = {}
         for item in self.modalities:
             for part in filter(None, item.note.split("; ")):
-                remark = part.removeprefix(f"{Path(self.video).name}: ")
+                remark = self._without_name(part)
                 if item.modality not in found.setdefault(remark, []):
                     found[remark].append(item.modality)
         return {remark: ", ".join(who) for remark, who in found.items()}
 
+    def _without_name(self, note: str) -> str:
+        return note.removeprefix(f"{id_of(Path(self.video).name)}: ")
 
-def plan(videos: list[Path], out: Path | None) -> list[Request]:
+
+def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | None = None) -> list[Request]:
     """The clips behind files and folders, each with its output folder.
 
     One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
-    `out/<path relative to the given folder, without suffix>.features`.
+    `out/<path relative to the given folder>.features`, without its suffix unless another file differs in that
+    alone. Of `passed_over` see `walk`.
+
+    Raises
+    ------
+    MsaError : no such file, a folder without a video, or two clips for one output folder
+    ClipError : a folder of which everything is passed over
     """
     for video in videos:
-        if not video.exists():
-            raise MsaError(f"{video}: no such file or folder")
+        if not video.is_file() and not video.is_dir():
+            raise MsaError(
+                f"{video}: " + ("not a regular file" if video.exists() else "no such file or folder")
+            )
     if len(videos) == 1 and videos[0].is_file():
-        return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
+        return [Request(videos[0], out or _features(Path(videos[0].name)))]
     base = out or Path()
-    taken: dict[Path, Path] = {}  # output folder -> video
+    places: list[tuple[Path, Path]] = []  # a video, and its name below the folder that was given
     for video in videos:
         if video.is_file():
             found = {video: Path(video.name)}
         else:
-            suffixed = (path for path in sorted(video.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES)
-            found = {path: path.relative_to(video) for path in suffixed if path.is_file()}
+            missed: dict[str, str] = {}
+            found = {video / name: Path(name) for name in find_media(video, passed_over=missed)}
             if not found:
-                raise MsaError(
-                    f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})"
+                told = "".join(f"; {path}: {reason}" for path, reason in missed.items())
+                raise (ClipError if missed else MsaError)(
+                    f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))}){told}"
                 )
-        for path, name in found.items():
-            folder = base / name.with_name(f"{name.stem}.features")
-            if folder in taken:
-                raise MsaError(
-                    f"{taken[folder]} and {path} would both be written to {folder}; "
-                    "extract them with different --out folders"
-                )
-            taken[folder] = path
+            if passed_over is not None:
+                passed_over |= missed
+        places += found.items()
+    named = Counter(name.with_suffix("") for _, name in places)
+    taken: dict[Path, Path] = {}  # output folder -> video
+    for path, name in places:
+        folder = base / _features(name, named[name.with_suffix("")] > 1)
+        if folder in taken:
+            raise MsaError(
+                f"{taken[folder]} and {path} would both be written to {folder}; "
+                "extract them with different --out folders"
+            )
+        taken[folder] = path
     return [Request(path, folder) for folder, path in taken.items()]
 
 
+def _features(name: Path, suffixed: bool = False) -> Path:
+    """The output folder of a file."""
+    called = id_of(name.stem) + (name.suffix if suffixed else "")
+    return Path(*map(id_of, name.parent.parts), f"{called}.features")
+
+
 def prepare(requests: list[Request]) -> None:
-    """Make the output folders, before the encoders take their time."""
+    """Make the output folders, before the encoders take their time; `extract` tells of too long names."""
     for request in requests:
         try:
             request.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                continue
             raise MsaError(
                 f"--out: the folder {request.out} for {request.video} cannot be made ({error.strerror}); "
                 "give a folder that you may write to"
@@ -189,15 +218,27 @@ def extract(
     for request in requests:
         video = request.video
         report = ClipReport(str(video), str(request.out))
-        transcript = read(Transcript(video.stem, video, None, None, language), text)
+        if not os.path.isdir(request.out):
+            note = (
+                "the name of its output folder is too long; rename the file, or give it an --out of its own"
+            )
+            report.modalities = [
+                ModalityReport(modality, encoder.name, FAILED, 0, encoder.dim, 0.0, note)
+                for modality, chosen in encoders.items()
+                for encoder in chosen
+            ]
+            yield report
+            continue
+        transcript = read(Transcript(id_of(video.stem), video, None, None, language), text)
         if encoders["text"]:
             transcript = transcribe(transcript)
         try:
+            check_regular(video)
             media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read
         words = text_hash(transcript.text, transcript.language, transcript.words)
-        clip = Clip(video.stem, path=video, text=transcript.text, language=transcript.language or language)
+        clip = Clip(id_of(video.stem), video, text=transcript.text, language=transcript.language or language)
         for modality, chosen in encoders.items():
             tasks = []
             for encoder in chosen:
@@ -253,9 +294,9 @@ def overview(reports: list[ClipReport]) -> Table:
     common = set.intersection(*(set(found.items()) for found in remarks))
     caption = "; ".join(f"{who}: {remark}" for remark, who in remarks[0].items() if (remark, who) in common)
     shown = Table(
-        *("file", *map(escape, names), "note"),
-        title=escape(str(folder)),
-        caption=escape(f"all files: {caption}") if caption else None,
+        *("file", *names, "note"),
+        title=str(folder),
+        caption=f"all files: {caption}" if caption else None,
     )
     for report, found in zip(reports, remarks, strict=True):
         own = [f"{who}: {remark}" for remark, who in found.items() if (remark, who) not in common]
@@ -263,20 +304,20 @@ def overview(reports: list[ClipReport]) -> Table:
             f"{item.frames} x {item.dim}" if item.status == OK else item.status for item in report.modalities
         ]
         name = str(Path(report.video).relative_to(folder))
-        shown.add_row(escape(name), *cells, escape("; ".join(own)))
+        shown.add_row(name, *cells, "; ".join(own))
     return shown
 
 
 def table(report: ClipReport) -> Table:
     """A clip's report as a small table."""
-    title = escape(f"{report.video} -> {report.out}")
+    title = f"{report.video} -> {report.out}"
     shown = Table("modality", "encoder", "frames", "dim", "seconds", "note", title=title)
     for column in (2, 3, 4):
         shown.columns[column].justify = "right"
     for item in report.modalities:
         note = item.note if item.status == OK else f"{item.status}: {item.note}"
         shown.add_row(
-            *(item.modality, escape(item.encoder), str(item.frames), str(item.dim)),
-            *(f"{item.seconds:.2f}", escape(note)),
+            *(item.modality, item.encoder, str(item.frames), str(item.dim)),
+            *(f"{item.seconds:.2f}", note),
         )
     return shown

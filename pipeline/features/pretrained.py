@@ -8,7 +8,6 @@ languages that it met.
 from __future__ import annotations
 
 import itertools
-import sys
 from abc import abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ import numpy as np
 
 from models.core.backbones import has_native_bf16
 from models.core.checkpoints import Part, is_unpinned, model_identity
+from pipeline.core.console import say
 from pipeline.core.devices import prepare_device
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError, first_line
 from pipeline.execution.gpu import Prepared
@@ -134,7 +134,7 @@ class PretrainedStates(BatchEncoder):
         _ = self.configs  # the cheap checks come first
         prepare_device(self.device)
         if self.params.precision == "bf16" and not has_native_bf16(self.device.split(":")[0]):
-            print(f"{self.key}: no bf16 of its own here: correct, but slow", file=sys.stderr)
+            say(f"{self.key}: no bf16 of its own here: correct, but slow", error=True)
         self._backbones: dict[Source, Any] = {}
         self.load_preparer()
         if len(self.sources) == 1:

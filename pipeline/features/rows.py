@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, MsaError
 from pipeline.core.files import json_hash
+from pipeline.core.names import bad_id, id_of
 from pipeline.core.vocabulary import ABSENT, FAILED, OK, TRANSIENT
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
@@ -92,6 +93,8 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     """
     path = task.clip.path
     try:
+        if path is not None and (reason := bad_id(path.stem)) is not None:
+            raise ClipError(f"{id_of(path.name)}: {reason}; rename the file")
         if encoder.needs_media and path is None:
             raise ClipError("missing media: the clip table says which file was looked for")
         if encoder.needs_media and path is not None and not path.exists():

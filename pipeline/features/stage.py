@@ -12,7 +12,9 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.core import paths
+from pipeline.core.console import say
 from pipeline.core.errors import ParamsError
+from pipeline.core.stage_code import LOCK, unlike_lock
 from pipeline.core.vocabulary import FAILED, TRANSIENT
 from pipeline.corpora.clips import read_clips
 from pipeline.execution import local
@@ -81,6 +83,12 @@ def extract_dataset(
         raise ParamsError(f"--only {sorted(unknown)[0]}: {dataset} has no such clip")
 
     encoder = build()
+    for name, (installed, locked) in unlike_lock(encoder.LIBRARIES).items():
+        say(
+            f"warning: {name} {installed} computes here, {LOCK} has {locked}, which will compute these rows "
+            f"again; to install it: pip install -c {LOCK} -e .",
+            error=True,
+        )
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
         columns(encoder)  # its errors come before any work

@@ -1,8 +1,9 @@
 """Reading .npy and .npz: arrays of plain values, which stay in the file where it is not compressed.
 
 Arrays from 64 kB on are StoredArrays: uncompressed ones in their place in the file, compressed ones unpacked
-once into a temporary file. Members of objects (`allow_pickle`) and structured arrays are refused by name;
-nothing is ever unpacked under a name that the archive chooses.
+once into a temporary file. Arrays of objects hold a pickle: each is a `PickledArray`, which the allow-list
+reader of `pickle` reads when it is asked for. Structured arrays are refused by name; nothing is ever unpacked
+under a name that the archive chooses.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.formats.pickle import load_part
+from pipeline.formats.pickle.space import Space
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import (
     PIECE,
@@ -51,22 +55,48 @@ HEADER_DAMAGE = (  # NumPy takes the header for a Python literal
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error)
 
 
-def load_npy(path: Path, limits: Limits = Limits()) -> np.ndarray | StoredArray:  # noqa: B008  (immutable)
+@dataclass(frozen=True)
+class PickledArray:
+    """An array of objects, not looked into yet.
+
+    Attributes
+    ----------
+    where : the file and the member, for messages
+    file, start, end : where its pickle lies
+    space : what reading may use, of all arrays of the file together
+    """
+
+    where: str
+    file: Opened
+    start: int
+    end: int
+    space: Space
+
+    def tree(self) -> Any:
+        """Plain data, (nested) lists in place of the array; FormatError where it is more than that."""
+        self.space.file = self.file
+        return load_part(self.where, self.space, self.start, self.end)
+
+
+Stored = np.ndarray | StoredArray | PickledArray
+
+
+def load_npy(path: Path, limits: Limits = Limits()) -> Stored:  # noqa: B008  (immutable)
     """The array of a .npy file.
 
     Raises
     ------
-    FormatError : no .npy file, damaged, over a limit, or it holds objects
+    FormatError : no .npy file, damaged, or over a limit
     """
     refuse_stranger(path, own=b"\x93NUMPY")
     file = Opened.path(path, limits)
     try:
-        return _array(file, 0, file.size)
+        return _array(file, 0, file.size, str(path), Space(file, limits))
     except Refused as error:
         raise FormatError(f"{path}: {error}") from None
 
 
-def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, np.ndarray | StoredArray]:  # noqa: B008
+def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, Stored]:  # noqa: B008  (immutable)
     """The arrays of a .npz file by name, in the file's order.
 
     Raises
@@ -75,24 +105,21 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, np.ndarray | St
     """
     refuse_stranger(path, own=b"PK\x03\x04")
     file = Opened.path(path, limits)
-    arrays: dict[str, np.ndarray | StoredArray] = {}
-    scratch, most = Scratch(str(path), limits.unpacked(file.size)), limits.memory(file.size)
+    arrays: dict[str, Stored] = {}
+    scratch, space = Scratch(str(path), limits.unpacked(file.size)), Space(file, limits)
     try:
         with _Archive(path) as stream, zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             _check_members(members, file.size, limits)
-            held = 0
             for member in members:
                 try:
-                    name, array = _member(archive, member, file, scratch)
+                    name, array = _member(archive, member, file, scratch, space)
                 except Refused as error:
                     raise Refused(f"member {member.filename[:80]!r}: {error}") from None
                 if name in arrays:
                     raise Refused(f"holds {name[:80]!r} twice")
                 arrays[name] = array
-                held += array.nbytes if isinstance(array, np.ndarray) else 0
-                if held > most:
-                    raise Refused(f"needs more than {most:,} bytes of memory, the limit for its size")
+                space.hold(array.nbytes if isinstance(array, np.ndarray) else 0)
     except Refused as error:
         raise FormatError(f"{path}: {error}") from None
     except DAMAGE as error:
@@ -126,22 +153,25 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, limits: Limits) ->
             raise Refused(f"holds {name[:80]!r}, which is no array; is it an archive to unpack first?")
         if member.flag_bits & 1:
             raise Refused(f"member {name[:80]!r} is encrypted; save it without a password")
+        if not 0 <= member.header_offset < size:
+            raise Refused(f"member {name[:80]!r} does not lie where the archive says; the file is damaged")
 
 
 def _member(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Opened, scratch: Scratch
-) -> tuple[str, np.ndarray | StoredArray]:
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Opened, scratch: Scratch, space: Space
+) -> tuple[str, Stored]:
     name = member.filename.removesuffix(".npy")
+    where = f"{file.name}: member {member.filename[:80]!r}"
     if member.compress_type == zipfile.ZIP_STORED:
         signature, named, extra = LOCAL_HEADER.unpack(file.read(member.header_offset, LOCAL_HEADER.size))
         offset = member.header_offset + LOCAL_HEADER.size + named + extra
         if signature != b"PK\x03\x04" or offset + member.file_size > file.size:
             raise Refused("does not lie where the archive says; the file is damaged")
-        return name, _array(file, offset, member.file_size)
+        return name, _array(file, offset, member.file_size, where, space)
     scratch.expect(member.file_size)
     with archive.open(member) as stream:
         offset, size = scratch.append(_pieces(stream, member.file_size))
-    return name, _array(scratch, offset, size)
+    return name, _array(scratch, offset, size, where, space)
 
 
 def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
@@ -153,7 +183,7 @@ def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
         yield piece
 
 
-def _array(file: Opened, offset: int, size: int) -> np.ndarray | StoredArray:
+def _array(file: Opened, offset: int, size: int, where: str, space: Space) -> Stored:
     """The .npy data at a place of a file."""
     head = io.BytesIO(file.read(offset, min(size, HEADER)))
     try:
@@ -167,10 +197,10 @@ def _array(file: Opened, offset: int, size: int) -> np.ndarray | StoredArray:
     except HEADER_DAMAGE as error:
         reason = " ".join(str(error).split())[:100]
         raise Refused(f"is no .npy data, or its header is damaged ({reason})") from None
-    if dtype.hasobject:
-        raise Refused("holds Python objects (a pickle), which are not loaded; save numbers or text")
-    check_dtype(dtype)
     start = head.tell()
+    if dtype.kind == "O":
+        return PickledArray(where, file, offset + start, offset + size, space)
+    check_dtype(dtype)
     check_size(dtype, shape, size - start)
     if not shape or prod(shape) * dtype.itemsize < SMALL:
         data = io.BytesIO(file.read(offset, size))

@@ -6,11 +6,12 @@ Every message names the file, the value, what was expected and the way out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import FormatError
+from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.names import bad_id
 from pipeline.corpora.clips import full_id
 from pipeline.corpora.tables.values import SPLIT_NAMES
@@ -45,12 +46,27 @@ def refuse_repeats(source: object, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         splits.setdefault(row["clip_id"], []).append(row["split"])
     several = {clip: found for clip, found in splits.items() if len(found) > 1}
-    apart = [f"{clip} ({' and '.join(found)})" for clip, found in several.items() if len(set(found)) > 1]
+    apart = [
+        f"{clip} ({' and '.join(dict.fromkeys(found))})"
+        for clip, found in several.items()
+        if len(set(found)) > 1
+    ]
     twice = [f"{clip} ({found[0]})" for clip, found in several.items() if len(set(found)) == 1]
     wrong = {"in two splits": apart, "twice in a split": twice}
     problems = [f"{len(clips)} clip(s) are {what}: {listed(clips)}" for what, clips in wrong.items() if clips]
     if problems:
         raise FormatError(f"{source}: {'; '.join(problems)}; keep each clip once")
+
+
+def read_npy(path: Path) -> Any:
+    """What a clip's own .npy file holds; ClipError where that cannot be read: the clip alone has failed."""
+    from pipeline.formats.npz import PickledArray, load_npy
+
+    try:
+        found = load_npy(path)
+        return found.tree() if isinstance(found, PickledArray) else found
+    except FormatError as error:
+        raise ClipError(str(error).replace(str(path), path.name)) from error
 
 
 def matrix(values: Any, width: int | None, where: str) -> np.ndarray:

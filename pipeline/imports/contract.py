@@ -40,6 +40,7 @@ class FeatureSequences:
         reported, and the padding believed); empty = recovered from the padding
     padded : False where each sequence has its own length in the file: then no step is taken away
     side : where the padding is, if the kind of file fixes it; None = found out from all clips
+    side_key : the setting that says it, without which clips must not disagree; empty = most of them decide
     token_ids : clip id -> (T,) ids of the tokens that the T rows of a text stand for, where the file has them
     times : clip id -> (T,) seconds from the clip's start, where the file has them
     remark : clip id -> what a reader of this clip's row should know; empty = nothing
@@ -51,6 +52,7 @@ class FeatureSequences:
     lengths: Mapping[str, int] = field(default_factory=dict)
     padded: bool = True
     side: Side | None = None
+    side_key: str = ""
     token_ids: Callable[[str], np.ndarray | None] | None = None
     times: Callable[[str], np.ndarray | None] | None = None
     remark: Callable[[str], str] | None = None

@@ -10,12 +10,14 @@ Symbols: T steps of a clip with padding, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.imports.contract import Side
+
+FEW = 0.05  # share of the clips
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ def edges(values: np.ndarray) -> Edges:
     return Edges(len(values), int(filled[0]), int(len(values) - 1 - filled[-1]))
 
 
-def side_of(found: Sequence[Edges], lengths: Sequence[int | None] = ()) -> Side | None:
-    """The side on which a modality is padded; None where neither has any row of zeros.
+def sides_of(found: Sequence[Edges], lengths: Sequence[int | None] = ()) -> dict[Side, int]:
+    """How many clips speak for padding on each side; most of them are right.
 
-    It is the side on which more clips have just as many rows of zeros as their length leaves; where lengths
-    do not tell, the one with more rows of zeros.
+    A clip speaks for the side on which it has just as many rows of zeros as its length leaves; where lengths
+    do not tell, for the side with more rows of zeros.
 
     Parameters
     ----------
@@ -75,12 +77,24 @@ def side_of(found: Sequence[Edges], lengths: Sequence[int | None] = ()) -> Side 
         for one, said in zip(found, lengths, strict=False)
         if said is not None and said < one.steps and not one.empty
     ]
-    front, back = sum(one.front == rows for one, rows in left), sum(one.back == rows for one, rows in left)
-    if front == back:
-        front, back = sum(one.front for one in filled), sum(one.back for one in filled)
-    if front == back == 0:
+    front = sum(one.front == rows != one.back for one, rows in left)
+    back = sum(one.back == rows != one.front for one, rows in left)
+    if not front and not back:
+        front, back = sum(one.front > one.back for one in filled), sum(one.back > one.front for one in filled)
+    return {"front": front, "back": back}
+
+
+def side_of(found: Sequence[Edges], lengths: Sequence[int | None] = ()) -> Side | None:
+    """The side on which a modality is padded, see `sides_of`; None where no clip has a row of zeros."""
+    clips = sides_of(found, lengths)
+    if not any(clips.values()) and not any(one.front for one in found if not one.empty):
         return None
-    return "front" if front > back else "back"
+    return "front" if clips["front"] > clips["back"] else "back"
+
+
+def disagree(clips: Mapping[Side, int]) -> bool:
+    """Whether too many clips are padded on the other side for zeros there to be frames without a face."""
+    return min(clips.values()) > FEW * sum(clips.values())
 
 
 def believable(lengths: Sequence[int], found: Sequence[Edges]) -> bool:

@@ -6,6 +6,7 @@ Each clip's rows are read one after the other, so that a file of many gigabytes 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.core.errors import ClipError, FormatError, TooManyFailedError
 from pipeline.core.vocabulary import ALL_SPLITS
 from pipeline.formats.source import understood
 from pipeline.imports.contract import FeatureSequences, Imported, Side
-from pipeline.imports.padding import Edges, believable, clean, edges, real_steps, side_of
+from pipeline.imports.padding import Edges, believable, clean, disagree, edges, real_steps, side_of, sides_of
 
 SHOWN = 20  # clips that cannot be read and are listed
 TARGETS = ("label", "label_text", "label_audio", "label_visual", "class_label")
@@ -31,6 +32,7 @@ class ModalitySurvey:
     dtypes : names of the number types that occur
     nan, infinite : numbers that are replaced by 0
     side : where the padding is, None = there is none
+    sides : how many clips speak for each side
     real : clip id -> the steps that are not padding
     missing : clips of which the files have nothing
     zero : clips of which they have only zeros
@@ -44,6 +46,7 @@ class ModalitySurvey:
     nan: int = 0
     infinite: int = 0
     side: Side | None = None
+    sides: Mapping[Side, int] = field(default_factory=dict)
     real: dict[str, slice] = field(default_factory=dict)
     missing: int = 0
     zero: set[str] = field(default_factory=set)
@@ -55,7 +58,8 @@ class ModalitySurvey:
         shape = f"{len(self.real)} clips of {low if low == high else f'{low}-{high}'} x {self.width}"
         lengths = [found.stop - found.start for found in self.real.values()]
         parts = [f"{shape} {'/'.join(self.dtypes)}"]
-        parts.append("no padding" if self.side is None else f"padded {_SIDES[self.side]}")
+        evidence = about_sides(self.sides)
+        parts.append("no padding" if self.side is None else f"padded {_SIDES[self.side]} ({evidence})")
         if lengths and self.side:
             parts.append(f"{min(lengths)}-{max(lengths)} real steps")
         counts = {"NaN": self.nan, "infinite": self.infinite, "clips missing": self.missing}
@@ -64,7 +68,12 @@ class ModalitySurvey:
         return ", ".join(parts + [f"{count} {what}" for what, count in counts.items() if count])
 
 
-_SIDES = {"front": "in front", "back": "at the back"}
+_SIDES: dict[Side, str] = {"front": "in front", "back": "at the back"}
+
+
+def about_sides(clips: Mapping[Side, int]) -> str:
+    """How many clips are padded on which side."""
+    return ", ".join(f"{count} clips {_SIDES[side]}" for side, count in clips.items() if count) or "no clip"
 
 
 @dataclass
@@ -175,9 +184,14 @@ def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str)
         found.steps = (min(steps), max(steps))
     found.dtypes = tuple(sorted(dtypes))
     if sequences.padded:
-        found.side = sequences.side or side_of(
-            list(ends.values()), [sequences.lengths.get(clip) for clip in ends]
-        )
+        looked = list(ends.values()), [sequences.lengths.get(clip) for clip in ends]
+        found.sides = sides_of(*looked)
+        found.side = sequences.side or side_of(*looked)
+        if sequences.side is None and sequences.side_key and disagree(found.sides):
+            raise FormatError(
+                f"{source}: rows of zeros are on both sides: {about_sides(found.sides)}; say which are "
+                f"padding, {sequences.side_key}: front or back"
+            )
     _recover(found, sequences, ends)
     return found
 

@@ -26,13 +26,18 @@ END_TOLERANCE_S = 0.25  # a file that ends this much before its declared end is 
 BAD_PACKETS_MAX = 100  # damaged packets in a row before decoding gives up
 
 
+def check_regular(path: Path) -> None:
+    """ClipError where there is no regular file: whoever opens a pipe may wait for ever."""
+    if not path.is_file():
+        raise ClipError(f"{path.name}: " + ("not a regular file" if path.exists() else "no such file"))
+
+
 @contextmanager
 def open_media(path: Path) -> Iterator[Any]:
     """The container of a regular local file, or a ClipError that says in plain words why not."""
     import av
 
-    if not path.is_file():  # also keeps pipes and devices out, which would wait for ever
-        raise ClipError(f"{path.name}: " + ("not a regular file" if path.exists() else "no such file"))
+    check_regular(path)
     size = path.stat().st_size
     if size == 0:
         raise ClipError(f"{path.name}: the file is empty (0 bytes)")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import html
 import itertools
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -126,7 +127,7 @@ def sidecar(path: Path, language: str | None) -> Path | None:
     suffixes = [".vtt", ".srt", ".txt"]
     for ending in [*suffixes, *(f".{language}{suffix}" for suffix in suffixes if language)]:
         for name in (path.stem + ending, path.stem + ending.upper()):
-            if (beside := path.with_name(name)).is_file():
+            if os.path.lexists(beside := path.with_name(name)):  # False, too, of names that are too long
                 return beside
     return None
 
@@ -271,6 +272,8 @@ def _decoded(path: Path) -> str:
     if path.suffix.lower() not in SUFFIXES:
         raise FormatError(f"{path}: expected a text file that ends in {', '.join(sorted(SUFFIXES))}")
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise FormatError(f"{path}: cannot be read: not a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import NONE
+from pipeline.params.names import FeatureFolder, Name
 
 
 class Folds(Section):
@@ -63,14 +64,14 @@ class Shorten(Section):
 class AssembleParams(Section):
     """One training set: whose clips, which features (folders of data/features, or `none`), how split."""
 
-    dataset: str
+    dataset: Name
     """the dataset or import whose clips and transcripts these are"""
     metrics: Literal["mmsa", "sims", "magbert", "cls"] = "mmsa"
     """metric set of the evaluation; evaluation/metrics.py defines them. `cls` is that of classifications"""
-    text: str = NONE
-    audio: str = NONE
-    visual: str = NONE
-    waveform: str = NONE
+    text: FeatureFolder = NONE
+    audio: FeatureFolder = NONE
+    visual: FeatureFolder = NONE
+    waveform: FeatureFolder = NONE
     """of kind waveform16k; only for methods that fine-tune an audio encoder"""
     max_steps: PerModality = Field(default_factory=PerModality)
     shorten: Shorten = Field(default_factory=Shorten)

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML, RoundTripRepresenter
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import ParamsError
+from pipeline.params.plain_yaml import read_yaml
 
 STEP = 2  # columns that a section is indented by
 LINE = 110  # characters of the longest mapping on one line, about
@@ -32,7 +33,7 @@ def with_edits(
 
     ParamsError where one of the sections is a value, or is written in a way that cannot be edited.
     """
-    old = _load(text) or {}
+    old = read_yaml(text, "params.yaml") or {}
     wanted = _unshared(old)
     for path, value in values.items():
         _put(wanted, path[:-1], {path[-1]: value})
@@ -42,7 +43,7 @@ def with_edits(
     edits = _edits(text, node, old, wanted, 0) if node is not None else [_behind(text, len(text), wanted, 0)]
     for start, end, new in sorted(edits, key=lambda edit: edit[0], reverse=True):
         text = text[:start] + new + text[end:]
-    if _load(text) != wanted:
+    if read_yaml(text, "params.yaml") != wanted:
         places = ", ".join(sorted(".".join(path) for path in (*values, *(items or {}))))
         raise ParamsError(
             f"{places}: cannot be written, as their text is shared with another section (an anchor, say); "
@@ -56,7 +57,7 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
 
     That section overrules `base`, so other corpora keep their own. ParamsError where the text has none.
     """
-    place, section = ("models", method, "corpora", dataset), _load(text)
+    place, section = ("models", method, "corpora", dataset), read_yaml(text, "params.yaml")
     for name in place:
         section = section.get(name) if isinstance(section, dict) else None
     if not isinstance(section, dict):
@@ -79,7 +80,7 @@ def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
             f"--pin: there is no {file} in this folder; write the commits down where you need them"
         )
     text = file.read_bytes().decode("utf-8")
-    tree = _load(text)
+    tree = read_yaml(text, "params.yaml")
     values: dict[Keys, str | None] = {}
     for modality, name, _, *language in filter(None, commits):
         section = (tree.get(modality) or {}).get(name)
@@ -99,10 +100,6 @@ def as_yaml(value: object) -> str:
     if isinstance(value, dict | list):
         return _written(value, flow=True).strip()
     return _written([value], flow=True).strip()[1:-1]
-
-
-def _load(text: str) -> Any:
-    return YAML(typ="safe").load(text)
 
 
 def _unshared(tree: Any) -> Any:

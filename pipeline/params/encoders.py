@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.core.section import Section
+from pipeline.params.names import Language, LocalPath
 
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
-"""ISO 639-1 or 639-3 code"""
 Layer = Annotated[int, Field(ge=-100, le=100)]
 Groups = list[Literal["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shape", "emotions"]]
 
@@ -185,9 +184,9 @@ class OpenFaceParams(Section):
     """OpenFace 2.x: its FeatureExtraction program, or CSV files that it made elsewhere."""
 
     kind: Literal["openface"] = "openface"
-    binary: str | None = None
+    binary: LocalPath | None = None
     """path of FeatureExtraction; null = that of the PATH"""
-    csv: str | None = None
+    csv: LocalPath | None = None
     """folder of CSV files made elsewhere, `<video_id>/<clip_id>.csv` or `<clip's file name>.csv`; then no
     program is run"""
     groups: Groups | Literal["openface709"] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,8 @@ from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
 S = TypeVar("S", bound=Section)
+MOST = 10  # errors of one message
+SHOWN = 80  # characters of a value
 
 
 def settings_of(model: type[S], settings: Mapping[str, Any], key: str) -> S:
@@ -25,8 +28,9 @@ def settings_of(model: type[S], settings: Mapping[str, Any], key: str) -> S:
 def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> str:
     """A validation error in words that name keys (below the key `under`), values and valid names."""
     lines = []
-    for item in error.errors():
-        keys, there = _walk(model, item["loc"])
+    for item in error.errors(include_url=False):
+        of_key = item["loc"][-1:] == ("[key]",)  # the key itself is wrong, and stands before this
+        keys, there = _walk(model, item["loc"][:-2] if of_key else item["loc"])
         key = ".".join(part for part in (under, *keys) if part)
         if item["type"] == "extra_forbidden":
             section = _walk(model, item["loc"][:-1])[1]
@@ -41,8 +45,10 @@ def explain(error: ValidationError, model: type[BaseModel], under: str = "") -> 
         elif item["type"] == "value_error":
             lines.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
         else:
-            lines.append(f"{key or 'params'} is {item['input']!r}: {item['msg']}")
-    return "; ".join(lines)
+            is_wrong = f": the key {shown(item['input'])}" if of_key else f" is {shown(item['input'])}"
+            lines.append(f"{key or 'params'}{is_wrong}: {item['msg']}")
+    more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
+    return "; ".join([*lines[:MOST], *more])
 
 
 def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], Any]:
@@ -50,10 +56,14 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
     keys: list[str] = []
     current: Any = model
     for part in loc:
+        if get_origin(current) is UnionType and str(part).startswith(("str", "dict[")):
+            continue  # neither is which of several types it tried
         if part in _kinds(current):  # pydantic says which of several sections it took; that is no key
             current = _kinds(current)[str(part)]
             continue
-        keys.append(str(part))
+        keys.append(
+            part if isinstance(part, str) and part.isprintable() and len(part) <= SHOWN else shown(part)
+        )
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(part))
             current = field.annotation if field else None
@@ -73,9 +83,15 @@ def _kinds(there: Any) -> dict[str, type[BaseModel]]:
 def unknown(what: str, name: str, valid: Iterable[object]) -> str:
     """That a name is not known, the nearest one that is, and all of them."""
     names = [str(entry) for entry in valid]
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:SHOWN], names, n=1)
     hint = f", did you mean {near[0]!r}" if near else ""
-    return f"{what} {name!r} is not known{hint} (there are: {', '.join(names) or 'none'})"
+    return f"{what} {shown(name)} is not known{hint} (there are: {', '.join(names) or 'none'})"
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def some_of(names: Sequence[str], most: int = 3) -> str:

@@ -23,13 +23,14 @@ from pipeline.params import encoders as presets
 from pipeline.params.assemble import AssembleParams
 from pipeline.params.encoders import AudioEncoder, EncoderParams, TextEncoder, VisualEncoder
 from pipeline.params.explain import explain, unknown
+from pipeline.params.jobs import NO_TABLES, Jobs
+from pipeline.params.names import Language, LocalPath, Name
 from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
 
 Entry = TypeVar("Entry")
 
 PARAMS_FILE = "params.yaml"
-NO_TABLES = "data/features/none"  # an empty folder
 LARGEST_SEED = 2**63  # torch's generators take no larger one
 RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
 
@@ -38,9 +39,9 @@ RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of anot
 class CorpusParams(Section):
     """What holds for all clips of a corpus, wherever it comes from."""
 
-    root: str
+    root: LocalPath
     """folder of the corpus (of an import the file, or the folder of its files), from the project's folder"""
-    language: str = "en"
+    language: Language = "en"
     """ISO 639-1 code of the speech"""
     task: Literal["regression", "classification"] = "regression"
     """labels are scores, or one of `classes`"""
@@ -133,25 +134,6 @@ class MediaLimits(Section):
     """largest frame, width x height"""
 
 
-# ----------------------------------------------------------------------------------------------------- jobs
-class JobParams(Section):
-    """One extraction stage: this encoder on this dataset; `kind` repeats the encoder's, for DVC to see."""
-
-    dataset: str
-    encoder: str
-    kind: str
-    source: str = NO_TABLES
-    """of a visual job: folder of tables that openface reads (its `csv`), so that DVC sees a change"""
-
-
-class Jobs(Section):
-    """What is extracted: one entry a DVC stage."""
-
-    text: dict[str, JobParams] = Field(default_factory=dict)
-    audio: dict[str, JobParams] = Field(default_factory=dict)
-    visual: dict[str, JobParams] = Field(default_factory=dict)
-
-
 # ------------------------------------------------------------------------------------------------- learning
 class TrainParams(Section):
     """The protocol that all methods share."""
@@ -168,21 +150,29 @@ class ModelParams(Section):
     """A method's settings: `base`, and what differs for a corpus."""
 
     base: dict[str, Any] = Field(default_factory=dict)
-    corpora: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    corpora: dict[Name, dict[str, Any]] = Field(default_factory=dict)
 
     def resolved(self, dataset: str) -> dict[str, Any]:
         """`base` with the corpus' own values laid over it."""
         return _merge(self.base, self.corpora.get(dataset, {}))
 
 
+class ReportsParams(Section):
+    """What results and reports say, beside numbers."""
+
+    transcripts: list[Name] = Field(default_factory=list)
+    """datasets and imports whose texts may stand in results/ and reports/, which git tracks: those of the
+    clips with the largest errors"""
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
-    datasets: dict[str, DatasetParams] = Field(default_factory=dict)
-    imports: dict[str, ImportParams] = Field(default_factory=dict)
-    datasets_run: list[str] = Field(default_factory=list)
+    datasets: dict[Name, DatasetParams] = Field(default_factory=dict)
+    imports: dict[Name, ImportParams] = Field(default_factory=dict)
+    datasets_run: list[Name] = Field(default_factory=list)
     """training sets, keys of `assemble`"""
-    models_run: list[str] = Field(default_factory=list)
+    models_run: list[Name] = Field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
     shards: int = Field(16, ge=1, le=1000)
     """files per (dataset, encoder); the unit of re-storing when a clip changes"""
@@ -190,16 +180,17 @@ class Params(Section):
     """share of failed clips above which a stage exits non-zero"""
     media: MediaLimits = Field(default_factory=MediaLimits)
     transcribe: TranscribeParams = Field(default_factory=TranscribeParams)
-    text: dict[str, TextEncoder] = presets.TEXT
-    audio: dict[str, AudioEncoder] = presets.AUDIO
-    visual: dict[str, VisualEncoder] = presets.VISUAL
+    text: dict[Name, TextEncoder] = presets.TEXT
+    audio: dict[Name, AudioEncoder] = presets.AUDIO
+    visual: dict[Name, VisualEncoder] = presets.VISUAL
     jobs: Jobs = Field(default_factory=Jobs)
-    assemble: dict[str, AssembleParams] = Field(default_factory=dict)
+    assemble: dict[Name, AssembleParams] = Field(default_factory=dict)
     pretrain_on: str = NONE
     """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
-    models: dict[str, ModelParams] = Field(default_factory=dict)
-    tune: dict[str, SearchSpace] = Field(default_factory=dict)
+    reports: ReportsParams = Field(default_factory=ReportsParams)
+    models: dict[Name, ModelParams] = Field(default_factory=dict)
+    tune: dict[Name, SearchSpace] = Field(default_factory=dict)
     """of each method, the settings that `msa-cli tune` searches"""
 
     @field_validator("seeds")
@@ -219,6 +210,8 @@ class Params(Section):
         for key in self.datasets:
             if key in self.imports:
                 raise ValueError(f"{key!r} stands in datasets and in imports, and both write its clip table")
+        for key in self.reports.transcripts:
+            _known("reports.transcripts", key, self.corpora)
         for key in self.models_run:
             _known("models_run", key, self.models)
         for dataset in self.datasets_run:  # DVC looks these keys up and would stop in the middle without them
@@ -303,17 +296,13 @@ def load_params(file: Path | str | None = None, overrides: list[str] | None = No
     `overrides` are full dotted keys with values in YAML: `visual.facemesh.fps=10`. ParamsError names a key or
     a value that is wrong.
     """
-    from ruamel.yaml import YAML  # not on every training machine
-    from ruamel.yaml.error import YAMLError
+    from pipeline.params.plain_yaml import read_yaml, read_yaml_file  # not on every training machine
 
-    yaml = YAML(typ="safe")
     path = Path(file) if file is not None else Path(PARAMS_FILE)
     tree: dict[str, Any] = {}
     if file is not None or path.exists():
-        try:
-            tree = yaml.load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, YAMLError) as error:
-            raise ParamsError(f"{path}: cannot be read as YAML: {error}") from error
+        tree = read_yaml_file(path)
+        tree = {} if tree is None else tree
         if not isinstance(tree, dict):
             raise ParamsError(f"{path}: holds a {type(tree).__name__}, expected a mapping with sections")
     tree = _merge(Params().model_dump(mode="json"), tree)  # the default encoders are always there by name
@@ -322,12 +311,9 @@ def load_params(file: Path | str | None = None, overrides: list[str] | None = No
         if not equals or not key:
             raise ParamsError(f"--set {override}: expected key.path=value, e.g. visual.facemesh.fps=10")
         try:
-            tree = with_values(tree, {key: yaml.load(value)})
+            tree = with_values(tree, {key: read_yaml(value, "the value")})
         except ParamsError as error:
             raise ParamsError(f"--set {override}: {error}") from error
-        except YAMLError as error:
-            reason = str(error).splitlines()[0]
-            raise ParamsError(f"--set {override}: the value cannot be read as YAML: {reason}") from error
     source = str(path) if path.exists() else "the defaults"
     return check_params(tree, " ".join([source, *(f"--set {override}" for override in overrides or [])]))
 

@@ -6,7 +6,6 @@ each fold), and an entry under `corpora` of every method. A name that is there a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,10 @@ from pipeline.core.files import atomic_write
 from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
-from pipeline.params.params import NO_TABLES, Params, check_params
+from pipeline.params.jobs import NO_TABLES
+from pipeline.params.names import as_name
+from pipeline.params.params import Params, check_params
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks
 
 
@@ -90,10 +90,11 @@ def check_name(name: str, folds: int, params: Params, file: Path) -> None:
     ParamsError where the name cannot be one of files, folders and DVC stages, or is taken; where there is no
     params.yaml; where one fold is asked for.
     """
-    if not NAME.fullmatch(name):
-        raise ParamsError(
-            f"--name {name!r}: expected letters, digits, `_` and `-`, at most 64, beginning with no `-`"
-        )
+    for one in (name, *set_names(name, folds)):
+        try:
+            as_name(one)
+        except ValueError as error:
+            raise ParamsError(f"--name: {error}") from error
     if folds == 1:
         raise ParamsError("--folds 1: expected at least 2 (one tests, the others train), or 0 for none")
     if not file.exists():
@@ -133,7 +134,7 @@ def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) 
     `run` adds its training sets to `datasets_run`. ParamsError where the result would not be valid, or no
     method has settings for `like`.
     """
-    from ruamel.yaml import YAML
+    from pipeline.params.plain_yaml import read_yaml
 
     known = dict.fromkeys(name for settings in params.models.values() for name in settings.corpora)
     if entry.like and entry.like not in known:
@@ -150,6 +151,6 @@ def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) 
     }
     running = list(entry.sets()) if run else []
     text = with_edits(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
-    check_params(YAML(typ="safe").load(text), f"{file} with {entry.name}")
+    check_params(read_yaml(text, str(file)), f"{file} with {entry.name}")
     keys = [".".join(path) for path in new]
     return Edit(file, text, keys + [f"datasets_run: {name}" for name in running])

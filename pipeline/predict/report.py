@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import rounded
+from pipeline.core.names import id_of
 from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
@@ -112,7 +113,7 @@ def _input(clip: ClipPrediction) -> dict[str, Any]:
     spoken = clip.features.spoken
     return {
         "clip_id": clip.features.clip_id,
-        "video": clip.features.video.name,
+        "video": id_of(clip.features.video.name),
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,

@@ -9,15 +9,14 @@ templates (Jinja) are in `html`.
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.core.console import say, show
 from pipeline.core.errors import MsaError
 
 if TYPE_CHECKING:
@@ -166,16 +165,13 @@ def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
 
 def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Path | None) -> None:
     """Print a page, or write it into a file; as JSON its facts."""
-    from rich.console import Console
-
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(rendered(blocks, facts, form), encoding="utf-8")
     elif form == "text":
-        known = sys.stdout.isatty() or "COLUMNS" in os.environ
-        Console(width=None if known else WIDTH, highlight=False).print(*as_renderables(blocks))
+        show(*as_renderables(blocks), width_of_file=WIDTH, highlight=False)
     else:
-        print(rendered(blocks, facts, form), end="")
+        say(rendered(blocks, facts, form), end="", in_json=form == "json")
 
 
 def rendered(blocks: Sequence[Block], facts: dict[str, Any], form: Form) -> str:

@@ -164,10 +164,12 @@ def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> T
         return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)
 
     unit = "cross-entropy (nats)" if class_names else "|prediction - label|, in label units"
-    head: list[str | Cell] = ["clip", "label", "prediction", Cell("error", title=unit), "transcript"]
+    head: list[str | Cell] = ["clip", "label", "prediction", Cell("error", title=unit)]
+    told = any("transcript" in clip for clip in worst)
+    head += ["transcript"] if told else []
     rows = []
     for clip in worst:
-        name, said = Cell(clip["clip_id"], clip["clip_id"]), clip["transcript"]
+        name, said = Cell(clip["clip_id"], clip["clip_id"]), clip.get("transcript", "")
         scores = shown(clip["label"]), shown(clip["prediction"]), number_cell(clip["error"])
-        rows.append([name, *scores, Cell(said or "–", said, words=True)])
+        rows.append([name, *scores, *([Cell(said or "–", said, words=True)] if told else [])])
     return Table(head, rows, sortable=True)

@@ -29,9 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import json_hash
-from pipeline.core.stage_code import code_of
+from pipeline.core.stage_code import PROJECT, code_of
 
-PROJECT = Path(__file__).resolve().parents[2]  # where the packages lie, also when they are installed
 OURS = ("models", "pipeline")
 CONSOLE = "pipeline.core.console"
 

@@ -27,6 +27,7 @@ import pyarrow as pa
 from models.core.checkpoints import model_identity
 from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
 from pipeline.core.files import atomic_write, json_hash
+from pipeline.core.names import escaped
 from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, sidecar, text_and_words
 from pipeline.params.params import MediaLimits
@@ -66,7 +67,7 @@ class Transcript:
 
     def but(self, problem: str, failed: bool = False) -> Transcript:
         """The same with one more problem."""
-        return replace(self, problems=(*self.problems, problem), failed=self.failed or failed)
+        return replace(self, problems=(*self.problems, escaped(problem)), failed=self.failed or failed)
 
 
 @dataclass

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
-from pipeline.core.files import atomic_write, json_hash
+from pipeline.core.files import json_hash, write_parquet
 
 FORMAT_KEY = b"msa.transcripts"
 FORMAT = b'{"format": 1}'
@@ -48,8 +48,7 @@ TRANSCRIPTS = pa.schema(
 
 def write_transcripts(table: pa.Table, path: Path) -> None:
     """Write a table of schema TRANSCRIPTS, at once or not at all. Equal rows, equal bytes."""
-    with atomic_write(path) as temporary:
-        pq.write_table(table.cast(TRANSCRIPTS).combine_chunks(), temporary, compression="zstd")
+    write_parquet(table.cast(TRANSCRIPTS).combine_chunks(), path)
 
 
 def read_transcripts(path: Path) -> pa.Table:

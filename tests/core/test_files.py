@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import MsaError
-from pipeline.core.files import atomic_write, file_hash, lock, replaced_folder, write_json
+from pipeline.core.files import atomic_write, file_hash, lock, replaced_folder, write_json, write_parquet
 
 WRITER = """
 import sys, time
@@ -183,3 +185,24 @@ def test_without_a_message_one_waits(tmp_path: Path, project: Path) -> None:
     assert waiting.poll() is None
     end(holder)
     assert waiting.communicate(timeout=30)[0] == "held\n"
+
+
+def held(table: pa.Table | Path) -> tuple[object, ...]:
+    table = pq.read_table(table) if isinstance(table, Path) else table
+    return table.to_pydict(), table.schema.metadata
+
+
+def test_a_table_that_is_there_keeps_its_bytes_whoever_wrote_them(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", None], "words": [[{"text": "x", "start_s": 0.5}], None]})
+    table = table.replace_schema_metadata({"about": "1"})
+    file = tmp_path / "table.parquet"
+    pq.write_table(table, file, version="1.0")  # as another version of PyArrow might
+    theirs = file.read_bytes()
+    write_parquet(table, file)
+    assert file.read_bytes() == theirs
+    for changed in (table.replace_schema_metadata({"about": "2"}), table.slice(1), table.drop(["words"])):
+        write_parquet(changed, file)
+        assert file.read_bytes() != theirs and held(file) == held(changed)
+    file.write_bytes(theirs[:50])
+    write_parquet(table, file)
+    assert held(file) == held(table)

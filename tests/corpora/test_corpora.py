@@ -198,3 +198,34 @@ def test_videos_of_the_unlabelled_part_whose_ids_are_taken_are_told_apart(tmp_pa
     rows = rows_of("simsv2", root, unlabeled="u")
     assert rows["video_0000$_$0001"]["path"] == "Raw/video_0000/0001.mp4"
     assert rows["u_video_0000$_$0001"]["path"] == "u/Raw/video_0000/0001.mp4"
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "settings"),
+    [
+        ("mosi_ood", "splits/dev.txt", {}),
+        ("mosi_ood", "lists.csv", {"splits": "lists.csv"}),
+        ("simsv2", "u/meta.csv", {"unlabeled": "u"}),
+    ],
+)
+@pytest.mark.parametrize(
+    "damage", [b"id,split\n\0", "id,split".encode("utf-16"), b"\n"], ids=["nul", "utf-16", "empty"]
+)
+def test_a_problem_of_a_second_file_names_that_file(
+    tmp_path: Path, kind: str, file: str, settings: dict[str, str], damage: bytes
+) -> None:
+    made[kind](tmp_path)
+    (tmp_path / file).write_bytes(damage)
+    with pytest.raises(LabelFileError) as caught:
+        ingest("x", dataset(kind, tmp_path, **settings), MediaLimits())
+    assert all(str(tmp_path / file) in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_clip_of_two_lists_is_told_with_where_the_lists_are(tmp_path: Path) -> None:
+    made["mosi_ood"](tmp_path)
+    dev = tmp_path / "splits" / "dev.txt"
+    dev.write_text(dev.read_text() + (tmp_path / "splits" / "train.txt").read_text())
+    with pytest.raises(LabelFileError) as caught:
+        ingest("x", dataset("mosi_ood", tmp_path), MediaLimits())
+    first, _ = caught.value.problems
+    assert first == "splits: clip 03bSnISJMiM$_$1 is in train and in valid; keep it in one"

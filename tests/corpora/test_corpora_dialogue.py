@@ -169,6 +169,17 @@ def test_mustard_problems_are_listed_at_once(tmp_path: Path) -> None:
     assert "20 entries have no show" in problems_of("mustard", tmp_path, split="speaker_independent")[0]
 
 
+@pytest.mark.parametrize("name", [1, 2.5, True, ["x"], {}])
+@pytest.mark.parametrize("key", ["speaker", "context_speakers"])
+def test_mustard_speakers_are_names(tmp_path: Path, key: str, name: Any) -> None:
+    made["mustard"](tmp_path)
+    path = tmp_path / "data" / "sarcasm_data.json"
+    entries = json.loads(path.read_text())
+    entries["1_0"][key] = name if key == "speaker" else ["PENNY", name]
+    path.write_text(json.dumps(entries))
+    assert problems_of("mustard", tmp_path) == ["1_0: speaker and context_speakers hold more than names"]
+
+
 # ----------------------------------------------------------------------------------------------------- CHERMA
 def test_cherma(tmp_path: Path) -> None:
     made["cherma"](tmp_path)

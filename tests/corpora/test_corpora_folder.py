@@ -166,6 +166,32 @@ def test_media_that_are_missing_or_could_be_several(tmp_path: Path) -> None:
     assert states["b$_$1"] == ("b/1.mp4", None)
 
 
+@pytest.mark.parametrize(
+    ("files", "lines", "states"),
+    [
+        (["a.mkv", "a.mp4"], [], {"a$_$a": (None, "ambiguous media: a.mkv, a.mp4")}),
+        (["x/a.mkv", "x/a.mp4"], [], {"x$_$a": (None, "ambiguous media: x/a.mkv, x/a.mp4")}),
+        (["v.mp4", "v/v.mp4"], [], {"v$_$v": (None, "ambiguous media: v.mp4, v/v.mp4")}),
+        (["x.y/a.mp4", "x/y/a.mp4"], [], {"x.y$_$a": (None, "ambiguous media: x.y/a.mp4, x/y/a.mp4")}),
+        (["a.mkv", "a.mp4"], ["a,1"], {"a$_$a": (None, "ambiguous media: a.mkv, a.mp4")}),
+        (["a.mkv", "a.mp4"], ["a.mp4,1"], {"a$_$a": ("a.mp4", None)}),
+    ],
+)
+def test_files_of_one_id_cost_that_clip_alone(
+    tmp_path: Path, files: list[str], lines: list[str], states: dict[str, Any]
+) -> None:
+    empty(tmp_path, "other.mp4", *files)
+    if lines:
+        table(tmp_path, "file,label", *lines)
+    found = survey("x", dataset("folder", tmp_path))
+    assert not found.problems
+    expected = states | {"other$_$other": ("other.mp4", None)}
+    assert {one.id: (one.path, one.unmatched) for one in found.clips} == expected
+    note = notes_of(found)["one id"]
+    assert note.level == "warning" and "rename or remove" in note.message and len(note.rows) == 1
+    assert all(file in note.message for file in set(files) - {path for path, _ in states.values()})
+
+
 def test_which_table(tmp_path: Path) -> None:
     empty(tmp_path, "1.mp4")
     table(tmp_path, "file,label", "1,1")

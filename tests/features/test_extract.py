@@ -297,8 +297,15 @@ def test_where_several_clips_go(tmp_path: Path) -> None:
     }
     assert plan([tmp_path / "b.mkv"], None)[0].out == Path("b.features")
     shutil.copy(tmp_path / "a/x.mp4", tmp_path / "a/x.avi")
+    both = plan([tmp_path / "a/x.mp4", tmp_path / "a/x.avi"], None)
+    assert {one.video.name: one.out.name for one in both} == {
+        "x.mp4": "x.mp4.features",
+        "x.avi": "x.avi.features",
+    }
+    (tmp_path / "c").mkdir()
+    shutil.copy(tmp_path / "a/x.mp4", tmp_path / "c/x.mp4")
     with pytest.raises(MsaError, match="would both be written to"):
-        plan([tmp_path / "a"], None)
+        plan([tmp_path / "a", tmp_path / "c"], None)
 
 
 def test_every_help_page_reads(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,27 @@ def test_doctor_finds_the_default_path_fit_and_says_what_others_lack() -> None:
     assert checks["text encoder mine"].level == "note"  # no job wants it
     assert "no/such/folder" in checks["text encoder mine"].found
     assert not [check for check in checks.values() if check.level == "error"]
+
+
+@pytest.mark.parametrize(
+    ("lock", "expected"),
+    [
+        (None, []),
+        (f"numpy=={version('numpy')}\n# a comment\npip==1\nno-such-package==1\n", ["ok lock"]),
+        (f"torch=={version('torch').partition('+')[0]}\n", ["ok lock"]),  # and its build for CPU alone
+        ("numpy==1.0\nRuamel_Yaml==0.1\n", ["warning numpy", "warning ruamel-yaml", "warning way out"]),
+    ],
+)
+def test_doctor_compares_what_is_installed_with_the_lock(
+    tmp_path: Path, lock: str | None, expected: list[str]
+) -> None:
+    if lock is not None:
+        (tmp_path / "constraints.txt").write_text(lock)
+    checks = doctor._lock(tmp_path)
+    assert [f"{check.level} {check.what}" for check in checks] == expected
+    if len(checks) > 1:
+        assert checks[0].found == f"{version('numpy')} is installed, constraints.txt has 1.0"
+        assert checks[-1].found.startswith("pip install -c constraints.txt -e .")
 
 
 def install(folder: Path, package: str, module: str, code: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made import made_arrays as made
+from ruamel.yaml import YAML
 
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.formats.source import Source
@@ -142,7 +143,8 @@ def test_without_settings_the_arrays_are_listed(folder: Path) -> None:
         read(folder, {})
     said = str(error.value)
     assert "clips.npz:audio (5, 4, 2) float64" in said and "text.npy (5, 6) float32" in said
-    assert "faces.h5:of/clips/a$_$1 (1, 3) float64" in said and "labels: {label:" in said
+    assert "faces.h5:of/clips (4 clips, (5, 3) float64 each)" in said
+    assert YAML(typ="safe").load(said.partition("\n")[2])["visual"] == made.SETTINGS["visual"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,6 @@ def test_without_settings_the_arrays_are_listed(folder: Path) -> None:
         ({"sound": {"array": "x"}}, "sound"),
         ({"labels": {"score": "clips.npz:score"}}, "score"),
         ({"audio": {"array": "clips.npz:audio", "length": "x"}}, "length"),
-        ({"ids": None}, "ids is missing"),
         ({"labels": "label.csv"}, "take `splits` away"),
         ({"text": None, "audio": None, "visual": None}, "there are no features"),
     ],
@@ -164,7 +165,10 @@ def test_wrong_settings_are_named(folder: Path, settings: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"audio": {"array": "clips.npz:sound"}}, r"no 'sound' there \(there is: audio, id,"),
+        (
+            {"audio": {"array": "clips.npz:sound"}},
+            r"no 'sound' there; there are: clips\.npz:id \(5,\) text, clips\.npz:split",
+        ),
         ({"audio": {"array": "none.npz:audio"}}, r"no file 'none\.npz'"),
         ({"audio": {"array": "clips.npz"}}, "which array"),
         ({"audio": {"array": "clips.npz:audio", "columns": ["a"]}}, "2 columns, and 1 names"),
@@ -191,7 +195,7 @@ def test_other_kinds_are_not_taken(tmp_path: Path) -> None:
     assert "no file" in arrays.matches(Source(tmp_path))
     made.make(tmp_path)
     (tmp_path / "x.pkl").write_bytes(b"")
-    assert "x.pkl is of another kind" in arrays.matches(Source(tmp_path))
+    assert "x.pkl may be of another kind; `--as arrays` lists" in arrays.matches(Source(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["../clips.npz", "/clips.npz", "a/../../clips.npz"])

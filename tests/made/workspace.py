@@ -99,7 +99,7 @@ class Workspace:
 def make_workspace(folder: Path, project: Path) -> Workspace:
     for package in ("pipeline", "models"):
         shutil.copytree(project / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+    for name in ("dvc.yaml", "params.yaml", "constraints.txt", ".gitignore", ".dvcignore"):
         shutil.copy(project / name, folder / name)
     for nothing in ("data/features/none", "data/assembled/none"):
         shutil.copytree(project / nothing, folder / nothing)

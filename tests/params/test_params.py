@@ -62,7 +62,7 @@ SET = "dataset: sample, metrics: mmsa, text: none"
         ("jobs.audio.sample-librosa33.kind=hf", "make them equal"),
         ("shards.a=1", "'shards' is a value, not a section"),
         ("shards", "expected key.path=value"),
-        ("shards=[", "--set shards=[: the value cannot be read as YAML"),
+        ("shards=[", "--set shards=[: the value, line 1, column 2: cannot be read as YAML"),
         ("seeds=[1, 1]", "the same seed twice"),
         ("seeds=[]", "seeds is []"),
         ("seeds=[-1]", "seeds.0 is -1"),

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from models import METHODS
-from pipeline.core.stage_code import STAGE_CODE, code_of
+from pipeline.core.stage_code import LOCK, STAGE_CODE, WOKEN_BY_LOCK, code_of
 from pipeline.corpora import ingest
 from pipeline.features.registry import REGISTRY
 from pipeline.imports import registry
@@ -94,6 +94,13 @@ def test_stages_declare_the_code_of_the_list(stages: dict[str, dict[str, Any]]) 
         for name, stage in stages.items()
     }
     assert declared == {name: set(paths) for name, paths in STAGE_CODE.items()}
+
+
+def test_the_stages_of_the_list_depend_on_the_lock(stages: dict[str, dict[str, Any]]) -> None:
+    """And nothing that they make is removed before they run, so that what stays the same keeps its bytes."""
+    assert {name for name, stage in stages.items() if LOCK in stage["deps"]} == set(WOKEN_BY_LOCK)
+    outs = [out for name in WOKEN_BY_LOCK for out in stages[name]["outs"]]
+    assert all(isinstance(out, dict) and {"persist": True} in out.values() for out in outs)
 
 
 @pytest.mark.parametrize(("stage", "method"), CASES)

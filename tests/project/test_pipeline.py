@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from made.workspace import CLIPS, FEATURES, VIDEOS, Workspace, make_workspace
 
+from pipeline.core.stage_code import WOKEN_BY_LOCK
 from pipeline.store.store import FeatureStore
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,19 @@ def test_a_broken_clip_is_a_row_with_a_reason(workspace: Workspace) -> None:
     assert rows is not None
     failed = [row for row in rows.rows.values() if row.status == "failed"]
     assert len(failed) == 1 and failed[0].error
+
+
+def test_a_new_version_in_the_lock_runs_what_it_may_change_and_keeps_every_row(workspace: Workspace) -> None:
+    lock = workspace.folder / "constraints.txt"
+    before = workspace.bytes_of("data", "runs", "results", "reports")
+    lock.write_text(lock.read_text(encoding="utf-8").replace("\ndvc==", "\ndvc==9."), encoding="utf-8")
+    ran, output = workspace.repro()
+    assert {name.partition("@")[0] for name in ran} == {*WOKEN_BY_LOCK} - {"import"}
+    total = CLIPS * sum(VIDEOS.values())
+    for what in ("text minilm", "audio librosa33", "visual facemesh"):
+        assert f"{what} on sample: {total} kept, 0 to compute" in output
+    assert workspace.bytes_of("data", "runs", "results", "reports") == before
+    assert workspace.repro()[0] == set()
 
 
 @pytest.mark.parametrize("stage", ["audio@sample-librosa33", "visual@sample-facemesh"])

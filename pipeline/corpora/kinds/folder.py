@@ -10,7 +10,7 @@ The table is the one CSV in the folder, or `settings: {labels: FILE}`. Its colum
 
 All but the first are optional. The clip `talk/3.mp4` is `talk$_$3`: the video is the path of its folder (with
 `.` for `/`), or its own name where it lies at the top; a part of a file adds its start, `3@12.5`. Videos that
-the table does not name are unlabeled.
+the table does not name are unlabeled; of several with one id (`3.mp4`, `3.mkv`) none is used, with a warning.
 
 Without a column of splits clips are split 70/10/20 by speaker where every labelled clip has one, else by
 video: the first 52 bits of the SHA-256 of `<seed>:<name>` say where a speaker or video goes, so that nothing
@@ -32,6 +32,7 @@ from pipeline.core.names import bad_id
 from pipeline.core.section import Section
 from pipeline.core.vocabulary import TEST, TRAIN, UNLABELED, VALID
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, MISSING_MEDIA
+from pipeline.corpora.findings import SHOWN
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling, reject_repeated
 from pipeline.corpora.tables.csv import read_table
 from pipeline.corpora.tables.labels import LABEL_COLUMNS, labels_of, name_settings
@@ -83,12 +84,7 @@ def survey(name: str, dataset: DatasetParams, settings: FolderSettings) -> Corpu
     if table is not None:
         found.source = str(table)
         split_by_table = _read_table(found, table, dataset, f"datasets.{name}")
-    named = {clip.path for clip in found.clips}
-    rest = [file for file in found.files if file not in named]
-    found.clips += [CorpusClip(*_default_id(file), UNLABELED, path=file) for file in rest]
-    if rest:
-        what = "not in the table, and" if table is not None else "there without a table of labels:"
-        found.note("unlabeled", f"{len(rest)} videos are {what} unlabeled", rest)
+    _add_unlabeled(found, "not in the table, and" if table else "there without a table of labels:")
     if not split_by_table:
         _split(found, settings)
     reject_repeated(found)
@@ -183,6 +179,31 @@ def _add(
     found.clips.append(
         CorpusClip(video, clip, place, text, labels, path, unmatched, start_s, end_s, speaker, line=line)
     )
+
+
+def _add_unlabeled(found: CorpusSurvey, what: str) -> None:
+    """Add the videos that the table does not name; of several with one id none, for nothing says which."""
+    named, taken = {clip.path for clip in found.clips}, {clip.id for clip in found.clips}
+    unlabeled = [file for file in found.files if file not in named]
+    rest: dict[str, list[CorpusClip]] = defaultdict(list)
+    for file in unlabeled:
+        clip = CorpusClip.of_file(*_default_id(file), file)
+        rest[clip.id].append(clip)
+    several: list[str] = []
+    for name, clips in rest.items():
+        files = ", ".join(str(clip.path) for clip in clips)
+        if name in taken:
+            several.append(f"{files} (clip {name} of the table is another)")
+        elif len(clips) > 1:
+            several.append(f"{files} (all would be clip {name})")
+            found.clips.append(replace(clips[0], path=None, unmatched=f"{AMBIGUOUS_MEDIA}: {files}"))
+        else:
+            found.clips += clips
+    if several:
+        message = "rename or remove files that share their id, which are not used: "
+        found.note("one id", message + "; ".join(several[:SHOWN]), several, level="warning")
+    if unlabeled:
+        found.note("unlabeled", f"{len(unlabeled)} videos are {what} unlabeled", unlabeled)
 
 
 def _times(found: CorpusSurvey, line: int, cells: Mapping[str, str]) -> tuple[float | None, float | None]:

@@ -72,7 +72,10 @@ def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> Corp
             if clip is None:
                 strange.append(f"{given} ({split})")
             elif placed.setdefault(clip, split) != split and {placed[clip], split} != {TEST, TEST_OOD}:
-                found.reject("id in two splits", f"clip {clip} is in {placed[clip]} and in {split}")
+                message = (
+                    f"{settings.splits}: clip {clip} is in {placed[clip]} and in {split}; keep it in one"
+                )
+                found.reject("id in two splits", message)
     if not placed:
         message = (
             f"no id of the lists is one of label.csv, e.g. {strange[0] if strange else 'none'}; expected "
@@ -131,11 +134,13 @@ def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[st
 
 
 def _of_file(found: CorpusSurvey, path: Path) -> dict[str, list[str]]:
+    own = CorpusSurvey(str(path))
     if path.suffix.lower() == ".csv":
         columns = ("id", "split")
         lists: dict[str, list[str]] = defaultdict(list)
-        for _, cells in read_table(path, found, columns, columns).rows:
+        for _, cells in read_table(path, own, columns, columns).rows:
             lists[cells["split"]].append(cells["id"])
+        found.reject_of(own)
         return lists
     tree = read_tree(found, path)
     if tree is not None and not isinstance(tree, Mapping):
@@ -154,7 +159,9 @@ def _ids_of(found: CorpusSurvey, path: Path) -> list[str]:
     """The ids of one list."""
     if path.suffix.lower() == ".pkl":
         return _ids_in(found, path.name, read_tree(found, path))
-    text = decoded(path, found, ("one id a line",))
+    own = CorpusSurvey(str(path))
+    text = decoded(path, own, ("one id a line",))
+    found.reject_of(own)
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 

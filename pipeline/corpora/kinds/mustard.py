@@ -101,6 +101,8 @@ def wrong_with(entry: Any) -> list[tuple[str, str]]:
     wrong = []
     if not all(isinstance(text, str) for text in context):
         wrong.append(("entry", "context holds more than sentences"))
+    if not all(isinstance(name, str | None) for name in (*speakers, entry.get("speaker"))):
+        wrong.append(("entry", "speaker and context_speakers hold more than names"))
     if speakers and len(speakers) != len(context):
         wrong.append(("entry", f"{len(context)} sentences of context, {len(speakers)} speakers of them"))
     return wrong

@@ -86,7 +86,7 @@ def _texts(found: CorpusSurvey, folder: Path) -> dict[tuple[str, str], str]:
     own = CorpusSurvey(str(path))
     rows = read_table(path, own, TEXT_COLUMNS, TEXT_COLUMNS).rows
     texts = {_key(cells["video_id"], cells["clip_id"]): cells["text"] for _, cells in rows}
-    found.problems += [replace(problem, message=f"{path}: {problem.message}") for problem in own.problems]
+    found.reject_of(own)
     return texts
 
 

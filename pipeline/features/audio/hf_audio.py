@@ -19,7 +19,6 @@ thread, so that a row's bytes depend on its clip alone. Batches are padded so th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +30,7 @@ import numpy as np
 from models.core.backbones import AUDIO_TYPES, load_audio_backbone
 from models.core.checkpoints import Part, model_folder, read_model_json
 from models.core.loading import load_config
+from pipeline.core.console import say
 from pipeline.core.errors import ClipError, ParamsError
 from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.execution.gpu import Prepared
@@ -186,7 +186,7 @@ class AudioStates(PretrainedStates):
         _ = self.grid
         for (model, _), found in self._preprocessors.items():
             if not found:
-                print(f"{self.key}: {model} has no {PREPROCESSOR} here; sound is normalised", file=sys.stderr)
+                say(f"{self.key}: {model} has no {PREPROCESSOR} here; sound is normalised", error=True)
 
     @cached_property
     def _preprocessors(self) -> dict[Source, dict[str, Any]]:

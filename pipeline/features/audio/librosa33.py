@@ -69,7 +69,7 @@ class Librosa33(Encoder):
     """Prosody (F0), timbre (MFCC) and harmony (chroma) with librosa."""
 
     modality = "audio"
-    LIBRARIES = ("av", "librosa", "numpy", "scipy", "soxr")
+    LIBRARIES = ("av", "librosa", "llvmlite", "numba", "numpy", "scipy", "soxr")
 
     params: Librosa33Params
 

@@ -57,7 +57,7 @@ class TransformerStates(PretrainedStates):
     """
 
     modality: ClassVar[str] = "text"
-    LIBRARIES: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
+    LIBRARIES: ClassVar[tuple[str, ...]] = ("numpy", "tokenizers", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "tokenizer", "weights")
 
     params: TransformerText

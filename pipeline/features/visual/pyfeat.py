@@ -82,7 +82,10 @@ class PyFeat(Encoder):
     """py-feat's measures of the largest face."""
 
     modality = "visual"
-    LIBRARIES = ("av", "numpy", "py-feat", "scipy", "torch", "torchvision")
+    LIBRARIES = (
+        *("av", "numpy", "py-feat", "scikit-image", "scikit-learn", "scipy"),
+        *("timm", "torch", "torchvision", "xgboost"),
+    )
     params: PyFeatParams
 
     _detector: Any = None

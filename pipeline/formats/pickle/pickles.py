@@ -29,7 +29,7 @@ from pipeline.formats.pickle.joblib_files import unpacked
 from pipeline.formats.pickle.opcodes import Machine
 from pipeline.formats.pickle.reader import Reader
 from pipeline.formats.pickle.space import Space
-from pipeline.formats.pickle.weight import Weigher, Weight
+from pipeline.formats.pickle.weight import Weigher
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import Limits, Opened, Refused
 
@@ -51,24 +51,37 @@ def load(path: Path, limits: Limits = Limits()) -> Any:  # noqa: B008  (immutabl
     """
     refuse_stranger(path)
     file = Opened.path(path, limits)
-    machine = None
     try:
         content = unpacked(file, limits)
-        size = min(content.size, PACKED * file.size)
-        most = Weight(limits.unpacked(size), limits.memory(size), limits.depth)
-        machine = Machine(Reader(content), Space(content, limits, most.memory))
-        tree = machine.run()
-        if (behind := content.size - machine.reader.tell()) > 0:
-            raise Refused(f"goes on for {behind:,} bytes behind its end; is it several pickles in one file?")
-        Weigher(most).weigh(tree)
     except Refused as error:
         raise FormatError(f"{path}: {error}") from None
-    except DAMAGE as error:
-        place = f" near byte {machine.reader.tell():,}" if machine else ""
-        reason = " ".join(str(error).split())[:120]
-        raise FormatError(f"{path}: is no pickle, or damaged{place} ({reason}); copy it again") from None
-    except MemoryError:
-        raise FormatError(f"{path}: needs more memory than there is") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be unpacked ({error.strerror or error})") from error
+    return load_part(str(path), Space(content, limits, PACKED * file.size), 0, content.size)
+
+
+def load_part(where: str, space: Space, start: int, end: int) -> Any:
+    """What the pickle between two bytes of the space's file holds; FormatError as of `load`.
+
+    Parameters
+    ----------
+    where : the file, and the part of it, for messages
+    """
+    machine = Machine(Reader(space.file, start, end), space)
+    try:
+        tree = machine.run()
+        if (behind := end - machine.reader.tell()) > 0:
+            raise Refused(f"goes on for {behind:,} bytes behind its end; is it several pickles in one file?")
+        Weigher(space).weigh(tree)
+    except Refused as error:
+        raise FormatError(f"{where}: {error}") from None
+    except DAMAGE as error:
+        place, reason = machine.reader.tell(), " ".join(str(error).split())[:120]
+        raise FormatError(
+            f"{where}: is no pickle, or damaged near byte {place:,} ({reason}); copy it again"
+        ) from None
+    except MemoryError:
+        raise FormatError(f"{where}: needs more memory than there is") from None
+    except OSError as error:
+        raise FormatError(f"{where}: cannot be unpacked ({error.strerror or error})") from error
     return tree

@@ -30,10 +30,15 @@ class FloatRun(NamedTuple):
 
 
 class Reader:
-    """Reads an opened file from a place on; every method raises Refused where the file ends before."""
+    """Reads an opened file from a place on; every method raises Refused where it ends before.
 
-    def __init__(self, file: Opened, offset: int = 0):
-        self.file, self.size = file, file.size
+    Parameters
+    ----------
+    end : behind its last byte; None = the whole file is read
+    """
+
+    def __init__(self, file: Opened, offset: int = 0, end: int | None = None):
+        self.file, self.size = file, file.size if end is None else end
         self._window, self._start, self._place = b"", offset, 0
 
     def tell(self) -> int:
@@ -150,7 +155,7 @@ class Reader:
 
     def _refill(self, count: int) -> None:
         self._start, self._place = self.tell(), 0
-        self._window = self.file.read(self._start, max(count, WINDOW))
+        self._window = self.file.read(self._start, min(max(count, WINDOW), self.size - self._start))
 
     def _ended(self, count: int) -> str:
         return (

@@ -41,23 +41,25 @@ for cost, codes in {
 
 
 class Space:
-    """What loading one file may use, and what it has used.
+    """What loading one file may use (`most` bytes of memory, `unpacked` of data), and what it has used.
 
     Parameters
     ----------
     file : whose bytes arrays refer to
-    most : bytes of memory
+    size : bytes that count at most, where what is read was packed
     """
 
-    def __init__(self, file: Opened, limits: Limits, most: int):
-        self.file, self.limits, self.most = file, limits, most
+    def __init__(self, file: Opened, limits: Limits, size: int | None = None):
+        self.file, self.limits = file, limits
+        counted = file.size if size is None else min(size, file.size)
+        self.most, self.unpacked = limits.memory(counted), limits.unpacked(counted)
         self.held = 0  # bytes in memory
         self.done = 0  # instructions
 
     @cached_property
     def scratch(self) -> Scratch:
         """The temporary file, made when it is first needed."""
-        return Scratch(self.file.name, self.limits.unpacked(self.file.size))
+        return Scratch(self.file.name, self.unpacked)
 
     @property
     def small(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.formats.pickle.plain import Name
-from pipeline.formats.pickle.space import POINTER
+from pipeline.formats.pickle.space import POINTER, Space
 from pipeline.formats.stored import Refused, StoredArray
 
 SCALARS = frozenset({type(None), bool, int, float, complex, np.bool_, *np.sctypeDict.values()})
@@ -41,10 +41,10 @@ UNWEIGHED = Weight(0, 0, 1)  # of any container, at least
 
 
 class Weigher:
-    """Weighs values; Refused where one holds itself, is no data, or exceeds `most`."""
+    """Weighs values; Refused where one holds itself, is no data, or exceeds what the file may amount to."""
 
-    def __init__(self, most: Weight):
-        self._most = most
+    def __init__(self, space: Space):
+        self._most = Weight(space.unpacked, space.most, space.limits.depth)
         self._known: dict[int, Weight | None] = {}  # by id; None = is being weighed
         self._equal: dict[Weight, Weight] = {}  # millions of parts weigh the same
 

@@ -22,7 +22,7 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.corpora.kinds.cherma import CHINESE, ENGLISH, FILES, LABEL_KEYS, LABELLING, MISSPELT
 from pipeline.formats.source import Source, understood
 from pipeline.formats.text import listed, read_json, text_of
-from pipeline.imports.checks import ONLY_CLIP, clip_of, matrix
+from pipeline.imports.checks import ONLY_CLIP, clip_of, matrix, read_npy
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.params.params import ImportParams
 
@@ -147,10 +147,4 @@ def _width(path: Path, clip: str) -> int:
 
 def _array(path: Path, clip: str, width: int | None) -> np.ndarray:
     """(T, D) of one file; ClipError where it cannot be read, FormatError where its shape is another."""
-    from pipeline.formats.npz import load_npy
-
-    try:
-        found = load_npy(path)
-    except FormatError as error:
-        raise ClipError(str(error).replace(str(path), path.name)) from error
-    return matrix(found, width, f"{path}: clip {clip}")
+    return matrix(read_npy(path), width, f"{path}: clip {clip}")

@@ -19,7 +19,8 @@ def feat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(PACKAGE)
     (folder / "MPDetector.py").write_text(MP)
-    for name, number in (("py_feat", "2.1.5"), ("torchvision", "0.28.0")):
+    versions = {"py_feat": "2.1.5", "timm": "1.0.20", "torchvision": "0.28.0", "xgboost": "3.1.0"}
+    for name, number in versions.items():
         info = folder.parent / f"{name}-{number}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(

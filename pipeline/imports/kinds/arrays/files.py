@@ -1,4 +1,4 @@
-"""References `file:array` to what lies in npz, npy, HDF5, CSV and pickle files."""
+"""References `file:array` to what lies in npz, npy, HDF5, CSV and pickle files, and in folders of .npy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,30 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.csv import decoded, records
+from pipeline.formats.npz import PickledArray, load_npy, load_npz
 from pipeline.formats.source import HDF5, PICKLES, Source
-from pipeline.formats.text import listed
+from pipeline.imports.checks import read_npy
 
 SUFFIXES = (".npz", ".npy", *HDF5)
+EACH = "*"  # in a reference: of every clip of a group, of every entry of a list
 MOST_CELLS = 10_000_000  # of a CSV file
 FORMULAS = ("=", "@")  # how a cell begins that a spreadsheet would run
-MOST_SHOWN = 100  # arrays that are listed
+
+
+class ArrayFolder(Mapping[str, Any]):
+    """A folder of .npy files, each named after its clip and read when it is asked for."""
+
+    def __init__(self, folder: Path):
+        self._places = {path.stem: path for path in sorted(folder.glob("[!.]*.npy"))}
+
+    def __getitem__(self, name: str) -> Any:
+        return read_npy(self._places[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class ArrayFiles:
@@ -27,32 +44,41 @@ class ArrayFiles:
     def __init__(self, source: Source):
         self.source = source
         self._open: dict[Path, Any] = {}
+        self._found: dict[str, Any] = {}
         self._stack = ExitStack()
 
     def find(self, reference: str) -> Any:
         """What a reference names: an array in its file, a list, or a mapping (a group) of them."""
+        if reference not in self._found:
+            self._found[reference] = self._find(reference)
+        return self._found[reference]
+
+    def _find(self, reference: str) -> Any:
         name, _, inner = reference.partition(":")
         path = self.source.place(name)
-        if not path.is_file():
+        if not path.exists():
             raise FormatError(f"{reference}: no file {name!r} in {path.parent}; expected `file:array`")
-        found = self.opened(path)
-        for part in filter(None, [inner] if isinstance(found, dict) and inner in found else inner.split("/")):
-            if not _is_mapping(found) or part not in found:
-                there = listed(sorted(map(str, found))) if _is_mapping(found) else "an array"
-                raise FormatError(f"{reference}: no {part!r} there (there is: {there})")
-            found = found[part]
-        if _is_mapping(found) and not inner and path.suffix.lower() == ".npz":
-            raise FormatError(f"{reference}: which array? There is: {listed(sorted(found))}")
-        return found
+        found = ArrayFolder(path) if path.is_dir() else self.opened(path)
+        if not inner and path.suffix.lower() == ".npz":
+            raise FormatError(f"{reference}: which array? Expected `file:array`, or `file:*` for one a clip")
+        try:
+            return _inside(found, [inner] if isinstance(found, dict) and inner in found else inner.split("/"))
+        except KeyError as error:
+            raise FormatError(f"{reference}: no {error.args[0]!r} there") from None
 
     def values(self, reference: str, count: int | None = None) -> list[Any]:
         """One value a clip: ids, splits, labels, texts; as many as `count` where that is given."""
         found = self.find(reference)
-        shape = np.shape(found) if not isinstance(found, list) else (len(found),)
-        if _is_mapping(found) or not shape or any(axis != 1 for axis in shape[1:]):
-            kind = "a group" if _is_mapping(found) else f"of shape {shape}"
-            raise FormatError(f"{reference}: is {kind}; expected one value a clip")
-        values = list(found) if isinstance(found, list) else list(np.asarray(found).reshape(-1))
+        if isinstance(found, Mapping):
+            raise FormatError(f"{reference}: is a group; expected one value a clip")
+        if isinstance(found, list | tuple):
+            values = [_single(entry) for entry in found]
+            if odd := next((entry for entry in values if np.ndim(entry)), None):
+                raise FormatError(f"{reference}: holds {odd!r:.80}; expected one value a clip")
+        elif not (shape := np.shape(found)) or any(axis != 1 for axis in shape[1:]):
+            raise FormatError(f"{reference}: is of shape {shape}; expected one value a clip")
+        else:
+            values = list(np.asarray(found).reshape(-1))
         if count is not None and len(values) != count:
             raise FormatError(f"{reference}: {len(values)} values, and there are {count} ids")
         return values
@@ -74,40 +100,63 @@ class ArrayFiles:
 
             return self._stack.enter_context(open_hdf5(path))
         if suffix == ".npz":
-            from pipeline.formats.npz import load_npz
-
             return load_npz(path)
         if suffix == ".npy":
-            from pipeline.formats.npz import load_npy
-
-            return load_npy(path)
+            found = load_npy(path)
+            return found.tree() if isinstance(found, PickledArray) else found
         raise FormatError(f"{path}: expected a file of {', '.join((*SUFFIXES, '.csv', *PICKLES))}")
 
 
-def survey(source: Source) -> list[str]:
-    """A line an array of all files: its reference and shape."""
-    files = ArrayFiles(source)
-    lines: list[str] = []
-    for path in source.with_suffix(*SUFFIXES):
-        name = path.relative_to(source.root).as_posix() if source.root.is_dir() else path.name
-        for inner, array in _arrays(files.opened(path)):
-            lines.append(f"  {name}{':' if inner else ''}{inner} {tuple(array.shape)} {array.dtype}")
-            if len(lines) == MOST_SHOWN:
-                return [*lines, "  ..."]
-    return lines
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of an array, which is not read for it, or of nested lists; ValueError of ragged ones."""
+    return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
-def _arrays(found: Any, inner: str = "") -> Iterator[tuple[str, Any]]:
-    if not _is_mapping(found):
-        yield inner, found
-        return
-    for name in found:
-        yield from _arrays(found[name], f"{inner}/{name}" if inner else str(name))
+def inside(found: Any, name: Any) -> Any:
+    """What a group, dict or list holds under a name; objects of an npz are read now."""
+    held = found[name]
+    if isinstance(held, PickledArray):
+        held = found[name] = held.tree()
+    return held
 
 
-def _is_mapping(found: Any) -> bool:
-    """A dict or a group of HDF5."""
-    return isinstance(found, Mapping)
+def _inside(found: Any, parts: Sequence[str]) -> Any:
+    """What lies below the parts of a path; KeyError of the part that is not there."""
+    if not parts or not parts[0]:
+        return _inside(found, parts[1:]) if parts else found
+    part, rest = parts[0], parts[1:]
+    if isinstance(found, Mapping):
+        if part in found:
+            return _inside(inside(found, part), rest)
+        if part == EACH and not rest and not isinstance(found, dict):
+            return found  # its clips are read when they are asked for
+        if part == EACH:
+            there = {name: below for name in found for below in _if_there(inside(found, name), rest)}
+            if there or not len(found):
+                return there
+            part = "/".join(parts)
+        elif numbers := [name for name in found if isinstance(name, int) and str(name) == part]:
+            return _inside(found[numbers[0]], rest)
+    elif isinstance(found, list | tuple):
+        if part == EACH:
+            return [_inside(entry, rest) for entry in found]
+        if part.isdecimal() and int(part) < len(found):
+            return _inside(found[int(part)], rest)
+    raise KeyError(part)
+
+
+def _if_there(found: Any, parts: Sequence[str]) -> list[Any]:
+    try:
+        return [_inside(found, parts)]
+    except KeyError:
+        return []
+
+
+def _single(value: Any) -> Any:
+    """The one item of lists within lists."""
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value
 
 
 def _columns(path: Path) -> dict[str, Sequence[str]]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pipeline.core.columns import numbered
-from pipeline.core.errors import FormatError
+from pipeline.core.errors import ClipError, FormatError
 from pipeline.formats.text import listed, text_of
 from pipeline.imports.checks import matrix
 from pipeline.imports.contract import FeatureSequences
-from pipeline.imports.kinds.arrays.files import ArrayFiles
+from pipeline.imports.kinds.arrays.files import ArrayFiles, shape_of
+from pipeline.imports.kinds.arrays.settings import ArraySettings
 
 
 def read_sequences(
     files: ArrayFiles,
     modality: str,
-    settings: Mapping[str, Any],
+    settings: ArraySettings,
     ids: Mapping[str, int] | None,
     clip_of: Callable[[object], str],
 ) -> FeatureSequences:
@@ -26,58 +28,82 @@ def read_sequences(
 
     Parameters
     ----------
-    settings : array, lengths, columns, padded, side; see `ArraySettings`
     ids : clip -> place in the array; None where nothing says it
     clip_of : clip of a name in a group
     """
-    reference = settings["array"]
+    reference = settings.array
     array = files.find(reference)
+    places: dict[str, Any] = {}
     if isinstance(array, Mapping):
-        places: dict[str, Any] = {}
         for name in array:
             if places.setdefault(clip_of(name), name) != name:
                 raise FormatError(f"{reference}: {name} and {places[clip_of(name)]} are one clip; keep one")
-        shape = np.shape(array[next(iter(array))]) if len(array) else ()
+    elif ids is None:
+        raise FormatError(f"{reference}: whose entries are they? Give `ids`, a reference to their ids")
     else:
-        if ids is None:
-            raise FormatError(f"{reference}: whose entries are they? Give `ids`, a reference to their ids")
         if len(array) != len(ids):
             raise FormatError(f"{reference}: shape {_shape(array)}, and there are {len(ids)} ids")
         places = dict(ids)
-        shape = np.shape(array[0]) if isinstance(array, list) else tuple(array.shape[1:])
-        if not isinstance(array, list) and array.dtype == object:
-            shape = np.shape(array[0])
+    if not len(array):
+        raise FormatError(f"{reference}: holds nothing")
+    whole = hasattr(array, "dtype") and array.dtype.kind != "O"  # HDF5 has arrays of arrays
+    shape = tuple(array.shape[1:]) if whole else _first_shape(array)
     if len(shape) not in (1, 2):
         raise FormatError(
             f"{reference}: {_shape(array)}, of which a clip has {shape}; expected (T, D) or (D,)"
         )
     width = int(shape[-1])
-    whole = not isinstance(array, (Mapping, list)) and array.dtype != object and len(shape) == 2
+    padded = whole and len(shape) == 2
 
     def rows_of(clip: str) -> np.ndarray | None:
         if clip not in places:
             return None
         entry = files.find(reference)[places[clip]]  # `files` keeps its file open
-        return matrix(entry[()] if isinstance(array, Mapping) else entry, width, f"{reference}: clip {clip}")
+        return matrix(entry, width, f"{reference}: clip {clip}")
 
-    if settings["lengths"] and not whole:
+    if settings.lengths and not padded:
         raise FormatError(f"{reference}: {_shape(array)} has no padding; take `lengths` away")
-    lengths = _lengths(files, settings["lengths"], places)
-    columns = _columns(files, settings["columns"], width, modality, reference)
     return FeatureSequences(
-        columns,
+        _columns(files, settings.columns, width, modality, reference),
         rows_of,
         list(places),
-        lengths=lengths,
-        padded=whole and settings["padded"],
-        side=settings["side"],
+        lengths=_lengths(files, settings.lengths, places),
+        padded=padded and settings.padded,
+        side=settings.side,
+        side_key=f"settings.{modality}.side",
     )
+
+
+def joined(reference: str, parts: Sequence[FeatureSequences]) -> FeatureSequences:
+    """The clips of all splits as one modality; FormatError where a split has other columns, or no padding."""
+    first = parts[0]
+    for part in parts[1:]:
+        if part.columns != first.columns or part.padded != first.padded:
+            shapes = [f"{len(one.columns)}{' padded' * one.padded}" for one in (first, part)]
+            raise FormatError(f"{reference}: {' columns in one split, '.join(shapes)} in another")
+    owners = {clip: part for part in parts for clip in part.clips}
+    return replace(
+        first,
+        read=lambda clip: owners[clip].read(clip) if clip in owners else None,
+        clips=list(owners),
+        lengths={clip: steps for part in parts for clip, steps in part.lengths.items()},
+    )
+
+
+def _first_shape(array: Any) -> tuple[int, ...]:
+    """The shape of a group's or list's first entry that can be read."""
+    for place in array if isinstance(array, Mapping) else range(len(array)):
+        try:
+            return shape_of(array[place])
+        except ClipError:
+            continue
+    return ()
 
 
 def _shape(array: Any) -> str:
     if isinstance(array, Mapping):
         return f"a group of {len(array)}"
-    return f"a list of {len(array)}" if isinstance(array, list) else str(tuple(array.shape))
+    return str(tuple(array.shape)) if hasattr(array, "shape") else f"a list of {len(array)}"
 
 
 def _lengths(files: ArrayFiles, reference: str | None, places: Mapping[str, Any]) -> dict[str, int]:

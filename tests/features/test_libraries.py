@@ -1,0 +1,85 @@
+"""The libraries in an encoder's fingerprint: all whose code runs while a clip is encoded, watched."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made.tiny_audio import save_all
+
+from pipeline.features.encoder import Clip, Encoder
+from pipeline.features.registry import build_encoder
+from pipeline.params.encoders import Librosa33Params, TransformerAudio
+from pipeline.params.params import Params
+
+CARRIERS = {
+    "msa-pipeline",  # ours: the hash of its code counts
+    "pytest",  # keeps what mediapipe says
+    "protobuf",  # holds the floats of mediapipe's landmarks
+}
+JUST_IN_TIME = {"numba": {"llvmlite"}}  # what makes the machine code that runs under another's name
+
+
+def called_by(work: Callable[[], Any]) -> set[str]:
+    """Distributions of which a function is called, compiled or not."""
+    modules: set[str] = set()
+
+    def see(frame: Any, event: str, called: Any) -> None:
+        if event == "call":
+            modules.add(frame.f_globals.get("__name__") or "")
+        elif event == "c_call":
+            owner = getattr(called, "__self__", None)
+            of_type = getattr(owner, "__name__", None) or type(owner).__module__
+            modules.add(getattr(called, "__module__", None) or of_type)
+
+    sys.setprofile(see)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    known = packages_distributions()
+    found = {name for module in modules for name in known.get(module.partition(".")[0], ())}
+    return found.union(*(JUST_IN_TIME.get(name, ()) for name in found))
+
+
+@pytest.fixture(scope="module")
+def hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_all(tmp_path_factory.mktemp("tiny"))["hubert"]
+
+
+def encoders(hubert: Path) -> dict[str, Encoder]:
+    params = Params()
+    known = {
+        f"{modality} {name}": build_encoder(modality, name, getattr(params, modality)[name], params.media)
+        for modality, name in (
+            ("text", "minilm"),
+            ("audio", "waveform16k"),
+            ("visual", "facemesh"),
+            ("visual", "facecrops"),
+        )
+    }
+    settings: dict[str, Any] = {f"audio {f0}": Librosa33Params(f0=f0) for f0 in ("pyin", "yin", "zcr")}
+    settings["audio hubert"] = TransformerAudio(model=str(hubert))
+    return known | {name: build_encoder("audio", "mine", one, params.media) for name, one in settings.items()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text minilm",
+        *("audio waveform16k", "audio pyin", "audio yin", "audio zcr", "audio hubert"),
+        *("visual facemesh", "visual facecrops"),
+    ],
+)
+def test_what_computes_a_row_is_in_its_fingerprint(project: Path, hubert: Path, name: str) -> None:
+    encoder = encoders(hubert)[name]
+    clip = Clip("a", min((project / "data/sample/Raw").rglob("*.mp4")), text="so it goes")
+    encoder.load()
+    encoder.encode(clip)  # what libraries import and compile at first is not of a row
+    ran = called_by(lambda: encoder.encode(clip)) - CARRIERS
+    assert "numpy" in ran and ran <= set(encoder.LIBRARIES)
+    assert set(encoder.provenance["libraries"]) == set(encoder.LIBRARIES)
