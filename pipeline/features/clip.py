@@ -94,7 +94,7 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     alone.
     """
     for video in videos:
-        if not video.exists():
+        if not (video.is_file() or video.is_dir()):
             raise MsaError(f"{video}: no such file or folder")
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
