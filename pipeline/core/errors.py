@@ -70,6 +70,10 @@ class MachineTroubleError(ClipError):
     transient = True
 
 
+class UndecodableError(ClipError):
+    """The source has the modality, in a codec that nothing here decodes."""
+
+
 class AbsentError(ClipError):
     """The source does not have the modality (no audio track, no transcript): an `absent` row."""
 

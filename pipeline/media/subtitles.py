@@ -26,6 +26,7 @@ from typing import Any
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.media.words import joined, spans
+from pipeline.params.params import MediaLimits
 
 MAX_BYTES = 5_000_000  # of a text or subtitle file, and of the text of a track
 SUFFIXES = frozenset({".txt", ".srt", ".vtt"})
@@ -140,16 +141,18 @@ def embedded_cues(path: Path, language: str | None) -> list[Cue]:
 
     Raises
     ------
-    ClipError : not a media file, or its subtitles hold more than MAX_BYTES
+    ClipError : not a media file, no decoder for its subtitles, or they hold more than MAX_BYTES
     """
-    from pipeline.media.containers import Health, decoded_packets, open_media, origin_s
+    from pipeline.media.containers import open_media, origin_s, undecodable
+    from pipeline.media.decoding import Health, decoded_packets
 
-    with open_media(path) as container:
-        tracks = [
-            stream
-            for stream in container.streams.subtitles
-            if stream.codec_context is not None and stream.codec_context.name in TEXT_CODECS
-        ]
+    limits = MediaLimits()  # of pictures, which are not decoded here
+    with open_media(path, limits) as container:
+        streams = container.streams.subtitles
+        known = [stream for stream in streams if stream.codec_context is not None]
+        if streams and not known:
+            raise undecodable(container, streams[0], limits)
+        tracks = [stream for stream in known if stream.codec_context.name in TEXT_CODECS]
         if not tracks:
             return []
         track = next((stream for stream in tracks if _speaks(stream.language, language)), tracks[0])
