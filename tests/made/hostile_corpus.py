@@ -257,6 +257,8 @@ def names() -> Iterator[tuple[str, Make]]:
     for name in NAMES:
         yield f"{name}.mp4", usual
     yield ".hidden.mp4", usual
+    yield "two kinds.mp4", usual
+    yield "two kinds.mkv", usual
 
 
 # ------------------------------------------------------------------------------------------------------- huge
