@@ -50,6 +50,7 @@ def describe(path: Path) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from pipeline.formats.text import read_json
     from pipeline.store.shard import META_KEY, read_meta, stream_rows
     from pipeline.store.store import FeatureStore
 
@@ -57,12 +58,12 @@ def describe(path: Path) -> dict[str, Any]:
         raise MsaError(f"{path}: no such file or folder")
     if path.is_dir():
         if (path / RUN_CONFIG).exists():
-            config = json.loads((path / RUN_CONFIG).read_text(encoding="utf-8"))
+            config = read_json(path / RUN_CONFIG)
             files = {file.name: file.stat().st_size for file in sorted(path.iterdir()) if file.is_file()}
             return {"kind": "run", "path": str(path), "config": config, "bytes": files}
         if (path / "stats.json").exists():
             facts = {"kind": "training set", "path": str(path)}
-            return facts | {"stats": json.loads((path / "stats.json").read_text(encoding="utf-8"))}
+            return facts | {"stats": read_json(path / "stats.json")}
         store = FeatureStore(path)
         meta = store.meta()
         if meta is None:

@@ -16,6 +16,10 @@ from pipeline.core.errors import MsaError, ParamsError
 if TYPE_CHECKING:
     from pipeline.corpora.survey import Labelling
 
+TEXTS_STAY = (
+    "  the texts of its clips stay out of results/ and reports/, which git tracks; named under "
+    "reports.transcripts, those of the worst clips are shown there"
+)
 NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
     "datasets_run"
@@ -34,7 +38,20 @@ Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda,
 EncoderDevice = Annotated[
     str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
 ]
-MethodName = Annotated[str, typer.Argument(help="A method: misr, or another folder of models/.")]
+
+
+def _known_method(name: str) -> str:
+    from models import METHODS
+    from pipeline.params.explain import unknown
+
+    if name not in METHODS:
+        raise ParamsError(unknown("method", name, METHODS))
+    return name
+
+
+MethodName = Annotated[
+    str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -32,6 +32,9 @@ class LabelFileError(MsaError):
 
     def __init__(self, source: str, problems: list[str]):
         self.problems = problems
+        if len(problems) == 1:
+            super().__init__(f"{source}: {problems[0]}")
+            return
         lines = "\n".join(f"  - {problem}" for problem in problems)
         super().__init__(f"{source}: {len(problems)} problem(s)\n{lines}")
 
@@ -88,6 +91,11 @@ class IncompleteError(MsaError):
     """Only a part was asked for, and more is missing; what was asked for was written."""
 
     exit_code = 1
+
+
+def of_system(error: OSError) -> str:
+    """What the system says of a file, as a message: a full disk, a name that is too long."""
+    return f"{error.filename or 'file system'}: {error.strerror or error}"
 
 
 def readable(line: str) -> str:

@@ -33,7 +33,7 @@ from pipeline.core.errors import (
     TooManyFailedError,
     UndecodableError,
 )
-from pipeline.core.files import atomic_write, json_hash
+from pipeline.core.files import json_hash, write_text, writing
 from pipeline.core.names import escaped
 from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, sidecar, text_and_words
@@ -308,10 +308,11 @@ class KeptResults:
             },
             "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
         }
-        for line in file.read_text("utf-8").splitlines() if file.is_file() and not fresh else ():
-            with suppress(ValueError):  # half a line, of a run that was killed
+        for line in file.read_bytes().splitlines() if file.is_file() and not fresh else ():
+            with suppress(ValueError, TypeError, AttributeError):  # half a line, of a run that was killed
                 key, result = json.loads(line)
-                self._known[key] = result
+                if result.keys() == set(RESULT):
+                    self._known[key] = result
 
     def key(self, media_sha256: str, clip: Transcript) -> str:
         """The key of a clip: its media's bytes, and what is known of it."""
@@ -326,12 +327,11 @@ class KeptResults:
         """Keep a result, at once."""
         self._used[key] = {name: getattr(clip, name) for name in RESULT}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
+        with writing(self.file), self.file.open("a", encoding="utf-8") as file:
             file.write(f"\n{json.dumps([key, self._used[key]])}\n")  # what stands there may be half a line
 
     def tidy(self) -> None:
         """Drop what this run did not ask for; called at its end."""
         if self._used:
             lines = (json.dumps(result) + "\n" for result in sorted(self._used.items()))
-            with atomic_write(self.file) as temporary:
-                temporary.write_text("".join(lines), encoding="utf-8")
+            write_text("".join(lines), self.file)

@@ -13,6 +13,7 @@ from pipeline.corpora.survey import Labelling
 from pipeline.formats.source import Source
 from pipeline.imports.registry import KINDS as IMPORTS
 from pipeline.imports.registry import read, sniff
+from pipeline.params.explain import unknown
 from pipeline.params.params import DatasetParams, ImportParams, Params, check_params
 
 OF_ANY_CORPUS = ("mmsa", "folder")  # these layouts tell no language
@@ -54,11 +55,8 @@ def registered(name: str, params: Params) -> Subject:
         return Subject(name, known[chosen.dataset], chosen.dataset, name)
     if name in known:
         return Subject(name, known[name], name)
-    listed = ", ".join(dict.fromkeys([*known, *params.assemble])) or "none"
-    raise MsaError(
-        f"{name}: no such folder or file, nor a dataset, import or training set of params.yaml "
-        f"(there are: {listed})"
-    )
+    names = unknown("dataset, import or training set", name, dict.fromkeys([*known, *params.assemble]))
+    raise MsaError(f"{name}: no such folder or file; {names}")
 
 
 def usual(
@@ -87,7 +85,7 @@ def usual(
     elif kind in ingest.KINDS:
         labelling = ingest.reader(kind).LABELLING
     else:
-        raise MsaError(f"--kind {kind}: expected one of {', '.join([*ingest.KINDS, *IMPORTS])}")
+        raise MsaError(unknown("--kind", kind, [*ingest.KINDS, *IMPORTS]))
     return kind, labelling
 
 

@@ -82,7 +82,7 @@ class Lane:
         return file, mutated(files[file], others, suffix, rng)
 
     def write(self, name: str, number: int, file: str, data: bytes, outcome: Outcome) -> None:
-        digest = hashlib.sha256(outcome.identity.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(data).hexdigest()[:8]
         path = self.into / f"{name}-{digest}-{file.replace('/', '+')}"
         self.into.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

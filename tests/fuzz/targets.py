@@ -30,13 +30,14 @@ from made import (
 from made.media_factory import make_clip, tone
 from made.openface_tables import FULL as OPENFACE
 from made.validated import validate
+from ruamel.yaml import YAML
 
-from pipeline.core.errors import AbsentError, MsaError
+from pipeline.core.errors import AbsentError, MsaError, ParamsError
 from pipeline.corpora.clips import ClipFacts, clip_table, measure, write_clips
 from pipeline.corpora.ingest import KINDS as CORPORA
 from pipeline.corpora.ingest import ingest
 from pipeline.formats.hdf5 import open_hdf5
-from pipeline.formats.npz import load_npy, load_npz
+from pipeline.formats.npz import PickledArray, load_npy, load_npz
 from pipeline.formats.pickle import load
 from pipeline.formats.source import Source
 from pipeline.formats.stored import StoredArray
@@ -131,6 +132,15 @@ def read_import(
     write("toy", params, source, imported, survey(imported, str(source)), 2, out)
 
 
+def read_drafted(folder: Path, file: Path, out: Path) -> None:
+    """Arrays by the settings that their listing drafts."""
+    try:
+        read_import("arrays", folder, file, out)
+    except ParamsError as error:
+        settings = YAML(typ="safe").load(str(error).partition("\n")[2])
+        read_import("arrays", folder, file, out, settings or {"audio": {"array": file.name}})
+
+
 def make_mmsa(folder: Path) -> None:
     made_mmsa.write(folder / "unaligned_50.pkl", made_mmsa.tree(counts={"train": 2, "valid": 1, "test": 1}))
 
@@ -172,7 +182,9 @@ def make_arrays(folder: Path) -> None:
     for name, array in found.items():
         np.save(folder / f"{name}.npy", np.asfortranarray(array))
     np.savez(folder / "a.npz", **found)
-    np.savez_compressed(folder / "b.npz", big=np.zeros((100, 200)), **found)
+    objects = np.array({"a": {"emo": "happy", "val": 0.5, "x": found["f"]}, 1: [None, b"c"]}, object)
+    np.savez_compressed(folder / "b.npz", big=np.zeros((100, 200)), objects=objects, **found)
+    np.savez(folder / "c.npz", objects=objects, words=np.array(["one", "zwölf"], object))
     with h5py.File(folder / "a.h5", "w") as file:
         file["x/y"], file["x/text"] = found["f"], ["ab", "c"]
         file.create_dataset(
@@ -205,6 +217,8 @@ def touch(tree: Any) -> None:
         touch(item)
     if isinstance(tree, StoredArray):
         np.asarray(tree)
+    if isinstance(tree, PickledArray):
+        touch(tree.tree())
 
 
 # ----------------------------------------------------------------------------------------- corpora and params
@@ -277,6 +291,10 @@ TARGETS: dict[str, Target] = {
     **{
         f"import-{kind}": Target(make, partial(read_import, kind, settings=settings), STORES + TABLES)
         for kind, (make, settings) in IMPORTS.items()
+    },
+    **{
+        f"draft-{layout}": Target(made_arrays.LAYOUTS[layout], read_drafted, STORES)
+        for layout in ("nested_dicts", "clips_in_groups", "object_arrays")
     },
     **{
         f"corpus-{kind}": Target(

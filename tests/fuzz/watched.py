@@ -152,7 +152,7 @@ def wrong_message(error: MsaError, file: Path) -> str:
         return "message of several lines"
     if max(map(len, lines)) > LONGEST:
         return "long message"
-    named = (file.name, file.stem, str(file.parent), "datasets.", "imports.", ".settings", ".yaml")
+    named = (file.name, file.stem, file.parent.name, "datasets.", "imports.", ".settings", ".yaml")
     return "" if any(name in said for name in named) else "message without a file"
 
 

@@ -159,10 +159,13 @@ def test_a_language_may_be_declared(tmp_path: Path, language: str | None, other:
     [
         (
             ("nobody",),
-            "nor a dataset, import or training set of params.yaml (there are: mine, other, sims, few",
+            "no such folder or file; dataset, import or training set 'nobody' is not known (there are: mine",
         ),
         (("mine", "--kind", "mosi"), "mine is described in params.yaml"),
-        (("raw", "--kind", "mossi"), "--kind mossi: expected one of mmsa, mosi"),
+        (
+            ("raw", "--kind", "mossi"),
+            "--kind 'mossi' is not known, did you mean 'mosi' (there are: mmsa, mosi",
+        ),
         (("raw", "--range", "3", "1"), "is no range, expected [smallest, largest]"),
     ],
 )

@@ -71,7 +71,7 @@ from pipeline.imports.kinds.arrays.listing import entries
 from pipeline.imports.kinds.arrays.sequences import joined, read_sequences
 from pipeline.imports.kinds.arrays.settings import SPLIT, ArrayFilesSettings
 from pipeline.imports.labels import labelled_rows
-from pipeline.params.explain import settings_of
+from pipeline.params.explain import settings_of, some_of
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = (
@@ -113,9 +113,9 @@ def read(source: Source, params: ImportParams) -> Imported:
             return _read(files, settings, params)
     except FormatError as error:
         file = str(error).partition(":")[0]
-        known = map(str, islice(entries(files), MOST_LOOKED_AT))
+        known = [str(entry) for entry in islice(entries(files), MOST_LOOKED_AT) if entry.count]
         there = sorted(known, key=lambda entry: not entry.startswith(f"{file}:"))
-        raise FormatError(f"{error}; there are: {listed(there)}") from error
+        raise FormatError(f"{error}; there are: {some_of(there, 5)}") from error
 
 
 def _read(files: ArrayFiles, settings: ArrayFilesSettings, params: ImportParams) -> Imported:

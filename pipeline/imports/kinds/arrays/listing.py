@@ -18,7 +18,7 @@ from pipeline.formats.source import PICKLES
 from pipeline.formats.text import text_of
 from pipeline.imports.kinds.arrays.files import EACH, SUFFIXES, ArrayFiles, ArrayFolder, inside, shape_of
 
-MOST_LETTERS = 200  # of a reference, in messages
+MOST_LETTERS = 100  # of a reference, in messages
 LOOKED_AT = 20  # clips of a group, which stand for all of them; so many modalities has no file
 WORD = re.compile(r"[A-Za-z]+[0-9]*")
 # what the names of arrays say of them
@@ -53,7 +53,7 @@ class Entry:
     by_clip: bool = False
     count: int = 0
     shape: tuple[int, ...] = ()
-    dtype: str = "cannot be read"
+    dtype: str = ""
     padded: bool = False
 
     @property
@@ -70,7 +70,7 @@ class Entry:
         name = escaped(self.reference)
         name = name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}…"
         if not self.count:
-            return f"{name} ({self.dtype})"
+            return f"{name} (cannot be read: {escaped(self.dtype)})"
         if self.by_clip:
             return f"{name} ({self.count} clips, {self.shape or 'one'} {self.dtype} each)"
         return f"{name} {(self.count, *self.shape)} {self.dtype}"
@@ -98,8 +98,8 @@ def entries(files: ArrayFiles) -> Iterator[Entry]:
                 if known:
                     continue
             yield from _entries(name, "", files.opened(path))
-        except (FormatError, ClipError):
-            yield Entry(name)
+        except (FormatError, ClipError) as error:
+            yield Entry(name, dtype=str(error).removeprefix(f"{path}: "))
 
 
 def _entries(file: str, inner: str, found: Any) -> Iterator[Entry]:
@@ -115,8 +115,8 @@ def _entries(file: str, inner: str, found: Any) -> Iterator[Entry]:
             below = f"{inner}/{name}" if inner else str(name)
             try:
                 yield from _entries(file, below, inside(found, name))
-            except (FormatError, ClipError):
-                yield Entry(f"{file}:{below}")
+            except (FormatError, ClipError) as error:
+                yield Entry(f"{file}:{below}", dtype=str(error))
     elif isinstance(found, list | tuple):
         yield from _of_clips(file, inner, found[:LOOKED_AT], len(found), False)
     elif getattr(found, "shape", ()):
