@@ -37,6 +37,13 @@ assemble:
 shards: 2
 max_failed_fraction: 1
 """
+LABELS = """
+file,label,split
+containers/mp4,1.5,train
+content/silent,-1,train
+containers/webm,0,valid
+containers/avi,2,test
+"""
 FEATURES = {"text": "minilm", "audio": "librosa33", "visual": "facemesh"}
 STEPS = (
     "ingest",
@@ -98,6 +105,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     """A project with the corpus after all stages, and what each printed."""
     project = tmp_path_factory.mktemp("hostile")
     make_hostile_corpus(project / "corpus")
+    (project / "corpus/labels.csv").write_text(LABELS)
     (project / "params.yaml").write_text(PARAMS)
     outputs = {}
     for step in STEPS:
