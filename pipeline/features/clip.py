@@ -109,7 +109,7 @@ def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | Non
         kind = kind_of_file(video)
         if kind not in (FILE, FOLDER):
             raise MsaError(
-                f"{video}: " + (f"a {kind}, not a {FILE} or a folder" if kind else "no such file or folder")
+                f"{video}: " + (f"a {kind}; give a file or a folder" if kind else "no such file or folder")
             )
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or _features(Path(videos[0].name)))]

@@ -95,10 +95,10 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     path = task.clip.path
     name = f"{id_of(path.name)}: " if path is not None else ""
     try:
-        if task.problem is not None:
-            raise ClipError(task.problem)
         if path is not None and (reason := bad_id(path.stem)) is not None:
             raise ClipError(f"{id_of(path.name)}: {reason}; rename the file")
+        if task.problem is not None:
+            raise ClipError(task.problem)
         if encoder.needs_media and path is None:
             raise ClipError("missing media: the clip table says which file was looked for")
         if encoder.needs_media and path is not None and not path.exists():
