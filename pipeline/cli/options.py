@@ -49,6 +49,12 @@ def _known_method(name: str) -> str:
     return name
 
 
+def _known_unit(by: str | None) -> str | None:
+    if by not in (None, "speaker", "video", "clip"):
+        raise MsaError(f"--by {by}: expected speaker, video or clip")
+    return by
+
+
 MethodName = Annotated[
     str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
 ]
@@ -201,11 +207,14 @@ class SetOptions:
         str | None, typer.Option(help="mmsa, sims, magbert or cls. Default: as is usual there.")
     ] = None
     folds: Annotated[
-        int, typer.Option(min=0, help="Cross-validation: so many training sets, one a fold.")
+        int, typer.Option(min=0, max=200, help="Cross-validation: so many training sets, one a fold.")
     ] = 0
     by: Annotated[
         str | None,
-        typer.Option(help="What folds keep apart: speaker, video or clip. Default: speaker; of files video."),
+        typer.Option(
+            help="What folds keep apart: speaker, video or clip. Default: speaker; of files video.",
+            callback=_known_unit,
+        ),
     ] = None
     like: Annotated[
         str,

@@ -204,7 +204,7 @@ def restamped(path: Path, times: list[int]) -> None:
 
 # ------------------------------------------------------------------------------------------------------ nodes
 def nodes() -> Iterator[tuple[str, Make]]:
-    """What is no regular file, or leads elsewhere."""
+    """What is no regular file, or leads elsewhere; closed to root is nothing."""
     yield "fifo.mp4", os.mkfifo
     yield "socket.mp4", listening
     yield "folder.mp4", Path.mkdir
@@ -214,8 +214,6 @@ def nodes() -> Iterator[tuple[str, Make]]:
     yield "loop", lambda path: path.symlink_to("..", target_is_directory=True)
     yield "device.mp4", lambda path: path.symlink_to("/dev/zero")
     yield "link.mp4", lambda path: path.symlink_to(usual(outside(path) / "there.mp4"))
-    yield "unreadable.mp4", lambda path: usual(path).chmod(0)
-    yield "closed/clip.mp4", closed
 
 
 def outside(path: Path) -> Path:
@@ -233,10 +231,6 @@ def listening(path: Path) -> None:
             server.bind(path.name)
     finally:
         os.chdir(here)
-
-
-def closed(path: Path) -> None:
-    usual(path).parent.chmod(0)
 
 
 # ------------------------------------------------------------------------------------------------------ names
@@ -257,6 +251,8 @@ def names() -> Iterator[tuple[str, Make]]:
     for name in NAMES:
         yield f"{name}.mp4", usual
     yield ".hidden.mp4", usual
+    yield "two kinds.mp4", usual
+    yield "two kinds.mkv", usual
 
 
 # ------------------------------------------------------------------------------------------------------- huge
