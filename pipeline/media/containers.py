@@ -131,10 +131,10 @@ def track_of(container: Any, kind: Literal["video", "audio"], limits: MediaLimit
 def undecodable(container: Any, track: Any, limits: MediaLimits) -> UndecodableError:
     """The error of a track for whose codec there is no decoder."""
     path = path_of(container)
-    codec = libav.codec_of(path, limits.max_pixels, track.index)
+    codec = libav.codec_of(path, limits.max_pixels, track)
     return UndecodableError(
-        f"{path.name}: its {track.type} track has the codec {codec}, which cannot be decoded here; "
-        "convert the file to a common codec"
+        f"{path.name}: its {track.type} track has the codec {codec}, which cannot be decoded here "
+        "(convert the file to a common one)"
     )
 
 
