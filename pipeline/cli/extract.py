@@ -50,7 +50,10 @@ def extract(
     from pipeline.features import clip as extraction
     from pipeline.params.params import load_params
 
-    requests = extraction.plan(video, out)
+    passed_over: dict[str, str] = {}
+    requests = extraction.plan(video, out, passed_over)
+    for path, reason in passed_over.items():
+        say(f"{path}: passed over: {reason}", error=True)
     text = speech.said(len(requests), "extract")
     extraction.prepare(requests)
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}

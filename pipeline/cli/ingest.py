@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import NO_TRAINING_SET, CorpusOptions, SetOptions, with_options
+from pipeline.cli.options import NO_TRAINING_SET, TEXTS_STAY, CorpusOptions, SetOptions, with_options
 from pipeline.core.console import say, show
 from pipeline.core.errors import ParamsError
+from pipeline.core.files import one_writer
 
 if TYPE_CHECKING:
     from pipeline.params.params import ImportParams
 
 
 @with_options
+@one_writer(Path("params.yaml"))  # each adds to what the other wrote
 def ingest(
     kind: Annotated[
         str,
@@ -85,10 +87,12 @@ def ingest(
         say(NO_TRAINING_SET)
     for key in edit.keys:
         say(f"  {PARAMS_FILE}: {key}")
+    say(TEXTS_STAY)
     say(f"next: msa-cli validate {name}; dvc repro")
 
 
 @with_options
+@one_writer(Path("params.yaml"))  # each adds to what the other wrote
 def import_files(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="The files, or the folder that has them.")
@@ -169,6 +173,7 @@ def import_files(
         say(NO_TRAINING_SET)
     for key in edit.keys:
         say(f"  {PARAMS_FILE}: {key}")
+    say(TEXTS_STAY)
     say(summary(name, Conversion(found, updates)))
     say("next: dvc repro")
 

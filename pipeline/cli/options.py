@@ -16,6 +16,10 @@ from pipeline.core.errors import MsaError, ParamsError
 if TYPE_CHECKING:
     from pipeline.corpora.survey import Labelling
 
+TEXTS_STAY = (
+    "  the texts of its clips stay out of results/ and reports/, which git tracks; named under "
+    "reports.transcripts, those of the worst clips are shown there"
+)
 NO_TRAINING_SET = (
     "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
     "datasets_run"

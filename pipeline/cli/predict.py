@@ -76,7 +76,10 @@ def predict(
     from pipeline.predict import report
     from pipeline.reports.blocks import as_renderables
 
-    clips = predicting.clips_of(video)
+    passed_over: dict[str, str] = {}
+    clips = predicting.clips_of(video, passed_over)
+    for path, reason in passed_over.items():
+        say(f"{path}: passed over: {reason}", error=True)
     text = speech.said(len(clips), "predict")
     pictures = _pictures(plot, list(clips))
     predictor = predicting.Predictor.open(

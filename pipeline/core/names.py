@@ -24,6 +24,11 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def id_of(name: str) -> str:
+    """A file's or folder's name as an id: as it is, or escaped, so that no two names become the same."""
+    return name if bad_id(name) is None else escaped(name.replace("\\", "\\\\"))
+
+
 def bad_id(value: str) -> str | None:
     """Why this cannot be the id of a video or clip, which names files and folders; None if it can."""
     if (size := len(value.encode("utf-8", "surrogatepass"))) > LONGEST_ID:
@@ -33,7 +38,7 @@ def bad_id(value: str) -> str | None:
     if value in {".", ".."} or "/" in value or "\\" in value:
         return "an id must not lead to another folder; write the name alone, without / or \\"
     if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in value):
-        return "an id must not hold control characters, line breaks or halves of a surrogate pair"
+        return "an id must not hold control characters, line breaks or what is not UTF-8"
     if SEPARATOR in value:
         return f"{SEPARATOR} separates video_id from clip_id and must not be in one of them"
     return None

@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.core.files import file_hash, write_parquet
 from pipeline.core.vocabulary import ALL_SPLITS, CLASSES, LABELS, SEPARATOR, TEST, TRAIN, VALID
+from pipeline.media.containers import check_regular
 from pipeline.media.decode import probe
 from pipeline.params.params import CorpusParams, MediaLimits
 
@@ -134,15 +135,19 @@ def measure(path: Path, limits: MediaLimits) -> tuple[dict[str, Any], str | None
     Returns
     -------
     facts : sha256, duration_s, fps, width, height, sample_rate, has_audio; what is not known is left out
-    problem : the reason for the row's status, None where the file is fine
+    problem : the reason for the row's status, None where the file and its tracks are fine
     """
     facts: dict[str, Any] = {}
     reason: object
     try:
+        check_regular(path)
         facts["sha256"] = file_hash(path)
         info = probe(path, limits)
         names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
-        return facts | {name: getattr(info, name) for name in names}, None
+        facts |= {name: getattr(info, name) for name in names}
+        if not info.problems:
+            return facts, None
+        reason = "; ".join(info.problems)
     except OSError as error:
         reason = error.strerror or error
     except ClipError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
@@ -12,7 +13,14 @@ from pipeline.core.errors import LabelFileError, ParamsError
 from pipeline.core.section import Section
 from pipeline.corpora.clips import ClipFacts, clip_table
 from pipeline.corpora.findings import shortened
-from pipeline.corpora.survey import CorpusSurvey, clip_rows, note_labelling, note_sizes
+from pipeline.corpora.survey import (
+    CorpusSurvey,
+    clip_rows,
+    note_labelling,
+    note_passed_over,
+    note_sizes,
+    note_twins,
+)
 from pipeline.params.explain import settings_of, unknown
 from pipeline.params.params import DatasetParams, MediaLimits
 
@@ -41,6 +49,8 @@ def survey(name: str, dataset: DatasetParams) -> CorpusSurvey:
     found: CorpusSurvey = kind.survey(name, dataset, settings)
     if dataset.kind not in ("mmsa", "folder"):  # these can be of any corpus
         note_labelling(found, name, dataset, kind.LABELLING)
+    note_passed_over(found, Path(dataset.root))
+    note_twins(found)
     if found.clips:
         note_sizes(found, getattr(kind, "PUBLISHED", {}))
     return found

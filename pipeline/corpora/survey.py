@@ -12,19 +12,22 @@ A module of `kinds` (the kind of a dataset) has
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.core.errors import FormatError
-from pipeline.core.vocabulary import CLASSES, LABELS, OK
-from pipeline.corpora.clips import EMPTY_TEXT, full_id, measure
+from pipeline.core.errors import FormatError, readable
+from pipeline.core.names import bad_id, encodable, escaped, id_of
+from pipeline.core.vocabulary import CLASSES, LABELS, OK, UNLABELED
+from pipeline.corpora.clips import EMPTY_TEXT, UNREADABLE_MEDIA, full_id, measure
 from pipeline.corpora.findings import Finding, Level
-from pipeline.formats.text import read_json
+from pipeline.formats.source import walk
+from pipeline.formats.text import listed, read_json
 from pipeline.params.params import DatasetParams, MediaLimits
 
 TIMES_BEYOND = "times beyond the media"
@@ -85,6 +88,14 @@ class CorpusClip:
         """`video_id$_$clip_id`."""
         return full_id(self.video_id, self.clip_id)
 
+    @classmethod
+    def of_file(cls, video_id: str, clip_id: str, path: str, **known: Any) -> CorpusClip:
+        """An unlabelled clip that only its file names; without media where the name cannot be an id."""
+        if (reason := bad_id(video_id) or bad_id(clip_id)) is None:
+            return cls(video_id, clip_id, UNLABELED, path=path, **known)
+        unmatched = f"{UNREADABLE_MEDIA}: {path}: {reason.replace('; ', ', ')}, rename it"
+        return cls(id_of(video_id), id_of(clip_id), UNLABELED, unmatched=unmatched, **known)
+
 
 @dataclass
 class CorpusSurvey:
@@ -106,7 +117,7 @@ class CorpusSurvey:
     files: list[str] = field(default_factory=list)
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
-        self.problems.append(Finding("error", check, message, line=line))
+        self.problems.append(Finding("error", check, readable(escaped(message)), line=line))
 
     def reject_of(self, other: CorpusSurvey) -> None:
         """The problems of another file of the corpus, which is named before each."""
@@ -115,7 +126,7 @@ class CorpusSurvey:
         ]
 
     def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
-        self.notes.append(Finding(level, check, message, tuple(rows)))
+        self.notes.append(Finding(level, check, readable(escaped(message)), tuple(map(escaped, rows))))
 
 
 def read_tree(survey: CorpusSurvey, path: Path) -> Any:
@@ -135,6 +146,7 @@ def clip_rows(
 ) -> list[dict[str, Any]]:
     """Rows of the clip table: each clip with its media file's facts and a status."""
     root = Path(dataset.root)
+    clips = [_encodable(clip) for clip in clips]
     paths = sorted({clip.path for clip in clips if clip.path is not None})  # some share a file
     with ThreadPoolExecutor(max(workers, 1)) as pool:  # hashing and probing wait for the disk
         measured = dict(zip(paths, pool.map(lambda path: measure(root / path, limits), paths), strict=True))
@@ -155,7 +167,7 @@ def clip_rows(
                 "text": spoken,
                 "language": dataset.language,
                 "speaker": clip.speaker,
-                "status": "; ".join(reason for reason in reasons if reason) or OK,
+                "status": escaped("; ".join(reason for reason in reasons if reason)) or OK,
                 **({} if clip.position is None else {"position": clip.position}),
                 **dict.fromkeys((*LABELS, *CLASSES)),
                 **clip.labels,
@@ -163,6 +175,15 @@ def clip_rows(
             }
         )
     return rows
+
+
+def _encodable(clip: CorpusClip) -> CorpusClip:
+    """The clip in characters that a table can hold; without media where the file's path has others."""
+    text, speaker = (said and encodable(said) for said in (clip.text, clip.speaker))
+    if clip.path is None or encodable(clip.path) == clip.path:
+        return replace(clip, text=text, speaker=speaker)
+    unmatched = f"{UNREADABLE_MEDIA}: {clip.path}: its path is not UTF-8, rename it"
+    return replace(clip, text=text, speaker=speaker, path=None, unmatched=unmatched)
 
 
 def has_text(text: str) -> bool:
@@ -211,6 +232,29 @@ def note_labelling(survey: CorpusSurvey, name: str, dataset: DatasetParams, usua
     if dataset.language != usual.language:
         message = f"datasets.{name}.language is {dataset.language!r}; this corpus speaks {usual.language!r}"
         survey.note("language", message, level="warning")
+
+
+def note_passed_over(survey: CorpusSurvey, root: Path) -> None:
+    """A warning of what could not be looked into; an error where nothing else is there."""
+    passed_over: dict[str, str] = {}
+    if root.is_dir():
+        deque(walk(root, passed_over), maxlen=0)
+    told = [f"{escaped(os.path.relpath(path, root))}: {reason}" for path, reason in passed_over.items()]
+    if told and not survey.files:
+        survey.reject("passed over", f"nothing else is there than what is passed over: {listed(told)}")
+    elif told:
+        survey.note("passed over", f"passed over: {listed(told)}", told, level="warning")
+
+
+def note_twins(survey: CorpusSurvey) -> None:
+    """A warning of ids that look the same, and are one where case or the form of accents does not count."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for clip_id in dict.fromkeys(clip.id for clip in survey.clips):
+        alike[unicodedata.normalize("NFC", clip_id).casefold()].append(clip_id)
+    twins = [" = ".join(ids) for ids in alike.values() if len(ids) > 1]
+    if twins:
+        message = f"{len(twins)} ids differ only in case or in the form of accents: {listed(twins)}"
+        survey.note("ids that look the same", message, twins, level="warning")
 
 
 def note_sizes(survey: CorpusSurvey, published: Mapping[str, int]) -> None:

@@ -8,7 +8,8 @@ without data:
     panels   figures of numbers: kind `bars` or `histogram`, see views/view.py
     maps     t-SNE of the test split's representations: `parts` (name, modality, shared), and a point a
              present clip and part: `part` (index), `label`, `x`, `y` in [-1, 1], which have no unit
-    worst    the test clips with the largest errors: clip_id, label, prediction, error, transcript
+    worst    the test clips with the largest errors: clip_id, label, prediction, error; where params.yaml lets
+             their corpus, transcript
     notes    what is not shown, and why
 
 t-SNE sees the representations as they are, with a fixed seed, started from their principal components; its
@@ -52,13 +53,16 @@ DECIMALS = 6
 PLACES = 3  # decimals of a point
 
 
-def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[str, Any]:
+def inspect(
+    run: Path, assembled: Path, out: Path, device: str = "cpu", *, transcripts: bool = False
+) -> dict[str, Any]:
     """Write a run's views; they are returned too.
 
     Parameters
     ----------
     run, assembled, device : see `evaluate`, as are the errors; the train and test splits are read
     out : JSON file
+    transcripts : whether it may hold texts of clips; git tracks it
     """
     opened = open_runs([run], device)[0]
     stats_of_run(assembled, run, opened.config)
@@ -72,7 +76,9 @@ def inspect(run: Path, assembled: Path, out: Path, device: str = "cpu") -> dict[
             shown: View = importlib.import_module(view).view(opened, splits)
         else:
             shown = View("", notes=[f"{name} has no view of its own ({view.replace('.', '/')}.py)"])
-        worst = _worst(opened, splits["test"], assembled)
+        worst = _worst(opened, splits["test"])
+    if transcripts:
+        _add_transcripts(worst, assembled)
     maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
     views = {
         **{key: opened.config[key] for key in ("method", "dataset", "seed", "feature_set")},
@@ -129,7 +135,7 @@ def lay_out(values: np.ndarray) -> np.ndarray:
 
 
 # ----------------------------------------------------------------------------------------------- worst clips
-def _worst(run: TrainedRun, split: Split, assembled: Path) -> list[dict[str, Any]]:
+def _worst(run: TrainedRun, split: Split) -> list[dict[str, Any]]:
     """The clips with the largest errors, largest first: of a regression |prediction - label| in its unit, of
     a classification the cross-entropy in nats.
     """
@@ -142,14 +148,18 @@ def _worst(run: TrainedRun, split: Split, assembled: Path) -> list[dict[str, Any
 
     found = gather(run, split, pick)
     order = np.argsort(-found["error"], kind="stable")[:WORST]
-    table = pq.read_table(assembled / "test.parquet", columns=["clip_id", "transcript"])
-    said = dict(zip(table["clip_id"].to_pylist(), table["transcript"].to_pylist(), strict=True))
     return [
         {
             "clip_id": split.clip_ids[row],
             **{name: float(found[name][row]) for name in ("label", "prediction", "error")},
-            "transcript": text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…",
         }
         for row in order
-        for text in [said[split.clip_ids[row]] or ""]
     ]
+
+
+def _add_transcripts(worst: list[dict[str, Any]], assembled: Path) -> None:
+    table = pq.read_table(assembled / "test.parquet", columns=["clip_id", "transcript"])
+    said = dict(zip(table["clip_id"].to_pylist(), table["transcript"].to_pylist(), strict=True))
+    for clip in worst:
+        text = said[clip["clip_id"]] or ""
+        clip["transcript"] = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

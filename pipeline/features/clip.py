@@ -6,6 +6,7 @@ files are `<modality>-<encoder>.parquet`, and they share one decoding pass.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
@@ -20,10 +21,13 @@ from rich.table import Table
 from models.core.checkpoints import pinned_revision
 from pipeline.core.errors import ClipError, MissingModelError, MsaError
 from pipeline.core.files import file_hash
+from pipeline.core.names import id_of
 from pipeline.core.vocabulary import FAILED, MODALITIES, NONE, OK
+from pipeline.corpora.tables.media_files import find_media
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
+from pipeline.media.containers import FILE, FOLDER, check_regular, kind_of_file
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
 from pipeline.params.encoders import EncoderParams, PretrainedEncoder
@@ -72,7 +76,7 @@ class ClipReport:
         """Why nothing came out, in one line: what failed, or else what was absent."""
         failed = [report.note for report in self.modalities if report.status == FAILED]
         notes = failed or [report.note for report in self.modalities]
-        return "; ".join(dict.fromkeys(note.removeprefix(f"{Path(self.video).name}: ") for note in notes))
+        return "; ".join(dict.fromkeys(map(self._without_name, notes)))
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -80,41 +84,55 @@ class ClipReport:
         found: dict[str, list[str]] = {}
         for item in self.modalities:
             for part in filter(None, item.note.split("; ")):
-                remark = part.removeprefix(f"{Path(self.video).name}: ")
+                remark = self._without_name(part)
                 if item.modality not in found.setdefault(remark, []):
                     found[remark].append(item.modality)
         return {remark: ", ".join(who) for remark, who in found.items()}
 
+    def _without_name(self, note: str) -> str:
+        return note.removeprefix(f"{id_of(Path(self.video).name)}: ")
 
-def plan(videos: list[Path], out: Path | None) -> list[Request]:
+
+def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | None = None) -> list[Request]:
     """The clips behind files and folders, each with its output folder.
 
     One file goes to `out` (default: `<name>.features` in the current folder). Several files or folders go to
     `out/<path relative to the given folder>.features`, without its suffix unless another file differs in that
-    alone.
+    alone. Of `passed_over` see `walk`.
+
+    Raises
+    ------
+    MsaError : no such file, a folder without a video, or two clips for one output folder
+    ClipError : a folder of which everything is passed over
     """
     for video in videos:
-        if not (video.is_file() or video.is_dir()):
-            raise MsaError(f"{video}: no such file or folder")
+        kind = kind_of_file(video)
+        if kind not in (FILE, FOLDER):
+            raise MsaError(
+                f"{video}: " + (f"a {kind}, not a {FILE} or a folder" if kind else "no such file or folder")
+            )
     if len(videos) == 1 and videos[0].is_file():
-        return [Request(videos[0], out or Path(f"{videos[0].stem}.features"))]
+        return [Request(videos[0], out or _features(Path(videos[0].name)))]
     base = out or Path()
     places: list[tuple[Path, Path]] = []  # a video, and its name below the folder that was given
     for video in videos:
         if video.is_file():
             found = {video: Path(video.name)}
         else:
-            suffixed = (path for path in sorted(video.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES)
-            found = {path: path.relative_to(video) for path in suffixed if path.is_file()}
+            missed: dict[str, str] = {}
+            found = {video / name: Path(name) for name in find_media(video, passed_over=missed)}
             if not found:
-                raise MsaError(
-                    f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})"
+                told = "".join(f"; {path}: {reason}" for path, reason in missed.items())
+                raise (ClipError if missed else MsaError)(
+                    f"{video}: no video in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))}){told}"
                 )
+            if passed_over is not None:
+                passed_over |= missed
         places += found.items()
     named = Counter(name.with_suffix("") for _, name in places)
     taken: dict[Path, Path] = {}  # output folder -> video
     for path, name in places:
-        folder = base / f"{name if named[name.with_suffix('')] > 1 else name.with_suffix('')}.features"
+        folder = base / _features(name, named[name.with_suffix("")] > 1)
         if folder in taken:
             raise MsaError(
                 f"{taken[folder]} and {path} would both be written to {folder}; "
@@ -124,12 +142,20 @@ def plan(videos: list[Path], out: Path | None) -> list[Request]:
     return [Request(path, folder) for folder, path in taken.items()]
 
 
+def _features(name: Path, suffixed: bool = False) -> Path:
+    """The output folder of a file."""
+    called = id_of(name.stem) + (name.suffix if suffixed else "")
+    return Path(*map(id_of, name.parent.parts), f"{called}.features")
+
+
 def prepare(requests: list[Request]) -> None:
-    """Make the output folders, before the encoders take their time."""
+    """Make the output folders, before the encoders take their time; `extract` tells of too long names."""
     for request in requests:
         try:
             request.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                continue
             raise MsaError(
                 f"--out: the folder {request.out} for {request.video} cannot be made ({error.strerror}); "
                 "give a folder that you may write to"
@@ -193,28 +219,43 @@ def extract(
     for request in requests:
         video = request.video
         report = ClipReport(str(video), str(request.out))
-        transcript = read(Transcript(video.stem, video, None, None, language), text)
+        if not os.path.isdir(request.out):
+            note = (
+                "the name of its output folder is too long; rename the file, or give it an --out of its own"
+            )
+            report.modalities = [
+                ModalityReport(modality, encoder.name, FAILED, 0, encoder.dim, 0.0, note)
+                for modality, chosen in encoders.items()
+                for encoder in chosen
+            ]
+            yield report
+            continue
+        transcript = read(Transcript(id_of(video.stem), video, None, None, language), text)
         if encoders["text"]:
             transcript = transcribe(transcript)
         try:
+            check_regular(video)
             media: str | None = file_hash(video)
         except (OSError, ClipError):
             media = None  # the encoders will say why it cannot be read
         words = text_hash(transcript.text, transcript.language, transcript.words)
-        clip = Clip(video.stem, path=video, text=transcript.text, language=transcript.language or language)
+        clip = Clip(id_of(video.stem), video, text=transcript.text, language=transcript.language or language)
         for modality, chosen in encoders.items():
             tasks = []
             for encoder in chosen:
                 model_of = clip.language if model_by_language(encoder.params) else None
-                source = words if modality == "text" else media_hash(media, None, None, model_of)
-                tasks.append(EncodingTask(clip, source))
+                if modality == "text":
+                    tasks.append(EncodingTask(clip, words, transcript.failure))
+                else:
+                    tasks.append(EncodingTask(clip, media_hash(media, None, None, model_of)))
             for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
                 note = row.error
                 if modality == "text":
                     origin = "" if transcript.source in (None, LABEL) else f"from {transcript.source}"
-                    note = "; ".join(filter(None, [origin, note, *transcript.problems]))
+                    problems = () if transcript.failed else transcript.problems
+                    note = "; ".join(filter(None, [origin, note, *problems]))
                 frames = 0 if row.features is None else len(row.features)
                 report.modalities.append(
                     ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
@@ -234,7 +275,8 @@ def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[Feat
         return [timed(encoder, task) for encoder, task in zip(encoders, tasks, strict=True)]
     path = tasks[0].clip.path
     assert path is not None
-    shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
+    kind = "audio" if encoders[0].modality == "audio" else "video"
+    shared = SharedFile(path, kind, encoders[0].limits, len(encoders))
 
     def one(encoder: Encoder, task: EncodingTask, handle: SharedPath) -> tuple[FeatureRow, float]:
         try:

@@ -143,6 +143,8 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, limits: Limits) ->
             raise Refused(f"holds {name[:80]!r}, which is no array; is it an archive to unpack first?")
         if member.flag_bits & 1:
             raise Refused(f"member {name[:80]!r} is encrypted; save it without a password")
+        if not 0 <= member.header_offset < size:
+            raise Refused(f"member {name[:80]!r} does not lie where the archive says; the file is damaged")
 
 
 def _member(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -85,17 +85,43 @@ class Source:
         return {path.relative_to(self.folder).as_posix(): file_hash(path) for path in sorted(paths)}
 
 
-def walk(root: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below a folder, entered once and links followed, with its names; hidden ones left out."""
+def walk(root: Path, passed_over: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below a folder, entered once and links followed, with its names; hidden ones left out.
+
+    Parameters
+    ----------
+    passed_over : gets the path of what was not looked into, and why: folders that may not be listed, links
+        that lead nowhere or to a folder that was entered already
+    """
+    missed = {} if passed_over is None else passed_over
     entered: set[str] = set()
-    for folder, folders, names in os.walk(root, onerror=onerror, followlinks=True):
+    folders, links = [os.fspath(root)], list[str]()  # a link waits: its target may be entered by its own name
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
         real = os.path.realpath(folder)
-        if real in entered:  # a link that leads back
-            folders.clear()
+        if real in entered:
+            missed[folder] = "a link to a folder that was read already"
             continue
         entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield folder, [name for name in names if not name.startswith(".")]
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda one: one.name)
+        except OSError as error:
+            missed[folder] = f"cannot be listed ({error.strerror}); check its permissions"
+            continue
+        names = []
+        for entry in found:
+            if entry.is_file(follow_symlinks=False):
+                names.append(entry.name)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif os.path.isdir(entry.path):
+                links.append(entry.path)
+            elif os.path.exists(entry.path):
+                names.append(entry.name)
+            else:
+                missed[entry.path] = "a link to nowhere"
+        yield folder, names
 
 
 def below(folder: Path, name: str) -> Path | None:

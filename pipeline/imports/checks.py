@@ -46,7 +46,11 @@ def refuse_repeats(source: object, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         splits.setdefault(row["clip_id"], []).append(row["split"])
     several = {clip: found for clip, found in splits.items() if len(found) > 1}
-    apart = [f"{clip} ({' and '.join(found)})" for clip, found in several.items() if len(set(found)) > 1]
+    apart = [
+        f"{clip} ({' and '.join(dict.fromkeys(found))})"
+        for clip, found in several.items()
+        if len(set(found)) > 1
+    ]
     twice = [f"{clip} ({found[0]})" for clip, found in several.items() if len(set(found)) == 1]
     wrong = {"in two splits": apart, "twice in a split": twice}
     problems = [f"{len(clips)} clip(s) are {what}: {listed(clips)}" for what, clips in wrong.items() if clips]

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.core.section import Section
-from pipeline.params.names import LocalPath
+from pipeline.params.names import Language, LocalPath
 
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
-"""ISO 639-1 or 639-3 code"""
 Layer = Annotated[int, Field(ge=-100, le=100)]
 Groups = list[Literal["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shape", "emotions"]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -55,6 +56,8 @@ def _walk(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str]
     keys: list[str] = []
     current: Any = model
     for part in loc:
+        if get_origin(current) is UnionType and str(part).startswith(("str", "dict[")):
+            continue  # neither is which of several types it tried
         if part in _kinds(current):  # pydantic says which of several sections it took; that is no key
             current = _kinds(current)[str(part)]
             continue

@@ -1,4 +1,4 @@
-"""What may be a name or a path in params.yaml: one rule, as names become files, folders and DVC stages."""
+"""What may be a name, a path or a language in params.yaml; names become files, folders and DVC stages."""
 
 from __future__ import annotations
 
@@ -44,8 +44,17 @@ def _as_path(value: str) -> str:
     return value
 
 
+def as_language(value: str) -> str:
+    """The code itself; ValueError where it is none."""
+    if not re.fullmatch("[a-z]{2,3}", value):
+        raise ValueError(f"{shown(value)} is no ISO 639 code in small letters: `en` is English, `zh` Chinese")
+    return value
+
+
 Name = Annotated[str, AfterValidator(as_name)]
 JobName = Annotated[str, AfterValidator(lambda value: as_name(value, OF_A_JOB))]
 FeatureFolder = Annotated[str, AfterValidator(_as_folder)]
 """`<dataset>/<modality>-<encoder>` below data/features, or `none`"""
 LocalPath = Annotated[str, AfterValidator(_as_path)]
+Language = Annotated[str, AfterValidator(as_language)]
+"""ISO 639-1 or 639-3 code"""

@@ -23,14 +23,14 @@ from pipeline.params import encoders as presets
 from pipeline.params.assemble import AssembleParams
 from pipeline.params.encoders import AudioEncoder, EncoderParams, TextEncoder, VisualEncoder
 from pipeline.params.explain import explain, unknown
-from pipeline.params.names import JobName, LocalPath, Name
+from pipeline.params.jobs import NO_TABLES, Jobs
+from pipeline.params.names import Language, LocalPath, Name
 from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
 
 Entry = TypeVar("Entry")
 
 PARAMS_FILE = "params.yaml"
-NO_TABLES = "data/features/none"  # an empty folder
 LARGEST_SEED = 2**63  # torch's generators take no larger one
 RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
 
@@ -41,7 +41,7 @@ class CorpusParams(Section):
 
     root: LocalPath
     """folder of the corpus (of an import the file, or the folder of its files), from the project's folder"""
-    language: str = "en"
+    language: Language = "en"
     """ISO 639-1 code of the speech"""
     task: Literal["regression", "classification"] = "regression"
     """labels are scores, or one of `classes`"""
@@ -134,25 +134,6 @@ class MediaLimits(Section):
     """largest frame, width x height"""
 
 
-# ----------------------------------------------------------------------------------------------------- jobs
-class JobParams(Section):
-    """One extraction stage: this encoder on this dataset; `kind` repeats the encoder's, for DVC to see."""
-
-    dataset: Name
-    encoder: Name
-    kind: str
-    source: LocalPath = NO_TABLES
-    """of a visual job: folder of tables that openface reads (its `csv`), so that DVC sees a change"""
-
-
-class Jobs(Section):
-    """What is extracted: one entry a DVC stage."""
-
-    text: dict[JobName, JobParams] = Field(default_factory=dict)
-    audio: dict[JobName, JobParams] = Field(default_factory=dict)
-    visual: dict[JobName, JobParams] = Field(default_factory=dict)
-
-
 # ------------------------------------------------------------------------------------------------- learning
 class TrainParams(Section):
     """The protocol that all methods share."""
@@ -174,6 +155,14 @@ class ModelParams(Section):
     def resolved(self, dataset: str) -> dict[str, Any]:
         """`base` with the corpus' own values laid over it."""
         return _merge(self.base, self.corpora.get(dataset, {}))
+
+
+class ReportsParams(Section):
+    """What results and reports say, beside numbers."""
+
+    transcripts: list[Name] = Field(default_factory=list)
+    """datasets and imports whose texts may stand in results/ and reports/, which git tracks: those of the
+    clips with the largest errors"""
 
 
 class Params(Section):
@@ -199,6 +188,7 @@ class Params(Section):
     pretrain_on: str = NONE
     """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
+    reports: ReportsParams = Field(default_factory=ReportsParams)
     models: dict[Name, ModelParams] = Field(default_factory=dict)
     tune: dict[Name, SearchSpace] = Field(default_factory=dict)
     """of each method, the settings that `msa-cli tune` searches"""
@@ -220,6 +210,8 @@ class Params(Section):
         for key in self.datasets:
             if key in self.imports:
                 raise ValueError(f"{key!r} stands in datasets and in imports, and both write its clip table")
+        for key in self.reports.transcripts:
+            _known("reports.transcripts", key, self.corpora)
         for key in self.models_run:
             _known("models_run", key, self.models)
         for dataset in self.datasets_run:  # DVC looks these keys up and would stop in the middle without them

@@ -16,8 +16,9 @@ from pipeline.core.files import atomic_write
 from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.params.edit import with_edits
 from pipeline.params.explain import unknown
+from pipeline.params.jobs import NO_TABLES
 from pipeline.params.names import as_name
-from pipeline.params.params import NO_TABLES, Params, check_params
+from pipeline.params.params import Params, check_params
 
 VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks
 

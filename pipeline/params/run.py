@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -12,6 +12,8 @@ from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 from pipeline.params.explain import explain
 from pipeline.params.params import LARGEST_SEED, TrainParams
+
+AnyPath = Annotated[Path, Field(strict=False)]
 
 
 class RunConfig(Section):
@@ -24,11 +26,11 @@ class RunConfig(Section):
     method_params: dict[str, Any]
     """the method's settings, `base` with the corpus' own values laid over it"""
     train_params: TrainParams
-    assembled: Path
+    assembled: AnyPath
     """folder of the assembled set"""
-    pretrained: Path
+    pretrained: AnyPath
     """folder that the pretrain stage wrote"""
-    out: Path
+    out: AnyPath
     """the run folder; what was there is replaced"""
 
 
@@ -41,7 +43,7 @@ def read_run(path: Path) -> RunConfig:
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ParamsError(
             f"{path}: cannot be read as JSON ({error}); `msa-cli stage train ... --write-config` writes it"
         ) from error

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.core.section import Section
 from pipeline.params.encoders import Pretrained
+from pipeline.params.names import as_language
+
+
+def _as_asked(value: str) -> str:
+    return value if value == "detect" else as_language(value)
 
 
 class AsrParams(Pretrained):
     """Speech recognition by Whisper, for clips about which nothing else says what is spoken."""
 
-    language: Annotated[str, Field(pattern=r"^(detect|[a-z]{2,3})$")] | None = None
+    language: Annotated[str, AfterValidator(_as_asked)] | None = None
     """null = the clip's language where it is known, else detected; `detect` = always detected; or a code"""
     no_speech: float = Field(0.6, ge=0, le=1)
     """a stretch is silence where the model gives this probability to "no speech" and doubts its own words

@@ -96,7 +96,10 @@ class Predictor:
         if any("text" in run.modalities or run.aligned for run in self.runs):
             spoken = self.listen(spoken)
         clip = Clip(clip_id, path=video, text=spoken.text, language=spoken.language or ENGLISH)
-        rows = {key: encode_row(encoder, EncodingTask(clip, "")) for key, encoder in self.encoders.items()}
+        rows = {}
+        for key, encoder in self.encoders.items():
+            problem = spoken.failure if encoder.modality == "text" else None
+            rows[key] = encode_row(encoder, EncodingTask(clip, "", problem))
         return ClipFeatures(clip_id, video, spoken, rows)
 
     def predict(self, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None) -> ClipPrediction:
@@ -161,15 +164,19 @@ class Predictor:
         return tuple(reversed(found))
 
 
-def clips_of(videos: Sequence[Path]) -> dict[str, Path]:
+def clips_of(videos: Sequence[Path], passed_over: dict[str, str] | None = None) -> dict[str, Path]:
     """Clip id -> file, of files and folders, in the order in which they are given.
 
     The id is the file's name without suffix; in a folder, its place there without suffix. Clips of a folder
-    are in natural order: 2 before 10. MsaError where a folder holds no video, or two clips have one id.
+    are in natural order: 2 before 10. Errors and `passed_over` as `plan` has them; MsaError, too, where two
+    clips have one id.
     """
     found: dict[str, Path] = {}
     for video in videos:
-        named = {request.out.as_posix().removesuffix(SUFFIX): request for request in plan([video], None)}
+        named = {
+            request.out.as_posix().removesuffix(SUFFIX): request
+            for request in plan([video], None, passed_over)
+        }
         for clip_id in sorted(named, key=natural_key):
             request = named[clip_id]
             if clip_id in found and found[clip_id].resolve() == request.video.resolve():

@@ -26,7 +26,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.files import rounded
+from pipeline.core.files import replaced_files, rounded
+from pipeline.core.names import id_of
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
@@ -112,7 +113,7 @@ def _input(clip: ClipPrediction) -> dict[str, Any]:
     spoken = clip.features.spoken
     return {
         "clip_id": clip.features.clip_id,
-        "video": clip.features.video.name,
+        "video": id_of(clip.features.video.name),
         "status": "ok" if clip.ok else "failed",
         "reason": clip.reason,
         "text": spoken.text,
@@ -125,8 +126,6 @@ def _input(clip: ClipPrediction) -> dict[str, Any]:
 def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Path) -> None:
     """`predictions.parquet` and `predictions.csv` in a folder, which is made; equal clips, equal bytes."""
     table = to_table(clips, facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / "predictions.parquet", compression="zstd")
     cells = table.to_pandas()
     for field in table.schema:
         if pa.types.is_string(field.type):
@@ -139,7 +138,9 @@ def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Pat
             ]
         elif pa.types.is_integer(field.type):
             cells[field.name] = cells[field.name].astype("Int64")  # null makes floats of integers else
-    cells.to_csv(folder / "predictions.csv", index=False, lineterminator="\n", encoding="utf-8")
+    with replaced_files(folder) as files:
+        pq.write_table(table, files / "predictions.parquet", compression="zstd")
+        cells.to_csv(files / "predictions.csv", index=False, lineterminator="\n", encoding="utf-8")
 
 
 def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import FormatError, MissingDependencyError
+from pipeline.core.files import atomic_write
 from pipeline.core.vocabulary import FAILED
 from pipeline.params.edit import as_yaml
 from pipeline.params.search import SearchSpace
@@ -154,9 +155,8 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:
     """A TSV with one row a trial: number, state, loss, each seed's loss, the values, the reason."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     each = [f"valid_loss_{seed}" for seed in seeds]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(["trial", "state", "valid_loss", *each, *keys, "seeds", "reason"])
         for trial in trials:

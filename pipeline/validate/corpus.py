@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+from pipeline.core.names import escaped
 from pipeline.core.vocabulary import ALL_SPLITS, CONTEXT, TEST, TEST_OOD
 from pipeline.corpora.clips import AMBIGUOUS_MEDIA, EMPTY_TEXT, MISSING_MEDIA, UNREADABLE_MEDIA
 from pipeline.corpora.findings import Finding, counted, percent
@@ -73,10 +74,9 @@ def media(rows: Sequence[Row], files: Sequence[str], limits: MediaLimits) -> lis
     for check, (clips, what) in remarks.items():
         findings += counted("warning", check, clips, f"of {len(rows)} clips {what}")
     used = {row.get("path") for row in rows}
-    claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA))
-    spare = [path for path in files if path not in used and path not in claimed]
+    claimed = " ".join(_with_reason(rows, AMBIGUOUS_MEDIA) + _with_reason(rows, UNREADABLE_MEDIA))
     # file names need not be UTF-8; messages are
-    spare = [path.encode("utf-8", "backslashreplace").decode() for path in spare]
+    spare = [path for file in files if file not in used and (path := escaped(file)) not in claimed]
     what = "media file(s) belong to no row of the label file"
     return findings + counted("warning", "files without a row", spare, what)
 

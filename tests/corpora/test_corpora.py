@@ -219,3 +219,13 @@ def test_a_problem_of_a_second_file_names_that_file(
     with pytest.raises(LabelFileError) as caught:
         ingest("x", dataset(kind, tmp_path, **settings), MediaLimits())
     assert all(str(tmp_path / file) in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_clip_of_two_lists_is_told_with_where_the_lists_are(tmp_path: Path) -> None:
+    made["mosi_ood"](tmp_path)
+    dev = tmp_path / "splits" / "dev.txt"
+    dev.write_text(dev.read_text() + (tmp_path / "splits" / "train.txt").read_text())
+    with pytest.raises(LabelFileError) as caught:
+        ingest("x", dataset("mosi_ood", tmp_path), MediaLimits())
+    first, _ = caught.value.problems
+    assert first == "splits: clip 03bSnISJMiM$_$1 is in train and in valid; keep it in one"

@@ -31,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_worst_clips_are_those_of_the_saved_predictions(place: Path, tmp_path: Path) -> None:
     files = result_files("slad", "tiny", 1, tmp_path)
     evaluate(place / "slad-run", place / "set", files, "mmsa", device="cpu")
-    views = inspect(place / "slad-run", place / "set", views_file(files.metrics))
+    views = inspect(place / "slad-run", place / "set", views_file(files.metrics), transcripts=True)
     assert read_views(tmp_path / "tiny" / "slad-1.views.json") == views
 
     saved = pq.read_table(files.predictions).to_pandas().set_index("clip_id")
@@ -98,6 +98,16 @@ def test_a_large_split_is_thinned(place: Path, tmp_path: Path, monkeypatch: pyte
     assert views["maps"] == [] and "fewer than 100 points" in views["notes"][0]
 
 
+def test_texts_stay_out_where_nobody_lets_them_in(place: Path, tmp_path: Path) -> None:
+    """git tracks the file."""
+    out = tmp_path / "views.json"
+    inspect(place / "slad-run", place / "set", out)
+    texts = pq.read_table(place / "set" / "test.parquet")["transcript"].to_pylist()
+    written = out.read_text(encoding="utf-8")
+    assert any(texts) and not [text for text in texts if text and text in written]
+    assert "transcript" not in written
+
+
 def test_long_transcripts_are_cut(place: Path, tmp_path: Path) -> None:
     assembled = made_set(tmp_path / "set")
     path = assembled / "test.parquet"
@@ -105,7 +115,7 @@ def test_long_transcripts_are_cut(place: Path, tmp_path: Path) -> None:
     column = table.schema.get_field_index("transcript")
     texts = pa.array(["word " * 200] * 13 + [None], pa.string())
     pq.write_table(table.set_column(column, "transcript", texts), path)
-    worst = inspect(place / "slad-run", assembled, tmp_path / "views.json")["worst"]
+    worst = inspect(place / "slad-run", assembled, tmp_path / "views.json", transcripts=True)["worst"]
     assert {len(clip["transcript"]) for clip in worst} <= {300, 0}
     assert worst[0]["transcript"].endswith("…") or worst[1]["transcript"].endswith("…")
 

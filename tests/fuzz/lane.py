@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class Lane:
         return file, mutated(files[file], others, suffix, rng)
 
     def write(self, name: str, number: int, file: str, data: bytes, outcome: Outcome) -> None:
-        digest = hashlib.sha256(outcome.identity.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(data).hexdigest()[:8]
         path = self.into / f"{name}-{digest}-{file.replace('/', '+')}"
         self.into.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -126,15 +127,13 @@ def fuzz(targets: Mapping[str, Target], minutes: float, seed: str, workers: int,
             files = seed_files(target, folder)
             lane.seeds[name] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
         lane.ends = time.monotonic() + 60 * minutes
-        threads = [
-            threading.Thread(target=lane.work, args=(Worker(Path(scratch, f"worker{number}"), targets),))
-            for number in range(workers)
-        ]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            threads[0].join(min(EVERY_S, max(lane.ends - time.monotonic(), 1)))
-            print(f"{sum(lane.counts.values())} inputs, {len(lane.found)} findings", flush=True)
+        with ThreadPoolExecutor(workers) as pool:
+            places = [Path(scratch, f"worker{number}") for number in range(workers)]
+            busy = [pool.submit(lane.work, Worker(place, targets)) for place in places]
+            while wait(busy, timeout=EVERY_S).not_done:
+                print(f"{sum(lane.counts.values())} inputs, {len(lane.found)} findings", flush=True)
+            for worker in busy:
+                worker.result()  # raises what went wrong in the lane itself
     print(lane.table())
     return lane
 

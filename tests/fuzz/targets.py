@@ -29,13 +29,16 @@ from made import (
 )
 from made.media_factory import make_clip, tone
 from made.openface_tables import FULL as OPENFACE
+from made.subtitled import subtitled
+from made.validated import validate
+from ruamel.yaml import YAML
 
-from pipeline.core.errors import AbsentError, MsaError
+from pipeline.core.errors import AbsentError, MsaError, ParamsError
 from pipeline.corpora.clips import ClipFacts, clip_table, measure, write_clips
 from pipeline.corpora.ingest import KINDS as CORPORA
 from pipeline.corpora.ingest import ingest
 from pipeline.formats.hdf5 import open_hdf5
-from pipeline.formats.npz import load_npy, load_npz
+from pipeline.formats.npz import PickledArray, load_npy, load_npz
 from pipeline.formats.pickle import load
 from pipeline.formats.source import Source
 from pipeline.formats.stored import StoredArray
@@ -83,6 +86,13 @@ def make_media(folder: Path) -> None:
     ):
         make_clip(folder / f"a.{suffix}", times=times, video_codec=video, sound=sound, audio_codec=audio)
     make_clip(folder / "turned.mp4", times=times, video_codec="mpeg4", rotation=90)
+    for name, codec in (
+        ("srt.mkv", "srt"),
+        ("ass.mkv", "ass"),
+        ("vtt.mkv", "webvtt"),
+        ("text.mp4", "mov_text"),
+    ):
+        subtitled(folder / name, {"eng": (codec, ["Hello {\\i1}you", "Bye"])})
     for suffix, audio in (("wav", "pcm_s16le"), ("ogg", "libopus"), ("flac", "flac"), ("mp3", "libmp3lame")):
         make_clip(folder / f"a.{suffix}", sound=sound, audio_codec=audio)
 
@@ -130,6 +140,24 @@ def read_import(
     write("toy", params, source, imported, survey(imported, str(source)), 2, out)
 
 
+def read_drafted(folder: Path, file: Path, out: Path) -> None:
+    """Arrays by the settings that their listing drafts."""
+    try:
+        read_import("arrays", folder, file, out)
+    except ParamsError as error:
+        settings = YAML(typ="safe").load(str(error).partition("\n")[2])
+        read_import("arrays", folder, file, out, settings or {"audio": {"array": file.name}})
+
+
+def read_draft(folder: Path, file: Path, out: Path) -> None:
+    """Arrays of which nobody said what they are, by the settings that are drafted for them."""
+    try:
+        read("arrays", Source(folder), ImportParams(kind="arrays", root=str(folder)))
+    except ParamsError as error:
+        settings = YAML(typ="safe").load(str(error).partition("\n")[2])
+        read_import("arrays", folder, file, out, settings)
+
+
 def make_mmsa(folder: Path) -> None:
     made_mmsa.write(folder / "unaligned_50.pkl", made_mmsa.tree(counts={"train": 2, "valid": 1, "test": 1}))
 
@@ -171,7 +199,9 @@ def make_arrays(folder: Path) -> None:
     for name, array in found.items():
         np.save(folder / f"{name}.npy", np.asfortranarray(array))
     np.savez(folder / "a.npz", **found)
-    np.savez_compressed(folder / "b.npz", big=np.zeros((100, 200)), **found)
+    objects = np.array({"a": {"emo": "happy", "val": 0.5, "x": found["f"]}, 1: [None, b"c"]}, object)
+    np.savez_compressed(folder / "b.npz", big=np.zeros((100, 200)), objects=objects, **found)
+    np.savez(folder / "c.npz", objects=objects, words=np.array(["one", "zwölf"], object))
     with h5py.File(folder / "a.h5", "w") as file:
         file["x/y"], file["x/text"] = found["f"], ["ab", "c"]
         file.create_dataset(
@@ -204,6 +234,8 @@ def touch(tree: Any) -> None:
         touch(item)
     if isinstance(tree, StoredArray):
         np.asarray(tree)
+    if isinstance(tree, PickledArray):
+        touch(tree.tree())
 
 
 # ----------------------------------------------------------------------------------------- corpora and params
@@ -216,7 +248,10 @@ def make_corpus(kind: str, folder: Path) -> None:
 
 
 def read_corpus(kind: str, folder: Path, file: Path, out: Path) -> None:
-    table, facts = ingest("x", made_corpora.dataset(kind, folder), LIMITS)
+    """As `msa-cli validate` and the stage `ingest` do it."""
+    dataset = made_corpora.dataset(kind, folder, **SETTINGS.get(kind, {}))
+    validate(dataset)
+    table, facts = ingest("x", dataset, LIMITS)
     write_clips(table, out / "clips.parquet", facts)
 
 
@@ -243,18 +278,22 @@ def read_params(folder: Path, file: Path, out: Path) -> None:
     load_params(file)
 
 
-IMPORTS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
-    "mmsa_pickle": (make_mmsa, {}),
-    "mird": (made_mird.make, {}),
-    "multibench": (made_multibench.make, {}),
-    "word_lists": (made_word_lists.make, {}),
-    "urfunny_pickles": (made_urfunny.make, {}),
-    "mustard_features": (made_mustard.make, {}),
-    "cherma_features": (made_cherma.make, {}),
-    "csd": (made_csd.make, {}),
-    "openface_folder": (make_openface, {}),
-    "arrays": (made_arrays.make, made_arrays.SETTINGS),
+IMPORTS: dict[str, tuple[str, Callable[[Path], Any], dict[str, Any]]] = {
+    "mmsa": ("mmsa_pickle", make_mmsa, {}),
+    "sims": ("mmsa_pickle", made_mmsa.make_sims, {}),
+    "mird": ("mird", made_mird.make, {}),
+    "multibench": ("multibench", made_multibench.make, {}),
+    "humor": ("multibench", made_multibench.make_humor, {}),
+    "word_lists": ("word_lists", made_word_lists.make, {}),
+    "clue": ("word_lists", made_word_lists.make_clue, {}),
+    "urfunny": ("urfunny_pickles", made_urfunny.make, {}),
+    "mustard": ("mustard_features", made_mustard.make, {}),
+    "cherma": ("cherma_features", made_cherma.make, {}),
+    "csd": ("csd", made_csd.make, {}),
+    "openface": ("openface_folder", make_openface, {}),
+    "arrays": ("arrays", made_arrays.make, made_arrays.SETTINGS),
 }
+SETTINGS = {"simsv2": {"unlabeled": "u"}}
 MEDIA = (".mkv", ".mp4", ".mov", ".avi", ".webm", ".ts", ".flv", ".wav", ".ogg", ".flac", ".mp3")
 TABLES = (".csv", ".json", ".jsonl")
 STORES = (".pkl", ".p", ".h5", ".hdf5", ".csd", ".npy", ".npz")
@@ -269,10 +308,15 @@ TARGETS: dict[str, Target] = {
     "pickle": Target(make_pickles, read_arrays, (".pkl", ".joblib")),
     "files": Target(make_arrays, read_arrays, (".npy", ".npz", ".h5")),
     "captions": Target(make_captions, read_captions, (".srt", ".vtt", ".txt")),
+    "import-draft": Target(made_arrays.make, read_draft, STORES),
     "params": Target(make_params, read_params, (".yaml",)),
     **{
-        f"import-{kind}": Target(make, partial(read_import, kind, settings=settings), STORES + TABLES)
-        for kind, (make, settings) in IMPORTS.items()
+        f"import-{name}": Target(make, partial(read_import, kind, settings=settings), STORES + TABLES)
+        for name, (kind, make, settings) in IMPORTS.items()
+    },
+    **{
+        f"draft-{layout}": Target(made_arrays.LAYOUTS[layout], read_drafted, STORES)
+        for layout in ("nested_dicts", "clips_in_groups", "object_arrays")
     },
     **{
         f"corpus-{kind}": Target(

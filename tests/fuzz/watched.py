@@ -28,12 +28,11 @@ from unittest.mock import patch
 
 from fuzz.targets import PROJECT, TARGETS, Target
 
-from pipeline.core.errors import LabelFileError, MsaError, TooManyFailedError
+from pipeline.core.errors import LONGEST, LabelFileError, MsaError, TooManyFailedError
 
 SECONDS = 20.0  # of the processor for one input
 PATIENCE = 10  # times as long on the clock: the machine may have other work
 BYTES = 600_000_000  # of memory, beyond what the process has before
-LONGEST = 500  # characters of a message
 LISTING = (LabelFileError, TooManyFailedError)  # they list problems, one a line
 CODE = ("pipeline/", "models/", "tests/")
 FORBIDDEN = {
@@ -152,7 +151,7 @@ def wrong_message(error: MsaError, file: Path) -> str:
         return "message of several lines"
     if max(map(len, lines)) > LONGEST:
         return "long message"
-    named = (file.name, file.stem, str(file.parent), "datasets.", "imports.", ".settings", ".yaml")
+    named = (file.name, file.stem, file.parent.name, "datasets.", "imports.", ".settings", ".yaml")
     return "" if any(name in said for name in named) else "message without a file"
 
 

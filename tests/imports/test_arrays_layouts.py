@@ -169,6 +169,16 @@ def test_words_for_a_split_that_differ_are_said(tmp_path: Path) -> None:
     assert "y_{split}.h5:data has train, dev, test, which differs" in drafted(tmp_path)[1]
 
 
+@pytest.mark.parametrize("name", ["x\ny: 1", "a: b", "#c", "{d}", "é", "\x1b[31m", "n" * 300])
+def test_names_of_arrays_change_nothing_of_the_draft(name: str, tmp_path: Path) -> None:
+    path, audio = tmp_path / "x.pkl", np.ones((3, 4, 2))
+    path.write_bytes(pickle.dumps({name: {"audio": audio}, "other": {name: audio}}))
+    settings, said = drafted(tmp_path)
+    assert settings == {"audio": {"array": f"x.pkl:{name}/audio"}}
+    assert max(map(len, said.splitlines())) <= 500 and "\x1b" not in said
+    assert len(read("arrays", Source(tmp_path), params_of(tmp_path, settings)).rows) == 3
+
+
 # ----------------------------------------------------------------------------------------------- wrong files
 class Code:
     def __reduce__(self) -> Any:
@@ -232,7 +242,7 @@ def test_objects_that_are_not_asked_for_do_no_harm(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", audio=np.ones((2, 3)), other=np.array({"a": Code()}, object))
     found = read("arrays", Source(tmp_path), params_of(tmp_path, {"audio": {"array": "x.npz:audio"}}))
     assert len(found.rows) == 2
-    assert "x.npz:other (cannot be read)" in drafted(tmp_path)[1]
+    assert "x.npz:other (cannot be read: " in drafted(tmp_path)[1]
 
 
 def test_names_of_clips_give_no_order_to_arrays(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_stages_are_those_of_the_project(stage: str, project: Path) -> None:
     if "do" in theirs[stage]:  # for each dataset there, of which there is one here
         text = json.dumps(wanted).replace("${key}", "mosi").replace("${item.dataset}", "mosi")
         wanted = YAML(typ="safe").load(text)
-    assert found["cmd"] == wanted["cmd"]
+    assert found["cmd"].removesuffix(" mosi") == wanted["cmd"]
     assert found.get("params") == wanted.get("params")
     assert found.get("matrix") == wanted.get("matrix")
     assert found.get("outs") == wanted.get("outs")

@@ -183,6 +183,19 @@ def clips_in_dicts(folder: Path) -> Truth:
     return truth
 
 
+def clips_in_groups(folder: Path) -> Truth:
+    """The same in HDF5: a group a clip, with single values in it; no splits."""
+    truth = filled({"train": [f"clip{i}$_$0" for i in range(6)]})
+    with h5py.File(folder / "clips.h5", "w") as file:
+        for clip, row in truth.rows.items():
+            group = file.create_group(f"data/{clip.partition('$_$')[0]}")
+            row["text"] = f"said in {clip}"
+            group["label"], group["raw_text"] = row["label"], row["text"]
+            for name in WIDTHS:
+                group[f"{name}_features"] = truth.blocks[name][clip]
+    return truth
+
+
 def object_arrays(folder: Path) -> Truth:
     """As MERTools' loader reads them: dicts {name: {emo, val}} in an npz of objects, and a .npy a clip."""
     truth = Truth()
@@ -220,5 +233,12 @@ def object_arrays(folder: Path) -> Truth:
 
 LAYOUTS = {
     function.__name__: function
-    for function in (files_by_split, one_file_without_ids, nested_dicts, clips_in_dicts, object_arrays)
+    for function in (
+        files_by_split,
+        one_file_without_ids,
+        nested_dicts,
+        clips_in_dicts,
+        clips_in_groups,
+        object_arrays,
+    )
 }

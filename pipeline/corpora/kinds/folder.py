@@ -187,7 +187,7 @@ def _add_unlabeled(found: CorpusSurvey, what: str) -> None:
     unlabeled = [file for file in found.files if file not in named]
     rest: dict[str, list[CorpusClip]] = defaultdict(list)
     for file in unlabeled:
-        clip = CorpusClip(*_default_id(file), UNLABELED, path=file)
+        clip = CorpusClip.of_file(*_default_id(file), file)
         rest[clip.id].append(clip)
     several: list[str] = []
     for name, clips in rest.items():

@@ -72,7 +72,10 @@ def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> Corp
             if clip is None:
                 strange.append(f"{given} ({split})")
             elif placed.setdefault(clip, split) != split and {placed[clip], split} != {TEST, TEST_OOD}:
-                found.reject("id in two splits", f"clip {clip} is in {placed[clip]} and in {split}")
+                message = (
+                    f"{settings.splits}: clip {clip} is in {placed[clip]} and in {split}; keep it in one"
+                )
+                found.reject("id in two splits", message)
     if not placed:
         message = (
             f"no id of the lists is one of label.csv, e.g. {strange[0] if strange else 'none'}; expected "

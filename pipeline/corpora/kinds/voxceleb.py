@@ -16,9 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import FormatError
-from pipeline.core.names import bad_id
 from pipeline.core.section import Section
-from pipeline.core.vocabulary import UNLABELED
 from pipeline.corpora.survey import CorpusClip, CorpusSurvey, Labelling
 from pipeline.corpora.tables.media_files import SOUND_SUFFIXES, find_media
 from pipeline.media.decode import VIDEO_SUFFIXES
@@ -53,16 +51,14 @@ def survey(name: str, dataset: DatasetParams, settings: VoxCelebSettings) -> Cor
         found.reject("file", f"datasets.{name}.root is {str(root)!r}: {message}")
     apart = 0
     for (speaker, video, clip), files in clips.items():
-        called = f"{speaker}_{video}"
-        if reason := bad_id(called) or bad_id(clip):
-            found.reject("ids", f"{files[0]}: {reason}")
-            continue
         same = [file for file in files if _is_video(file) == _is_video(files[0])]
         apart += len(same) < len(files)
         if len(same) > 1:
             found.reject("duplicate ids", f"{', '.join(same)}: one clip, several files; keep one")
         text = _text(found, root, files)
-        found.clips.append(CorpusClip(called, clip, UNLABELED, text, path=same[0], speaker=speaker))
+        found.clips.append(
+            CorpusClip.of_file(f"{speaker}_{video}", clip, same[0], text=text, speaker=speaker)
+        )
     if apart:
         other = "sound" if settings.media == "video" else "video"
         message = (

@@ -25,28 +25,25 @@ SOUND_SUFFIXES = frozenset({".wav", ".flac", ".m4a", ".mp3", ".aac", ".ogg", ".o
 MOST_FILES = 3_000_000  # below a folder; VoxCeleb 2 has 1.1 million clips
 
 
-def find_media(root: Path, below: str = "", suffixes: Collection[str] = VIDEO_SUFFIXES) -> list[str]:
+def find_media(
+    root: Path,
+    below: str = "",
+    suffixes: Collection[str] = VIDEO_SUFFIXES,
+    passed_over: dict[str, str] | None = None,
+) -> list[str]:
     """Media files below `<root>/<below>`, at any depth, relative to root, sorted; links are followed.
 
-    Hidden files and folders are left out (macOS puts a `._x.mp4` beside each real file). MsaError: a folder
-    cannot be listed, or there are more files than a corpus can have.
+    Hidden files and folders are left out (macOS puts a `._x.mp4` beside each real file); of `passed_over` see
+    `walk`. MsaError: there are more files than a corpus can have.
     """
     found: list[str] = []
-    for folder, names in walk(root / below, _not_listed):
+    for folder, names in walk(root / below, passed_over):
         place = Path(folder).relative_to(root)
-        for name in names:
-            if os.path.splitext(name)[1].lower() in suffixes and os.path.isfile(os.path.join(folder, name)):
-                found.append((place / name).as_posix())
+        media = (name for name in names if os.path.splitext(name)[1].lower() in suffixes)
+        found += [(place / name).as_posix() for name in media]
         if len(found) > MOST_FILES:
             raise MsaError(f"{root}: over {MOST_FILES} media files; is it the folder that is meant?")
     return sorted(found)
-
-
-def _not_listed(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise MsaError(
-            f"{error.filename}: cannot be listed ({error.strerror}); check its permissions"
-        ) from error
 
 
 def by_folder(files: Iterable[str], below: str) -> dict[str, list[str]]:

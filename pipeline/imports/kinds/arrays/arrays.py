@@ -53,6 +53,7 @@ Labels are columns of the clip table; classes are indices, or names (of `classes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from pipeline.core.errors import FormatError, ParamsError
@@ -70,13 +71,14 @@ from pipeline.imports.kinds.arrays.listing import entries
 from pipeline.imports.kinds.arrays.sequences import joined, read_sequences
 from pipeline.imports.kinds.arrays.settings import SPLIT, ArrayFilesSettings
 from pipeline.imports.labels import labelled_rows
-from pipeline.params.explain import settings_of
+from pipeline.params.explain import settings_of, some_of
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = (
     "Arrays: npz, npy, HDF5 files or pickles of any layout; settings say what is what (docs/corpora.md)"
 )
 SETTINGS = ArrayFilesSettings
+MOST_LOOKED_AT = 1000  # arrays, for a message
 OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
 
 
@@ -111,8 +113,9 @@ def read(source: Source, params: ImportParams) -> Imported:
             return _read(files, settings, params)
     except FormatError as error:
         file = str(error).partition(":")[0]
-        there = sorted(map(str, entries(files)), key=lambda entry: not entry.startswith(f"{file}:"))
-        raise FormatError(f"{error}; there are: {listed(there)}") from error
+        known = [str(entry) for entry in islice(entries(files), MOST_LOOKED_AT) if entry.count]
+        there = sorted(known, key=lambda entry: not entry.startswith(f"{file}:"))
+        raise FormatError(f"{error}; there are: {some_of(there, 5)}") from error
 
 
 def _read(files: ArrayFiles, settings: ArrayFilesSettings, params: ImportParams) -> Imported:

@@ -7,6 +7,8 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
+from pipeline.core.errors import FormatError
+from pipeline.core.names import escaped
 from pipeline.core.vocabulary import CLASSES, LABELS, MODALITIES
 from pipeline.corpora.tables.labels import LABEL_FILES
 from pipeline.corpora.tables.values import number_of
@@ -30,18 +32,23 @@ Settings to start from, with what speaks for them: correct them, save them as ma
 
 
 def draft(source: Source) -> str:
-    """What there is, and the settings that fit it best."""
+    """What there is, and the settings that fit it best; FormatError where nothing is."""
     from ruamel.yaml import YAML
 
     files = ArrayFiles(source)
     found = list(islice(entries(files), MOST_SHOWN + 1))
     shown = [f"  {entry}" for entry in found[:MOST_SHOWN]] + ["  ..."] * (len(found) > MOST_SHOWN)
-    guess = Guess(files, [entry for entry in found if entry.count])
+    readable = [entry for entry in found if entry.count]
+    if not readable:
+        raise FormatError(
+            f"{source}: no arrays that can be read{': ' * bool(found)}{some_of([*map(str, found)], 1)}"
+        )
+    guess = Guess(files, readable)
     yaml, text = YAML(), io.StringIO()
     yaml.width = 1000
     yaml.dump(guess.settings, text)
     said = ["There are:", *shown, *HEAD.splitlines(), *guess.evidence]
-    return "\n".join(f"# {line}" for line in said) + f"\n{text.getvalue().rstrip()}"
+    return "\n".join(f"# {escaped(line)}" for line in said) + f"\n{text.getvalue().rstrip()}"
 
 
 class Guess:

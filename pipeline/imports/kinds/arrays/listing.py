@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import ClipError, FormatError
+from pipeline.core.names import escaped
 from pipeline.corpora.tables.values import SPLIT_NAMES
 from pipeline.formats.source import PICKLES
 from pipeline.formats.text import text_of
 from pipeline.imports.kinds.arrays.files import EACH, SUFFIXES, ArrayFiles, ArrayFolder, inside, shape_of
 
+MOST_LETTERS = 100  # of a reference, in messages
 LOOKED_AT = 20  # clips of a group, which stand for all of them; so many modalities has no file
 WORD = re.compile(r"[A-Za-z]+[0-9]*")
 # what the names of arrays say of them
@@ -51,7 +53,7 @@ class Entry:
     by_clip: bool = False
     count: int = 0
     shape: tuple[int, ...] = ()
-    dtype: str = "cannot be read"
+    dtype: str = ""
     padded: bool = False
 
     @property
@@ -65,11 +67,13 @@ class Entry:
         return self.count > 0 and all(axis == 1 for axis in self.shape)
 
     def __str__(self) -> str:
+        name = escaped(self.reference)
+        name = name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}…"
         if not self.count:
-            return f"{self.reference} ({self.dtype})"
+            return f"{name} (cannot be read: {escaped(self.dtype)})"
         if self.by_clip:
-            return f"{self.reference} ({self.count} clips, {self.shape or 'one'} {self.dtype} each)"
-        return f"{self.reference} {(self.count, *self.shape)} {self.dtype}"
+            return f"{name} ({self.count} clips, {self.shape or 'one'} {self.dtype} each)"
+        return f"{name} {(self.count, *self.shape)} {self.dtype}"
 
 
 def words_of(name: str) -> list[str]:
@@ -94,8 +98,8 @@ def entries(files: ArrayFiles) -> Iterator[Entry]:
                 if known:
                     continue
             yield from _entries(name, "", files.opened(path))
-        except (FormatError, ClipError):
-            yield Entry(name)
+        except (FormatError, ClipError) as error:
+            yield Entry(name, dtype=str(error).removeprefix(f"{path}: "))
 
 
 def _entries(file: str, inner: str, found: Any) -> Iterator[Entry]:
@@ -111,8 +115,8 @@ def _entries(file: str, inner: str, found: Any) -> Iterator[Entry]:
             below = f"{inner}/{name}" if inner else str(name)
             try:
                 yield from _entries(file, below, inside(found, name))
-            except (FormatError, ClipError):
-                yield Entry(f"{file}:{below}")
+            except (FormatError, ClipError) as error:
+                yield Entry(f"{file}:{below}", dtype=str(error))
     elif isinstance(found, list | tuple):
         yield from _of_clips(file, inner, found[:LOOKED_AT], len(found), False)
     elif getattr(found, "shape", ()):

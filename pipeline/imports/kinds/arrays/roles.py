@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pipeline.core.columns import NAMES
 from pipeline.core.vocabulary import MODALITIES, TRAIN
 from pipeline.corpora.tables.values import SPLIT_NAMES, number_of
@@ -38,7 +40,7 @@ class Candidate:
         """One value a clip, of all splits."""
         found = [files.find(entry.reference) for entry in self.entries]
         return [
-            value
+            np.asarray(value) if hasattr(value, "shape") else value
             for entry, values in zip(self.entries, found, strict=True)
             for value in (values.values() if isinstance(values, Mapping) else files.values(entry.reference))
         ]
