@@ -156,4 +156,8 @@ def test_extract_gives_the_same_rows(printed: tuple[Path, dict[str, str]]) -> No
     # what differs by its suffix alone is two outputs here, and this name leaves none for a folder
     assert {found.pop(f"names/two kinds.{suffix}")[0] for suffix in ("mkv", "mp4")} == {OK}
     assert f"{LONG}.mp4: nothing could be extracted: the name of its output folder is too long" in output
-    assert_as_due(found, {clip: due for clip, due in truth("audio").items() if clip not in (TWO, LONG)})
+    due = {clip: outcome for clip, outcome in truth("audio").items() if clip not in (TWO, LONG)}
+    # clips without media of a corpus have a file here, and a waveform needs no whole frame of librosa's
+    due |= {clip: (FAILED, "rename the file") for clip, (_, words) in due.items() if words == "missing media"}
+    due |= dict.fromkeys(("short/one sample", "short/ten samples"), (OK, ""))
+    assert_as_due(found, due)
