@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from pipeline.core.files import atomic_write
@@ -24,7 +25,9 @@ def write_cells(
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        # a writer puts only what ends its lines into quotes: lone carriage returns would end rows else
+        lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
+        writer = csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")
         writer.writerows([cell(value) for value in row] for row in chain((header,), rows))
 
 
