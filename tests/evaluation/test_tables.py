@@ -49,7 +49,7 @@ ROWS = {
 ALL = [pytest.param(table, id=f"{table.method}-{table.name}") for table in TABLES.values()]
 
 
-CHOSEN = {"text": "a", "audio": "b", "visual": "c", "waveform": "none"}
+CHOSEN = {"text": "d/a", "audio": "d/b", "visual": "d/c", "waveform": "none"}
 
 
 def small_params(metrics: str = "mmsa", **dataset: object) -> Params:
