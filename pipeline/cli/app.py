@@ -22,7 +22,7 @@ from pipeline.cli.table import table
 from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
 from pipeline.core.console import configure, say
-from pipeline.core.errors import MsaError
+from pipeline.core.errors import MsaError, of_system
 
 UsageError: Any = typer.BadParameter.__base__  # click's, which typer holds inside
 
@@ -63,8 +63,8 @@ def main() -> Any:
     except MsaError as error:
         say(f"msa-cli: {error}", error=True)
         return error.exit_code
-    except OSError as error:  # a full disk, a folder that may not be written, a name that is too long
-        say(f"msa-cli: {error.filename or 'file system'}: {error.strerror or error}", error=True)
+    except OSError as error:
+        say(f"msa-cli: {of_system(error)}", error=True)
         return 1
     except Exception:  # a mistake of ours; what it quotes may be foreign
         say(traceback.format_exc(), error=True, end="")

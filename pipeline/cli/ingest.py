@@ -11,12 +11,14 @@ import typer
 from pipeline.cli.options import NO_TRAINING_SET, TEXTS_STAY, CorpusOptions, SetOptions, with_options
 from pipeline.core.console import say, show
 from pipeline.core.errors import ParamsError
+from pipeline.core.files import one_writer
 
 if TYPE_CHECKING:
     from pipeline.params.params import ImportParams
 
 
 @with_options
+@one_writer(Path("params.yaml"))  # each adds to what the other wrote
 def ingest(
     kind: Annotated[
         str,
@@ -90,6 +92,7 @@ def ingest(
 
 
 @with_options
+@one_writer(Path("params.yaml"))  # each adds to what the other wrote
 def import_files(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="The files, or the folder that has them.")

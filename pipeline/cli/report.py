@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli.options import ParamsFile
 from pipeline.core.console import say
+from pipeline.core.files import one_writer
 
 
 def report(
@@ -25,6 +26,8 @@ def report(
     from pipeline.reports.report import report as write
 
     loaded = load_params(params)
-    write(loaded, results, out)
-    page = write_page(loaded, results, out)
+    with one_writer(out / "report.md"):
+        write(loaded, results, out)
+    with one_writer(out / "index.html"):
+        page = write_page(loaded, results, out)
     say(f"{out / 'report.md'} has the tables, {page} shows the runs")

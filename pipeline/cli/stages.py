@@ -13,6 +13,7 @@ from pipeline.cli.dvc_arguments import StageGroup
 from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
 from pipeline.core.console import say
+from pipeline.core.files import one_writer, write_text
 from pipeline.core.vocabulary import MODALITIES
 
 app = typer.Typer(
@@ -69,9 +70,10 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
 
     params = load_params()
     corpus = params.dataset(dataset)
-    found = survey(dataset, corpus)
-    clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
-    write_clips(clips, paths.clip_table(dataset), facts)
+    with one_writer(paths.clip_table(dataset)):
+        found = survey(dataset, corpus)
+        clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
+        write_clips(clips, paths.clip_table(dataset), facts)
     bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
     say(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
     for note in found.notes:
@@ -87,7 +89,8 @@ def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A nam
     from pipeline.params.params import load_params
 
     params = load_params()
-    conversion = convert(dataset, params.imported(dataset), params.shards)
+    with one_writer(paths.clip_table(dataset)):
+        conversion = convert(dataset, params.imported(dataset), params.shards)
     say(summary(dataset, conversion))
     conversion.survey.check(params.max_failed_fraction)
 
@@ -108,19 +111,20 @@ def transcribe(
 
     params = load_params()
     root = Path(params.dataset(dataset).root)
-    transcripts, found = transcribe_dataset(
-        read_clips(paths.clip_table(dataset)),
-        root,
-        dataset,
-        params.transcribe,
-        params.media,
-        workers=workers or (1 if device.startswith("cuda") else _workers(0)),  # a model a worker
-        device="cpu" if device == "auto" else device,
-        timeout_s=timeout,
-        kept=Path(".state/transcripts") / f"{dataset}.jsonl",
-        fresh=fresh,
-    )
-    write_transcripts(transcripts, paths.transcript_table(dataset))
+    with one_writer(paths.transcript_table(dataset)):
+        transcripts, found = transcribe_dataset(
+            read_clips(paths.clip_table(dataset)),
+            root,
+            dataset,
+            params.transcribe,
+            params.media,
+            workers=workers or (1 if device.startswith("cuda") else _workers(0)),  # a model a worker
+            device="cpu" if device == "auto" else device,
+            timeout_s=timeout,
+            kept=Path(".state/transcripts") / f"{dataset}.jsonl",
+            fresh=fresh,
+        )
+        write_transcripts(transcripts, paths.transcript_table(dataset))
     say(found)
     found.check(params.max_failed_fraction)
 
@@ -180,20 +184,23 @@ def assemble(dataset: TrainingSet) -> None:
     params = load_params()
     chosen = params.training_set(dataset)
     folders = {name: getattr(chosen, name) for name in MODALITIES}
-    features = {
-        modality: FeatureStore(Path("data/features") / folder).read()
-        for modality, folder in folders.items()
-        if folder != NONE
-    }
-    report = join(
-        read_clips(paths.clip_table(chosen.dataset)),
-        read_transcripts(paths.transcript_table(chosen.dataset)),
-        {modality: found for modality, found in features.items() if found is not None},
-        chosen,
-        paths.assembled_folder(dataset),
-        dataset,
-        waveform=FeatureStore(Path("data/features") / chosen.waveform) if chosen.waveform != NONE else None,
-    )
+    with one_writer(paths.assembled_folder(dataset)):
+        features = {
+            modality: FeatureStore(Path("data/features") / folder).read()
+            for modality, folder in folders.items()
+            if folder != NONE
+        }
+        report = join(
+            read_clips(paths.clip_table(chosen.dataset)),
+            read_transcripts(paths.transcript_table(chosen.dataset)),
+            {modality: found for modality, found in features.items() if found is not None},
+            chosen,
+            paths.assembled_folder(dataset),
+            dataset,
+            waveform=FeatureStore(Path("data/features") / chosen.waveform)
+            if chosen.waveform != NONE
+            else None,
+        )
     say(report)
 
 
@@ -206,16 +213,17 @@ def pretrain(method: MethodName, dataset: TrainingSet, device: Device = "auto") 
 
     params = load_params()
     params.training_set(dataset)
-    learnt = run(
-        method,
-        dataset,
-        params.model(method, dataset),
-        params.train,
-        paths.assembled_folder(dataset),
-        paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
-        paths.pretrained_folder(method, dataset),
-        device=device,
-    )
+    with one_writer(paths.pretrained_folder(method, dataset)):
+        learnt = run(
+            method,
+            dataset,
+            params.model(method, dataset),
+            params.train,
+            paths.assembled_folder(dataset),
+            paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
+            paths.pretrained_folder(method, dataset),
+            device=device,
+        )
     say(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
 
 
@@ -249,7 +257,7 @@ def train(
         out=paths.run_folder(method, dataset, seed),
     )
     if write_config is not None:
-        write_config.write_text(run.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_text(run.model_dump_json(indent=1) + "\n", write_config)
         return
     from pipeline.training.loop.train import train as learn
 
@@ -262,13 +270,14 @@ def evaluate(method: MethodName, dataset: TrainingSet, seed: Seed, device: Devic
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
 
-    run(
-        paths.run_folder(method, dataset, seed),
-        paths.assembled_folder(dataset),
-        paths.result_files(method, dataset, seed),
-        load_params().training_set(dataset).metrics,
-        device=device,
-    )
+    with one_writer(paths.result_files(method, dataset, seed).metrics):
+        run(
+            paths.run_folder(method, dataset, seed),
+            paths.assembled_folder(dataset),
+            paths.result_files(method, dataset, seed),
+            load_params().training_set(dataset).metrics,
+            device=device,
+        )
 
 
 @app.command()
@@ -279,13 +288,15 @@ def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device
     from pipeline.params.params import load_params
 
     params = load_params()
-    run(
-        paths.run_folder(method, dataset, seed),
-        paths.assembled_folder(dataset),
-        views_file(paths.result_files(method, dataset, seed).metrics),
-        device=device,
-        transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
-    )
+    views = views_file(paths.result_files(method, dataset, seed).metrics)
+    with one_writer(views):
+        run(
+            paths.run_folder(method, dataset, seed),
+            paths.assembled_folder(dataset),
+            views,
+            device=device,
+            transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
+        )
 
 
 @app.command()
@@ -294,7 +305,8 @@ def page() -> None:
     from pipeline.params.params import load_params
     from pipeline.reports.page import write_page
 
-    write_page(load_params(), Path("results"), Path("reports"))
+    with one_writer(Path("reports/index.html")):
+        write_page(load_params(), Path("results"), Path("reports"))
     say("reports/index.html shows all runs")
 
 
@@ -304,7 +316,8 @@ def report() -> None:
     from pipeline.params.params import load_params
     from pipeline.reports.report import report as write
 
-    write(load_params(), Path("results"), Path("reports"))
+    with one_writer(Path("reports/report.md")):
+        write(load_params(), Path("results"), Path("reports"))
     say("reports/report.md has the table, the pictures lie beside it")
 
 

@@ -39,6 +39,7 @@ def tune(
     """
     from models import METHODS
     from pipeline.core import paths
+    from pipeline.core.files import one_writer, write_text
     from pipeline.core.git import baseline, save_experiment
     from pipeline.core.vocabulary import NONE
     from pipeline.evaluation.tables.run import parse_seeds
@@ -94,15 +95,17 @@ def tune(
         study.importance,
         study.at_an_edge(best),
     )
-    stem.with_suffix(".md").write_text(text, encoding="utf-8")
+    write_text(text, stem.with_suffix(".md"))
     say(text)
     say(f"also written to {stem}.md, all trials to {stem}.tsv", error=True)
     if best.number == 0:
         say("the settings as they are were the best: nothing was written down")
         return
-    tuned = with_tuned(file.read_text(encoding="utf-8"), method, dataset, best.values)
+    with one_writer(file):
+        tuned = with_tuned(file.read_text(encoding="utf-8"), method, dataset, best.values)
+        if write:
+            write_text(tuned, file)
     if write:
-        file.write_text(tuned, encoding="utf-8")
         say(f"written into {file} under models.{method}.corpora.{dataset}:")
         for key, value in best.values.items():
             say(f"  {key}: {as_yaml(value)}")

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from pipeline.core.files import atomic_write
+
 # also behind apostrophes, so that taking one away gives every text back
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
@@ -19,7 +21,10 @@ def write_cells(
     path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: Literal[",", "\t"] = ","
 ) -> None:
     """A table in UTF-8; numbers in full or as they were written, None is an empty cell."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         # a writer puts only what ends its lines into quotes: lone carriage returns would end rows else
         lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
         writer = csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")

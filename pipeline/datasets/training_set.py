@@ -25,6 +25,7 @@ from pipeline.core.files import read_described
 from pipeline.core.vocabulary import ASSEMBLED_FORMAT, CLASSES, CONTEXT, LABELS, SPLITS, TEST_OOD, UNLABELED
 from pipeline.datasets.splits import Ragged, Split, Streams
 
+STATS_KEYS = ("task", "class_names", "feature_set", "modalities")  # of stats.json, that are read
 NO_SOUND = np.zeros(1, np.int16)  # the sample that padding shows
 
 
@@ -78,7 +79,7 @@ class TrainingSet:
 def read_stats(folder: Path) -> dict[str, Any]:
     """stats.json of an assembled set; FormatError where it is none, or of another format version."""
     return read_described(
-        folder / "stats.json", "an assembled set", ASSEMBLED_FORMAT, "run its assemble stage"
+        folder / "stats.json", "an assembled set", ASSEMBLED_FORMAT, "run its assemble stage", STATS_KEYS
     )
 
 

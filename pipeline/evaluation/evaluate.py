@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import torch
 
 from models.core.method import Task
-from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.files import write_json
+from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
+from pipeline.core.files import replaced_files, write_json
 from pipeline.core.paths import ResultFiles
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.datasets.training_set import TrainingSet, read_stats
@@ -81,7 +81,7 @@ def evaluate(
                 raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
         predictions = {name: predict(model, split) for name, split in splits.items()}
 
-    known_labels = pq.read_table(run / "train.predictions.parquet")["label"].to_numpy()
+    known_labels = _training_labels(run / "train.predictions.parquet")
     scores: dict[str, Any] = {}
     remarks: dict[str, list[str]] = {}
     floor: dict[str, float] = {}
@@ -104,8 +104,6 @@ def evaluate(
         "remarks": remarks,
         **scores,
     }
-    out.metrics.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run / "curves.tsv", out.curves)
     tested = {
         name: prediction_table(split, predictions[name], method.task)
         for name, split in splits.items()
@@ -114,9 +112,21 @@ def evaluate(
     if len(tested) > 1:
         for name, table in tested.items():
             tested[name] = table.append_column("split", pa.array([name] * len(table), pa.string()))
-    pq.write_table(pa.concat_tables(tested.values()), out.predictions)
-    write_json(result, out.metrics)
+    with replaced_files(out.metrics.parent) as folder:
+        shutil.copyfile(run / "curves.tsv", folder / out.curves.name)
+        pq.write_table(pa.concat_tables(tested.values()), folder / out.predictions.name)
+        write_json(result, folder / out.metrics.name)
     return result
+
+
+def _training_labels(path: Path) -> np.ndarray:
+    try:
+        labels: np.ndarray = pq.read_table(path, columns=["label"])["label"].to_numpy()
+        return labels
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise FormatError(
+            f"{path}: no predictions of a training ({first_line(error)}); train again"
+        ) from error
 
 
 def score(

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.files import write_text
 from pipeline.core.git import Revision, open_revision
 from pipeline.core.paths import result_files
 from pipeline.core.vocabulary import TEST, TEST_OOD
@@ -35,6 +36,7 @@ RESULTS = "results"
 RESULT_FILE = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")
 FORMAT = 1  # of the results that are read here
 VIEWS_FORMAT = 1
+VIEWS_KEYS = ("reading", "terms", "panels", "maps", "worst", "notes")
 NEEDED = ("class_names", "epoch", "floor", "n")  # by reports, but not in results of older versions
 
 
@@ -271,9 +273,8 @@ def write_views(views: dict[str, Any], path: Path) -> dict[str, Any]:
     In the order given, which is that of modalities, terms and series; equal views have equal bytes.
     """
     written = {"format": VIEWS_FORMAT, **views}
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(text + "\n", path)
     return written
 
 
@@ -294,4 +295,6 @@ def read_views(path: Path) -> dict[str, Any] | None:
         raise FormatError(f"{path}: not the views of a run ({error!r}); {again}") from error
     if version != VIEWS_FORMAT:
         raise FormatError(f"{path}: views of format {version}, this version reads {VIEWS_FORMAT}; {again}")
+    if lacking := [key for key in VIEWS_KEYS if key not in views]:
+        raise FormatError(f"{path}: {', '.join(lacking)} is missing; {again}")
     return views

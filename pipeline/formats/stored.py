@@ -222,7 +222,10 @@ class StoredArray:
         records = np.empty(shape, self._record)
         if records.nbytes:
             self._file.fill(records.reshape(-1).view(np.uint8).data, self._offset + start * row)
-        return native(records["value"] if self._record.names else records)
+        try:
+            return native(records["value"] if self._record.names else records)
+        except Refused as error:
+            raise FormatError(f"{self._file.name}: {error}") from None
 
     def as_type(self, dtype: np.dtype, shape: tuple[int, ...]) -> StoredArray:
         """The same bytes as another array; Refused where it has more or fewer bytes."""
@@ -273,13 +276,14 @@ def native(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "U" and values.nbytes:
         points = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
         if points.max() > 0x10FFFF:
-            raise FormatError("an array of text holds what is no Unicode; the file is damaged")
+            raise Refused("an array of text holds what is no Unicode; the file is damaged")
     return values
 
 
 def check_size(dtype: np.dtype, shape: tuple[int, ...], count: int) -> None:
     """Refuse an array of impossible axes, or whose dtype and shape do not need just `count` bytes."""
-    if len(shape) > MOST_AXES or prod(max(axis, 1) for axis in shape) * max(dtype.itemsize, 1) > MOST_BYTES:
+    size = prod(max(axis, 1) for axis in shape) * max(dtype.itemsize, 1)
+    if len(shape) > MOST_AXES or size > MOST_BYTES or bool in map(type, shape):  # NumPy takes True for 1
         raise Refused(f"an array of the impossible shape {str(shape)[:80]}")
     if min(shape, default=0) < 0:
         raise Refused(f"an array with a negative axis: {shape}")

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, LabelFileError, ParamsError
-from pipeline.core.files import json_hash
+from pipeline.core.files import json_hash, replaced_folder, write_text
 from pipeline.core.vocabulary import ABSENT, CLASSES, FAILED, LABELS, MODALITIES, OK
 from pipeline.corpora.clips import EMPTY_TEXT, ClipFacts, clip_table, write_clips
 from pipeline.formats.source import Source
@@ -87,10 +87,9 @@ def write(
             meta = _footer(modality, imported, found, params, source, hashes)
             updates[modality] = _store(folder, modality, imported, found, meta, shards)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
             text = json.dumps({"modality": modality, "reason": f"the files of {name} have none"})
-            (folder / "none.json").write_text(text + "\n", encoding="utf-8")
+            with replaced_folder(folder) as empty:
+                write_text(text + "\n", empty / "none.json")
     return updates
 
 

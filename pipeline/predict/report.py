@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.files import rounded
+from pipeline.core.files import replaced_files, rounded
 from pipeline.core.names import id_of
 from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import MODALITIES
@@ -126,13 +126,13 @@ def _input(clip: ClipPrediction) -> dict[str, Any]:
 def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Path) -> None:
     """`predictions.parquet` and `predictions.csv` in a folder, which is made; equal clips, equal bytes."""
     table = to_table(clips, facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / "predictions.parquet", compression="zstd")
     columns = [
         [(json.dumps(value) if value else None) if isinstance(value, list) else value for value in column]
         for column in (table[name].to_pylist() for name in table.column_names)
     ]
-    write_cells(folder / "predictions.csv", table.column_names, zip(*columns, strict=True))
+    with replaced_files(folder) as files:
+        pq.write_table(table, files / "predictions.parquet", compression="zstd")
+        write_cells(files / "predictions.csv", table.column_names, zip(*columns, strict=True))
 
 
 def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:

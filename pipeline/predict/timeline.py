@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.core.files import atomic_write
 from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, ClipCurves, Curve, curves_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
@@ -76,10 +77,9 @@ def draw_timeline(clip: ClipPrediction, predictor: Predictor, path: Path) -> Non
     """Write the picture of a clip that was predicted; the same clip and runs give the same bytes."""
     with style(clip.features.spoken.text or ""):
         figure = timeline(clip, curves_of(clip, predictor, SPAN / STRIP))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
+        with atomic_write(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # the picture itself says so
-            save_png(figure, path)
+            save_png(figure, temporary)
 
 
 @contextmanager

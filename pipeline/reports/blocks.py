@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.core.console import say, show
 from pipeline.core.errors import MsaError
+from pipeline.core.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -166,8 +167,7 @@ def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
 def publish(blocks: Sequence[Block], facts: dict[str, Any], form: Form, out: Path | None) -> None:
     """Print a page, or write it into a file; as JSON its facts."""
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(rendered(blocks, facts, form), encoding="utf-8")
+        write_text(rendered(blocks, facts, form), out)
     elif form == "text":
         show(*as_renderables(blocks), width_of_file=WIDTH, highlight=False)
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import MsaError
+from pipeline.core.files import write_text
 from pipeline.evaluation.saved import SavedRun, read_runs, read_views, views_file
 from pipeline.evaluation.significance import ALPHA
 from pipeline.params.params import Params
@@ -84,9 +85,8 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
             f"the page of {len(runs)} runs has {len(text.encode()) / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} "
             "are wanted; name fewer under datasets_run, models_run or seeds in params.yaml"
         )
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "index.html"
-    path.write_text(text, encoding="utf-8")
+    write_text(text, path)
     return path
 
 

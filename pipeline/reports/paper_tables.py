@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.files import write_text
 from pipeline.core.vocabulary import NONE
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricSums
 from pipeline.evaluation.saved import Spread
@@ -79,8 +80,7 @@ def markdown(
 def write_report(table: PaperTable, dataset: str, text: str) -> Path:
     """reports/tables/METHOD-TABLE-DATASET.md."""
     path = REPORTS / f"{table.method}-{table.name}-{dataset}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(text, path)
     return path
 
 

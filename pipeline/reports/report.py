@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
+from pipeline.core.files import replaced_files, write_text
 from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.evaluation.saved import SavedRun, Spread, read_runs
@@ -48,14 +49,14 @@ def report(params: Params, results: Path, out: Path) -> str:
     summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
     blocks = _report_blocks(by_dataset, summary, params.seeds) + _fold_blocks(params, summary)
     text = as_markdown(blocks, top=1)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1, default=asdict) + "\n", encoding="utf-8")
-    (out / "report.md").write_text(text, encoding="utf-8")
-    _write_curves(runs, out / "curves.tsv")
-    _write_predictions(runs, out / "predictions.csv")
-    draw_learning_curves(grouped, out)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
-    draw_predictions(grouped, ranges, out)
+    with replaced_files(out) as folder:
+        write_text(json.dumps(summary, indent=1, default=asdict) + "\n", folder / "summary.json")
+        write_text(text, folder / "report.md")
+        _write_curves(runs, folder / "curves.tsv")
+        _write_predictions(runs, folder / "predictions.csv")
+        draw_learning_curves(grouped, folder)
+        draw_predictions(grouped, ranges, folder)
     return text
 
 

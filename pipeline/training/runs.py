@@ -38,8 +38,8 @@ from pipeline.store.fingerprint import stage_hashes
 
 FORMAT_VERSION = 1
 # what is read of config.json, and of its stats
-KEYS = ("method", "seed", "params", "dims", "train", "stats")
 STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
+KEYS = ("method", "seed", "params", "dims", "train", *(f"stats.{key}" for key in STATS_KEYS))
 WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
@@ -69,12 +69,7 @@ def build_method(
 
 def read_config(run: Path) -> dict[str, Any]:
     """config.json of a run folder; FormatError where it is none, of another format version, or incomplete."""
-    config = read_described(run / CONFIG, "a run folder", FORMAT_VERSION, "run its train stage")
-    lacking = [key for key in KEYS if key not in config]
-    lacking = lacking or [f"stats.{key}" for key in STATS_KEYS if key not in config["stats"]]
-    if lacking:
-        raise FormatError(f"{run / CONFIG}: {', '.join(lacking)} is missing; train again")
-    return config
+    return read_described(run / CONFIG, "a run folder", FORMAT_VERSION, "run its train stage", KEYS)
 
 
 def task_of(stats: dict[str, Any]) -> Task:

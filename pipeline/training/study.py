@@ -154,7 +154,6 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 
 def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:
     """A TSV with one row a trial: number, state, loss, each seed's loss, the values, the reason."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     each = [f"valid_loss_{seed}" for seed in seeds]
     rows = []
     for trial in trials:

@@ -38,7 +38,7 @@ from pipeline.core.errors import (
     ParamsError,
     TooManyFailedError,
 )
-from pipeline.core.files import lock, write_json
+from pipeline.core.files import lock, write_json, writing
 from pipeline.core.vocabulary import FAILED
 from pipeline.datasets.training_set import read_stats
 from pipeline.params.explain import unknown
@@ -148,7 +148,7 @@ class Study:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"{self.folder}: this search is running in another process; wait for it"
-        with lock(self.folder, busy):
+        with lock(self.folder, busy), writing(self.folder):
             write_json(self.identity, self.folder / "study.json")
             link_splits(self.search.assembled, self.folder / "assembled")
             link_splits(self.search.source, self.folder / "source")

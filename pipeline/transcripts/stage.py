@@ -25,8 +25,15 @@ from typing import Any
 import pyarrow as pa
 
 from models.core.checkpoints import model_identity
-from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
-from pipeline.core.files import atomic_write, json_hash
+from pipeline.core.errors import (
+    AbsentError,
+    ClipError,
+    FormatError,
+    MsaError,
+    TooManyFailedError,
+    UndecodableError,
+)
+from pipeline.core.files import json_hash, write_text, writing
 from pipeline.core.names import escaped
 from pipeline.execution import local
 from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, sidecar, text_and_words
@@ -51,7 +58,7 @@ class Transcript:
     start_s, end_s : the part of the file that is the clip
     text, language, source, words : as in the transcripts table
     problems : what went wrong on the way
-    failed : recognition should have worked and did not
+    failed : its text is not known and should be: a track or a recognition did not work
     """
 
     clip_id: str
@@ -64,6 +71,11 @@ class Transcript:
     words: list[dict[str, Any]] | None = None
     problems: tuple[str, ...] = ()
     failed: bool = False
+
+    @property
+    def failure(self) -> str | None:
+        """Why its text is not known, where it should be."""
+        return "; ".join(self.problems) if self.failed else None
 
     def but(self, problem: str, failed: bool = False) -> Transcript:
         """The same with one more problem."""
@@ -79,7 +91,7 @@ class TranscribeReport:
     sources : clips by source; None stands for no text
     timed : clips whose words have times
     problems : clip id -> what went wrong with it
-    failed : clips whose speech should have been recognized and was not
+    failed : clips whose text should be known and is not
     """
 
     dataset: str
@@ -104,8 +116,8 @@ class TranscribeReport:
         total = sum(self.sources.values())
         if self.failed > max_failed_fraction * total:
             raise TooManyFailedError(
-                f"{self.dataset}: speech of {self.failed} of {total} clips could not be recognized, more "
-                f"than max_failed_fraction={max_failed_fraction:g} allows; what worked was written"
+                f"{self.dataset}: speech of {self.failed} of {total} clips could not be recognized or read, "
+                f"more than max_failed_fraction={max_failed_fraction:g} allows; what worked was written"
             )
 
 
@@ -217,7 +229,7 @@ def read(clip: Transcript, label: str | None) -> Transcript:
     try:
         text, words = text_and_words(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
     except ClipError as error:
-        return clip.but(str(error))
+        return clip.but(str(error), failed=isinstance(error, UndecodableError))
     return replace(clip, text=text, source=SUBTITLE, words=words) if text else clip
 
 
@@ -247,7 +259,8 @@ def _recognized(clip: Transcript, recognizer: Any, limits: MediaLimits) -> Trans
         return clip.but("no speech heard")
     source = f"{ASR}:{recognizer.model_name(clip.language)}"
     language = found.language or clip.language
-    return replace(clip, text=found.text, language=language, source=source, words=found.words or None)
+    words = found.words or None
+    return replace(clip, text=found.text, language=language, source=source, words=words, failed=False)
 
 
 def _aligned(clip: Transcript, aligner: Any, limits: MediaLimits) -> Transcript:
@@ -295,10 +308,11 @@ class KeptResults:
             },
             "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
         }
-        for line in file.read_text("utf-8").splitlines() if file.is_file() and not fresh else ():
-            with suppress(ValueError):  # half a line, of a run that was killed
+        for line in file.read_bytes().splitlines() if file.is_file() and not fresh else ():
+            with suppress(ValueError, TypeError, AttributeError):  # half a line, of a run that was killed
                 key, result = json.loads(line)
-                self._known[key] = result
+                if result.keys() == set(RESULT):
+                    self._known[key] = result
 
     def key(self, media_sha256: str, clip: Transcript) -> str:
         """The key of a clip: its media's bytes, and what is known of it."""
@@ -313,12 +327,11 @@ class KeptResults:
         """Keep a result, at once."""
         self._used[key] = {name: getattr(clip, name) for name in RESULT}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
+        with writing(self.file), self.file.open("a", encoding="utf-8") as file:
             file.write(f"\n{json.dumps([key, self._used[key]])}\n")  # what stands there may be half a line
 
     def tidy(self) -> None:
         """Drop what this run did not ask for; called at its end."""
         if self._used:
             lines = (json.dumps(result) + "\n" for result in sorted(self._used.items()))
-            with atomic_write(self.file) as temporary:
-                temporary.write_text("".join(lines), encoding="utf-8")
+            write_text("".join(lines), self.file)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import write_text
 from pipeline.corpora.findings import LEVELS, Finding, has_errors, percent
 from pipeline.params.params import CorpusParams, MediaLimits
 from pipeline.reports.blocks import Block, Callout, Figures, Heading, Lines, PageBlock, Table, as_html
@@ -39,8 +40,7 @@ def blocks(found: Validation) -> list[Block]:
 
 def write_page(found: Validation, path: Path, limits: MediaLimits) -> None:
     """Write the page, findings first; equal validations under equal limits give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_html([*_page_blocks(found, limits)]), encoding="utf-8")
+    write_text(as_html([*_page_blocks(found, limits)]), path)
 
 
 def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBlock]:

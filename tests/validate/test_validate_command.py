@@ -159,7 +159,7 @@ def test_a_language_may_be_declared(tmp_path: Path, language: str | None, other:
     [
         (
             ("nobody",),
-            "no such folder or file; dataset, import or training set 'nobody' is not known (there are: mine, ",
+            "no such folder or file; dataset, import or training set 'nobody' is not known (there are: mine",
         ),
         (("mine", "--kind", "mosi"), "mine is described in params.yaml"),
         (

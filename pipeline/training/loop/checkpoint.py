@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pipeline.core.errors import FormatError, first_line
 from pipeline.core.files import atomic_write, file_hash, json_hash
 
 FORMAT_VERSION = 2
@@ -60,7 +61,8 @@ class Checkpoint:
     def load(self, model: nn.Module, optimizers: Sequence[Optimizer], order: torch.Generator) -> State:
         """Put everything back where the last save found it; a new State where there is none.
 
-        A file that cannot be read (a disk that was full, say) is told on stderr and started over.
+        A file that cannot be read (a disk that was full, say) is told on stderr and started over. FormatError
+        where it is something else: by then some of it may have been put in place.
         """
         if not self._file.exists():
             return State()
@@ -69,12 +71,18 @@ class Checkpoint:
         except Exception as error:  # damaged bytes end in any exception of the unpickler
             print(f"{self._file} cannot be read ({error!r}); starting from the first epoch", file=sys.stderr)
             return State()
-        model.load_state_dict(saved["model"])
-        for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        order.set_state(saved["order"])
-        _set_random_states(saved["random"])
-        return State(**saved["state"])
+        try:
+            model.load_state_dict(saved["model"])
+            for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
+            order.set_state(saved["order"])
+            _set_random_states(saved["random"])
+            return State(**saved["state"])
+        except Exception as error:  # a file of torch, and none of ours
+            raise FormatError(
+                f"{self._file}: no state of this training ({first_line(error)}); remove it to start from the "
+                "first epoch"
+            ) from error
 
     def save_if_due(
         self, state: State, model: nn.Module, optimizers: Sequence[Optimizer], order: torch.Generator

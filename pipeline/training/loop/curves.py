@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pipeline.core.files import writing
 
 Row = dict[str, float]
 OWN_NAMES = {"valid_loss": "valid/loss", "lr": "lr"}  # all else is train/<column>
@@ -25,22 +28,26 @@ class Curves:
 
     def __init__(self, folder: Path, rows: list[Row]):
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self._live = _open_live(folder)
+        self._folder = folder
+        with writing(folder):
+            folder.mkdir(parents=True)
+            self._live = _open_live(folder)
         for row in rows:
             self.add(row)
 
     def end(self) -> None:
         """Nothing more comes."""
-        self._live.end()
+        with writing(self._folder):
+            self._live.end()
 
     def add(self, row: Row) -> None:
         """One more epoch."""
         self._live.step = int(row["epoch"])
-        for column, value in row.items():
-            if column != "epoch":
-                self._live.log_metric(OWN_NAMES.get(column, f"train/{column}"), value)
-        self._live.make_summary()
+        with writing(self._folder):
+            for column, value in row.items():
+                if column != "epoch":
+                    self._live.log_metric(OWN_NAMES.get(column, f"train/{column}"), value)
+            self._live.make_summary()
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
@@ -51,10 +58,12 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a `curves.tsv`."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    """The rows of a `curves.tsv`, at least one; ValueError where it is none."""
+    header, first, *more = path.read_text(encoding="utf-8").splitlines()
     columns = header.split("\t")
-    return [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in lines]
+    if lacking := {"epoch", "total", *OWN_NAMES} - set(columns):
+        raise ValueError(f"has no column {min(lacking)}")
+    return [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in [first, *more]]
 
 
 class PlainLive:
@@ -96,5 +105,5 @@ def _open_live(folder: Path) -> Any:
         return PlainLive(folder)
     try:
         return dvclive.Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
-    except SCMError:  # DVCLive asks git for the commit, and a new repository has none
+    except (SCMError, sqlite3.Error):  # it asks git for a commit, which may have none, and DVC's cache
         return PlainLive(folder)

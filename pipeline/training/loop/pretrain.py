@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from models import METHODS
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.files import replaced_folder, write_json, write_text
 from pipeline.params.explain import unknown
 from pipeline.params.params import TrainParams
 
 if TYPE_CHECKING:
     from pipeline.datasets.splits import Split
 
-FILE = "pretrained.json"
+FILE, WEIGHTS = "pretrained.json", "*.safetensors"
 SEED = 1111  # one pretraining for all seeds of a run
 TEXT_KEYS = ("text", "text_backbone", "text_revision", "max_tokens")  # of a method, that pretraining reads
 
@@ -51,7 +52,6 @@ def pretrain(
         raise ParamsError(unknown("method", method_name, METHODS))
     if not METHODS[method_name].pretrains:
         return _nothing(out)
-    from pipeline.core.files import replaced_folder, write_json
     from pipeline.datasets.training_set import read_stats
     from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
     from pipeline.training.loop.fabric import open_fabric, reproducible
@@ -85,9 +85,7 @@ def pretrain(
         **circumstances("pretrain", method_name, whole.config, fabric.device),
     }
     name = fingerprint(identity)
-    kept = out / FILE
-    whole_folder = kept.exists() and all((out / f"{modality}.safetensors").exists() for modality in methods)
-    if whole_folder and json.loads(kept.read_text(encoding="utf-8")).get("fingerprint") == name:
+    if _is_kept(out, name):
         return False
     report: dict[str, Any] = {"fingerprint": name, "source": stats["dataset"], "modalities": {}}
     for modality, method in methods.items():
@@ -114,15 +112,24 @@ def pretrain(
     with replaced_folder(out) as folder:
         for modality, method in methods.items():
             save_weights(method, folder / f"{modality}.safetensors")
-        write_json(report, folder / FILE)
+        write_json(report | {"weights": hashes(folder, WEIGHTS)}, folder / FILE)
     return True
 
 
+def _is_kept(out: Path, name: str) -> bool:
+    """Whether the folder has what the pretraining of this fingerprint wrote, undamaged."""
+    from pipeline.training.loop.checkpoint import hashes
+
+    try:
+        report = json.loads((out / FILE).read_text(encoding="utf-8"))
+        return bool(report["fingerprint"] == name and report["weights"] == hashes(out, WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _nothing(out: Path) -> bool:
-    out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob("*.safetensors"):  # of an earlier pretraining
-        left.unlink()
-    (out / FILE).write_text(json.dumps({"none": True}) + "\n", encoding="utf-8")
+    with replaced_folder(out) as folder:
+        write_text(json.dumps({"none": True}) + "\n", folder / FILE)
     return False
 
 

@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from models import METHODS
 from models.core.method import Method, Task
 from pipeline.core.console import TrainingProgress
-from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.files import replaced_folder, write_json
+from pipeline.core.errors import FormatError, MsaError, ParamsError, of_system
+from pipeline.core.files import one_writer, replaced_folder, write_json
 from pipeline.core.vocabulary import CONTEXT
 from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
@@ -88,7 +88,7 @@ def train(
     """
     started = time.perf_counter()
     fabric = open_fabric(device, run.train_params.precision)
-    with reproducible(run.seed, fabric.device):
+    with one_writer(run.out), reproducible(run.seed, fabric.device):
         stats = read_stats(run.assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
         method = build_method(run.method_name, run.method_params, dims, task_of(stats))
@@ -110,32 +110,33 @@ def train(
             **circumstances("train", run.method_name, method.config, fabric.device),
         }
         checkpoint = Checkpoint(state_root / fingerprint(identity))
-        if fresh:
-            checkpoint.remove()
-        state, resumed_at = fit(
-            fabric, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
-        )
-        method.load_state_dict(state.best_weights)
-        model = fabric.setup_module(method)
-        predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
+        with one_writer(checkpoint.folder):  # the same training may have another `out`
+            if fresh:
+                checkpoint.remove()
+            state, resumed_at = fit(
+                fabric, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
+            )
+            method.load_state_dict(state.best_weights)
+            model = fabric.setup_module(method)
+            predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
 
-    result = {"epoch": state.best_epoch, "valid_loss": state.best_loss, "epochs": state.epoch}
-    config = {
-        "format": FORMAT_VERSION,
-        **identity,
-        **result,
-        "parameters": sum(parameter.numel() for parameter in method.parameters()),
-        "stats": stats,
-    }
-    with replaced_folder(run.out) as folder:
-        save_weights(method, folder / WEIGHTS)
-        write_json(config, folder / CONFIG)
-        write_table(state.curves, folder / "curves.tsv")
-        shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
-        for name, values in predictions.items():
-            table = prediction_table(splits[name], values, method.task)
-            pq.write_table(table, folder / f"{name}.predictions.parquet")
-    checkpoint.remove()
+            result = {"epoch": state.best_epoch, "valid_loss": state.best_loss, "epochs": state.epoch}
+            config = {
+                "format": FORMAT_VERSION,
+                **identity,
+                **result,
+                "parameters": sum(parameter.numel() for parameter in method.parameters()),
+                "stats": stats,
+            }
+            with replaced_folder(run.out) as folder:
+                save_weights(method, folder / WEIGHTS)
+                write_json(config, folder / CONFIG)
+                write_table(state.curves, folder / "curves.tsv")
+                shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
+                for name, values in predictions.items():
+                    table = prediction_table(splits[name], values, method.task)
+                    pq.write_table(table, folder / f"{name}.predictions.parquet")
+            checkpoint.remove()
 
     summary = result | {"resumed_at": resumed_at, "seconds": round(time.perf_counter() - started, 3)}
     write_json({**summary, "device": str(fabric.device)}, logs / f"train-{run.out.name}.json")
@@ -307,6 +308,8 @@ def main() -> None:
         print(json.dumps(train(run, device=options.device)))
     except MsaError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {of_system(error)}")
 
 
 if __name__ == "__main__":
