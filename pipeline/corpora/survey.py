@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -248,13 +248,20 @@ def note_passed_over(survey: CorpusSurvey, root: Path) -> None:
 
 def note_twins(survey: CorpusSurvey) -> None:
     """A warning of ids that look the same, and are one where case or the form of accents does not count."""
+    if twins := twins_of(clip.id for clip in survey.clips):
+        survey.note("ids that look the same", about_twins(twins), twins, level="warning")
+
+
+def twins_of(clip_ids: Iterable[str]) -> list[str]:
+    """Ids that look the same, those of each group together."""
     alike: dict[str, list[str]] = defaultdict(list)
-    for clip_id in dict.fromkeys(clip.id for clip in survey.clips):
+    for clip_id in dict.fromkeys(clip_ids):
         alike[unicodedata.normalize("NFC", clip_id).casefold()].append(clip_id)
-    twins = [" = ".join(ids) for ids in alike.values() if len(ids) > 1]
-    if twins:
-        message = f"{len(twins)} ids differ only in case or in the form of accents: {listed(twins)}"
-        survey.note("ids that look the same", message, twins, level="warning")
+    return [" = ".join(ids) for ids in alike.values() if len(ids) > 1]
+
+
+def about_twins(twins: Sequence[str]) -> str:
+    return f"{len(twins)} ids differ only in case or in the form of accents: {listed(twins)}"
 
 
 def note_sizes(survey: CorpusSurvey, published: Mapping[str, int]) -> None:

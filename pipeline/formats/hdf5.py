@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
-from pipeline.core.names import escaped
+from pipeline.core.names import encodable, escaped
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import Limits, Opened, Refused
 
@@ -113,6 +113,9 @@ def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
         if depth > limits.depth:
             raise Refused(f"{base[:80]} lies more than {limits.depth} groups deep, the limit")
         for name in current:
+            if not isinstance(name, str) or encodable(name) != name:
+                shown = ascii(name)[:80]
+                raise Refused(f"{base} holds {shown}, a name that is not UTF-8; rename it")
             path = posixpath.join(base, name)
             if (count := count + 1) > min(MOST_OBJECTS, limits.objects):
                 raise Refused(f"holds more than {min(MOST_OBJECTS, limits.objects):,} objects, the limit")

@@ -9,6 +9,7 @@ from typing import get_args
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.names import encodable, escaped
 from pipeline.core.section import Section
+from pipeline.corpora.survey import about_twins, twins_of
 from pipeline.formats.source import Source
 from pipeline.imports.checks import refuse_repeats
 from pipeline.imports.contract import Imported
@@ -33,6 +34,8 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
         settings_of(Section, params.settings, f"{kind}.settings")
     imported: Imported = found.read(source, params)
     refuse_repeats(source, imported.rows)
+    if twins := twins_of(row["clip_id"] for row in imported.rows):
+        imported.notes.append(about_twins(twins))
     for name in [name for name, sequences in imported.modalities.items() if not sequences.columns]:
         del imported.modalities[name]
         imported.notes.append(f"{name}: its arrays have no columns; left out")

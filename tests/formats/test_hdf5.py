@@ -181,3 +181,50 @@ def test_damage(path: Path, tmp_path: Path) -> None:
     for content, needle in ((b"", "is empty"), (b"<html>", "web page"), (b"\x80\x04N.", "no HDF5 file")):
         path.write_bytes(content)
         refused(path, needle)
+
+
+@pytest.mark.parametrize("packing", [None, "gzip"])
+def test_values_that_are_nowhere(path: Path, packing: str | None) -> None:
+    """A file of two kilobytes claims terabytes: of fill values, in one dataset or in many."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (10 << 37,), np.float64, chunks=(1000,), compression=packing)
+    refused(path, "/x", "the limit for a file of its size")
+    with h5py.File(path, "w") as file:
+        for number in range(40):
+            file.create_dataset(f"x{number}", (1_000_000,), np.float64, chunks=(1000,), compression=packing)
+    refused(path, "the limit for a file of its size")
+
+
+@pytest.mark.parametrize("shape", [(), (400,), (20, 20), (400, 1)])
+def test_texts_of_any_length_count_with_their_letters(path: Path, shape: tuple[int, ...]) -> None:
+    """They lie in a heap, where several may have one place."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("words", shape, h5py.string_dtype())[()] = "x" * 10_000
+    limits = Limits(memory_floor=100_000)
+    with open_hdf5(path, limits) as file:
+        assert file["words"].shape == shape
+    tight = Limits(memory_bytes=9_000)
+    refused(path, "/words", "text of more than", limits=tight)
+
+
+@pytest.mark.parametrize(
+    "value", [h5py.Empty("f"), h5py.Empty("S3"), np.array([(1, 2.0)], "i4,f4"), np.zeros((0, 3)), True]
+)
+def test_what_is_no_feature_may_lie_beside_them(path: Path, value: object) -> None:
+    with h5py.File(path, "w") as file:
+        file["x"], file["other"] = np.arange(3), value
+        file.create_group("empty")
+    with open_hdf5(path) as file:
+        assert file["x"][2] == 2 and len(file) == 3
+
+
+def test_types_that_numpy_has_not(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        h5py.h5d.create(file.id, b"times", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((4,)))
+    refused(path, "/times", "type that is not read")
+
+
+def test_names_that_are_not_text(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        h5py.h5g.create(file.id, b"a\xff\n")
+    refused(path, r"a\xff\n", "name that is not UTF-8")

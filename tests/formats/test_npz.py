@@ -317,3 +317,15 @@ def test_memory(tmp_path: Path, project: Path, packing: int) -> None:
     grown, total = map(float, done.stdout.split())
     assert total == pytest.approx(80 * float(part.sum(dtype=np.float64)), rel=1e-4)
     assert grown < 27
+
+
+def test_many_small_members_and_long_lists_of_them(tmp_path: Path) -> None:
+    """Small arrays are kept in memory, where they unpack to a thousand times the file."""
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, **{str(number): np.zeros(4000) for number in range(100)})
+    assert len(load_npz(path)) == 100
+    refused(path, "memory", limits=Limits(memory_floor=100_000))
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(300):
+            archive.writestr(f"{'x' * 60_000}{number}", b"")
+    refused(path, "list of members")
