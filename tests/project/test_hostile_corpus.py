@@ -110,8 +110,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     outputs = {}
     for step in STEPS:
         command, *encoder = step.split()
-        limit = () if command in ("ingest", "assemble") else ("--timeout", "10")
-        code, outputs[command] = run(project, "stage", command, "hostile", *encoder, *limit)
+        code, outputs[command] = run(project, "stage", command, "hostile", *encoder)
         assert code == 0, outputs[command]
     return project, outputs
 
