@@ -93,7 +93,7 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     MsaError where the encoder as a whole cannot work.
     """
     path = task.clip.path
-    name = f"{path.name}: " if path is not None else ""
+    name = f"{id_of(path.name)}: " if path is not None else ""
     try:
         if path is not None and (reason := bad_id(path.stem)) is not None:
             raise ClipError(f"{id_of(path.name)}: {reason}; rename the file")

@@ -131,10 +131,10 @@ def track_of(container: Any, kind: Literal["video", "audio"], limits: MediaLimit
 def undecodable(container: Any, track: Any, limits: MediaLimits) -> UndecodableError:
     """The error of a track for whose codec there is no decoder."""
     path = path_of(container)
-    codec = libav.codec_of(path, limits.max_pixels, track.index)
+    codec = libav.codec_of(path, limits.max_pixels, track)
     return UndecodableError(
-        f"{path.name}: its {track.type} track has the codec {codec}, which cannot be decoded here; "
-        "convert the file to a common codec"
+        f"{path.name}: its {track.type} track has the codec {codec}, which cannot be decoded here "
+        "(convert the file to a common one)"
     )
 
 
@@ -195,4 +195,7 @@ def origin_s(container: Any) -> float:
 
 def duration_s(container: Any) -> float:
     """Declared or estimated length in seconds; 0 where the file does not tell."""
-    return max(container.duration or 0, 0) / 1e6
+    seconds = max(container.duration or 0, 0) / 1e6
+    if is_one_of(container, {"matroska"}) and 0 < origin_s(container) < seconds:
+        seconds -= origin_s(container)  # it is counted from 0 there, not from the first timestamp
+    return seconds

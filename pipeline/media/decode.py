@@ -110,10 +110,12 @@ def probe(path: Path, limits: MediaLimits) -> MediaInfo:
             first = next(decoded(container, video, Health()), None)
             if first is None:
                 check_refused_size(video, limits, path)
+                codec = video.codec_context.name
+                problems["video"] = f"{path.name}: no frame of its {codec} video could be decoded"
             stored = first or video.codec_context
             check_size(stored, limits, path)
             rotation = 0 if first is None else _orientation(first)[0]
-            width, height = stored.width, stored.height
+            width, height = stored.width or None, stored.height or None  # 0: not known
             if rotation % 180:
                 width, height = height, width
         return MediaInfo(

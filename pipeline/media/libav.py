@@ -62,13 +62,16 @@ def log_of(path: Path, max_pixels: int, track: int | None = None) -> list[str]:
     return [line for _, _, text in lines for line in text.splitlines() if line.strip()]
 
 
-def codec_of(path: Path, max_pixels: int, track: int) -> str:
+def codec_of(path: Path, max_pixels: int, track: Any) -> str:
     """The name or the tag of a track's codec, as the file has it."""
     lines = log_of(path, max_pixels)
-    found = next((match for match in map(_TRACK.match, lines) if match and int(match[1]) == track), None)
+    found = next(
+        (match for match in map(_TRACK.match, lines) if match and int(match[1]) == track.index), None
+    )
     if found is not None and (found["tag"] or found["codec"] != "none"):
         return " ".join(filter(None, (found["codec"].replace("none", ""), found["tag"])))
     named = [match[1] for match in map(_MATROSKA_CODEC.search, lines) if match]
+    named = [name for name in named if name.startswith(f"{track.type[0].upper()}_")] or named
     return " or ".join(dict.fromkeys(named)) or "no name"
 
 

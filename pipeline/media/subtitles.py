@@ -38,7 +38,7 @@ _SRT_CUE = re.compile(rf"(?:^[ \t]*\d+[ \t]*\n)?{_TIMING}", re.MULTILINE)  # wit
 _VTT_CUE = re.compile(_TIMING, re.MULTILINE)
 _BLANK_LINE = re.compile(r"^$", re.MULTILINE)  # a line of spaces is none: YouTube begins cues with one
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")  # <i>, <v Ann>, <00:01.500>, {\an8}
-_WORD_TIME = re.compile(r"<(\d[\d:.]*)>")
+_WORD_TIME = re.compile(r"<(\d{1,9}(?::\d{1,9}){0,2}(?:\.\d*)?)>")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _ASS_SPACE = re.compile(r"\\[Nnh]")  # breaks and hard spaces
 # ISO 639-2 tags of tracks, where they are not the 639-1 code and a letter

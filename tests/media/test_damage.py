@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from av.error import FFmpegError
@@ -20,6 +21,7 @@ from av.error import MemoryError as LibavMemoryError
 from made.media_factory import make_clip, read_index, tone
 
 from pipeline.core.errors import ClipError, MachineTroubleError
+from pipeline.corpora.clips import measure
 from pipeline.media import containers
 from pipeline.media.containers import check_readable
 from pipeline.media.decode import frames, probe, waveform
@@ -243,3 +245,39 @@ def damaged_places(content: bytes) -> Iterator[int]:
         if at >= 0:
             yield from range(at, at + 24, 4)
     yield from range(100, len(content), len(content) // 10)
+
+
+def test_pictures_that_are_all_zeros_are_told_by_ingest(whole: Path, tmp_path: Path) -> None:
+    """The index is intact, and so is the sound."""
+    content = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        for packet in container.demux(video=0):
+            if packet.size:
+                content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path = tmp_path / "z.mp4"
+    path.write_bytes(content)
+    facts, problem = measure(path, LIMITS)
+    assert problem == "unreadable media: z.mp4: no frame of its h264 video could be decoded"
+    assert (facts["has_audio"], facts["sample_rate"]) == (True, 16_000)
+    with pytest.raises(ClipError, match="no frame of its h264 video"):
+        numbers(path, [])
+    assert len(waveform(path, LIMITS, sample_rate=16_000))
+
+
+@pytest.mark.parametrize("name", ["c.mkv", "c.mp4", "c.avi"])
+def test_a_clip_whose_first_stamp_is_late_is_not_cut_off(tmp_path: Path, name: str) -> None:
+    times = [5 + k / 25 for k in range(20)]
+    path = make_clip(
+        tmp_path / name,
+        times=times,
+        video_codec="mpeg4",
+        sound=tone(300, 0.8, 16_000),
+        sound_from_s=5.0,
+        audio_codec="libmp3lame",
+    )
+    notes: list[str] = []
+    numbers(path, notes)
+    waveform(path, LIMITS, sample_rate=16_000, notes=notes)
+    assert notes == []
+    if name == "c.mkv":
+        assert probe(path, LIMITS).duration_s == pytest.approx(0.8, abs=0.1)

@@ -43,6 +43,12 @@ def test_times_of_cues(tmp_path: Path) -> None:
     assert times(two.words) == [("b", 3723.25, 3724.0)]  # a cue of a single word is a word
 
 
+@pytest.mark.parametrize("clock", ["00:01.5001.5.2", "1.2.3", "1:2:3:4:5", "0" * 5000, "1::2", "1."])
+def test_a_tag_that_is_nearly_a_time_is_no_error(tmp_path: Path, clock: str) -> None:
+    (cue,) = cues_of(tmp_path, f"WEBVTT\n\n00:01.000 --> 00:03.000\nOh <{clock}>really\n")
+    assert cue.text == "Oh really"
+
+
 def test_word_tags(tmp_path: Path) -> None:
     (cue,) = cues_of(
         tmp_path,

@@ -118,6 +118,15 @@ def test_the_facts_of_ingest_tell_of_it(case: tuple[Path, Unknown]) -> None:
             probe(path, LIMITS)
 
 
+def test_each_of_several_unknown_codecs_is_named(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", times=[0.0, 0.04], sound=tone(300, 0.1, 16_000))
+    path.write_bytes(path.read_bytes().replace(b"V_FFV1", b"V_QQQQ").replace(b"A_FLAC", b"A_ZZZZ"))
+    with pytest.raises(
+        ClipError, match=r"video track has the codec V_QQQQ, .* audio track has the codec A_ZZZZ,"
+    ):
+        probe(path, LIMITS)
+
+
 @pytest.mark.parametrize(("suffix", "codec", "known", "unknown", "said"), [
     (".mkv", "srt", b"S_TEXT/UTF8", b"S_TEXT/QQQQ", "S_TEXT/QQQQ"),
     (".mp4", "mov_text", b"tx3g", b"stpp", "ttml stpp"),
