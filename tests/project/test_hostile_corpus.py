@@ -39,10 +39,10 @@ max_failed_fraction: 1
 """
 LABELS = """
 file,label,split
-containers/mp4,1.5,train
-content/silent,-1,train
-containers/webm,0,valid
-containers/avi,2,test
+sidecars/plain,1.5,train
+sidecars/bom,-1,train
+sidecars/crlf,0,valid
+sidecars/utf-16,2,test
 """
 FEATURES = {"text": "minilm", "audio": "librosa33", "visual": "facemesh"}
 STEPS = (
