@@ -49,6 +49,12 @@ def _known_method(name: str) -> str:
     return name
 
 
+def _known_unit(by: str | None) -> str | None:
+    if by not in (None, "speaker", "video", "clip"):
+        raise MsaError(f"--by {by}: expected speaker, video or clip")
+    return by
+
+
 MethodName = Annotated[
     str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
 ]
@@ -119,6 +125,7 @@ class CorpusOptions:
         ------
         ParamsError : no such pair, or a value that is no YAML
         """
+        from pipeline.params.explain import one_line
         from pipeline.params.plain_yaml import read_yaml
         from pipeline.params.search import with_values
 
@@ -126,11 +133,11 @@ class CorpusOptions:
         for setting in self.setting or []:
             key, equals, value = setting.partition("=")
             if not key or not equals:
-                raise ParamsError(f"--setting {setting}: expected key=value")
+                raise ParamsError(f"--setting {one_line(setting)}: expected key=value")
             try:
                 tree = with_values(tree, {key: read_yaml(value, "the value")})
             except ParamsError as error:
-                raise ParamsError(f"--setting {setting}: {error}") from error
+                raise ParamsError(f"--setting {one_line(setting)}: {error}") from error
         return tree
 
     def entry(self, kind: str, root: str, usual: Labelling, settings: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +157,8 @@ class CorpusOptions:
                 f"--range {self.label_range[0]:g} {self.label_range[1]:g}: the labels are classes, which "
                 "have no range; take it away, or write --task regression where they are scores"
             )
-        entry: dict[str, Any] = {"kind": kind, "root": root, "language": self.language or usual.language}
+        language = usual.language if self.language is None else self.language
+        entry: dict[str, Any] = {"kind": kind, "root": root, "language": language}
         entry["task"] = chosen
         if chosen == "classification":
             entry["classes"] = self.class_names or list(usual.classes)
@@ -199,11 +207,14 @@ class SetOptions:
         str | None, typer.Option(help="mmsa, sims, magbert or cls. Default: as is usual there.")
     ] = None
     folds: Annotated[
-        int, typer.Option(min=0, help="Cross-validation: so many training sets, one a fold.")
+        int, typer.Option(min=0, max=200, help="Cross-validation: so many training sets, one a fold.")
     ] = 0
     by: Annotated[
         str | None,
-        typer.Option(help="What folds keep apart: speaker, video or clip. Default: speaker; of files video."),
+        typer.Option(
+            help="What folds keep apart: speaker, video or clip. Default: speaker; of files video.",
+            callback=_known_unit,
+        ),
     ] = None
     like: Annotated[
         str,

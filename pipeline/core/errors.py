@@ -6,7 +6,7 @@ The command line prints the message alone (no traceback) and leaves with `exit_c
 
 from __future__ import annotations
 
-LONGEST = 500  # characters of a line that a person reads
+LONGEST = 1000  # characters of a line that a person reads
 
 
 class MsaError(Exception):
@@ -73,6 +73,10 @@ class MachineTroubleError(ClipError):
     transient = True
 
 
+class UndecodableError(ClipError):
+    """The source has the modality, in a codec that nothing here decodes."""
+
+
 class AbsentError(ClipError):
     """The source does not have the modality (no audio track, no transcript): an `absent` row."""
 
@@ -96,7 +100,7 @@ def of_system(error: OSError) -> str:
 
 def readable(line: str) -> str:
     """A line without the middle of what is too long: a file may hold a name of a megabyte."""
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 203]} ... {line[-198:]}"
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 305]} ... {line[-300:]}"
 
 
 def first_line(error: BaseException) -> str:

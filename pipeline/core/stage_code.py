@@ -71,7 +71,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/evaluation/views",
         "pipeline/training/runs.py",
     ),
-    "report": ("pipeline/reports",),
+    "report": ("pipeline/core/spreadsheets.py", "pipeline/reports"),
     "page": ("pipeline/evaluation", "pipeline/reports"),
 }
 

@@ -135,7 +135,7 @@ def measure(path: Path, limits: MediaLimits) -> tuple[dict[str, Any], str | None
     Returns
     -------
     facts : sha256, duration_s, fps, width, height, sample_rate, has_audio; what is not known is left out
-    problem : the reason for the row's status, None where the file is fine
+    problem : the reason for the row's status, None where the file and its tracks are fine
     """
     facts: dict[str, Any] = {}
     reason: object
@@ -144,7 +144,10 @@ def measure(path: Path, limits: MediaLimits) -> tuple[dict[str, Any], str | None
         facts["sha256"] = file_hash(path)
         info = probe(path, limits)
         names = ("duration_s", "fps", "width", "height", "sample_rate", "has_audio")
-        return facts | {name: getattr(info, name) for name in names}, None
+        facts |= {name: getattr(info, name) for name in names}
+        if not info.problems:
+            return facts, None
+        reason = "; ".join(info.problems)
     except OSError as error:
         reason = error.strerror or error
     except ClipError as error:

@@ -14,6 +14,7 @@ from typing import Literal
 
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")  # worst first
+SHOWN_LINES = 100  # numbers of them
 SHOWN = 20  # errors of one kind that are spelt out; of the others only where they are
 
 
@@ -55,7 +56,9 @@ def shortened(problems: Sequence[Finding]) -> list[str]:
         if more and set(more) == {None}:
             lines.append(f"{check}: the same {len(more)} more time(s)")
         elif more:
-            lines.append(f"{check}: the same in {len(more)} more line(s): {', '.join(map(str, more))}")
+            places = list(dict.fromkeys(map(str, more)))
+            listed = ", ".join(places[:SHOWN_LINES]) + (" ..." if len(places) > SHOWN_LINES else "")
+            lines.append(f"{check}: the same in {len(places)} more line(s): {listed}")
     return lines
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.core.errors import FormatError
+from pipeline.core.errors import FormatError, readable
 from pipeline.core.names import bad_id, encodable, escaped, id_of
 from pipeline.core.vocabulary import CLASSES, LABELS, OK, UNLABELED
 from pipeline.corpora.clips import EMPTY_TEXT, UNREADABLE_MEDIA, full_id, measure
@@ -117,7 +117,7 @@ class CorpusSurvey:
     files: list[str] = field(default_factory=list)
 
     def reject(self, check: str, message: str, line: int | None = None) -> None:
-        self.problems.append(Finding("error", check, escaped(message), line=line))
+        self.problems.append(Finding("error", check, readable(escaped(message)), line=line))
 
     def reject_of(self, other: CorpusSurvey) -> None:
         """The problems of another file of the corpus, which is named before each."""
@@ -126,7 +126,7 @@ class CorpusSurvey:
         ]
 
     def note(self, check: str, message: str, rows: Sequence[str] = (), level: Level = "info") -> None:
-        self.notes.append(Finding(level, check, escaped(message), tuple(map(escaped, rows))))
+        self.notes.append(Finding(level, check, readable(escaped(message)), tuple(map(escaped, rows))))
 
 
 def read_tree(survey: CorpusSurvey, path: Path) -> Any:

@@ -27,7 +27,7 @@ from pipeline.corpora.tables.media_files import find_media
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer, media_hash, model_by_language
-from pipeline.media.containers import check_regular
+from pipeline.media.containers import FILE, FOLDER, check_regular, kind_of_file
 from pipeline.media.decode import VIDEO_SUFFIXES
 from pipeline.media.shared import SharedFile, SharedPath
 from pipeline.params.encoders import EncoderParams, PretrainedEncoder
@@ -106,9 +106,10 @@ def plan(videos: list[Path], out: Path | None, passed_over: dict[str, str] | Non
     ClipError : a folder of which everything is passed over
     """
     for video in videos:
-        if not video.is_file() and not video.is_dir():
+        kind = kind_of_file(video)
+        if kind not in (FILE, FOLDER):
             raise MsaError(
-                f"{video}: " + ("not a regular file" if video.exists() else "no such file or folder")
+                f"{video}: " + (f"a {kind}; give a file or a folder" if kind else "no such file or folder")
             )
     if len(videos) == 1 and videos[0].is_file():
         return [Request(videos[0], out or _features(Path(videos[0].name)))]
@@ -243,15 +244,18 @@ def extract(
             tasks = []
             for encoder in chosen:
                 model_of = clip.language if model_by_language(encoder.params) else None
-                source = words if modality == "text" else media_hash(media, None, None, model_of)
-                tasks.append(EncodingTask(clip, source))
+                if modality == "text":
+                    tasks.append(EncodingTask(clip, words, transcript.failure))
+                else:
+                    tasks.append(EncodingTask(clip, media_hash(media, None, None, model_of)))
             for encoder, (row, seconds) in zip(chosen, _rows(chosen, tasks), strict=True):
                 name = modality if len(chosen) == 1 else f"{modality}-{encoder.name}"
                 write_rows(request.out / f"{name}.parquet", [row], footer(encoder))
                 note = row.error
                 if modality == "text":
                     origin = "" if transcript.source in (None, LABEL) else f"from {transcript.source}"
-                    note = "; ".join(filter(None, [origin, note, *transcript.problems]))
+                    problems = () if transcript.failed else transcript.problems
+                    note = "; ".join(filter(None, [origin, note, *problems]))
                 frames = 0 if row.features is None else len(row.features)
                 report.modalities.append(
                     ModalityReport(modality, encoder.name, row.status, frames, encoder.dim, seconds, note)
@@ -271,7 +275,8 @@ def _rows(encoders: list[Encoder], tasks: list[EncodingTask]) -> list[tuple[Feat
         return [timed(encoder, task) for encoder, task in zip(encoders, tasks, strict=True)]
     path = tasks[0].clip.path
     assert path is not None
-    shared = SharedFile(path, "audio" if encoders[0].modality == "audio" else "video", len(encoders))
+    kind = "audio" if encoders[0].modality == "audio" else "video"
+    shared = SharedFile(path, kind, encoders[0].limits, len(encoders))
 
     def one(encoder: Encoder, task: EncodingTask, handle: SharedPath) -> tuple[FeatureRow, float]:
         try:

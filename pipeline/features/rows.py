@@ -27,10 +27,11 @@ log = logging.getLogger("msa.extraction")
 
 @dataclass(frozen=True)
 class EncodingTask:
-    """One clip to encode, and the hash of what it is made from."""
+    """One clip to encode, and the hash of what it is made from; `problem`: why that cannot be read."""
 
     clip: Clip
     source_sha256: str
+    problem: str | None = None
 
 
 def row_maker(build: Callable[[], Encoder]) -> Callable[[EncodingTask], FeatureRow]:
@@ -92,9 +93,12 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     MsaError where the encoder as a whole cannot work.
     """
     path = task.clip.path
+    name = f"{id_of(path.name)}: " if path is not None else ""
     try:
         if path is not None and (reason := bad_id(path.stem)) is not None:
             raise ClipError(f"{id_of(path.name)}: {reason}; rename the file")
+        if task.problem is not None:
+            raise ClipError(task.problem)
         if encoder.needs_media and path is None:
             raise ClipError("missing media: the clip table says which file was looked for")
         if encoder.needs_media and path is not None and not path.exists():
@@ -105,9 +109,9 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     except MsaError:
         raise
     except MemoryError:
-        reason = f"{TRANSIENT}out of memory"
-    except OSError as error:  # a full disk, a lost mount: libav's own were told apart before
-        reason = f"{TRANSIENT}{error.strerror or error}"
+        reason = f"{TRANSIENT}{name}out of memory"
+    except OSError as error:  # a full disk, a lost mount: of damage, pipeline.media makes a ClipError
+        reason = f"{TRANSIENT}{name}{error.strerror or error}"
     except Exception as error:  # a library's own: the clip's fault until shown otherwise
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         ours = any(word in said for word in ("CUDA", "OutOfMemoryError", "can't allocate memory"))

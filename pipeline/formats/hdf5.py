@@ -1,8 +1,9 @@
 """Opening HDF5 files of others: everything that leads out of the file is refused before a value is read.
 
-HDF5 can refer to other files (external links, external storage, virtual datasets), load plugins (filters)
-and hold references to objects that no path leads to. None of that belongs to features, and each is refused
-with its path. A `h5py.Dataset` is then used as a StoredArray: `.shape`, `.dtype`, `dataset[3:5]`.
+HDF5 can refer to other files (external links, external storage, virtual datasets), load plugins (filters),
+hold references to objects that no path leads to and groups within themselves, and claim values that are
+nowhere. None of that belongs to features, and each is refused with its path; a tree of groups is left.
+A `h5py.Dataset` is then used as a StoredArray: `.shape`, `.dtype`, `dataset[3:5]`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.core.errors import FormatError
+from pipeline.core.names import escaped
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import Limits, Opened, Refused
 
@@ -25,12 +29,13 @@ if TYPE_CHECKING:
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 MOST_OBJECTS = 2_000_000
+OBJECT = 48  # bytes of a short text in memory, beside its letters
 MOST_CHUNK = 1 << 30  # bytes that HDF5 unpacks to read one value
 
 
 @contextmanager
 def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # noqa: B008  (immutable)
-    """An HDF5 file for reading, after all of it but the values has been checked.
+    """An HDF5 file for reading, after all of it but the numbers has been checked.
 
     Raises
     ------
@@ -39,14 +44,14 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
     import h5py
 
     refuse_stranger(path, own=SIGNATURE)
-    Opened.path(path, limits)
+    size = Opened.path(path, limits).size
     with _no_plugins():
         try:
             with h5py.File(path, "r") as file:
                 try:
-                    _check(file, limits)
+                    _check(file, size, limits)
                 except Refused as error:
-                    raise FormatError(f"{path}: {error}") from None
+                    raise FormatError(f"{path}: {escaped(str(error))}") from None
                 yield file
         except FormatError:
             raise
@@ -59,28 +64,50 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
             ) from error
 
 
-def _check(file: h5py.File, limits: Limits) -> None:
+def _check(file: h5py.File, size: int, limits: Limits) -> None:
     import h5py
 
-    paths, soft = {"/"}, []
+    datasets, soft = set[str](), list[tuple[str, str]]()
+    claimed = held = 0
     for path, item in _walk(file, limits):
         if isinstance(item, h5py.SoftLink):
             soft.append((path, item.path))
-            continue
-        paths.add(path)
-        if isinstance(item, h5py.Dataset):
-            _check_dataset(path, item, limits)
+        elif isinstance(item, h5py.Dataset):
+            datasets.add(path)
+            _check_dataset(path, item)
+            claimed += item.nbytes
+            if claimed > (most := limits.unpacked(size)):
+                raise Refused(
+                    f"{path} claims {item.shape} values of {item.dtype}: with it there are more than "
+                    f"{most:,} bytes, the limit for a file of its size"
+                )
+            if item.dtype.hasobject and item.shape is not None:
+                held += _long(path, item, size, limits.memory(size) - held)
     for path, target in soft:
         full = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        if ".." in target.split("/") or full not in paths:
-            raise Refused(f"{path} is a soft link to {target[:80]!r}, which the file does not hold")
+        if ".." in target.split("/") or full not in datasets:
+            raise Refused(f"{path} is a soft link to {target[:80]!r}, which is no dataset of the file")
+
+
+def _long(path: str, dataset: h5py.Dataset, size: int, room: int) -> int:
+    """Bytes of values of any length: a thousand of them may be the same place of the file."""
+    found = OBJECT * dataset.size
+    step = max(1, room // size)  # each is a part of the file
+    for index in np.ndindex(dataset.shape[:-1]):
+        for start in range(0, dataset.shape[-1] if dataset.shape else 1, step):
+            if found <= room:
+                part = dataset[(*index, slice(start, start + step))] if dataset.shape else dataset[()]
+                found += sum(getattr(value, "nbytes", len(value)) for value in np.ravel(part))
+            if found > room:
+                raise Refused(f"{path} holds text of more than {room:,} bytes, the limit for its size")
+    return found
 
 
 def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
     """Paths with groups, datasets and soft links below a group; links are looked at, then followed."""
     import h5py
 
-    waiting, seen, count = [(group.name, group, 0)], set(), 0
+    waiting, seen, count = [(group.name, group, 0)], {h5py.h5o.get_info(group.id).addr}, 0
     while waiting:
         base, current, depth = waiting.pop()
         if depth > limits.depth:
@@ -97,9 +124,10 @@ def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
             yield path, item
             if isinstance(item, h5py.Group):
                 address = h5py.h5o.get_info(item.id).addr
-                if address not in seen:  # a group may be linked into itself
-                    seen.add(address)
-                    waiting.append((path, item, depth + 1))
+                if address in seen:
+                    raise Refused(f"{path} is a link to a group that is elsewhere in the file; copy the data")
+                seen.add(address)
+                waiting.append((path, item, depth + 1))
 
 
 def _link(group: h5py.Group, name: str, path: str) -> Any:
@@ -116,7 +144,7 @@ def _link(group: h5py.Group, name: str, path: str) -> Any:
     return link
 
 
-def _check_dataset(path: str, dataset: h5py.Dataset, limits: Limits) -> None:
+def _check_dataset(path: str, dataset: h5py.Dataset) -> None:
     import h5py
 
     plan = dataset.id.get_create_plist()
@@ -129,14 +157,15 @@ def _check_dataset(path: str, dataset: h5py.Dataset, limits: Limits) -> None:
             raise Refused(
                 f"{path} is packed with filter {number}, which needs a plugin; repack it (h5repack -f GZIP=4)"
             )
-    dtype = dataset.dtype
+    try:
+        dtype = dataset.dtype
+    except (TypeError, ValueError) as error:  # bit fields, times and what else NumPy has not
+        raise Refused(f"{path} holds values of a type that is not read ({error})") from None
     inner = h5py.check_vlen_dtype(dtype)
     if any(h5py.check_ref_dtype(kind) for kind in (dtype, inner) if kind is not None):
         raise Refused(f"{path} holds references to other objects instead of values")
     if dtype.hasobject and inner is None:
         raise Refused(f"{path} holds {str(dtype)[:80]}; expected numbers or text")
-    if dataset.shape is not None and dataset.size * dtype.itemsize > limits.decoded_bytes:
-        raise Refused(f"{path} claims {dataset.shape} values of {dtype}, over the limit")
     if (chunk := prod((dtype.itemsize, *(dataset.chunks or ())))) > MOST_CHUNK:
         raise Refused(
             f"{path} is stored in pieces of {chunk:,} bytes; {MOST_CHUNK:,} is the limit (h5repack)"

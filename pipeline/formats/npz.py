@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.formats.pickle import load_part
-from pipeline.formats.pickle.plain import Space
+from pipeline.formats.pickle.space import Space
 from pipeline.formats.signatures import refuse_stranger
 from pipeline.formats.stored import (
     PIECE,
@@ -40,6 +40,7 @@ from pipeline.formats.stored import (
 
 HEADER = 16_384  # bytes; those of plain arrays have 128
 MOST_MEMBERS = 100_000
+DIRECTORY = 16 << 20  # bytes of the list of members
 MOST_RATIO = 1100  # DEFLATE cannot pack tighter than 1032 to 1, so members that claim more share their bytes
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a ZIP's member: signature, lengths of its name and extras
 HEADER_DAMAGE = (  # NumPy takes the header for a Python literal
@@ -105,9 +106,9 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, Stored]:  # noq
     refuse_stranger(path, own=b"PK\x03\x04")
     file = Opened.path(path, limits)
     arrays: dict[str, Stored] = {}
-    scratch, space = Scratch(str(path), limits.decoded_bytes), Space(file, limits)
+    scratch, space = Scratch(str(path), limits.unpacked(file.size)), Space(file, limits)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path) as stream, zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             _check_members(members, file.size, limits)
             for member in members:
@@ -126,13 +127,22 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, Stored]:  # noq
     return arrays
 
 
+class _Archive(io.FileIO):
+    """A file of which no list of members is read that would be thirty times as large in memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > DIRECTORY:
+            raise Refused(f"has a list of members of {size:,} bytes; {DIRECTORY:,} is the limit")
+        return super().read(size)
+
+
 def _check_members(members: list[zipfile.ZipInfo], size: int, limits: Limits) -> None:
     """What the directory of the archive says, before anything is read."""
     if len(members) > min(MOST_MEMBERS, limits.objects):
         raise Refused(f"holds {len(members):,} members, over the limit of {MOST_MEMBERS:,}")
     total = sum(member.file_size for member in members)
-    if total > limits.decoded_bytes:
-        raise Refused(f"unpacks to {total:,} bytes, over the limit of {limits.decoded_bytes:,}")
+    if total > (most := limits.unpacked(size)):
+        raise Refused(f"unpacks {size:,} bytes to {total:,}, over the limit of {most:,}")
     if total > MOST_RATIO * size:
         raise Refused(f"claims to unpack {size:,} bytes to {total:,}; no array packs so tight")
     for member in members:

@@ -143,7 +143,9 @@ def understood(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # of the disk; HDF5's own, of damaged values, have no number
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise FormatError(
             f"{where}: what lies there is not laid out as expected ({reason}); is it damaged, or of another "

@@ -40,8 +40,9 @@ class Limits:
     ----------
     file_bytes : size of the file
     decoded_bytes : what is unpacked into temporary files, and the values of all arrays counted as often as
-        they are referred to
-    memory_bytes : text, bytes and small arrays that are kept in memory
+        they are referred to; never more than `unpacked` of the file's size
+    memory_bytes : objects, text, bytes and small arrays that are kept in memory; nor than `memory`
+    unpacked_floor, memory_floor : what the smallest file may use of both
     objects : instructions of a pickle, members of an archive, objects of an HDF5 file
     depth : containers within containers
     memo : highest number under which a pickle may remember an object
@@ -52,11 +53,21 @@ class Limits:
     file_bytes: int = 128 << 30
     decoded_bytes: int = 64 << 30
     memory_bytes: int = 2 << 30
+    unpacked_floor: int = 256 << 20
+    memory_floor: int = 64 << 20
     objects: int = 20_000_000
     depth: int = 100
     memo: int = 20_000_000
     string_bytes: int = 64 << 20
     items: int = 10_000_000
+
+    def unpacked(self, size: int) -> int:
+        """Most bytes that a file of so many may unpack to or stand for; padding packs well."""
+        return min(self.decoded_bytes, self.unpacked_floor + 100 * size)
+
+    def memory(self, size: int) -> int:
+        """Most bytes of memory for a file of so many; a list of small dicts takes twenty times its pickle."""
+        return min(self.memory_bytes, self.memory_floor + 24 * size)
 
 
 class Refused(ValueError):
@@ -211,7 +222,10 @@ class StoredArray:
         records = np.empty(shape, self._record)
         if records.nbytes:
             self._file.fill(records.reshape(-1).view(np.uint8).data, self._offset + start * row)
-        return native(records["value"] if self._record.names else records)
+        try:
+            return native(records["value"] if self._record.names else records)
+        except Refused as error:
+            raise FormatError(f"{self._file.name}: {error}") from None
 
     def as_type(self, dtype: np.dtype, shape: tuple[int, ...]) -> StoredArray:
         """The same bytes as another array; Refused where it has more or fewer bytes."""
@@ -262,13 +276,14 @@ def native(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "U" and values.nbytes:
         points = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
         if points.max() > 0x10FFFF:
-            raise FormatError("an array of text holds what is no Unicode; the file is damaged")
+            raise Refused("an array of text holds what is no Unicode; the file is damaged")
     return values
 
 
 def check_size(dtype: np.dtype, shape: tuple[int, ...], count: int) -> None:
     """Refuse an array of impossible axes, or whose dtype and shape do not need just `count` bytes."""
-    if len(shape) > MOST_AXES or prod(max(axis, 1) for axis in shape) * max(dtype.itemsize, 1) > MOST_BYTES:
+    size = prod(max(axis, 1) for axis in shape) * max(dtype.itemsize, 1)
+    if len(shape) > MOST_AXES or size > MOST_BYTES or bool in map(type, shape):  # NumPy takes True for 1
         raise Refused(f"an array of the impossible shape {str(shape)[:80]}")
     if min(shape, default=0) < 0:
         raise Refused(f"an array with a negative axis: {shape}")

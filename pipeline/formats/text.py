@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import FormatError
+from pipeline.core.names import escaped
 
-MOST_JSON_BYTES = 500_000_000  # the largest known one (CHERMA) has a few MB
+MOST_JSON_BYTES = 64_000_000  # the largest known one (CHERMA) has a few MB; objects take thirty times that
 SHOWN = 10  # names that a message lists
+LONGEST = 200  # letters of each
 
 
 def text_of(value: object) -> str:
@@ -34,7 +36,7 @@ def text_of(value: object) -> str:
 def listed(names: Any) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(str, names[:SHOWN])) + more
+    return ", ".join(escaped(str(name)[:LONGEST]) for name in names[:SHOWN]) + more
 
 
 def read_json(path: Path) -> Any:

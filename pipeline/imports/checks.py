@@ -5,6 +5,7 @@ Every message names the file, the value, what was expected and the way out.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def refuse_repeats(source: object, rows: Sequence[Mapping[str, Any]]) -> None:
     """FormatError where a clip is twice in a split, or in two splits; they are listed."""
     splits: dict[str, list[str]] = {}
     for row in rows:
-        splits.setdefault(row["clip_id"], []).append(row["split"])
+        # ids that look the same are the same clip
+        splits.setdefault(unicodedata.normalize("NFC", row["clip_id"]), []).append(row["split"])
     several = {clip: found for clip, found in splits.items() if len(found) > 1}
     apart = [
         f"{clip} ({' and '.join(dict.fromkeys(found))})"
@@ -78,6 +80,8 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
     width : the D that the other clips have; None = any
     where : file and clip, for messages
     """
+    if isinstance(values, list | tuple) and _has_text(values):
+        raise FormatError(f"{where}: holds text; expected numbers of shape (T, D)")
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -100,6 +104,14 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
     return array
 
 
+def _has_text(values: Sequence[Any]) -> bool:
+    """Whether lists hold text, of which NumPy makes an array with room for the longest everywhere."""
+    return any(
+        _has_text(value) if isinstance(value, list | tuple) else isinstance(value, str | bytes)
+        for value in values
+    )
+
+
 def score_of(value: Any, where: str) -> float | None:
     """A label: a number, or an array or list of just one; None where it is NaN; else FormatError."""
     try:
@@ -107,7 +119,8 @@ def score_of(value: Any, where: str) -> float | None:
     except (TypeError, ValueError):
         numbers = np.zeros(0)
     if len(numbers) != 1 or np.isinf(numbers[0]):
-        raise FormatError(f"{where}: label is {value!r:.80}; expected one finite number")
+        shown = " ".join(repr(value).split())  # arrays have lines
+        raise FormatError(f"{where}: label is {shown:.80}; expected one finite number")
     return None if np.isnan(numbers[0]) else float(numbers[0])
 
 

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import get_args
 
 from pipeline.core.errors import FormatError, ParamsError
+from pipeline.core.names import encodable, escaped
 from pipeline.core.section import Section
 from pipeline.formats.source import Source
 from pipeline.imports.checks import refuse_repeats
@@ -32,7 +33,26 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
         settings_of(Section, params.settings, f"{kind}.settings")
     imported: Imported = found.read(source, params)
     refuse_repeats(source, imported.rows)
+    for name in [name for name, sequences in imported.modalities.items() if not sequences.columns]:
+        del imported.modalities[name]
+        imported.notes.append(f"{name}: its arrays have no columns; left out")
+    _encode(imported)
     return imported
+
+
+def _encode(imported: Imported) -> None:
+    """Make texts what UTF-8 can write, and notes one line each; how many texts it were is a note."""
+    changed = 0
+    for row in imported.rows:
+        timed = imported.words.get(row["clip_id"], [])
+        for found, key in [(row, "text"), (row, "speaker"), *((word, "text") for word in timed)]:
+            text = found.get(key)
+            if isinstance(text, str) and (written := encodable(text)) != text:
+                found[key] = written
+                changed += 1
+    if changed:
+        imported.notes.append(f"{changed} texts hold halves of characters; U+FFFD stands in their places")
+    imported.notes = list(map(escaped, imported.notes))
 
 
 def sniff(source: Source) -> str:

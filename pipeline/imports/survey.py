@@ -198,10 +198,12 @@ def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str)
 
 def _recover(found: ModalitySurvey, sequences: FeatureSequences, ends: dict[str, Edges]) -> None:
     """The real steps of every clip, by what the file says and what its padding shows."""
-    said = {clip_id: int(sequences.lengths[clip_id]) for clip_id in ends if clip_id in sequences.lengths}
+    given = {clip_id: int(sequences.lengths[clip_id]) for clip_id in ends if clip_id in sequences.lengths}
+    said = {clip_id: length for clip_id, length in given.items() if length <= ends[clip_id].steps}
+    found.ignored_lengths = len(given) - len(said)
     trusted = sequences.token_ids is not None  # then the lengths are those of the attention mask
     if not trusted and not believable(list(said.values()), [ends[clip_id] for clip_id in said]):
-        found.ignored_lengths = len(said)
+        found.ignored_lengths = len(given)
         said = {}
     if said and found.side is None and sequences.padded:  # rows behind a length may hold something
         found.side = "back"

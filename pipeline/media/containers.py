@@ -1,4 +1,4 @@
-"""Containers: opening a media file safely, its tracks, its clock, windows on it, and decoding past damage.
+"""Containers: opening a media file safely, its tracks and its clock, and going to a place in it.
 
 Only regular local files of known containers are opened: no URLs, playlists or pipes, and libav may follow
 nothing but files.
@@ -6,82 +6,185 @@ nothing but files.
 
 from __future__ import annotations
 
-import math
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline.core.errors import ClipError, MachineTroubleError
+import numpy as np
+
+from pipeline.core.errors import AbsentError, ClipError, MachineTroubleError, UndecodableError
+from pipeline.media import libav
+from pipeline.media.stated_size import is_cut_off, outer_parts
 from pipeline.params.params import MediaLimits
 
-# libav's demuxers of plain media files; hls, concat, sdp and the like would open other files
-CONTAINERS = (
-    "mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,wav,w64,flac,mp3,aac,aiff,caf,amr,h264,hevc,m4v,ivf"
-)
 INDEXED = {"mov", "matroska"}  # a seek lands on a key frame at or before the target
-DECLARED = {"mov", "matroska", "avi", "flv"}  # the header says how long the file is; others only estimate
-END_TOLERANCE_S = 0.25  # a file that ends this much before its declared end is cut off
-BAD_PACKETS_MAX = 100  # damaged packets in a row before decoding gives up
+SPARE_BYTES = 1 << 28  # where this much can be had, memory does not lack
+FILE, FOLDER = "regular file", "folder"
+KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+# -------------------------------------------------------------------------------------------------- opening
+def kind_of_file(path: Path) -> str | None:
+    """What lies there, one of KINDS; None where there is nothing. Opens nothing."""
+    return KINDS[stat.S_IFMT(path.stat().st_mode)] if path.exists() else None
 
 
 def check_regular(path: Path) -> None:
     """ClipError where there is no regular file: whoever opens a pipe may wait for ever."""
-    if not path.is_file():
-        raise ClipError(f"{path.name}: " + ("not a regular file" if path.exists() else "no such file"))
+    with reading(path):
+        kind = kind_of_file(path)
+    if kind != FILE:
+        raise ClipError(f"{path.name}: " + (f"a {kind}, not a {FILE}" if kind else "no such file"))
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[Any]:
+def open_media(path: Path, limits: MediaLimits) -> Iterator[Any]:
     """The container of a regular local file, or a ClipError that says in plain words why not."""
-    import av
+    from av.error import FFmpegError
 
     check_regular(path)
-    size = path.stat().st_size
-    if size == 0:
+    if path.stat().st_size == 0:
         raise ClipError(f"{path.name}: the file is empty (0 bytes)")
-    av.logging.set_level(None)  # libav's own lines name no file
     try:
-        # `file:` and an absolute path: a name such as `concat:a.mp4` is a name, not a protocol
-        container = av.open(
-            f"file:{path.resolve()}",
-            container_options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
-            metadata_errors="replace",
-        )
-    except PermissionError as error:
-        raise ClipError(f"{path.name}: cannot be read: permission denied") from error
-    except (av.error.FFmpegError, UnicodeError) as error:
-        if isinstance(error, OSError | MemoryError):
-            check_readable(path, error)
-        with open(path, "rb") as file:
-            is_mp4 = file.read(8)[4:] == b"ftyp"
-        reason = (
-            f"cut off before its index (moov), {size} bytes are there; get the file again"
-            if is_mp4
-            else f"not a media file that can be read, or damaged at its beginning ({size} bytes)"
-        )
-        raise ClipError(f"{path.name}: {reason}") from error
+        container = libav.open_file(path, limits.max_pixels)
+    except (FFmpegError, UnicodeError) as error:
+        check_readable(path, error)
+        raise ClipError(f"{path.name}: {_unreadable(path, limits)}") from error
     with container:
         yield container
 
 
-def video_track(container: Any) -> Any:
-    """The first video track that is not a cover picture, or None."""
+def _unreadable(path: Path, limits: MediaLimits) -> str:
+    """What is wrong with a file that libav cannot open."""
+    size = path.stat().st_size
+    said = libav.log_of(path, limits.max_pixels)
+    if any("max_streams" in line for line in said):
+        return f"more than {libav.MAX_TRACKS} tracks (max_streams); keep one of pictures and one of sound"
+    guessed = any("misdetection" in line for line in said)  # by the suffix: it is not at all of that kind
+    cause = f"({said[-1][:100]}; {size} bytes)" if said and not guessed else f"({size} bytes)"
+    with path.open("rb") as file:
+        is_mp4 = file.read(8)[4:] == b"ftyp"
+    if not is_mp4:
+        return f"not a media file that can be read, or damaged at its beginning {cause}"
+    if is_cut_off(path):
+        return f"cut off before its index (moov), {size} bytes are there; get the file again"
+    there = any(kind == b"moov" for kind, _ in outer_parts(path))
+    return f"its index (moov) is {'damaged' if there else 'missing'} {cause}; get the file again"
+
+
+def check_readable(path: Path, error: BaseException) -> None:
+    """Tell a disk's or a machine's trouble from a damaged file: only the latter can be read to its end.
+
+    `error` is libav's, which lacks memory also where a damaged file asks for far too much.
+
+    Raises
+    ------
+    MachineTroubleError : memory has run out, or the bytes cannot be read
+    ClipError : they may not be read
+    """
+    with reading(path):
+        if isinstance(error, MemoryError):
+            np.empty(SPARE_BYTES, np.uint8)
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Errors of reading the bytes of a file as those of a clip; see `check_readable`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MachineTroubleError(f"{path.name}: out of memory while decoding") from error
+    except PermissionError as error:
+        raise ClipError(f"{path.name}: cannot be read: permission denied") from error
+    except OSError as error:
+        raise MachineTroubleError(f"{path.name}: reading fails ({error.strerror})") from error
+
+
+# --------------------------------------------------------------------------------------------------- tracks
+def track_of(container: Any, kind: Literal["video", "audio"], limits: MediaLimits) -> Any:
+    """The first video or audio track that can be decoded, None without; cover pictures are none.
+
+    UndecodableError where there are such tracks, but no decoder for their codecs.
+    """
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
-            return stream
-    return None
+    tracks = getattr(container.streams, kind)
+    tracks = [track for track in tracks if not track.disposition & Disposition.attached_pic]
+    known = next((track for track in tracks if track.codec_context is not None), None)
+    if known is None and tracks:
+        raise undecodable(container, tracks[0], limits)
+    return known
 
 
-def audio_track(container: Any) -> Any:
-    """The first audio track, or None."""
-    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+def undecodable(container: Any, track: Any, limits: MediaLimits) -> UndecodableError:
+    """The error of a track for whose codec there is no decoder."""
+    path = path_of(container)
+    codec = libav.codec_of(path, limits.max_pixels, track)
+    return UndecodableError(
+        f"{path.name}: its {track.type} track has the codec {codec}, which cannot be decoded here "
+        "(convert the file to a common one)"
+    )
 
 
-def _is(container: Any, kinds: set[str]) -> bool:
+@contextmanager
+def open_track(
+    path: Path, kind: Literal["video", "audio"], limits: MediaLimits, second: float
+) -> Iterator[tuple[Any, Any]]:
+    """Container and track (see `track_of`), at a key frame at or before `second` or at the beginning.
+
+    AbsentError where there is no such track.
+    """
+    for sought in (True, False):
+        with open_media(path, limits) as container:
+            track = track_of(container, kind, limits)
+            if track is None:
+                raise AbsentError(f"{path.name}: no {kind} track")
+            if sought and not _seek(container, track, second):
+                continue  # nobody knows where it is now
+            yield container, track
+            return
+
+
+def _seek(container: Any, stream: Any, second: float) -> bool:
+    """Go to a key frame at or before `second` (from the file's first timestamp), or stay at the beginning.
+
+    False where the index is damaged.
+    """
+    from av.error import FFmpegError
+
+    if second <= 0 or not is_one_of(container, INDEXED):
+        return True
+    beginning = stream.start_time or 0
+    try:
+        target = int((second + origin_s(container)) / stream.time_base)
+        container.seek(target, stream=stream)
+        first = next((packet for packet in container.demux(stream) if packet.pts is not None), None)
+        exact = first is not None and first.is_keyframe and first.pts <= target
+        container.seek(target if exact else beginning, stream=stream)
+    except (FFmpegError, OverflowError):
+        return False
+    return True
+
+
+def path_of(container: Any) -> Path:
+    """The file that was opened."""
+    return Path(container.name.removeprefix("file:"))
+
+
+def is_one_of(container: Any, kinds: set[str]) -> bool:
+    """Whether libav's name of the container is one of these."""
     return not kinds.isdisjoint(container.format.name.split(","))
 
 
@@ -92,153 +195,7 @@ def origin_s(container: Any) -> float:
 
 def duration_s(container: Any) -> float:
     """Declared or estimated length in seconds; 0 where the file does not tell."""
-    return max(container.duration or 0, 0) / 1e6
-
-
-def scanned_duration_s(container: Any) -> float:
-    """Where the last packet ends, for files that do not tell (recorded live)."""
-    health = Health()
-    for packet in container.demux():
-        health.see(packet)
-    return max(health.reached_s - origin_s(container), 0.0)
-
-
-# --------------------------------------------------------------------------------------------------- windows
-@dataclass(frozen=True)
-class TimeWindow:
-    """Seconds: the file's first timestamp, the window's start after it, its length (inf: to the end)."""
-
-    origin: float
-    start: float
-    length: float
-
-    def __str__(self) -> str:
-        end = "the end" if math.isinf(self.length) else f"{self.start + self.length:.2f} s"
-        return f"{self.start:.2f} s and {end}"
-
-
-def window_of(
-    container: Any, path: Path, limits: MediaLimits, start_s: float | None, end_s: float | None
-) -> TimeWindow:
-    """The asked part of the file, checked: not empty, and not longer than the limit as far as is known."""
-    start = start_s or 0.0
-    length = (math.inf if end_s is None else end_s) - start
-    if start < 0 or not length > 0:
-        raise ClipError(f"{path.name}: the window start_s={start_s}, end_s={end_s} is empty or before 0")
-    duration = duration_s(container)
-    check_length(min(length, duration - start) if duration else 0.0, limits, path)
-    return TimeWindow(origin_s(container), start, length)
-
-
-def check_length(seconds: float, limits: MediaLimits, path: Path) -> None:
-    """ClipError where a clip is longer than the limit, by more than tracks of one file differ in length."""
-    if seconds > limits.max_seconds + END_TOLERANCE_S:
-        raise ClipError(
-            f"{path.name}: longer ({seconds:.2f} s) than media.max_seconds={limits.max_seconds:g}; "
-            "give a window (start_s, end_s) or raise the limit"
-        )
-
-
-def check_size(picture: Any, limits: MediaLimits, path: Path) -> None:
-    """ClipError where a frame (or the track that announces it) is larger than the limit."""
-    pixels = picture.width * picture.height
-    if pixels > limits.max_pixels:
-        raise ClipError(
-            f"{path.name}: frames of {picture.width} x {picture.height} = {pixels} pixels are larger than "
-            f"media.max_pixels={limits.max_pixels}; scale the video down or raise the limit"
-        )
-
-
-def seek(container: Any, stream: Any, second: float) -> None:
-    """Go to a key frame at or before `second` (from the file's first timestamp), or stay at the beginning."""
-    from av.error import FFmpegError
-
-    if second <= 0 or not _is(container, INDEXED):
-        return
-    target = int((second + origin_s(container)) / stream.time_base)
-    try:
-        container.seek(target, stream=stream)
-        first = next((packet for packet in container.demux(stream) if packet.pts is not None), None)
-        exact = first is not None and first.is_keyframe and first.pts <= target
-        container.seek(target if exact else stream.start_time or 0, stream=stream)
-    except FFmpegError:
-        container.seek(stream.start_time or 0, stream=stream)
-
-
-# -------------------------------------------------------------------------------------------------- decoding
-@dataclass
-class Health:
-    """What decoding met: damaged packets, and the time (seconds, file's clock) that packets reach to."""
-
-    damaged: int = 0
-    reached_s: float = -math.inf
-
-    def see(self, packet: Any) -> None:
-        """Note how far the file goes; packets of every track count."""
-        if packet.pts is not None:
-            self.reached_s = max(
-                self.reached_s, float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            )
-
-
-def decoded(container: Any, stream: Any, health: Health) -> Iterator[Any]:
-    """Frames of one track; see `decoded_packets`."""
-    for _, frames in decoded_packets(container, stream, health):
-        yield from frames
-
-
-def decoded_packets(container: Any, stream: Any, health: Health) -> Iterator[tuple[Any, list[Any]]]:
-    """Packets of one track and what is in them; damaged ones are counted, and too many in a row end it."""
-    from av.error import FFmpegError
-
-    in_a_row = 0
-    packets = container.demux()
-    while in_a_row < BAD_PACKETS_MAX:
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            health.see(packet)
-            if packet.stream.index != stream.index:
-                continue
-            output = packet.decode()
-        except FFmpegError as error:
-            if isinstance(error, OSError | MemoryError):
-                check_readable(Path(container.name.removeprefix("file:")), error)
-            health.damaged += 1
-            in_a_row += 1
-            packets = container.demux()  # an error ends the generator, not the file
-        else:
-            in_a_row = 0
-            yield packet, output
-
-
-def check_readable(path: Path, error: BaseException) -> None:
-    """Tell a disk's or a machine's trouble from a damaged file: only the latter can be read to its end.
-
-    Raises
-    ------
-    MachineTroubleError : memory has run out, or the bytes cannot be read
-    """
-    if isinstance(error, MemoryError):
-        raise MachineTroubleError(f"{path.name}: out of memory while decoding") from error
-    try:
-        with path.open("rb") as file:
-            while file.read(1 << 20):
-                pass
-    except OSError as trouble:
-        raise MachineTroubleError(f"{path.name}: reading fails ({trouble.strerror})") from trouble
-
-
-def report_damage(
-    container: Any, window: TimeWindow, health: Health, what: str, notes: list[str] | None
-) -> None:
-    """Say in `notes` what of the window is missing."""
-    if notes is None:
-        return
-    reached = health.reached_s - window.origin
-    expected = min(duration_s(container), window.start + window.length) if _is(container, DECLARED) else 0.0
-    if reached < expected - END_TOLERANCE_S:
-        notes.append(f"file is cut off: {what} up to {max(reached, 0.0):.2f} of {expected:.2f} s")
-    elif health.damaged:
-        notes.append(f"{health.damaged} damaged {what} packets left out")
+    seconds = max(container.duration or 0, 0) / 1e6
+    if is_one_of(container, {"matroska"}) and 0 < origin_s(container) < seconds:
+        seconds -= origin_s(container)  # it is counted from 0 there, not from the first timestamp
+    return seconds

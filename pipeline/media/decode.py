@@ -27,22 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, ClipError
-from pipeline.media.containers import (
-    Health,
-    audio_track,
-    check_length,
-    check_size,
-    decoded,
-    duration_s,
-    open_media,
-    report_damage,
-    scanned_duration_s,
-    seek,
-    video_track,
-    window_of,
-)
+from pipeline.core.errors import ClipError, UndecodableError
+from pipeline.media.blocks import mono_blocks
+from pipeline.media.containers import duration_s, open_media, open_track, track_of
+from pipeline.media.decoding import Health, decoded, report_damage, scanned_duration_s
 from pipeline.media.shared import opened_track
+from pipeline.media.windows import check_length, check_refused_size, check_size, window_of
 from pipeline.params.params import MediaLimits
 
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
@@ -51,7 +41,7 @@ VIDEO_SUFFIXES: frozenset[str] = frozenset(
 )
 
 AUDIO_PREROLL_S = 2.0  # decoded before a window, so that codecs with memory (AAC, Opus, MP3) have settled
-AUDIO_JUMP_S = 0.1  # smaller jumps of audio timestamps are jitter; libswresample has the same threshold
+SAMPLE_RATE_MAX = 768_000  # Hz; a file that claims a higher one is damaged
 RESAMPLER_CONTEXT_S = 0.1  # sound around a window that the resampling filter sees
 SILENCE_DBFS = -60.0  # sound with a lower level is silent
 
@@ -61,7 +51,7 @@ class MediaInfo:
     """What a file holds; width and height are those on display, after rotation.
 
     `duration_s` is the file's; `fps` is the average; `rotation` is how far the stored picture is turned
-    clockwise to be upright: 0, 90, 180 or 270 degrees.
+    clockwise to be upright: 0, 90, 180 or 270 degrees. `problems`: why a track cannot be decoded.
     """
 
     duration_s: float
@@ -72,6 +62,7 @@ class MediaInfo:
     has_audio: bool
     sample_rate: int | None
     rotation: int
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,19 +89,33 @@ def probe(path: Path, limits: MediaLimits) -> MediaInfo:
 
     Raises
     ------
-    ClipError : missing, empty, not a media file, without any track, frame too large
+    ClipError : missing, empty, not a media file, no track that can be decoded, frame too large
     """
-    with open_media(path) as container:
-        video, audio = video_track(container), audio_track(container)
+    with open_media(path, limits) as container:
+        tracks: dict[str, Any] = {}
+        problems: dict[str, str] = {}
+        for kind in ("video", "audio"):
+            try:
+                tracks[kind] = track_of(container, kind, limits)
+            except UndecodableError as error:
+                problems[kind] = str(error)
+        video, audio = tracks.get("video"), tracks.get("audio")
         if video is None and audio is None:
-            raise ClipError(f"{path.name}: holds neither a video nor an audio track")
+            raise ClipError(
+                "; ".join(problems.values()) or f"{path.name}: neither a video nor an audio track"
+            )
         rotation, width, height = 0, None, None
         if video is not None:
             check_size(video.codec_context, limits, path)
             first = next(decoded(container, video, Health()), None)
-            stored = video.codec_context if first is None else first
+            if first is None:
+                check_refused_size(video, limits, path)
+                codec = video.codec_context.name
+                problems["video"] = f"{path.name}: no frame of its {codec} video could be decoded"
+            stored = first or video.codec_context
+            check_size(stored, limits, path)
             rotation = 0 if first is None else _orientation(first)[0]
-            width, height = stored.width, stored.height
+            width, height = stored.width or None, stored.height or None  # 0: not known
             if rotation % 180:
                 width, height = height, width
         return MediaInfo(
@@ -118,10 +123,11 @@ def probe(path: Path, limits: MediaLimits) -> MediaInfo:
             fps=float(video.average_rate) if video is not None and video.average_rate else None,
             width=width,
             height=height,
-            has_video=video is not None,
-            has_audio=audio is not None,
+            has_video=video is not None or "video" in problems,
+            has_audio=audio is not None or "audio" in problems,
             sample_rate=audio.codec_context.sample_rate if audio is not None else None,
             rotation=rotation,
+            problems=tuple(problems.values()),
         )
 
 
@@ -148,20 +154,18 @@ def frames(
     fps : instants a second, > 0
     max_long_side : pixels; larger frames are scaled down (area average), smaller ones stay
     start_s, end_s : window in seconds from the file's start
-    notes : gets a line if the file is cut off or damaged, once the last frame was given
+    notes : gets a line for whatever is missing or damaged, once the last frame was given
 
     Raises (at the first frame)
     ------
     AbsentError : no video track
     ClipError : see `probe`; too long, an empty window, or nothing in it can be decoded
     """
-    with open_media(path) as container:
-        stream = video_track(container)
-        if stream is None:
-            raise AbsentError(f"{path.name}: no video track")
+    from av.error import FFmpegError
+
+    with open_track(path, "video", limits, start_s or 0.0) as (container, stream):
         check_size(stream.codec_context, limits, path)
         window = window_of(container, path, limits, start_s, end_s)
-        seek(container, stream, window.start)
         stream.thread_type = "NONE"  # fastest per core, and workers already share the cores
 
         pictures, health = opened_track(path, container, stream, whole=window.start == 0)
@@ -169,6 +173,8 @@ def frames(
         slack = min(tick / 2, 0.0005)
         usual_s = 1 / float(stream.average_rate) if stream.average_rate else 0.04
         due = 0  # the first of the instants k / fps for which no frame was given
+        backwards = 0  # frames that are left out because their time is not after the frame's before
+        unlike: list[FFmpegError] = []  # why frames could not be made RGB
 
         def shown(until: float) -> bool:
             """Whether an instant falls on the frame that is on display up to `until`; uses those up."""
@@ -197,22 +203,32 @@ def frames(
                     at = 0.0 if held is None else held_at + usual_s
             if held is not None:
                 if at <= held_at:
-                    continue  # time must not run backwards
+                    backwards += held_at >= 0
+                    continue
                 if shown(min(at, window.length)):
-                    given += 1
-                    yield _frame(held, held_at, max_long_side)
+                    try:
+                        picture = _frame(held, held_at, max_long_side)
+                    except FFmpegError as error:  # of a color space that there is not
+                        unlike.append(error)
+                    else:
+                        given += 1
+                        yield picture
             if frame is None:
                 break
             check_length(min(at, window.length), limits, path)
             held, held_at = frame, at
             if at >= window.length - slack:
                 break
+        lost = [f"{backwards} video frames left out: their times repeat or go back"] if backwards else []
+        if unlike:
+            lost.append(f"{len(unlike)} video frames left out: not made RGB ({unlike[0].strerror})")
         if not given:
+            check_refused_size(stream, limits, path)
             raise ClipError(
-                f"{path.name}: no frame of its {stream.codec_context.name} video between {window} "
-                f"could be decoded (the file is {duration_s(container):.2f} s long)"
+                f"{path.name}: no frame of its {stream.codec_context.name} video between {window} could be "
+                + "; ".join([f"decoded (the file is {duration_s(container):.2f} s long)", *lost])
             )
-        report_damage(container, window, health, "video", notes)
+        report_damage(container, window, health, "video", lost, notes)
 
 
 def waveform(
@@ -236,20 +252,20 @@ def waveform(
     """
     import soxr
 
-    with open_media(path) as container:
-        stream = audio_track(container)
-        if stream is None:
-            raise AbsentError(f"{path.name}: no audio track")
+    with open_track(path, "audio", limits, (start_s or 0.0) - AUDIO_PREROLL_S) as (container, stream):
         window = window_of(container, path, limits, start_s, end_s)
-        seek(container, stream, window.start - AUDIO_PREROLL_S)
-
         blocks, health = opened_track(path, container, stream, whole=window.start == 0)
         pieces: list[np.ndarray] = []
         resampler: Any = None
         rate = first = fed = 0  # Hz; source samples from the file's start: the resampler's first, its next
         stop = math.inf  # source sample from which on nothing is needed
-        for begin, block_rate, samples in _sound(blocks, window.origin):
+        repeated = 0  # source samples that are left out because there is sound at their time already
+        for begin, block_rate, samples in mono_blocks(blocks, window.origin):
             if resampler is None:
+                if block_rate > SAMPLE_RATE_MAX:
+                    raise ClipError(
+                        f"{path.name}: its sample rate is {block_rate} Hz, over {SAMPLE_RATE_MAX}"
+                    )
                 rate = block_rate
                 resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
                 # Every `period` source samples both grids meet; beginning there gives a window the very
@@ -266,6 +282,7 @@ def waveform(
                 fed += len(silence)
             if fed >= stop:
                 break
+            repeated += max(0, min(begin + len(samples), fed) - max(begin, first))
             if begin + len(samples) > fed:
                 pieces.append(resampler.resample_chunk(samples[fed - begin :]))
                 fed = begin + len(samples)
@@ -279,40 +296,14 @@ def waveform(
         samples = np.concatenate(pieces)[max(wanted.start, 0) : max(wanted.stop, 0)]
         if not len(samples):
             raise ClipError(f"{path.name}: no sound between {window}, its track ends at {fed / rate:.2f} s")
-        report_damage(container, window, health, "audio", notes)
+        lost = [f"{repeated / rate:.2f} s of sound left out: its times repeat or go back"] if repeated else []
+        report_damage(container, window, health, "audio", lost, notes)
         return np.clip(np.nan_to_num(samples), -1.0, 1.0)
 
 
 def level_dbfs(sound: np.ndarray) -> float:
     """Root mean square of sound in [-1, 1], in dB below full scale; at least -200."""
     return 20 * np.log10(max(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))), 1e-10))
-
-
-def _sound(blocks: Iterator[Any], origin: float) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Blocks of sound: source sample (from the file's start) where it begins, Hz, mono float32 samples."""
-    after: int | None = None  # where the next block begins if nothing is missing
-    for block in blocks:
-        rate = block.sample_rate
-        begin = after or 0
-        if block.pts is not None:
-            stamped = round((float(block.pts * block.time_base) - origin) * rate)
-            if after is None or abs(stamped - after) >= AUDIO_JUMP_S * rate:
-                begin = stamped
-        samples = _mono(block)
-        after = begin + len(samples)
-        yield begin, rate, samples
-
-
-def _mono(block: Any) -> np.ndarray:
-    """Mean of the channels, shape (n_samples,), float32; full scale is 1."""
-    samples = block.to_ndarray()  # (channels, n) if planar, else (1, n * channels)
-    if not block.format.is_planar:
-        samples = samples.reshape(-1, block.layout.nb_channels).T
-    if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif samples.dtype.kind == "i":
-        samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
-    return samples.mean(axis=0, dtype=np.float32)
 
 
 def _orientation(frame: Any) -> tuple[int, bool]:

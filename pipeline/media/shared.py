@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pipeline.media.containers import Health, decoded, open_media
+from pipeline.media.containers import open_media
+from pipeline.media.decoding import Health, decoded
+from pipeline.params.params import MediaLimits
 
 T = TypeVar("T")
 
@@ -106,11 +108,12 @@ class SharedFile:
     ----------
     path : the file
     stream_type : `video` or `audio`, the track that all of them read
+    limits : the encoders'
     readers : how many encoders there are
     """
 
-    def __init__(self, path: Path, stream_type: str, readers: int):
-        self.path = path
+    def __init__(self, path: Path, stream_type: str, limits: MediaLimits, readers: int):
+        self.path, self.limits = path, limits
         self.stream_type = stream_type
         self.health = Health()
         self._index = 0  # of the stream, known when the first reader has found it
@@ -134,7 +137,7 @@ class SharedFile:
         self._tee.leave(reader)
 
     def _decode(self) -> Generator[Any, None, None]:
-        with open_media(self.path) as container:
+        with open_media(self.path, self.limits) as container:
             stream = container.streams[self._index]
             stream.thread_type = "NONE"
             yield from decoded(container, stream, self.health)

@@ -26,6 +26,7 @@ from typing import Any
 
 from pipeline.core.errors import ClipError, FormatError
 from pipeline.media.words import joined, spans
+from pipeline.params.params import MediaLimits
 
 MAX_BYTES = 5_000_000  # of a text or subtitle file, and of the text of a track
 SUFFIXES = frozenset({".txt", ".srt", ".vtt"})
@@ -37,7 +38,7 @@ _SRT_CUE = re.compile(rf"(?:^[ \t]*\d+[ \t]*\n)?{_TIMING}", re.MULTILINE)  # wit
 _VTT_CUE = re.compile(_TIMING, re.MULTILINE)
 _BLANK_LINE = re.compile(r"^$", re.MULTILINE)  # a line of spaces is none: YouTube begins cues with one
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")  # <i>, <v Ann>, <00:01.500>, {\an8}
-_WORD_TIME = re.compile(r"<(\d[\d:.]*)>")
+_WORD_TIME = re.compile(r"<(\d{1,9}(?::\d{1,9}){0,2}(?:\.\d*)?)>")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _ASS_SPACE = re.compile(r"\\[Nnh]")  # breaks and hard spaces
 # ISO 639-2 tags of tracks, where they are not the 639-1 code and a letter
@@ -140,16 +141,18 @@ def embedded_cues(path: Path, language: str | None) -> list[Cue]:
 
     Raises
     ------
-    ClipError : not a media file, or its subtitles hold more than MAX_BYTES
+    ClipError : not a media file, no decoder for its subtitles, or they hold more than MAX_BYTES
     """
-    from pipeline.media.containers import Health, decoded_packets, open_media, origin_s
+    from pipeline.media.containers import open_media, origin_s, undecodable
+    from pipeline.media.decoding import Health, decoded_packets
 
-    with open_media(path) as container:
-        tracks = [
-            stream
-            for stream in container.streams.subtitles
-            if stream.codec_context is not None and stream.codec_context.name in TEXT_CODECS
-        ]
+    limits = MediaLimits()  # of pictures, which are not decoded here
+    with open_media(path, limits) as container:
+        streams = container.streams.subtitles
+        known = [stream for stream in streams if stream.codec_context is not None]
+        if streams and not known:
+            raise undecodable(container, streams[0], limits)
+        tracks = [stream for stream in known if stream.codec_context.name in TEXT_CODECS]
         if not tracks:
             return []
         track = next((stream for stream in tracks if _speaks(stream.language, language)), tracks[0])

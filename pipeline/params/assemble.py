@@ -14,7 +14,7 @@ from pipeline.params.names import FeatureFolder, Name
 class Folds(Section):
     """Cross-validation in place of the corpus' splits: this fold is the test split."""
 
-    number: int = Field(5, ge=2)
+    number: int = Field(5, ge=2, le=1000)
     """folds in all"""
     fold: int = Field(ge=0)
     """which one is tested on, from 0"""

@@ -109,7 +109,7 @@ class Librosa33Params(Section):
     """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
 
     kind: Literal["librosa33"] = "librosa33"
-    sample_rate: int = Field(22_050, ge=8_000)
+    sample_rate: int = Field(22_050, ge=8_000, le=192_000)
     """Hz, after resampling"""
     hop_length: int = Field(512, ge=64)
     """samples between frames; 22,050 / 512 = 43.07 frames a second"""
@@ -120,6 +120,15 @@ class Librosa33Params(Section):
     """Hz, lowest pitch of speech that is looked for (C2); lower, and mains hum of 60 Hz is a voice"""
     f0_max: float = Field(500.0, gt=0)
     """Hz, highest"""
+
+    @model_validator(mode="after")
+    def _pitches_can_be_heard(self) -> Self:
+        if not self.f0_min < self.f0_max <= self.sample_rate / 2:
+            raise ValueError(
+                f"f0_min is {self.f0_min:g} and f0_max {self.f0_max:g}, expected the first below the second, "
+                f"and that at most half of sample_rate, {self.sample_rate / 2:g}"
+            )
+        return self
 
 
 class Waveform16kParams(Section):

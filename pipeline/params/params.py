@@ -22,7 +22,7 @@ from pipeline.core.vocabulary import MODALITIES, NONE
 from pipeline.params import encoders as presets
 from pipeline.params.assemble import AssembleParams
 from pipeline.params.encoders import AudioEncoder, EncoderParams, TextEncoder, VisualEncoder
-from pipeline.params.explain import explain, unknown
+from pipeline.params.explain import explain, one_line, unknown
 from pipeline.params.jobs import NO_TABLES, Jobs
 from pipeline.params.names import Language, LocalPath, Name
 from pipeline.params.search import SearchSpace, with_values
@@ -309,13 +309,17 @@ def load_params(file: Path | str | None = None, overrides: list[str] | None = No
     for override in overrides or []:
         key, equals, value = override.partition("=")
         if not equals or not key:
-            raise ParamsError(f"--set {override}: expected key.path=value, e.g. visual.facemesh.fps=10")
+            raise ParamsError(
+                f"--set {one_line(override)}: expected key.path=value, e.g. visual.facemesh.fps=10"
+            )
         try:
             tree = with_values(tree, {key: read_yaml(value, "the value")})
         except ParamsError as error:
-            raise ParamsError(f"--set {override}: {error}") from error
+            raise ParamsError(f"--set {one_line(override)}: {error}") from error
     source = str(path) if path.exists() else "the defaults"
-    return check_params(tree, " ".join([source, *(f"--set {override}" for override in overrides or [])]))
+    return check_params(
+        tree, " ".join([source, *(f"--set {one_line(override)}" for override in overrides or [])])
+    )
 
 
 def check_params(tree: dict[str, Any], source: str) -> Params:

@@ -17,13 +17,13 @@ from ruamel.yaml.nodes import MappingNode, Node
 from ruamel.yaml.reader import ReaderError
 
 from pipeline.core.errors import ParamsError
+from pipeline.params.explain import one_line
 
 LARGEST = 4_000_000  # characters
 MOST = 100_000  # values, those that anchors stand for counted each time
 DIGITS = 66  # of a whole number, its sign or prefix too
 CORE = "tag:yaml.org,2002:"
 PLAIN = ("map", "seq", "str", "int", "float", "bool", "null", "merge", "value")
-SAID = 200  # characters of a reason
 
 
 def read_yaml_file(file: Path) -> Any:
@@ -57,9 +57,7 @@ def read_yaml(content: bytes | str, source: str) -> Any:
         reason = " ".join(filter(None, [context, error.problem]))
     except (YAMLError, ValueError) as error:  # an escape that stands for no character
         reason = str(error)
-    reason = " ".join(reason.split())
-    reason = reason if len(reason) <= SAID else f"{reason[: SAID - 1]}…"
-    raise ParamsError(f"{source}{place}: cannot be read as YAML: {reason}")
+    raise ParamsError(f"{source}{place}: cannot be read as YAML: {one_line(reason)}")
 
 
 def _behind(before: str) -> str:

@@ -96,7 +96,10 @@ class Predictor:
         if any("text" in run.modalities or run.aligned for run in self.runs):
             spoken = self.listen(spoken)
         clip = Clip(clip_id, path=video, text=spoken.text, language=spoken.language or ENGLISH)
-        rows = {key: encode_row(encoder, EncodingTask(clip, "")) for key, encoder in self.encoders.items()}
+        rows = {}
+        for key, encoder in self.encoders.items():
+            problem = spoken.failure if encoder.modality == "text" else None
+            rows[key] = encode_row(encoder, EncodingTask(clip, "", problem))
         return ClipFeatures(clip_id, video, spoken, rows)
 
     def predict(self, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None) -> ClipPrediction:

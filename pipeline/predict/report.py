@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.files import replaced_files, rounded
 from pipeline.core.names import id_of
+from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
@@ -45,7 +46,6 @@ GRADES = (
     "positive",
     "strongly positive",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes a cell that begins with it for
 DECIMALS = 6
 
 
@@ -126,21 +126,13 @@ def _input(clip: ClipPrediction) -> dict[str, Any]:
 def write_predictions(clips: Sequence[ClipPrediction], facts: Facts, folder: Path) -> None:
     """`predictions.parquet` and `predictions.csv` in a folder, which is made; equal clips, equal bytes."""
     table = to_table(clips, facts)
-    cells = table.to_pandas()
-    for field in table.schema:
-        if pa.types.is_string(field.type):
-            cells[field.name] = cells[field.name].map(
-                lambda text: f"'{text}" if text.startswith(FORMULA) else text, na_action="ignore"
-            )
-        elif pa.types.is_list(field.type):
-            cells[field.name] = [
-                json.dumps(value) if value else None for value in table[field.name].to_pylist()
-            ]
-        elif pa.types.is_integer(field.type):
-            cells[field.name] = cells[field.name].astype("Int64")  # null makes floats of integers else
+    columns = [
+        [(json.dumps(value) if value else None) if isinstance(value, list) else value for value in column]
+        for column in (table[name].to_pylist() for name in table.column_names)
+    ]
     with replaced_files(folder) as files:
         pq.write_table(table, files / "predictions.parquet", compression="zstd")
-        cells.to_csv(files / "predictions.csv", index=False, lineterminator="\n", encoding="utf-8")
+        write_cells(files / "predictions.csv", table.column_names, zip(*columns, strict=True))
 
 
 def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:

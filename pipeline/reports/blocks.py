@@ -254,7 +254,7 @@ def _markdown_table(table: Table) -> str:
 
 def _escaped(text: str, marked: bool = False) -> str:
     """Signs that would begin something are taken literally; in what is Markdown already, only bars are."""
-    return re.sub(r"(\|)" if marked else r"([\\`*|<\[\]])", r"\\\1", text).replace("\n", " ")
+    return re.sub(r"(\|)" if marked else r"([\\`*|<\[\]])", r"\\\1", " ".join(text.splitlines()))
 
 
 def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[tuple[str, str]]] = ()) -> str:

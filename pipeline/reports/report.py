@@ -5,7 +5,6 @@ Numbers are means and sample standard deviations (n - 1) over the seeds, of the 
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from pipeline.core.errors import MsaError
 from pipeline.core.files import replaced_files, write_text
+from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
@@ -192,22 +192,25 @@ def _write_curves(runs: list[SavedRun], path: Path) -> None:
     """Every epoch of every run; a column that a method has not is empty there."""
     last = ["valid_loss", "lr"]
     columns = dict.fromkeys(name for run in runs for name in run.curves[0] if name not in last)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        names = [*KEY, *columns, *last]
-        writer = csv.DictWriter(file, names, delimiter="\t", lineterminator="\n", restval="")
-        writer.writeheader()
-        for run in runs:
-            key = {name: getattr(run.result, name) for name in KEY}
-            writer.writerows(key | {name: f"{v:.6g}" for name, v in row.items()} for row in run.curves)
+    names = [*columns, *last]
+    rows = (
+        [*_key(run), *(f"{row[name]:.6g}" if name in row else "" for name in names)]
+        for run in runs
+        for row in run.curves
+    )
+    write_cells(path, [*KEY, *names], rows, "\t")
 
 
 def _write_predictions(runs: list[SavedRun], path: Path) -> None:
     """Of all test splits."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*KEY, "clip_id", "label", "prediction"])
-        for run in runs:
-            key = [getattr(run.result, name) for name in KEY]
-            for found in run.predictions.values():
-                for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True):
-                    writer.writerow([*key, clip, f"{label:.6g}", f"{guess:.6g}"])
+    rows = (
+        [*_key(run), clip, f"{label:.6g}", f"{guess:.6g}"]
+        for run in runs
+        for found in run.predictions.values()
+        for clip, label, guess in zip(found.clip_ids, found.label, found.prediction, strict=True)
+    )
+    write_cells(path, [*KEY, "clip_id", "label", "prediction"], rows)
+
+
+def _key(run: SavedRun) -> list[object]:
+    return [getattr(run.result, name) for name in KEY]

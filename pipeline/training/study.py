@@ -6,7 +6,6 @@ Trial 0 is the settings as they are.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import statistics
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import FormatError, MissingDependencyError
-from pipeline.core.files import atomic_write
+from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import FAILED
 from pipeline.params.edit import as_yaml
 from pipeline.params.search import SearchSpace
@@ -156,16 +155,15 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:
     """A TSV with one row a trial: number, state, loss, each seed's loss, the values, the reason."""
     each = [f"valid_loss_{seed}" for seed in seeds]
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(["trial", "state", "valid_loss", *each, *keys, "seeds", "reason"])
-        for trial in trials:
-            loss = trial.loss if trial.state == COMPLETE else ""
-            losses = [trial.losses.get(seed, "") for seed in seeds]
-            values = [as_yaml(trial.values[key]) for key in keys]
-            reason = " ".join(trial.reason.split())
-            numbers = ",".join(map(str, seeds))
-            writer.writerow([trial.number, trial.state, loss, *losses, *values, numbers, reason])
+    rows = []
+    for trial in trials:
+        loss = trial.loss if trial.state == COMPLETE else ""
+        losses = [trial.losses.get(seed, "") for seed in seeds]
+        values = [as_yaml(trial.values[key]) for key in keys]
+        reason = " ".join(trial.reason.split())
+        numbers = ",".join(map(str, seeds))
+        rows.append([trial.number, trial.state, loss, *losses, *values, numbers, reason])
+    write_cells(path, ["trial", "state", "valid_loss", *each, *keys, "seeds", "reason"], rows, "\t")
 
 
 # ----------------------------------------------------------------------------------------------- in words

@@ -25,7 +25,14 @@ from typing import Any
 import pyarrow as pa
 
 from models.core.checkpoints import model_identity
-from pipeline.core.errors import AbsentError, ClipError, FormatError, MsaError, TooManyFailedError
+from pipeline.core.errors import (
+    AbsentError,
+    ClipError,
+    FormatError,
+    MsaError,
+    TooManyFailedError,
+    UndecodableError,
+)
 from pipeline.core.files import json_hash, write_text, writing
 from pipeline.core.names import escaped
 from pipeline.execution import local
@@ -51,7 +58,7 @@ class Transcript:
     start_s, end_s : the part of the file that is the clip
     text, language, source, words : as in the transcripts table
     problems : what went wrong on the way
-    failed : recognition should have worked and did not
+    failed : its text is not known and should be: a track or a recognition did not work
     """
 
     clip_id: str
@@ -64,6 +71,11 @@ class Transcript:
     words: list[dict[str, Any]] | None = None
     problems: tuple[str, ...] = ()
     failed: bool = False
+
+    @property
+    def failure(self) -> str | None:
+        """Why its text is not known, where it should be."""
+        return "; ".join(self.problems) if self.failed else None
 
     def but(self, problem: str, failed: bool = False) -> Transcript:
         """The same with one more problem."""
@@ -79,7 +91,7 @@ class TranscribeReport:
     sources : clips by source; None stands for no text
     timed : clips whose words have times
     problems : clip id -> what went wrong with it
-    failed : clips whose speech should have been recognized and was not
+    failed : clips whose text should be known and is not
     """
 
     dataset: str
@@ -104,8 +116,8 @@ class TranscribeReport:
         total = sum(self.sources.values())
         if self.failed > max_failed_fraction * total:
             raise TooManyFailedError(
-                f"{self.dataset}: speech of {self.failed} of {total} clips could not be recognized, more "
-                f"than max_failed_fraction={max_failed_fraction:g} allows; what worked was written"
+                f"{self.dataset}: speech of {self.failed} of {total} clips could not be recognized or read, "
+                f"more than max_failed_fraction={max_failed_fraction:g} allows; what worked was written"
             )
 
 
@@ -217,7 +229,7 @@ def read(clip: Transcript, label: str | None) -> Transcript:
     try:
         text, words = text_and_words(embedded_cues(path, clip.language), clip.start_s, clip.end_s)
     except ClipError as error:
-        return clip.but(str(error))
+        return clip.but(str(error), failed=isinstance(error, UndecodableError))
     return replace(clip, text=text, source=SUBTITLE, words=words) if text else clip
 
 
@@ -247,7 +259,8 @@ def _recognized(clip: Transcript, recognizer: Any, limits: MediaLimits) -> Trans
         return clip.but("no speech heard")
     source = f"{ASR}:{recognizer.model_name(clip.language)}"
     language = found.language or clip.language
-    return replace(clip, text=found.text, language=language, source=source, words=found.words or None)
+    words = found.words or None
+    return replace(clip, text=found.text, language=language, source=source, words=words, failed=False)
 
 
 def _aligned(clip: Transcript, aligner: Any, limits: MediaLimits) -> Transcript:

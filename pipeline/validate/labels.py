@@ -26,6 +26,7 @@ MOST_UNEVEN = 3.0  # times as many clips of one side (or class) as of the other:
 FEW = 20  # clips; of fewer it is chance on which side they are
 SHIFT = 0.1  # share of a split's clips that would need another label for it to be distributed as train
 CHANCE = 0.01  # largest p of a difference that is said
+LABELLED = (TRAIN, VALID, TEST, TEST_OOD)
 NEUTRAL = "neutral"
 POLARITIES = ("negative", NEUTRAL, "positive")
 SIGNS = dict(zip(POLARITIES, (-1, 0, 1), strict=True))  # of the label that an annotation stands for
@@ -136,6 +137,14 @@ def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Find
         for split, purpose in purposes.items()
         if split not in there
     ]
+    labelled = [split for split in LABELLED if split in there]
+    lacking = [split for split in labelled if not sum(there[split].histogram)]
+    if TRAIN in lacking or (lacking and lacking == labelled):
+        message = (
+            f"no clip of {', '.join(lacking)} has a label: not usable for training; give labels, or the "
+            "split `unlabeled` to clips that are for pretraining alone"
+        )
+        findings.append(Finding("error", "no labels", message))
     for split, summary in there.items():
         message = (
             f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a remark, "

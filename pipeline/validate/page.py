@@ -35,7 +35,7 @@ def blocks(found: Validation) -> list[Block]:
         page += [Heading("Clips whose labels disagree"), *_conflicts(found.conflicts, found.corpus)]
     if found.stores:
         page += _features(found.stores)
-    return [*page, Heading("Findings"), _finding_table(found.findings), Lines([_verdict(found.findings)])]
+    return [*page, Heading("Findings"), _finding_table(found.findings), Lines([_verdict(found)])]
 
 
 def write_page(found: Validation, path: Path, limits: MediaLimits) -> None:
@@ -45,7 +45,7 @@ def write_page(found: Validation, path: Path, limits: MediaLimits) -> None:
 
 def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | PageBlock]:
     yield Heading(found.what, 1)
-    yield Callout("", title=_verdict(found.findings))
+    yield Callout("", title=_verdict(found))
     yield Heading("Findings")
     yield from map(_note, _untold(found.findings))
     if found.summaries:
@@ -139,11 +139,14 @@ def _untold(findings: list[Finding]) -> list[Finding]:
     return [one for one in findings if one.level != "info" or one.check not in IN_TABLES]
 
 
-def _verdict(findings: list[Finding]) -> str:
+def _verdict(found: Validation) -> str:
     """Whether the corpus can be used, and how much there is to read."""
-    levels = Counter(finding.level for finding in findings)
+    levels = Counter(finding.level for finding in found.findings)
     counts = ", ".join(f"{levels[level]} {level}(s)" for level in LEVELS[:2])
-    return f"{counts}: {'fix the errors first' if has_errors(findings) else 'usable'}"
+    if has_errors(found.findings):
+        return f"{counts}: fix the errors first"
+    labels = sum(sum(summary.histogram) for summary in found.summaries)
+    return f"{counts}: usable{'' if labels else ' for pretraining alone, there are no labels'}"
 
 
 def facts(found: Validation) -> dict[str, Any]:

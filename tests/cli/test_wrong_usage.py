@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ WRONG = [
     ("compare HEAD --resamples 99999999999999999999", "less than or equal to 1000000"),
     ("ingest folder folder --name a --range a b", "valid number"),
     ("ingest folder folder --name a --folds 1", "expected at least 2"),
+    ("ingest mmsa folder --name a --folds 999999999", "less than or equal to 200"),
+    ("ingest mmsa folder --name a --folds 5 --by color", "--by color: expected speaker, video or clip"),
     ("extract --video clip.mkv --set visual.facemesh.fsp=3", "did you mean 'fps'"),
     # names
     ("stage ingest sampel", "did you mean 'sample'"),
@@ -64,6 +67,7 @@ WRONG = [
     ("noise deep", "deep: not a run folder (config.json: maximum recursion depth"),
     ("predict --video clip.mkv --run nothing", "nothing: not a run folder (config.json: No such file"),
     ("extract --video nothing.mp4", "nothing.mp4: no such file or folder"),
+    ("extract --video pipe.mp4", "not a file or a folder"),
     ("extract --video folder", "folder: no video in this folder"),
     ("extract --video clip.mkv --text-file folder", "'folder' is a directory"),
     ("extract --video clip.mkv --out clip.mkv", "cannot be made (File exists); give a folder"),
@@ -95,6 +99,7 @@ def folder(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
+    os.mkfifo(root / "pipe.mp4")
     (root / "folder").mkdir()
     (root / "loop").symlink_to("loop")
     return root

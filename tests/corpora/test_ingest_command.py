@@ -43,6 +43,8 @@ def test_a_folder_of_clips_is_entered_and_valid(corpus: Path, cli: Callable[...,
     for key in ("datasets.mine", "jobs.text.mine-minilm", "jobs.audio.mine-librosa33", "assemble.mine"):
         assert f"params.yaml: {key}" in shown
     params = load_params()
+    assert "texts of its clips stay out of results/ and reports/" in shown
+    assert "mine" not in params.reports.transcripts
     dataset = params.dataset("mine")
     assert (dataset.kind, dataset.root, dataset.label_range) == ("folder", "data/raw/mine", (-3, 3))
     assert Path("data/raw/mine").resolve() == corpus.resolve()

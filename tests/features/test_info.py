@@ -15,6 +15,7 @@ from rich.console import Console
 from pipeline.cli import doctor
 from pipeline.cli.info import describe, render
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.stage_code import unlike_lock
 from pipeline.params.encoders import PyFeatParams, TransformerText
 from pipeline.params.params import Params
 from pipeline.store.shard import FeatureRow, write_rows
@@ -112,6 +113,7 @@ def test_doctor_compares_what_is_installed_with_the_lock(
     checks = doctor._lock(tmp_path)
     assert [f"{check.level} {check.what}" for check in checks] == expected
     if len(checks) > 1:
+        assert set(unlike_lock(["Ruamel.yaml", "torch"], tmp_path)) == {"ruamel-yaml"}
         assert checks[0].found == f"{version('numpy')} is installed, constraints.txt has 1.0"
         assert checks[-1].found.startswith("pip install -c constraints.txt -e .")
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 
 from pipeline.core.errors import FormatError
 from pipeline.formats.npz import PickledArray, load_npy, load_npz
+from pipeline.formats.pickle import load
 from pipeline.formats.signatures import refuse_archive
 from pipeline.formats.stored import Limits, StoredArray
 
@@ -241,6 +244,32 @@ def test_wrong_headers(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         refused(path, needle)
+
+
+@pytest.mark.parametrize("shape", ["(0, False)", "(True,)", "(1, True)", "(False, 3)"])
+def test_axes_that_are_no_numbers(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "a.npy"
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8))
+    with pytest.raises(FormatError, match=r"a\.npy: .*impossible shape"):
+        load_npy(path)
+
+
+@pytest.mark.parametrize("rows", [3, 20_000], ids=["small", "stored"])
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".pkl", ".joblib"])
+def test_text_that_is_no_unicode_names_the_file(tmp_path: Path, ending: str, rows: int) -> None:
+    path = tmp_path / f"a{ending}"
+    text = np.full(rows, "x" * 3).view(np.uint32)
+    text[-1] = 0x110000
+    damaged = text.view("U3")
+    if ending in (".pkl", ".joblib"):
+        joblib.dump(damaged, path) if ending == ".joblib" else path.write_bytes(pickle.dumps(damaged))
+    else:
+        (np.save if ending == ".npy" else np.savez)(path, damaged)
+    readers = {".npy": load_npy, ".npz": lambda path: load_npz(path)["arr_0"]}
+    with pytest.raises(FormatError, match="no Unicode") as caught:
+        np.asarray(readers.get(ending, load)(path))
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".TAR.XZ"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copyreg
+import gzip
 import os
 import pickle
 import random
@@ -263,6 +264,54 @@ def test_billion_laughs(key: bool) -> None:
         refused(b"}" + data + b"K\x01s.", "key")
     else:
         refused(data + b".", "amounts to more")
+
+
+OPEN = b"ccollections\nOrderedDict\nq\x000"
+DTYPE = b"cnumpy\ndtype\nq\x000(U\x02f8K\x00K\x01tq\x010"
+UNITS = {  # what a pickle repeats -> what stands before it, behind it
+    b"(": (b"", b""),
+    b"]": (b"", b""),
+    b"}": (b"](", b"e."),
+    b"]\x94": (b"](", b"e."),
+    b"\x8f": (b"](", b"e."),
+    b"N\x85": (b"](", b"e."),
+    b"]]a": (b"](", b"e."),
+    b"}K\x01Ns": (b"](", b"e."),
+    b"(\x91": (b"](", b"e."),
+    b"(K\x01\x91": (b"](", b"e."),
+    b"J\xff\xff\xff\x00": (b"](", b"e."),
+    b"\x8c\x01a": (b"](", b"e."),
+    b"C\x01a": (b"](", b"e."),
+    b"h\x00)R": (OPEN + b"](", b"e."),
+    b"h\x00h\x01R": (DTYPE + b"](", b"e."),
+    b"\x93": (b"", b""),
+    b"r\xff\xff\x0f\x00": (b"N", b"."),
+    b"N\x94": (b"](", b"e."),
+    b"\x95" + bytes(8): (b"", b"N."),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("unit", UNITS, ids=repr)
+def test_memory_is_in_proportion_to_the_file(unit: bytes, packed: bool) -> None:
+    """One byte of a pickle can be 240 of memory, and one byte of gzip a thousand of a pickle."""
+    before, after = UNITS[unit]
+    data = before + unit * (100_000 // len(unit)) + after
+    if packed:
+        data = gzip.compress(data)
+    path = Path("many.pkl")
+    path.write_bytes(data)
+    limits = Limits(memory_floor=200_000)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(FormatError):
+            tree = load(path, limits)
+            del tree
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    most = limits.memory(8 * len(data) if packed else len(data))
+    assert peak < 2 * most + 3e6  # two windows of the file, and what weighing takes
 
 
 def test_shared_arrays_count_as_often_as_they_are_referred_to() -> None:

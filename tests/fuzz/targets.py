@@ -29,6 +29,7 @@ from made import (
 )
 from made.media_factory import make_clip, tone
 from made.openface_tables import FULL as OPENFACE
+from made.subtitled import subtitled
 from made.validated import validate
 from ruamel.yaml import YAML
 
@@ -85,6 +86,13 @@ def make_media(folder: Path) -> None:
     ):
         make_clip(folder / f"a.{suffix}", times=times, video_codec=video, sound=sound, audio_codec=audio)
     make_clip(folder / "turned.mp4", times=times, video_codec="mpeg4", rotation=90)
+    for name, codec in (
+        ("srt.mkv", "srt"),
+        ("ass.mkv", "ass"),
+        ("vtt.mkv", "webvtt"),
+        ("text.mp4", "mov_text"),
+    ):
+        subtitled(folder / name, {"eng": (codec, ["Hello {\\i1}you", "Bye"])})
     for suffix, audio in (("wav", "pcm_s16le"), ("ogg", "libopus"), ("flac", "flac"), ("mp3", "libmp3lame")):
         make_clip(folder / f"a.{suffix}", sound=sound, audio_codec=audio)
 
@@ -139,6 +147,15 @@ def read_drafted(folder: Path, file: Path, out: Path) -> None:
     except ParamsError as error:
         settings = YAML(typ="safe").load(str(error).partition("\n")[2])
         read_import("arrays", folder, file, out, settings or {"audio": {"array": file.name}})
+
+
+def read_draft(folder: Path, file: Path, out: Path) -> None:
+    """Arrays of which nobody said what they are, by the settings that are drafted for them."""
+    try:
+        read("arrays", Source(folder), ImportParams(kind="arrays", root=str(folder)))
+    except ParamsError as error:
+        settings = YAML(typ="safe").load(str(error).partition("\n")[2])
+        read_import("arrays", folder, file, out, settings)
 
 
 def make_mmsa(folder: Path) -> None:
@@ -232,7 +249,7 @@ def make_corpus(kind: str, folder: Path) -> None:
 
 def read_corpus(kind: str, folder: Path, file: Path, out: Path) -> None:
     """As `msa-cli validate` and the stage `ingest` do it."""
-    dataset = made_corpora.dataset(kind, folder)
+    dataset = made_corpora.dataset(kind, folder, **SETTINGS.get(kind, {}))
     validate(dataset)
     table, facts = ingest("x", dataset, LIMITS)
     write_clips(table, out / "clips.parquet", facts)
@@ -261,18 +278,22 @@ def read_params(folder: Path, file: Path, out: Path) -> None:
     load_params(file)
 
 
-IMPORTS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
-    "mmsa_pickle": (make_mmsa, {}),
-    "mird": (made_mird.make, {}),
-    "multibench": (made_multibench.make, {}),
-    "word_lists": (made_word_lists.make, {}),
-    "urfunny_pickles": (made_urfunny.make, {}),
-    "mustard_features": (made_mustard.make, {}),
-    "cherma_features": (made_cherma.make, {}),
-    "csd": (made_csd.make, {}),
-    "openface_folder": (make_openface, {}),
-    "arrays": (made_arrays.make, made_arrays.SETTINGS),
+IMPORTS: dict[str, tuple[str, Callable[[Path], Any], dict[str, Any]]] = {
+    "mmsa": ("mmsa_pickle", make_mmsa, {}),
+    "sims": ("mmsa_pickle", made_mmsa.make_sims, {}),
+    "mird": ("mird", made_mird.make, {}),
+    "multibench": ("multibench", made_multibench.make, {}),
+    "humor": ("multibench", made_multibench.make_humor, {}),
+    "word_lists": ("word_lists", made_word_lists.make, {}),
+    "clue": ("word_lists", made_word_lists.make_clue, {}),
+    "urfunny": ("urfunny_pickles", made_urfunny.make, {}),
+    "mustard": ("mustard_features", made_mustard.make, {}),
+    "cherma": ("cherma_features", made_cherma.make, {}),
+    "csd": ("csd", made_csd.make, {}),
+    "openface": ("openface_folder", make_openface, {}),
+    "arrays": ("arrays", made_arrays.make, made_arrays.SETTINGS),
 }
+SETTINGS = {"simsv2": {"unlabeled": "u"}}
 MEDIA = (".mkv", ".mp4", ".mov", ".avi", ".webm", ".ts", ".flv", ".wav", ".ogg", ".flac", ".mp3")
 TABLES = (".csv", ".json", ".jsonl")
 STORES = (".pkl", ".p", ".h5", ".hdf5", ".csd", ".npy", ".npz")
@@ -287,10 +308,11 @@ TARGETS: dict[str, Target] = {
     "pickle": Target(make_pickles, read_arrays, (".pkl", ".joblib")),
     "files": Target(make_arrays, read_arrays, (".npy", ".npz", ".h5")),
     "captions": Target(make_captions, read_captions, (".srt", ".vtt", ".txt")),
+    "import-draft": Target(made_arrays.make, read_draft, STORES),
     "params": Target(make_params, read_params, (".yaml",)),
     **{
-        f"import-{kind}": Target(make, partial(read_import, kind, settings=settings), STORES + TABLES)
-        for kind, (make, settings) in IMPORTS.items()
+        f"import-{name}": Target(make, partial(read_import, kind, settings=settings), STORES + TABLES)
+        for name, (kind, make, settings) in IMPORTS.items()
     },
     **{
         f"draft-{layout}": Target(made_arrays.LAYOUTS[layout], read_drafted, STORES)

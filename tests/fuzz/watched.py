@@ -28,12 +28,11 @@ from unittest.mock import patch
 
 from fuzz.targets import PROJECT, TARGETS, Target
 
-from pipeline.core.errors import LabelFileError, MsaError, TooManyFailedError
+from pipeline.core.errors import LONGEST, LabelFileError, MsaError, TooManyFailedError
 
 SECONDS = 20.0  # of the processor for one input
 PATIENCE = 10  # times as long on the clock: the machine may have other work
 BYTES = 600_000_000  # of memory, beyond what the process has before
-LONGEST = 500  # characters of a message
 LISTING = (LabelFileError, TooManyFailedError)  # they list problems, one a line
 CODE = ("pipeline/", "models/", "tests/")
 FORBIDDEN = {
@@ -136,7 +135,7 @@ def attempt(target: Target, folder: Path, file: Path, out: Path) -> Outcome:
     try:
         target.read(folder, file, out)
     except MsaError as error:
-        fault = wrong_message(error, file)
+        fault = wrong_message(error, file, folder)
         return Outcome(fault, where(error), repr(str(error))[:1000]) if fault else Outcome("refused")
     except BaseException as error:
         story = "".join(traceback.format_exception(error))[-3000:]
@@ -144,16 +143,17 @@ def attempt(target: Target, folder: Path, file: Path, out: Path) -> Outcome:
     return Outcome("accepted")
 
 
-def wrong_message(error: MsaError, file: Path) -> str:
-    """What is wrong with what an error says; empty where nothing is."""
+def wrong_message(error: MsaError, file: Path, folder: Path) -> str:
+    """What is wrong with what an error says; empty where nothing is. It names the file or its folder."""
     said = str(error)
     lines = said.split("\n")
     if len(lines) > 1 and not isinstance(error, LISTING):
         return "message of several lines"
     if max(map(len, lines)) > LONGEST:
         return "long message"
+    whole = re.search(re.escape(str(folder)) + r"(?!/)", said) is not None
     named = (file.name, file.stem, file.parent.name, "datasets.", "imports.", ".settings", ".yaml")
-    return "" if any(name in said for name in named) else "message without a file"
+    return "" if whole or any(name in said for name in named) else "message without a file"
 
 
 def where(error: BaseException) -> str:

@@ -73,7 +73,7 @@ def test_classes_out_of_range(file: Path) -> None:
 
 
 def test_ids_that_occur_twice_and_in_two_splits(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    doubled = [*rows(), {**rows()[0]}, {**rows()[2], "split": "test"}]
+    doubled = [*rows(), {**rows()[0]}, rows()[2], {**rows()[2], "split": "test"}]
     monkeypatch.setattr(mmsa_pickle, "read", lambda *_: imported(doubled))
     with pytest.raises(FormatError, match="in two splits") as caught:
         read("mmsa_pickle", Source(file), params_of(file))

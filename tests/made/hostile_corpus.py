@@ -164,7 +164,6 @@ def a_second(path: Path) -> Path:
 def damaged() -> Iterator[tuple[str, Make]]:
     """Zeros where something was."""
     yield "mkv head.mkv", partial(zeroed, first=0.0, last=0.02)
-    yield "mp4 head.mp4", partial(zeroed, first=0.0, last=0.01)
     yield "mkv middle.mkv", partial(zeroed, first=0.45, last=0.55)
     yield "mp4 middle.mp4", partial(zeroed, first=0.3, last=0.5)
     yield "avi middle.avi", partial(zeroed, first=0.4, last=0.6)
@@ -204,7 +203,7 @@ def restamped(path: Path, times: list[int]) -> None:
 
 # ------------------------------------------------------------------------------------------------------ nodes
 def nodes() -> Iterator[tuple[str, Make]]:
-    """What is no regular file, or leads elsewhere."""
+    """What is no regular file, or leads elsewhere; closed to root is nothing."""
     yield "fifo.mp4", os.mkfifo
     yield "socket.mp4", listening
     yield "folder.mp4", Path.mkdir
@@ -213,9 +212,7 @@ def nodes() -> Iterator[tuple[str, Make]]:
     yield "itself.mp4", lambda path: path.symlink_to(path.name)
     yield "loop", lambda path: path.symlink_to("..", target_is_directory=True)
     yield "device.mp4", lambda path: path.symlink_to("/dev/zero")
-    yield "link.mp4", lambda path: path.symlink_to(usual(outside(path) / "there.mp4"))
-    yield "unreadable.mp4", lambda path: usual(path).chmod(0)
-    yield "closed/clip.mp4", closed
+    yield "link.mp4", lambda path: path.symlink_to(usual(outside(path) / "there.mp4").resolve())
 
 
 def outside(path: Path) -> Path:
@@ -233,10 +230,6 @@ def listening(path: Path) -> None:
             server.bind(path.name)
     finally:
         os.chdir(here)
-
-
-def closed(path: Path) -> None:
-    usual(path).parent.chmod(0)
 
 
 # ------------------------------------------------------------------------------------------------------ names
@@ -257,6 +250,8 @@ def names() -> Iterator[tuple[str, Make]]:
     for name in NAMES:
         yield f"{name}.mp4", usual
     yield ".hidden.mp4", usual
+    yield "two kinds.mp4", usual
+    yield "two kinds.mkv", usual
 
 
 # ------------------------------------------------------------------------------------------------------- huge

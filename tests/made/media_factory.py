@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 BITS = 8
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}
 
 
 def picture(index: int, width: int = 64, height: int = 48) -> np.ndarray:
@@ -77,7 +78,7 @@ def make_clip(
                 video.set_display_rotation(rotation)
         if sound is not None:
             channels = np.atleast_2d(sound)
-            layout = "mono" if len(channels) == 1 else "stereo"
+            layout = LAYOUTS[len(channels)]
             audio = container.add_stream(audio_codec, rate=rate, layout=layout)
         if cover:
             art = container.add_stream("mjpeg", rate=1)

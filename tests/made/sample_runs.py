@@ -59,8 +59,9 @@ class SampleRuns:
             {"clip_id": clip_id, "text": text, "language": "en", "source": "label"}
             for clip_id, text in sorted(self.texts.items())
         ]
+        folders = {modality: f"{name}/{modality}-{encoder}" for modality, encoder in ENCODERS.items()}
         params = AssembleParams.model_validate(
-            {"dataset": name, **ENCODERS, "max_steps": {"text": 20, "audio": 20, "visual": 20}}
+            {"dataset": name, **folders, "max_steps": {"text": 20, "audio": 20, "visual": 20}}
             | ({"metrics": "cls"} if classes else {})
         )
         assemble(table, pa.Table.from_pylist(said, schema=TRANSCRIPTS), self.features, params, out, name)

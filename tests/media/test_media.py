@@ -16,7 +16,6 @@ from made.media_factory import make_clip, picture, read_index, tone
 
 from pipeline.core.errors import AbsentError, ClipError
 from pipeline.core.files import file_hash
-from pipeline.media.containers import check_readable
 from pipeline.media.decode import Frame, frames, probe, waveform
 from pipeline.params.params import MediaLimits
 
@@ -329,15 +328,3 @@ def test_variable_rate_follows_the_clock(shared: Path) -> None:
     for frame in frames(shared / "clips/awkward/vfr.mp4", LIMITS, fps=5):
         original = full[round(frame.time_s * 25)].image.astype(int)
         assert np.abs(frame.image - original).mean() < 4
-
-
-def test_a_failing_disk_is_not_a_damaged_file(tmp_path: Path) -> None:
-    """A file that can be read to its end is damaged; one that cannot is tried again another time."""
-    good = tmp_path / "clip.mp4"
-    good.write_bytes(b"damaged")
-    check_readable(good, OSError())
-    with pytest.raises(ClipError, match="reading fails") as trouble:
-        check_readable(Path("/proc/self/mem"), OSError())  # whose first byte gives an input/output error
-    assert trouble.value.transient
-    with pytest.raises(ClipError, match="out of memory"):
-        check_readable(good, MemoryError())

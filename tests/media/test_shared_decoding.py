@@ -14,7 +14,7 @@ import pytest
 from made import media_factory
 
 from pipeline.core.errors import ClipError
-from pipeline.media import containers, shared
+from pipeline.media import decoding, shared
 from pipeline.media.decode import frames, waveform
 from pipeline.media.shared import AHEAD, SharedFile, Tee
 from pipeline.params.params import MediaLimits
@@ -107,7 +107,7 @@ def test_pictures_and_sound_are_those_of_each_reader_alone(
 
     def counted(container: object, stream: object, health: object) -> Iterator[object]:
         calls.append(stream.index)  # type: ignore[attr-defined]
-        return containers.decoded(container, stream, health)  # type: ignore[arg-type]
+        return decoding.decoded(container, stream, health)  # type: ignore[arg-type]
 
     works = [
         lambda path: [(f.time_s, f.image.tobytes()) for f in frames(path, LIMITS, fps=5)],
@@ -117,7 +117,7 @@ def test_pictures_and_sound_are_those_of_each_reader_alone(
     ]
     alone = [work(clip) for work in works]
     monkeypatch.setattr(shared, "decoded", counted)
-    video, audio = SharedFile(clip, "video", 2), SharedFile(clip, "audio", 2)
+    video, audio = SharedFile(clip, "video", LIMITS, 2), SharedFile(clip, "audio", LIMITS, 2)
 
     def one(work: object, handle: shared.SharedPath) -> object:
         try:
@@ -132,6 +132,6 @@ def test_pictures_and_sound_are_those_of_each_reader_alone(
 
 
 def test_windows_are_decoded_by_each_reader(clip: Path) -> None:
-    (handle,) = SharedFile(clip, "audio", 1).handles()
+    (handle,) = SharedFile(clip, "audio", LIMITS, 1).handles()
     window = {"sample_rate": 16_000, "start_s": 0.3, "end_s": 0.6}
     np.testing.assert_array_equal(waveform(handle, LIMITS, **window), waveform(clip, LIMITS, **window))

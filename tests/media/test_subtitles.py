@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from av.subtitles.subtitle import SubtitleSet
 from made.media_factory import make_clip, tone
+from made.subtitled import subtitled
 
 from pipeline.core.errors import ClipError
 from pipeline.media.subtitles import (
@@ -21,12 +19,6 @@ from pipeline.media.subtitles import (
     read_text_file,
     sidecar,
     text_and_words,
-)
-
-ASS_HEADER = (
-    b"[Script Info]\r\nScriptType: v4.00+\r\n[V4+ Styles]\r\nFormat: Name, Fontname, Fontsize\r\n"
-    b"Style: Default,Arial,16\r\n[Events]\r\n"
-    b"Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r\n"
 )
 
 
@@ -49,6 +41,12 @@ def test_times_of_cues(tmp_path: Path) -> None:
     assert (one.start_s, one.end_s, one.text, one.words) == (3601.5, 3602.05, "first one", None)
     assert (two.start_s, two.end_s) == (3723.25, 3724.0)
     assert times(two.words) == [("b", 3723.25, 3724.0)]  # a cue of a single word is a word
+
+
+@pytest.mark.parametrize("clock", ["00:01.5001.5.2", "1.2.3", "1:2:3:4:5", "0" * 5000, "1::2", "1."])
+def test_a_tag_that_is_nearly_a_time_is_no_error(tmp_path: Path, clock: str) -> None:
+    (cue,) = cues_of(tmp_path, f"WEBVTT\n\n00:01.000 --> 00:03.000\nOh <{clock}>really\n")
+    assert cue.text == "Oh really"
 
 
 def test_word_tags(tmp_path: Path) -> None:
@@ -137,33 +135,6 @@ def test_the_sidecar_of_a_media_file(tmp_path: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- tracks
-def subtitled(path: Path, tracks: dict[str, tuple[str, list[str]]]) -> Path:
-    """A clip with subtitle tracks: language -> (codec, texts at 0 s, 2 s, 4 s ..., 1.5 s each)."""
-    with av.open(str(path), "w") as container:
-        audio = container.add_stream("aac" if path.suffix == ".mp4" else "flac", rate=16_000, layout="mono")
-        streams = []
-        for language, (codec, texts) in tracks.items():
-            stream = container.add_stream(codec)
-            stream.metadata["language"] = language
-            stream.codec_context.subtitle_header = ASS_HEADER
-            streams.append((stream, texts))
-        sound = (tone(220, 5.0, 16_000) * 32767).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
-        packets = [*audio.encode(frame), *audio.encode(None)]
-        for stream, texts in streams:
-            for i, text in enumerate(texts):
-                event = SubtitleSet.create(f"{i},0,Default,,0,0,0,,{text}".encode(), 0, 1500, 2000 * i)
-                packet = stream.codec_context.encode_subtitle(event)
-                packet.stream, packet.time_base = stream, Fraction(1, 1000)
-                packet.pts = packet.dts = 2000 * i
-                packet.duration = 1500
-                packets.append(packet)
-        for packet in packets:
-            container.mux(packet)
-    return path
-
-
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".mkv", "srt"), (".mkv", "ass"), (".mkv", "webvtt"), (".mp4", "mov_text")]
 )

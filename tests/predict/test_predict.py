@@ -319,6 +319,7 @@ def test_a_folder_with_a_broken_clip(
     shutil.copy(sample.videos[VALID[0]], folder / "=SUM(1).mp4")
     (folder / "=SUM(1).txt").write_text("-1 was given", encoding="utf-8")
     (folder / "broken.mp4").write_bytes(b"no video" * 100)
+    shutil.copy(sample.videos[VALID[0]], folder / b"caf\xe9.mp4".decode(errors="surrogateescape"))
     make_clip(folder / "mute.mkv", times=[i / 25 for i in range(10)], sound=tone(200, 0.5, 16_000))
     monkeypatch.chdir(tmp_path)
     arguments = ["predict", "--video", "clips", "--json", "--out", "out", "--plot", "pictures"]
@@ -328,8 +329,9 @@ def test_a_folder_with_a_broken_clip(
     tree = json.loads(done.stdout)
     assert [run["method"] for run in tree["runs"]] == ["misr", "khar"]
     assert tree["label_range"] == [-3.0, 3.0] and tree["task"] == "regression"
-    good, broken, mute = tree["clips"]
-    assert (good["status"], broken["status"], mute["status"]) == ("ok", "failed", "ok")
+    good, broken, unnamed, mute = tree["clips"]
+    assert [one["status"] for one in tree["clips"]] == ["ok", "failed", "failed", "ok"]
+    assert unnamed["clip_id"] == r"caf\udce9" and "rename the file" in unnamed["reason"]
     assert broken["reason"].count("not a media file") == 1 and "prediction" not in broken
     assert "audio, visual: failed: broken.mp4" in broken["reason"]
     assert "note" not in {one["kind"] for one in broken["warnings"]}  # of the text: the same once more
@@ -340,12 +342,12 @@ def test_a_folder_with_a_broken_clip(
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["=SUM(1).png", "mute.png"]
 
     table = pq.read_table(out / "predictions.parquet").to_pylist()
-    assert [one["clip_id"] for one in table] == ["=SUM(1)", "broken", "mute"]
+    assert [one["clip_id"] for one in table] == ["=SUM(1)", "broken", r"caf\udce9", "mute"]
     assert table[0]["prediction"] == pytest.approx(good["prediction"], abs=1e-6)
     assert table[1]["prediction"] is None
     with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
-    assert [one["clip_id"] for one in cells] == ["'=SUM(1)", "broken", "mute"]
+    assert [one["clip_id"] for one in cells] == ["'=SUM(1)", "broken", r"caf\udce9", "mute"]
     assert cells[0]["text"] == "'-1 was given"
     assert float(cells[0]["prediction"]) == table[0]["prediction"]  # numbers stay numbers, also negative ones
     assert cells[1]["prediction"] == ""

@@ -46,9 +46,9 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
     ("pipeline/features/audio/librosa33.py", "N_MFCC = 20", "N_MFCC = 21", {"librosa33"}),
     ("pipeline/features/audio/opensmile.py", "SHORTEST = 960", "SHORTEST = 961", {"opensmile"}),
     ("pipeline/features/audio/waveform16k.py", "_SCALE - 1)", "_SCALE - 2)", {"waveform16k"}),
-    ("pipeline/media/decode.py", "AUDIO_JUMP_S = 0.1", "AUDIO_JUMP_S = 0.2", SOUND),
+    ("pipeline/media/blocks.py", "AUDIO_JUMP_S = 0.1", "AUDIO_JUMP_S = 0.2", SOUND),
     ("pipeline/media/decode.py", "min(tick / 2, 0.0005)", "min(tick / 2, 0.0006)", FRAMES),
-    ("pipeline/media/containers.py", "BAD_PACKETS_MAX = 100", "BAD_PACKETS_MAX = 101", {*ENCODERS} - {"hf"}),
+    ("pipeline/media/decoding.py", "BAD_PACKETS_MAX = 100", "BAD_PACKETS_MAX = 101", {*ENCODERS} - {"hf"}),
     (
         "pipeline/core/openface_layout.py",
         'in "xy" for point in range(68)',
@@ -301,7 +301,7 @@ def test_a_changed_number_recomputes_the_rows_of_its_store_alone(project: Path, 
 
     stage("ingest", "mine")
     assert both() == {"audio": "0 kept, 2 to compute", "visual": "0 kept, 2 to compute"}
-    edited(code / "pipeline/media/decode.py", "AUDIO_JUMP_S = 0.1", "# seconds\nAUDIO_JUMP_S = 0.1")
+    edited(code / "pipeline/media/blocks.py", "AUDIO_JUMP_S = 0.1", "# seconds\nAUDIO_JUMP_S = 0.1")
     edited(code / "pipeline/features/visual/facecrops.py", "((0.3427, ", "((0.3428, ")
     assert both() == {"audio": "2 kept, 0 to compute", "visual": "0 kept, 2 to compute"}
     footer = pq.read_schema(tmp_path / "data/features/mine/audio-waveform16k/shard-000.parquet").metadata

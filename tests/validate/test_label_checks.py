@@ -146,3 +146,24 @@ def test_a_label_shift_is_large_and_no_chance(train: tuple[int, ...], test: tupl
     distance = (shares.iloc[0] - shares.iloc[1]).clip(lower=0).sum()
     if abs(distance - 0.1) > 1e-9:
         assert bool(found) == (distance > 0.1 and chi2_contingency(table).pvalue < 0.01)
+
+
+@pytest.mark.parametrize(
+    ("labels", "lacking"),
+    [
+        ({"train": [None, None], "test": [None]}, "train, test"),
+        ({"train": [None], "test": [0.5]}, "train"),
+        ({"test": [None]}, "test"),
+        ({"train": [0.5, None], "test": [None]}, ""),
+        ({"unlabeled": [None]}, ""),  # for pretraining
+        ({"unlabeled": [None], "test": [1.0]}, ""),
+    ],
+)
+def test_a_corpus_without_labels_is_not_usable_for_training(
+    labels: dict[str, list[float | None]], lacking: str
+) -> None:
+    rows = [
+        row for split, found in labels.items() for row in rows_of([{"label": one} for one in found], split)
+    ]
+    found = check(splits(summarize(rows, SCORES), SCORES), "no labels")
+    assert [(one.level, lacking in one.message) for one in found] == ([("error", True)] if lacking else [])

@@ -223,9 +223,10 @@ def _installation() -> str:
     """What the compiled files belong to."""
     spec = importlib.util.find_spec("librosa")  # finds without importing
     assert spec is not None and spec.origin is not None
-    file = Path(spec.origin).stat()
+    origin = os.path.realpath(spec.origin)  # one lock for all links to an environment
+    file = Path(origin).stat()
     known = [f"{name} {version(name)}" for name in ("librosa", "llvmlite", "numba", "numpy")]
-    known += [spec.origin, str(file.st_ino), str(file.st_mtime_ns), os.environ.get("NUMBA_CACHE_DIR", "")]
+    known += [origin, str(file.st_ino), str(file.st_mtime_ns), os.environ.get("NUMBA_CACHE_DIR", "")]
     with suppress(OSError):
         cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         known += [line for line in cpu if line.startswith("model name")][:1]

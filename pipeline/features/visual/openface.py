@@ -37,8 +37,8 @@ from pipeline.core.vocabulary import SEPARATOR
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.no_face import notes_on
 from pipeline.formats.openface_csv import FaceTable, read_table
-from pipeline.media.containers import check_length
 from pipeline.media.decode import probe
+from pipeline.media.windows import check_length
 from pipeline.params.encoders import OpenFaceParams
 
 PROGRAM = "FeatureExtraction"

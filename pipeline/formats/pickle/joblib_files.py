@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.formats.pickle.plain import BYTE, Name, Space, make_array
+from pipeline.formats.pickle.plain import BYTE, Name, make_array
 from pipeline.formats.pickle.reader import Reader
+from pipeline.formats.pickle.space import Space
 from pipeline.formats.stored import PIECE, Limits, Opened, Refused, Scratch, StoredArray
 
 ARRAYS = ("numpy.ndarray", "numpy.memmap", "numpy.matrix")
@@ -59,7 +60,7 @@ def unpacked(file: Opened, limits: Limits) -> Opened:
     make = _decompressor(head)
     if make is None:
         return file
-    scratch = Scratch(file.name, limits.decoded_bytes)
+    scratch = Scratch(file.name, limits.unpacked(file.size))
     try:
         scratch.append(_pieces(file, make))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:

@@ -135,8 +135,9 @@ def _taken(machine: Machine, count: int) -> bytes:
             f"text of {count:,} bytes at byte {machine.reader.tell():,}, over the limit of "
             f"{machine.space.limits.string_bytes:,}"
         )
+    found = machine.reader.take(count)
     machine.space.hold(count)
-    return machine.reader.take(count)
+    return found
 
 
 LITERALS: dict[int, Callable[[Machine], Any]] = {

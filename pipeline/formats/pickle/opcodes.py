@@ -25,18 +25,20 @@ from pipeline.formats.pickle.plain import (
     MARKS,
     NAMES,
     Name,
-    Space,
     Unfinished,
     check_key,
     checked_frozenset,
     wrapper,
 )
 from pipeline.formats.pickle.reader import FloatRun, Reader
+from pipeline.formats.pickle.space import COSTS, ENTRY, POINTER, UNFINISHED, Space
 from pipeline.formats.stored import Refused, StoredArray
 
 FEW = 32  # floats; shorter lists are lists
 PICKLE_BATCH = 1000  # items that picklers write at a time
 LINE = 400  # bytes of a name
+MARKS_A_LEVEL = 4  # most that one container opens: an array in a list, its arguments, its data type's
+UNKNOWN = object()  # in the memo, under a number that nothing was remembered under
 FLOATS = np.dtype({"names": ["value"], "formats": [">f8"], "offsets": [1], "itemsize": 9})
 WAY_OUT = "Save it again as dicts, lists and NumPy arrays, where you trust it"
 HINTS = {
@@ -60,7 +62,7 @@ class Machine:
         self.reader, self.space, self.level = reader, space, level
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # the stacks below the marks
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []
         self.last = -1  # number of the last thing remembered
         self.growing: dict[int, int] = {}  # lists of floats that may go on: id -> their number
         self.unfinished = 0
@@ -72,6 +74,7 @@ class Machine:
             space.done += 1
             if space.done > most:
                 raise Refused(f"holds more than {most:,} instructions, the limit; save lists as NumPy arrays")
+            space.hold(COSTS[operation])
             if operation in LITERALS:
                 self.stack.append(LITERALS[operation](self))
             elif operation in OPERATIONS:
@@ -94,13 +97,16 @@ class Machine:
         if not 0 <= number <= self.space.limits.memo:
             most = self.space.limits.memo
             raise Refused(f"remembers an object under number {number}; {most:,} is the limit")
+        if (lacking := number + 1 - len(self.memo)) > 0:  # in turn where Python wrote them
+            self.space.hold(POINTER * lacking)
+            self.memo.extend([UNKNOWN] * lacking)
         self.memo[number], self.last = self.stack[-1], number
         if isinstance(self.stack[-1], Unfinished):
             self.stack[-1].keys.append(number)
 
     def get(self, number: int) -> None:
         """Push what is remembered."""
-        if number not in self.memo:
+        if not 0 <= number < len(self.memo) or self.memo[number] is UNKNOWN:
             raise Refused(f"refers to object {number}, which it does not hold; the file is damaged")
         if isinstance(self.memo[number], Unfinished):
             raise Refused("an array that holds itself")
@@ -122,40 +128,15 @@ class Machine:
     def mark(self) -> None:
         """Begin a batch of items; floats for an empty list are done at once."""
         empty = self.stack and type(self.stack[-1]) is list and not self.stack[-1]
-        if empty and self.reader.peek(1) == pickle.BINFLOAT and (runs := self._runs()):
+        if empty and self.reader.peek(1) == pickle.BINFLOAT and (runs := self.reader.batches()):
             self._take_floats(runs)
             return
-        if len(self.outer) >= self.space.limits.objects:
-            raise Refused("too many open containers")
+        if len(self.outer) > MARKS_A_LEVEL * self.space.limits.depth:
+            raise Refused(
+                f"holds too many containers within containers; {self.space.limits.depth} deep is the limit"
+            )
         self.outer.append(self.stack)
         self.stack = []
-
-    def _runs(self) -> list[FloatRun]:
-        """Batches of floats that fill a list; nothing is taken unless they end with APPENDS."""
-        reader, runs = self.reader, list[FloatRun]()
-        while True:
-            start = reader.tell()
-            batch = list[FloatRun]()
-            while True:
-                if run := reader.floats():
-                    batch.append(run)
-                elif batch and reader.peek(1) == pickle.FRAME:
-                    reader.skip(9)
-                else:
-                    break
-            if not batch or reader.peek(1) != pickle.APPENDS:
-                reader.seek(start - (1 if runs else 0))  # back to the mark, or behind the one already read
-                return runs
-            reader.skip(1)
-            runs += batch
-            following = reader.peek(10)
-            if following[:2] == pickle.MARK + pickle.BINFLOAT:
-                reader.skip(1)
-                continue
-            if following[:1] == pickle.BINFLOAT and following[9:] == pickle.APPEND:  # a last one by itself
-                runs.append(FloatRun(reader.tell(), 1))
-                reader.skip(10)
-            return runs
 
     def _take_floats(self, runs: list[FloatRun]) -> None:
         file, count = self.space.file, sum(run.floats for run in runs)
@@ -170,7 +151,7 @@ class Machine:
         if count < FEW:
             self.stack[-1].extend(np.asarray(stored).tolist())
             return
-        remembered = self.memo.get(self.last) is self.stack[-1]
+        remembered = self.last >= 0 and self.memo[self.last] is self.stack[-1]
         self.replace(stored, [self.last] if remembered else [])
         if count % PICKLE_BATCH == 0:  # the next batch may hold something else
             self.growing[id(stored)] = self.last if remembered else -1
@@ -193,13 +174,14 @@ class Machine:
         items = self.since_mark()
         if type(self.stack[-1]) is not set:
             raise Refused("adds items to what is no set; the file is damaged")
-        self.stack[-1].update(checked_frozenset(items))
+        self.stack[-1].update(checked_frozenset(self.space, items))
 
     def set_items(self, items: list[Any]) -> None:
         """Keys and values in turn for the dict on top of the stack."""
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
             raise Refused("sets items of what is no dict; the file is damaged")
+        self.space.hold(ENTRY * len(items) // 2)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) is not str:
                 check_key(key)
@@ -242,6 +224,7 @@ class Machine:
 
     def _open(self, value: Unfinished) -> None:
         self.unfinished += 1
+        self.space.hold(UNFINISHED)
         self.stack.append(value)
 
     def build(self) -> None:
@@ -303,6 +286,11 @@ def _dict(machine: Machine) -> None:
     machine.set_items(items)
 
 
+def _frozenset(machine: Machine) -> None:
+    items = machine.since_mark()
+    machine.stack.append(checked_frozenset(machine.space, items))
+
+
 def _set_item(machine: Machine) -> None:
     items = machine.stack[-2:]
     del machine.stack[-2:]
@@ -349,7 +337,7 @@ OPERATIONS: dict[int, Callable[[Machine], Any]] = {
         pickle.TUPLE3: _pack(3),
         pickle.LIST: _collect(list),
         pickle.DICT: _dict,
-        pickle.FROZENSET: _collect(checked_frozenset),
+        pickle.FROZENSET: _frozenset,
         pickle.APPEND: lambda machine: machine.extend([machine.stack.pop()]),
         pickle.APPENDS: lambda machine: machine.extend(machine.since_mark()),
         pickle.SETITEM: _set_item,

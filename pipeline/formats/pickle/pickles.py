@@ -15,30 +15,25 @@ zlib, gzip, bzip2, lzma or xz. What comes back:
     bytes from 64 kB on             StoredArray of uint8, where they are no array's data
 
 Everything else is refused in one line. The objects are made by the machine of opcodes.py out of the parts of
-plain.py; what it made is gone through once more here, for cycles, depth and what shared parts amount to.
+plain.py; what it made is weighed (weight.py): cycles, depth, and what shared parts amount to.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipeline.core.errors import FormatError
 from pipeline.formats.pickle.joblib_files import unpacked
 from pipeline.formats.pickle.opcodes import Machine
-from pipeline.formats.pickle.plain import Name, Space
 from pipeline.formats.pickle.reader import Reader
+from pipeline.formats.pickle.space import Space
+from pipeline.formats.pickle.weight import Weigher
 from pipeline.formats.signatures import refuse_stranger
-from pipeline.formats.stored import Limits, Opened, Refused, StoredArray
+from pipeline.formats.stored import Limits, Opened, Refused
 
-SCALARS = frozenset({type(None), bool, int, float, complex, np.bool_, *np.sctypeDict.values()})
-SIZED = (str, bytes, bytearray)
-ARRAYS = (np.ndarray, StoredArray)
-CONTAINERS = (dict, list, tuple, set, frozenset)
+PACKED = 8  # times smaller is what lists and text pack to
 DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError, struct.error)
 
 
@@ -62,7 +57,7 @@ def load(path: Path, limits: Limits = Limits()) -> Any:  # noqa: B008  (immutabl
         raise FormatError(f"{path}: {error}") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be unpacked ({error.strerror or error})") from error
-    return load_part(str(path), Space(content, limits), 0, content.size)
+    return load_part(str(path), Space(content, limits, PACKED * file.size), 0, content.size)
 
 
 def load_part(where: str, space: Space, start: int, end: int) -> Any:
@@ -77,7 +72,7 @@ def load_part(where: str, space: Space, start: int, end: int) -> Any:
         tree = machine.run()
         if (behind := end - machine.reader.tell()) > 0:
             raise Refused(f"goes on for {behind:,} bytes behind its end; is it several pickles in one file?")
-        _check(tree, space.limits)
+        Weigher(space).weigh(tree)
     except Refused as error:
         raise FormatError(f"{where}: {error}") from None
     except DAMAGE as error:
@@ -90,63 +85,3 @@ def load_part(where: str, space: Space, start: int, end: int) -> Any:
     except OSError as error:
         raise FormatError(f"{where}: cannot be unpacked ({error.strerror or error})") from error
     return tree
-
-
-def _check(tree: Any, limits: Limits) -> None:
-    """Refuse what holds itself, lies too deep, is no data, or amounts to too much.
-
-    A part counts as often as it is referred to, and is looked into once.
-    """
-    known: dict[int, tuple[int, int]] = {}  # id -> bytes and depth of what has been looked into
-    open_: set[int] = set()
-    waiting = [(tree, False)]
-    deep = f"holds containers within containers, more than {limits.depth} deep, the limit"
-    while waiting:
-        item, looked_into = waiting.pop()
-        if id(item) in known:
-            continue
-        own, within = _parts(item)
-        if not looked_into and within:
-            if id(item) in open_:
-                raise Refused("holds itself; data do not")
-            open_.add(id(item))
-            if len(open_) > limits.depth:
-                raise Refused(deep)
-            waiting.append((item, True))
-            waiting.extend((part, False) for part in within)
-            continue
-        open_.discard(id(item))
-        size = own + sum(known[id(part)][0] for part in within)
-        depth = 1 + max((known[id(part)][1] for part in within), default=0)
-        if depth > limits.depth:
-            raise Refused(deep)
-        if size > limits.decoded_bytes:
-            raise Refused(f"amounts to more than {limits.decoded_bytes:,} bytes, the limit")
-        known[id(item)] = (size, depth)
-
-
-def _parts(item: Any) -> tuple[int, list[Any]]:
-    """Bytes of an item without the containers in it, and those containers."""
-    if not isinstance(item, CONTAINERS):
-        return _size(item), []
-    values: Iterable[Any] = item.values() if isinstance(item, dict) else item
-    within = []
-    own = 8 * len(item)
-    if not set(map(type, values)) <= SCALARS:
-        for value in values:
-            if isinstance(value, CONTAINERS):
-                within.append(value)
-            else:
-                own += _size(value)
-    return own, within
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, ARRAYS):
-        return value.nbytes
-    if isinstance(value, SIZED):
-        return len(value)
-    if type(value) in SCALARS:
-        return 8
-    what = value.full if isinstance(value, Name) else type(value).__name__
-    raise Refused(f"holds {what} as a value, which is no data; save it as text or numbers")

@@ -12,25 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from pipeline.formats.stored import (
-    SMALL,
-    Limits,
-    Opened,
-    Refused,
-    Scratch,
-    StoredArray,
-    check_dtype,
-    check_size,
-    native,
-)
+from pipeline.formats.pickle.space import ENTRY, Space
+from pipeline.formats.stored import Refused, StoredArray, check_dtype, check_size, native
 
-TINY = 1 << 10  # the same, once small arrays have filled MUCH
-MUCH = 128 << 20
 BYTE = np.dtype(np.uint8)
 OBJECT = np.dtype(object)
 TYPE = re.compile(r"[biufcSUO][1-9][0-9]{0,8}")
@@ -72,36 +60,6 @@ class Unfinished:
 
     finish: Callable[[Any], Any]
     keys: list[int] = field(default_factory=list)
-
-
-class Space:
-    """What loading one file may use, and what it has used.
-
-    Parameters
-    ----------
-    file : whose bytes arrays refer to
-    """
-
-    def __init__(self, file: Opened, limits: Limits):
-        self.file, self.limits = file, limits
-        self.held = 0  # bytes in memory
-        self.done = 0  # instructions
-
-    @cached_property
-    def scratch(self) -> Scratch:
-        """The temporary file, made when it is first needed."""
-        return Scratch(self.file.name, self.limits.decoded_bytes)
-
-    @property
-    def small(self) -> int:
-        """Bytes from which an array stays in the file."""
-        return SMALL if self.held < MUCH else TINY
-
-    def hold(self, count: int) -> None:
-        """Count bytes that are kept in memory; Refused over the limit."""
-        self.held += count
-        if self.held > self.limits.memory_bytes:
-            raise Refused(f"needs more than {self.limits.memory_bytes:,} bytes of memory, the limit")
 
 
 def check_key(key: Hashable) -> None:
@@ -152,11 +110,12 @@ def _set(space: Space, *args: Any) -> set[Any]:
 
 def _frozenset(space: Space, *args: Any) -> frozenset[Any]:
     _want(not args or (len(args) == 1 and _are(args, list | tuple)), "a set")
-    return checked_frozenset(list(args[0]) if args else [])
+    return checked_frozenset(space, list(args[0]) if args else [])
 
 
-def checked_frozenset(items: list[Any]) -> frozenset[Any]:
+def checked_frozenset(space: Space, items: list[Any]) -> frozenset[Any]:
     """A set that cannot be changed, of plain items; see `check_key`."""
+    space.hold(ENTRY * (len(items) + 3))
     for item in items:
         check_key(item)
     return frozenset(items)
@@ -166,6 +125,7 @@ def _ordered(space: Space, *args: Any) -> dict[Any, Any]:
     pairs = args[0] if args else []
     known = len(args) < 2 and isinstance(pairs, list | tuple) and _are(tuple(pairs), list | tuple)
     _want(known and all(len(pair) == 2 for pair in pairs), "collections.OrderedDict")
+    space.hold(ENTRY * len(pairs))
     for key, _ in pairs:
         check_key(key)
     return dict(pairs)

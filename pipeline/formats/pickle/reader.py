@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import pickle
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -119,6 +120,33 @@ class Reader:
             count += inside
             if inside < BATCH:
                 return FloatRun(offset, count) if count else None
+
+    def batches(self) -> list[FloatRun]:
+        """Batches of floats that fill a list, gone over; nothing is taken unless they end with APPENDS."""
+        runs = list[FloatRun]()
+        while True:
+            start = self.tell()
+            batch = list[FloatRun]()
+            while True:
+                if run := self.floats():
+                    batch.append(run)
+                elif batch and self.peek(1) == pickle.FRAME:
+                    self.skip(9)
+                else:
+                    break
+            if not batch or self.peek(1) != pickle.APPENDS:
+                self.seek(start - (1 if runs else 0))  # back to the mark, or behind the one already read
+                return runs
+            self.skip(1)
+            runs += batch
+            following = self.peek(10)
+            if following[:2] == pickle.MARK + pickle.BINFLOAT:
+                self.skip(1)
+                continue
+            if following[:1] == pickle.BINFLOAT and following[9:] == pickle.APPEND:  # a last one by itself
+                runs.append(FloatRun(self.tell(), 1))
+                self.skip(10)
+            return runs
 
     def _need(self, count: int) -> None:
         if count > self.size - self.tell():

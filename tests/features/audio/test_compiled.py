@@ -48,3 +48,17 @@ def test_the_mark_belongs_to_one_installation(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "elsewhere"))
     compile_once(lambda: calls.append(1))
     assert len(calls) == 2
+
+
+def test_links_to_an_environment_share_its_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two checkouts with one `.venv`: two locks would let both compile into the same files at once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls: list[int] = []
+    compile_once(lambda: calls.append(1))
+    site_packages = next(Path(path) for path in sys.path if (Path(path) / "librosa").is_dir())
+    (tmp_path / "link").symlink_to(site_packages)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "link"), *sys.path])
+    monkeypatch.setitem(sys.modules, "librosa", None)  # found anew, through the link
+    monkeypatch.delitem(sys.modules, "librosa")
+    compile_once(lambda: calls.append(1))
+    assert len(calls) == 1
