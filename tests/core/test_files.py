@@ -206,3 +206,29 @@ def test_a_table_that_is_there_keeps_its_bytes_whoever_wrote_them(tmp_path: Path
     file.write_bytes(theirs[:50])
     write_parquet(table, file)
     assert held(file) == held(table)
+
+
+def test_one_writer_at_a_time_and_the_lock_goes_with_the_last(tmp_path: Path, project: Path) -> None:
+    out, program = tmp_path / "made" / "out", HOLDER.replace("import lock", "import one_writer as lock")
+    program = program.replace(', "busy", shared=sys.argv[2] == "shared"', "").replace(
+        "60", "float(sys.argv[2])"
+    )
+    holder = started(program, project, str(out), "60")
+    waiting = [
+        subprocess.Popen([sys.executable, "-c", program, str(out), "0"], cwd=project, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    said = [one.stderr.readline().decode() for one in waiting if one.stderr is not None]
+    assert all("another process is at work on it; waiting" in line for line in said)
+    assert names(out.parent) == [".out.lock"] and [one.poll() for one in waiting] == [None] * 3
+    end(holder)
+    assert [one.wait(timeout=60) for one in waiting] == [0, 0, 0] and names(out.parent) == []
+
+
+def test_threads_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with atomic_write(path) as one, atomic_write(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other and one.read_text() == "one"
+    assert path.read_text() == "one" and names(tmp_path) == ["a"]

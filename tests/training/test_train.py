@@ -130,7 +130,7 @@ tiny_set.Tiny.losses = deadly
     )
     first = python(killed, tmp_path, assembled)
     assert first.returncode == -signal.SIGKILL, first.stderr
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "tiny-tiny-7").exists()
     assert len(list((tmp_path / "state").glob("*/state.pt"))) == 1
 
     summary = run(assembled, tmp_path)
@@ -273,7 +273,7 @@ def test_other_optimizers_learn(optimizer: str, assembled: Path, tmp_path: Path)
 def test_loss_that_is_not_finite_names_epoch_and_term(assembled: Path, tmp_path: Path) -> None:
     with pytest.raises(MsaError, match=r"epoch 2, batch 3 of 8: the loss spread is not finite.*lr_other"):
         run(assembled, tmp_path, {"explode_at": 11})
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "tiny-tiny-7").exists()
 
 
 def test_settings_are_named_as_in_params_yaml(assembled: Path, tmp_path: Path) -> None:
