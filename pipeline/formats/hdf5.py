@@ -8,6 +8,7 @@ A `h5py.Dataset` is then used as a StoredArray: `.shape`, `.dtype`, `dataset[3:5
 
 from __future__ import annotations
 
+import mmap
 import posixpath
 import traceback
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 MOST_OBJECTS = 2_000_000
+HEAP = b"GCOL\x01\0\0\0"
 OBJECT = 48  # bytes of a short text in memory, beside its letters
 MOST_CHUNK = 1 << 30  # bytes that HDF5 unpacks to read one value
 
@@ -49,6 +51,7 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
         try:
             with h5py.File(path, "r") as file:
                 try:
+                    _check_heaps(path)
                     _check(file, size, limits)
                 except Refused as error:
                     raise FormatError(f"{path}: {escaped(str(error))}") from None
@@ -62,6 +65,24 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
             raise FormatError(
                 f"{path}: is no HDF5 file, or damaged ({reason}); copy or download it again"
             ) from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Texts lie in heaps: where free space in one has no size, HDF5 (2.0.0) reads it for ever."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start, left = data.find(HEAP), len(data) // 16  # objects that fit in
+        while start >= 0:
+            at, end = start + 16, start + int.from_bytes(data[start + 8 : start + 16], "little")
+            while at + 16 <= min(end, len(data)):
+                size = int.from_bytes(data[at + 8 : at + 16], "little")
+                step = 16 + -(-size // 8) * 8 if any(data[at : at + 2]) else size
+                left -= 1
+                if step == 0 or left < 0:
+                    raise Refused(
+                        f"the heap of texts at byte {start:,} is damaged; copy or download it again"
+                    )
+                at += step
+            start = data.find(HEAP, start + 16)
 
 
 def _check(file: h5py.File, size: int, limits: Limits) -> None:

@@ -228,3 +228,18 @@ def test_names_that_are_not_text(path: Path) -> None:
     with h5py.File(path, "w") as file:
         h5py.h5g.create(file.id, b"a\xff\n")
     refused(path, r"a\xff\n", "name that is not UTF-8")
+
+
+@pytest.mark.parametrize("hits", ["free space", "a text"])
+def test_a_heap_without_end(path: Path, hits: str) -> None:
+    """HDF5 itself would not return from reading it."""
+    with h5py.File(path, "w") as file:
+        file["ids"] = [f"clip {i}" for i in range(20)]
+    content = bytearray(path.read_bytes())
+    places = [content.index(f"clip {i}\0".encode()) for i in range(20)]  # 8 bytes, after a head of 16
+    at = max(places) + 8 if hits == "free space" else places[7] - 16
+    assert any(content[at : at + 2]) == (hits == "a text")
+    content[at : at + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"heap of texts at byte .* is damaged"), open_hdf5(path):
+        pass
