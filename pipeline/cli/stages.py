@@ -237,15 +237,11 @@ def train(
     write_config: WriteConfig = None,
 ) -> None:
     """Training set -> runs/METHOD-SET-SEED."""
-    from models import METHODS
-    from pipeline.params.explain import settings_of
     from pipeline.params.params import load_params
     from pipeline.params.run import RunConfig
 
     params = load_params()
     params.training_set(dataset)
-    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
-        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
     run = RunConfig(
         method_name=method,
         dataset=dataset,
@@ -259,8 +255,12 @@ def train(
     if write_config is not None:
         write_text(run.model_dump_json(indent=1) + "\n", write_config)
         return
+    from models import METHODS
+    from pipeline.params.explain import settings_of
     from pipeline.training.loop.train import train as learn
 
+    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
+        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
     learn(run, device=device, fresh=fresh)
 
 

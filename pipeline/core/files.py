@@ -164,18 +164,19 @@ def read_described(
         raise FormatError(
             f"{path.parent}: {what} of format {found}, this version reads {version}; {remedy} again"
         )
-    if lacking := [key for key in keys if not _has(tree, key)]:
+    if lacking := dict.fromkeys(filter(None, (_missing(tree, key) for key in keys))):
         raise FormatError(f"{path}: {', '.join(lacking)} is missing; {remedy} again")
     return tree
 
 
-def _has(tree: Any, key: str) -> bool:
-    """Whether there is a value under a dotted key."""
-    for part in key.split("."):
+def _missing(tree: Any, key: str) -> str | None:
+    """The first part of a dotted key under which there is nothing."""
+    parts = key.split(".")
+    for number, part in enumerate(parts, 1):
         if not isinstance(tree, dict) or part not in tree:
-            return False
+            return ".".join(parts[:number])
         tree = tree[part]
-    return True
+    return None
 
 
 def rounded(tree: Any, decimals: int) -> Any:

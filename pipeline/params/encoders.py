@@ -121,15 +121,6 @@ class Librosa33Params(Section):
     f0_max: float = Field(500.0, gt=0)
     """Hz, highest"""
 
-    @model_validator(mode="after")
-    def _pitches_can_be_heard(self) -> Self:
-        if not self.f0_min < self.f0_max <= self.sample_rate / 2:
-            raise ValueError(
-                f"f0_min is {self.f0_min:g} and f0_max {self.f0_max:g}, expected the first below the second, "
-                f"and that at most half of sample_rate, {self.sample_rate / 2:g}"
-            )
-        return self
-
 
 class Waveform16kParams(Section):
     """The sound itself, 16 kHz mono: for methods that fine-tune an audio encoder."""

@@ -67,7 +67,7 @@ WRONG = [
     ("noise deep", "deep: not a run folder (config.json: maximum recursion depth"),
     ("predict --video clip.mkv --run nothing", "nothing: not a run folder (config.json: No such file"),
     ("extract --video nothing.mp4", "nothing.mp4: no such file or folder"),
-    ("extract --video pipe.mp4", "not a regular file or a folder"),
+    ("extract --video pipe.mp4", "a named pipe; give a file or a folder"),
     ("extract --video folder", "folder: no video in this folder"),
     ("extract --video clip.mkv --text-file folder", "'folder' is a directory"),
     ("extract --video clip.mkv --out clip.mkv", "cannot be made (File exists); give a folder"),

@@ -8,6 +8,7 @@ import pytest
 from made.mmsa_corpus import corpus, problems_of, rows_of
 
 from pipeline.corpora.ingest import ingest
+from pipeline.corpora.tables.values import number_of
 from pipeline.params.params import MediaLimits
 
 MOODS = {"task": "classification", "classes": ["Anger", "no mood", "高兴"]}
@@ -64,3 +65,12 @@ def test_range_of_a_regression_is_nothing_to_classes(tmp_path: Path) -> None:
     many = {**MOODS, "classes": [f"mood {letter}" for letter in "abcdefgh"]}
     (row,) = rows_of(corpus(tmp_path, "a,1,x,7,,,,,train", **many)).values()
     assert row["class_label"] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1", 1.0), ("-1.", -1.0), (".5", 0.5), ("1e3", 1000.0), ("9" * 300_000 + "x", None), ("nan", None)],
+)
+def test_numbers_in_plain_notation(text: str, number: float | None) -> None:
+    """A long cell takes no longer than it is long: minutes, were it tried at every digit."""
+    assert number_of(text) == number

@@ -88,7 +88,9 @@ def folder(source: dict[str, dict[str, np.ndarray]], tmp_path_factory: pytest.Te
         )
         for modality, blocks in source.items()
     }
-    params = AssembleParams(dataset="toy", text="toy/text", audio="toy/audio", visual="toy/visual", normalize=[])
+    params = AssembleParams(
+        dataset="toy", text="toy/text", audio="toy/audio", visual="toy/visual", normalize=[]
+    )
     out = tmp_path_factory.mktemp("assembled") / "toy"
     assemble(clips, transcripts, features, params, out, "toy")
     return out

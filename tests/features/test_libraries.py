@@ -19,6 +19,7 @@ from pipeline.params.params import Params
 CARRIERS = {
     "msa-pipeline",  # ours: the hash of its code counts
     "pytest",  # keeps what mediapipe says
+    "hypothesis",  # listens to the garbage collector
     "protobuf",  # holds the floats of mediapipe's landmarks
 }
 JUST_IN_TIME = {"numba": {"llvmlite"}}  # what makes the machine code that runs under another's name

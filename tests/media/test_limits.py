@@ -68,7 +68,7 @@ def test_extract_says_what_it_was_given(special: tuple[Path, str]) -> None:
         with pytest.raises(MsaError, match="no video in this folder"):
             plan([path], None)
         return
-    with pytest.raises(MsaError, match=f"x.mp4: a {kind}, not a regular file or a folder"):
+    with pytest.raises(MsaError, match=f"x.mp4: a {kind}; give a file or a folder"):
         plan([path], None)
     assert [request.video for request in plan([path.parent], None)] == [path]  # and becomes a failed row
 

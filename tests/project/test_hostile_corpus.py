@@ -95,6 +95,7 @@ def run(folder: Path, *words: str) -> tuple[int, str]:
     with io.TextIOWrapper(raw, "utf-8", errors="strict", write_through=True) as screen:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(screen), redirect_stderr(screen):
             patch.chdir(folder)
+            patch.setenv("COLUMNS", "500")
             patch.setattr("sys.argv", ["msa-cli", *words])
             code = main() or 0
         return code, raw.getvalue().decode()

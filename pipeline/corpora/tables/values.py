@@ -15,7 +15,7 @@ SPLIT_NAMES = {
     **{"training": TRAIN, "validation": VALID, "val": VALID, "dev": VALID, "unlabelled": UNLABELED},
     **{"test_iid": TEST, "iid": TEST, "ood": TEST_OOD},
 }
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def label_value(
