@@ -96,7 +96,7 @@ def guarded(encoder: Encoder, task: EncodingTask, work: Callable[[], T]) -> T | 
     name = f"{id_of(path.name)}: " if path is not None else ""
     try:
         if path is not None and (reason := bad_id(path.stem)) is not None:
-            raise ClipError(f"{id_of(path.name)}: {reason}; rename the file")
+            raise ClipError(f"{id_of(path.name)}: {reason} (rename the file)")
         if task.problem is not None:
             raise ClipError(task.problem)
         if encoder.needs_media and path is None:
