@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import torch
 from made.feature_rows import META, make_row
-from made.tiny_runs import made_run, made_set
+from made.tiny_runs import made_run, made_set, tiny_params
 
 from pipeline.core.errors import of_system
 from pipeline.core.files import write_json
@@ -25,7 +25,6 @@ from pipeline.corpora.clips import ClipFacts, clip_table, write_clips
 from pipeline.datasets.assembly.files import Joined, write_set
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.inspect import inspect
-from pipeline.params.params import Params, check_params
 from pipeline.predict.report import write_predictions
 from pipeline.reports.page import write_page
 from pipeline.reports.report import report
@@ -46,19 +45,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_run(folder, "misr", made_set(folder / "set"))
     results(folder, folder)
     return folder
-
-
-def params() -> Params:
-    none = dict.fromkeys(("text", "audio", "visual", "waveform"), "none")
-    tree = {
-        "datasets": {"tiny": {"root": "tiny"}},
-        "datasets_run": ["tiny"],
-        "assemble": {"tiny": {"dataset": "tiny", "metrics": "mmsa", **none}},
-        "models": {"misr": {"corpora": {"tiny": {}}}},
-        "models_run": ["misr"],
-        "seeds": [1],
-    }
-    return check_params(tree, "test")
 
 
 def results(here: Path, disk: Path) -> None:
@@ -113,8 +99,8 @@ WRITERS: dict[str, Callable[[Path, Path], object]] = {
     "run": run,
     "results": results,
     "views": lambda here, disk: inspect(here / "misr-run", here / "set", disk / "views.json"),
-    "report": lambda here, disk: report(params(), here / "results", disk / "reports"),
-    "page": lambda here, disk: write_page(params(), here / "results", disk / "reports"),
+    "report": lambda here, disk: report(tiny_params(), here / "results", disk / "reports"),
+    "page": lambda here, disk: write_page(tiny_params(), here / "results", disk / "reports"),
     "predictions": lambda here, disk: write_predictions([], FACTS, disk / "predicted"),
     "table of trials": lambda here, disk: write_table([Trial(0, {"a": 1})], ["a"], [1], disk / "trials.tsv"),
     "JSON": lambda here, disk: write_json(list(range(99)), disk / "one.json"),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from made.tiny_set import write_tiny_set
 
-from pipeline.params.params import TrainParams
+from pipeline.params.params import Params, TrainParams, check_params
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 
@@ -56,3 +56,17 @@ def made_run(
         logs=here / "logs",
     )
     return out
+
+
+def tiny_params() -> Params:
+    """Of a project with the set `tiny` and one run of MISR."""
+    none = dict.fromkeys(("text", "audio", "visual", "waveform"), "none")
+    tree = {
+        "datasets": {"tiny": {"root": "tiny"}},
+        "datasets_run": ["tiny"],
+        "assemble": {"tiny": {"dataset": "tiny", "metrics": "mmsa", **none}},
+        "models": {"misr": {"corpora": {"tiny": {}}}},
+        "models_run": ["misr"],
+        "seeds": [1],
+    }
+    return check_params(tree, "test")

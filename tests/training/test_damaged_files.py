@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from made.feature_rows import META, make_row
 from made.tiny_khar import PRETRAINING, TINY
-from made.tiny_runs import made_run, made_set
+from made.tiny_runs import made_run, made_set, tiny_params
 
 from pipeline.core.errors import MsaError
 from pipeline.core.paths import result_files
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.inspect import inspect
-from pipeline.params.params import MediaLimits, Params, TrainParams, check_params
+from pipeline.params.params import MediaLimits, TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.transcribe import TranscribeParams
 from pipeline.reports.page import write_page
@@ -49,19 +49,6 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda old: b"[]",
     "another object": lambda old: b'{"format": 1, "stats": 3}',
 }
-
-
-def params() -> Params:
-    none = dict.fromkeys(("text", "audio", "visual", "waveform"), "none")
-    tree = {
-        "datasets": {"tiny": {"root": "tiny"}},
-        "datasets_run": ["tiny"],
-        "assemble": {"tiny": {"dataset": "tiny", "metrics": "mmsa", **none}},
-        "models": {"misr": {"corpora": {"tiny": {}}}},
-        "models_run": ["misr"],
-        "seeds": [1],
-    }
-    return check_params(tree, "test")
 
 
 def evaluated(here: Path) -> None:
@@ -112,14 +99,17 @@ def stored(here: Path) -> None:
 READERS: dict[str, list[Callable[[Path], object]]] = {
     "misr-run/config.json": [evaluated, inspected, lambda here: open_runs([here / "misr-run"])],
     "misr-run/model.safetensors": [evaluated, inspected],
-    "misr-run/curves.tsv": [evaluated, lambda here: report(params(), here / "results", here / "reports")],
+    "misr-run/curves.tsv": [
+        evaluated,
+        lambda here: report(tiny_params(), here / "results", here / "reports"),
+    ],
     "misr-run/train.predictions.parquet": [evaluated],
     "set/stats.json": [trained, evaluated],
     "set/train.parquet": [trained, inspected],
     **{
         f"{RESULTS}.{suffix}": [
-            lambda here: report(params(), here / "results", here / "reports"),
-            lambda here: write_page(params(), here / "results", here / "reports"),
+            lambda here: report(tiny_params(), here / "results", here / "reports"),
+            lambda here: write_page(tiny_params(), here / "results", here / "reports"),
         ]
         for suffix in ("json", "predictions.parquet", "curves.tsv", "views.json")
     },
