@@ -13,7 +13,7 @@ from pipeline.core.console import show
 
 def noise(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders: runs/misr-mosi-1111 ...")
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders: runs/misr-mosi/1111 ...")
     ],
     kind: Annotated[str, typer.Option(help="gaussian, laplace or erase.")] = "gaussian",
     assembled: Annotated[
@@ -24,7 +24,7 @@ def noise(
 ) -> None:
     """Test metrics of trained runs when 10 to 70 % of the steps of every clip are spoilt.
 
-    Example: msa-cli noise runs/cmir-mosi-1111 runs/misr-mosi-1111 --kind erase
+    Example: msa-cli noise runs/cmir-mosi/1111 runs/misr-mosi/1111 --kind erase
     """
     from pipeline.core.files import write_json
     from pipeline.evaluation.noise import render, under_noise

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from models.cmir.noise import Kind, corrupt, noisy_embeddings, standard_deviation
 from models.core.backbones import Tokenizer
 from models.core.batch import Batch
-from models.core.method import Method
+from models.core.method import Method, Output
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
@@ -32,11 +32,11 @@ from pipeline.datasets.splits import Streams, ordered_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
-from pipeline.evaluation.saved import Spread
+from pipeline.evaluation.saved import METRICS, Spread
 from pipeline.params.explain import unknown
-from pipeline.training.loop.fabric import open_fabric, reproducible
-from pipeline.training.loop.train import EVALUATION_BATCH
-from pipeline.training.runs import load_method, read_config
+from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.scoring import EVALUATION_BATCH
+from pipeline.training.runs import open_runs, read_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,11 +71,10 @@ def under_noise(
     stats = stats_of_run(folder, run, config)
     metric_set = _metric_set(config)
     remarks: set[str] = set()
-    fabric = open_fabric(device, config["train"]["precision"])
-    with reproducible(config["seed"], fabric.device):
-        method = load_method(run, config).to(fabric.device).eval()
-        model = cast(Method, fabric.setup_module(method))
-        splits = TrainingSet.load(folder, method.reading(), fabric.device, only=("train", "test")).splits
+    opened = open_runs([run], device)[0]
+    method = opened.method
+    with reproducible(config["seed"], opened.device):
+        splits = TrainingSet.load(folder, opened.reading, opened.device, only=("train", "test")).splits
         test = splits["test"]
         if len(test) == 0:
             raise FormatError(f"{folder}: no clips in test; evaluation needs some")
@@ -90,10 +89,11 @@ def under_noise(
 
         batches = [test.batch(clips) for clips in rows]
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
-        noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
-        clean = robustness(model, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
+        deviations = train_deviations(splits["train"].streams, method.backbone)
+        noisy = (method, batches, scored, kind, deviations, mask_id)
+        clean = robustness(*noisy, rates=(0.0,), seeds=SEEDS[:1], forward=opened.forward)[CLEAN]
         scores = {CLEAN: clean * len(SEEDS)}  # no noise, no difference
-        scores |= robustness(model, batches, scored, *noise)
+        scores |= robustness(*noisy, forward=opened.forward)
     return {
         **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
         "metric_set": metric_set,
@@ -132,6 +132,7 @@ def robustness(
     *,
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = SEEDS,
+    forward: Callable[[Batch], Output] | None = None,
 ) -> dict[str, list[dict[str, float]]]:
     """Scores of a trained method under noise: rate -> named numbers of each seed; and their `mean`.
 
@@ -141,6 +142,7 @@ def robustness(
     score : (predictions, labels) -> named numbers, such as an entry of metrics.METRIC_SETS
     std : `train_deviations` of the train split
     mask_id : of [MASK], for `erase` with fine-tuned text; None = its embeddings are set to 0
+    forward : the method in the precision of its training; None = in fp32
     """
     method.eval()
     embedded = method.backbone if kind != "erase" or mask_id is None else None
@@ -153,7 +155,7 @@ def robustness(
             for batch in batches:
                 noisy = corrupt(batch, kind, rate, std, generator, mask_id)
                 with noisy_embeddings(embedded, kind, rate, std.get("tokens"), generator):
-                    predictions.append(method(noisy).prediction)
+                    predictions.append((forward or method)(noisy).prediction)
             table[f"{rate:g}"].append(score(torch.cat(predictions).float().cpu().numpy(), labels))
     of_seeds = list(zip(*table.values(), strict=True))
     means = [{name: sum(one[name] for one in found) / len(found) for name in found[0]} for found in of_seeds]
@@ -188,11 +190,11 @@ def _metric_set(config: dict[str, Any]) -> str:
     """The set that the run was evaluated with, from the results in the current folder."""
     if config["stats"]["task"] == "classification":
         return CLASSIFICATION
-    path = paths.result_files(config["method"], config["dataset"], config["seed"]).metrics
+    path = paths.results_folder(config["method"], config["dataset"]) / METRICS
     try:
-        name: str = json.loads(path.read_text(encoding="utf-8"))["metric_set"]
+        name: str = json.loads(path.read_text(encoding="utf-8"))["runs"][0]["metric_set"]
         METRIC_SETS[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise FormatError(f"{path}: no metric set in it ({error}); run its evaluate stage") from error
     return name
 

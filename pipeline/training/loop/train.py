@@ -38,7 +38,7 @@ from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError, of_system
 from pipeline.core.files import one_writer, replaced_folder, write_json
 from pipeline.core.vocabulary import CONTEXT
-from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
+from pipeline.datasets.splits import Split, companions, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
@@ -46,6 +46,7 @@ from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, ha
 from pipeline.training.loop.curves import Curves, write_table
 from pipeline.training.loop.fabric import open_fabric, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
+from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import (
     CONFIG,
     FORMAT_VERSION,
@@ -56,7 +57,6 @@ from pipeline.training.runs import (
     task_of,
 )
 
-EVALUATION_BATCH = 64  # clips a forward outside of training
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -118,7 +118,7 @@ def train(
             )
             method.load_state_dict(state.best_weights)
             model = fabric.setup_module(method)
-            predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
+            predictions = {name: predict(model.eval(), splits[name]) for name in ("train", "valid")}
 
             result = {"epoch": state.best_epoch, "valid_loss": state.best_loss, "epochs": state.epoch}
             config = {
@@ -211,7 +211,7 @@ def fit(
 
         state.epoch += 1
         means = finite_means(steps, ["total", *weights], state.epoch)
-        loss = valid_loss(method.task, splits["valid"], predict(model, splits["valid"]), state.epoch)
+        loss = valid_loss(method.task, splits["valid"], predict(model.eval(), splits["valid"]), state.epoch)
         if loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
@@ -251,17 +251,6 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
                 f"finite; {LOWER_RATE}"
             )
     return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
-
-
-@torch.no_grad()
-def predict(model: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order."""
-    model.eval()
-    batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([model(split.batch(rows)).prediction.float().cpu() for rows in batches])
-    predictions = torch.empty_like(found)
-    predictions[torch.cat(batches)] = found
-    return predictions.numpy()
 
 
 def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) -> float:
