@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,3 +34,20 @@ def why(
         say(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False), in_json=True)
     else:
         say("\n".join(lines(found)))
+
+
+def merge_lock(
+    base: Annotated[Path, typer.Argument(metavar="%O", help="The file as both sides had it.")],
+    ours: Annotated[Path, typer.Argument(metavar="%A", help="As ours; the merged one is written here.")],
+    theirs: Annotated[Path, typer.Argument(metavar="%B", help="As theirs.")],
+) -> None:
+    """Merge dvc.lock stage by stage; git calls this.
+
+    A stage's entry is taken from the side that changed it. Where both did, it has none: `dvc repro` decides.
+
+    Example: git config merge.dvc-lock.driver "msa-cli merge-lock %O %A %B"
+    """
+    from pipeline.status.lock import merge_lock as merge
+
+    if left_out := merge(base, ours, theirs):
+        say(f"dvc.lock: both sides changed {', '.join(left_out)}; `dvc repro` decides", error=True)

@@ -12,6 +12,9 @@ models_run: [one, two]
 seeds: [1, 2]
 models:
   one: {base: {width: 8, weights: {prior: 0.4}}}
+  # of the second,
+  # so far from the first
+  # that git merges both
   two: {base: {width: 8}}
 """
 

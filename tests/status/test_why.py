@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from made.code_changes import edited
-from made.tiny_project import commit, make_project, run
+from made.tiny_project import commit, run
 
 from pipeline.status.why import lines, why
 
 ONE = "train@one-sample"
-
-
-@pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_project(tmp_path_factory.mktemp("why") / "project")
 
 
 @pytest.fixture
