@@ -85,12 +85,16 @@ Path("report.md").write_text(str(sorted(map(str, Path("runs").rglob("*")))))
 }
 
 
+def environment() -> dict[str, str]:
+    """With this environment's commands, and an author for git."""
+    names = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | names | {"DVC_NO_ANALYTICS": "1", "PATH": path}
+
+
 def run(folder: Path, *command: str, ok: bool = True) -> str:
     """Output of a command in the project; `ok` says whether it must succeed."""
-    names = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment = os.environ | names | {"DVC_NO_ANALYTICS": "1"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, f"{' '.join(command)} -> {done.returncode}\n{output}"
     return output
