@@ -81,7 +81,7 @@ class TextOnly(Method):
 
     def forward(self, batch: Batch) -> Output:
         text = self.inputs(batch)["text"]
-        return Output(self.task.shaped(self.head(mean_over_time(text.values, text.mask))))
+        return Output(self.task.predict(self.head, mean_over_time(text.values, text.mask)))
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         return {"prediction": self.task.loss(output.prediction, batch.label, among=batch.labeled)}

@@ -129,4 +129,5 @@ def test_training_under_fabric_and_deterministic_algorithms(name: str) -> None:
         rough = third_step("bf16-mixed")
     finally:
         torch.use_deterministic_algorithms(False)
-    assert rough == pytest.approx(exact, rel=0.1, abs=1e-2)
+    # at random, SLaD finds other hardest negatives in a batch of few
+    assert rough == pytest.approx(exact, rel=0.1, abs=5e-2)
