@@ -6,7 +6,7 @@ Shapes: B clips, T time steps, D width, C classes. Masks: True = real.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,14 @@ class Task:
     def shaped(self, scores: Tensor) -> Tensor:
         """A head's (..., B, outputs) as a prediction in float32 at least: (..., B), or (..., B, C)."""
         return full_precision(scores if self.outputs > 1 else scores.squeeze(-1))
+
+    def predict(self, head: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """What the head gives for x, (..., B, D), `shaped`; computed in float32 at least, under autocast too.
+
+        A bfloat16 has eight bits of precision: different clips would get the same prediction.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return self.shaped(head(full_precision(x)))
 
     def errors(self, prediction: Tensor, label: Tensor) -> Tensor:
         """Loss of each clip, (..., B): |ŷ − y|, binary cross-entropy of the logit, or cross-entropy.

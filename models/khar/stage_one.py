@@ -77,7 +77,7 @@ class UnimodalRegressor(Harvester):
         """Sentiment from the mean over the real steps of X_m."""
         harvested = self.harvested(batch)[self.modality]
         pooled = mean_over_time(harvested.values, harvested.mask)
-        return UnimodalOutput(self.task.shaped(self.classifier(pooled)), harvested.present)
+        return UnimodalOutput(self.task.predict(self.classifier, pooled), harvested.present)
 
     def losses(self, batch: Batch, output: UnimodalOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """Mean squared error of the clips that have the modality and a label."""

@@ -5,7 +5,6 @@
     config.json             method, settings, widths, feature set, normalisation, hashes of code and data,
                             library versions; no clock times and no host names
     curves.tsv              a row an epoch, see curves.py
-    plots/, metrics.json    the same curves as DVCLive writes them
     train.predictions.parquet, valid.predictions.parquet
 """
 
@@ -29,12 +28,12 @@ from models import METHODS
 from models.core.batch import Batch, Reading
 from models.core.checkpoints import Part, model_identity
 from models.core.method import Method, MethodSettings, Output, Task
-from pipeline.core.devices import check_presence
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.files import read_described
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain, unknown
 from pipeline.store.fingerprint import stage_hashes
+from pipeline.training.loop.device import open_device
 
 FORMAT_VERSION = 1
 # what is read of config.json, and of its stats
@@ -42,7 +41,7 @@ STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
 KEYS = ("method", "seed", "params", "dims", "train", *(f"stats.{key}" for key in STATS_KEYS))
 WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-LIBRARIES = ("lightning-fabric", "numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
+LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 
 
 def build_method(
@@ -201,10 +200,8 @@ class TrainedRun:
 
     @torch.inference_mode()
     def forward(self, batch: Batch) -> Output:
-        """Output of the method in the precision of its training."""
-        mixed = self.config["train"]["precision"] == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            output: Output = self.method(batch)
+        """Output of the method, in fp32 whatever the precision of its training."""
+        output: Output = self.method(batch)
         return output
 
 
@@ -213,8 +210,7 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
 
     FormatError: not a run folder, of another format version, or its weights do not fit its settings.
     """
-    check_presence(device)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    place = open_device(device)
     torch.set_num_threads(1)  # as in training: the last bits of a sum depend on it
     configs: dict[Path, dict[str, Any]] = {}
     for folder in folders:
@@ -232,11 +228,11 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
     runs = []
     for folder, config in configs.items():
         try:
-            method = load_method(folder, config).to(chosen).eval()
+            method = load_method(folder, config).to(place).eval()
         except ParamsError as error:
             raise FormatError(
                 f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
                 "again, or use the version that trained it"
             ) from error
-        runs.append(TrainedRun(folder, config, method, torch.device(chosen)))
+        runs.append(TrainedRun(folder, config, method, place))
     return runs

@@ -47,7 +47,7 @@ from pipeline.params.run import RunConfig
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.checkpoint import fingerprint, hashes
-from pipeline.training.loop.fabric import open_fabric
+from pipeline.training.loop.device import open_device
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
 from pipeline.training.runs import library_versions
@@ -296,7 +296,7 @@ def _identity(search: Search) -> dict[str, Any]:
         "source": hashes(search.source, *SEEN),
         "code": stage_hashes("train", search.method),
         "libraries": library_versions() | {"optuna": version("optuna")},
-        "device": open_fabric(search.device, search.train.precision).device.type,
+        "device": open_device(search.device).type,
     }
 
 

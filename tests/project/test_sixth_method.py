@@ -63,7 +63,7 @@ class MeanRegressor(Method):
 
     def forward(self, batch):
         means = [mean_over_time(part.values, part.mask) for part in self.inputs(batch).values()]
-        return Output(self.task.shaped(self.head(torch.tanh(self.hidden(torch.cat(means, dim=-1))))))
+        return Output(self.task.predict(self.head, torch.tanh(self.hidden(torch.cat(means, dim=-1)))))
 
     def losses(self, batch, output, terms):
         return {"prediction": self.task.loss(output.prediction, batch.label, batch.labeled)}

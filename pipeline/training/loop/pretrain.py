@@ -54,15 +54,15 @@ def pretrain(
         return _nothing(out)
     from pipeline.datasets.training_set import read_stats
     from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
-    from pipeline.training.loop.fabric import open_fabric, reproducible
+    from pipeline.training.loop.device import open_device, reproducible
     from pipeline.training.loop.train import fit, load_splits, save_weights
     from pipeline.training.runs import build_method, circumstances, task_of
 
-    fabric = open_fabric(device, train_params.precision)
+    place = open_device(device)
     stats, wanted = read_stats(source), read_stats(assembled)
     dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
     dims = {modality: dim for modality, dim in dims.items() if modality in wanted["modalities"]}
-    with reproducible(SEED, fabric.device):
+    with reproducible(SEED, place):
         whole = build_method(method_name, method_params, dims, task_of(wanted))
         methods = whole.pretraining_methods(whole.config, dims)
         if not methods:
@@ -73,7 +73,7 @@ def pretrain(
                 "classes; name a corpus of scores under `pretrain_on` in params.yaml, or switch the "
                 f"pretraining off under models.{method_name}.base.pretraining"
             )
-        splits = load_splits(source, whole, fabric.device)
+        splits = load_splits(source, whole, place)
     identity = {
         "method": method_name,
         "dataset": dataset,
@@ -82,7 +82,7 @@ def pretrain(
         "train": train_params.model_dump(mode="json"),
         "dims": whole.dims,
         "learnt": hashes(source, "train.parquet", "valid.parquet", "stats.json"),
-        **circumstances("pretrain", method_name, whole.config, fabric.device),
+        **circumstances("pretrain", method_name, whole.config, place),
     }
     name = fingerprint(identity)
     if _is_kept(out, name):
@@ -99,9 +99,9 @@ def pretrain(
                 "learns from; set it to `none` under `assemble`, or name another corpus under `pretrain_on`"
             )
         checkpoint = Checkpoint(state_root / fingerprint(identity | {"modality": modality}))
-        with reproducible(SEED, fabric.device):
+        with reproducible(SEED, place):
             title = f"{out.name}: {modality}"
-            state, _ = fit(fabric, method, own, train_params, SEED, checkpoint, title)
+            state, _ = fit(place, method, own, train_params, SEED, checkpoint, title)
         method.load_state_dict(state.best_weights)
         report["modalities"][modality] = {
             "labels": "own" if labels else "joint",

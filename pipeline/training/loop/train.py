@@ -2,11 +2,12 @@
 
     L = Σ_term  weights.<term> · schedule(term, progress) · L_term
 
-Terms whose weight is 0 are not computed. The forward pass runs in `train.precision`, the losses always in
-fp32. A method with estimators updates these first, on the same forward pass. Training ends after `epochs`, or
-when the validation loss has not improved for `patience` epochs. The validation loss is the task's alone: the
-mean absolute error of a regression (label units), the mean cross-entropy of a classification. Of all epochs
-the one with the lowest is the run (of equals the earlier); the test split is not even opened.
+Terms whose weight is 0 are not computed. The forward pass of training runs in `train.precision`; the head of
+a method, the losses and all that is predicted are always in fp32. A method with estimators updates these
+first, on the same forward pass. Training ends after `epochs`, or when the validation loss has not improved
+for `patience` epochs. The validation loss is the task's alone: the mean absolute error of a regression (label
+units), the mean cross-entropy of a classification. Of all epochs the one with the lowest is the run (of
+equals the earlier); the test split is not even opened.
 
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from models import METHODS
+from models.core.backbones import has_native_bf16
 from models.core.method import Method, Task
 from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError, of_system
@@ -43,8 +43,8 @@ from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
-from pipeline.training.loop.curves import Curves, write_table
-from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.curves import LiveCurves, write_table
+from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
 from pipeline.training.runs import (
     CONFIG,
@@ -87,14 +87,14 @@ def train(
     MsaError : a loss or a prediction is not finite
     """
     started = time.perf_counter()
-    fabric = open_fabric(device, run.train_params.precision)
-    with one_writer(run.out), reproducible(run.seed, fabric.device):
+    place = open_device(device)
+    with one_writer(run.out), reproducible(run.seed, place):
         stats = read_stats(run.assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
         method = build_method(run.method_name, run.method_params, dims, task_of(stats))
         if METHODS[run.method_name].pretrains:
             method.load_pretrained(run.pretrained)
-        splits = load_splits(run.assembled, method, fabric.device)
+        splits = load_splits(run.assembled, method, place)
         identity = {
             "method": run.method_name,
             "dataset": run.dataset,
@@ -107,18 +107,17 @@ def train(
                 run.assembled, "stats.json", *(f"{name}*.parquet" for name in (*splits, CONTEXT))
             ),
             "pretrained": hashes(run.pretrained, "*"),
-            **circumstances("train", run.method_name, method.config, fabric.device),
+            **circumstances("train", run.method_name, method.config, place),
         }
         checkpoint = Checkpoint(state_root / fingerprint(identity))
         with one_writer(checkpoint.folder):  # the same training may have another `out`
             if fresh:
                 checkpoint.remove()
             state, resumed_at = fit(
-                fabric, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
+                place, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
             )
             method.load_state_dict(state.best_weights)
-            model = fabric.setup_module(method)
-            predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
+            predictions = {name: predict(method, splits[name]) for name in ("train", "valid")}
 
             result = {"epoch": state.best_epoch, "valid_loss": state.best_loss, "epochs": state.epoch}
             config = {
@@ -132,14 +131,13 @@ def train(
                 save_weights(method, folder / WEIGHTS)
                 write_json(config, folder / CONFIG)
                 write_table(state.curves, folder / "curves.tsv")
-                shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
                 for name, values in predictions.items():
                     table = prediction_table(splits[name], values, method.task)
                     pq.write_table(table, folder / f"{name}.predictions.parquet")
             checkpoint.remove()
 
     summary = result | {"resumed_at": resumed_at, "seconds": round(time.perf_counter() - started, 3)}
-    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{run.out.name}.json")
+    write_json({**summary, "device": str(place)}, logs / f"train-{run.out.name}.json")
     return summary
 
 
@@ -150,7 +148,7 @@ def save_weights(method: nn.Module, path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------- the loop
 def fit(
-    fabric: Fabric,
+    device: torch.device,
     method: Method,
     splits: dict[str, Split],
     train_params: TrainParams,
@@ -160,6 +158,10 @@ def fit(
 ) -> tuple[State, int]:
     """All epochs from where the checkpoint left off: the last state, and how many were there already."""
     settings = method.config.training
+    half = train_params.precision == "bf16"
+    if half and not has_native_bf16(device.type):
+        print(f"this {device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)
+    method.to(device)
     weights = active_weights(method)
     method.active_terms = frozenset(weights)
     groups, estimators = method.parameter_groups(), method.estimator_groups()
@@ -168,11 +170,12 @@ def fit(
         open_optimizer(groups, settings),
         *([torch.optim.Adam(estimators, fused=True)] if estimators else []),
     ]
-    model, optimizer, *others = fabric.setup(method, *optimizers)
+    optimizer, *others = optimizers
+    learning = [parameter for group in groups for parameter in group["params"]]
     order = torch.Generator().manual_seed(seed)
-    state = checkpoint.load(method, [optimizer, *others], order)
+    state = checkpoint.load(method, optimizers, order)
     resumed_at = state.epoch
-    curves = Curves(checkpoint.folder / "live", state.curves)
+    curves = LiveCurves(checkpoint.folder / "live", state.curves)
     progress = TrainingProgress(title, state.epoch, settings.epochs)
     clips, labeled = splits["train"], len(splits["train"])
     ratio, unlabeled = method.reading().unlabeled, len(splits.get("unlabeled", []))
@@ -180,7 +183,7 @@ def fit(
         clips = clips.with_unlabeled(splits["unlabeled"])
 
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
-        model.train()
+        method.train()
         steps: list[dict[str, Tensor]] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
@@ -192,26 +195,25 @@ def fit(
                 group["lr"] = rate * factor
 
             batch = clips.batch(companions(rows, labeled, ratio, unlabeled))
-            output = model(batch)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                output = method(batch)
             for _ in range(method.estimator_steps()):
                 others[0].zero_grad()
-                fabric.backward(method.estimator_loss(batch, output))
+                method.estimator_loss(batch, output).backward()
                 others[0].step()
-            losses = method.losses(batch, output, weights)  # of the bare method: fp32, outside autocast
+            losses = method.losses(batch, output, weights)  # fp32, outside autocast
             scales = {term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()}
             total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
             optimizer.zero_grad()
-            fabric.backward(total)
-            fabric.clip_gradients(
-                model, optimizer, max_norm=train_params.gradient_clip, error_if_nonfinite=False
-            )
+            total.backward()
+            nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
             optimizer.step()
             columns = {"total": total, **losses, **method.diagnostics(batch, output)}
             steps.append({name: value.detach() for name, value in columns.items()})
 
         state.epoch += 1
         means = finite_means(steps, ["total", *weights], state.epoch)
-        loss = valid_loss(method.task, splits["valid"], predict(model, splits["valid"]), state.epoch)
+        loss = valid_loss(method.task, splits["valid"], predict(method, splits["valid"]), state.epoch)
         if loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
@@ -219,7 +221,7 @@ def fit(
         state.curves.append({"epoch": state.epoch, **means, "valid_loss": loss, "lr": rate})
         curves.add(state.curves[-1])
         progress.show(state.curves[-1], state.best_epoch, state.best_loss)
-        checkpoint.save_if_due(state, method, [optimizer, *others], order)
+        checkpoint.save_if_due(state, method, optimizers, order)
 
     curves.end()
     progress.end()
@@ -254,11 +256,14 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order."""
-    model.eval()
+def predict(method: nn.Module, split: Split) -> np.ndarray:
+    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order.
+
+    In fp32, whatever the precision of the training: in bf16 many clips would share a prediction.
+    """
+    method.eval()
     batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([model(split.batch(rows)).prediction.float().cpu() for rows in batches])
+    found = torch.cat([method(split.batch(rows)).prediction.float().cpu() for rows in batches])
     predictions = torch.empty_like(found)
     predictions[torch.cat(batches)] = found
     return predictions.numpy()
