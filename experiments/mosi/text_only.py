@@ -27,10 +27,10 @@ from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.params.params import Params, load_params
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
+from pipeline.training.loop.checkpoint import Checkpoint, fingerprint
 from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.train import fit, load_splits, predict
-from pipeline.training.runs import library_versions
+from pipeline.training.runs import hashes, library_versions
 
 DATASET, NAME = "mosi", "text-only"
 DECIMALS = 6

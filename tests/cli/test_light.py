@@ -44,7 +44,7 @@ PREPARED = (
 )
 LIGHT = (
     "info data/features/sample/visual-facemesh",
-    "info runs/misr-sample-1",
+    "info runs/misr-sample/1",
     "ingest mmsa data/sample --name again --no-run",
     "import foreign --name again_brought --no-run",
     "validate sample",
@@ -60,7 +60,6 @@ LIGHT = (
     "stage audio sample librosa33",
     "stage visual sample facemesh",
     "stage assemble sample",
-    "stage pretrain misr sample",
     "stage train misr sample --seed 1 --write-config run.json",
     "stage report",
     "stage page",

@@ -116,7 +116,7 @@ def test_params_of_the_study_are_valid(project: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------- its stages
-@pytest.mark.parametrize("stage", ["import", "assemble", "pretrain", "train", "evaluate", "report"])
+@pytest.mark.parametrize("stage", ["import", "assemble", "train", "evaluate", "report"])
 def test_stages_are_those_of_the_project(stage: str, project: Path) -> None:
     """The same commands with the same code and params: links lead to the code."""
     ours, theirs = (
