@@ -19,7 +19,7 @@ from pipeline.params.explain import some_of
 from pipeline.params.params import PARAMS_FILE, ModelParams
 
 LOCK_FILE = "dvc.lock"
-STAGES_OF_RESULTS = ("pretrain", "train", "evaluate")
+STAGES_OF_RESULTS = ("train", "evaluate")
 
 
 @dataclass(frozen=True)
