@@ -13,11 +13,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.stored import assemble
 
 from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.splits import Ragged, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.params.assemble import AssembleParams
