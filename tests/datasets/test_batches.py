@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,15 @@ class LetterTokenizer:
 
 def clip_id(i: int) -> str:
     return f"v{i:02d}$_$1"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["in memory", "on disk"])
+def storage(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds wherever a set's rows lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "on disk":
+            patch.setattr("pipeline.datasets.training_set.IN_MEMORY", -1)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def choose_columns(names: Sequence[str], patterns: Sequence[str], key: str) -> l
 def shorten(
     features: np.ndarray, column_names: Sequence[str], entry: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, all columns) to (steps_of, D) float32 of its own memory, and (steps_of,) bool: which are real."""
+    """(n, all columns) to (up to k, D) float32 of its own memory, and (up to k,) bool: which are real."""
     features = features[_skipped(features, entry) :]
     names, columns, steps = list(column_names), list(entry["columns"]), entry["max_steps"]
     real = real_frames(features, names)  # also where `success` is not among the chosen columns
@@ -81,11 +81,6 @@ def real_frames(features: np.ndarray, column_names: Sequence[str]) -> np.ndarray
     if SUCCESS not in column_names:
         return np.ones(len(features), np.bool_)
     return np.asarray(features[:, column_names.index(SUCCESS)] > 0)
-
-
-def steps_of(features: np.ndarray, entry: dict[str, Any]) -> int:
-    """How many steps `shorten` leaves of a clip's features (n, all columns)."""
-    return min(len(features) - _skipped(features, entry), entry["max_steps"])
 
 
 def _skipped(features: np.ndarray, entry: dict[str, Any]) -> int:
