@@ -22,6 +22,8 @@ from pipeline.core.files import write_json
 from pipeline.core.paths import ResultFiles
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.params.params import ModelParams, load_params
+from pipeline.params.run import RunConfig
+from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
 
 DATASET = "mosi"
@@ -42,9 +44,18 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / f"{name}-{seed}"
             files = ResultFiles(*(Path(place) / kind for kind in ("metrics", "predictions", "curves")))
-            pretrained = paths.pretrained_folder(row["method"], DATASET)
-            arguments = (row["method"], DATASET, seed, settings, params.train, assembled, pretrained, folder)
-            train(*arguments, device=device)
+            one = RunConfig(
+                method_name=row["method"],
+                dataset=DATASET,
+                seed=seed,
+                method_params=settings,
+                train_params=params.train,
+                assembled=assembled,
+                pretrained=Path(place) / "pretrained",
+                out=folder,
+            )
+            pretrain(one, device=device)
+            train(one, device=device)
             metrics = params.training_set(DATASET).metrics
             found = evaluate(folder, assembled, files, metrics, device=device)
         runs[str(seed)] = {split: found[split] for split in ("test", "valid")} | {"epoch": found["epoch"]}

@@ -20,7 +20,7 @@ from pipeline.params.params import PARAMS_FILE, ModelParams
 from pipeline.params.search import leaves
 
 LOCK_FILE = "dvc.lock"
-STAGES_OF_RESULTS = ("pretrain", "train", "evaluate")
+STAGES_OF_RESULTS = ("train", "evaluate")
 MISSING = object()  # a key that one side has not
 FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
 

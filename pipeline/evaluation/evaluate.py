@@ -29,7 +29,7 @@ from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import FORMAT
 from pipeline.params.explain import unknown
-from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.train import predict
 from pipeline.training.runs import load_method, prediction_table, read_config
 
@@ -70,16 +70,15 @@ def evaluate(
             f"assemble.{stats['dataset']}.metrics in params.yaml"
         )
     class_names = stats["class_names"]
-    fabric = open_fabric(device, config["train"]["precision"])
-    with reproducible(config["seed"], fabric.device):
-        method = load_method(run, config).to(fabric.device).eval()
-        model = fabric.setup_module(method)
+    place = open_device(device)
+    with reproducible(config["seed"], place):
+        method = load_method(run, config).to(place).eval()
         only = (TEST, VALID, TEST_OOD)
-        splits = TrainingSet.load(assembled, method.reading(), fabric.device, only=only).splits
+        splits = TrainingSet.load(assembled, method.reading(), place, only=only).splits
         for name, split in splits.items():
             if len(split) == 0:
                 raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
-        predictions = {name: predict(model, split) for name, split in splits.items()}
+        predictions = {name: predict(method, split) for name, split in splits.items()}
 
     known_labels = _training_labels(run / "train.predictions.parquet")
     scores: dict[str, Any] = {}

@@ -34,7 +34,7 @@ from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import stats_of_run
 from pipeline.evaluation.saved import write_views
 from pipeline.evaluation.views.view import Bars, Part, View, gather
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 from pipeline.training.runs import TrainedRun, open_runs
 
 if TYPE_CHECKING:

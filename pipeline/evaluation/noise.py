@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
 from pipeline.evaluation.saved import Spread
 from pipeline.params.explain import unknown
-from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.train import EVALUATION_BATCH
 from pipeline.training.runs import load_method, read_config
 
@@ -71,11 +71,10 @@ def under_noise(
     stats = stats_of_run(folder, run, config)
     metric_set = _metric_set(config)
     remarks: set[str] = set()
-    fabric = open_fabric(device, config["train"]["precision"])
-    with reproducible(config["seed"], fabric.device):
-        method = load_method(run, config).to(fabric.device).eval()
-        model = cast(Method, fabric.setup_module(method))
-        splits = TrainingSet.load(folder, method.reading(), fabric.device, only=("train", "test")).splits
+    place = open_device(device)
+    with reproducible(config["seed"], place):
+        method = load_method(run, config).to(place).eval()
+        splits = TrainingSet.load(folder, method.reading(), place, only=("train", "test")).splits
         test = splits["test"]
         if len(test) == 0:
             raise FormatError(f"{folder}: no clips in test; evaluation needs some")
@@ -91,9 +90,9 @@ def under_noise(
         batches = [test.batch(clips) for clips in rows]
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
         noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
-        clean = robustness(model, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
+        clean = robustness(method, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
         scores = {CLEAN: clean * len(SEEDS)}  # no noise, no difference
-        scores |= robustness(model, batches, scored, *noise)
+        scores |= robustness(method, batches, scored, *noise)
     return {
         **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
         "metric_set": metric_set,

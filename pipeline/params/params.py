@@ -186,7 +186,7 @@ class Params(Section):
     jobs: Jobs = Field(default_factory=Jobs)
     assemble: dict[Name, AssembleParams] = Field(default_factory=dict)
     pretrain_on: str = NONE
-    """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
+    """training set whose labels methods pretrain on; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
     reports: ReportsParams = Field(default_factory=ReportsParams)
     models: dict[Name, ModelParams] = Field(default_factory=dict)

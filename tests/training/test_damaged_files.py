@@ -60,13 +60,8 @@ def inspected(here: Path) -> None:
     inspect(here / "misr-run", here / "set", here / f"{RESULTS}.views.json")
 
 
-def pretrained(here: Path) -> None:
-    where: dict[str, Any] = {"device": "cpu", "state_root": here / "state"}
-    pretrain("khar", "tiny", KHAR, TrainParams(), here / "set", here / "set", here / "pretrained", **where)
-
-
-def trained(here: Path) -> None:
-    run = RunConfig(
+def khar_run(here: Path) -> RunConfig:
+    return RunConfig(
         method_name="khar",
         dataset="tiny",
         seed=1,
@@ -76,7 +71,14 @@ def trained(here: Path) -> None:
         pretrained=here / "pretrained",
         out=here / "khar-run",
     )
-    train(run, device="cpu", state_root=here / "state", logs=here / "logs")
+
+
+def pretrained(here: Path) -> None:
+    pretrain(khar_run(here), device="cpu", state_root=here / "state")
+
+
+def trained(here: Path) -> None:
+    train(khar_run(here), device="cpu", state_root=here / "state", logs=here / "logs")
 
 
 def transcribed(here: Path) -> None:

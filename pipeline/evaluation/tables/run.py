@@ -146,9 +146,9 @@ def run_table(
     """
     rows = for_dataset(table, dataset, params)
     stages = _check_project(table.method, dataset, params)
-    if METHODS[table.method].pretrains and f"pretrain@{table.method}-{dataset}" not in stages:
+    if METHODS[table.method].pretrains and f"train@{table.method}-{dataset}" not in stages:
         say(
-            f"dvc.lock has no pretrain@{table.method}-{dataset}, so each row pretrains anew; to have it "
+            f"dvc.lock has no train@{table.method}-{dataset}, so each row pretrains anew; to have it "
             "once, stop this, add both names to models_run and datasets_run, and `dvc repro` that stage"
         )
     outcomes = []
