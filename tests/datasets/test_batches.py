@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.stored import assemble
 
 from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.splits import Ragged, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.params.assemble import AssembleParams
@@ -39,6 +40,15 @@ class LetterTokenizer:
 
 def clip_id(i: int) -> str:
     return f"v{i:02d}$_$1"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["in memory", "on disk"])
+def storage(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds wherever a set's rows lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "on disk":
+            patch.setattr("pipeline.datasets.training_set.IN_MEMORY", -1)
+        yield
 
 
 @pytest.fixture(scope="module")
