@@ -22,6 +22,7 @@ from pipeline.core.files import write_json
 from pipeline.evaluation.evaluate import evaluate, summary
 from pipeline.params.params import ModelParams, load_params
 from pipeline.params.run import RunConfig
+from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
 
 DATASET = "mosi"
@@ -41,17 +42,18 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
     for seed in tree["ablation_seeds"]:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / f"{name}-{seed}"
-            config = RunConfig(
+            one = RunConfig(
                 method_name=row["method"],
                 dataset=DATASET,
                 seed=seed,
                 method_params=settings,
                 train_params=params.train,
                 assembled=assembled,
-                pretrained=paths.pretrained_folder(row["method"], DATASET),
+                pretrained=Path(place) / "pretrained",
                 out=folder,
             )
-            train(config, device=device)
+            pretrain(one, device=device)
+            train(one, device=device)
             metrics = params.training_set(DATASET).metrics
             found = evaluate([folder], assembled, Path(place) / "results", metrics, device=device)["runs"][0]
         scores = {name: found[name] for name in ("epoch", "test", "valid")}

@@ -28,11 +28,11 @@ from pipeline.evaluation.evaluate import summary
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.params.params import Params, load_params
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
-from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.checkpoint import Checkpoint, fingerprint
+from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.scoring import predict
 from pipeline.training.loop.train import fit, load_splits
-from pipeline.training.runs import library_versions
+from pipeline.training.runs import hashes, library_versions
 
 DATASET, NAME = "mosi", "text-only"
 DECIMALS = 6
@@ -83,7 +83,7 @@ class TextOnly(Method):
 
     def forward(self, batch: Batch) -> Output:
         text = self.inputs(batch)["text"]
-        return Output(self.task.shaped(self.head(mean_over_time(text.values, text.mask))))
+        return Output(self.task.predict(self.head, mean_over_time(text.values, text.mask)))
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         return {"prediction": self.task.loss(output.prediction, batch.label, among=batch.labeled)}
@@ -103,17 +103,16 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
         "code": stage_hashes("train", NAME) | {"text_only.py": file_hash(Path(__file__))},
         "libraries": library_versions(),
     }
-    fabric = open_fabric(device, params.train.precision)
-    with reproducible(seed, fabric.device):
+    place = open_device(device)
+    with reproducible(seed, place):
         method = TextOnly(SETTINGS, {})
         checkpoint = Checkpoint(Path(".state") / fingerprint(identity))
-        splits = load_splits(assembled, method, fabric.device)
-        state, _ = fit(fabric, method, splits, params.train, seed, checkpoint, title=f"{NAME}-{seed}")
+        splits = load_splits(assembled, method, place)
+        state, _ = fit(place, method, splits, params.train, seed, checkpoint, title=f"{NAME}-{seed}")
         method.load_state_dict(state.best_weights)
-        model = fabric.setup_module(method)
-        splits |= TrainingSet.load(assembled, method.reading(), fabric.device, only=("test",)).splits
+        splits |= TrainingSet.load(assembled, method.reading(), place, only=("test",)).splits
         scores = {
-            name: score(predict(model.eval(), splits[name]), splits[name].label.cpu().numpy())
+            name: score(predict(method, splits[name]), splits[name].label.cpu().numpy())
             for name in ("valid", "test")
         }
     checkpoint.remove()

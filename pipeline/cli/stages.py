@@ -13,6 +13,7 @@ from pipeline.cli.dvc_arguments import StageGroup
 from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
 from pipeline.core.console import say
+from pipeline.core.errors import MsaError
 from pipeline.core.files import one_writer, write_text
 from pipeline.core.vocabulary import MODALITIES
 
@@ -34,6 +35,11 @@ Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="This seed alone. May repeat. Default: all of params."),
+]
+RunsPerGpu = Annotated[int, typer.Option(envvar="MSA_RUNS_PER_GPU", min=1, help="Runs at once on one GPU.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
@@ -183,85 +189,48 @@ def assemble(dataset: TrainingSet) -> None:
 
     params = load_params()
     chosen = params.training_set(dataset)
-    folders = {name: getattr(chosen, name) for name in MODALITIES}
+    stores = {
+        stream: FeatureStore(Path("data/features") / folder)
+        for stream in (*MODALITIES, "waveform")
+        if (folder := getattr(chosen, stream)) != NONE
+    }
     with one_writer(paths.assembled_folder(dataset)):
-        features = {
-            modality: FeatureStore(Path("data/features") / folder).read()
-            for modality, folder in folders.items()
-            if folder != NONE
-        }
         report = join(
             read_clips(paths.clip_table(chosen.dataset)),
             read_transcripts(paths.transcript_table(chosen.dataset)),
-            {modality: found for modality, found in features.items() if found is not None},
+            stores,
             chosen,
             paths.assembled_folder(dataset),
             dataset,
-            waveform=FeatureStore(Path("data/features") / chosen.waveform)
-            if chosen.waveform != NONE
-            else None,
+            waveform=stores.get("waveform"),
         )
     say(report)
-
-
-@app.command()
-def pretrain(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
-    """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
-    from pipeline.core.vocabulary import NONE
-    from pipeline.params.params import load_params
-    from pipeline.training.loop.pretrain import pretrain as run
-
-    params = load_params()
-    params.training_set(dataset)
-    with one_writer(paths.pretrained_folder(method, dataset)):
-        learnt = run(
-            method,
-            dataset,
-            params.model(method, dataset),
-            params.train,
-            paths.assembled_folder(dataset),
-            paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
-            paths.pretrained_folder(method, dataset),
-            device=device,
-        )
-    say(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
 
 
 @app.command()
 def train(
     method: MethodName,
     dataset: TrainingSet,
-    seed: Seed,
+    seed: Seeds = None,
+    workers: Workers = 0,
     device: Device = "auto",
+    runs_per_gpu: RunsPerGpu = 1,
+    executor: ExecutorName = ExecutorKind.local,
     fresh: Fresh = False,
     write_config: WriteConfig = None,
 ) -> None:
-    """Training set -> runs/METHOD-SET-SEED."""
+    """Training set -> runs/METHOD-SET: every seed of params.yaml, what is pretrained before them all."""
     from pipeline.params.params import load_params
-    from pipeline.params.run import RunConfig
+    from pipeline.training.stage import stage_of, train_stages
+    from pipeline.training.workers import TrainRuntime
 
-    params = load_params()
-    params.training_set(dataset)
-    run = RunConfig(
-        method_name=method,
-        dataset=dataset,
-        seed=seed,
-        method_params=params.model(method, dataset),
-        train_params=params.train,
-        assembled=paths.assembled_folder(dataset),
-        pretrained=paths.pretrained_folder(method, dataset),
-        out=paths.run_folder(method, dataset, seed),
-    )
+    stage = stage_of(load_params(), method, dataset, seed or ())
     if write_config is not None:
-        write_text(run.model_dump_json(indent=1) + "\n", write_config)
+        if len(stage.runs) > 1:
+            raise MsaError(f"--write-config {write_config}: is of one run; name it with --seed")
+        write_text(stage.runs[0].model_dump_json(indent=1) + "\n", write_config)
         return
-    from models import METHODS
-    from pipeline.params.explain import settings_of
-    from pipeline.training.loop.train import train as learn
-
-    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
-        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
-    learn(run, device=device, fresh=fresh)
+    train_stages([stage], TrainRuntime(workers, device, runs_per_gpu, executor.value, fresh))
 
 
 @app.command()

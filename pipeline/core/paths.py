@@ -21,12 +21,18 @@ def assembled_folder(dataset: str) -> Path:
     return Path("data/assembled") / dataset
 
 
-def pretrained_folder(method: str, dataset: str) -> Path:
-    return Path("pretrained") / f"{method}-{dataset}"
+def runs_folder(method: str, dataset: str) -> Path:
+    """All runs of a method on a training set."""
+    return Path("runs") / f"{method}-{dataset}"
 
 
 def run_folder(method: str, dataset: str, seed: int) -> Path:
-    return Path("runs") / f"{method}-{dataset}" / str(seed)
+    return runs_folder(method, dataset) / str(seed)
+
+
+def pretrained_folder(method: str, dataset: str) -> Path:
+    """What all these runs start from, of a method that pretrains."""
+    return runs_folder(method, dataset) / "pretrained"
 
 
 def results_folder(method: str, dataset: str, root: Path = Path("results")) -> Path:

@@ -22,6 +22,7 @@ _LEARN = (
     "models/core",
     METHOD,
     "pipeline/core/waveform.py",
+    "pipeline/datasets/rows.py",
     "pipeline/datasets/splits.py",
     "pipeline/datasets/training_set.py",
     "pipeline/training/loop",
@@ -61,7 +62,6 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/media",
     ),
     "assemble": ("pipeline/core/waveform.py", "pipeline/datasets/assembly", "pipeline/transcripts/words.py"),
-    "pretrain": _LEARN,
     "train": _LEARN,
     # a run's config.json holds the hashes of what it was trained with, so that its code counts here too
     "evaluate": (

@@ -6,7 +6,6 @@ a clone without data. Runs are matched by dataset, method and seed; what only on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +14,12 @@ from pipeline.core.git import Revision
 from pipeline.evaluation.comparison import MethodComparison, compare_runs, correct
 from pipeline.evaluation.saved import METRICS, SavedRun, find_results, read_results
 from pipeline.evaluation.significance import RESAMPLES, SEED
+from pipeline.params.differing import MISSING, differing
 from pipeline.params.explain import some_of
 from pipeline.params.params import PARAMS_FILE, ModelParams
-from pipeline.params.search import leaves
 
 LOCK_FILE = "dvc.lock"
 STAGES_OF_RESULTS = ("train", "evaluate")
-MISSING = object()  # a key that one side has not
-FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
 
 
 @dataclass(frozen=True)
@@ -141,29 +138,8 @@ def _yaml(path: str, revision: Revision) -> dict[str, Any]:
     return tree
 
 
-def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key and both values where trees differ; a large section that one side lacks is one value.
-
-    Lists are values. 1 and 1.0 are equal, 1 and true are not.
-    """
-    if a is MISSING and _few(b):
-        a = {}
-    if b is MISSING and _few(a):
-        b = {}
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in {**a, **b}:
-            below = f"{key}.{name}" if key else str(name)
-            yield from _differing(a.get(name, MISSING), b.get(name, MISSING), below)
-    elif a != b or isinstance(a, bool) != isinstance(b, bool):
-        yield key, a, b
-
-
-def _few(section: Any) -> bool:
-    return isinstance(section, dict) and 0 < len([*leaves(section)]) <= FEW_KEYS
-
-
 def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, str]]) -> list[ParamChange]:
-    resolved = {run: [key for key, *_ in _differing(_settings(a, *run), _settings(b, *run))] for run in runs}
+    resolved = {run: [key for key, *_ in differing(_settings(a, *run), _settings(b, *run))] for run in runs}
     return [
         ParamChange(
             key,
@@ -172,7 +148,7 @@ def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, s
             (old is not MISSING, new is not MISSING),
             _reached(key, resolved),
         )
-        for key, old, new in _differing(a, b)
+        for key, old, new in differing(a, b)
     ]
 
 

@@ -38,7 +38,7 @@ from pipeline.evaluation.inspect import inspect
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import CURVES, FORMAT, METRICS, PREDICTIONS, VIEWS, Spread, write_views
 from pipeline.params.explain import unknown
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import open_runs, prediction_table, read_config
 
@@ -96,7 +96,7 @@ def evaluate(
         opened = open_runs([run], device)[0]
         splits = splits or _splits(assembled, opened.reading, opened.device)
         with reproducible(config["seed"], opened.device):
-            predictions = {name: predict(opened.forward, splits[name]) for name in SCORED if name in splits}
+            predictions = {name: predict(opened.method, splits[name]) for name in SCORED if name in splits}
         entries.append(_entry(run, config, stats, splits, predictions, metric_set))
         tested[config["seed"]] = {
             name: prediction_table(splits[name], predictions[name], opened.task)

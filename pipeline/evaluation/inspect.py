@@ -32,7 +32,7 @@ from models.core.method import Task
 from pipeline.core.files import rounded
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import Bars, Part, View
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 from pipeline.training.runs import TrainedRun
 
 POINTS = 1500  # of a map; of a larger split clips are taken evenly

@@ -23,7 +23,7 @@ from torch import Tensor
 from models.cmir.noise import Kind, corrupt, noisy_embeddings, standard_deviation
 from models.core.backbones import Tokenizer
 from models.core.batch import Batch
-from models.core.method import Method, Output
+from models.core.method import Method
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES
@@ -34,7 +34,7 @@ from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
 from pipeline.evaluation.saved import METRICS, Spread
 from pipeline.params.explain import unknown
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import EVALUATION_BATCH
 from pipeline.training.runs import open_runs, read_config
 
@@ -91,9 +91,9 @@ def under_noise(
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
         deviations = train_deviations(splits["train"].streams, method.backbone)
         noisy = (method, batches, scored, kind, deviations, mask_id)
-        clean = robustness(*noisy, rates=(0.0,), seeds=SEEDS[:1], forward=opened.forward)[CLEAN]
+        clean = robustness(*noisy, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
         scores = {CLEAN: clean * len(SEEDS)}  # no noise, no difference
-        scores |= robustness(*noisy, forward=opened.forward)
+        scores |= robustness(*noisy)
     return {
         **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
         "metric_set": metric_set,
@@ -132,7 +132,6 @@ def robustness(
     *,
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = SEEDS,
-    forward: Callable[[Batch], Output] | None = None,
 ) -> dict[str, list[dict[str, float]]]:
     """Scores of a trained method under noise: rate -> named numbers of each seed; and their `mean`.
 
@@ -142,7 +141,6 @@ def robustness(
     score : (predictions, labels) -> named numbers, such as an entry of metrics.METRIC_SETS
     std : `train_deviations` of the train split
     mask_id : of [MASK], for `erase` with fine-tuned text; None = its embeddings are set to 0
-    forward : the method in the precision of its training; None = in fp32
     """
     method.eval()
     embedded = method.backbone if kind != "erase" or mask_id is None else None
@@ -155,7 +153,7 @@ def robustness(
             for batch in batches:
                 noisy = corrupt(batch, kind, rate, std, generator, mask_id)
                 with noisy_embeddings(embedded, kind, rate, std.get("tokens"), generator):
-                    predictions.append((forward or method)(noisy).prediction)
+                    predictions.append(method(noisy).prediction)
             table[f"{rate:g}"].append(score(torch.cat(predictions).float().cpu().numpy(), labels))
     of_seeds = list(zip(*table.values(), strict=True))
     means = [{name: sum(one[name] for one in found) / len(found) for name in found[0]} for found in of_seeds]

@@ -12,23 +12,25 @@ from __future__ import annotations
 import csv
 import importlib
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from models import METHODS
 from models.core.backbones import load_tokenizer
 from models.core.batch import Batch
-from models.core.method import REGRESSION, Method
+from models.core.blocks import mean_over_time
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Training
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams
-from pipeline.training.loop.fabric import open_fabric
 from pipeline.training.loop.optimizers import open_optimizer
 from pipeline.training.loop.train import active_weights
 
@@ -56,13 +58,51 @@ FRAMES = {
 }
 
 
-def full_size(name: str, frames: dict[str, Frames], **settings: object) -> Method:
-    """A method in training mode with the settings of its paper, BERT-base learning with it."""
-    method_class = getattr(importlib.import_module(METHODS[name].module), METHODS[name].class_name)
+class TaskWeight(Section):
+    """One term."""
+
+    prediction: float = 1.0
+
+
+class EncoderSettings(MethodSettings):
+    """As MISR has them."""
+
+    weights: TaskWeight = TaskWeight()
+    training: Training = Training(lr_backbone=5e-6, lr_other=1e-4)
+
+
+class EncoderAlone(Method):
+    """The text encoder with one linear layer over the mean of its states: what every method pays at least."""
+
+    TERMS = ("prediction",)
+    NEEDS = ("text",)
+    Config = EncoderSettings
+
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        self.score = nn.Linear(self.dims["text"], self.task.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        text = self.inputs(batch)["text"]
+        return Output(self.task.shaped(self.score(mean_over_time(text.values, text.mask))))
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        return {"prediction": self.task.loss(output.prediction, batch.label, batch.labeled)}
+
+
+def full_size(
+    name: str, frames: dict[str, Frames], bert: BertConfig | None = None, **settings: object
+) -> Method:
+    """A method in training mode with the settings of its paper, BERT-base (or another) learning with it.
+
+    `encoder` is BERT with a linear layer.
+    """
+    method_class: type[Method] = EncoderAlone
+    if name != "encoder":
+        method_class = getattr(importlib.import_module(METHODS[name].module), METHODS[name].class_name)
     config = method_class.Config(text="finetune", **settings)
-    bert = BertModel(BertConfig(), add_pooling_layer=False)
+    backbone = BertModel(bert or BertConfig(), add_pooling_layer=False)
     widths = {m: kind.width for m, kind in frames.items()}
-    method: Method = method_class(config, widths, REGRESSION, {"text": bert})
+    method: Method = method_class(config, widths, REGRESSION, {"text": backbone})
     return method.train()
 
 
@@ -157,8 +197,7 @@ class Trainer:
         self.method = method
         self.weights = active_weights(method)
         method.active_terms = frozenset(self.weights)
-        self.fabrics = {precision: open_fabric(device, precision) for precision in ("fp32", "bf16")}
-        self.models = {name: fabric.setup_module(method) for name, fabric in self.fabrics.items()}
+        self.method.to(device)
         self.optimizer = open_optimizer(method.parameter_groups(), method.config.training)
         groups = method.estimator_groups()
         self.estimators = torch.optim.Adam(groups, fused=True) if groups else None
@@ -171,23 +210,27 @@ class Trainer:
         ----------
         estimator_steps : T', None = the method's own
         """
-        method, fabric = self.method, self.fabrics[precision]
-        output = self.models[precision](batch)
+        method, output = self.method, self.forward(batch, precision)
         for _ in range(method.estimator_steps() if estimator_steps is None else estimator_steps):
             assert self.estimators is not None
             self.estimators.zero_grad()
-            fabric.backward(method.estimator_loss(batch, output))
+            method.estimator_loss(batch, output).backward()
             self.estimators.step()
         total = self.objective(batch, output)
         self.optimizer.zero_grad()
-        fabric.backward(total)
+        total.backward()
         torch.nn.utils.clip_grad_norm_(self.learning, DEFAULTS.gradient_clip)
         self.optimizer.step()
 
     def forward_and_backward(self, batch: Batch, precision: str) -> None:
         """What of a step is the model's own; the losses lie between the two."""
-        self.fabrics[precision].backward(self.objective(batch, self.models[precision](batch)))
+        self.objective(batch, self.forward(batch, precision)).backward()
         self.method.zero_grad()
+
+    def forward(self, batch: Batch, precision: str) -> Any:
+        """What the method gives."""
+        with torch.autocast(batch.labeled.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return self.method(batch)
 
     def objective(self, batch: Batch, output: Any) -> Tensor:
         """What an update of the model minimises."""

@@ -23,7 +23,8 @@ import pipeline.corpora.ingest
 import pipeline.datasets.assembly.assemble
 import pipeline.evaluation.inspect
 import pipeline.imports.convert
-import pipeline.reports.page  # noqa: F401
+import pipeline.reports.page
+import pipeline.training.stage  # noqa: F401
 from pipeline.cli.app import main
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.training.loop import train
@@ -46,10 +47,8 @@ STAGES: dict[str, list[str]] = {
         for kind, name in ENCODERS.items()
     },
     "stage assemble mine": ["data/assembled/mine"],
-    "stage pretrain misr mine": ["pretrained/misr-mine"],
-    "stage pretrain khar mine": ["pretrained/khar-mine"],
-    TRAIN: ["runs/misr-mine-1"],
-    "stage train khar mine --seed 1 --device cpu": ["runs/khar-mine-1"],
+    TRAIN: ["runs/misr-mine/1"],
+    "stage train khar mine --device cpu --workers 1": ["runs/khar-mine"],
     "stage evaluate misr mine --seed 1": [f"{RESULT}.json", f"{RESULT}.predictions.parquet"],
     "stage inspect misr mine --seed 1": [f"{RESULT}.views.json"],
     "stage report": [f"reports/{name}" for name in ("report.md", "summary.json", "curves.tsv")],

@@ -27,7 +27,6 @@ from pipeline.predict.report import write_predictions
 from pipeline.reports.report import report
 from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.training.loop.checkpoint import Checkpoint, State
-from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.study import Trial, write_table
 from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
 
@@ -80,18 +79,12 @@ def transcripts(here: Path, disk: Path) -> None:
     write_transcripts(pa.Table.from_pylist([{"clip_id": str(path.exists())}], TRANSCRIPTS), path)
 
 
-def nothing_pretrained(here: Path, disk: Path) -> None:
-    whole = SimpleNamespace()
-    pretrain("misr", "tiny", {}, whole, here, here, disk / "pretrained")  # type: ignore[arg-type]
-
-
 WRITERS: dict[str, Callable[[Path, Path], object]] = {
     "shard": lambda here, disk: write_rows(disk / "shard.parquet", map(make_row, "abc"), META),
     "clips": clips,
     "transcripts": transcripts,
     "assembled set": assembled,
     "checkpoint": checkpoint,
-    "pretrained": nothing_pretrained,
     "run": run,
     "results": results,
     "report": lambda here, disk: report(tiny_params(), here / "results", disk / "reports"),

@@ -133,7 +133,7 @@ class Tiny(Method):
             for s in self.inputs(batch).values()
         ]
         hidden = self.hidden(torch.cat(means, dim=-1))
-        return TinyOutput(self.task.shaped(self.head(hidden)), hidden)
+        return TinyOutput(self.task.predict(self.head, hidden), hidden)
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         assert isinstance(output, TinyOutput)

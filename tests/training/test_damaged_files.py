@@ -52,13 +52,8 @@ def evaluated(here: Path) -> None:
     evaluate([here / "misr-run"], here / "set", here / RESULTS, "mmsa", device="cpu")
 
 
-def pretrained(here: Path) -> None:
-    where: dict[str, Any] = {"device": "cpu", "state_root": here / "state"}
-    pretrain("khar", "tiny", KHAR, TrainParams(), here / "set", here / "set", here / "pretrained", **where)
-
-
-def trained(here: Path) -> None:
-    run = RunConfig(
+def khar_run(here: Path) -> RunConfig:
+    return RunConfig(
         method_name="khar",
         dataset="tiny",
         seed=1,
@@ -68,7 +63,14 @@ def trained(here: Path) -> None:
         pretrained=here / "pretrained",
         out=here / "khar-run",
     )
-    train(run, device="cpu", state_root=here / "state", logs=here / "logs")
+
+
+def pretrained(here: Path) -> None:
+    pretrain(khar_run(here), device="cpu", state_root=here / "state")
+
+
+def trained(here: Path) -> None:
+    train(khar_run(here), device="cpu", state_root=here / "state", logs=here / "logs")
 
 
 def transcribed(here: Path) -> None:

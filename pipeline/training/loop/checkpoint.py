@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.core.errors import FormatError, first_line
-from pipeline.core.files import atomic_write, file_hash, json_hash
+from pipeline.core.files import atomic_write, json_hash
 
 FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
@@ -133,9 +133,3 @@ def _set_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"]:
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def hashes(folder: Path, *patterns: str) -> dict[str, str]:
-    """SHA-256 (hex) of the folder's files that match, by file name."""
-    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    return {file.name: file_hash(file) for file in files}

@@ -1,19 +1,16 @@
-"""One device, one precision, one course: what makes a run come out the same again."""
+"""One device, one course: what makes a run come out the same again."""
 
 from __future__ import annotations
 
 import os
 import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
-from models.core.backbones import has_native_bf16
 from pipeline.core.devices import check_presence
 
 # Fixed: sums that are split over another number of threads differ in their last bits. One, because small
@@ -21,21 +18,13 @@ from pipeline.core.devices import check_presence
 CPU_THREADS = 1
 
 
-def open_fabric(device: str, precision: str) -> Fabric:
-    """Fabric on one device (`auto`, `cpu`, `cuda` or `cuda:<index>`) in fp32 or bf16.
-
-    bf16 is computed everywhere, with a word on stderr where it is slow.
-    """
+def open_device(device: str) -> torch.device:
+    """The device of this name: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:<index>`."""
     check_presence(device)
-    accelerator, _, index = device.partition(":")
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=[int(index)] if index else 1,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-    )
-    if precision == "bf16" and not has_native_bf16(fabric.device.type):
-        print(f"this {fabric.device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)
-    return fabric
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)  # also for what is made without the name of a device
+    return place
 
 
 @contextmanager
