@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models import METHODS
 from models.core.batch import Batch
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 
 BATCH = 16
 COLUMNS = ("operators of BERT alone", "of the method", "CPU s of BERT alone", "of the method", "ratio")
