@@ -13,7 +13,7 @@ EVALUATION_BATCH = 64  # clips a forward outside of training
 
 @torch.no_grad()
 def predict(method: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order.
+    """Predictions, (clips,) or (clips, C) float32 in the split's order.
 
     In fp32, whatever the precision of the training: in bf16 many clips would share a prediction.
     """
