@@ -271,7 +271,7 @@ def _columns(path: Path, name: str, chosen: pa.Array | None) -> Iterator[pa.Arra
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
     with _readable(path):
-        return pq.ParquetFile(path).read(columns)  # read_table imports pandas
+        return pq.read_table(path, columns=columns)
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def _all_predictions(tested: Mapping[int, Mapping[str, pa.Table]], assembled: Pa
     """Of all seeds beside each other, test splits one after the other, by clip id."""
     parts = []
     for split in next(iter(tested.values())):
-        clips = pq.ParquetFile(assembled / f"{split}.parquet").read(["clip_id", "video_id", "speaker"])
+        clips = pq.read_table(assembled / f"{split}.parquet", columns=["clip_id", "video_id", "speaker"])
         clips = clips.sort_by("clip_id").replace_schema_metadata(None)
         part = clips.add_column(0, "split", pa.array([split] * len(clips), pa.string()))
         for seed, tables in tested.items():
@@ -222,7 +222,7 @@ def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:
 
 def _training_labels(path: Path) -> np.ndarray:
     try:
-        labels: np.ndarray = pq.ParquetFile(path).read(["label"])["label"].to_numpy()
+        labels: np.ndarray = pq.read_table(path, columns=["label"])["label"].to_numpy()
         return labels
     except (OSError, pa.ArrowException, KeyError) as error:
         raise FormatError(

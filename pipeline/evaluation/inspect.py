@@ -137,7 +137,7 @@ def _worst(task: Task, split: Split, predictions: np.ndarray) -> list[dict[str, 
 
 
 def _add_transcripts(worst: list[dict[str, Any]], assembled: Path) -> None:
-    table = pq.ParquetFile(assembled / "test.parquet").read(["clip_id", "transcript"])
+    table = pq.read_table(assembled / "test.parquet", columns=["clip_id", "transcript"])
     said = dict(zip(table["clip_id"].to_pylist(), table["transcript"].to_pylist(), strict=True))
     for clip in worst:
         text = said[clip["clip_id"]] or ""

@@ -277,7 +277,7 @@ def _parse(content: bytes, source: str) -> tuple[Result, ...]:
 def _predictions(content: bytes, seeds: Sequence[int], source: str) -> dict[int, dict[str, Predictions]]:
     """Seed -> test split -> predictions."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
+        table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         raise FormatError(f"{source}: not readable as Parquet ({error}); evaluate the runs again") from error
     for name in ("split", "clip_id", "label", *(f"prediction_{seed}" for seed in seeds)):
