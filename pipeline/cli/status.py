@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson
-from pipeline.core.console import say
+from pipeline.core.console import say, show
 
 
 def why(
@@ -34,6 +34,21 @@ def why(
         say(json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False), in_json=True)
     else:
         say("\n".join(lines(found)))
+
+
+def runs(as_json: AsJson = False) -> None:
+    """List all runs, wanted and there: how each stands, its epoch, losses, test metrics and seconds.
+
+    Settings and features are compared with params.yaml; whether code changed, `msa-cli why train` says.
+    """
+    from pipeline.params.params import load_params
+    from pipeline.status.runs import list_runs, table
+
+    rows = list_runs(load_params())
+    if as_json:
+        say(json.dumps([dataclasses.asdict(row) for row in rows], indent=1), in_json=True)
+    else:
+        show(table(rows))
 
 
 def merge_lock(

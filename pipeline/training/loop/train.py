@@ -98,7 +98,7 @@ def train(
             method.load_pretrained(run.pretrained)
         splits = load_splits(run.assembled, method, place)
         identity = run_identity(run, method, stats, place.type)
-        checkpoint = Checkpoint(state_root / fingerprint(identity))
+        checkpoint = Checkpoint(state_root / fingerprint(identity), run.title)
         with one_writer(checkpoint.folder):  # the same training may have another `out`
             if fresh:
                 checkpoint.remove()
