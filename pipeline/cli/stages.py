@@ -189,23 +189,20 @@ def assemble(dataset: TrainingSet) -> None:
 
     params = load_params()
     chosen = params.training_set(dataset)
-    folders = {name: getattr(chosen, name) for name in MODALITIES}
+    stores = {
+        stream: FeatureStore(Path("data/features") / folder)
+        for stream in (*MODALITIES, "waveform")
+        if (folder := getattr(chosen, stream)) != NONE
+    }
     with one_writer(paths.assembled_folder(dataset)):
-        features = {
-            modality: FeatureStore(Path("data/features") / folder).read()
-            for modality, folder in folders.items()
-            if folder != NONE
-        }
         report = join(
             read_clips(paths.clip_table(chosen.dataset)),
             read_transcripts(paths.transcript_table(chosen.dataset)),
-            {modality: found for modality, found in features.items() if found is not None},
+            stores,
             chosen,
             paths.assembled_folder(dataset),
             dataset,
-            waveform=FeatureStore(Path("data/features") / chosen.waveform)
-            if chosen.waveform != NONE
-            else None,
+            waveform=stores.get("waveform"),
         )
     say(report)
 

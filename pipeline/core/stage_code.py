@@ -22,6 +22,7 @@ _LEARN = (
     "models/core",
     METHOD,
     "pipeline/core/waveform.py",
+    "pipeline/datasets/rows.py",
     "pipeline/datasets/splits.py",
     "pipeline/datasets/training_set.py",
     "pipeline/training/loop",

@@ -8,7 +8,6 @@ whole, so that its bytes do not depend on the history. One added clip rewrites o
 from __future__ import annotations
 
 import hashlib
-import heapq
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -161,9 +161,9 @@ class FeatureStore:
         )
 
     def stream(self) -> Iterator[FeatureRow]:
-        """All rows sorted by clip id, few of them in memory at a time; for waveforms. Else as `read`."""
+        """All rows, shard by shard, few of them in memory at a time. Else as `read`."""
         self.meta()
-        return heapq.merge(*map(stream_rows, self.files()), key=lambda row: row.clip_id)
+        return chain.from_iterable(map(stream_rows, self.files()))
 
     def update(
         self,

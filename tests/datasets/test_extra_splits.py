@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from made.stored import assemble
 from made.tiny_models import save_tiny_bert, save_tiny_roberta
 from made.tiny_set import write_tiny_set
 from test_assemble import noise, store
@@ -22,7 +23,6 @@ from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
 from pipeline.core.paths import result_files
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import METRIC_SETS

@@ -43,6 +43,7 @@ ENTRIES: dict[str, list[str]] = {
 CARRIERS = {
     "models/__init__.py",  # names of methods
     "pipeline/core/names.py",  # refuses ids
+    "pipeline/core/row_file.py",  # carries rows
     "pipeline/core/section.py",  # how settings are checked
     "pipeline/corpora/clips.py",  # names of columns; ids
     "pipeline/core/vocabulary.py",  # names

@@ -195,7 +195,8 @@ def fit(
             total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
             optimizer.zero_grad()
             total.backward()
-            nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
+            if train_params.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
             optimizer.step()
             columns = {"total": total, **losses, **method.diagnostics(batch, output)}
             steps.append({name: value.detach() for name, value in columns.items()})
