@@ -6,12 +6,13 @@ training. Whether code changed since is not looked at (`msa-cli why` does that),
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.core.files import is_locked
 from pipeline.core.paths import PROGRESS, run_folder
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STATES = ("evaluated", "trained", "running", "unfinished", "stale", "missing", "not wanted")
-OF_A_RUN = ("method", "dataset", "seed", "params", "train", "feature_set", "epoch", "epochs", "valid_loss")
+CONFIG = "config.json"
 Key = tuple[str, str, int]
 """method, training set, seed"""
+F = TypeVar("F", bound="RunFile")
 
 
 @dataclass(frozen=True)
@@ -53,96 +55,148 @@ class RunRow:
     test: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What lies there of a run: its config.json, its entry in metrics.json, the epochs that a training did."""
+class RunFile(BaseModel):
+    """What is read of a JSON file."""
 
-    config: dict[str, Any] = field(default_factory=dict)
-    result: dict[str, Any] = field(default_factory=dict)
-    done: int = 0
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class OfOneRun(RunFile):
+    """What says which run it is."""
+
+    method: str
+    dataset: str
+    seed: int
+    feature_set: str
+    epoch: int
+
+    @property
+    def key(self) -> Key:
+        return self.method, self.dataset, self.seed
+
+
+class TrainedConfig(OfOneRun):
+    """config.json."""
+
+    params: dict[str, Any]
+    train: dict[str, Any]
+    epochs: int
+    valid_loss: float
+    files: dict[str, str]
+
+
+class EvaluatedRun(OfOneRun):
+    """An entry of metrics.json."""
+
+    test: dict[str, float]
+
+
+class MethodMetrics(RunFile):
+    """metrics.json, whose other keys are the chief metrics."""
+
+    model_config = ConfigDict(extra="allow")
+    runs: list[EvaluatedRun]
+
+
+class TrainingProgressFile(RunFile):
+    """How far a training came."""
+
+    run: str
+    epoch: int
+
+
+class TrainingLog(RunFile):
+    """What a training took."""
+
+    seconds: float
+
+
+class AssembledStats(RunFile):
+    """stats.json of a training set."""
+
+    feature_set: str
 
 
 def list_runs(params: Params) -> list[RunRow]:
     """What is wanted first, in the order of params.yaml; then what is there beside."""
     wanted = [*product(params.models_run, params.datasets_run, params.seeds)]
-    configs = {
-        key: config
-        for path, config in _objects("runs/*/*/config.json", OF_A_RUN)
-        if run_folder(*(key := (config["method"], config["dataset"], config["seed"]))) == path.parent
-    }
-    results = {
-        (entry["method"], entry["dataset"], entry["seed"]): entry
-        | {"test": {name: value for name, value in entry["test"].items() if name in metrics}}
-        for _, metrics in _objects("results/*/*/metrics.json", ("runs",))
-        for entry in metrics["runs"]
-    }
-    done = {found["run"]: found["epoch"] for _, found in _objects(f".state/*/{PROGRESS}", ("run", "epoch"))}
+    runs = _read_all(f"runs/*/*/{CONFIG}", TrainedConfig)
+    configs = {config.key: config for path, config in runs if run_folder(*config.key) == path.parent}
+    results: dict[Key, EvaluatedRun] = {}
+    for _, metrics in _read_all("results/*/*/metrics.json", MethodMetrics):
+        for entry in metrics.runs:
+            chief = {name: value for name, value in entry.test.items() if name in (metrics.model_extra or ())}
+            results[entry.key] = entry.model_copy(update={"test": chief})
+    done = {found.run: found.epoch for _, found in _read_all(f".state/*/{PROGRESS}", TrainingProgressFile)}
     rows = []
     for key in (*wanted, *sorted((configs.keys() | results.keys()) - {*wanted})):
-        found = Found(configs.get(key, {}), results.get(key, {}), done.get(_title(key), 0))
-        facts: dict[str, Any] = {name: found.config.get(name) for name in ("epoch", "epochs", "valid_loss")}
-        facts["seconds"] = _read(Path(f"logs/train-{_title(key)}.json")).get("seconds")
-        state, note = _state(key, params, found) if key in wanted else ("not wanted", "")
-        rows.append(RunRow(*key, state, note, **facts, test=found.result.get("test", {})))
+        config, result, title = configs.get(key), results.get(key), "-".join(map(str, key))
+        state, note = "not wanted", ""
+        if key in wanted:
+            state, note = _state(key, params, config, result, done.get(title))
+        row = RunRow(*key, state, note, test=result.test if result else {})
+        if config:  # a log outlives its run
+            log = _read(Path(f"logs/train-{title}.json"), TrainingLog)
+            facts = {name: getattr(config, name) for name in ("epoch", "epochs", "valid_loss")}
+            row = replace(row, **facts, seconds=log.seconds if log else None)
+        rows.append(row)
     return rows
 
 
-def _objects(pattern: str, keys: Collection[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """JSON files with these keys, the oldest first; others are left out: the stage that reads them tells."""
+def _read_all(pattern: str, kind: type[F]) -> Iterator[tuple[Path, F]]:
+    """Files of a kind, the oldest first; of others the stage that reads them says what is wrong."""
     files = [path for path in Path().glob(pattern) if path.is_file()]
     for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-        if (found := _read(path)).keys() >= {*keys}:
+        if (found := _read(path, kind)) is not None:
             yield path, found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: type[F]) -> F | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
-def _title(key: Key) -> str:
-    return "-".join(map(str, key))
-
-
-def _state(key: Key, params: Params, found: Found) -> tuple[str, str]:
-    """How a wanted run stands, and a note."""
+def _state(
+    key: Key, params: Params, config: TrainedConfig | None, result: EvaluatedRun | None, done: int | None
+) -> tuple[str, str]:
+    """How a wanted run stands, and a note; `done` are the epochs of a training that has not ended."""
     folder, (method, dataset, _) = run_folder(*key), key
-    config, result = found.config, found.result
     differing = _differing(method, dataset, params, config) if config else []
-    if not config or differing:
+    if config is None or differing:
         planned = params.model(method, dataset).get("training", {}).get("epochs", "?")
-        progress = f"epoch {found.done} of {planned}" if found.done else ""
+        progress = f"epoch {done} of {planned}" if done else ""
         if is_locked(folder):
             return "running", progress
         if progress:
             return "unfinished", progress
         if differing:
             return "stale", f"of other {some_of(differing)}"
+        if (folder / CONFIG).exists():
+            return "stale", f"{CONFIG} cannot be read"
         return "missing", "its results are there" if result else ""
-    if lacking := [name for name in config.get("files", {}) if not (folder / name).is_file()]:
+    if lacking := [name for name in config.files if not (folder / name).is_file()]:
         return "stale", f"{lacking[0]} is missing"
-    if not result:
+    if result is None:
         return "trained", ""
-    if any(result.get(name) != config[name] for name in ("epoch", "feature_set")):
+    if (result.epoch, result.feature_set) != (config.epoch, config.feature_set):
         return "trained", "its results are of an earlier one"
     return "evaluated", ""
 
 
-def _differing(method: str, dataset: str, params: Params, config: dict[str, Any]) -> list[str]:
+def _differing(method: str, dataset: str, params: Params, config: TrainedConfig) -> list[str]:
     """Settings of params.yaml that a run does not have, and whether its features are others by now."""
     asked = {"params": params.model(method, dataset), "train": params.train.model_dump(mode="json")}
-    had = {section: dict(leaves(config[section])) for section in asked}
+    had = {section: dict(leaves(getattr(config, section))) for section in asked}
     found = [
         name
         for section, settings in asked.items()
         for name, value in leaves(settings)
         if had[section].get(name, value) != value
     ]
-    stats = _read(Path("data/assembled") / dataset / "stats.json")
-    return found + ["features"] * (stats.get("feature_set", config["feature_set"]) != config["feature_set"])
+    stats = _read(Path("data/assembled") / dataset / "stats.json", AssembledStats)
+    return found + ["features"] * (stats is not None and stats.feature_set != config.feature_set)
 
 
 def table(rows: Sequence[RunRow]) -> Table:
@@ -160,16 +214,9 @@ def table(rows: Sequence[RunRow]) -> Table:
     for row in rows:
         state = f"{row.state}: {row.note}" if row.note else row.state
         epoch = "" if row.epoch is None else f"{row.epoch}/{row.epochs}"
-        numbers = [row.valid_loss, *(row.test.get(name) for name in metrics)]
-        cells = [
-            row.method,
-            row.dataset,
-            str(row.seed),
-            state,
-            epoch,
-            *(_number(value, 4) for value in numbers),
-        ]
-        shown.add_row(*map(Text, (*cells, _number(row.seconds, 1))))
+        losses = [_number(value, 4) for value in (row.valid_loss, *(row.test.get(name) for name in metrics))]
+        cells = [row.method, row.dataset, str(row.seed), state, epoch, *losses, _number(row.seconds, 1)]
+        shown.add_row(*map(Text, cells))
     return shown
 
 
