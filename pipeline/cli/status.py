@@ -52,16 +52,9 @@ def runs(as_json: AsJson = False) -> None:
 
 
 def merge_lock(
-    base: Annotated[
-        Path, typer.Argument(metavar="%O", exists=True, dir_okay=False, help="The file as both sides had it.")
-    ],
-    ours: Annotated[
-        Path,
-        typer.Argument(
-            metavar="%A", exists=True, dir_okay=False, help="As ours; the merged one is written here."
-        ),
-    ],
-    theirs: Annotated[Path, typer.Argument(metavar="%B", exists=True, dir_okay=False, help="As theirs.")],
+    base: Annotated[Path, typer.Argument(metavar="%O", exists=True, dir_okay=False, help="Of both sides.")],
+    ours: Annotated[Path, typer.Argument(metavar="%A", exists=True, dir_okay=False, help="Overwritten.")],
+    theirs: Annotated[Path, typer.Argument(metavar="%B", exists=True, dir_okay=False, help="The other.")],
 ) -> None:
     """Merge dvc.lock stage by stage; git calls this.
 
