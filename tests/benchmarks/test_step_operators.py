@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 from full_size import FRAMES, Trainer, full_size, mosi, sample_of_batches
-from pipeline.training.loop.fabric import reproducible
 from timing import Rounds
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models import METHODS
 from models.core.batch import Batch
+from pipeline.training.loop.device import reproducible
 
 BATCH = 16
 COLUMNS = ("operators of BERT alone", "of the method", "CPU s of BERT alone", "of the method", "ratio")
