@@ -164,3 +164,15 @@ def test_command(here: Workspace, cli: Cli) -> None:
     assert [row[6] for row in rows] == ["2.5000", "3.5000"]
     code, output = cli("runs", "--json")
     assert code == 0 and [row["test"] for row in json.loads(output)] == [{"mae": 2.5}, {"mae": 3.5}]
+
+
+def test_what_evaluate_writes(here: Workspace, cli: Cli) -> None:
+    code, said = cli("stage", "evaluate", "misr", "sample", "--device", "cpu")
+    assert code == 0, said
+    assert states() == dict.fromkeys(SEEDS, "evaluated")
+    metrics = json.loads((here.folder / "results/sample/misr/metrics.json").read_text())
+    for entry in metrics["runs"]:
+        row = listed()[entry["seed"]]
+        assert {"mae", "corr"} <= row.test.keys() < entry["test"].keys()
+        assert row.test == {name: entry["test"][name] for name in row.test}
+        assert row.epoch == entry["epoch"]
