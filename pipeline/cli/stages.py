@@ -234,60 +234,34 @@ def train(
 
 
 @app.command()
-def evaluate(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
-    """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
+def evaluate(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
+    """Runs of all seeds -> results/SET/METHOD: metrics, test predictions, curves, views; reads test, once."""
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
 
-    with one_writer(paths.result_files(method, dataset, seed).metrics):
-        run(
-            paths.run_folder(method, dataset, seed),
-            paths.assembled_folder(dataset),
-            paths.result_files(method, dataset, seed),
-            load_params().training_set(dataset).metrics,
-            device=device,
-        )
-
-
-@app.command()
-def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
-    """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
-    from pipeline.evaluation.inspect import inspect as run
-    from pipeline.evaluation.saved import views_file
-    from pipeline.params.params import load_params
-
     params = load_params()
-    views = views_file(paths.result_files(method, dataset, seed).metrics)
-    with one_writer(views):
+    chosen = params.training_set(dataset)
+    out = paths.results_folder(method, dataset)
+    with one_writer(out):
         run(
-            paths.run_folder(method, dataset, seed),
+            [paths.run_folder(method, dataset, seed) for seed in params.seeds],
             paths.assembled_folder(dataset),
-            views,
+            out,
+            chosen.metrics,
             device=device,
-            transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
+            transcripts=chosen.dataset in params.reports.transcripts,
         )
-
-
-@app.command()
-def page() -> None:
-    """Results and views -> reports/index.html: one page of all runs."""
-    from pipeline.params.params import load_params
-    from pipeline.reports.page import write_page
-
-    with one_writer(Path("reports/index.html")):
-        write_page(load_params(), Path("results"), Path("reports"))
-    say("reports/index.html shows all runs")
 
 
 @app.command()
 def report() -> None:
-    """Results -> reports/: summary, table and plots over methods and seeds."""
+    """Results -> reports/: tables and plots over methods and seeds, and index.html, one page of all runs."""
     from pipeline.params.params import load_params
     from pipeline.reports.report import report as write
 
     with one_writer(Path("reports/report.md")):
         write(load_params(), Path("results"), Path("reports"))
-    say("reports/report.md has the table, the pictures lie beside it")
+    say("reports/report.md has the table, the pictures lie beside it; reports/index.html shows all runs")
 
 
 def _workers(asked: int) -> int:

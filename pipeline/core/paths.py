@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 
 def clip_table(dataset: str) -> Path:
@@ -36,14 +35,5 @@ def pretrained_folder(method: str, dataset: str) -> Path:
     return runs_folder(method, dataset) / "pretrained"
 
 
-class ResultFiles(NamedTuple):
-    """What is committed of one run: metrics (JSON), test predictions (Parquet), learning curves (TSV)."""
-
-    metrics: Path
-    predictions: Path
-    curves: Path
-
-
-def result_files(method: str, dataset: str, seed: int, root: Path = Path("results")) -> ResultFiles:
-    stem = root / dataset / f"{method}-{seed}"
-    return ResultFiles(Path(f"{stem}.json"), Path(f"{stem}.predictions.parquet"), Path(f"{stem}.curves.tsv"))
+def results_folder(method: str, dataset: str, root: Path = Path("results")) -> Path:
+    return root / dataset / method

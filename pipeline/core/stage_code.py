@@ -64,15 +64,14 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "assemble": ("pipeline/core/waveform.py", "pipeline/datasets/assembly", "pipeline/transcripts/words.py"),
     "train": _LEARN,
     # a run's config.json holds the hashes of what it was trained with, so that its code counts here too
-    "evaluate": ("pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py"),
-    "inspect": (
+    "evaluate": (
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/inspect.py",
+        "pipeline/evaluation/metrics.py",
         "pipeline/evaluation/views",
         "pipeline/training/runs.py",
     ),
-    "report": ("pipeline/core/spreadsheets.py", "pipeline/reports"),
-    "page": ("pipeline/evaluation", "pipeline/reports"),
+    "report": ("pipeline/core/spreadsheets.py", "pipeline/evaluation", "pipeline/reports"),
 }
 
 

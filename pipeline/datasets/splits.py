@@ -213,15 +213,20 @@ def shuffled_batches(
 ) -> list[Tensor]:
     """Row numbers of the batches of an epoch: every clip once, lengths that match, neighbours that vary.
 
-    All clips are shuffled; pools of `pool_batches` batches (1 = no sorting) are sorted by length, (C,) on the
-    CPU, and cut into batches; the batches are shuffled. The last batch of the last pool may be smaller. The
-    generator's state alone decides the order.
+    All clips are shuffled; pools of `pool_batches` batches (1 = no sorting), but of three or of less than a
+    tenth of the full ones at most, are sorted by length, (C,) on the CPU, and cut into batches; these are
+    shuffled. The last batch of the last pool may be smaller. The generator's state alone decides the order.
+
+    Why so small: clips meet again in the next epoch where they are in one pool and alike in length. Were the
+    pool the corpus, all epochs would have the same batches, with the same negatives in a loss. Of pools of k
+    batches that is less than k times as likely as by chance, of a tenth of the corpus less than 0.1.
     """
     batches: list[Tensor] = []
     if len(lengths) == 0:  # split would give one empty part
         return batches
-    for part in torch.randperm(len(lengths), generator=generator).split(batch_size * pool_batches):
-        ordered = part[lengths[part].argsort(stable=True)] if pool_batches > 1 else part
+    pool = min(pool_batches, max(3, (len(lengths) // batch_size - 1) // 10))
+    for part in torch.randperm(len(lengths), generator=generator).split(batch_size * pool):
+        ordered = part[lengths[part].argsort(stable=True)] if pool > 1 else part
         batches.extend(ordered.split(batch_size))
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 

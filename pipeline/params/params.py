@@ -139,11 +139,11 @@ class TrainParams(Section):
     """The protocol that all methods share."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """of the forward pass; losses are always fp32"""
-    gradient_clip: float = Field(1.0, gt=0)
-    """largest global norm"""
+    """of the forward passes of training; heads, losses and predictions are always fp32"""
+    gradient_clip: float | None = Field(1.0, gt=0)
+    """largest global norm; null = gradients are left as they are"""
     pool_batches: int = Field(50, ge=1)
-    """batches that are sorted by length together; 1 = no sorting"""
+    """batches that are sorted by length together, at most 3 or a tenth of an epoch's; 1 = no sorting"""
 
 
 class ModelParams(Section):

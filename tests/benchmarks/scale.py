@@ -98,7 +98,7 @@ def evaluate(folder: Path, clips: int) -> None:
 
     from models import METHODS, MethodEntry
     from pipeline.datasets.training_set import TrainingSet
-    from pipeline.training.loop.train import predict
+    from pipeline.training.loop.scoring import predict
     from pipeline.training.runs import load_method, read_config
 
     METHODS["tiny"] = MethodEntry("made.tiny_set")

@@ -20,13 +20,10 @@ from made.tiny_runs import made_run, made_set, tiny_params
 
 from pipeline.core.errors import of_system
 from pipeline.core.files import write_json
-from pipeline.core.paths import result_files
 from pipeline.corpora.clips import ClipFacts, clip_table, write_clips
 from pipeline.datasets.assembly.files import Joined, write_set
 from pipeline.evaluation.evaluate import evaluate
-from pipeline.evaluation.inspect import inspect
 from pipeline.predict.report import write_predictions
-from pipeline.reports.page import write_page
 from pipeline.reports.report import report
 from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.training.loop.checkpoint import Checkpoint, State
@@ -47,8 +44,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(here: Path, disk: Path) -> None:
-    files = result_files("misr", "tiny", 1, disk / "results")
-    evaluate(here / "misr-run", here / "set", files, "mmsa", device="cpu")
+    evaluate([here / "misr-run"], here / "set", disk / "results/tiny/misr", "mmsa", device="cpu")
 
 
 def assembled(here: Path, disk: Path) -> None:
@@ -91,9 +87,7 @@ WRITERS: dict[str, Callable[[Path, Path], object]] = {
     "checkpoint": checkpoint,
     "run": run,
     "results": results,
-    "views": lambda here, disk: inspect(here / "misr-run", here / "set", disk / "views.json"),
     "report": lambda here, disk: report(tiny_params(), here / "results", disk / "reports"),
-    "page": lambda here, disk: write_page(tiny_params(), here / "results", disk / "reports"),
     "predictions": lambda here, disk: write_predictions([], FACTS, disk / "predicted"),
     "table of trials": lambda here, disk: write_table([Trial(0, {"a": 1})], ["a"], [1], disk / "trials.tsv"),
     "JSON": lambda here, disk: write_json(list(range(99)), disk / "one.json"),

@@ -18,6 +18,7 @@ import pytest
 import torch
 from made import tiny_set
 from made.tiny_set import Tiny, write_tiny_set
+from safetensors.torch import load_file
 
 import pipeline.training.loop.device
 import pipeline.training.loop.train
@@ -315,6 +316,26 @@ def test_bf16_is_for_the_forward_passes_of_training_alone(
     found = opened.forward(valid.batch(torch.arange(len(valid)))).prediction
     np.testing.assert_allclose(found.numpy(), saved, rtol=1e-6)
     assert half["evaluation"] == {False}
+
+
+def test_gradients_are_clipped_unless_that_is_switched_off(assembled: Path, tmp_path: Path) -> None:
+    """One step of plain SGD moves the weights by the learning rate times the gradient, at most the norm."""
+
+    def moved(clip: float | None) -> float:
+        out = tmp_path / "runs" / "tiny-tiny-7"
+        step = {"optimizer": "sgd", "epochs": 1, "batch_size": 512, "warmup": 0.0, "schedule": "constant"}
+        weights = []
+        for rate in (0.0, 1e-3):
+            settings = {"weights": {"prediction": 1000.0}, "training": step | {"lr_other": rate}}
+            run(assembled, tmp_path, settings, train_params=TrainParams(gradient_clip=clip))
+            found = load_file(out / "model.safetensors")
+            weights.append(torch.cat([found[name].double().flatten() for name in sorted(found)]))
+        return float((weights[1] - weights[0]).norm()) / 1e-3
+
+    free = moved(None)
+    assert free > 20
+    assert moved(10.0) == pytest.approx(10, rel=1e-3)
+    assert moved(2 * free) == pytest.approx(free, rel=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

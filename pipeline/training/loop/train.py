@@ -39,7 +39,7 @@ from models.core.method import Method, Task
 from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError, of_system
 from pipeline.core.files import one_writer, replaced_folder, write_json
-from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
+from pipeline.datasets.splits import Split, companions, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
@@ -47,6 +47,7 @@ from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint
 from pipeline.training.loop.curves import LiveCurves, write_table
 from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
+from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import (
     FORMAT_VERSION,
     WEIGHTS,
@@ -58,7 +59,6 @@ from pipeline.training.runs import (
     write_config,
 )
 
-EVALUATION_BATCH = 64  # clips a forward outside of training
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -194,7 +194,8 @@ def fit(
             total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
             optimizer.zero_grad()
             total.backward()
-            nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
+            if train_params.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
             optimizer.step()
             columns = {"total": total, **losses, **method.diagnostics(batch, output)}
             steps.append({name: value.detach() for name, value in columns.items()})
@@ -241,20 +242,6 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
                 f"finite; {LOWER_RATE}"
             )
     return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
-
-
-@torch.no_grad()
-def predict(method: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order.
-
-    In fp32, whatever the precision of the training: in bf16 many clips would share a prediction.
-    """
-    method.eval()
-    batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([method(batch).prediction.float().cpu() for batch in split.batches(batches)])
-    predictions = torch.empty_like(found)
-    predictions[torch.cat(batches)] = found
-    return predictions.numpy()
 
 
 def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) -> float:

@@ -1,0 +1,77 @@
+"""Two `dvc repro` in one folder: the second is told who is at work, and the end is that of one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from made.code_changes import edited
+from made.tiny_project import environment, make_project, run
+
+STARTED, GO = Path("started"), Path("go")
+WAITING = f"""
+import time
+Path("{STARTED}").touch()
+while not Path("{GO}").exists():
+    time.sleep(0.05)
+"""
+TOLD = ("is busy, it is being blocked by", "Unable to acquire lock")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which new settings were trained and reported."""
+    return make_project(tmp_path_factory.mktemp("repros") / "project")
+
+
+@pytest.fixture
+def folder(once: Path, tmp_path: Path) -> Path:
+    """The same with both methods to train."""
+    copy = shutil.copytree(once, tmp_path / "project", symlinks=True)
+    edited(copy / "params.yaml", "seeds: [1, 2]", "seeds: [1]")
+    return copy
+
+
+def start(folder: Path, *targets: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["dvc", "repro", *targets], cwd=folder, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """The lock file and all outputs."""
+    files = [folder / "dvc.lock", folder / "report.md", *(folder / "runs").rglob("*")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.is_file()}
+
+
+def test_the_second_is_told_while_a_stage_runs(folder: Path) -> None:
+    code = folder / "code/train.py"
+    code.write_text(code.read_text() + WAITING)
+    first = start(folder)
+    while not (folder / STARTED).exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    before = written(folder)
+    told = run(folder, "dvc", "repro", ok=False)
+    assert TOLD[0] in told and f"(PID {first.pid})" in told
+    assert written(folder) == before
+    (folder / GO).touch()
+    said, _ = first.communicate(timeout=60)
+    assert first.returncode == 0, said
+    assert run(folder, "dvc", "status").startswith("Data and pipelines are up to date")
+
+
+@pytest.mark.parametrize("targets", [((), ()), (("train@one-sample",), ("train@two-sample",))])
+def test_both_started_at_once(folder: Path, targets: tuple[tuple[str, ...], ...]) -> None:
+    alone = shutil.copytree(folder, folder.with_name("alone"), symlinks=True)
+    run(alone, "dvc", "repro", "-q")
+    both = [start(folder, *names) for names in targets]
+    for process in both:
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0 or any(words in said for words in TOLD), said
+    run(folder, "dvc", "repro", "-q")
+    assert written(folder) == written(alone)
