@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import AsJson
-from pipeline.core.console import say
+from pipeline.core.console import say, show
 
 
 def why(
@@ -36,10 +36,25 @@ def why(
         say("\n".join(lines(found)))
 
 
+def runs(as_json: AsJson = False) -> None:
+    """List all runs, wanted and there: how each stands, its epoch, losses, test metrics and seconds.
+
+    Settings and features are compared with params.yaml; whether code changed, `msa-cli why train` says.
+    """
+    from pipeline.params.params import load_params
+    from pipeline.status.runs import list_runs, table
+
+    rows = list_runs(load_params())
+    if as_json:
+        say(json.dumps([dataclasses.asdict(row) for row in rows], indent=1), in_json=True)
+    else:
+        show(table(rows))
+
+
 def merge_lock(
-    base: Annotated[Path, typer.Argument(metavar="%O", help="The file as both sides had it.")],
-    ours: Annotated[Path, typer.Argument(metavar="%A", help="As ours; the merged one is written here.")],
-    theirs: Annotated[Path, typer.Argument(metavar="%B", help="As theirs.")],
+    base: Annotated[Path, typer.Argument(metavar="%O", exists=True, dir_okay=False, help="Of both sides.")],
+    ours: Annotated[Path, typer.Argument(metavar="%A", exists=True, dir_okay=False, help="Overwritten.")],
+    theirs: Annotated[Path, typer.Argument(metavar="%B", exists=True, dir_okay=False, help="The other.")],
 ) -> None:
     """Merge dvc.lock stage by stage; git calls this.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+PROGRESS = "progress.json"  # beside the state of a training: which run it is, and its epochs done
+
 
 def clip_table(dataset: str) -> Path:
     return Path("data/clips") / f"{dataset}.parquet"

@@ -47,6 +47,7 @@ LIGHT = (
     "validate sample",
     "validate brought",
     "report",
+    "runs",
     "compare HEAD",
     "significance misr-sample/1 --against misr-sample/2 --resamples 100",
     "table misr 4 --print",
@@ -68,9 +69,11 @@ HELP = (
     "ingest",
     "noise",
     "predict",
+    "runs",
     "stage train",
     "tune",
     "validate",
+    "why",
 )
 COMPUTING = (  # frozen features: no transformers; curves that are not live: no DVCLive, which imports DVC
     "stage train misr sample --seed 1",

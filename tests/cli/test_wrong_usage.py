@@ -80,6 +80,13 @@ WRONG = [
     ("import empty --name a --mapping list.yaml", "holds a list, expected a mapping"),
     ("report --results clip.mkv", "'clip.mkv' is a file"),
     ("compare HEAD", "is not the working folder of a git repository"),
+    ("why", "has no dvc.yaml; run this in the project's folder"),
+    ("why train --jsn", "--json"),
+    ("runs --jsn", "--json"),
+    ("runs misr", "unexpected extra argument(s) (misr)"),
+    ("merge-lock list.yaml list.yaml", "Missing argument '%B'"),
+    ("merge-lock nothing list.yaml list.yaml", "'nothing' does not exist"),
+    ("merge-lock list.yaml list.yaml list.yaml", "list.yaml: not a dvc.lock; merge it by hand"),
     ("significance nothing --against nothing", "'nothing' is not known"),
 ]
 

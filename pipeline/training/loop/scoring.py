@@ -19,7 +19,7 @@ def predict(method: nn.Module, split: Split) -> np.ndarray:
     """
     method.eval()
     batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([method(split.batch(rows)).prediction.float().cpu() for rows in batches])
+    found = torch.cat([method(batch).prediction.float().cpu() for batch in split.batches(batches)])
     predictions = torch.empty_like(found)
     predictions[torch.cat(batches)] = found
     return predictions.numpy()

@@ -98,7 +98,7 @@ def train(
             method.load_pretrained(run.pretrained)
         splits = load_splits(run.assembled, method, place)
         identity = run_identity(run, method, stats, place.type)
-        checkpoint = Checkpoint(state_root / fingerprint(identity))
+        checkpoint = Checkpoint(state_root / fingerprint(identity), run.title)
         with one_writer(checkpoint.folder):  # the same training may have another `out`
             if fresh:
                 checkpoint.remove()
@@ -176,14 +176,13 @@ def fit(
         steps: list[dict[str, Tensor]] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
-        for number, rows in enumerate(batches):
+        orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
+        for number, batch in enumerate(clips.batches(orders)):
             step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
             done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
             factor = rate_factor(*done, settings)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-
-            batch = clips.batch(companions(rows, labeled, ratio, unlabeled))
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 output = method(batch)
             for _ in range(method.estimator_steps()):

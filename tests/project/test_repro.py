@@ -1,4 +1,4 @@
-"""Two `dvc repro` in one folder: the second is told who is at work, and the end is that of one."""
+"""`dvc repro` as the pages describe it: two in one folder end as one, `-k` goes on past a failed stage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from made.code_changes import edited
 from made.tiny_project import environment, make_project, run
+from ruamel.yaml import YAML
 
 STARTED, GO = Path("started"), Path("go")
 WAITING = f"""
@@ -23,13 +24,13 @@ TOLD = ("is busy, it is being blocked by", "Unable to acquire lock")
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which new settings were trained and reported."""
+    """A project in which every stage has run."""
     return make_project(tmp_path_factory.mktemp("repros") / "project")
 
 
 @pytest.fixture
 def folder(once: Path, tmp_path: Path) -> Path:
-    """The same with both methods to train."""
+    """The same, with both methods to train again."""
     copy = shutil.copytree(once, tmp_path / "project", symlinks=True)
     edited(copy / "params.yaml", "seeds: [1, 2]", "seeds: [1]")
     return copy
@@ -75,3 +76,19 @@ def test_both_started_at_once(folder: Path, targets: tuple[tuple[str, ...], ...]
         assert process.returncode == 0 or any(words in said for words in TOLD), said
     run(folder, "dvc", "repro", "-q")
     assert written(folder) == written(alone)
+
+
+def entries(folder: Path) -> dict[str, object]:
+    return dict(YAML(typ="safe").load(folder / "dvc.lock")["stages"])
+
+
+def test_what_does_not_follow_from_a_failed_stage_runs(folder: Path) -> None:
+    code = folder / "code/train.py"
+    code.write_text('import sys\nif sys.argv[1] == "one":\n    sys.exit("no")\n' + code.read_text())
+    before = entries(folder)
+    said = run(folder, "dvc", "repro", "-k", ok=False)
+    assert "Stage 'report' will be skipped due to this failure" in said
+    after = entries(folder)
+    assert [name for name in after if after[name] != before[name]] == ["train@two-sample"]
+    said = run(folder, "msa-cli", "why", "report")
+    assert "is made by train@one-sample, which is stale: seeds 2 removed (params.yaml)" in said
