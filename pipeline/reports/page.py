@@ -42,6 +42,7 @@ READING = (
     "Errors by range stand beside the number of clips: few clips make a range's bar unreliable.",
     "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
     "of a class.",
+    "A method's first seed has all pictures, the others those of losses and predictions.",
 )
 Views = dict[str, Any]  # of a run, see inspect.py
 
@@ -113,7 +114,7 @@ def _pictures_that_fit(
     left = PICTURES
     for run in sorted(runs, key=lambda run: params.seeds.index(run.result.seed)):
         span = params.corpus_of(run.result.dataset).label_range
-        pictures = run_figures(run, views.get(_anchor(run)), span)
+        pictures = run_figures(run, views.get(_anchor(run)), span, run.result.seed == params.seeds[0])
         left -= sum(len(picture.address) for picture in pictures)
         if left < 0:
             break

@@ -40,10 +40,17 @@ RANGES = 6  # of labels
 SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes of acc5
 
 
-def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float]) -> list[Picture]:
-    """The pictures of a run; `views` are its own, `span` the label range of a regression."""
+def run_figures(
+    run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float], whole: bool
+) -> list[Picture]:
+    """The pictures of a run: losses and predictions, of a `whole` run its diagnostics and views too.
+
+    `span` is the label range of a regression.
+    """
     terms: dict[str, float] = {} if views is None else views["terms"]
     found = [draw_terms(run, terms), *_prediction_figures(run, span)]
+    if not whole:
+        return found
     found += draw_diagnostics(run.curves, list(terms), run.result.epoch)
     return found + (_view_figures(run, views) if views else [])
 
