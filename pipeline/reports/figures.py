@@ -56,8 +56,12 @@ def new_figure(width: float, height: float, dpi: int = 120, **changes: Any) -> I
 
 
 def save_png(figure: Figure, path: Path | BinaryIO) -> None:
-    """Write a figure."""
-    figure.savefig(path, format="png", metadata={"Software": None})  # matplotlib's version would be in it
+    """Write a figure, drawn once: `savefig` draws twice, for a box that is not asked for."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_png(
+        path, metadata={"Software": None}
+    )  # matplotlib's version would be in it
 
 
 def png_picture(figure: Figure, title: str, alt: str) -> Picture:
@@ -66,7 +70,7 @@ def png_picture(figure: Figure, title: str, alt: str) -> Picture:
     from PIL import Image
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # once: `savefig` draws twice, for a box that is not asked for
+    canvas.draw()
     with Image.fromarray(np.asarray(canvas.buffer_rgba())) as image:
         small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
