@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline.datasets.splits import Split, ordered_batches
 
-EVALUATION_BATCH = 64  # clips a forward
+EVALUATION_BATCH = 64  # clips a forward outside of training
 
 
 @torch.no_grad()
