@@ -59,9 +59,8 @@ def save_png(figure: Figure, path: Path | BinaryIO) -> None:
     """Write a figure, drawn once: `savefig` draws twice, for a box that is not asked for."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    FigureCanvasAgg(figure).print_png(
-        path, metadata={"Software": None}
-    )  # matplotlib's version would be in it
+    metadata = {"Software": None}  # matplotlib's version would be in it
+    FigureCanvasAgg(figure).print_png(path, metadata=metadata)
 
 
 def png_picture(figure: Figure, title: str, alt: str) -> Picture:
