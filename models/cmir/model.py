@@ -145,7 +145,7 @@ class CmIR(Method):
     def predict(self, invariant: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         """Z_inv of all modalities -> ŷ, (B,) or (B, C)."""
         known = [half.masked_fill(~present[m][:, None], 0.0) for m, half in invariant.items()]
-        return self.task.shaped(self.predictor(torch.cat(known, dim=-1)))
+        return self.task.predict(self.predictor, torch.cat(known, dim=-1))
 
     def views(self, name: str, source: Sequences, x: Tensor, invariant: Tensor) -> Tensor:
         """Z_inv of a modality in the environments that are compared, (E, B, z).

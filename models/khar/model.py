@@ -251,7 +251,7 @@ class KHaR(Harvester):
         if self.bottleneck is not None:
             mean, sigma = self.bottleneck(x)
             x = mean + sigma * torch.randn_like(sigma) if self.training else mean  # z (24)
-        prediction = self.task.shaped(self.predictor(x))
+        prediction = self.task.predict(self.predictor, x)
         importance, load, rows = (
             {name: getattr(usage, kind) for name, usage in usages.items()} for kind in Usage._fields
         )

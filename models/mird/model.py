@@ -113,7 +113,7 @@ class MIRD(Method):
         z = {"shared": full_precision(shared)}  # (7)
         for m in self.private:  # (1)
             z[m] = full_precision(self.encode(m, sources[m])).masked_fill(~present[m][:, None], 0.0)
-        prediction = self.task.shaped(self.regressor(torch.cat(list(z.values()), dim=-1)))  # (16), (17)
+        prediction = self.task.predict(self.regressor, torch.cat(list(z.values()), dim=-1))  # (16), (17)
         inputs: dict[str, Tensor] = {}
         reconstruction: dict[str, Reconstruction] = {}
         if self.training and self.estimator_steps() > 0:

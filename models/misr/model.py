@@ -286,10 +286,15 @@ class MISR(Method):
 
     def predict(self, pooled: Tensor) -> Tensor:
         """Φ after its mean, and the MLP, one for all environments: (E, B, d) -> ŷ^e (E, B), or (E, B, C)."""
+        return self.task.predict(self.head, pooled)
+
+    def head(self, pooled: Tensor) -> Tensor:
+        """(E, B, d) -> scores of a clip in an environment, (E, B, outputs)."""
         hidden = F.relu(self.hidden(pooled))  # (E, B, d)
         # One mask for all: different ones would put noise under L_IC that no environment has made.
         kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
-        return self.task.shaped(self.score(hidden * kept))
+        scores: Tensor = self.score(hidden * kept)
+        return scores
 
     def losses(self, batch: Batch, output: MISROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over

@@ -260,12 +260,12 @@ class SLaD(Method):
             own = {m: mean_over_time(self.specific[m](x.values), x.mask) for m, x in aligned.items()}
         if self.config.use_specific_in_fusion:
             summaries += own.values()
-        prediction = self.task.shaped(self.classifier(torch.cat(summaries, dim=-1)))
+        prediction = self.task.predict(self.classifier, torch.cat(summaries, dim=-1))
         present = {m: x.present for m, x in aligned.items()}
         if asked <= {"prediction"}:
             return SLaDOutput(prediction, present, {}, {}, own)
         pooled = {m: mean_over_time(x.values, x.mask) for m, x in aligned.items()}
-        unimodal = {m: self.task.shaped(self.head[m](x)) for m, x in pooled.items()}  # (1), (2)
+        unimodal = {m: self.task.predict(self.head[m], x) for m, x in pooled.items()}  # (1), (2)
         shared = {m: mean_over_time(invariant[m], x.mask) for m, x in aligned.items()}
         return SLaDOutput(prediction, present, unimodal, shared, own)
 

@@ -1,7 +1,8 @@
-"""Splits on the device, and the batches that are cut from them (training_set.py reads these).
+"""Splits, and the batches that are cut from them (training_set.py reads these).
 
 The sequences of all clips of a split lie end to end in one tensor on the device, and a batch is gathered from
-it by index arithmetic, without a loop over clips.
+it by index arithmetic, without a loop over clips. Of a set that is too large for that, rows.py reads those of
+a batch from the disk.
 
 Shapes: B clips of a batch, T time steps (the longest of the batch, at least 1), D features, C clips of a
 split, N steps of a split. Masks: True = real.
@@ -9,9 +10,10 @@ split, N steps of a split. Masks: True = real.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -90,8 +92,20 @@ class Ragged:
         return values.view(*rows.shape, *self.flat.shape[1:]), mask, counts > 0
 
 
-Streams = dict[str, Ragged]
-"""what is read of every clip of a split, by its name in `Inputs`; `waveform` as int16 samples"""
+class Stream(Protocol):
+    """What is read of every clip of a split: a Ragged, or one whose rows lie on the disk (rows.py)."""
+
+    lengths: Tensor
+
+    @property
+    def flat(self) -> Tensor: ...
+    def take(self, clips: Tensor) -> Self: ...
+    def joined(self, other: Self) -> Self: ...
+    def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+Streams = Mapping[str, Stream]
+"""a Stream by its name in `Inputs`; `waveform` as int16 samples"""
 
 
 def padded(streams: Streams, clips: Tensor, on_device: Tensor) -> dict[str, Any]:
@@ -107,7 +121,7 @@ def padded(streams: Streams, clips: Tensor, on_device: Tensor) -> dict[str, Any]
 
 @dataclass
 class Split:
-    """One split; everything but names and lengths is on the device.
+    """One split; everything but names, lengths and what lies on the disk is on the device.
 
     Attributes
     ----------
@@ -149,6 +163,21 @@ class Split:
             **padded(self.streams, indices, rows),
         )
 
+    def batches(self, orders: Iterable[Tensor]) -> Iterator[Batch]:
+        """The batches of these row numbers; where rows lie on the disk, one is read ahead."""
+        if all(isinstance(part, Ragged) for part in self.streams.values()):
+            yield from map(self.batch, orders)
+            return
+        coming: Future[Batch] | None = None
+        with ThreadPoolExecutor(1) as reader:
+            for rows in orders:
+                following = reader.submit(self.batch, rows)
+                if coming is not None:
+                    yield coming.result()
+                coming = following
+            if coming is not None:
+                yield coming.result()
+
     def take(self, clips: Tensor) -> Split:
         """These clips (row numbers, on the CPU), in this order."""
         rows = clips.to(self.labeled.device)
@@ -184,15 +213,20 @@ def shuffled_batches(
 ) -> list[Tensor]:
     """Row numbers of the batches of an epoch: every clip once, lengths that match, neighbours that vary.
 
-    All clips are shuffled; pools of `pool_batches` batches (1 = no sorting) are sorted by length, (C,) on the
-    CPU, and cut into batches; the batches are shuffled. The last batch of the last pool may be smaller. The
-    generator's state alone decides the order.
+    All clips are shuffled; pools of `pool_batches` batches (1 = no sorting), but of three or of less than a
+    tenth of the full ones at most, are sorted by length, (C,) on the CPU, and cut into batches; these are
+    shuffled. The last batch of the last pool may be smaller. The generator's state alone decides the order.
+
+    Why so small: clips meet again in the next epoch where they are in one pool and alike in length. Were the
+    pool the corpus, all epochs would have the same batches, with the same negatives in a loss. Of pools of k
+    batches that is less than k times as likely as by chance, of a tenth of the corpus less than 0.1.
     """
     batches: list[Tensor] = []
     if len(lengths) == 0:  # split would give one empty part
         return batches
-    for part in torch.randperm(len(lengths), generator=generator).split(batch_size * pool_batches):
-        ordered = part[lengths[part].argsort(stable=True)] if pool_batches > 1 else part
+    pool = min(pool_batches, max(3, (len(lengths) // batch_size - 1) // 10))
+    for part in torch.randperm(len(lengths), generator=generator).split(batch_size * pool):
+        ordered = part[lengths[part].argsort(stable=True)] if pool > 1 else part
         batches.extend(ordered.split(batch_size))
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 

@@ -33,7 +33,6 @@ from pipeline.core.section import Section
 from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams
-from pipeline.training.loop.fabric import open_fabric
 from pipeline.training.loop.optimizers import open_optimizer
 from pipeline.training.loop.train import active_weights
 
@@ -207,8 +206,7 @@ class Trainer:
         self.method = method
         self.weights = active_weights(method)
         method.active_terms = frozenset(self.weights)
-        self.fabrics = {precision: open_fabric(device, precision) for precision in ("fp32", "bf16")}
-        self.models = {name: fabric.setup_module(method) for name, fabric in self.fabrics.items()}
+        self.method.to(device)
         self.optimizer = open_optimizer(method.parameter_groups(), method.config.training)
         groups = method.estimator_groups()
         self.estimators = torch.optim.Adam(groups, fused=True) if groups else None
@@ -221,23 +219,27 @@ class Trainer:
         ----------
         estimator_steps : T', None = the method's own
         """
-        method, fabric = self.method, self.fabrics[precision]
-        output = self.models[precision](batch)
+        method, output = self.method, self.forward(batch, precision)
         for _ in range(method.estimator_steps() if estimator_steps is None else estimator_steps):
             assert self.estimators is not None
             self.estimators.zero_grad()
-            fabric.backward(method.estimator_loss(batch, output))
+            method.estimator_loss(batch, output).backward()
             self.estimators.step()
         total = self.objective(batch, output)
         self.optimizer.zero_grad()
-        fabric.backward(total)
+        total.backward()
         torch.nn.utils.clip_grad_norm_(self.learning, DEFAULTS.gradient_clip)
         self.optimizer.step()
 
     def forward_and_backward(self, batch: Batch, precision: str) -> None:
         """What of a step is the model's own; the losses lie between the two."""
-        self.fabrics[precision].backward(self.objective(batch, self.models[precision](batch)))
+        self.objective(batch, self.forward(batch, precision)).backward()
         self.method.zero_grad()
+
+    def forward(self, batch: Batch, precision: str) -> Any:
+        """What the method gives."""
+        with torch.autocast(batch.labeled.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return self.method(batch)
 
     def objective(self, batch: Batch, output: Any) -> Tensor:
         """What an update of the model minimises."""

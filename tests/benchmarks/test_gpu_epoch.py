@@ -13,7 +13,7 @@ from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi
 
 from models import METHODS
 from pipeline.datasets.splits import shuffled_batches
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.gpu, pytest.mark.shared]
 

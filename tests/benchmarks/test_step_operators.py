@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models import METHODS
 from models.core.batch import Batch
 from models.core.method import Method
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 
 BATCH = 16
 OWN_OPERATORS = {"misr": 728, "cmir": 833, "mird": 1098, "khar": 1590, "slad": 4650}

@@ -20,7 +20,7 @@ from models import METHODS
 from models.core.method import REGRESSION, Method
 from pipeline.datasets.splits import Split, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.training.loop.fabric import reproducible
+from pipeline.training.loop.device import reproducible
 from pipeline.training.runs import build_method
 
 pytestmark = pytest.mark.benchmark

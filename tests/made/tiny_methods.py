@@ -125,7 +125,6 @@ class Loop:
         self.optimizer: Any = torch.optim.Adam(groups)
         self.estimators: Any = torch.optim.Adam(apart) if apart else None
         self.model: Any = method
-        self.backward: Any = lambda loss: loss.backward()
 
     def step(self, batch: Batch, progress: float = 1.0) -> dict[str, float]:
         """One update; the terms before it, and the first loss of the estimators."""
@@ -135,12 +134,12 @@ class Loop:
             loss = method.estimator_loss(batch, output)
             values.setdefault("estimators", loss.item())
             self.estimators.zero_grad()
-            self.backward(loss)
+            loss.backward()
             self.estimators.step()
         losses = method.losses(batch, output, terms_of(method))
         assert all(value.dtype in (torch.float32, torch.float64) for value in losses.values())
         self.optimizer.zero_grad()
-        self.backward(objective(method, losses, progress))
+        objective(method, losses, progress).backward()
         torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], 1.0)
         self.optimizer.step()
         return {term: value.item() for term, value in losses.items()} | values

@@ -48,7 +48,7 @@ class Probe(Method):
 
     def forward(self, batch: Batch) -> Output:
         text = self.inputs(batch)["text"]
-        return Output(self.task.shaped(self.score(self.norm(text.values.sum(dim=1)))))
+        return Output(self.task.predict(self.score, self.norm(text.values.sum(dim=1))))
 
     def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
         return {"prediction": self.task.loss(output.prediction, batch.label, batch.labeled)}

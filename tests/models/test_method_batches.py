@@ -237,6 +237,7 @@ def test_bf16_forward_gives_finite_float32_losses(name: str, build: Build, no_ch
     with torch.autocast("cpu", torch.bfloat16):
         output = method(batch)
     assert output.prediction.dtype == torch.float32
+    assert (output.prediction != output.prediction.bfloat16()).all()  # the head is not computed in bf16
     losses = method.losses(batch, output, terms_of(method))
     if method.estimator_steps():
         losses["estimators"] = method.estimator_loss(batch, output)

@@ -1,4 +1,4 @@
-"""Every method while it learns: it can learn clips by heart, its course is pinned, Fabric changes nothing.
+"""Every method while it learns: it can learn clips by heart, its course is pinned, bf16 is near.
 
 The pinned courses (golden/<name>.json) are written anew, after a wanted change of the numbers, by
 
@@ -107,26 +107,22 @@ def test_the_objective_falls(name: str) -> None:
     assert np.mean(totals[-5:]) < np.mean(totals[:5])
 
 
-# ---------------------------------------------------------------------------------------------------- Fabric
-def test_training_under_fabric_and_deterministic_algorithms(name: str) -> None:
-    from lightning_fabric import Fabric
-
-    def third_step(precision: str) -> dict[str, float]:
-        fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+# ------------------------------------------------------------------------------------------------- precision
+def test_training_in_bf16_and_by_deterministic_algorithms(name: str) -> None:
+    def third_step(half: bool) -> dict[str, float]:
         method = tiny(name)
         batch = batch_for(method, absent={(1, "audio")})
         loop = Loop(method, lr=1e-3)
-        optimizers = [optimizer for optimizer in (loop.optimizer, loop.estimators) if optimizer is not None]
-        loop.model, loop.optimizer, *others = fabric.setup(method, *optimizers)
-        loop.estimators, loop.backward = (others or [None])[0], fabric.backward
+        loop.model = torch.autocast("cpu", torch.bfloat16, enabled=half)(method)
         torch.manual_seed(1)  # of the noise
         return [loop.step(batch) for _ in range(3)][-1]
 
     torch.use_deterministic_algorithms(True)
     try:
-        exact = third_step("32-true")
-        assert third_step("32-true") == exact
-        rough = third_step("bf16-mixed")
+        exact = third_step(half=False)
+        assert third_step(half=False) == exact
+        rough = third_step(half=True)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert rough == pytest.approx(exact, rel=0.2, abs=1e-2)  # SLaD's ω is a ratio of labels near 0
+    # at random, SLaD finds other hardest negatives in a batch of few
+    assert rough == pytest.approx(exact, rel=0.2, abs=5e-2)

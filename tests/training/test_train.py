@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,18 @@ import pytest
 import torch
 from made import tiny_set
 from made.tiny_set import Tiny, write_tiny_set
+from safetensors.torch import load_file
 
-import pipeline.training.loop.fabric
+import pipeline.training.loop.device
 import pipeline.training.loop.train
 from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
+from pipeline.datasets.training_set import TrainingSet
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.curves import read_table
 from pipeline.training.loop.train import train
+from pipeline.training.runs import open_runs
 
 # what `python -c` runs: the same training as `run`, in a process of its own
 SCRIPT = """
@@ -97,15 +101,21 @@ def undisturbed(assembled: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 # ------------------------------------------------------------------------------------------ same bytes
+def test_a_set_on_the_disk_gives_the_same_bytes(
+    assembled: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.datasets.training_set.IN_MEMORY", -1)
+    run(assembled, tmp_path)
+    assert contents(tmp_path / "runs" / "tiny-tiny-7") == contents(undisturbed)
+
+
 def test_one_seed_gives_the_same_bytes(assembled: Path, undisturbed: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     run(assembled, tmp_path)
     found = contents(tmp_path / "runs" / "tiny-tiny-7")
     assert found == contents(undisturbed)
-    assert {"model.safetensors", "config.json", "curves.tsv", "metrics.json"} <= set(found)
-    assert {"train.predictions.parquet", "valid.predictions.parquet"} <= set(found)
-    assert "plots/metrics/train/spread.tsv" in found
-    assert "plots/metrics/valid/loss.tsv" in found
+    tables = {"curves.tsv", "train.predictions.parquet", "valid.predictions.parquet"}
+    assert set(found) == {"model.safetensors", "config.json", *tables}
     run(assembled, tmp_path, seed=8)
     other = contents(tmp_path / "runs" / "tiny-tiny-8")
     assert other["model.safetensors"] != found["model.safetensors"]
@@ -174,8 +184,7 @@ def test_runs_without_what_a_training_machine_may_lack(
     assembled: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     block = """
-import lightning_fabric  # itself imports several of them where they are installed
-hidden = "yaml ruamel typer rich dvc dvclive av librosa cv2 mediapipe matplotlib".split()
+hidden = "yaml ruamel typer rich dvc dvclive av librosa cv2 mediapipe matplotlib scipy sklearn".split()
 for name in [*hidden, *sys.modules]:
     if name.split(".")[0] in hidden:
         sys.modules[name] = None
@@ -183,7 +192,46 @@ for name in [*hidden, *sys.modules]:
     done = python(SCRIPT.format(before=block, after=""), tmp_path, assembled)
     assert done.returncode == 0, done.stderr
     assert "epoch 10/12" in done.stderr
-    assert contents(tmp_path / "runs" / "tiny-tiny-7") == contents(undisturbed)  # DVCLive's files too
+    assert contents(tmp_path / "runs" / "tiny-tiny-7") == contents(undisturbed)
+
+
+class Live:
+    """In place of DVCLive's."""
+
+    def __init__(self, folder: str, **options: Any):
+        self.step, self.steps, self.options = 0, dict[int, dict[str, float]](), options
+
+    def log_metric(self, name: str, value: float) -> None:
+        self.steps.setdefault(self.step, {})[name] = value
+
+    def make_summary(self) -> None:
+        self.saved = self.step
+
+    def end(self) -> None:
+        self.saved = -1
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_curves_are_live_where_studio_is_asked_for(
+    asked: bool, assembled: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Live] = []
+
+    def live(folder: str, **options: Any) -> Live:
+        opened.append(Live(folder, **options))
+        return opened[-1]
+
+    monkeypatch.setitem(sys.modules, "dvclive", SimpleNamespace(Live=live))
+    monkeypatch.setenv("DVC_STUDIO_TOKEN", "a token" if asked else "")
+    run(assembled, tmp_path)
+    assert contents(tmp_path / "runs" / "tiny-tiny-7") == contents(undisturbed)
+    assert len(opened) == asked
+    for one in opened:
+        rows = read_table(undisturbed / "curves.tsv")
+        assert one.saved == -1
+        assert list(one.steps) == [row["epoch"] for row in rows]
+        assert [found["valid/loss"] for found in one.steps.values()] == [row["valid_loss"] for row in rows]
+        assert set(one.steps[1]) == {"lr", "train/prediction", "train/spread", "train/total", "valid/loss"}
 
 
 # -------------------------------------------------------------------------------------- the right epoch
@@ -240,25 +288,54 @@ def test_weight_0_is_not_computed(assembled: Path, tmp_path: Path, monkeypatch: 
         run(assembled, tmp_path, {"weights": {"prediction": 0, "spread": 0}})
 
 
-def test_bf16_is_for_the_forward_pass_only(
+def test_bf16_is_for_the_forward_passes_of_training_alone(
     assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    autocast: dict[str, bool] = {}
+    half: dict[str, set[bool]] = {"training": set(), "evaluation": set(), "losses": set()}
     forward, losses = Tiny.forward, Tiny.losses
 
     def spy_forward(self: Tiny, batch: Any) -> Any:
-        autocast["forward"] = torch.is_autocast_enabled("cpu")
+        half["training" if self.training else "evaluation"].add(torch.is_autocast_enabled("cpu"))
         return forward(self, batch)
 
     def spy_losses(self: Tiny, batch: Any, output: Any, terms: Any) -> Any:
-        autocast["losses"] = torch.is_autocast_enabled("cpu")
+        half["losses"].add(torch.is_autocast_enabled("cpu"))
         assert output.prediction.dtype == torch.float32
+        assert (output.prediction != output.prediction.bfloat16()).all()  # nor is the head's
         return losses(self, batch, output, terms)
 
     monkeypatch.setattr(Tiny, "forward", spy_forward)
     monkeypatch.setattr(Tiny, "losses", spy_losses)
     run(assembled, tmp_path, {"training": {"epochs": 2}}, train_params=TrainParams(precision="bf16"))
-    assert autocast == {"forward": True, "losses": False}
+    assert half == {"training": {True}, "evaluation": {False}, "losses": {False}}
+
+    (opened,) = open_runs([tmp_path / "runs" / "tiny-tiny-7"])
+    valid = TrainingSet.load(assembled, only=("valid",)).splits["valid"]
+    saved = pq.read_table(opened.folder / "valid.predictions.parquet")["prediction"].to_numpy()
+    assert len(np.unique(saved)) == len(saved)
+    found = opened.forward(valid.batch(torch.arange(len(valid)))).prediction
+    np.testing.assert_allclose(found.numpy(), saved, rtol=1e-6)
+    assert half["evaluation"] == {False}
+
+
+def test_gradients_are_clipped_unless_that_is_switched_off(assembled: Path, tmp_path: Path) -> None:
+    """One step of plain SGD moves the weights by the learning rate times the gradient, at most the norm."""
+
+    def moved(clip: float | None) -> float:
+        out = tmp_path / "runs" / "tiny-tiny-7"
+        step = {"optimizer": "sgd", "epochs": 1, "batch_size": 512, "warmup": 0.0, "schedule": "constant"}
+        weights = []
+        for rate in (0.0, 1e-3):
+            settings = {"weights": {"prediction": 1000.0}, "training": step | {"lr_other": rate}}
+            run(assembled, tmp_path, settings, train_params=TrainParams(gradient_clip=clip))
+            found = load_file(out / "model.safetensors")
+            weights.append(torch.cat([found[name].double().flatten() for name in sorted(found)]))
+        return float((weights[1] - weights[0]).norm()) / 1e-3
+
+    free = moved(None)
+    assert free > 20
+    assert moved(10.0) == pytest.approx(10, rel=1e-3)
+    assert moved(2 * free) == pytest.approx(free, rel=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -321,4 +398,4 @@ def test_threads_are_fixed(assembled: Path, tmp_path: Path, monkeypatch: pytest.
         run(assembled, tmp_path, {"training": {"epochs": 1}})
     finally:
         torch.set_num_threads(1)
-    assert threads == {pipeline.training.loop.fabric.CPU_THREADS}
+    assert threads == {pipeline.training.loop.device.CPU_THREADS}

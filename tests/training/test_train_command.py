@@ -20,8 +20,8 @@ from pipeline.training.loop.train import main
 # what such a machine may lack; Python runs this file first when its folder is on the path
 HIDING = """
 import sys
-import lightning_fabric  # itself imports several of them where they are installed
 hidden = "yaml ruamel typer rich dvc dvclive scmrepo av librosa cv2 mediapipe matplotlib".split()
+hidden += ["scipy", "sklearn"]
 for name in [*hidden, *sys.modules]:
     if name.split(".")[0] in hidden:
         sys.modules[name] = None
@@ -68,7 +68,6 @@ def test_a_run_from_its_json(config: dict[str, Any], tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "runs" / "misr-tiny-3" / "config.json").read_text())
     assert summary["epochs"] == 2
     assert kept["valid_loss"] == summary["valid_loss"]
-    assert (tmp_path / "runs" / "misr-tiny-3" / "plots" / "metrics" / "train" / "total.tsv").exists()
 
 
 @pytest.mark.parametrize(
@@ -108,5 +107,5 @@ def test_the_stage_writes_that_json(project: Path, tmp_path: Path, monkeypatch: 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     run = read_run(out)
-    assert (run.seed, run.out.name) == (7, "misr-sample-7")
+    assert (run.seed, run.out, run.title) == (7, Path("runs/misr-sample/7"), "misr-sample-7")
     assert run.method_params["weights"]["invariance"] == 1.0

@@ -2,16 +2,18 @@
 
     L = Σ_term  weights.<term> · schedule(term, progress) · L_term
 
-Terms whose weight is 0 are not computed. The forward pass runs in `train.precision`, the losses always in
-fp32. A method with estimators updates these first, on the same forward pass. Training ends after `epochs`, or
-when the validation loss has not improved for `patience` epochs. The validation loss is the task's alone: the
-mean absolute error of a regression (label units), the mean cross-entropy of a classification. Of all epochs
-the one with the lowest is the run (of equals the earlier); the test split is not even opened.
+Terms whose weight is 0 are not computed. The forward pass of training runs in `train.precision`; the head of
+a method, the losses and all that is predicted are always in fp32. A method with estimators updates these
+first, on the same forward pass. Training ends after `epochs`, or when the validation loss has not improved
+for `patience` epochs. The validation loss is the task's alone: the mean absolute error of a regression (label
+units), the mean cross-entropy of a classification. Of all epochs the one with the lowest is the run (of
+equals the earlier); the test split is not even opened.
 
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
 `python -m pipeline.training.loop.train --config run.json` trains where only the learning libraries are
-installed; `msa-cli stage train ... --write-config run.json` writes that file, a RunConfig.
+installed; `msa-cli stage train ... --write-config run.json` writes that file, a RunConfig. A method that
+pretrains needs `python -m pipeline.training.loop.pretrain --config run.json` before.
 """
 
 from __future__ import annotations
@@ -19,44 +21,44 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from models import METHODS
+from models.core.backbones import has_native_bf16
 from models.core.method import Method, Task
 from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError, of_system
 from pipeline.core.files import one_writer, replaced_folder, write_json
-from pipeline.core.vocabulary import CONTEXT
-from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
+from pipeline.datasets.splits import Split, companions, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
-from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
-from pipeline.training.loop.curves import Curves, write_table
-from pipeline.training.loop.fabric import open_fabric, reproducible
+from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint
+from pipeline.training.loop.curves import LiveCurves, write_table
+from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
+from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import (
-    CONFIG,
     FORMAT_VERSION,
     WEIGHTS,
     build_method,
-    circumstances,
     prediction_table,
+    run_identity,
+    splits_read,
     task_of,
+    write_config,
 )
 
-EVALUATION_BATCH = 64  # clips a forward outside of training
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -87,38 +89,24 @@ def train(
     MsaError : a loss or a prediction is not finite
     """
     started = time.perf_counter()
-    fabric = open_fabric(device, run.train_params.precision)
-    with one_writer(run.out), reproducible(run.seed, fabric.device):
+    place = open_device(device)
+    with one_writer(run.out), reproducible(run.seed, place):
         stats = read_stats(run.assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
         method = build_method(run.method_name, run.method_params, dims, task_of(stats))
         if METHODS[run.method_name].pretrains:
             method.load_pretrained(run.pretrained)
-        splits = load_splits(run.assembled, method, fabric.device)
-        identity = {
-            "method": run.method_name,
-            "dataset": run.dataset,
-            "seed": run.seed,
-            "params": method.config.model_dump(mode="json"),
-            "train": run.train_params.model_dump(mode="json"),
-            "dims": method.dims,
-            "feature_set": stats["feature_set"],
-            "assembled": hashes(
-                run.assembled, "stats.json", *(f"{name}*.parquet" for name in (*splits, CONTEXT))
-            ),
-            "pretrained": hashes(run.pretrained, "*"),
-            **circumstances("train", run.method_name, method.config, fabric.device),
-        }
-        checkpoint = Checkpoint(state_root / fingerprint(identity))
+        splits = load_splits(run.assembled, method, place)
+        identity = run_identity(run, method, stats, place.type)
+        checkpoint = Checkpoint(state_root / fingerprint(identity), run.title)
         with one_writer(checkpoint.folder):  # the same training may have another `out`
             if fresh:
                 checkpoint.remove()
             state, resumed_at = fit(
-                fabric, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
+                place, method, splits, run.train_params, run.seed, checkpoint, title=run.title
             )
             method.load_state_dict(state.best_weights)
-            model = fabric.setup_module(method)
-            predictions = {name: predict(model, splits[name]) for name in ("train", "valid")}
+            predictions = {name: predict(method, splits[name]) for name in ("train", "valid")}
 
             result = {"epoch": state.best_epoch, "valid_loss": state.best_loss, "epochs": state.epoch}
             config = {
@@ -130,16 +118,15 @@ def train(
             }
             with replaced_folder(run.out) as folder:
                 save_weights(method, folder / WEIGHTS)
-                write_json(config, folder / CONFIG)
                 write_table(state.curves, folder / "curves.tsv")
-                shutil.copytree(checkpoint.folder / "live", folder, dirs_exist_ok=True)
                 for name, values in predictions.items():
                     table = prediction_table(splits[name], values, method.task)
                     pq.write_table(table, folder / f"{name}.predictions.parquet")
+                write_config(config, folder)
             checkpoint.remove()
 
     summary = result | {"resumed_at": resumed_at, "seconds": round(time.perf_counter() - started, 3)}
-    write_json({**summary, "device": str(fabric.device)}, logs / f"train-{run.out.name}.json")
+    write_json({**summary, "device": str(place)}, logs / f"train-{run.title}.json")
     return summary
 
 
@@ -150,7 +137,7 @@ def save_weights(method: nn.Module, path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------- the loop
 def fit(
-    fabric: Fabric,
+    device: torch.device,
     method: Method,
     splits: dict[str, Split],
     train_params: TrainParams,
@@ -160,6 +147,10 @@ def fit(
 ) -> tuple[State, int]:
     """All epochs from where the checkpoint left off: the last state, and how many were there already."""
     settings = method.config.training
+    half = train_params.precision == "bf16"
+    if half and not has_native_bf16(device.type):
+        print(f"this {device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)
+    method.to(device)
     weights = active_weights(method)
     method.active_terms = frozenset(weights)
     groups, estimators = method.parameter_groups(), method.estimator_groups()
@@ -168,11 +159,12 @@ def fit(
         open_optimizer(groups, settings),
         *([torch.optim.Adam(estimators, fused=True)] if estimators else []),
     ]
-    model, optimizer, *others = fabric.setup(method, *optimizers)
+    optimizer, *others = optimizers
+    learning = [parameter for group in groups for parameter in group["params"]]
     order = torch.Generator().manual_seed(seed)
-    state = checkpoint.load(method, [optimizer, *others], order)
+    state = checkpoint.load(method, optimizers, order)
     resumed_at = state.epoch
-    curves = Curves(checkpoint.folder / "live", state.curves)
+    curves = LiveCurves(checkpoint.folder / "live", state.curves)
     progress = TrainingProgress(title, state.epoch, settings.epochs)
     clips, labeled = splits["train"], len(splits["train"])
     ratio, unlabeled = method.reading().unlabeled, len(splits.get("unlabeled", []))
@@ -180,38 +172,37 @@ def fit(
         clips = clips.with_unlabeled(splits["unlabeled"])
 
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
-        model.train()
+        method.train()
         steps: list[dict[str, Tensor]] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
-        for number, rows in enumerate(batches):
+        orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
+        for number, batch in enumerate(clips.batches(orders)):
             step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
             done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
             factor = rate_factor(*done, settings)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-
-            batch = clips.batch(companions(rows, labeled, ratio, unlabeled))
-            output = model(batch)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                output = method(batch)
             for _ in range(method.estimator_steps()):
                 others[0].zero_grad()
-                fabric.backward(method.estimator_loss(batch, output))
+                method.estimator_loss(batch, output).backward()
                 others[0].step()
-            losses = method.losses(batch, output, weights)  # of the bare method: fp32, outside autocast
+            losses = method.losses(batch, output, weights)  # fp32, outside autocast
             scales = {term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()}
             total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
             optimizer.zero_grad()
-            fabric.backward(total)
-            fabric.clip_gradients(
-                model, optimizer, max_norm=train_params.gradient_clip, error_if_nonfinite=False
-            )
+            total.backward()
+            if train_params.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
             optimizer.step()
             columns = {"total": total, **losses, **method.diagnostics(batch, output)}
             steps.append({name: value.detach() for name, value in columns.items()})
 
         state.epoch += 1
         means = finite_means(steps, ["total", *weights], state.epoch)
-        loss = valid_loss(method.task, splits["valid"], predict(model, splits["valid"]), state.epoch)
+        loss = valid_loss(method.task, splits["valid"], predict(method, splits["valid"]), state.epoch)
         if loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
@@ -219,7 +210,7 @@ def fit(
         state.curves.append({"epoch": state.epoch, **means, "valid_loss": loss, "lr": rate})
         curves.add(state.curves[-1])
         progress.show(state.curves[-1], state.best_epoch, state.best_loss)
-        checkpoint.save_if_due(state, method, [optimizer, *others], order)
+        checkpoint.save_if_due(state, method, optimizers, order)
 
     curves.end()
     progress.end()
@@ -253,17 +244,6 @@ def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -
     return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
 
 
-@torch.no_grad()
-def predict(model: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order."""
-    model.eval()
-    batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([model(split.batch(rows)).prediction.float().cpu() for rows in batches])
-    predictions = torch.empty_like(found)
-    predictions[torch.cat(batches)] = found
-    return predictions.numpy()
-
-
 def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) -> float:
     """Mean loss of the task alone; the sum is exact, so that the order of the clips does not matter."""
     values = torch.from_numpy(predictions)
@@ -282,8 +262,7 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
     FormatError where the set cannot be read, or has no clips to train with or to validate on.
     """
     reading = method.reading()
-    only = ("train", "valid", *(["unlabeled"] if reading.unlabeled else []))
-    splits = TrainingSet.load(assembled, reading, device, only).splits
+    splits = TrainingSet.load(assembled, reading, device, splits_read(method)).splits
     for name in ("train", "valid"):
         if len(splits[name]) == 0:
             raise FormatError(f"{assembled}: no clips in {name}; training needs some in train and in valid")
@@ -296,20 +275,23 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
     return splits
 
 
-def main() -> None:
-    """`python -m pipeline.training.loop.train --config run.json`."""
-    program = "python -m pipeline.training.loop.train"
-    parser = argparse.ArgumentParser(prog=program, description="Train one run.")
+def command(program: str, learn: Callable[[RunConfig, str], Any]) -> None:
+    """A program that learns what a file says, on a machine without DVC; its result is printed as JSON."""
+    parser = argparse.ArgumentParser(prog=program, description="Learn what a run is made of.")
     parser.add_argument("--config", required=True, type=Path, help="JSON: a RunConfig")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     options = parser.parse_args()
     try:
-        run = read_run(options.config)
-        print(json.dumps(train(run, device=options.device)))
+        print(json.dumps(learn(read_run(options.config), options.device)))
     except MsaError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {of_system(error)}")
+
+
+def main() -> None:
+    """`python -m pipeline.training.loop.train --config run.json`."""
+    command("python -m pipeline.training.loop.train", lambda run, device: train(run, device=device))
 
 
 if __name__ == "__main__":
