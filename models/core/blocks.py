@@ -49,8 +49,8 @@ def together(modules: Iterable[nn.Module], x: Tensor) -> Any:
     """
     first, *others = modules
     named = dict(first.named_parameters())
-    rows = [torch.cat([p.flatten() for p in module.parameters()]) for module in (first, *others)]
-    parts = torch.stack(rows).split([p.numel() for p in named.values()], dim=1)
+    flat = torch.cat([p.flatten() for module in (first, *others) for p in module.parameters()])
+    parts = flat.view(len(x), -1).split([p.numel() for p in named.values()], dim=1)
     stacked = {name: part.unflatten(1, named[name].shape) for name, part in zip(named, parts, strict=True)}
     return functional_call(first, stacked, (x,))
 

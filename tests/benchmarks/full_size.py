@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from made.tiny_batch import DIMS
+from made.tiny_methods import VOCABULARY
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -104,6 +106,13 @@ def full_size(
     widths = {m: kind.width for m, kind in frames.items()}
     method: Method = method_class(config, widths, REGRESSION, {"text": backbone})
     return method.train()
+
+
+def narrow(name: str) -> Method:
+    """As many layers as at full size, of little width, which reads batches of tests/made/tiny_batch.py."""
+    widths = {m: replace(kind, width=DIMS[m]) for m, kind in FRAMES.get(name, {}).items()}
+    bert = BertConfig(hidden_size=24, num_attention_heads=2, intermediate_size=32, vocab_size=VOCABULARY)
+    return full_size(name, widths, bert, **({"width": 24, "heads": 2} if name == "slad" else {}))
 
 
 # ------------------------------------------------------------------------------------------------- clips

@@ -14,15 +14,18 @@ from typing import Any
 
 import pytest
 import torch
-from full_size import FRAMES, Trainer, full_size, mosi, sample_of_batches
+from full_size import FRAMES, Trainer, full_size, mosi, narrow, sample_of_batches
+from made import tiny_methods
 from timing import Rounds
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models import METHODS
 from models.core.batch import Batch
+from models.core.method import Method
 from pipeline.training.loop.device import reproducible
 
 BATCH = 16
+OWN_OPERATORS = {"misr": 728, "cmir": 833, "mird": 1098, "khar": 1590, "slad": 4650}
 COLUMNS = ("operators of BERT alone", "of the method", "CPU s of BERT alone", "of the method", "ratio")
 
 aten = torch.ops.aten
@@ -61,6 +64,16 @@ def test_it_counts_kernels_and_no_views() -> None:
         with torch.no_grad():
             weight.mul_(2)
     assert counted.number == {"forward": 3, "backward": 3, "update": 1}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_takes_no_more_operators(name: str) -> None:
+    """In float32, beside those of BERT alone; a change of torch or transformers may move both a little."""
+
+    def number(method: Method) -> int:
+        return operators(Trainer(method), tiny_methods.batch_for(method, BATCH)).number.total()
+
+    assert number(narrow(name)) - number(narrow("encoder")) <= 1.05 * OWN_OPERATORS[name]
 
 
 # ------------------------------------------------------------------------------------------------ benchmark
