@@ -17,6 +17,8 @@ from pipeline.params.params import load_params
 from pipeline.training.stage import stage_of, train_stages
 from pipeline.training.workers import TrainRuntime
 
+pytestmark = pytest.mark.benchmark
+
 SEEDS = (1111, 1112, 1113, 1114)
 
 
