@@ -17,6 +17,7 @@ from pipeline.cli.ingest import import_files, ingest
 from pipeline.cli.noise import noise
 from pipeline.cli.predict import predict
 from pipeline.cli.report import report
+from pipeline.cli.repro import repro
 from pipeline.cli.stages import app as stage_app
 from pipeline.cli.status import merge_lock, runs, why
 from pipeline.cli.table import table
@@ -39,6 +40,7 @@ app.command("import")(import_files)
 app.command()(validate)
 app.command()(extract)
 app.command()(info)
+app.command()(repro)
 app.command()(doctor)
 app.command()(fetch)
 app.command()(tune)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -104,3 +105,60 @@ def dies_when_started_again(marker: str) -> Callable[[int], int]:
 def test_a_replacement_that_dies_while_loading_is_replaced(tmp_path: Path) -> None:
     make = partial(dies_when_started_again, str(tmp_path))
     assert dict(local.run(make, [0, 1, 2], workers=1, timeout_s=60)) == {0: 0, 1: 1, 2: 4}
+
+
+def halves(x: int, result: object) -> list[int]:
+    return [x // 2] if x > 1 else []
+
+
+def test_what_follows_from_a_result_is_computed_too() -> None:
+    found = [x for x, _ in local.run(squares, [8, 5], workers=2, timeout_s=60, then=halves)]
+    assert sorted(found) == [1, 1, 2, 2, 4, 5, 8]
+
+
+def test_each_worker_has_its_variables() -> None:
+    variables = [{"WHERE": "a"}, {"WHERE": "b"}]
+    found = local.run(where, list(range(6)), workers=2, timeout_s=60, environments=variables)
+    assert {place for _, place in found} == {"a", "b"} and "WHERE" not in os.environ
+
+
+def where() -> Callable[[int], str]:
+    def work(x: int) -> str:
+        time.sleep(0.3)  # the other one is ready meanwhile
+        return os.environ["WHERE"]
+
+    return work
+
+
+def tells_its_number(folder: str) -> Callable[[int], None]:
+    def work(x: int) -> None:
+        Path(folder, "number").write_text(str(os.getpid()))
+        time.sleep(300)
+
+    return work
+
+
+def test_workers_end_with_their_parent_however_that_ends(tmp_path: Path) -> None:
+    def parent() -> None:
+        list(local.run(partial(tells_its_number, str(tmp_path)), [1], workers=1, timeout_s=600))
+
+    process = multiprocessing.get_context("fork").Process(target=parent)
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (number := read(tmp_path / "number")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    while alive(int(number)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(int(number))
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def alive(number: int) -> bool:
+    """Whether a process runs; one that has ended may wait for somebody to ask after it."""
+    stat = Path(f"/proc/{number}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

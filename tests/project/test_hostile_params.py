@@ -97,9 +97,7 @@ def test_names_are_no_commands_and_lead_nowhere(workspace: Workspace, section: s
 
 
 @pytest.mark.parametrize("section", ["models_run", "datasets_run", "seeds"])
-def test_folders_of_runs_are_removed_of_checked_names_alone(
-    workspace: Workspace, section: str, tmp_path: Path
-) -> None:
+def test_no_folder_of_runs_is_removed_elsewhere(workspace: Workspace, section: str, tmp_path: Path) -> None:
     file = workspace.folder / "params.yaml"
     tree = YAML(typ="safe").load(file)
     stages = with_names(tree, section, ["../../keep", "../../../outside"])

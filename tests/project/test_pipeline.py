@@ -134,6 +134,33 @@ def test_a_new_version_in_the_lock_runs_what_it_may_change_and_keeps_every_row(w
     assert workspace.repro()[0] == set()
 
 
+def test_side_by_side_is_one_after_the_other_byte_for_byte(workspace: Workspace) -> None:
+    folder, made = workspace.folder, ("data", "runs", "results", "reports")
+    before, lock = workspace.bytes_of(*made), (folder / "dvc.lock").read_bytes()
+    for path in (
+        "data/clips",
+        "data/features/sample",
+        "data/assembled/sample",
+        "runs",
+        "results",
+        ".dvc/cache",
+    ):
+        shutil.rmtree(folder / path)
+    (folder / "dvc.lock").unlink()  # nothing has run
+    output = workspace.run("msa-cli", "repro", "--workers", "2")
+    total = CLIPS * sum(VIDEOS.values())
+    for what in ("text minilm", "audio librosa33", "visual facemesh"):
+        assert f"{what} on sample: 0 kept, {total} to compute" in output
+        assert f"{what} on sample: {total} kept, 0 to compute" in output  # what DVC then finds
+    assert "3 of 3 done" in output and output.count("1 kept, 0 to train") == 2
+    assert workspace.bytes_of(*made) == before
+    assert (folder / "dvc.lock").read_bytes() == lock
+    workspace.edit(models__khar__base__weights__contrastive=0.25)
+    output = workspace.run("msa-cli", "repro", "train@khar-sample", "train@misr-sample")
+    assert "khar-sample: 0 kept, 1 to train" in output
+    assert "misr-sample:" not in output and "to compute" not in output  # DVC would not run them
+
+
 @pytest.mark.parametrize("stage", ["audio@sample-librosa33", "visual@sample-facemesh"])
 def test_killed_and_resumed_is_undisturbed(workspace: Workspace, stage: str) -> None:
     undisturbed = workspace.bytes_of("data/features/sample", "runs", "results")

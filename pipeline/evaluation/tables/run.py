@@ -3,8 +3,7 @@
 A row is `dvc exp run --temp`: the project as it is in the working folder, with the row's overrides laid over
 the method's settings for the dataset, trained and evaluated in a folder of its own, so that params, runs and
 results of the working folder stay as they are. The experiment is called after its row and seen by `dvc exp
-show`; its results are read from its commit. What was trained before with the same settings, code and data
-comes from DVC's run cache, also when a table is run again.
+show`; its results are read from its commit. What a method learns before its training is not learnt again.
 
 The training set must have been built (`dvc repro assemble@<dataset>`): features are not extracted in a row.
 """
