@@ -29,15 +29,15 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dr
     """Scaled dot-product attention of all heads, (B, H, T, D), (B, H, L, D), (B, H, L, D) -> (B, H, T, D).
 
     The bias of the keys is that of `key_bias`, None = all may be attended to; `dropout` is of the weights.
-    On a CPU in float32 at least, because there the backward pass of the fused kernel is slower in bfloat16.
+    A CPU in bfloat16 has products of its own, but a slow fused kernel, above all its backward pass.
     """
-    if query.device.type != "cpu":
-        bias = None if bias is None else bias.to(query.dtype)
+    bias = None if bias is None else bias.to(query.dtype)
+    if (query.device.type, query.dtype) != ("cpu", torch.bfloat16):
         return F.scaled_dot_product_attention(query, key, value, bias, dropout)
-    with torch.autocast("cpu", enabled=False):
-        queries, keys, values = (full_precision(x) for x in (query, key, value))
-        bias = None if bias is None else bias.to(queries.dtype)
-        return F.scaled_dot_product_attention(queries, keys, values, bias, dropout).to(query.dtype)
+    with torch.autocast("cpu", enabled=False):  # which would turn the scores into float32; softmax adds in it
+        scores = query.shape[-1] ** -0.5 * query @ key.mT
+        weights = torch.softmax(scores if bias is None else scores + bias, dim=-1)
+        return F.dropout(weights, dropout) @ value
 
 
 # ------------------------------------------------------------------------------- modules alike, in one pass

@@ -37,10 +37,7 @@ PREPARED = (
     "stage assemble sample",
     "stage train misr sample --seed 1",
     "stage train misr sample --seed 2",
-    "stage evaluate misr sample --seed 1",
-    "stage evaluate misr sample --seed 2",
-    "stage inspect misr sample --seed 1",
-    "stage inspect misr sample --seed 2",
+    "stage evaluate misr sample",
 )
 LIGHT = (
     "info data/features/sample/visual-facemesh",
@@ -52,7 +49,7 @@ LIGHT = (
     "report",
     "runs",
     "compare HEAD",
-    "significance misr-sample-1 --against misr-sample-2 --resamples 100",
+    "significance misr-sample/1 --against misr-sample/2 --resamples 100",
     "table misr 4 --print",
     "stage ingest sample",
     "stage transcribe sample",
@@ -63,7 +60,6 @@ LIGHT = (
     "stage assemble sample",
     "stage train misr sample --seed 1 --write-config run.json",
     "stage report",
-    "stage page",
 )
 HELP = (
     "doctor",
@@ -81,8 +77,7 @@ HELP = (
 )
 COMPUTING = (  # frozen features: no transformers; curves that are not live: no DVCLive, which imports DVC
     "stage train misr sample --seed 1",
-    "stage evaluate misr sample --seed 1",
-    "stage inspect misr sample --seed 1",
+    "stage evaluate misr sample",
 )
 
 

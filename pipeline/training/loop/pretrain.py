@@ -82,6 +82,7 @@ def pretrain(run: RunConfig, *, device: str = "auto", state_root: Path = Path(".
             "source": plan.stats["dataset"],
             "modalities": {},
         }
+        checkpoints = []
         for modality, method in plan.parts.items():
             name_of_label = f"label_{modality}"
             labels = all(bool(split.labels[name_of_label].isfinite().all()) for split in splits.values())
@@ -94,6 +95,7 @@ def pretrain(run: RunConfig, *, device: str = "auto", state_root: Path = Path(".
                     "corpus under `pretrain_on`"
                 )
             checkpoint = Checkpoint(state_root / fingerprint(plan.identity | {"modality": modality}))
+            checkpoints.append(checkpoint)
             with reproducible(SEED, place):
                 title = f"{run.method_name}-{run.dataset}: {modality}"
                 state, _ = fit(place, method, own, run.train_params, SEED, checkpoint, title)
@@ -103,11 +105,12 @@ def pretrain(run: RunConfig, *, device: str = "auto", state_root: Path = Path(".
                 "epoch": state.best_epoch,
                 "valid_loss": state.best_loss,
             }
-            checkpoint.remove()
         with replaced_folder(run.pretrained) as folder:
             for modality, method in plan.parts.items():
                 save_weights(method, folder / f"{modality}.safetensors")
             write_json(report | {"weights": hashes(folder, WEIGHTS)}, folder / FILE)
+        for checkpoint in checkpoints:  # not before: what one modality has learnt is kept until all have
+            checkpoint.remove()
     return True
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline.datasets.splits import Split, ordered_batches
 
-EVALUATION_BATCH = 64  # clips a forward
+EVALUATION_BATCH = 64  # clips a forward outside of training
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def predict(method: nn.Module, split: Split) -> np.ndarray:
     """
     method.eval()
     batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([method(split.batch(rows)).prediction.float().cpu() for rows in batches])
+    found = torch.cat([method(batch).prediction.float().cpu() for batch in split.batches(batches)])
     predictions = torch.empty_like(found)
     predictions[torch.cat(batches)] = found
     return predictions.numpy()

@@ -176,14 +176,13 @@ def fit(
         steps: list[dict[str, Tensor]] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
-        for number, rows in enumerate(batches):
+        orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
+        for number, batch in enumerate(clips.batches(orders)):
             step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
             done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
             factor = rate_factor(*done, settings)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-
-            batch = clips.batch(companions(rows, labeled, ratio, unlabeled))
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 output = method(batch)
             for _ in range(method.estimator_steps()):
