@@ -145,7 +145,9 @@ class CauseFinder:
         old, new = entry.hash_info.value or {}, self._params(Path(entry.fs_path))
         for key in entry.params:
             before, after = old.get(key, MISSING), reduce(_below, key.split("."), new)
-            if before != after:
+            if key not in old:
+                yield f"{key} is new in {DAG} ({entry})"
+            elif before != after:
                 for name, *values in differing(before, after, key):
                     yield f"{name} {_change(*values)} ({entry})"
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made.code_changes import edited
 from made.workspace import CLIPS, FEATURES, VIDEOS, Workspace, make_workspace
 
 from pipeline.core.stage_code import WOKEN_BY_LOCK
@@ -184,3 +185,25 @@ def test_killed_and_resumed_is_undisturbed(workspace: Workspace, stage: str) -> 
     assert len(list(folder.glob("shard-*.parquet"))) > 0, "killed before the first shard"
     workspace.repro()
     assert workspace.bytes_of("data/features/sample", "runs", "results") == undisturbed
+
+
+def test_why_names_the_setting_the_method_and_the_clip(workspace: Workspace) -> None:
+    assert "are up to date" in workspace.run("msa-cli", "why")
+    workspace.edit(models__misr__base__weights__prior=0.5)
+    model = workspace.folder / "models/misr/model.py"
+    edited(model, "        return losses\n", "        return dict(losses)\n")
+    workspace.add_a_clip()
+    heading, *causes = workspace.run("msa-cli", "why", "train@misr-sample").splitlines()
+    assert heading == "train@misr-sample is stale:"
+    own = [cause for cause in causes if "which is stale: " not in cause]
+    line = next(n for n, text in enumerate(model.read_text().splitlines(), 1) if "def losses(" in text)
+    assert own == [
+        f"- models/misr/model.py: MISR.losses (line {line})",
+        "- models.misr.base.weights.prior 0.4 -> 0.5 (params.yaml)",
+    ]
+    above = [cause.rpartition("which is stale: ")[2] for cause in causes if cause not in own]
+    assert [cause.partition(": ")[0] for cause in above] == ["data/sample/label.csv", "data/sample"]
+    khar = workspace.run("msa-cli", "why", "train@khar-sample").splitlines()
+    assert khar == ["train@khar-sample is stale:", *(cause for cause in causes if cause not in own)]
+    workspace.repro()
+    assert "are up to date" in workspace.run("msa-cli", "why")

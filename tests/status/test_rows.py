@@ -83,6 +83,12 @@ def test_rows_that_come_go_and_move(tmp_path: Path) -> None:
     ]
 
 
+def test_tables_that_have_a_clip_twice_say_nothing(tmp_path: Path) -> None:
+    """As the results of several methods have."""
+    old, new = ({name: save(tmp_path / name, table()) for name in names} for names in (("a", "b"), ("c",)))
+    assert row_changes(old, new) == []
+
+
 def test_tables_without_clips_say_nothing(tmp_path: Path) -> None:
     files = [save(tmp_path / str(value), pa.table({"a": [value]})) for value in (1, 2)]
     assert row_changes({"": files[0]}, {"": files[1]}) == []

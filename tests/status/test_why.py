@@ -170,6 +170,8 @@ def test_command_and_dependencies(folder: Path) -> None:
         "- its command was 'python code/train.py one', now 'python code/train.py one --fast'",
         "- code/report.py is new in dvc.yaml",
     ]
+    edited(folder / "dvc.yaml", ", seeds]", ", seeds, models_run]")
+    assert said(ONE)[-1] == "- models_run is new in dvc.yaml (params.yaml)"
     shutil.rmtree(folder / "models/one")
     assert said(ONE)[1] == "- models/one is missing"
 
