@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from models.core.loading import importing_models, load_config, load_fast_tokenizer, load_weights, quiet
+from models.core.loading import (
+    importing_models,
+    load_config,
+    load_fast_tokenizer,
+    load_weights,
+    quiet,
+    without_compiler,
+)
 from pipeline.core.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
@@ -128,7 +135,8 @@ def _encoder(
 
     _model_class(config)
     if config_only:
-        backbone: nn.Module = AutoModel.from_config(config, **options)
+        with without_compiler():
+            backbone: nn.Module = AutoModel.from_config(config, **options)
         return backbone.eval()
     return load_weights(AutoModel, model, revision, config, optional="pooler.", **options)
 

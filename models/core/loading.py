@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.core.checkpoints import CONFIG, GENERATION, model_folder
 from pipeline.core.errors import FormatError, MissingDependencyError, first_line
+from pipeline.core.lean_imports import without
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +70,7 @@ def load_weights(
     FormatError : the weights cannot be read, or leave parameters of the model without a value
     """
     folder = model_folder(model, revision, ("config", "weights"))
-    with quiet():
+    with quiet(), without_compiler():
         try:
             network, report = model_class.from_pretrained(
                 folder,
@@ -141,9 +142,16 @@ def _read(kind: Any, folder: Path, model: str, failed: str, **options: Any) -> A
 
 @contextlib.contextmanager
 def importing_models() -> Iterator[None]:
-    """Around an import of transformers' model classes: MissingDependencyError where that fails."""
+    """Around an import of transformers' model classes: MissingDependencyError where that fails.
+
+    transformers is told that torch is not distributed: what it imports then is more than all the rest.
+    """
     try:
-        yield
+        from transformers import utils
+
+        utils.is_torch_distributed_available = utils.import_utils.is_torch_distributed_available = bool
+        with without_compiler():
+            yield
     except (ImportError, OSError, RuntimeError) as error:
         # transformers imports both whenever they are there, and their CUDA builds break beside a CPU torch
         raise MissingDependencyError(
@@ -151,6 +159,11 @@ def importing_models() -> Iterator[None]:
             "torchaudio or torchvision is installed that does not fit this torch: "
             "pip uninstall torchaudio torchvision, or install the builds that belong to it"
         ) from error
+
+
+def without_compiler() -> contextlib.AbstractContextManager[None]:
+    """torch.compile is not imported for marks on functions, which transformers and new weights set."""
+    return without("torch._dynamo", "torch._dynamo._trace_wrapped_higher_order_op")
 
 
 @contextlib.contextmanager

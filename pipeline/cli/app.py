@@ -25,6 +25,7 @@ from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
 from pipeline.core.console import configure, say
 from pipeline.core.errors import MsaError, of_system
+from pipeline.core.lean_imports import arrow_without_pandas
 
 UsageError: Any = typer.BadParameter.__base__  # click's, which typer holds inside
 
@@ -58,6 +59,7 @@ app.command()(predict)
 def main() -> Any:
     """Entry point: a user's mistake is a message and an exit code, never a traceback."""
     configure()
+    arrow_without_pandas()
     try:
         return app(prog_name="msa-cli", standalone_mode=False)
     except UsageError as error:

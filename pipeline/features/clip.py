@@ -174,7 +174,7 @@ def make_encoders(params: Params, names: dict[str, list[str]], device: str) -> d
     }
     if not any(encoders.values()):
         raise MsaError("every encoder is `none`; name at least one")
-    for encoder in chain.from_iterable(encoders.values()):
+    for encoder in chain.from_iterable(reversed(encoders.values())):  # librosa looks at all that is imported
         encoder.load()
     return encoders
 

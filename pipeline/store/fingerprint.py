@@ -43,6 +43,7 @@ LEFT_OUT = (
     "pipeline.core.errors",
     "pipeline.core.files",
     "pipeline.core.git",
+    "pipeline.core.lean_imports",
     "pipeline.core.paths",
     "pipeline.core.section",
     "pipeline.execution",

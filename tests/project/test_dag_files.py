@@ -40,6 +40,7 @@ ENTRIES: dict[str, list[str]] = {
 # What stages run besides, and which decides nothing of their outputs; LEFT_OUT of fingerprint.py as well.
 CARRIERS = {
     "models/__init__.py",  # names of methods
+    "pipeline/core/lean_imports.py",  # what libraries open
     "pipeline/core/names.py",  # refuses ids
     "pipeline/core/row_file.py",  # carries rows
     "pipeline/core/section.py",  # how settings are checked

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import AbsentError, MissingDependencyError
+from pipeline.core.lean_imports import import_bare
 from pipeline.execution.ahead import read_ahead
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.no_face import notes_on
@@ -42,7 +43,12 @@ _MODEL_FILES = (
     "modules/face_landmark/face_landmark_with_attention.tflite",
     "modules/face_landmark/face_landmark_front_cpu.binarypb",
 )
-_WAY_OUT = "install it with `pip install mediapipe==0.10.14`, the last release with its models inside"
+_WAY_OUT = (
+    "install it with `pip install mediapipe==0.10.14`, the last release with its models inside"
+    if sys.version_info < (3, 13)
+    else "its last release with its models inside, 0.10.14, was not built for this Python: install "
+    "the project under Python 3.12 (`uv venv --python 3.12`), or choose another visual encoder"
+)
 
 # What MediaPipe's engine prints at every start of a graph, whatever is asked of it
 _ENGINE_NOISE = re.compile(rb"[IW]\d{4} |INFO: Created TensorFlow Lite|WARNING: All log messages before absl")
@@ -108,6 +114,8 @@ class MeshEncoder(Encoder):
 
     def load(self) -> None:
         try:
+            # without matplotlib and MediaPipe's other graphs
+            import_bare("mediapipe", "mediapipe.python.solutions")
             from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
         except (ImportError, OSError) as error:
             raise MissingDependencyError(
