@@ -20,6 +20,8 @@ from torch import Tensor
 from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
 from pipeline.core.waveform import FULL_SCALE
 
+LEVELS = 4  # widths of a stream in batches of few shapes
+
 
 @dataclass
 class Ragged:
@@ -79,9 +81,14 @@ class Ragged:
         counts = torch.cat([self.counts, other.counts])
         return Ragged(flat, starts, counts, torch.cat([self.lengths, other.lengths]))
 
-    def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def level(self, clips: Tensor) -> int:
+        """How many `LEVELS` of the longest of all clips hold these (row numbers, on the CPU)."""
+        return -(-LEVELS * int(self.lengths[clips].max()) // max(1, int(self.lengths.max())))
+
+    def pad(self, clips: Tensor, on_device: Tensor, level: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers, here and there)."""
-        width = max(1, int(self.lengths[clips].max()))  # 1 where no clip has it: shapes stay
+        longest = self.lengths[clips].max() if level is None else -(-self.lengths.max() * level // LEVELS)
+        width = max(1, int(longest))  # 1 where no clip has it: shapes stay
         steps = torch.arange(width, device=self.flat.device)
         counts = self.counts[on_device]
         mask = steps < counts[:, None]  # (B, T)
@@ -94,11 +101,11 @@ Streams = dict[str, Ragged]
 """what is read of every clip of a split, by its name in `Inputs`; `waveform` as int16 samples"""
 
 
-def padded(streams: Streams, clips: Tensor, on_device: Tensor) -> dict[str, Any]:
+def padded(streams: Streams, clips: Tensor, on_device: Tensor, level: int | None) -> dict[str, Any]:
     """The fields of `Inputs` for these clips (row numbers, here and there)."""
     kinds = {"tokens": Tokens, "waveform": Waveform}
     fields: dict[str, Any] = {
-        name: kinds.get(name, Sequences)(*part.pad(clips, on_device)) for name, part in streams.items()
+        name: kinds.get(name, Sequences)(*part.pad(clips, on_device, level)) for name, part in streams.items()
     }
     if sound := fields.get("waveform"):
         sound.values = sound.values.float() / FULL_SCALE
@@ -136,17 +143,25 @@ class Split:
         """(C,) float32, the target."""
         return self.labels["label"]
 
-    def batch(self, indices: Tensor) -> Batch:
-        """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest."""
+    def batch(self, indices: Tensor, few_shapes: bool = False) -> Batch:
+        """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest.
+
+        With `few_shapes`, for programs that are compiled for each shape, to a level: every stream, also of
+        the context, to the same number of `LEVELS` of its longest clip, the smallest that holds all.
+        """
         rows = indices.to(self.labeled.device, non_blocking=True)
-        context = None if self.context is None else Inputs(**padded(self.context, indices, rows))
+        level = None
+        if few_shapes:
+            parts = [*self.streams.values(), *(self.context or {}).values()]
+            level = max(part.level(indices) for part in parts)
+        context = None if self.context is None else Inputs(**padded(self.context, indices, rows, level))
         labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
         return Batch(
             clip_ids=[self.clip_ids[i] for i in indices.tolist()],
             labeled=self.labeled[rows],
             context=context,
             **labels,
-            **padded(self.streams, indices, rows),
+            **padded(self.streams, indices, rows, level),
         )
 
     def take(self, clips: Tensor) -> Split:
