@@ -1,8 +1,18 @@
 # Everything from nothing: `make demo` and `make test` build their own environment in .venv from the lock.
-PYTHON ?= python3
+# PYTHON: the first that runs and for which MediaPipe 0.10.14 was built; with uv and none of them, uv's own.
 BIN := .venv/bin
 SETUP := .venv/.installed
+DEV := .venv/.installed-dev
 SPHINX := .venv/.installed-docs
+UV := $(shell command -v uv 2>/dev/null)
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+fitting = $(if $(shell $(1) -c '$(FITS)' >/dev/null 2>&1 && echo yes),$(1))
+PYTHON ?= $(firstword $(foreach python,python3.12 python3.11 python3,$(call fitting,$(python))))
+NONE = none of python3.12, python3.11 and python3 is Python 3.11 or 3.12: install one of them, or uv, which brings \
+  its own, or name it: make PYTHON=/path/to/python3.12
+VENV = $(if $(UV),$(UV) venv --quiet --seed --allow-existing --python $(or $(PYTHON),3.12) .venv,$\
+  $(or $(PYTHON),$(error $(NONE))) -m venv .venv)
+INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet) -c constraints.txt
 export DVC_NO_ANALYTICS = 1
 
 .PHONY: demo test bench fuzz lint docs sample clean
@@ -12,16 +22,16 @@ demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of m
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@cat reports/report.md
 
-test: $(SETUP) lint
+test: $(DEV) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not benchmark"
 
-bench: $(SETUP)  ## speed, as ratios measured side by side
+bench: $(DEV)  ## speed, as ratios measured side by side
 	$(BIN)/python -m pytest -m benchmark -s
 
-fuzz: $(SETUP)  ## damaged files through every reader for MINUTES; ARGS="--seed 7 media params" chooses
+fuzz: $(DEV)  ## damaged files through every reader for MINUTES; ARGS="--seed 7 media params" chooses
 	PYTHONPATH=tests $(BIN)/python -m fuzz.lane --minutes $(MINUTES) $(ARGS)
 
-lint: $(SETUP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -30,17 +40,21 @@ lint: $(SETUP)
 docs: $(SPHINX)  ## the pages of docs/ as HTML in build/docs; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
 
-sample: $(SETUP)  ## rebuild data/sample (needs espeak-ng)
+sample: $(DEV)  ## rebuild data/sample (needs espeak-ng)
 	$(BIN)/python data/make_sample.py
 
 $(SETUP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(VENV)
+	$(INSTALL) --upgrade pip
+	$(INSTALL) -e .
+	touch $@
+
+$(DEV): $(SETUP)
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 $(SPHINX): $(SETUP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 clean:  ## remove the environment and caches; features, runs and results stay

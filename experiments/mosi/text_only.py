@@ -3,7 +3,7 @@
 No method of a paper, so it is not in models/: what the five methods add to their text encoder is seen against
 it. Trained by the loop of all methods, selected on the validation split; the test split is read once, after.
 
-    python text_only.py --seed 1111      # data/assembled/mosi -> results/text-only/1111.json
+    python text_only.py      # data/assembled/mosi -> results/text-only/metrics.json, for all seeds
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from pipeline.core import paths
 from pipeline.core.errors import MsaError
 from pipeline.core.files import file_hash, write_json
 from pipeline.datasets.training_set import TrainingSet
+from pipeline.evaluation.evaluate import summary
 from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.params.params import Params, load_params
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.loop.checkpoint import Checkpoint, fingerprint, hashes
+from pipeline.training.loop.checkpoint import Checkpoint, fingerprint
 from pipeline.training.loop.device import open_device, reproducible
-from pipeline.training.loop.train import fit, load_splits, predict
-from pipeline.training.runs import library_versions
+from pipeline.training.loop.scoring import predict
+from pipeline.training.loop.train import fit, load_splits
+from pipeline.training.runs import hashes, library_versions
 
 DATASET, NAME = "mosi", "text-only"
 DECIMALS = 6
@@ -88,7 +90,7 @@ class TextOnly(Method):
 
 
 def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
-    """Train and score one seed; the result is what is written."""
+    """Train and score one seed; the result is its entry in what is written."""
     started = time.perf_counter()
     assembled = paths.assembled_folder(DATASET)
     score = METRIC_SETS[params.training_set(DATASET).metrics]
@@ -114,7 +116,9 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
             for name in ("valid", "test")
         }
     checkpoint.remove()
-    result = {
+    took = {"epochs": state.epoch, "seconds": round(time.perf_counter() - started, 3)}
+    write_json(took, Path("logs") / f"{NAME}-{seed}.json")
+    return {
         "method": NAME,
         "dataset": DATASET,
         "seed": seed,
@@ -122,26 +126,22 @@ def run(seed: int, params: Params, device: str = "auto") -> dict[str, Any]:
         "n": {name: len(splits[name]) for name in scores},
         **{name: {key: round(v, DECIMALS) for key, v in found.items()} for name, found in scores.items()},
     }
-    results, logs = Path("results") / NAME, Path("logs")
-    for folder in (results, logs):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_json(result, results / f"{seed}.json")
-    took = {"epochs": state.epoch, "seconds": round(time.perf_counter() - started, 3)}
-    write_json(took, logs / f"{NAME}-{seed}.json")
-    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Train and score MiniLM with a linear head on MOSI's transcripts."
     )
-    parser.add_argument("--seed", type=int, required=True)
+    parser.parse_args()
     try:
-        result = run(parser.parse_args().seed, load_params())
+        params = load_params()
+        runs = [run(seed, params) for seed in sorted(params.seeds)]
     except MsaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(f"epoch {result['epoch']}: {result['test']}")
+    write_json({**summary(runs), "runs": runs}, Path("results") / NAME / "metrics.json")
+    for result in runs:
+        print(f"seed {result['seed']}, epoch {result['epoch']}: {result['test']}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.cmir.settings import CmIRSettings
-from models.core.blocks import TransformerLayer, mean_over_time
+from models.core.blocks import TransformerLayer, key_bias, mean_over_time
 from models.core.method import attended
 
 
@@ -45,7 +45,7 @@ class SequenceFeature(nn.Module):
         states = self.embed(values)
         if self.positional:
             states = states + sinusoids(states)
-        keys = attended(mask)
+        keys = key_bias(attended(mask)) if self.positional else attended(mask)
         for layer in self.layers:
             states = layer(states, keys)
         return self.project(mean_over_time(states, mask))

@@ -7,26 +7,76 @@ also where autocast has made the layers' outputs bfloat16.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+def key_bias(mask: Tensor) -> Tensor:
+    """What `attention` adds to the scores of keys, made once for all layers: (B, L) bool -> (B, 1, 1, L).
+
+    0 for keys that may be attended to, of which a row has one at least, -inf for the others.
+    """
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)[:, None, None]
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention of all heads, (B, H, T, D), (B, H, L, D), (B, H, L, D) -> (B, H, T, D).
 
-    The mask broadcasts to (B, H, T, L), True = may be attended to, None = all; `dropout` is of the weights.
-    On a CPU in float32 at least, because there the backward pass of the fused kernel is slower in bfloat16.
+    The bias of the keys is that of `key_bias`, None = all may be attended to; `dropout` is of the weights.
+    A CPU in bfloat16 has products of its own, but a slow fused kernel, above all its backward pass.
     """
-    if query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, mask, dropout)
-    with torch.autocast("cpu", enabled=False):
-        queries, keys, values = (full_precision(x) for x in (query, key, value))
-        return F.scaled_dot_product_attention(queries, keys, values, mask, dropout).to(query.dtype)
+    bias = None if bias is None else bias.to(query.dtype)
+    if (query.device.type, query.dtype) != ("cpu", torch.bfloat16):
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout)
+    with torch.autocast("cpu", enabled=False):  # which would turn the scores into float32; softmax adds in it
+        scores = query.shape[-1] ** -0.5 * query @ key.mT
+        weights = torch.softmax(scores if bias is None else scores + bias, dim=-1)
+        return F.dropout(weights, dropout) @ value
+
+
+# ------------------------------------------------------------------------------- modules alike, in one pass
+def together(modules: Iterable[nn.Module], x: Tensor) -> Any:
+    """Modules alike, each on its part of x (M, ...): what the first gives, of M parts, by a pass for all.
+
+    Their linear layers and norms have to be `Linear` and `LayerNorm` from here; all else in them has no
+    parameters, and takes shapes with a dimension in front.
+    """
+    first, *others = modules
+    named = dict(first.named_parameters())
+    rows = [torch.cat([p.flatten() for p in module.parameters()]) for module in (first, *others)]
+    parts = torch.stack(rows).split([p.numel() for p in named.values()], dim=1)
+    stacked = {name: part.unflatten(1, named[name].shape) for name, part in zip(named, parts, strict=True)}
+    return functional_call(first, stacked, (x,))
+
+
+class Linear(nn.Linear):
+    """nn.Linear; within `together` M of them, (M, ..., in) -> (M, ..., out)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.dim() == 2:
+            return super().forward(input)
+        rows, weight = input.flatten(1, -2), self.weight.mT  # (M, N, in), (M, in, out)
+        product = rows @ weight if self.bias is None else torch.baddbmm(self.bias[:, None], rows, weight)
+        return product.unflatten(1, input.shape[1:-1])
+
+
+class LayerNorm(nn.LayerNorm):
+    """nn.LayerNorm over the last dimension; within `together` M of them, (M, ..., D) -> (M, ..., D)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.dim() == 1:
+            return super().forward(input)
+        normal = F.layer_norm(input, self.normalized_shape, eps=self.eps)
+        weight, bias = (
+            part.view(len(part), *[1] * (input.dim() - 2), -1) for part in (self.weight, self.bias)
+        )
+        return torch.addcmul(bias, normal, weight)
 
 
 class TransformerLayer(nn.Module):
@@ -40,26 +90,29 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.heads = heads
         inner = heads * head_dim
-        self.attention_norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * inner, bias=False)
-        self.attention_out = nn.Linear(inner, width)
+        self.attention_norm = LayerNorm(width)
+        self.qkv = Linear(width, 3 * inner, bias=False)
+        self.attention_out = Linear(inner, width)
         self.feedforward = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, feedforward),
+            LayerNorm(width),
+            Linear(width, feedforward),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(feedforward, width),
+            Linear(feedforward, width),
             nn.Dropout(dropout),
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, T, D), mask (B, T) of the keys that may be attended to, one a row at least -> (B, T, D)."""
-        qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))  # (B, T, 3, H, D/H)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D/H) each
-        keys = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, T)
-        attended = attention(query, key, value, keys)
-        x = x + self.dropout(self.attention_out(attended.transpose(1, 2).flatten(2)))
+    def forward(self, x: Tensor, bias: Tensor | None = None, steps: int | None = None) -> Tensor:
+        """(..., T, D) -> the same, or its first `steps` alone, (..., steps, D); they attend to all T.
+
+        bias : `key_bias` of the T steps, for x (B, T, D)
+        """
+        qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))  # (..., T, 3, H, D/H)
+        query, key, value = qkv.movedim(-3, 0).transpose(-2, -3).flatten(1, -4)  # (B, H, T, D/H) each
+        attended = attention(query[:, :, :steps], key, value, bias).transpose(1, 2).flatten(2)
+        x = x[..., :steps, :]
+        x = x + self.dropout(self.attention_out(attended.unflatten(0, x.shape[:-2])))
         return x + self.feedforward(x)
 
 

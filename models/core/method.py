@@ -51,7 +51,7 @@ class MethodSettings(Section):
     text_backbone: str = "minilm"  # of finetune: `minilm`, a local folder or a hub id
     text_revision: str | None = None  # commit hash of a hub id
     max_tokens: Annotated[int, Field(ge=3)] = 50  # of finetune: tokens of a clip, special ones included
-    pretraining: Section = Section()  # what the pretrain stage does; empty for methods that have none
+    pretraining: Section = Section()  # what is learnt before; empty for methods that have none
 
     def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
         """The encoders that learn with the method, by modality.
@@ -200,14 +200,14 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def pretraining_methods(cls, config: Any, dims: dict[str, int]) -> dict[str, Method]:
-        """What the pretrain stage trains: by modality, a method that learns its label from it alone.
+        """What is trained before all else: by modality, a method that learns its label from it alone.
 
         Of methods with a pretraining (`models.METHODS`); empty where the config switches it off.
         """
         return {}
 
     def load_pretrained(self, folder: Path) -> None:
-        """Take `<modality>.safetensors`, the weights of `pretraining_methods` after the pretrain stage."""
+        """Take `<modality>.safetensors`, the weights of `pretraining_methods` once they are trained."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:

@@ -1,6 +1,6 @@
 """KHaR's contrast of clips by their labels (3.6); equation numbers are the paper's.
 
-Shapes: B clips, F width of x̂_m.
+Shapes: B clips, M modalities, F width of x̂_m.
 """
 
 from __future__ import annotations
@@ -39,18 +39,21 @@ def sentiment_contrast(
     modalities with each other. What a clip has not is in neither sum; clips without a positive do not count.
     refined (B, F) and present (B,) bool are by modality.
     """
-    positive, negative = label_pairs(label, labeled, kappa)
-    own = torch.diag(labeled)
-    names = tuple(refined)
-    similarities, above, below = [], [], []  # (B, B) each: ln δ, in the numerator, in the denominator
-    for i, first in enumerate(names):
-        for j, second in enumerate(names):
-            both = present[first][:, None] & present[second]
-            pulled = (positive | own if i < j else positive) & both
-            similarities.append(row_similarity(refined[first], refined[second], temperature))
-            above.append(pulled)
-            below.append(pulled | negative & both)
-    similarity, numerator, denominator = (torch.cat(parts, dim=1) for parts in (similarities, above, below))
+    positive, negative = (rows[:, None] for rows in label_pairs(label, labeled, kappa))  # (B, 1, B)
+    vectors, known = torch.stack(list(refined.values())), torch.stack(list(present.values()))  # (M, B, F)
+    number, clips = known.shape
+    first = torch.arange(number, device=label.device)[:, None] < torch.arange(number, device=label.device)
+    own = (
+        torch.diag(labeled)[:, None] & first[:, None, :, None]
+    )  # (M, B, M, B), once for a pair of modalities
+    both = known[..., None, None] & known
+    above = (positive | own) & both  # in the numerator
+    below = above | (negative & both)  # in the denominator
+    rows = vectors.flatten(0, 1)
+    similarity = row_similarity(rows, rows, temperature).view(both.shape)  # ln δ
+    similarity, numerator, denominator = (
+        part.transpose(0, 1).reshape(clips, -1) for part in (similarity, above, below)
+    )
     counts = numerator.any(dim=1)
     ratio = masked_logsumexp(similarity, denominator, dim=1).masked_fill(~counts, 0.0)
     ratio = ratio - masked_logsumexp(similarity, numerator, dim=1).masked_fill(~counts, 0.0)

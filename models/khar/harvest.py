@@ -20,8 +20,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.core.batch import Inputs, Sequences, Tokens
+from models.core.blocks import attention, key_bias
 from models.core.method import Method, MethodSettings, Share, Training, attended
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
@@ -84,19 +86,33 @@ def text_states(layers: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, (layers * state + 6) // 12) for state in TEXT_STATES}))
 
 
+class PostNormLayer(nn.TransformerEncoderLayer):
+    """A layer of torch with GELU, as in [R], but for the attention, which is that of all methods here."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
+        super().__init__(width, heads, feedforward, dropout, batch_first=True)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, T, width), `key_bias` of the steps -> (B, T, width)."""
+        part, dropout = self.self_attn, self.dropout.p if self.training else 0.0
+        qkv = F.linear(x, part.in_proj_weight, part.in_proj_bias).unflatten(-1, (3, part.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, width/H) each
+        mixed = attention(query, key, value, bias, dropout).transpose(1, 2).flatten(2)
+        x = self.norm1(x + self.dropout1(part.out_proj(mixed)))
+        inner = self.dropout(F.gelu(self.linear1(x)))
+        return self.norm2(x + self.dropout2(self.linear2(inner)))
+
+
 def transformer_layers(
     width: int, layers: int, heads: int, feedforward: int, dropout: float, whose: str
 ) -> nn.ModuleList:
-    """Post-norm layers with GELU, as in [R]; ParamsError where the heads do not divide the width."""
+    """ParamsError where the heads do not divide the width."""
     if width % heads:
         raise ParamsError(
             f"{whose}: a width of {width} does not divide into {heads} heads; change width, adapter_width, "
             "heads or adapter_heads under models.khar.base.pretraining"
         )
-    return nn.ModuleList(
-        nn.TransformerEncoderLayer(width, heads, feedforward, dropout, activation="gelu", batch_first=True)
-        for _ in range(layers)
-    )
+    return nn.ModuleList(PostNormLayer(width, heads, feedforward, dropout) for _ in range(layers))
 
 
 class SequenceEncoder(nn.Module):
@@ -112,11 +128,11 @@ class SequenceEncoder(nn.Module):
             width, config.layers, config.heads, feedforward, config.dropout, "encoder"
         )
 
-    def forward(self, values: Tensor, mask: Tensor) -> list[Tensor]:
-        """values (B, T, features), mask (B, T) without empty rows -> h_0 ... h_n, (B, T, d_m) each."""
+    def forward(self, values: Tensor, bias: Tensor) -> list[Tensor]:
+        """values (B, T, features), their `key_bias` -> h_0 ... h_n, (B, T, d_m) each."""
         states = [self.project(values) + self.positions[: values.shape[1]]]
         for layer in self.layers:
-            states.append(layer(states[-1], src_key_padding_mask=~mask))
+            states.append(layer(states[-1], bias))
         return states
 
 
@@ -133,11 +149,11 @@ class Adapter(nn.Module):
         )
         self.up = nn.Linear(inner, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, w), mask (B, T) without empty rows -> (B, T, w)."""
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, T, w), `key_bias` of the steps -> (B, T, w)."""
         hidden = self.down(x)
         for layer in self.layers:
-            hidden = layer(hidden, src_key_padding_mask=~mask)
+            hidden = layer(hidden, bias)
         return x + self.up(hidden)
 
 
@@ -169,14 +185,14 @@ class Harvest(nn.Module):
         self.adapters = Adapters(Adapter(width, config) for _ in reads)
         self.norm = nn.LayerNorm(width) if reads or normalises else nn.Identity()
 
-    def forward(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """h_0 ... h_n (B, T, w), mask (B, T) without empty rows -> X_m (B, T, 2w); O_m without adapters."""
+    def forward(self, states: Sequence[Tensor], bias: Tensor) -> Tensor:
+        """h_0 ... h_n (B, T, w), `key_bias` of the steps -> X_m (B, T, 2w); O_m without adapters."""
         comprehensive = self.norm(states[-1]) if self.normalises else states[-1]  # O_m
         if not self.reads:
             return comprehensive
         enhanced = states[0]
         for read, adapter in zip(self.reads, self.adapters, strict=True):
-            enhanced = adapter(self.norm(enhanced + states[read]), mask)  # A_m (2) at the end
+            enhanced = adapter(self.norm(enhanced + states[read]), bias)  # A_m (2) at the end
         return torch.cat([enhanced, comprehensive], dim=-1)  # (3)
 
 
@@ -215,6 +231,7 @@ class Harvester(Method):
         found = {}
         for name, source in self.sources(inputs).items():
             mask = attended(source.mask)
+            bias = key_bias(mask)
             if isinstance(source, Tokens):
                 read = {"input_ids": source.ids, "attention_mask": mask.long()}
                 states = self.backbone(**read, output_hidden_states=True).hidden_states  # (1)
@@ -225,6 +242,6 @@ class Harvester(Method):
                         f"{name} has {steps} steps, but models.khar takes {longest} at most; lower "
                         f"assemble.<dataset>.max_steps.{name} or raise models.khar.base.pretraining.max_steps"
                     )
-                states = self.encoder[name](source.values, mask)  # (1)
-            found[name] = Sequences(self.harvest[name](states, mask), source.mask, source.present)
+                states = self.encoder[name](source.values, bias)  # (1)
+            found[name] = Sequences(self.harvest[name](states, bias), source.mask, source.present)
         return found

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.blocks import full_precision, mean_over_time
+from models.core.blocks import Linear, full_precision, mean_over_time, together
 from models.core.method import attended
 from pipeline.core.errors import ParamsError
 
@@ -78,9 +78,7 @@ class Expert(nn.Sequential):
     """E_i: (..., D) -> (..., F), an MLP [P]; without the softmax that some public mixtures end in."""
 
     def __init__(self, width: int, out_width: int, hidden: int, dropout: float):
-        super().__init__(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, out_width)
-        )
+        super().__init__(Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), Linear(hidden, out_width))
 
 
 class Mixture(nn.Module):
@@ -107,8 +105,8 @@ class Mixture(nn.Module):
         """Rows (..., D), real (...) bool -> (..., F) and the usage by the real rows."""
         gates, soft = self.gate(rows)  # (4)
         # All experts see all rows: picking theirs would make a GPU wait. A gate of 0 stops the gradient too.
-        each = torch.stack([full_precision(expert(rows)) for expert in self.experts], dim=-2)
-        mixed = (gates[..., None] * each).sum(dim=-2)  # (5)
+        each = full_precision(together(self.experts, rows.expand(len(self.experts), *rows.shape)))
+        mixed = (gates.movedim(-1, 0)[..., None] * each).sum(dim=0)  # (5)
         sums = (
             weights.masked_fill(~real[..., None], 0.0).flatten(0, -2).sum(dim=0)
             for weights in (gates, soft, (gates > 0).to(gates))

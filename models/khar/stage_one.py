@@ -99,13 +99,13 @@ def load_stage_one(method: Harvester, name: str, file: Path) -> None:
     """
     if not file.exists():
         raise MissingModelError(
-            f"{file}: khar has no pretrained adapters of {name}; run its pretrain stage, or set "
+            f"{file}: khar has no pretrained adapters of {name}; run its train stage, or set "
             "models.khar.base.pretraining.adapters to scratch"
         )
     try:
         saved = {key: value for key, value in load_file(file).items() if not key.startswith("classifier.")}
     except (OSError, SafetensorError) as error:
-        raise FormatError(f"{file}: cannot be read ({error}); run the pretrain stage again") from error
+        raise FormatError(f"{file}: cannot be read ({error}); run the train stage again") from error
     parts = [f"encoder.{name}.", f"harvest.{name}.", *(["backbone."] if name == "text" else [])]
     own = {key: value for key, value in method.state_dict().items() if key.startswith(tuple(parts))}
     first = f"encoder.{name}.project."
@@ -123,6 +123,6 @@ def load_stage_one(method: Harvester, name: str, file: Path) -> None:
         wrong = min(key for key in shapes | expected if shapes.get(key) != expected.get(key))
         raise FormatError(
             f"{file}: the weights do not fit the settings of khar ({wrong} has another shape, or is in one "
-            "of them only); run the pretrain stage again"
+            "of them only); run the train stage again"
         )
     method.load_state_dict(saved, strict=False)

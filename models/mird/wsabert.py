@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Sequences, Tokens
-from models.core.blocks import TransformerLayer, changed_output, full_precision, mean_over_time
+from models.core.blocks import TransformerLayer, changed_output, full_precision, key_bias, mean_over_time
 from models.core.method import attended
 from models.mird.settings import MIRDSettings
 from pipeline.core.errors import ParamsError
@@ -122,9 +122,9 @@ class FrozenWords(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor, shift: Callable[[Tensor], Tensor], after: int) -> Tensor:
         """(B, T, features), mask (B, T) with a True in each row -> (B, T, W)."""
-        words = self.project(values)
+        words, bias = self.project(values), key_bias(mask)
         for number, layer in enumerate(self.layers):
-            words = layer(shift(words) if number == after else words, mask)
+            words = layer(shift(words) if number == after else words, bias)
         return words
 
 

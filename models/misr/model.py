@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Batch
-from models.core.blocks import TransformerLayer, full_precision, kl_to_prior, masked_mean
+from models.core.blocks import Linear, TransformerLayer, full_precision, key_bias, kl_to_prior, together
 from models.core.method import Method, MethodSettings, Output, Share, Training
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
@@ -72,15 +72,15 @@ class MISRSettings(MethodSettings):
 
 @dataclass
 class MISROutput(Output):
-    """ŷ (B,), from H^u alone unless `predict_from` says otherwise, and representations by modality."""
+    """ŷ (B,), from H^u alone unless `predict_from` says otherwise, and representations of the modalities."""
 
-    present: dict[str, Tensor]  # (B,) bool, the clip has the modality
-    embedding: dict[str, Tensor]  # (B, T, d) H^m
-    mean: dict[str, Tensor]  # (B, T, d) μ^m
-    logvar: dict[str, Tensor]  # (B, T, d) 2 ln σ^m
+    present: Tensor  # (M, B) bool, the clip has the modality
+    embedding: Tensor  # (M, B, T, d) H^m
+    mean: Tensor  # (M, B, T, d) μ^m
+    logvar: Tensor  # (M, B, T, d) 2 ln σ^m
     joint: Tensor  # (B, T, d) H^u
     environments: Tensor  # (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
-    reconstruction: dict[str, Tensor]  # (B, T, d) Ĥ^m; empty where not needed
+    reconstruction: Tensor | None  # (M, B, T, d) Ĥ^m; None where not needed
 
 
 class LayerStack(nn.Module):
@@ -93,11 +93,12 @@ class LayerStack(nn.Module):
             for _ in range(config.layers)
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, T, d), mask (B, T) of the keys -> (B, T, d)."""
-        for layer in self.layers:
-            x = layer(x, mask)
-        return x
+    def forward(self, x: Tensor, bias: Tensor | None = None, steps: int | None = None) -> Tensor:
+        """(..., T, d), `key_bias` of the T steps -> (..., T, d), or of the first `steps` alone."""
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer(x, bias)
+        return last(x, bias, steps)
 
 
 class MultimodalEncoding(nn.Module):
@@ -115,8 +116,8 @@ class MultimodalEncoding(nn.Module):
         """values (B, L, features), mask (B, L) -> H^m (B, T, d), no step of which is padding."""
         clips, tokens = values.shape[0], self.tokens.shape[0]
         x = torch.cat([self.tokens.expand(clips, -1, -1), self.project(values)], dim=1)  # (B, T+L, d)
-        mask = torch.cat([mask.new_ones(clips, tokens), mask], dim=1)
-        return self.stack(x + self.positions[: x.shape[1]], mask)[:, :tokens]
+        bias = key_bias(F.pad(mask, (tokens, 0), value=True))
+        return self.stack(x + self.positions[: x.shape[1]], bias, tokens)
 
 
 class VariationalEncoder(nn.Module):
@@ -124,22 +125,22 @@ class VariationalEncoder(nn.Module):
 
     def __init__(self, config: MISRSettings):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU(), LayerStack(config))
-        self.mean = nn.Linear(config.width, config.width)
-        self.spread = nn.Linear(config.width, config.width)
+        self.body = nn.Sequential(Linear(config.width, config.width), nn.ReLU(), LayerStack(config))
+        self.mean = Linear(config.width, config.width)
+        self.spread = Linear(config.width, config.width)
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """H^m (B, T, d) -> μ^m, 2 ln σ^m, both (B, T, d) in float32 at least."""
+        """H^m (..., T, d) -> μ^m, 2 ln σ^m, both (..., T, d) in float32 at least."""
         hidden = self.body(embedding)
         return full_precision(self.mean(hidden)), bounded_logvar(full_precision(self.spread(hidden)))
 
 
 class VariationalDecoder(nn.Sequential):
-    """VD of one modality: z^m (B, T, d) -> Ĥ^m (B, T, d)."""
+    """VD of one modality: z^m (..., T, d) -> Ĥ^m (..., T, d)."""
 
     def __init__(self, config: MISRSettings):
         width = config.width
-        super().__init__(nn.Linear(width, width), nn.ReLU(), LayerStack(config), nn.Linear(width, width))
+        super().__init__(Linear(width, width), nn.ReLU(), LayerStack(config), Linear(width, width))
 
 
 def bounded_logvar(s: Tensor) -> Tensor:
@@ -163,6 +164,15 @@ def kl_between(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -
     """KL(N(μ₁, σ₁²) ‖ N(μ₂, σ₂²)) per element: ln(σ₂/σ₁) + (σ₁² + (μ₁ − μ₂)²) / (2 σ₂²) − ½."""
     distance = (mean1 - mean2).square()
     return 0.5 * (logvar2 - logvar1 + (logvar1 - logvar2).exp() + distance * (-logvar2).exp() - 1)
+
+
+def summed_means(values: Tensor, present: Tensor) -> Tensor:
+    """Mean over the clips that count, tokens and channels, summed over modalities or their pairs.
+
+    (..., B, T, d), present (..., B) bool -> scalar.
+    """
+    clips = values.mean(dim=(-2, -1)).masked_fill(~present, 0.0)
+    return (clips.sum(dim=-1) / present.sum(dim=-1).clamp(min=1)).sum()
 
 
 def risk_variance(risks: Tensor) -> Tensor:
@@ -224,24 +234,20 @@ class MISR(Method):
                     f"{name} has {steps} steps, but models.misr takes {self.limits[name]} at most; lower "
                     f"assemble.<dataset>.max_steps.{name} or raise models.misr.base.max_steps"
                 )
-        present, embedding, mean, logvar, sigma = {}, {}, {}, {}, {}
-        for name, sequence in inputs.items():
-            present[name] = sequence.present
-            embedding[name] = self.encoding[name](sequence.values, sequence.mask)  # H^m
-            mean[name], logvar[name] = self.encoder[name](embedding[name])  # (1)
-            sigma[name] = (0.5 * logvar[name]).exp()
-        joint, _ = uncertainty_fusion(*(torch.stack(list(x.values())) for x in (mean, sigma, present)))
-        reconstruction = {}
+        present = torch.stack([sequence.present for sequence in inputs.values()])
+        embedding = torch.stack([self.encoding[m](x.values, x.mask) for m, x in inputs.items()])  # H^m
+        mean, logvar = together(self.encoder.values(), embedding)  # (1)
+        sigma = (0.5 * logvar).exp()
+        joint, _ = uncertainty_fusion(mean, sigma, present)
+        reconstruction = None
         if self.training and "reconstruction" in self.active_terms:
-            for name in inputs:
-                z = mean[name] + sigma[name] * torch.randn_like(sigma[name])  # (6)
-                reconstruction[name] = full_precision(self.decoder[name](z))
+            z = mean + sigma * torch.randn_like(sigma)  # (6)
+            reconstruction = full_precision(together(self.decoder.values(), z))
         asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
         number = len(self.subsets) if self.training and asking & self.active_terms else self.chosen + 1
-        unimodal, known = (torch.stack(list(x.values())) for x in (embedding, present))
-        cues = self.cues(joint, unimodal) if number > 1 else torch.zeros_like(unimodal)  # none in ∅
+        cues = self.cues(joint, embedding) if number > 1 else torch.zeros_like(embedding)  # none in ∅
         # Φ begins with the mean over T, which commutes with every f; taken before f it costs an eighth.
-        pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), known, number)  # (9)
+        pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), present, number)  # (9)
         environments = self.predict(pooled)
         return MISROutput(
             environments[self.chosen], present, embedding, mean, logvar, joint, environments, reconstruction
@@ -297,24 +303,20 @@ class MISR(Method):
         if "invariance" in terms and len(output.environments) < len(self.subsets):
             raise ValueError("invariance needs a forward in training mode with the term active")
         mean, logvar, present = output.mean, output.logvar, output.present
-        zero = output.joint.new_zeros(())
         risks = self._risks(output, batch.label)
         losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_SP (12)
             losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[self.chosen]
         if "prior" in terms:  # L_NA (4): to N(0, I)
-            parts = (masked_mean(kl_to_prior(mean[m], logvar[m]), present[m]) for m in self.dims)
-            losses["prior"] = sum(parts, start=zero)
-        if "alignment" in terms:  # L_CMA (5): ordered pairs, no gradient stopped; 0 with one modality
-            parts = (
-                masked_mean(kl_between(mean[a], logvar[a], mean[b], logvar[b]), present[a] & present[b])
-                for a, b in permutations(self.dims, 2)
-            )
-            losses["alignment"] = sum(parts, start=zero)
+            losses["prior"] = summed_means(kl_to_prior(mean, logvar), present)
+        if "alignment" in terms:  # L_CMA (5): ordered pairs, no gradient stopped; 0 of m with itself
+            divergence = kl_between(mean[:, None], logvar[:, None], mean, logvar)  # (M, M, B, T, d)
+            losses["alignment"] = summed_means(divergence, present[:, None] & present)
         if "reconstruction" in terms:  # L_DR (7); detached [D]: a constant H^m would be a free minimum
-            error = {m: output.embedding[m].detach() - output.reconstruction[m] for m in self.dims}
-            parts = (masked_mean(error[m].square(), present[m]) for m in self.dims)
-            losses["reconstruction"] = sum(parts, start=zero)
+            if output.reconstruction is None:
+                raise ValueError("reconstruction needs a forward in training mode with the term active")
+            error = output.embedding.detach() - output.reconstruction
+            losses["reconstruction"] = summed_means(error.square(), present)
         if "invariance" in terms:  # L_IC (11): gradient through the risk of every environment
             losses["invariance"] = risk_variance(risks)
         return losses
@@ -332,13 +334,11 @@ class MISR(Method):
             for subset, risk in zip(self.subsets, risks, strict=False)  # evaluation has the first alone
         }
         if self.gate is not None:
-            curves["gate"] = self.gates(output.joint, torch.stack(list(output.embedding.values()))).mean()
+            curves["gate"] = self.gates(output.joint, output.embedding).mean()
         return curves
 
     def internals(self, batch: Batch, output: MISROutput) -> dict[str, dict[str, float]]:
         """`weight`: ω of (2), a mean over tokens and channels; sums to 1."""
-        sigma = [(0.5 * logvar).exp() for logvar in output.logvar.values()]
-        parts = (list(output.mean.values()), sigma, list(output.present.values()))
-        _, weights = uncertainty_fusion(*(torch.stack(part) for part in parts))  # (M, 1, T, d)
-        shares = weights.flatten(1).mean(dim=1).tolist()
-        return {"weight": dict(zip(output.mean, shares, strict=True))}
+        _, weights = uncertainty_fusion(output.mean, (0.5 * output.logvar).exp(), output.present)
+        shares = weights.flatten(1).mean(dim=1).tolist()  # of (M, 1, T, d)
+        return {"weight": dict(zip(self.dims, shares, strict=True))}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.blocks import attention, full_precision
+from models.core.blocks import attention, full_precision, key_bias
 
 
 # -------------------------------------------------------------------------------------------- sound (3.2)
@@ -49,12 +49,12 @@ class PostNormAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D), y (B, L, D), mask (B, L) with a True in each row -> (B, T, D)."""
+    def forward(self, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
+        """x (B, T, D), y (B, L, D) and its `key_bias` -> (B, T, D)."""
         query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, T, D/H)
         key, value = self.key_value(y).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout.p if self.training else 0.0
-        attended = attention(query, key, value, mask[:, None, None, :], dropout)
+        attended = attention(query, key, value, bias, dropout)
         return self.norm(x + self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
 
 
@@ -80,10 +80,10 @@ class CrossModalLayer(nn.Module):
         self.self1, self.self2 = (PostNormAttention(width, heads, dropout) for _ in range(2))
         self.inner1, self.inner2 = (PostNormFeedForward(width, feedforward, dropout) for _ in range(2))
 
-    def forward(self, x: Tensor, y: Tensor, mask1: Tensor, mask2: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T1, D), (B, T2, D), masks (B, T1), (B, T2) -> both anew; the two cross at the same time."""
-        x, y = self.cross1(x, y, mask2), self.cross2(y, x, mask1)
-        return self.inner1(self.self1(x, x, mask1)), self.inner2(self.self2(y, y, mask2))
+    def forward(self, x: Tensor, y: Tensor, bias1: Tensor, bias2: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T1, D), (B, T2, D), `key_bias` of both -> both anew; the two cross at the same time."""
+        x, y = self.cross1(x, y, bias2), self.cross2(y, x, bias1)
+        return self.inner1(self.self1(x, x, bias1)), self.inner2(self.self2(y, y, bias2))
 
 
 class CrossModalEncoder(nn.Module):
@@ -106,7 +106,7 @@ class CrossModalEncoder(nn.Module):
             torch.cat([token.to(stream).expand(len(stream), 1, -1), stream], dim=1)
             for token, stream in ((self.token1, first), (self.token2, second))
         )
-        mask1, mask2 = (F.pad(mask, (1, 0), value=True) for mask in (mask1, mask2))
+        bias1, bias2 = (key_bias(F.pad(mask, (1, 0), value=True)) for mask in (mask1, mask2))
         for layer in self.layers:
-            x, y = layer(x, y, mask1, mask2)
+            x, y = layer(x, y, bias1, bias2)
         return x[:, 0], y[:, 0]

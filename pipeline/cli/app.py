@@ -18,6 +18,7 @@ from pipeline.cli.noise import noise
 from pipeline.cli.predict import predict
 from pipeline.cli.report import report
 from pipeline.cli.stages import app as stage_app
+from pipeline.cli.status import merge_lock, runs, why
 from pipeline.cli.table import table
 from pipeline.cli.tune import tune
 from pipeline.cli.validate import validate
@@ -43,6 +44,9 @@ app.command()(fetch)
 app.command()(tune)
 app.command()(table)
 app.command()(noise)
+app.command()(runs)
+app.command()(why)
+app.command("merge-lock")(merge_lock)
 app.command()(compare)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(report)

@@ -74,7 +74,7 @@ def significance(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Results (results/mosi/misr-1111.json), runs (misr-mosi-1111), or misr-mosi.",
+            help="Results (results/mosi/misr), misr-mosi, or one run (misr-mosi/1111).",
         ),
     ],
     against: Annotated[

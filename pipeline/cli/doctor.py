@@ -63,11 +63,11 @@ def examine(params: Params) -> list[Check]:
 
 
 def _interpreter() -> list[Check]:
-    good = (3, 11) <= sys.version_info < (3, 13)
+    good = sys.version_info >= (3, 11)
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     cores = f"{len(os.sched_getaffinity(0))} for this process of {os.cpu_count()}"
     return [
-        Check("ok" if good else "error", "python", python if good else f"{python}; 3.11 or 3.12 is needed"),
+        Check("ok" if good else "error", "python", python if good else f"{python}; 3.11 or later is needed"),
         Check("ok", "cores", cores),
     ]
 

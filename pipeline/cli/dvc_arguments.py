@@ -35,7 +35,4 @@ def arguments(stage: str, entry: str) -> list[str]:
     runs = {
         f"{method}-{name}": [method, name] for method, name in product(params.models_run, params.datasets_run)
     }
-    runs |= {
-        f"{run}-{seed}": [*names, f"--seed={seed}"] for run, names in runs.items() for seed in params.seeds
-    }
     return runs.get(entry, [entry])

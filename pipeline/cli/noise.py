@@ -13,7 +13,10 @@ from pipeline.core.console import show
 
 def noise(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders: runs/misr-mosi-1111 ...")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run folders: runs/misr-mosi/1111, or all seeds: runs/misr-mosi"
+        ),
     ],
     kind: Annotated[str, typer.Option(help="gaussian, laplace or erase.")] = "gaussian",
     assembled: Annotated[
@@ -24,13 +27,14 @@ def noise(
 ) -> None:
     """Test metrics of trained runs when 10 to 70 % of the steps of every clip are spoilt.
 
-    Example: msa-cli noise runs/cmir-mosi-1111 runs/misr-mosi-1111 --kind erase
+    Example: msa-cli noise runs/cmir-mosi/1111 runs/misr-mosi/1111 --kind erase
     """
     from pipeline.core.files import write_json
     from pipeline.evaluation.noise import render, under_noise
+    from pipeline.training.runs import run_folders
 
     results = []
-    for run in runs:
+    for run in (run for given in runs for run in run_folders(given)):
         results.append(under_noise(run, kind, assembled, device))
         show(render(results[-1], kind))
     if out is not None:

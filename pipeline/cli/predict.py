@@ -21,7 +21,8 @@ def predict(
     run: Annotated[
         list[Path],
         typer.Option(
-            help="Run folder: runs/misr-mosi-1111. May be given several times, or followed by more."
+            help="Run folder: runs/misr-mosi/1111, or runs/misr-mosi for all its seeds. May repeat, or be "
+            "followed by more."
         ),
     ],
     speech: SpeechOptions,
@@ -66,7 +67,7 @@ def predict(
     .txt beside the clip and in its subtitles. Leaves with 1 if a clip gave nothing, 2 if features of a run
     cannot be made here.
 
-    Example: msa-cli predict --video clip.mp4 --text "It was great." --run runs/misr-mosi-1111
+    Example: msa-cli predict --video clip.mp4 --text "It was great." --run runs/misr-mosi/1111
     """
     from pipeline.execution.local import THREADS
 

@@ -13,6 +13,7 @@ from pipeline.cli.dvc_arguments import StageGroup
 from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
 from pipeline.core.console import say
+from pipeline.core.errors import MsaError
 from pipeline.core.files import one_writer, write_text
 from pipeline.core.vocabulary import MODALITIES
 
@@ -34,6 +35,11 @@ Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
 TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
 Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="This seed alone. May repeat. Default: all of params."),
+]
+RunsPerGpu = Annotated[int, typer.Option(envvar="MSA_RUNS_PER_GPU", min=1, help="Runs at once on one GPU.")]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
@@ -183,142 +189,79 @@ def assemble(dataset: TrainingSet) -> None:
 
     params = load_params()
     chosen = params.training_set(dataset)
-    folders = {name: getattr(chosen, name) for name in MODALITIES}
+    stores = {
+        stream: FeatureStore(Path("data/features") / folder)
+        for stream in (*MODALITIES, "waveform")
+        if (folder := getattr(chosen, stream)) != NONE
+    }
     with one_writer(paths.assembled_folder(dataset)):
-        features = {
-            modality: FeatureStore(Path("data/features") / folder).read()
-            for modality, folder in folders.items()
-            if folder != NONE
-        }
         report = join(
             read_clips(paths.clip_table(chosen.dataset)),
             read_transcripts(paths.transcript_table(chosen.dataset)),
-            {modality: found for modality, found in features.items() if found is not None},
+            stores,
             chosen,
             paths.assembled_folder(dataset),
             dataset,
-            waveform=FeatureStore(Path("data/features") / chosen.waveform)
-            if chosen.waveform != NONE
-            else None,
+            waveform=stores.get("waveform"),
         )
     say(report)
-
-
-@app.command()
-def pretrain(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
-    """What a method learns before training, once for all seeds -> pretrained/METHOD-SET."""
-    from pipeline.core.vocabulary import NONE
-    from pipeline.params.params import load_params
-    from pipeline.training.loop.pretrain import pretrain as run
-
-    params = load_params()
-    params.training_set(dataset)
-    with one_writer(paths.pretrained_folder(method, dataset)):
-        learnt = run(
-            method,
-            dataset,
-            params.model(method, dataset),
-            params.train,
-            paths.assembled_folder(dataset),
-            paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
-            paths.pretrained_folder(method, dataset),
-            device=device,
-        )
-    say(f"{method} on {dataset}: {'pretrained' if learnt else 'nothing new to pretrain'}")
 
 
 @app.command()
 def train(
     method: MethodName,
     dataset: TrainingSet,
-    seed: Seed,
+    seed: Seeds = None,
+    workers: Workers = 0,
     device: Device = "auto",
+    runs_per_gpu: RunsPerGpu = 1,
+    executor: ExecutorName = ExecutorKind.local,
     fresh: Fresh = False,
     write_config: WriteConfig = None,
 ) -> None:
-    """Training set -> runs/METHOD-SET-SEED."""
+    """Training set -> runs/METHOD-SET: every seed of params.yaml, what is pretrained before them all."""
     from pipeline.params.params import load_params
-    from pipeline.params.run import RunConfig
+    from pipeline.training.stage import stage_of, train_stages
+    from pipeline.training.workers import TrainRuntime
 
-    params = load_params()
-    params.training_set(dataset)
-    run = RunConfig(
-        method_name=method,
-        dataset=dataset,
-        seed=seed,
-        method_params=params.model(method, dataset),
-        train_params=params.train,
-        assembled=paths.assembled_folder(dataset),
-        pretrained=paths.pretrained_folder(method, dataset),
-        out=paths.run_folder(method, dataset, seed),
-    )
+    stage = stage_of(load_params(), method, dataset, seed or ())
     if write_config is not None:
-        write_text(run.model_dump_json(indent=1) + "\n", write_config)
+        if len(stage.runs) > 1:
+            raise MsaError(f"--write-config {write_config}: is of one run; name it with --seed")
+        write_text(stage.runs[0].model_dump_json(indent=1) + "\n", write_config)
         return
-    from models import METHODS
-    from pipeline.params.explain import settings_of
-    from pipeline.training.loop.train import train as learn
-
-    if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
-        settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
-    learn(run, device=device, fresh=fresh)
+    train_stages([stage], TrainRuntime(workers, device, runs_per_gpu, executor.value, fresh))
 
 
 @app.command()
-def evaluate(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
-    """Run -> results/SET/METHOD-SEED.json and .predictions.parquet; touches the test split, once."""
+def evaluate(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
+    """Runs of all seeds -> results/SET/METHOD: metrics, test predictions, curves, views; reads test, once."""
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
 
-    with one_writer(paths.result_files(method, dataset, seed).metrics):
-        run(
-            paths.run_folder(method, dataset, seed),
-            paths.assembled_folder(dataset),
-            paths.result_files(method, dataset, seed),
-            load_params().training_set(dataset).metrics,
-            device=device,
-        )
-
-
-@app.command()
-def inspect(method: MethodName, dataset: TrainingSet, seed: Seed, device: Device = "auto") -> None:
-    """Run -> results/SET/METHOD-SEED.views.json: maps, the method's own view, the worst clips."""
-    from pipeline.evaluation.inspect import inspect as run
-    from pipeline.evaluation.saved import views_file
-    from pipeline.params.params import load_params
-
     params = load_params()
-    views = views_file(paths.result_files(method, dataset, seed).metrics)
-    with one_writer(views):
+    chosen = params.training_set(dataset)
+    out = paths.results_folder(method, dataset)
+    with one_writer(out):
         run(
-            paths.run_folder(method, dataset, seed),
+            [paths.run_folder(method, dataset, seed) for seed in params.seeds],
             paths.assembled_folder(dataset),
-            views,
+            out,
+            chosen.metrics,
             device=device,
-            transcripts=params.training_set(dataset).dataset in params.reports.transcripts,
+            transcripts=chosen.dataset in params.reports.transcripts,
         )
-
-
-@app.command()
-def page() -> None:
-    """Results and views -> reports/index.html: one page of all runs."""
-    from pipeline.params.params import load_params
-    from pipeline.reports.page import write_page
-
-    with one_writer(Path("reports/index.html")):
-        write_page(load_params(), Path("results"), Path("reports"))
-    say("reports/index.html shows all runs")
 
 
 @app.command()
 def report() -> None:
-    """Results -> reports/: summary, table and plots over methods and seeds."""
+    """Results -> reports/: tables and plots over methods and seeds, and index.html, one page of all runs."""
     from pipeline.params.params import load_params
     from pipeline.reports.report import report as write
 
     with one_writer(Path("reports/report.md")):
         write(load_params(), Path("results"), Path("reports"))
-    say("reports/report.md has the table, the pictures lie beside it")
+    say("reports/report.md has the table, the pictures lie beside it; reports/index.html shows all runs")
 
 
 def _workers(asked: int) -> int:

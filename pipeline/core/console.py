@@ -12,8 +12,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.core.names import escaped
 
@@ -27,6 +27,7 @@ T = TypeVar("T")
 LEVELS = ("debug", "info", "warning", "error")
 WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
 LINE_EVERY = 10  # epochs, where there is no terminal
+TELL_EVERY_S = 0.5  # seconds between two words of a training to who follows it
 
 
 def configure() -> None:
@@ -114,14 +115,36 @@ def tracked(work: Iterable[T], what: str, total: int) -> Iterator[T]:
     yield from track(work, what, total, console=console, disable=hidden)
 
 
+class Epochs(NamedTuple):
+    """How far a training is."""
+
+    title: str
+    done: int
+    total: int
+    words: str = ""
+
+
+_follower: list[Callable[[Epochs], None]] = []  # who is told of epochs in place of the screen
+
+
+def follow_epochs(tell: Callable[[Epochs], None] | None) -> None:
+    """From now on `tell` has what trainings of this process would show; None = they show it themselves."""
+    _follower[:] = [] if tell is None else [tell]
+
+
 class TrainingProgress:
-    """How a run is doing: a bar on a terminal, a line every few epochs elsewhere, or without Rich."""
+    """How a run is doing: a bar on a terminal, a line every few epochs elsewhere, or without Rich.
+
+    Where several runs are followed (`follow_epochs`), it shows nothing of its own.
+    """
 
     def __init__(self, title: str, done: int, total: int):
         self._title, self._done, self._total = title, done, total
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._bar: Progress | None = None
-        if sys.stderr.isatty():
+        if _follower:
+            _follower[0](Epochs(title, done, total))
+        elif sys.stderr.isatty():
             try:
                 self._bar = progress_bar()
             except ImportError:
@@ -133,7 +156,11 @@ class TrainingProgress:
         """After an epoch; a row of curves.py."""
         epoch = int(row["epoch"])
         words = f"valid loss {row['valid_loss']:.4f} (best {best_loss:.4f} in epoch {best_epoch})"
-        if self._bar is not None:
+        if _follower:
+            if time.monotonic() - self._told > TELL_EVERY_S:
+                self._told = time.monotonic()
+                _follower[0](Epochs(self._title, epoch, self._total, words))
+        elif self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=epoch, note=words)
         elif epoch % LINE_EVERY == 0 or epoch == self._total:
             seconds = (time.monotonic() - self._started) / (epoch - self._done)
@@ -147,3 +174,58 @@ class TrainingProgress:
         """Leave the bar as it stands."""
         if self._bar is not None:
             self._bar.stop()
+
+
+class RunsProgress:
+    """Several trainings at once: how many are done, which are running, how long it will take.
+
+    One bar on a terminal; elsewhere a line for each that ends.
+    """
+
+    def __init__(self, what: str, total: int):
+        self.total, self._done = total, 0
+        self._running: dict[str, Epochs] = {}
+        self._began = time.monotonic()
+        self._bar = progress_bar()
+        self._task = self._bar.add_task(what, total=total, note="")
+
+    def __enter__(self) -> RunsProgress:
+        self._bar.start()
+        if not self._bar.disable:
+            follow_epochs(self.epoch)  # of this very process
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._bar.disable:
+            follow_epochs(None)
+        self._bar.stop()
+
+    def epoch(self, epochs: Epochs) -> None:
+        """A run has begun, or goes on."""
+        self._running[epochs.title.partition(":")[0]] = epochs  # a pretraining has several titles
+        self._show()
+
+    def ended(self, title: str, words: str) -> None:
+        """A run is done, well or not; `words` say what came of it."""
+        self._running.pop(title, None)
+        self._done += 1
+        share = self._share()
+        left = (time.monotonic() - self._began) * (1 / share - 1)
+        if self._bar.disable:
+            counts = f"{self._done} of {self.total} done" + (
+                f", about {left:.0f} s left" if share < 1 else ""
+            )
+            say(f"{title}: {words} ({counts})", error=True)
+        else:
+            self._bar.console.print(f"{title}: {words}")
+        self._show()
+
+    def _share(self) -> float:
+        """What is done of all, in (0, 1]; a run counts by its epochs."""
+        parts = sum(one.done / one.total for one in self._running.values())
+        return min((self._done + parts) / max(self.total, 1), 1.0)
+
+    def _show(self) -> None:
+        running = [f"{one.title} {one.done}/{one.total}" for one in self._running.values()]
+        note = f"running: {', '.join(running)}" if running else ""
+        self._bar.update(self._task, total=self.total, completed=self._share() * self.total, note=note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from pipeline.core.errors import ParamsError
@@ -30,6 +31,32 @@ def check_presence(device: str) -> None:
     check_spelling(device)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ParamsError(f"device {device!r}: torch {torch.__version__} finds no CUDA device; use cpu")
+
+
+def device_type(device: str) -> str:
+    """`cpu` or `cuda`: of `auto` what there is; errors as `check_presence` has them."""
+    import torch
+
+    check_presence(device)
+    return "cuda" if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()) else "cpu"
+
+
+def visible_gpus(device: str) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU that is meant: by `cuda:1` that one, else all.
+
+    Raises
+    ------
+    ParamsError : there is no such GPU
+    """
+    import torch
+
+    number = torch.cuda.device_count()
+    called = list(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+    names = (called or [str(index) for index in range(number)])[:number]
+    index = device.partition(":")[2]
+    if index and int(index) >= number:
+        raise ParamsError(f"device {device!r}: there are {number} GPU(s), counted from 0; use another one")
+    return [names[int(index)]] if index else names
 
 
 def prepare_device(device: str) -> None:

@@ -251,6 +251,16 @@ def lock(
         os.close(descriptor)
 
 
+def is_locked(out: Path) -> bool:
+    """Whether a process makes `out` at this moment (one_writer)."""
+    file = out.absolute().with_name(f".{out.absolute().name}.lock")
+    try:
+        with lock(file, busy="it is") if file.exists() else nullcontext():
+            return False
+    except MsaError:
+        return True
+
+
 def _is_file(descriptor: int, path: Path) -> bool:
     """Whether an open file still has this name."""
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import posixpath
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,60 @@ def open_revision(name: str | None, folder: Path = Path()) -> Revision:
     found = _commit(git, name) or _commit(git, _experiment(git, name))
     subject = found.message.strip().partition("\n")[0]
     return Revision(name, found.hexsha, subject, git.get_fs(found.hexsha), _below_top(git, folder))
+
+
+@dataclass(frozen=True)
+class PastState:
+    """A file or folder as a commit has it.
+
+    Attributes
+    ----------
+    commit : hash (hex) of the newest commit that has it so
+    blobs : path below it (empty for a file itself) -> id of the content in git
+    """
+
+    commit: str
+    subject: str
+    blobs: dict[str, str]
+    repository: Any
+
+    def read(self, blob: str) -> bytes:
+        """Content of an id."""
+        return bytes(self.repository[blob].data)
+
+
+def past_states(path: Path, folder: Path = Path()) -> Iterator[PastState]:
+    """The states that a file or folder had in the commits of all branches, the newest first, each once.
+
+    None where the folder belongs to no git repository.
+    """
+    try:
+        git = _open(folder)
+    except MsaError:
+        return
+    repository, place = git.pygit2.repo, _below_top(git, path)
+    walker = repository.walk(None, 0)
+    for name in ("HEAD", *repository.references):
+        if tip := _commit(git, name):
+            walker.push(tip.hexsha)
+    seen = set()
+    for commit in walker:
+        try:
+            top = commit.tree[place] if place else commit.tree
+        except KeyError:
+            continue
+        if top.id not in seen:
+            seen.add(top.id)
+            subject = commit.message.strip().partition("\n")[0]
+            yield PastState(str(commit.id), subject, dict(_blobs(top)), repository)
+
+
+def _blobs(entry: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if entry.type_str == "tree":
+        for below in entry:
+            yield from _blobs(below, posixpath.join(path, below.name))
+    elif entry.type_str == "blob":  # no submodule
+        yield path, str(entry.id)
 
 
 def baseline(folder: Path = Path()) -> str:

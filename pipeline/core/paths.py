@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+
+PROGRESS = "progress.json"  # beside the state of a training: which run it is, and its epochs done
 
 
 def clip_table(dataset: str) -> Path:
@@ -22,22 +23,19 @@ def assembled_folder(dataset: str) -> Path:
     return Path("data/assembled") / dataset
 
 
-def pretrained_folder(method: str, dataset: str) -> Path:
-    return Path("pretrained") / f"{method}-{dataset}"
+def runs_folder(method: str, dataset: str) -> Path:
+    """All runs of a method on a training set."""
+    return Path("runs") / f"{method}-{dataset}"
 
 
 def run_folder(method: str, dataset: str, seed: int) -> Path:
-    return Path("runs") / f"{method}-{dataset}-{seed}"
+    return runs_folder(method, dataset) / str(seed)
 
 
-class ResultFiles(NamedTuple):
-    """What is committed of one run: metrics (JSON), test predictions (Parquet), learning curves (TSV)."""
-
-    metrics: Path
-    predictions: Path
-    curves: Path
+def pretrained_folder(method: str, dataset: str) -> Path:
+    """What all these runs start from, of a method that pretrains."""
+    return runs_folder(method, dataset) / "pretrained"
 
 
-def result_files(method: str, dataset: str, seed: int, root: Path = Path("results")) -> ResultFiles:
-    stem = root / dataset / f"{method}-{seed}"
-    return ResultFiles(Path(f"{stem}.json"), Path(f"{stem}.predictions.parquet"), Path(f"{stem}.curves.tsv"))
+def results_folder(method: str, dataset: str, root: Path = Path("results")) -> Path:
+    return root / dataset / method

@@ -22,6 +22,7 @@ _LEARN = (
     "models/core",
     METHOD,
     "pipeline/core/waveform.py",
+    "pipeline/datasets/rows.py",
     "pipeline/datasets/splits.py",
     "pipeline/datasets/training_set.py",
     "pipeline/training/loop",
@@ -61,18 +62,16 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/media",
     ),
     "assemble": ("pipeline/core/waveform.py", "pipeline/datasets/assembly", "pipeline/transcripts/words.py"),
-    "pretrain": _LEARN,
     "train": _LEARN,
     # a run's config.json holds the hashes of what it was trained with, so that its code counts here too
-    "evaluate": ("pipeline/evaluation/evaluate.py", "pipeline/evaluation/metrics.py"),
-    "inspect": (
+    "evaluate": (
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/inspect.py",
+        "pipeline/evaluation/metrics.py",
         "pipeline/evaluation/views",
         "pipeline/training/runs.py",
     ),
-    "report": ("pipeline/core/spreadsheets.py", "pipeline/reports"),
-    "page": ("pipeline/evaluation", "pipeline/reports"),
+    "report": ("pipeline/core/spreadsheets.py", "pipeline/evaluation", "pipeline/reports"),
 }
 
 

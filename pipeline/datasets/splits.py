@@ -1,7 +1,8 @@
-"""Splits on the device, and the batches that are cut from them (training_set.py reads these).
+"""Splits, and the batches that are cut from them (training_set.py reads these).
 
 The sequences of all clips of a split lie end to end in one tensor on the device, and a batch is gathered from
-it by index arithmetic, without a loop over clips.
+it by index arithmetic, without a loop over clips. Of a set that is too large for that, rows.py reads those of
+a batch from the disk.
 
 Shapes: B clips of a batch, T time steps (the longest of the batch, at least 1), D features, C clips of a
 split, N steps of a split. Masks: True = real.
@@ -9,9 +10,10 @@ split, N steps of a split. Masks: True = real.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -81,14 +83,8 @@ class Ragged:
         counts = torch.cat([self.counts, other.counts])
         return Ragged(flat, starts, counts, torch.cat([self.lengths, other.lengths]))
 
-    def level(self, clips: Tensor) -> int:
-        """How many `LEVELS` of the longest of all clips hold these (row numbers, on the CPU)."""
-        return -(-LEVELS * int(self.lengths[clips].max()) // max(1, int(self.lengths.max())))
-
-    def pad(self, clips: Tensor, on_device: Tensor, level: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    def pad(self, clips: Tensor, on_device: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers, here and there)."""
-        longest = self.lengths[clips].max() if level is None else -(-self.lengths.max() * level // LEVELS)
-        width = max(1, int(longest))  # 1 where no clip has it: shapes stay
         steps = torch.arange(width, device=self.flat.device)
         counts = self.counts[on_device]
         mask = steps < counts[:, None]  # (B, T)
@@ -97,15 +93,39 @@ class Ragged:
         return values.view(*rows.shape, *self.flat.shape[1:]), mask, counts > 0
 
 
-Streams = dict[str, Ragged]
-"""what is read of every clip of a split, by its name in `Inputs`; `waveform` as int16 samples"""
+class Stream(Protocol):
+    """What is read of every clip of a split: a Ragged, or one whose rows lie on the disk (rows.py)."""
+
+    lengths: Tensor
+
+    @property
+    def flat(self) -> Tensor: ...
+    def take(self, clips: Tensor) -> Self: ...
+    def joined(self, other: Self) -> Self: ...
+    def pad(self, clips: Tensor, on_device: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+Streams = Mapping[str, Stream]
+"""a Stream by its name in `Inputs`; `waveform` as int16 samples"""
+
+
+def level_of(part: Stream, clips: Tensor) -> int:
+    """How many `LEVELS` of the longest of all clips hold these (row numbers)."""
+    return -(-LEVELS * int(part.lengths[clips].max()) // max(1, int(part.lengths.max())))
+
+
+def width_of(part: Stream, clips: Tensor, level: int | None) -> int:
+    """T of a batch of these clips: their longest, or so many `LEVELS` of the longest of all."""
+    longest = part.lengths[clips].max() if level is None else -(-part.lengths.max() * level // LEVELS)
+    return max(1, int(longest))  # 1 where no clip has it: shapes stay
 
 
 def padded(streams: Streams, clips: Tensor, on_device: Tensor, level: int | None) -> dict[str, Any]:
     """The fields of `Inputs` for these clips (row numbers, here and there)."""
     kinds = {"tokens": Tokens, "waveform": Waveform}
     fields: dict[str, Any] = {
-        name: kinds.get(name, Sequences)(*part.pad(clips, on_device, level)) for name, part in streams.items()
+        name: kinds.get(name, Sequences)(*part.pad(clips, on_device, width_of(part, clips, level)))
+        for name, part in streams.items()
     }
     if sound := fields.get("waveform"):
         sound.values = sound.values.float() / FULL_SCALE
@@ -114,7 +134,7 @@ def padded(streams: Streams, clips: Tensor, on_device: Tensor, level: int | None
 
 @dataclass
 class Split:
-    """One split; everything but names and lengths is on the device.
+    """One split; everything but names, lengths and what lies on the disk is on the device.
 
     Attributes
     ----------
@@ -153,7 +173,7 @@ class Split:
         level = None
         if few_shapes:
             parts = [*self.streams.values(), *(self.context or {}).values()]
-            level = max(part.level(indices) for part in parts)
+            level = max(level_of(part, indices) for part in parts)
         context = None if self.context is None else Inputs(**padded(self.context, indices, rows, level))
         labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
         return Batch(
@@ -163,6 +183,21 @@ class Split:
             **labels,
             **padded(self.streams, indices, rows, level),
         )
+
+    def batches(self, orders: Iterable[Tensor], few_shapes: bool = False) -> Iterator[Batch]:
+        """The batches of these row numbers; where rows lie on the disk, one is read ahead."""
+        if all(isinstance(part, Ragged) for part in self.streams.values()):
+            yield from (self.batch(rows, few_shapes) for rows in orders)
+            return
+        coming: Future[Batch] | None = None
+        with ThreadPoolExecutor(1) as reader:
+            for rows in orders:
+                following = reader.submit(self.batch, rows, few_shapes)
+                if coming is not None:
+                    yield coming.result()
+                coming = following
+            if coming is not None:
+                yield coming.result()
 
     def take(self, clips: Tensor) -> Split:
         """These clips (row numbers, on the CPU), in this order."""

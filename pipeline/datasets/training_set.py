@@ -1,6 +1,8 @@
-"""The assembled set read into memory as a method wants it: sequences, token ids, sound, context, labels.
+"""The assembled set read as a method wants it: sequences, token ids, sound, context, labels.
 
-`data/assembled/<dataset>/` is described in assemble.py. Only the splits that are asked for are opened.
+`data/assembled/<dataset>/` is described in assemble.py. Only the splits that are asked for are opened. Up to
+IN_MEMORY bytes in all, sequences and sound are in memory; of a larger set they are decoded once, a row group
+at a time, into files without a name beside it, and a batch reads its clips there. Batches are the same.
 
 Symbols: C clips of a split, D features, N steps of a split.
 """
@@ -8,7 +10,8 @@ Symbols: C clips of a split, D features, N steps of a split.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,15 +26,18 @@ from models.core.batch import Reading
 from pipeline.core.errors import FormatError
 from pipeline.core.files import read_described
 from pipeline.core.vocabulary import ASSEMBLED_FORMAT, CLASSES, CONTEXT, LABELS, SPLITS, TEST_OOD, UNLABELED
-from pipeline.datasets.splits import Ragged, Split, Streams
+from pipeline.datasets.rows import RowCollector
+from pipeline.datasets.splits import Ragged, Split, Stream, Streams
 
 STATS_KEYS = ("task", "class_names", "feature_set", "modalities")  # of stats.json, that are read
 NO_SOUND = np.zeros(1, np.int16)  # the sample that padding shows
+IN_MEMORY = 1 << 30  # bytes of sequences and sound that a process holds
+ROWS = 256  # clips that are decoded at once
 
 
 @dataclass
 class TrainingSet:
-    """An assembled set on the device.
+    """An assembled set.
 
     Attributes
     ----------
@@ -68,12 +74,14 @@ class TrainingSet:
             for name, entry in stats["modalities"].items()
             if name not in reading.replaced and (reading.modalities is None or name in reading.modalities)
         }
-        splits = {
-            name: _SplitReader(folder, name, dims, stats, reading, device).split()
+        names = [
+            name
             for name in (*SPLITS, TEST_OOD)
             if name in only and (name in SPLITS or (folder / f"{name}.parquet").exists())
-        }
-        return cls(splits, dims, stats)
+        ]
+        on_disk = folder.parent if _bytes(folder, names, dims, reading) > IN_MEMORY else None
+        readers = (_SplitReader(folder, name, dims, stats, reading, device, on_disk) for name in names)
+        return cls({reader.name: reader.split() for reader in readers}, dims, stats)
 
 
 def read_stats(folder: Path) -> dict[str, Any]:
@@ -84,7 +92,7 @@ def read_stats(folder: Path) -> dict[str, Any]:
 
 
 class _SplitReader:
-    """One split of an assembled set, on its way into memory."""
+    """One split of an assembled set; `on_disk` is the folder where its rows are put, None = into memory."""
 
     def __init__(
         self,
@@ -94,37 +102,39 @@ class _SplitReader:
         stats: dict[str, Any],
         reading: Reading,
         device: str | torch.device,
+        on_disk: Path | None,
     ):
         self.path = folder / f"{name}.parquet"
-        self.name, self.dims, self.reading, self.device = name, dims, reading, device
+        self.name, self.dims, self.reading, self.device, self.on_disk = name, dims, reading, device, on_disk
         classes = stats.get("task") == "classification"
         self.label_columns = {
             name: column if classes else name for name, column in zip(LABELS, CLASSES, strict=True)
         }
         self.max_steps = {m: int(entry["max_steps"]) for m, entry in stats["modalities"].items()}
-        columns = ["clip_id", "transcript", *self.label_columns.values(), *dims]
+        columns = ["clip_id", "transcript", *self.label_columns.values()]
         columns += ["video_id", "position"] if reading.context else []
         columns += ["token_ids"] if reading.tokenizer is not None and stats.get("token_ids") else []
         self.table = _read(self.path, columns)
         self.own = self.table.num_rows
+        self.files: dict[Path, pa.Array | None] = {self.path: None}  # and which of its rows; None = all
         before = folder / f"{CONTEXT}.parquet"
         if reading.context and before.exists():
             said = _read(before, columns)
-            said = said.filter(pc.is_in(said["video_id"], value_set=pc.unique(self.table["video_id"])))
-            self.table = pa.concat_tables([self.table, said.cast(self.table.schema)])
+            chosen = pc.is_in(said["video_id"], value_set=pc.unique(self.table["video_id"])).combine_chunks()
+            self.table = pa.concat_tables([self.table, said.filter(chosen).cast(self.table.schema)])
+            self.files[before] = chosen
         self.clip_ids: list[str] = self.table["clip_id"].to_pylist()
 
     def split(self) -> Split:
         """The split's own clips; what was said before them is in their context alone."""
-        features = {name: self._features(name, dim) for name, dim in self.dims.items()}
+        rows = {name: self._features(name, dim) for name, dim in self.dims.items()}
         texts = self._texts() if self.reading.tokenizer is not None else []
-        sound = self._sound() if self.reading.waveform else []
-        streams = {name: Ragged.of(*found, self.device) for name, found in features.items()}
+        if self.reading.waveform:
+            rows["waveform"] = self._sound()
+        streams: dict[str, Stream] = {name: found.ragged() for name, found in rows.items()}
         if self.reading.tokenizer is not None:
             streams["tokens"] = self._tokens(texts)
-        if self.reading.waveform:
-            streams["waveform"] = Ragged.of_clips(sound, NO_SOUND, self.device)
-        context = self._context(features, texts, sound) if self.reading.context else None
+        context = self._context(rows, texts) if self.reading.context else None
         lengths = torch.stack([part.lengths for part in streams.values()]).sum(dim=0)
         if empty := [self.clip_ids[row] for row in (lengths[: self.own] == 0).nonzero()]:
             needed = ["transcript" if name == "tokens" else name for name in streams]
@@ -144,20 +154,20 @@ class _SplitReader:
             values = np.full_like(values, np.nan)
         return torch.from_numpy(values).to(self.device)
 
-    def _features(self, name: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
-        """list<fixed_size_list<float32>[dim]>, null = not present, as (N + 1, dim) rows and (C,) counts.
-
-        Each value is copied once and is never in a Python list; the last row is for padding.
-        """
-        column = self.table[name]
+    def _features(self, name: str, dim: int) -> RowCollector:
+        """Rows of list<fixed_size_list<float32>[dim]>, null = not present; never in a Python list."""
+        rows = RowCollector(np.zeros((1, dim), np.float32), self.on_disk, self.device)
         kind = pa.list_(pa.list_(pa.float32(), dim))
-        if column.type != kind:
-            raise FormatError(
-                f"{self.path}: {name} is of type {column.type}, expected {kind}; run the assemble stage again"
-            )
-        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
-        parts = [chunk.flatten().flatten().to_numpy(zero_copy_only=True) for chunk in column.chunks]
-        return np.concatenate([*parts, np.zeros(dim, np.float32)]).reshape(-1, dim), counts
+        for path, chosen in self.files.items():
+            for column in _columns(path, name, chosen):
+                if column.type != kind:
+                    raise FormatError(
+                        f"{path}: {name} is of type {column.type}, expected {kind}; run the assemble stage "
+                        "again"
+                    )
+                values = column.flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, dim)
+                rows.add(values, pc.fill_null(pc.list_value_length(column), 0).to_pylist())
+        return rows
 
     def _texts(self) -> list[str]:
         """What is said in each clip; where only token ids are known, what they stand for."""
@@ -179,47 +189,31 @@ class _SplitReader:
         rows = [next(ids) if text.strip() else nothing for text in texts]
         return Ragged.of_clips(rows, np.array([tokenizer.pad_id], np.int64), self.device)
 
-    def _sound(self) -> list[np.ndarray]:
+    def _sound(self) -> RowCollector:
         """The first int16 samples of each clip's sound, none where it has no sound."""
-        sound: list[np.ndarray] = []
-        for split, clip_ids in ((self.name, self.clip_ids[: self.own]), (CONTEXT, self.clip_ids[self.own :])):
-            if split == CONTEXT and not clip_ids:
-                continue
-            path = self.path.with_name(f"{split}.waveform.parquet")
-            table = _read(path, ["clip_id", "waveform"])
-            found = table["clip_id"].to_pylist()
-            if not set(clip_ids) <= set(found) or (split == self.name and len(found) != self.own):
-                raise FormatError(f"{self.path}: {path.name} has other clips; run the assemble stage again")
-            clips = (clip for chunk in table["waveform"].chunks for clip in chunk)  # `take` would copy all
-            values = {clip_id: clip.values for clip_id, clip in zip(found, clips, strict=True)}
-            for clip_id in clip_ids:
-                samples = values[clip_id]
-                sound.append(NO_SOUND[:0] if samples is None else samples.to_numpy()[: self.reading.waveform])
-        return sound
+        rows = RowCollector(NO_SOUND, self.on_disk, self.device)
+        for path, chosen in self.files.items():
+            sound = path.with_name(f"{path.stem}.waveform.parquet")
+            if not _read(sound, ["clip_id"]).equals(_read(path, ["clip_id"])):
+                raise FormatError(f"{path}: {sound.name} has other clips; run the assemble stage again")
+            for column in _columns(sound, "waveform", chosen):
+                for clip in column:
+                    samples = NO_SOUND[:0] if clip.values is None else clip.values.to_numpy()
+                    samples = samples[: self.reading.waveform]
+                    rows.add(samples.copy(), [len(samples)])  # the rest of the sound can go
+        return rows
 
-    def _context(
-        self,
-        features: dict[str, tuple[np.ndarray, np.ndarray]],
-        texts: Sequence[str],
-        sound: Sequence[np.ndarray],
-    ) -> Streams:
+    def _context(self, rows: Mapping[str, RowCollector], texts: Sequence[str]) -> Streams:
         """The `context` utterances before each clip in its video and split, oldest first, end to end."""
         reading, before = self.reading, self._before()
-
-        def joined(rows: Sequence[np.ndarray], limit: int, padding: np.ndarray) -> Ragged:
-            clips = ((rows[i] for i in places) for places in before)
-            return Ragged.chained(clips, padding, limit, reading.context_keep, self.device)
-
-        streams = {
-            name: joined(np.split(flat[:-1], counts.cumsum()[:-1]), self.max_steps[name], flat[-1:])
-            for name, (flat, counts) in features.items()
+        limits = {**self.max_steps, "waveform": reading.waveform}
+        streams: dict[str, Stream] = {
+            name: found.chained(before, limits[name], reading.context_keep) for name, found in rows.items()
         }
         if reading.tokenizer is not None:
             joint = f" {reading.tokenizer.separator} "
             said = [joint.join(texts[i] for i in places if texts[i].strip()) for places in before]
             streams["tokens"] = self._tokens(said, reading.context_keep)
-        if reading.waveform:
-            streams["waveform"] = joined(sound, reading.waveform, NO_SOUND)
         return streams
 
     def _before(self) -> list[list[int]]:
@@ -241,8 +235,49 @@ def in_sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:].lower()
 
 
+def _bytes(folder: Path, splits: Collection[str], dims: Collection[str], reading: Reading) -> int:
+    """About what the sequences and the sound of some splits take in memory."""
+    names = [*splits, *([CONTEXT] if reading.context and (folder / f"{CONTEXT}.parquet").exists() else [])]
+    found = sum(_size(folder / f"{name}.parquet", dims) for name in names)
+    if reading.waveform:
+        found += sum(
+            _size(folder / f"{name}.waveform.parquet", ["waveform"], reading.waveform) for name in names
+        )
+    return found * (2 if reading.context else 1)  # each utterance is in the context of others, too
+
+
+def _size(path: Path, columns: Collection[str], samples: int = 0) -> int:
+    """Raw bytes of some columns of a file; of sound no more than so many samples a clip."""
+    with _readable(path):
+        metadata = pq.read_metadata(path)
+    found = sum(
+        chunk.total_uncompressed_size
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for chunk in map(group.column, range(group.num_columns))
+        if chunk.path_in_schema.partition(".")[0] in columns
+    )
+    return min(found, metadata.num_rows * samples * NO_SOUND.itemsize) if samples else found
+
+
+def _columns(path: Path, name: str, chosen: pa.Array | None) -> Iterator[pa.Array]:
+    """A column of a file (or the chosen rows of it) piece by piece."""
+    at = 0
+    with _readable(path):
+        for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(ROWS, columns=[name]):
+            column = batch.column(name)
+            yield column if chosen is None else column.filter(chosen[at : at + len(column)])
+            at += len(column)
+
+
 def _read(path: Path, columns: list[str]) -> pa.Table:
-    try:
+    with _readable(path):
         return pq.read_table(path, columns=columns)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """FormatError where a file of the set cannot be read."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path}: cannot be read ({error}); run the assemble stage again") from error

@@ -6,23 +6,20 @@ a clone without data. Runs are matched by dataset, method and seed; what only on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import Revision
 from pipeline.evaluation.comparison import MethodComparison, compare_runs, correct
-from pipeline.evaluation.saved import SavedRun, find_results, read_run
+from pipeline.evaluation.saved import METRICS, SavedRun, find_results, read_results
 from pipeline.evaluation.significance import RESAMPLES, SEED
+from pipeline.params.differing import MISSING, differing
 from pipeline.params.explain import some_of
 from pipeline.params.params import PARAMS_FILE, ModelParams
-from pipeline.params.search import leaves
 
 LOCK_FILE = "dvc.lock"
-STAGES_OF_RESULTS = ("pretrain", "train", "evaluate")
-MISSING = object()  # a key that one side has not
-FEW_KEYS = 8  # of a section that one side lacks, up to which each is shown
+STAGES_OF_RESULTS = ("train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Comparison:
     ----------
     methods : that have results on a side
     entries : methods on datasets that both sides have
-    only_a, only_b : result files that one side lacks
+    only_a, only_b : runs that one side lacks
     not_compared : JSON files in `results` that are no runs of a method
     family : number of tests that Holm's correction covers
     """
@@ -90,20 +87,22 @@ def compare(
     MsaError : a revision has no results, one of its files cannot be read, or labels differ
     """
     results_a, results_b = _results(a), _results(b)
-    paths_a, paths_b = ({path for runs in side.values() for path in runs} for side in (results_a, results_b))
-    only_a, only_b = sorted(paths_a - paths_b), sorted(paths_b - paths_a)
+    names_a, names_b = (
+        {run.name for runs in side.values() for run in runs} for side in (results_a, results_b)
+    )
+    only_a, only_b = sorted(names_a - names_b), sorted(names_b - names_a)
     keys = sorted(results_a.keys() | results_b.keys())
     changes = _param_changes(_yaml(PARAMS_FILE, a), _yaml(PARAMS_FILE, b), keys)
     methods = sorted({method for _, method in keys})
     code = _code_changes(a, b, methods)
     entries = []
     for dataset, method in keys:
-        runs_a, runs_b = ([*side.get((dataset, method), {}).values()] for side in (results_a, results_b))
+        runs_a, runs_b = (side.get((dataset, method), []) for side in (results_a, results_b))
         entry = compare_runs(f"{method} on {dataset}", runs_a, runs_b, resamples, seed, test)
         causes = [change.key for change in changes if entry.title in (change.reaches or [])]
         if entry.same and causes:  # perhaps nobody made them anew
             entry.remarks.append(
-                f"the results are the same files on both sides, though {some_of(causes)} differ; if that is "
+                f"the results are the same on both sides, though {some_of(causes)} differ; if that is "
                 "not meant, `dvc repro` makes them anew"
             )
         entries.append(entry)
@@ -113,19 +112,16 @@ def compare(
 
 
 # ------------------------------------------------------------------------------------------------- results
-def _results(revision: Revision) -> dict[tuple[str, str], dict[str, SavedRun]]:
-    """(dataset, method) -> path -> run, by seed."""
-    paths, _ = find_results(revision)
-    if not paths:
+def _results(revision: Revision) -> dict[tuple[str, str], list[SavedRun]]:
+    """(dataset, method) -> runs, by seed."""
+    folders, _ = find_results(revision)
+    if not folders:
         raise MsaError(
-            f"{revision.name} has no results/<dataset>/<method>-<seed>.json; run this in the folder that "
-            "has `results`, and commit what `dvc repro` writes there"
+            f"{revision.name} has no results/<set>/<method>/{METRICS}; run this in the folder that has "
+            "`results`, and commit what `dvc repro` writes there"
         )
-    runs = sorted((read_run(revision, path) for path in paths), key=lambda run: run.result.seed)
-    grouped: dict[tuple[str, str], dict[str, SavedRun]] = {}
-    for run in runs:
-        grouped.setdefault((run.result.dataset, run.result.method), {})[run.path] = run
-    return grouped
+    found = [read_results(revision, folder) for folder in folders]
+    return {(runs[0].result.dataset, runs[0].result.method): runs for runs in found}
 
 
 # -------------------------------------------------------------------------------------------------- params
@@ -142,29 +138,8 @@ def _yaml(path: str, revision: Revision) -> dict[str, Any]:
     return tree
 
 
-def _differing(a: Any, b: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key and both values where trees differ; a large section that one side lacks is one value.
-
-    Lists are values. 1 and 1.0 are equal, 1 and true are not.
-    """
-    if a is MISSING and _few(b):
-        a = {}
-    if b is MISSING and _few(a):
-        b = {}
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in {**a, **b}:
-            below = f"{key}.{name}" if key else str(name)
-            yield from _differing(a.get(name, MISSING), b.get(name, MISSING), below)
-    elif a != b or isinstance(a, bool) != isinstance(b, bool):
-        yield key, a, b
-
-
-def _few(section: Any) -> bool:
-    return isinstance(section, dict) and 0 < len([*leaves(section)]) <= FEW_KEYS
-
-
 def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, str]]) -> list[ParamChange]:
-    resolved = {run: [key for key, *_ in _differing(_settings(a, *run), _settings(b, *run))] for run in runs}
+    resolved = {run: [key for key, *_ in differing(_settings(a, *run), _settings(b, *run))] for run in runs}
     return [
         ParamChange(
             key,
@@ -173,7 +148,7 @@ def _param_changes(a: dict[str, Any], b: dict[str, Any], runs: list[tuple[str, s
             (old is not MISSING, new is not MISSING),
             _reached(key, resolved),
         )
-        for key, old, new in _differing(a, b)
+        for key, old, new in differing(a, b)
     ]
 
 

@@ -50,7 +50,7 @@ class MethodComparison:
     seeds_a, seeds_b : of the runs
     clips, left_out : of the test split, that the statistics used, and that only a part of the runs has
     paired : runs were paired by their seeds; None without statistics
-    same : both sides' files are the same, byte for byte
+    same : both sides say the same in results and predictions
     remarks : what a reader must know before believing a difference
     """
 
@@ -90,7 +90,8 @@ def compare_runs(
     entry = MethodComparison(title, results[0].dataset, methods, _seeds(a), _seeds(b), rows)
     if not a or not b:
         return entry
-    if [run.content for run in a] == [run.content for run in b]:
+    alike = [_predicted(run) for run in a] == [_predicted(run) for run in b]
+    if alike and [run.result for run in a] == [run.result for run in b]:
         return replace(entry, same=True)
     entry.remarks.extend(_feature_remarks(a, b))
     if not test:
@@ -98,7 +99,7 @@ def compare_runs(
     if hindrance := _hindrance(a, b):
         entry.remarks.append(f"no statistics: {hindrance}")
         return entry
-    if [_predicted(run) for run in a] == [_predicted(run) for run in b]:
+    if alike:
         entry.remarks.append("every prediction is the same on both sides, so there is nothing to test")
         return entry
     found = _tested(replace(entry, remarks=[]), a, b, TEST, resamples, seed)
@@ -135,10 +136,10 @@ def compare_sets(
         raise MsaError(f"runs of {' and '.join(datasets)} were given; clips of one dataset can be compared")
     named = [" and ".join(sorted({run.result.method for run in side})) for side in (a, b)]
     if named[0] == named[1]:
-        named = [f"{named[0]}, {len(side)} run(s) ({side[0].path} ...)" for side in (a, b)]
+        named = [f"{named[0]}, {len(side)} run(s) ({side[0].name} ...)" for side in (a, b)]
     entry = compare_runs(f"{named[0]} (A) and {named[1]} (B) on {datasets[0]}", a, b, resamples, seed)
     if entry.same:
-        raise MsaError("both sides are the same files; name other runs after --against")
+        raise MsaError("both sides are the same runs; name other runs after --against")
     if entry.paired is None:
         raise MsaError(f"{entry.title}: {entry.remarks[-1]}; name other runs")
     entries, family = correct([entry])
@@ -191,7 +192,7 @@ def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
         return f"the metric sets differ ({', '.join(metric_sets)}), and equal names mean different things"
     if len({run.result.class_names for run in (*a, *b)}) > 1:
         return "the classes differ"
-    without = [run.path for run in (*a, *b) if TEST not in run.predictions]
+    without = [run.name for run in (*a, *b) if TEST not in run.predictions]
     return f"{without[0]} has no predictions beside it" if without else ""
 
 
@@ -256,8 +257,8 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
         if unequal.size:
             place = unequal[0]
             raise MsaError(
-                f"{title}: {unequal.size} clip(s) have other labels in {run.path} ({run.source}) than in "
-                f"{a[0].path} ({a[0].source}), e.g. {common[place]!r}: {other[place]:g} and "
+                f"{title}: {unequal.size} clip(s) have other labels in {run.name} ({run.source}) than in "
+                f"{a[0].name} ({a[0].source}), e.g. {common[place]!r}: {other[place]:g} and "
                 f"{label[place]:g}; evaluate both on the same labels (compare goes without with --no-test)"
             )
     result, paired = a[0].result, _seeds(a) == _seeds(b)

@@ -1,17 +1,24 @@
-"""A run scored: the one checkpoint that training chose, on the validation and, once, on the test split.
+"""Runs of one method on one set scored: of each seed the checkpoint that training chose, on the validation
+and, once, on the test split.
 
-`results/<dataset>/<method>-<seed>.json`: `test` and `valid` metrics of the set's metric set (and `test_ood`
-where the set has a second test split, of another distribution); `floor`,
-what a predictor that only knows the training labels reaches; number of clips; best epoch; feature set; task
-and classes. Beside it the test predictions, and the run's learning curves, so that a clone without data has
-them. All are the same bytes for the same run and data.
+`results/<set>/<method>/` holds all seeds, the same bytes for the same runs and data:
+
+    metrics.json         mean and sd over the seeds of the chief metrics: what `dvc metrics show` lists. Under
+                         `runs`, which DVC does not list, an entry a seed: `test` and `valid` metrics of the
+                         set's metric set (and `test_ood` where the set has a second test split, of another
+                         distribution); `floor`, what a predictor that only knows the training labels reaches;
+                         number of clips; best epoch; feature set; task and classes
+    predictions.parquet  a row a test clip: split, clip_id, video_id, speaker, label, and of each seed
+                         `prediction_<seed>`, of a classification `probability_<seed>` too
+    curves.tsv           the learning curves: a row an epoch of a seed
+    views.json           see inspect.py
 """
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,102 +27,197 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from models.core.batch import Reading
 from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
 from pipeline.core.files import replaced_files, write_json
-from pipeline.core.paths import ResultFiles
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
+from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
+from pipeline.evaluation.inspect import inspect
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
-from pipeline.evaluation.saved import FORMAT
+from pipeline.evaluation.saved import CURVES, FORMAT, METRICS, PREDICTIONS, VIEWS, Spread, write_views
 from pipeline.params.explain import unknown
-from pipeline.training.loop.device import open_device, reproducible
-from pipeline.training.loop.train import predict
-from pipeline.training.runs import load_method, prediction_table, read_config
+from pipeline.training.loop.device import reproducible
+from pipeline.training.loop.scoring import predict
+from pipeline.training.runs import open_runs, prediction_table, read_config
 
 DECIMALS = 6
+SCORED = (TEST, VALID, TEST_OOD)
+ALIKE = ("method", "dataset", "params", "train", "dims", "feature_set")  # of all seeds
+# metrics of the test splits that a person compares experiments by; all others are in the entries of the runs
+CHIEF = ("mae", "corr", "acc2", "acc2_non0", "f1", "f1_non0", "accuracy", "f1_weighted")
+CHOSEN_BY = ("mae", "accuracy")  # of the validation split
 
 
 def evaluate(
-    run: Path,
+    runs: Sequence[Path],
     assembled: Path,
-    out: ResultFiles,
+    out: Path,
     metric_set: str,
     device: str = "auto",
+    *,
+    transcripts: bool = False,
 ) -> dict[str, Any]:
-    """Write a run's metrics, test predictions and curves; the metrics are returned too.
+    """Write metrics, test predictions, curves and views of a method's runs; the metrics are returned too.
 
     Parameters
     ----------
-    run : run folder of a training
-    assembled : assembled set with the features that the run was trained on
+    runs : run folders of a training, of different seeds and alike in all else
+    assembled : assembled set with the features that the runs were trained on
+    out : folder of the files
     metric_set : a name of metrics.METRIC_SETS, or `cls` for a classification
     device : `auto`, `cpu`, `cuda` or `cuda:<index>`
+    transcripts : whether the views may hold texts of clips; git tracks them
 
     Raises
     ------
     ParamsError : unknown device, or a metric set that is unknown or for another task
-    FormatError : the run or the assembled set cannot be read, or a split has no clips
-    MsaError : the assembled set has other features or labels than the run was trained on, or predictions
-        are not finite
+    FormatError : a run or the assembled set cannot be read, or a split has no clips
+    MsaError : the assembled set has other features or labels than the runs were trained on, the runs are not
+        alike, or predictions are not finite
     """
     known = (*METRIC_SETS, CLASSIFICATION)
     if metric_set not in known:
         raise ParamsError(unknown("metric set", metric_set, known))
-    config = read_config(run)
-    stats = stats_of_run(assembled, run, config)
+    configs = {run: read_config(run) for run in runs}
+    configs = dict(sorted(configs.items(), key=lambda item: item[1]["seed"]))
+    _check_alike(configs)
+    for run, config in configs.items():
+        stats = stats_of_run(assembled, run, config)
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
         raise ParamsError(
             f"metric set {metric_set!r} is not for the {stats['task']} {stats['dataset']}; correct "
             f"assemble.{stats['dataset']}.metrics in params.yaml"
         )
-    class_names = stats["class_names"]
-    place = open_device(device)
-    with reproducible(config["seed"], place):
-        method = load_method(run, config).to(place).eval()
-        only = (TEST, VALID, TEST_OOD)
-        splits = TrainingSet.load(assembled, method.reading(), place, only=only).splits
-        for name, split in splits.items():
-            if len(split) == 0:
-                raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
-        predictions = {name: predict(method, split) for name, split in splits.items()}
+    splits: dict[str, Split] = {}
+    entries, tested, views = [], {}, {}
+    for run, config in configs.items():
+        opened = open_runs([run], device)[0]
+        splits = splits or _splits(assembled, opened.reading, opened.device)
+        with reproducible(config["seed"], opened.device):
+            predictions = {name: predict(opened.method, splits[name]) for name in SCORED if name in splits}
+        entries.append(_entry(run, config, stats, splits, predictions, metric_set))
+        tested[config["seed"]] = {
+            name: prediction_table(splits[name], predictions[name], opened.task)
+            for name in predictions
+            if name != VALID
+        }
+        views[config["seed"]] = inspect(opened, splits, predictions[TEST], assembled if transcripts else None)
+    result = {**summary(entries), "runs": entries}
+    with replaced_files(out) as folder:
+        write_json(result, folder / METRICS)
+        pq.write_table(_all_predictions(tested, assembled), folder / PREDICTIONS)
+        (folder / CURVES).write_text(_all_curves(configs), encoding="utf-8")
+        write_views(views, folder / VIEWS)
+    return result
 
+
+def summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation over the entries of runs, of the metrics that DVC shows."""
+    values: dict[str, list[float]] = {}
+    for entry in entries:
+        found = {name: entry["test"][name] for name in CHIEF if name in entry["test"]}
+        ood = entry.get(TEST_OOD, {})
+        found |= {f"{TEST_OOD}_{name}": ood[name] for name in CHIEF if name in ood}
+        found |= {f"{VALID}_{name}": entry["valid"][name] for name in CHOSEN_BY if name in entry["valid"]}
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    spreads = {name: Spread.of(numbers, DECIMALS) for name, numbers in values.items()}
+    return {name: {"mean": spread.mean, "sd": spread.sd} for name, spread in spreads.items()}
+
+
+# ---------------------------------------------------------------------------------------- one run, all runs
+def _check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Seeds of one training differ in nothing else, and each is there once."""
+    (first, one), *others = configs.items()
+    for run, config in others:
+        if differing := [key for key in ALIKE if config[key] != one[key]]:
+            raise MsaError(
+                f"{run} and {first} differ in {', '.join(differing)} and are no seeds of one training; run "
+                "their train stage"
+            )
+    seed, times = Counter(config["seed"] for config in configs.values()).most_common(1)[0]
+    if times > 1:
+        raise MsaError(f"seed {seed} is that of {times} of the runs {', '.join(map(str, configs))}")
+
+
+def _splits(assembled: Path, reading: Reading, device: torch.device) -> dict[str, Split]:
+    """What is scored, and the train split for views; none of them empty."""
+    splits = TrainingSet.load(assembled, reading, device, only=("train", *SCORED)).splits
+    for name in SCORED:
+        if name in splits and len(splits[name]) == 0:
+            raise FormatError(f"{assembled}: no clips in {name}; evaluation needs some")
+    return splits
+
+
+def _entry(
+    run: Path,
+    config: Mapping[str, Any],
+    stats: Mapping[str, Any],
+    splits: Mapping[str, Split],
+    predictions: Mapping[str, np.ndarray],
+    metric_set: str,
+) -> dict[str, Any]:
+    """What metrics.json says of a run."""
+    class_names = stats["class_names"]
     known_labels = _training_labels(run / "train.predictions.parquet")
     scores: dict[str, Any] = {}
     remarks: dict[str, list[str]] = {}
     floor: dict[str, float] = {}
-    for name, split in splits.items():
-        labels, what = split.label.cpu().numpy(), f"{run}: predictions of {name}"
-        metrics, said = score(predictions[name], labels, metric_set, class_names, what)
+    for name, predicted in predictions.items():
+        labels, what = splits[name].label.cpu().numpy(), f"{run}: predictions of {name}"
+        metrics, said = score(predicted, labels, metric_set, class_names, what)
         scores[name] = {key: round(value, DECIMALS) for key, value in metrics.items()}
         remarks |= {name: said} if said else {}
         least = least_scores(known_labels, labels, class_names)
         floor |= {f"{name}_{key}": round(value, DECIMALS) for key, value in least.items()}
-    result = {
+    return {
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset", "seed", "feature_set", "epoch")},
         "features": {modality: _encoder(modality, config) for modality in config["dims"]},
         "task": stats["task"],
         "class_names": class_names,
         "metric_set": metric_set,
-        "n": {name: len(split) for name, split in splits.items()},
+        "n": {name: len(splits[name]) for name in predictions},
         "floor": floor,
         "remarks": remarks,
         **scores,
     }
-    tested = {
-        name: prediction_table(split, predictions[name], method.task)
-        for name, split in splits.items()
-        if name != VALID
-    }
-    if len(tested) > 1:
-        for name, table in tested.items():
-            tested[name] = table.append_column("split", pa.array([name] * len(table), pa.string()))
-    with replaced_files(out.metrics.parent) as folder:
-        shutil.copyfile(run / "curves.tsv", folder / out.curves.name)
-        pq.write_table(pa.concat_tables(tested.values()), folder / out.predictions.name)
-        write_json(result, folder / out.metrics.name)
-    return result
+
+
+def _all_predictions(tested: Mapping[int, Mapping[str, pa.Table]], assembled: Path) -> pa.Table:
+    """Of all seeds beside each other, test splits one after the other, by clip id."""
+    parts = []
+    for split in next(iter(tested.values())):
+        clips = pq.read_table(assembled / f"{split}.parquet", columns=["clip_id", "video_id", "speaker"])
+        clips = clips.sort_by("clip_id").replace_schema_metadata(None)
+        part = clips.add_column(0, "split", pa.array([split] * len(clips), pa.string()))
+        for seed, tables in tested.items():
+            table = tables[split]
+            if "label" not in part.column_names:
+                part = part.append_column("label", table["label"])
+            for name in ("prediction", "probability"):
+                if name in table.column_names:
+                    part = part.append_column(f"{name}_{seed}", table[name])
+        parts.append(part)
+    return pa.concat_tables(parts)
+
+
+def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:
+    """The rows of all runs' curves, as they are, each with its seed."""
+    lines: list[str] = []
+    for run, config in configs.items():
+        path = run / CURVES
+        try:
+            header, *rows = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{path}: no learning curves ({error}); train again") from error
+        lines = lines or [f"seed\t{header}"]
+        if lines[0] != f"seed\t{header}":
+            raise FormatError(f"{path}: has other columns than those of the other seeds; train again")
+        lines += [f"{config['seed']}\t{row}" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _training_labels(path: Path) -> np.ndarray:
@@ -210,7 +312,7 @@ def _encoders(stats: dict[str, Any]) -> str:
     return ", ".join(f"{name} {entry['encoder']}" for name, entry in sorted(stats["modalities"].items()))
 
 
-def _encoder(modality: str, config: dict[str, Any]) -> str:
+def _encoder(modality: str, config: Mapping[str, Any]) -> str:
     """What the method read of a modality: an encoder's name, or the encoder that it fine-tuned."""
     params = config["params"]
     if params.get(modality) == "finetune":  # text, or the sound

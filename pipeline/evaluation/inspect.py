@@ -1,7 +1,7 @@
 """A run looked into: what its method shows of itself, maps of its representations, its worst test clips.
 
-`results/<dataset>/<method>-<seed>.views.json`, small and rounded, so that a page can be made in a clone
-without data:
+`views.json` of a method's results has these of each seed, small and rounded, so that a page can be made in a
+clone without data:
 
     reading  what to look for in the panels
     terms    loss term -> its weight
@@ -22,26 +22,18 @@ import importlib
 import importlib.util
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
-from pipeline.core.errors import FormatError
+from models.core.method import Task
 from pipeline.core.files import rounded
 from pipeline.datasets.splits import Split
-from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.evaluate import stats_of_run
-from pipeline.evaluation.saved import write_views
-from pipeline.evaluation.views.view import Bars, Part, View, gather
+from pipeline.evaluation.views.view import Bars, Part, View
 from pipeline.training.loop.device import reproducible
-from pipeline.training.runs import TrainedRun, open_runs
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from models.core.batch import Batch
-    from models.core.method import Output
+from pipeline.training.runs import TrainedRun
 
 POINTS = 1500  # of a map; of a larger split clips are taken evenly
 FEWEST = 5  # points that can be laid out
@@ -54,36 +46,30 @@ PLACES = 3  # decimals of a point
 
 
 def inspect(
-    run: Path, assembled: Path, out: Path, device: str = "cpu", *, transcripts: bool = False
+    run: TrainedRun, splits: dict[str, Split], predictions: np.ndarray, texts: Path | None = None
 ) -> dict[str, Any]:
-    """Write a run's views; they are returned too.
+    """The views of a run.
 
     Parameters
     ----------
-    run, assembled, device : see `evaluate`, as are the errors; the train and test splits are read
-    out : JSON file
-    transcripts : whether it may hold texts of clips; git tracks it
+    splits : train and test
+    predictions : of the run for the test split, in its order
+    texts : assembled set whose transcripts may be shown; None = none are
     """
-    opened = open_runs([run], device)[0]
-    stats_of_run(assembled, run, opened.config)
-    splits = TrainingSet.load(assembled, opened.reading, opened.device, only=("train", "test")).splits
-    if len(splits["test"]) == 0:
-        raise FormatError(f"{assembled}: no clips in test; there is nothing to look at")
-    name = opened.config["method"]
-    with reproducible(SEED, opened.device):
+    name = run.config["method"]
+    with reproducible(SEED, run.device):
         view = f"pipeline.evaluation.views.{name}"
         if importlib.util.find_spec(view) is not None:
-            shown: View = importlib.import_module(view).view(opened, splits)
+            shown: View = importlib.import_module(view).view(run, splits)
         else:
             shown = View("", notes=[f"{name} has no view of its own ({view.replace('.', '/')}.py)"])
-        worst = _worst(opened, splits["test"])
-    if transcripts:
-        _add_transcripts(worst, assembled)
+    worst = _worst(run.task, splits["test"], predictions)
+    if texts is not None:
+        _add_transcripts(worst, texts)
     maps = {title: _map(parts, splits["test"]) for title, parts in shown.maps.items()}
     views = {
-        **{key: opened.config[key] for key in ("method", "dataset", "seed", "feature_set")},
         "reading": shown.reading,
-        "terms": {term: getattr(opened.method.config.weights, term) for term in opened.method.TERMS},
+        "terms": {term: getattr(run.method.config.weights, term) for term in run.method.TERMS},
         "panels": [
             {"kind": "bars" if isinstance(panel, Bars) else "histogram", **asdict(panel)}
             for panel in shown.panels
@@ -95,7 +81,8 @@ def inspect(
             *(f"{title}: fewer than {FEWEST} points" for title, found in maps.items() if not found),
         ],
     }
-    return write_views(rounded(views, DECIMALS), out)
+    found: dict[str, Any] = rounded(views, DECIMALS)
+    return found
 
 
 # ----------------------------------------------------------------------------------------------------- maps
@@ -135,24 +122,16 @@ def lay_out(values: np.ndarray) -> np.ndarray:
 
 
 # ----------------------------------------------------------------------------------------------- worst clips
-def _worst(run: TrainedRun, split: Split) -> list[dict[str, Any]]:
+def _worst(task: Task, split: Split, predictions: np.ndarray) -> list[dict[str, Any]]:
     """The clips with the largest errors, largest first: of a regression |prediction - label| in its unit, of
     a classification the cross-entropy in nats.
     """
-
-    def pick(batch: Batch, output: Output) -> dict[str, Tensor]:
-        prediction = output.prediction.float()
-        errors = run.task.errors(prediction, batch.label)
-        decided = run.task.decide(prediction) if run.task.classes else prediction
-        return {"prediction": decided, "error": errors, "label": batch.label}
-
-    found = gather(run, split, pick)
-    order = np.argsort(-found["error"], kind="stable")[:WORST]
+    predicted, label = torch.from_numpy(predictions), split.label.cpu()
+    decided = task.decide(predicted) if task.classes else predicted
+    found = {"label": label, "prediction": decided, "error": task.errors(predicted, label)}
+    order = np.argsort(-found["error"].numpy(), kind="stable")[:WORST]
     return [
-        {
-            "clip_id": split.clip_ids[row],
-            **{name: float(found[name][row]) for name in ("label", "prediction", "error")},
-        }
+        {"clip_id": split.clip_ids[row], **{name: float(values[row]) for name, values in found.items()}}
         for row in order
     ]
 

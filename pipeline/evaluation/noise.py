@@ -32,11 +32,11 @@ from pipeline.datasets.splits import Streams, ordered_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import DECIMALS, score, stats_of_run
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
-from pipeline.evaluation.saved import Spread
+from pipeline.evaluation.saved import METRICS, Spread
 from pipeline.params.explain import unknown
-from pipeline.training.loop.device import open_device, reproducible
-from pipeline.training.loop.train import EVALUATION_BATCH
-from pipeline.training.runs import load_method, read_config
+from pipeline.training.loop.device import reproducible
+from pipeline.training.loop.scoring import EVALUATION_BATCH
+from pipeline.training.runs import open_runs, read_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,10 +71,10 @@ def under_noise(
     stats = stats_of_run(folder, run, config)
     metric_set = _metric_set(config)
     remarks: set[str] = set()
-    place = open_device(device)
-    with reproducible(config["seed"], place):
-        method = load_method(run, config).to(place).eval()
-        splits = TrainingSet.load(folder, method.reading(), place, only=("train", "test")).splits
+    opened = open_runs([run], device)[0]
+    method = opened.method
+    with reproducible(config["seed"], opened.device):
+        splits = TrainingSet.load(folder, opened.reading, opened.device, only=("train", "test")).splits
         test = splits["test"]
         if len(test) == 0:
             raise FormatError(f"{folder}: no clips in test; evaluation needs some")
@@ -89,10 +89,11 @@ def under_noise(
 
         batches = [test.batch(clips) for clips in rows]
         mask_id = None if method.tokenizer is None else find_mask_id(method.tokenizer)
-        noise = (kind, train_deviations(splits["train"].streams, method.backbone), mask_id)
-        clean = robustness(method, batches, scored, *noise, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
+        deviations = train_deviations(splits["train"].streams, method.backbone)
+        noisy = (method, batches, scored, kind, deviations, mask_id)
+        clean = robustness(*noisy, rates=(0.0,), seeds=SEEDS[:1])[CLEAN]
         scores = {CLEAN: clean * len(SEEDS)}  # no noise, no difference
-        scores |= robustness(method, batches, scored, *noise)
+        scores |= robustness(*noisy)
     return {
         **{key: config[key] for key in ("method", "dataset", "seed", "epoch")},
         "metric_set": metric_set,
@@ -187,11 +188,11 @@ def _metric_set(config: dict[str, Any]) -> str:
     """The set that the run was evaluated with, from the results in the current folder."""
     if config["stats"]["task"] == "classification":
         return CLASSIFICATION
-    path = paths.result_files(config["method"], config["dataset"], config["seed"]).metrics
+    path = paths.results_folder(config["method"], config["dataset"]) / METRICS
     try:
-        name: str = json.loads(path.read_text(encoding="utf-8"))["metric_set"]
+        name: str = json.loads(path.read_text(encoding="utf-8"))["runs"][0]["metric_set"]
         METRIC_SETS[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise FormatError(f"{path}: no metric set in it ({error}); run its evaluate stage") from error
     return name
 

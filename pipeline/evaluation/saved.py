@@ -1,9 +1,8 @@
-"""Runs as evaluate and inspect saved them: `results/<dataset>/<method>-<seed>.json` and the files beside it.
+"""Results as evaluate wrote them: `results/<set>/<method>/`, whose files evaluate.py describes.
 
-`.predictions.parquet` are the test predictions, `.curves.tsv` the learning curves, `.views.json` what inspect
-saw (inspect.py describes it). Results and predictions are read from any revision, written by this version or
-by an older one. Runs are named by their result file (`results/mosi/misr-1111.json`, from any folder), or as
-their run folder is called (`misr-mosi-1111`); `misr-mosi` stands for all its seeds.
+They are read from any revision that has this layout. Runs are named by their results folder
+(`results/mosi/misr`, from any folder, or the metrics.json in it): all its seeds; or as their run folder is
+called: `misr-mosi` are all seeds, `misr-mosi/1111` is one.
 """
 
 from __future__ import annotations
@@ -26,40 +25,48 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.core.files import write_text
 from pipeline.core.git import Revision, open_revision
-from pipeline.core.paths import result_files
+from pipeline.core.paths import results_folder
 from pipeline.core.vocabulary import TEST, TEST_OOD
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
 from pipeline.training.loop.curves import read_table
 
 RESULTS = "results"
-RESULT_FILE = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")
-FORMAT = 1  # of the results that are read here
-VIEWS_FORMAT = 1
+METRICS, PREDICTIONS, CURVES, VIEWS = "metrics.json", "predictions.parquet", "curves.tsv", "views.json"
+FOLDER = re.compile(rf"({RESULTS}/[^/]+/[^/]+)/{METRICS}")
+OLDER = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")  # where a run's metrics lay before format 2
+FORMAT = 2  # of results and views
 VIEWS_KEYS = ("reading", "terms", "panels", "maps", "worst", "notes")
-NEEDED = ("class_names", "epoch", "floor", "n")  # by reports, but not in results of older versions
 
 
 class Result(BaseModel):
-    """What is read of a result file."""
+    """What is read of a run's entry in metrics.json."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
-    format: int = FORMAT
+    format: int
     method: str
     dataset: str
     seed: int
     metric_set: str
-    feature_set: str = ""
-    features: dict[str, str] = Field(default_factory=dict)
-    class_names: tuple[str, ...] = ()
+    feature_set: str
+    features: dict[str, str]
+    class_names: tuple[str, ...]
     test: dict[str, float]
-    valid: dict[str, float] = Field(default_factory=dict)
+    valid: dict[str, float]
     test_ood: dict[str, float] = Field(default_factory=dict)
-    epoch: int = 0
-    n: dict[str, int] = Field(default_factory=dict)
-    floor: dict[str, float] = Field(default_factory=dict)
-    remarks: dict[str, list[str]] = Field(default_factory=dict)
+    epoch: int
+    n: dict[str, int]
+    floor: dict[str, float]
+    remarks: dict[str, list[str]]
+
+
+class _Metrics(BaseModel):
+    """metrics.json, without the means that are made of its runs."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    runs: tuple[Result, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -79,18 +86,22 @@ class Predictions:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """One run: where its result lies, in which revision, what it says, its predictions if they were saved.
+    """One run: in which folder of which revision its results lie, what they say, its test predictions.
 
-    `predictions` are by test split; `content` is the bytes of both files: equal content was not made anew, or
-    came out the same; `curves` has a row an epoch, of `read_runs` alone.
+    `predictions` are by test split, none where none were saved; `curves` has a row an epoch, of `read_runs`
+    alone.
     """
 
-    path: str
+    folder: str
     source: str
     result: Result
     predictions: dict[str, Predictions]
-    content: tuple[bytes, bytes | None] = field(repr=False)
     curves: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """`misr-mosi/1111`."""
+        return f"{self.result.method}-{self.result.dataset}/{self.result.seed}"
 
 
 @dataclass(frozen=True)
@@ -117,29 +128,48 @@ class Spread:
 
 
 def find_results(revision: Revision) -> tuple[list[str], list[str]]:
-    """Paths of the result files of runs, and of other JSON files in `results`."""
-    views = ".views.json"  # what `inspect` saw of a run is no result of it
-    files = [path for path in revision.files(RESULTS) if path.endswith(".json") and not path.endswith(views)]
-    runs = [path for path in files if RESULT_FILE.fullmatch(path)]
-    return runs, [path for path in files if path not in runs]
-
-
-def read_run(revision: Revision, path: str) -> SavedRun:
-    """A run's result and predictions.
+    """Folders with results of a method, and other JSON files in `results`.
 
     Raises
     ------
-    FormatError : no such file, not a result, or its predictions are no test predictions
+    FormatError : all results are of the layout before this one
     """
-    source = f"{path} of {revision.name}"
+    files = [path for path in revision.files(RESULTS) if path.endswith(".json")]
+    folders = [found[1] for path in files if (found := FOLDER.fullmatch(path))]
+    own = {f"{folder}/{name}" for folder in folders for name in (METRICS, VIEWS)}
+    others = [path for path in files if path not in own]
+    older = [path for path in others if OLDER.fullmatch(path)]
+    if older and not folders:
+        raise FormatError(_of_older_layout(f"{older[0]} of {revision.name}"))
+    return folders, others
+
+
+def _of_older_layout(source: str) -> str:
+    return (
+        f"{source}: a result of the layout before `{RESULTS}/<set>/<method>/{METRICS}`; the version of its "
+        "own commit reads it, and `dvc repro` with this version makes it anew"
+    )
+
+
+def read_results(revision: Revision, folder: str) -> list[SavedRun]:
+    """The runs of a results folder, by seed.
+
+    Raises
+    ------
+    FormatError : no such folder, no results, or its predictions are no test predictions of these seeds
+    """
+    path = f"{folder}/{METRICS}"
     content = revision.read(path)
     if content is None:
-        raise FormatError(f"{source}: no such result; the evaluate stage writes it (`dvc repro`)")
-    result = _parse(content, source)
-    table = f"{path.removesuffix('.json')}.predictions.parquet"
+        raise FormatError(
+            f"{path} of {revision.name}: no such result; the evaluate stage writes it (`dvc repro`)"
+        )
+    results = sorted(_parse(content, f"{path} of {revision.name}"), key=lambda result: result.seed)
+    table = f"{folder}/{PREDICTIONS}"
     saved = revision.read(table)
-    found = {} if saved is None else _predictions(saved, f"{table} of {revision.name}")
-    return SavedRun(path, revision.name, result, found, (content, saved))
+    seeds = [result.seed for result in results]
+    found = {} if saved is None else _predictions(saved, seeds, f"{table} of {revision.name}")
+    return [SavedRun(folder, revision.name, result, found.get(result.seed, {})) for result in results]
 
 
 def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRun]]]:
@@ -150,7 +180,7 @@ def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRu
 
     Parameters
     ----------
-    results : folder with `<dataset>/<method>-<seed>.json` and the files beside it
+    results : folder with `<dataset>/<method>/metrics.json` and the files beside it
 
     Raises
     ------
@@ -159,31 +189,39 @@ def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRu
     if not (params.datasets_run and params.models_run and params.seeds):
         raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
     return {
-        dataset: {
-            method: [_read_whole(method, dataset, seed, results) for seed in params.seeds]
-            for method in params.models_run
-        }
+        dataset: {method: _read_whole(method, dataset, params.seeds, results) for method in params.models_run}
         for dataset in params.datasets_run
     }
 
 
-def _read_whole(method: str, dataset: str, seed: int, results: Path) -> SavedRun:
-    files = result_files(method, dataset, seed, results)
-    stage = f"evaluate@{method}-{dataset}-{seed}"
-    for path in files:
+def _read_whole(method: str, dataset: str, seeds: Sequence[int], results: Path) -> list[SavedRun]:
+    folder = results_folder(method, dataset, results)
+    again = f"`dvc repro evaluate@{method}-{dataset}` makes it"
+    for path in (folder / name for name in (METRICS, PREDICTIONS, CURVES)):
         if not path.exists():
+            raise FormatError(f"{path} is missing, but params.yaml runs {method} on {dataset}; {again}")
+    revision = open_revision(None, results)
+    saved = {run.result.seed: run for run in read_results(revision, folder.relative_to(results).as_posix())}
+    curves = _curves(folder / CURVES)
+    for seed in seeds:
+        if seed not in saved or seed not in curves:
+            lacking = METRICS if seed not in saved else CURVES
             raise FormatError(
-                f"{path} is missing, but params.yaml runs {method} on {dataset} with seed {seed}; "
-                f"`dvc repro {stage}` makes it"
+                f"{folder / lacking} has no seed {seed}, but params.yaml runs {method} on {dataset} with it; "
+                f"{again}"
             )
-    run = read_run(open_revision(None, results), files.metrics.relative_to(results).as_posix())
-    lacking = [name for name in NEEDED if name not in run.result.model_fields_set]
-    if lacking:
-        raise FormatError(f"{files.metrics}: has no {lacking[0]!r}; `dvc repro -f {stage}` writes it anew")
+    return [replace(saved[seed], curves=curves[seed]) for seed in seeds]
+
+
+def _curves(path: Path) -> dict[int, list[dict[str, float]]]:
+    """Rows of `curves.tsv` by seed."""
+    found: dict[int, list[dict[str, float]]] = {}
     try:
-        return replace(run, curves=read_table(files.curves))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{files.curves}: cannot be read ({error}); evaluate the run again") from error
+        for row in read_table(path):
+            found.setdefault(int(row.pop("seed")), []).append(row)
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: cannot be read ({error}); evaluate the runs again") from error
+    return found
 
 
 def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
@@ -197,104 +235,108 @@ def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
     known: dict[str, SavedRun] = {}
     found: dict[str, SavedRun] = {}
     for name in names:
-        if name.endswith(".json"):
-            found[name] = read_run(workspace, name)
+        place = name.removesuffix(f"/{METRICS}").rstrip("/")
+        if OLDER.search(name):
+            raise FormatError(_of_older_layout(name))
+        if name.endswith(METRICS) or (folder / place / METRICS).is_file():
+            found |= {f"{run.folder}/{run.result.seed}": run for run in read_results(workspace, place)}
             continue
         if not known:
-            every = [read_run(workspace, path) for path in find_results(workspace)[0]]
-            known = {f"{one.result.method}-{one.result.dataset}-{one.result.seed}": one for one in every}
-        plain = Path(name).name
-        chosen = [run for run_name, run in known.items() if plain in (run_name, run_name.rpartition("-")[0])]
+            every = [run for path in find_results(workspace)[0] for run in read_results(workspace, path)]
+            known = {run.name: run for run in every}
+        plain = place.removeprefix("runs/")
+        chosen = [run for of, run in known.items() if plain in (of, of.rpartition("/")[0])]
         if not chosen:
-            raise MsaError(unknown("run", plain, known) + "; a result file can be given by its path too")
-        found |= {run.path: run for run in chosen}
+            raise MsaError(unknown("run", plain, known) + "; a results folder can be given by its path too")
+        found |= {f"{run.folder}/{run.result.seed}": run for run in chosen}
     runs = sorted(found.values(), key=lambda run: run.result.seed)
     for seed, alike in groupby(runs, key=lambda run: run.result.seed):
-        if len(paths := [run.path for run in alike]) > 1:
-            raise MsaError(f"seed {seed} is twice on one side ({' and '.join(paths)}); name one run a seed")
+        if len(places := [run.folder for run in alike]) > 1:
+            raise MsaError(f"seed {seed} is twice on one side ({' and '.join(places)}); name one run a seed")
     return runs
 
 
-def _parse(content: bytes, source: str) -> Result:
+def _parse(content: bytes, source: str) -> tuple[Result, ...]:
     try:
-        result = Result.model_validate(json.loads(content))
+        tree = json.loads(content)
+        for run in tree["runs"] if isinstance(tree, dict) and isinstance(tree.get("runs"), list) else []:
+            version = run.get("format") if isinstance(run, dict) else None
+            if isinstance(version, int) and version != FORMAT:
+                problem = f"result of format {version}, this version reads {FORMAT}"
+                raise FormatError(f"{source}: {problem}; use the version that wrote it")
+        found = _Metrics.model_validate(tree)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         problem = f"not a result that evaluate wrote ({wrong})"
-        raise FormatError(f"{source}: {problem}; evaluate the run again") from error
+        raise FormatError(f"{source}: {problem}; evaluate the runs again") from error
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{source}: not JSON ({error}); evaluate the run again") from error
-    if result.format != FORMAT:
-        problem = f"result of format {result.format}, this version reads {FORMAT}"
-        raise FormatError(f"{source}: {problem}; use the version that wrote it")
-    return result
+        raise FormatError(f"{source}: not JSON ({error}); evaluate the runs again") from error
+    return found.runs
 
 
-def _predictions(content: bytes, source: str) -> dict[str, Predictions]:
-    """By test split."""
+def _predictions(content: bytes, seeds: Sequence[int], source: str) -> dict[int, dict[str, Predictions]]:
+    """Seed -> test split -> predictions."""
     try:
         table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{source}: not readable as Parquet ({error}); evaluate the run again") from error
-    for name in ("clip_id", "label", "prediction"):
+        raise FormatError(f"{source}: not readable as Parquet ({error}); evaluate the runs again") from error
+    for name in ("split", "clip_id", "label", *(f"prediction_{seed}" for seed in seeds)):
         if name not in table.column_names:
-            raise FormatError(f"{source}: column {name!r} is missing; evaluate the run again")
+            raise FormatError(f"{source}: column {name!r} is missing; evaluate the runs again")
         kind = table.schema.field(name).type
-        if name != "clip_id" and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        if name in ("split", "clip_id"):
+            continue
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
             problem = f"column {name!r} is {kind}, expected numbers"
-            raise FormatError(f"{source}: {problem}; evaluate the run again")
-    if "split" not in table.column_names:
-        return {TEST: _sorted(table, source)}
-    splits = {split: table.filter(pc.equal(table["split"], split)) for split in (TEST, TEST_OOD)}
-    return {split: _sorted(part, source) for split, part in splits.items() if len(part)}
+            raise FormatError(f"{source}: {problem}; evaluate the runs again")
+    parts = {split: table.filter(pc.equal(table["split"], split)) for split in (TEST, TEST_OOD)}
+    splits = {split: part.sort_by("clip_id") for split, part in parts.items() if len(part)}
+    return {seed: {split: _of_seed(part, seed, source) for split, part in splits.items()} for seed in seeds}
 
 
-def _sorted(table: pa.Table, source: str) -> Predictions:
-    table = table.sort_by("clip_id")
+def _of_seed(table: pa.Table, seed: int, source: str) -> Predictions:
     clips = table["clip_id"].to_pylist()
     if len(set(clips)) < len(clips):
         twice = next(one for one, other in pairwise(clips) if one == other)
-        raise FormatError(f"{source}: clip {twice!r} occurs twice; evaluate the run again")
-    label, prediction = (table[name].to_numpy().astype(np.float64) for name in ("label", "prediction"))
+        raise FormatError(f"{source}: clip {twice!r} occurs twice; evaluate the runs again")
+    label, prediction = (
+        table[name].to_numpy().astype(np.float64) for name in ("label", f"prediction_{seed}")
+    )
     if not (np.isfinite(label).all() and np.isfinite(prediction).all()):
-        raise FormatError(f"{source}: labels or predictions are not finite; evaluate the run again")
+        raise FormatError(f"{source}: labels or predictions are not finite; evaluate the runs again")
     return Predictions(tuple(clips), label, prediction)
 
 
 # --------------------------------------------------------------------------------------------------- views
-def views_file(metrics: Path) -> Path:
-    """Where the views lie, beside a run's metrics `<method>-<seed>.json`."""
-    return metrics.with_name(f"{metrics.stem}.views.json")
-
-
-def write_views(views: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Write views, with the format's version, which are returned too.
+def write_views(views: dict[int, dict[str, Any]], path: Path) -> None:
+    """Write the views of each seed, with the format's version.
 
     In the order given, which is that of modalities, terms and series; equal views have equal bytes.
     """
-    written = {"format": VIEWS_FORMAT, **views}
+    written = {"format": FORMAT, "seeds": {str(seed): of_run for seed, of_run in views.items()}}
     text = json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     write_text(text + "\n", path)
-    return written
 
 
-def read_views(path: Path) -> dict[str, Any] | None:
-    """The views of a run, None where there are none.
+def read_views(path: Path) -> dict[int, dict[str, Any]]:
+    """The views of each seed; none where there is no file.
 
     Raises
     ------
     FormatError : not a file of views, or of another format version
     """
     if not path.is_file():
-        return None
-    again = "run its inspect stage again (`dvc repro`)"
+        return {}
+    again = "run its evaluate stage again (`dvc repro`)"
     try:
-        views: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = views["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: not the views of a run ({error!r}); {again}") from error
-    if version != VIEWS_FORMAT:
-        raise FormatError(f"{path}: views of format {version}, this version reads {VIEWS_FORMAT}; {again}")
-    if lacking := [key for key in VIEWS_KEYS if key not in views]:
-        raise FormatError(f"{path}: {', '.join(lacking)} is missing; {again}")
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["format"] != FORMAT:
+            problem = f"views of format {tree['format']}, this version reads {FORMAT}"
+            raise FormatError(f"{path}: {problem}; {again}")
+        views = {int(seed): dict(found) for seed, found in tree["seeds"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{path}: not the views of runs ({error!r}); {again}") from error
+    for seed, found in views.items():
+        if lacking := [key for key in VIEWS_KEYS if key not in found]:
+            raise FormatError(f"{path}: {', '.join(lacking)} of seed {seed} is missing; {again}")
     return views

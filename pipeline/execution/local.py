@@ -1,7 +1,8 @@
-"""Clips to local worker processes and rows back; a worker that dies or hangs costs its clip, not the run.
+"""Items to local worker processes and results back; a worker that dies or hangs costs its item, not the rest.
 
-Each worker loads the encoder once, with one thread, and is given one clip at a time, so that the parent
-knows which clip a dead worker held. That clip is tried once more; a second death is a transient failure.
+An item is a clip to encode, or a run to train. Each worker loads what it computes with once, has one thread
+and is given one item at a time, so that the parent knows which item a dead worker held. That item is tried
+once more; a second death is a transient failure. Workers end with their parent, however that ends.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
-from pipeline.core.console import configure
+from pipeline.core.console import Epochs, configure, follow_epochs
 from pipeline.core.errors import MsaError
 
 Item = TypeVar("Item")
@@ -29,7 +31,7 @@ THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 ATTEMPTS = 2
-LOADING_S = 900.0  # a worker may take to load its encoder
+LOADING_S = 900.0  # a worker may take to load what it computes with
 FAILED_STARTS = 5  # in a row, of workers that take the place of dead ones
 
 
@@ -57,6 +59,10 @@ def run(
     *,
     workers: int,
     timeout_s: float,
+    then: Callable[[Item, Result | TaskFailure], Iterable[Item]] = lambda item, result: (),
+    environments: Sequence[Mapping[str, str]] = ({},),
+    on_epoch: Callable[[Epochs], None] = lambda epochs: None,
+    nested: bool = False,
 ) -> Iterator[tuple[Item, Result | TaskFailure]]:
     """Results of `make()(item)` for every item, as they come.
 
@@ -65,6 +71,10 @@ def run(
     make : picklable; called once in each worker, loads the model and returns the function
     workers : processes at most
     timeout_s : seconds that one item may take; after them its worker is killed
+    then : items that follow from the result of one
+    environments : variables of the workers, in turns
+    on_epoch : is told how far the trainings in the workers are
+    nested : whether workers have workers of their own
 
     Raises
     ------
@@ -75,11 +85,22 @@ def run(
     attempts = [0] * len(items)
     context = multiprocessing.get_context("spawn")
     pool: list[Worker] = []
-    left = len(items)
+    done = 0
     any_ready, failed_starts = False, 0
+
+    def start(place: int) -> Worker:
+        return _start(context, make, environments[place % len(environments)], nested)
+
+    def ended(item: Item, result: Result | TaskFailure) -> tuple[Item, Result | TaskFailure]:
+        for more in then(item, result):
+            waiting.append((len(attempts), more))
+            attempts.append(0)
+        return item, result
+
     try:
-        pool = [_start(context, make) for _ in range(min(workers, len(items)))]
-        while left:
+        while done < len(attempts):
+            free = sum(worker.item is None for worker in pool)
+            pool += [start(len(pool) + n) for n in range(min(workers - len(pool), len(waiting) - free))]
             for worker in pool:
                 if worker.ready and worker.item is None and waiting:
                     worker.item, worker.since = waiting.popleft(), time.monotonic()
@@ -93,9 +114,12 @@ def run(
                         worker.ready = any_ready = True
                     elif kind == "refused":
                         raise value
+                    elif kind == "epoch":
+                        on_epoch(value)
                     else:
-                        yield worker.item[1], value
-                        worker.item, left = None, left - 1
+                        (_, item), worker.item = worker.item, None
+                        done += 1
+                        yield ended(item, value)
                     continue
                 hung = worker.item is not None and time.monotonic() - worker.since > timeout_s
                 stuck = not worker.ready and time.monotonic() - worker.since > LOADING_S
@@ -106,36 +130,37 @@ def run(
                 else:
                     failed_starts += 1
                     if not any_ready or failed_starts > FAILED_STARTS:
-                        ended = f"ended with exit code {worker.process.exitcode}"
+                        code = f"ended with exit code {worker.process.exitcode}"
                         raise MsaError(
-                            f"a worker {f'took over {LOADING_S:g} s' if stuck else ended} while loading its "
-                            "encoder; try it alone with MSA_WORKERS=1 and see whether memory suffices"
+                            f"a worker {f'took over {LOADING_S:g} s' if stuck else code} while loading; "
+                            "try it alone with MSA_WORKERS=1 and see whether memory suffices"
                         )
                 reason = f"took longer than {timeout_s:g} s" if hung else _death(worker)
                 _end(worker)
-                pool[position] = _start(context, make)
+                pool[position] = start(position)
                 if worker.item is not None:
                     index, item = worker.item
                     attempts[index] += 1
                     if attempts[index] < ATTEMPTS:
                         waiting.append((index, item))
                     else:
-                        yield item, TaskFailure(reason)
-                        left -= 1
+                        done += 1
+                        yield ended(item, TaskFailure(reason))
     finally:
         for worker in pool:
             _end(worker)
 
 
-def _start(context: Any, make: Callable[[], Any]) -> Worker:
+def _start(context: Any, make: Callable[[], Any], environment: Mapping[str, str], nested: bool) -> Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, make), daemon=True)
-    before = {name: os.environ[name] for name in THREADS if name in os.environ}
-    os.environ.update(THREADS)  # libraries read it when they are imported
+    process = context.Process(target=_work, args=(theirs, make), daemon=not nested)
+    changed = {**THREADS, **environment}
+    before = {name: os.environ[name] for name in changed if name in os.environ}
+    os.environ.update(changed)  # libraries read it when they are imported
     try:
         process.start()
     finally:
-        for name in THREADS:
+        for name in changed:
             del os.environ[name]
         os.environ.update(before)
     theirs.close()  # so that the worker's death, or ours, ends the pipe
@@ -145,7 +170,9 @@ def _start(context: Any, make: Callable[[], Any]) -> Worker:
 def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     """The life of a worker: load, then one item after the other until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     configure()
+    follow_epochs(lambda epochs: pipe.send(("epoch", epochs)))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             function = make()
@@ -156,11 +183,19 @@ def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
             pipe.send(("refused", refusal(error)))
 
 
+def _end_with_parent() -> None:
+    """A run may take hours: a killed parent's successor must not find it still at work."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def refusal(error: Exception) -> MsaError:
-    """Why nothing can work: ours or a library's fault, but not a clip's, for those were caught before."""
+    """Why nothing can work: ours or a library's fault, not an item's, for those were caught before."""
     if isinstance(error, MsaError):
         return error
-    return MsaError(f"the encoder cannot work: {type(error).__name__}: {error}")
+    return MsaError(f"nothing can be computed: {type(error).__name__}: {error}")
 
 
 def _receive(worker: Worker) -> tuple[str, Any] | None:

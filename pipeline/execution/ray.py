@@ -1,12 +1,13 @@
-"""Clips to Ray actors and rows back: the executor for several machines (extra `ray`).
+"""Items to Ray actors and results back: the executor for several machines (extra `ray`).
 
-An actor holds the encoder, loaded once; a task is a few missing clips of one shard. One whose actor is lost
-(or that takes longer than its clips may) is given out once more, clip by clip, so that the clip that kills
-its worker is found; a clip that does so again is a transient failure. Rows are written by the process that
-asked, with the same code as with local workers, so that the shards are equal byte for byte on CPU.
+An actor holds what it computes with, loaded once; a task is a run to train, or a few missing clips of one
+shard. One whose actor is lost (or that takes longer than its clips may) is given out once more, item by item,
+so that the one that kills its worker is found; an item that does so again is a transient failure. Rows are
+written by the process that asked, with the same code as with local workers, so that the shards are equal byte
+for byte on CPU.
 
 The cluster is that of RAY_ADDRESS, or one on this machine. Its machines need the same environment and see the
-corpus and the models under the same paths.
+project, the corpus and the models under the same paths.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
-from pipeline.core.console import configure
+from pipeline.core.console import configure, follow_epochs
 from pipeline.core.errors import MissingDependencyError, MsaError, first_line
 from pipeline.execution.local import ATTEMPTS, THREADS, Item, Result, TaskFailure, refusal
 
@@ -54,12 +55,13 @@ def run(
     timeout_s: float,
     group: Callable[[Item], int] = lambda item: 0,
     gpus: float = 0.0,
+    then: Callable[[Item, Result | TaskFailure], Iterable[Item]] = lambda item, result: (),
 ) -> Iterator[tuple[Item, Result | TaskFailure]]:
     """Results of `make()(item)` for every item, as they come.
 
     Parameters
     ----------
-    make, timeout_s : as in `local.run`
+    make, timeout_s, then : as in `local.run`
     workers : actors at most; 0 = one for each CPU of the cluster (or for each share of a GPU)
     group : items that stand together and have the same number are one task
     gpus : share of a GPU that each actor gets
@@ -83,10 +85,12 @@ def run(
 
     resources = ray.cluster_resources()
     room = max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)))
-    pool = [start() for _ in range(min(workers or room, len(jobs)))]
-    left = len(items)
+    pool: list[Actor] = []
+    items, done = list(items), 0
     try:
-        while left:
+        while done < len(items):
+            free = sum(actor.job is None for actor in pool)
+            pool += [start() for _ in range(min((workers or room) - len(pool), len(jobs) - free))]
             for actor in pool:
                 if actor.reference is None and jobs:
                     actor.job, actor.since = jobs.popleft(), time.monotonic()
@@ -109,7 +113,7 @@ def run(
                     raise outcome
                 if job is None and reason:
                     raise MsaError(
-                        f"a worker was lost while loading its encoder ({reason}); try it alone with "
+                        f"a worker was lost while loading ({reason}); try it alone with "
                         "MSA_WORKERS=1 and see whether memory suffices"
                     )
                 actor.job = actor.reference = None
@@ -124,7 +128,10 @@ def run(
                     outcome = [TaskFailure(reason) for _ in job.numbers]
                 assert outcome is not None
                 for number, result in zip(job.numbers, outcome, strict=True):
-                    left -= 1
+                    done += 1
+                    for more in then(items[number], result):
+                        jobs.append(Job([len(items)]))
+                        items.append(more)
                     yield items[number], result
     finally:
         for actor in pool:
@@ -137,6 +144,7 @@ class _Worker:
     def __init__(self, make: Callable[[], Callable[[Any], Any]], folder: str):
         os.chdir(folder)
         configure()
+        follow_epochs(lambda epochs: None)  # nobody sees what an actor shows
         self.make = make
 
     def load(self) -> MsaError | None:

@@ -176,8 +176,8 @@ class Params(Section):
     """training sets, keys of `assemble`"""
     models_run: list[Name] = Field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
-    shards: int = Field(16, ge=1, le=1000)
-    """files per (dataset, encoder); the unit of re-storing when a clip changes"""
+    shards: int = Field(16, ge=1, le=1024)
+    """files per (dataset, encoder), each written anew when a clip of it changes; enough for 256 MiB a file"""
     max_failed_fraction: float = Field(0.02, ge=0, le=1)
     """share of failed clips above which a stage exits non-zero"""
     media: MediaLimits = Field(default_factory=MediaLimits)
@@ -188,7 +188,7 @@ class Params(Section):
     jobs: Jobs = Field(default_factory=Jobs)
     assemble: dict[Name, AssembleParams] = Field(default_factory=dict)
     pretrain_on: str = NONE
-    """training set whose labels the pretrain stage uses; `none` = the one that is trained on"""
+    """training set whose labels methods pretrain on; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
     reports: ReportsParams = Field(default_factory=ReportsParams)
     models: dict[Name, ModelParams] = Field(default_factory=dict)

@@ -29,9 +29,16 @@ class RunConfig(Section):
     assembled: AnyPath
     """folder of the assembled set"""
     pretrained: AnyPath
-    """folder that the pretrain stage wrote"""
+    """folder of what a method that pretrains starts from, which all seeds share"""
+    source: AnyPath | None = None
+    """folder of the set whose labels pretrain; None = that of `assembled`"""
     out: AnyPath
     """the run folder; what was there is replaced"""
+
+    @property
+    def title(self) -> str:
+        """`misr-mosi-1111`."""
+        return f"{self.method_name}-{self.dataset}-{self.seed}"
 
 
 def read_run(path: Path) -> RunConfig:

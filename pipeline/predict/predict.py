@@ -107,7 +107,7 @@ class Predictor:
         found, spoken = ClipPrediction(self.facts, features), features.spoken
         failures: dict[str, str] = {}
         remarks = cautions.of_language(spoken, self.language)
-        names = [run.folder.resolve().name for run in self.runs]
+        names = [run.title for run in self.runs]
         for run, own in zip(self.runs, names, strict=True):
             rows, columns = self._streams(run, features)
             remarks += cautions.of_rows(rows, columns)

@@ -62,11 +62,12 @@ def save_png(figure: Figure, path: Path | BinaryIO) -> None:
 
 def png_picture(figure: Figure, title: str, alt: str) -> Picture:
     """A figure inside a page, small, of PALETTE colours."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    raw = io.BytesIO()
-    save_png(figure, raw)
-    with Image.open(raw) as image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # once: `savefig` draws twice, for a box that is not asked for
+    with Image.fromarray(np.asarray(canvas.buffer_rgba())) as image:
         small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     small.save(packed, format="png", optimize=True)

@@ -1,8 +1,8 @@
 """`reports/index.html`: all runs of params.yaml on one page that needs no other file and no network.
 
-Made of what evaluate and inspect wrote (`results/<dataset>/<method>-<seed>.*`), so it can be made in a clone
-without data. Runs without views are shown without them. The page stays below `LIMIT`: where there are many
-runs, those of the later seeds have their numbers and no pictures.
+Made of what evaluate wrote (`results/<set>/<method>/`), so it can be made in a clone without data. Runs
+without views are shown without them. The page stays below `LIMIT`: where there are many runs, those of the
+later seeds have their numbers and no pictures.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import MsaError
-from pipeline.core.files import write_text
-from pipeline.evaluation.saved import SavedRun, read_runs, read_views, views_file
+from pipeline.core.paths import results_folder
+from pipeline.evaluation.saved import VIEWS, SavedRun, read_views
 from pipeline.evaluation.significance import ALPHA
 from pipeline.params.params import Params
 from pipeline.reports.blocks import (
@@ -29,9 +29,9 @@ from pipeline.reports.blocks import (
     Table,
     as_html,
 )
-from pipeline.reports.report import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
+from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.run_figures import run_figures
-from pipeline.reports.tables import OOD, metric_table, number_cell, results_table, summarize
+from pipeline.reports.tables import OOD, Scores, metric_table, number_cell, results_table
 
 LIMIT = 5_000_000  # bytes of the page
 PICTURES = 4_300_000  # of these, bytes of pictures
@@ -43,23 +43,30 @@ READING = (
     "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
     "of a class.",
 )
-Views = dict[str, Any]  # of inspect; None where there are none
+Views = dict[str, Any]  # of a run, see inspect.py
 
 
-def write_page(params: Params, results: Path, out: Path) -> Path:
-    """Write `index.html` into a folder; the same bytes for the same results.
+def page(
+    params: Params, grouped: dict[str, dict[str, list[SavedRun]]], summary: dict[str, Scores], results: Path
+) -> str:
+    """The page; the same text for the same results.
 
     Parameters
     ----------
-    results : folder with `<dataset>/<method>-<seed>.json` and the files beside it
+    grouped, summary : dataset -> method -> runs, and their scores
+    results : folder with `<dataset>/<method>/views.json`
 
     Raises
     ------
-    MsaError : params name no run, a result is missing or cannot be read, or there are more runs than fit
+    MsaError : views cannot be read, or there are more runs than fit
     """
-    grouped = read_runs(params, results)
     runs = [run for methods in grouped.values() for run in chain(*methods.values())]
-    views = {_anchor(run): read_views(views_file(results / run.path)) for run in runs}
+    views = {
+        of_run: found
+        for name, methods in grouped.items()
+        for method in methods
+        for of_run, found in _views(method, name, results).items()
+    }
     pictures = _pictures_that_fit(runs, views, params)
     seeds = ", ".join(map(str, params.seeds))
     said = (
@@ -70,14 +77,14 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
     contents = []
     for name, methods in grouped.items():
         contents.append([(name, name), *((method, f"{name}-{method}") for method in methods)])
-        blocks += _dataset_blocks(name, methods)
+        blocks += _dataset_blocks(name, methods, summary[name])
         for method, mine in methods.items():
             blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))
-            reading = next((found["reading"] for run in mine if (found := views[_anchor(run)])), "")
+            reading = next((found["reading"] for run in mine if (found := views.get(_anchor(run)))), "")
             blocks += [Lines([reading])] if reading else []
             for run in mine:
                 of_run = _anchor(run)
-                blocks.append(_details(run, views[of_run], pictures.get(of_run), run is mine[0]))
+                blocks.append(_details(run, views.get(of_run), pictures.get(of_run), run is mine[0]))
     blocks += [Heading("How to read the pictures", 2, "reading"), Lines([*READING], bullets=True)]
     text = as_html(blocks, contents)
     if len(text.encode()) > LIMIT:
@@ -85,24 +92,28 @@ def write_page(params: Params, results: Path, out: Path) -> Path:
             f"the page of {len(runs)} runs has {len(text.encode()) / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} "
             "are wanted; name fewer under datasets_run, models_run or seeds in params.yaml"
         )
-    path = out / "index.html"
-    write_text(text, path)
-    return path
+    return text
 
 
 def _anchor(run: SavedRun) -> str:
     return f"{run.result.dataset}-{run.result.method}-{run.result.seed}"
 
 
+def _views(method: str, dataset: str, results: Path) -> dict[str, Views]:
+    """Anchor of a run -> its views."""
+    found = read_views(results_folder(method, dataset, results) / VIEWS)
+    return {f"{dataset}-{method}-{seed}": of_run for seed, of_run in found.items()}
+
+
 def _pictures_that_fit(
-    runs: list[SavedRun], views: dict[str, Views | None], params: Params
+    runs: list[SavedRun], views: dict[str, Views], params: Params
 ) -> dict[str, list[Picture]]:
     """Anchor -> pictures, first seeds first, until the page is full."""
     found: dict[str, list[Picture]] = {}
     left = PICTURES
     for run in sorted(runs, key=lambda run: params.seeds.index(run.result.seed)):
         span = params.corpus_of(run.result.dataset).label_range
-        pictures = run_figures(run, views[_anchor(run)], span)
+        pictures = run_figures(run, views.get(_anchor(run)), span)
         left -= sum(len(picture.address) for picture in pictures)
         if left < 0:
             break
@@ -111,17 +122,14 @@ def _pictures_that_fit(
 
 
 # --------------------------------------------------------------------------------------------------- filling
-def _dataset_blocks(name: str, methods: dict[str, list[SavedRun]]) -> list[Block | PageBlock]:
+def _dataset_blocks(name: str, methods: dict[str, list[SavedRun]], scores: Scores) -> list[Block | PageBlock]:
     runs = [*chain(*methods.values())]
-    table, floor = results_table(summarize(methods), methods, name), constant(runs)
+    table, floor = results_table(scores, methods, name), constant(runs)
     own = [metric for metric in table.metrics if not metric.startswith(OOD)]
     ood = [metric for metric in table.metrics if metric.startswith(OOD)]
     blocks: list[Block | PageBlock] = [Heading(name, 2, name)]
     if name == SAMPLE:
         blocks.append(Callout("", title=f"{MEANINGLESS}: {WHY_MEANINGLESS}."))
-    if len({run.result.feature_set for run in runs}) > 1:
-        differing = "The runs saw different features: the rows do not compare. Run `dvc repro evaluate`."
-        blocks.append(Callout("", title=differing))
     blocks += [Lines([facts(runs)]), metric_table(table, own, floor)]
     if ood:
         blocks += [Heading("Out of distribution", 3), metric_table(table, ood, floor)]
@@ -145,7 +153,7 @@ def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None,
     numbers = " · ".join(f"{metric} {result.test[metric]:.3f}" for metric in chief)
     without = (
         "This run has no views: no maps, no view of the method, no worst clips. "
-        f"`dvc repro inspect@{result.method}-{result.dataset}-{result.seed}` makes them."
+        f"`dvc repro evaluate@{result.method}-{result.dataset}` makes them."
     )
     notes = [without] if views is None else list(views["notes"])
     if pictures is None:
@@ -158,7 +166,7 @@ def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None,
 
 
 def _worst_table(worst: list[dict[str, Any]], class_names: tuple[str, ...]) -> Table:
-    """The clips with the largest errors, as inspect found them."""
+    """The clips with the largest errors, as evaluate found them."""
 
     def shown(value: float) -> Cell:
         return Cell(name := class_names[int(value)], name) if class_names else number_cell(value)

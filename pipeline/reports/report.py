@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
 from pipeline.core.errors import MsaError
 from pipeline.core.files import replaced_files, write_text
 from pipeline.core.spreadsheets import write_cells
-from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
+from pipeline.core.vocabulary import TEST_OOD
 from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
+from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.figures import draw_learning_curves, draw_predictions
+from pipeline.reports.page import page
 from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 
-SAMPLE = "sample"  # the corpus that ships with the project
-MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
-WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
 KEY = ("method", "dataset", "seed")  # of a run
 
 
@@ -32,14 +30,14 @@ def report(params: Params, results: Path, out: Path) -> str:
 
     Parameters
     ----------
-    results : folder with `<dataset>/<method>-<seed>.json`, `.predictions.parquet` and `.curves.tsv`
-    out : folder for report.md, summary.json, curves.tsv, predictions.csv, learning_curves.png and
-        predicted_vs_true.png (of classifications: confusion matrices); summary.json is
-        {dataset: {method: {metric: {mean, sd, n}}}}, where sd is null for a single seed
+    results : folder with `<dataset>/<method>/metrics.json` and the files beside it
+    out : folder for report.md, index.html, curves.tsv, predictions.csv, learning_curves.png and
+        predicted_vs_true.png (of classifications: confusion matrices)
 
     Raises
     ------
-    MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
+    MsaError : a result is missing or cannot be read, the runs of a dataset saw different features, or there
+        are more than a page holds
     """
     grouped = read_runs(params, results)
     by_dataset = {dataset: [*chain(*methods.values())] for dataset, methods in grouped.items()}
@@ -51,8 +49,8 @@ def report(params: Params, results: Path, out: Path) -> str:
     text = as_markdown(blocks, top=1)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
     with replaced_files(out) as folder:
-        write_text(json.dumps(summary, indent=1, default=asdict) + "\n", folder / "summary.json")
         write_text(text, folder / "report.md")
+        write_text(page(params, grouped, summary, results), folder / "index.html")
         _write_curves(runs, folder / "curves.tsv")
         _write_predictions(runs, folder / "predictions.csv")
         draw_learning_curves(grouped, folder)
@@ -139,35 +137,6 @@ def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
             _table(metrics, means),
         ]
     return blocks
-
-
-# ----------------------------------------------------------------------------------- what the page says too
-def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
-    """Features, clips and metric set of a dataset's runs; features of all of them where methods differ."""
-    encoders: dict[str, dict[str, None]] = {}
-    for run in runs:
-        for modality, encoder in sorted(run.result.features.items()):
-            encoders.setdefault(modality, {})[f"{quote}{encoder}{quote}"] = None
-    features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
-    result = runs[0].result
-    sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
-    clips = ", ".join(f"{result.n[split]} {split}" for split in (VALID, TEST, TEST_OOD) if split in result.n)
-    return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
-
-
-def remarks(runs: Sequence[SavedRun]) -> list[str]:
-    """What evaluate remarked of each run."""
-    return [
-        f"{run.result.method}, seed {run.result.seed}, {split}: {line}"
-        for run in runs
-        for split, lines in run.result.remarks.items()
-        for line in lines
-    ]
-
-
-def constant(runs: Sequence[SavedRun]) -> str:
-    """The predictor that knows only the training labels."""
-    return "train majority" if runs[0].result.class_names else "train median"
 
 
 def _marked(text: str) -> Lines:

@@ -41,7 +41,7 @@ SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes 
 
 
 def run_figures(run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float]) -> list[Picture]:
-    """The pictures of a run; `views` are those of inspect, `span` the label range of a regression."""
+    """The pictures of a run; `views` are its own, `span` the label range of a regression."""
     terms: dict[str, float] = {} if views is None else views["terms"]
     found = [draw_terms(run, terms), *_prediction_figures(run, span)]
     found += draw_diagnostics(run.curves, list(terms), run.result.epoch)

@@ -18,6 +18,7 @@ gives equal bytes.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ META_KEY = b"msa.features"
 LEDGER = ["clip_id", "source_sha256", "status", "error"]  # columns of a row without its features
 FOOTER_KEYS = ("modality", "encoder", "fingerprint", "dim", "dtype", "column_names", "frame_rate")
 ROW_GROUP_BYTES = 16 << 20  # raw bytes; 8-32 MB read well
+SHARD_BYTES = 256 << 20  # of a file; it is in memory, about three times, when a clip is added
 MOST_FRAMES = 2**31 - 1  # of a file, because Arrow's lists count in 32 bits: 37 hours of sound
 STREAMED_ROWS = 4  # clips; Arrow takes up to 16 bytes a sample of a waveform while it decodes
 
@@ -177,6 +179,19 @@ def check_data(path: Path) -> None:
     """Read everything in a file, a little at a time; FormatError where its checksums say it is damaged."""
     for _ in _batches(path, streamed=True):
         pass
+
+
+def size_warning(files: Iterable[Path], shards: int) -> str:
+    """That the largest of so many shards is too large, and how many would do; empty where it is not."""
+    sizes = {path: path.stat().st_size for path in files}
+    path = max(sizes, key=sizes.__getitem__)
+    if sizes[path] <= SHARD_BYTES:
+        return ""
+    enough = shards * 2 ** math.ceil(math.log2(sizes[path] / SHARD_BYTES))
+    return (
+        f"{path} has {sizes[path] >> 20} MiB, which one new clip rewrites, expected at most "
+        f"{SHARD_BYTES >> 20}; set `shards: {enough}` in params.yaml (rows move, none is computed)"
+    )
 
 
 def _rows(batch: pa.RecordBatch, meta: dict[str, Any]) -> Iterator[FeatureRow]:

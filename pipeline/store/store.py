@@ -8,7 +8,6 @@ whole, so that its bytes do not depend on the history. One added clip rewrites o
 from __future__ import annotations
 
 import hashlib
-import heapq
 import os
 import re
 import shutil
@@ -18,10 +17,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline.core.console import say
 from pipeline.core.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
 from pipeline.core.files import lock
 from pipeline.core.vocabulary import FAILED
@@ -32,6 +33,7 @@ from pipeline.store.shard import (
     read_ledger,
     read_meta,
     read_rows,
+    size_warning,
     stream_rows,
     write_rows,
 )
@@ -161,9 +163,9 @@ class FeatureStore:
         )
 
     def stream(self) -> Iterator[FeatureRow]:
-        """All rows sorted by clip id, few of them in memory at a time; for waveforms. Else as `read`."""
+        """All rows, shard by shard, few of them in memory at a time. Else as `read`."""
         self.meta()
-        return heapq.merge(*map(stream_rows, self.files()), key=lambda row: row.clip_id)
+        return chain.from_iterable(map(stream_rows, self.files()))
 
     def update(
         self,
@@ -252,6 +254,8 @@ class FeatureStore:
             for path in [*self.folder.glob("*.parquet"), *self.folder.glob(".*.tmp")]:
                 if path.name not in expected:
                     path.unlink()
+            if warning := size_warning(self.files(), shards):
+                say(f"warning: {warning}", error=True)
             return report
 
     def _fill(
@@ -302,17 +306,18 @@ class FeatureStore:
         for left in self.folder.glob(".resharding-*"):
             shutil.rmtree(left)
         ledgers = {self.folder / name: ledger or {} for name, ledger in found.items()}
-        clips = {(path, clip_id) for path, ledger in ledgers.items() for clip_id in ledger}
-        if all(path.name == shard_name(bucket_of(clip_id, shards)) for path, clip_id in clips):
+        moved: dict[int, dict[Path, list[str]]] = {bucket: defaultdict(list) for bucket in range(shards)}
+        for path, ledger in ledgers.items():
+            for clip_id in ledger:
+                moved[bucket_of(clip_id, shards)][path].append(clip_id)
+        if all(path.name == shard_name(bucket) for bucket, mine in moved.items() for path in mine):
             return False
         with TemporaryDirectory(prefix=".resharding-", dir=self.folder) as temporary:
-            for bucket in range(shards):  # one new shard in memory at a time, at the price of reading again
-                rows: dict[str, FeatureRow] = {}
-                for path, ledger in ledgers.items():
-                    mine = [clip_id for clip_id in ledger if bucket_of(clip_id, shards) == bucket]
-                    if mine:
-                        old = read_rows(path).rows
-                        rows |= {clip_id: deepcopy(old[clip_id]) for clip_id in mine}  # not all of the shard
+            for bucket, places in moved.items():  # one new shard in memory, at the price of reading again:
+                rows: dict[str, FeatureRow] = {}  # twice where the number is doubled
+                for path, mine in places.items():
+                    old = read_rows(path).rows
+                    rows |= {clip_id: deepcopy(old[clip_id]) for clip_id in mine}  # not all of the shard
                 write_rows(Path(temporary) / shard_name(bucket), rows.values(), footer())
             made = {path.name for path in Path(temporary).iterdir()}
             for name in sorted(made):

@@ -1,18 +1,21 @@
 """The run folder: what a training leaves, and how a method is built for it and again from it.
 
-`runs/<method>-<dataset>-<seed>/`
+`runs/<method>-<dataset>/<seed>/`
     model.safetensors       weights of the best epoch
-    config.json             method, settings, widths, feature set, normalisation, hashes of code and data,
-                            library versions; no clock times and no host names
+    config.json             the run's identity: all that decides its bytes (method, settings, widths, feature
+                            set, hashes of code and data, library versions); what came of it; normalisation;
+                            `files`: the SHA-256 of the others, `sha256`: that of all this as JSON. No clock
+                            times and no host names
     curves.tsv              a row an epoch, see curves.py
     train.predictions.parquet, valid.predictions.parquet
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,17 +31,19 @@ from models import METHODS
 from models.core.batch import Batch, Reading
 from models.core.checkpoints import Part, model_identity
 from models.core.method import Method, MethodSettings, Output, Task
-from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.files import read_described
+from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
+from pipeline.core.files import file_hash, json_hash, read_described, write_json
+from pipeline.core.vocabulary import CONTEXT
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain, unknown
+from pipeline.params.run import RunConfig
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.device import open_device
 
 FORMAT_VERSION = 1
 # what is read of config.json, and of its stats
 STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
-KEYS = ("method", "seed", "params", "dims", "train", *(f"stats.{key}" for key in STATS_KEYS))
+KEYS = ("method", "dataset", "seed", "params", "dims", "train", *(f"stats.{key}" for key in STATS_KEYS))
 WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
@@ -118,16 +123,78 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def circumstances(
-    stage: str, method_name: str, config: MethodSettings, device: torch.device
-) -> dict[str, Any]:
-    """What beside settings and data decides the numbers of a training."""
+def circumstances(method_name: str, config: MethodSettings, device: str) -> dict[str, Any]:
+    """What beside settings and data decides the numbers of a training; `device` is `cpu` or `cuda`."""
     return {
         "encoders": encoder_identities(method_name, config),
-        "code": stage_hashes(stage, method_name),
+        "code": stage_hashes("train", method_name),
         "libraries": library_versions(),
-        "device": device.type,
+        "device": device,
     }
+
+
+def run_identity(run: RunConfig, method: Method, stats: dict[str, Any], device: str) -> dict[str, Any]:
+    """All that decides the bytes of a run; of the method its settings and widths count, not its weights."""
+    opened = ("stats.json", *(f"{name}*.parquet" for name in (*splits_read(method), CONTEXT)))
+    identity = {
+        "method": run.method_name,
+        "dataset": run.dataset,
+        "seed": run.seed,
+        "params": method.config.model_dump(mode="json"),
+        "train": run.train_params.model_dump(mode="json"),
+        "dims": method.dims,
+        "feature_set": stats["feature_set"],
+        "assembled": hashes(run.assembled, *opened),
+        "pretrained": hashes(run.pretrained, "*") if METHODS[run.method_name].pretrains else {},
+        **circumstances(run.method_name, method.config, device),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def splits_read(method: Method) -> tuple[str, ...]:
+    """Splits that training opens; never the test split."""
+    return ("train", "valid", *(["unlabeled"] if method.reading().unlabeled else []))
+
+
+def hashes(folder: Path, *patterns: str) -> dict[str, str]:
+    """SHA-256 (hex) of the folder's files that match, by file name."""
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    return {file.name: _hash(file.absolute(), file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+
+@cache
+def _hash(path: Path, size: int, changed_ns: int) -> str:
+    """Of one state of a file: all seeds read the same training set, which may be large."""
+    return file_hash(path)
+
+
+def write_config(config: dict[str, Any], folder: Path) -> None:
+    """config.json of a run folder that has all its other files."""
+    whole = config | {"files": {file.name: file_hash(file) for file in sorted(folder.iterdir())}}
+    write_json(whole | {"sha256": json_hash(whole)}, folder / CONFIG)
+
+
+def why_not_kept(folder: Path, identity: dict[str, Any]) -> str | None:
+    """Why a folder is not the run of this identity, undamaged, in words; None where it is."""
+    if not folder.exists():
+        return "not trained yet"
+    try:
+        config = read_config(folder)
+        content = {key: value for key, value in config.items() if key != "sha256"}
+        if json_hash(content) != config["sha256"]:
+            return f"damaged: {CONFIG} is not as it was written"
+        if differing := [key for key, value in identity.items() if config.get(key) != value]:
+            return f"of other {', '.join(differing)}"
+        there = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+        if wrong := there.symmetric_difference({*config["files"], CONFIG}):
+            return f"damaged: {min(wrong)} is {'no file of it' if min(wrong) in there else 'missing'}"
+        for name, known in config["files"].items():
+            if file_hash(folder / name) != known:
+                return f"damaged: {name} is not as it was written"
+    except (FormatError, OSError, KeyError) as error:
+        return f"damaged: {first_line(error)}"
+    return None
 
 
 def prediction_table(split: Split, predictions: np.ndarray, task: Task) -> pa.Table:
@@ -154,6 +221,11 @@ class TrainedRun:
     config: dict[str, Any]
     method: Method
     device: torch.device
+
+    @property
+    def title(self) -> str:
+        """`misr-mosi-1111`."""
+        return f"{self.config['method']}-{self.config['dataset']}-{self.config['seed']}"
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -205,6 +277,13 @@ class TrainedRun:
         return output
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """The run that a folder is, or those of all seeds in it (`runs/misr-mosi`)."""
+    inside = [] if (folder / CONFIG).exists() else folder.glob(f"*/{CONFIG}")
+    seeds = [file.parent for file in inside if file.parent.name.isdecimal()]
+    return sorted(seeds, key=lambda path: int(path.name)) or [folder]
+
+
 def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
     """The runs of these folders; MsaError where one is given twice, or they are of other datasets or tasks.
 
@@ -213,7 +292,7 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
     place = open_device(device)
     torch.set_num_threads(1)  # as in training: the last bits of a sum depend on it
     configs: dict[Path, dict[str, Any]] = {}
-    for folder in folders:
+    for folder in (run for given in folders for run in run_folders(given)):
         if folder.resolve() in [known.resolve() for known in configs]:
             raise MsaError(f"--run: {folder} is given twice; give each run once")
         configs[folder] = read_config(folder)

@@ -46,11 +46,11 @@ from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import SearchSpace, check_space, leaves, with_values
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.loop.checkpoint import fingerprint, hashes
+from pipeline.training.loop.checkpoint import fingerprint
 from pipeline.training.loop.device import open_device
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
-from pipeline.training.runs import library_versions
+from pipeline.training.runs import hashes, library_versions
 from pipeline.training.study import (
     FAIL,
     REASON,
@@ -226,21 +226,20 @@ class Study:
         """Validation loss of one run; what it reads is in the study's folder."""
         search, folder = self.search, self.folder
         settings = with_values(search.settings, trial.values)
-        assembled, pretrained = folder / "assembled", folder / "pretrained"
         run = RunConfig(
             method_name=search.method,
             dataset=search.dataset,
             seed=seed,
             method_params=settings,
             train_params=search.train,
-            assembled=assembled,
-            pretrained=pretrained,
+            assembled=folder / "assembled",
+            pretrained=folder / "pretrained",
+            source=folder / "source",
             out=folder / "runs" / f"trial-{trial.number}-seed-{seed}",
         )
-        name = (search.method, search.dataset)
         where: dict[str, Any] = {"device": search.device, "state_root": folder / "state"}
         try:
-            pretrain(*name, settings, search.train, assembled, folder / "source", pretrained, **where)
+            pretrain(run, **where)
             found = train(run, logs=folder / "logs", **where)
         except (FormatError, MissingDependencyError, MissingModelError):  # of every trial alike
             raise

@@ -121,6 +121,8 @@ def _summary(name: str, store: FeatureStore, meta: dict[str, Any], clip_ids: Col
             if not np.isfinite(row.features).all():
                 found.not_finite.append(row.clip_id)
     found.lacking = len(wanted - seen)
+    for listed in (found.unknown, found.not_finite):
+        listed.sort()  # they come shard by shard
     return found
 
 

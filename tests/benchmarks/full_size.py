@@ -12,19 +12,22 @@ from __future__ import annotations
 import csv
 import importlib
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from models import METHODS
 from models.core.backbones import load_tokenizer
 from models.core.batch import Batch
-from models.core.method import REGRESSION, Method
+from models.core.blocks import mean_over_time
+from models.core.method import REGRESSION, Method, MethodSettings, Output, Training
+from pipeline.core.section import Section
 from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams
@@ -55,13 +58,51 @@ FRAMES = {
 }
 
 
-def full_size(name: str, frames: dict[str, Frames], **settings: object) -> Method:
-    """A method in training mode with the settings of its paper, BERT-base learning with it."""
-    method_class = getattr(importlib.import_module(METHODS[name].module), METHODS[name].class_name)
+class TaskWeight(Section):
+    """One term."""
+
+    prediction: float = 1.0
+
+
+class EncoderSettings(MethodSettings):
+    """As MISR has them."""
+
+    weights: TaskWeight = TaskWeight()
+    training: Training = Training(lr_backbone=5e-6, lr_other=1e-4)
+
+
+class EncoderAlone(Method):
+    """The text encoder with one linear layer over the mean of its states: what every method pays at least."""
+
+    TERMS = ("prediction",)
+    NEEDS = ("text",)
+    Config = EncoderSettings
+
+    def build(self, backbones: dict[str, nn.Module]) -> None:
+        self.score = nn.Linear(self.dims["text"], self.task.outputs)
+
+    def forward(self, batch: Batch) -> Output:
+        text = self.inputs(batch)["text"]
+        return Output(self.task.shaped(self.score(mean_over_time(text.values, text.mask))))
+
+    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
+        return {"prediction": self.task.loss(output.prediction, batch.label, batch.labeled)}
+
+
+def full_size(
+    name: str, frames: dict[str, Frames], bert: BertConfig | None = None, **settings: object
+) -> Method:
+    """A method in training mode with the settings of its paper, BERT-base (or another) learning with it.
+
+    `encoder` is BERT with a linear layer.
+    """
+    method_class: type[Method] = EncoderAlone
+    if name != "encoder":
+        method_class = getattr(importlib.import_module(METHODS[name].module), METHODS[name].class_name)
     config = method_class.Config(text="finetune", **settings)
-    bert = BertModel(BertConfig(), add_pooling_layer=False)
+    backbone = BertModel(bert or BertConfig(), add_pooling_layer=False)
     widths = {m: kind.width for m, kind in frames.items()}
-    method: Method = method_class(config, widths, REGRESSION, {"text": bert})
+    method: Method = method_class(config, widths, REGRESSION, {"text": backbone})
     return method.train()
 
 

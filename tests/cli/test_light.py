@@ -37,21 +37,19 @@ PREPARED = (
     "stage assemble sample",
     "stage train misr sample --seed 1",
     "stage train misr sample --seed 2",
-    "stage evaluate misr sample --seed 1",
-    "stage evaluate misr sample --seed 2",
-    "stage inspect misr sample --seed 1",
-    "stage inspect misr sample --seed 2",
+    "stage evaluate misr sample",
 )
 LIGHT = (
     "info data/features/sample/visual-facemesh",
-    "info runs/misr-sample-1",
+    "info runs/misr-sample/1",
     "ingest mmsa data/sample --name again --no-run",
     "import foreign --name again_brought --no-run",
     "validate sample",
     "validate brought",
     "report",
+    "runs",
     "compare HEAD",
-    "significance misr-sample-1 --against misr-sample-2 --resamples 100",
+    "significance misr-sample/1 --against misr-sample/2 --resamples 100",
     "table misr 4 --print",
     "stage ingest sample",
     "stage transcribe sample",
@@ -60,10 +58,8 @@ LIGHT = (
     "stage audio sample librosa33",
     "stage visual sample facemesh",
     "stage assemble sample",
-    "stage pretrain misr sample",
     "stage train misr sample --seed 1 --write-config run.json",
     "stage report",
-    "stage page",
 )
 HELP = (
     "doctor",
@@ -73,14 +69,15 @@ HELP = (
     "ingest",
     "noise",
     "predict",
+    "runs",
     "stage train",
     "tune",
     "validate",
+    "why",
 )
 COMPUTING = (  # frozen features: no transformers; curves that are not live: no DVCLive, which imports DVC
     "stage train misr sample --seed 1",
-    "stage evaluate misr sample --seed 1",
-    "stage inspect misr sample --seed 1",
+    "stage evaluate misr sample",
 )
 
 

@@ -21,9 +21,10 @@ from made.workspace import SMALL, SMALL_KHAR, Workspace, copy_corpus
 
 import pipeline.corpora.ingest
 import pipeline.datasets.assembly.assemble
-import pipeline.evaluation.inspect
+import pipeline.evaluation.evaluate
 import pipeline.imports.convert
-import pipeline.reports.page  # noqa: F401
+import pipeline.reports.report
+import pipeline.training.stage  # noqa: F401
 from pipeline.cli.app import main
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.training.loop import train
@@ -35,7 +36,7 @@ ENCODERS = {"audio": "waveform16k"}
 if REPEAT > 1:  # dear ones, of the same command
     ENCODERS |= {"text": "minilm", "visual": "facecrops"}
 SET = {"text": "mine/text-imported", "audio": "mine/audio-imported", "visual": "none", "waveform": "none"}
-RESULT = "results/mine/misr-1"
+RESULT = "results/mine/misr"
 # in the order of the DAG: a command, and what it writes
 STAGES: dict[str, list[str]] = {
     "stage ingest sample": ["data/clips/sample.parquet"],
@@ -46,18 +47,14 @@ STAGES: dict[str, list[str]] = {
         for kind, name in ENCODERS.items()
     },
     "stage assemble mine": ["data/assembled/mine"],
-    "stage pretrain misr mine": ["pretrained/misr-mine"],
-    "stage pretrain khar mine": ["pretrained/khar-mine"],
-    TRAIN: ["runs/misr-mine-1"],
-    "stage train khar mine --seed 1 --device cpu": ["runs/khar-mine-1"],
-    "stage evaluate misr mine --seed 1": [f"{RESULT}.json", f"{RESULT}.predictions.parquet"],
-    "stage inspect misr mine --seed 1": [f"{RESULT}.views.json"],
-    "stage report": [f"reports/{name}" for name in ("report.md", "summary.json", "curves.tsv")],
-    "stage page": ["reports/index.html"],
+    TRAIN: ["runs/misr-mine/1"],
+    "stage train khar mine --device cpu --workers 1": ["runs/khar-mine"],
+    "stage evaluate misr mine": [f"{RESULT}/metrics.json", f"{RESULT}/predictions.parquet"],
+    "stage report": [f"reports/{name}" for name in ("report.md", "index.html", "curves.tsv")],
 }
 PAIRS = [(words, words) for words in STAGES] + [
     (TRAIN, "train --config run.json --device cpu"),
-    ("stage page", "report"),
+    ("stage report", "report"),
 ]
 
 

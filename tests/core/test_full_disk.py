@@ -20,17 +20,13 @@ from made.tiny_runs import made_run, made_set, tiny_params
 
 from pipeline.core.errors import of_system
 from pipeline.core.files import write_json
-from pipeline.core.paths import result_files
 from pipeline.corpora.clips import ClipFacts, clip_table, write_clips
 from pipeline.datasets.assembly.files import Joined, write_set
 from pipeline.evaluation.evaluate import evaluate
-from pipeline.evaluation.inspect import inspect
 from pipeline.predict.report import write_predictions
-from pipeline.reports.page import write_page
 from pipeline.reports.report import report
 from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.training.loop.checkpoint import Checkpoint, State
-from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.study import Trial, write_table
 from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
 
@@ -48,8 +44,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(here: Path, disk: Path) -> None:
-    files = result_files("misr", "tiny", 1, disk / "results")
-    evaluate(here / "misr-run", here / "set", files, "mmsa", device="cpu")
+    evaluate([here / "misr-run"], here / "set", disk / "results/tiny/misr", "mmsa", device="cpu")
 
 
 def assembled(here: Path, disk: Path) -> None:
@@ -84,23 +79,15 @@ def transcripts(here: Path, disk: Path) -> None:
     write_transcripts(pa.Table.from_pylist([{"clip_id": str(path.exists())}], TRANSCRIPTS), path)
 
 
-def nothing_pretrained(here: Path, disk: Path) -> None:
-    whole = SimpleNamespace()
-    pretrain("misr", "tiny", {}, whole, here, here, disk / "pretrained")  # type: ignore[arg-type]
-
-
 WRITERS: dict[str, Callable[[Path, Path], object]] = {
     "shard": lambda here, disk: write_rows(disk / "shard.parquet", map(make_row, "abc"), META),
     "clips": clips,
     "transcripts": transcripts,
     "assembled set": assembled,
     "checkpoint": checkpoint,
-    "pretrained": nothing_pretrained,
     "run": run,
     "results": results,
-    "views": lambda here, disk: inspect(here / "misr-run", here / "set", disk / "views.json"),
     "report": lambda here, disk: report(tiny_params(), here / "results", disk / "reports"),
-    "page": lambda here, disk: write_page(tiny_params(), here / "results", disk / "reports"),
     "predictions": lambda here, disk: write_predictions([], FACTS, disk / "predicted"),
     "table of trials": lambda here, disk: write_table([Trial(0, {"a": 1})], ["a"], [1], disk / "trials.tsv"),
     "JSON": lambda here, disk: write_json(list(range(99)), disk / "one.json"),

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made.small_repository import commit, compared, git, make_repository, said, save_run, write_lock
+from made.small_repository import commit, compared, git, make_repository, said, save_runs, write_lock
 
 from pipeline.core.errors import MsaError
 from pipeline.core.git import WORKSPACE, open_revision
@@ -42,8 +42,7 @@ def test_experiments_of_dvc_by_name(repository: Path) -> None:
     commit(repository, "With DVC")
     git(repository, "config", "user.name", "a")
     git(repository, "config", "user.email", "a@b")
-    for seed in (1, 2, 3):
-        save_run(repository, "misr", seed, 0.9)
+    save_runs(repository, "misr", (1, 2, 3), 0.9)
     dvc("exp", "save", "-n", "light-one")
     git(repository, "checkout", "-q", ".")
     found = compared("HEAD", "light-one")
@@ -66,10 +65,10 @@ def test_an_experiment_of_two_baselines_is_that_of_head(repository: Path) -> Non
 
 def test_a_study_in_a_folder_of_its_own(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = repository / "experiments" / "study"
-    save_run(study, "misr", 1, 0.5)
+    save_runs(study, "misr", [1], 0.5)
     write_lock(study, misr={"../../models/misr": "1"})
     commit(repository, "A study")
-    save_run(study, "misr", 1, 0.4)
+    save_runs(study, "misr", [1], 0.4)
     write_lock(study, misr={"../../models/misr": "2"})
     monkeypatch.chdir(study)
     found = compared("HEAD")
@@ -106,7 +105,7 @@ def test_no_repository_and_no_results(tmp_path: Path, monkeypatch: pytest.Monkey
     git(tmp_path, "init", "-q")
     (tmp_path / "a").write_text("")
     commit(tmp_path, "Nothing")
-    with pytest.raises(MsaError, match="HEAD has no results/<dataset>"):
+    with pytest.raises(MsaError, match="HEAD has no results/<set>"):
         compared("HEAD")
     git(tmp_path, "init", "-q", "--bare", "bare")
     with pytest.raises(MsaError, match="not the working folder of a git repository"):
@@ -121,14 +120,15 @@ def test_no_repository_and_no_results(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         (b"{", "not JSON"),
         (b"[]", "not a result"),
-        (b'{"method": "misr"}', "dataset: Field required"),
+        (b'{"runs": []}', "at least 1 item"),
+        (b'{"runs": [{"format": 2, "method": "misr"}]}', "runs.0.dataset: Field required"),
         (
-            b'{"format": 7, "method": "m", "dataset": "d", "seed": 1, "metric_set": "mmsa", "test": {}}',
+            b'{"runs": [{"format": 7, "method": "m", "dataset": "d", "seed": 1, "test": {}}]}',
             "format 7",
         ),
     ],
 )
 def test_damaged_results(repository: Path, content: bytes, words: str) -> None:
-    (repository / "results" / "mosi" / "misr-1.json").write_bytes(content)
+    (repository / "results" / "mosi" / "misr" / "metrics.json").write_bytes(content)
     with pytest.raises(MsaError, match=words):
         compared("before")

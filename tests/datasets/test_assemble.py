@@ -11,16 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from made.stored import assemble
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.vocabulary import ASSEMBLED_FORMAT, SPLITS
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
 from pipeline.datasets import training_set
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.assembly.sequences import prepare
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import FORMAT_VERSION, FeatureRow, Features, write_rows
-from pipeline.store.store import FeatureStore
+from pipeline.store.shard import FeatureRow, Features
 
 RNG = np.random.default_rng(7)
 FACE = ["confidence", "success", "AU01", "AU12", "x_0", "X_0", "pose_Rx"]
@@ -304,18 +303,15 @@ def test_equal_input_gives_equal_bytes(toy: dict[str, Any], tmp_path: Path) -> N
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
-def test_features_from_disk_are_the_same(toy: dict[str, Any], tmp_path: Path) -> None:
-    """Through the real store: views into Arrow's read-only memory, several shards."""
-    for modality, features in toy["features"].items():
-        features.meta["format"] = FORMAT_VERSION  # what a read store knows of its files
-        rows = list(features.rows.values())
-        for i in range(3):
-            write_rows(tmp_path / modality / f"shard-{i:03d}.parquet", rows[i::3], features.meta)
-    assemble(**toy, out=tmp_path / "memory")
-    stores = {modality: FeatureStore(tmp_path / modality).read() for modality in toy["features"]}
-    assemble(**(toy | {"features": stores}), out=tmp_path / "disk")
-    for path in (tmp_path / "memory").iterdir():
-        assert path.read_bytes() == (tmp_path / "disk" / path.name).read_bytes(), path.name
+def test_shards_and_row_groups_do_not_matter(
+    toy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assemble(**toy, out=tmp_path / "one", shards=1)
+    monkeypatch.setattr("pipeline.store.shard.ROW_GROUP_BYTES", 100)
+    monkeypatch.setattr("pipeline.store.shard.STREAMED_ROWS", 1)
+    assemble(**toy, out=tmp_path / "many", shards=7)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "many" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize(

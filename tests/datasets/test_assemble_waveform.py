@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from made.stored import assemble
 from test_assemble import toy  # noqa: F401
 
 from models.core.batch import Reading
@@ -18,8 +19,6 @@ from pipeline.cli.info import describe
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.vocabulary import SPLITS
 from pipeline.core.waveform import SAMPLE_RATE
-from pipeline.datasets.assembly.assemble import assemble
-from pipeline.datasets.assembly.files import _write_waveforms
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.store.shard import FeatureRow, write_rows
 from pipeline.store.store import FeatureStore, shard_name
@@ -159,33 +158,6 @@ def test_training_reads_it_and_opens_no_other_split(loud: dict[str, Any], tmp_pa
             expected = np.zeros(0) if clip_id in SILENT else samples_of(clip_id)[:1_000, 0] / 32_768
             assert batch.waveform.present[i].item() == (clip_id not in SILENT)
             np.testing.assert_array_equal(batch.waveform.values[i][batch.waveform.mask[i]].numpy(), expected)
-
-
-def test_memory_does_not_grow_with_the_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four shards of 48 clips each, of which Arrow holds a few, at up to 16 bytes a sample."""
-    monkeypatch.setattr("pipeline.store.shard.ROW_GROUP_BYTES", 1 << 18)
-    monkeypatch.setattr("pipeline.datasets.assembly.files.ROW_GROUP_SAMPLES", 1 << 17)
-    clip_ids = [f"v{i:03d}$_$1" for i in range(192)]
-    samples = np.random.default_rng(3).integers(-9, 9, (1 << 15, 1)).astype(np.int16)
-    for shard in range(4):
-        rows = [FeatureRow(name, "s", "ok", "", samples) for name in clip_ids[shard::4]]
-        write_rows(tmp_path / "sound" / shard_name(shard), rows, META)
-    before = pa.total_allocated_bytes()
-    held = []
-    write_table = pq.ParquetWriter.write_table
-
-    def watched(self: Any, table: pa.Table) -> None:
-        held.append(pa.total_allocated_bytes() - before)
-        write_table(self, table)
-
-    monkeypatch.setattr("pipeline.datasets.assembly.files.pq.ParquetWriter.write_table", watched)
-    sound = FeatureStore(tmp_path / "sound").stream()
-    (tmp_path / "set").mkdir()
-    _write_waveforms(sound, dict.fromkeys(clip_ids, "train"), {}, tmp_path / "set")
-    assert len(held) == 48
-    assert max(held) < 192 * len(samples) * 16 / 8
-    found = pq.read_table(tmp_path / "set/train.waveform.parquet")["waveform"]
-    assert len(found) == 192 and all((clip.values.to_numpy() == samples[:, 0]).all() for clip in found)
 
 
 # -------------------------------------------------------------------------------------------------- refusals

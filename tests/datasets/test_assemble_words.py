@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from made.stored import assemble
 from test_assemble import FACE, noise, read, toy, transcripts_of  # noqa: F401  (toy: a fixture)
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.params.assemble import AssembleParams
 from pipeline.store.shard import FeatureRow
 from pipeline.transcripts.table import TRANSCRIPTS
@@ -40,7 +40,7 @@ def spoken(toy: dict[str, Any]) -> dict[str, Any]:  # noqa: F811
                 row.times = (np.arange(len(row.features)) / 10).astype(np.float32)
     for row in toy["features"]["text"].rows.values():
         if row.features is not None:  # [CLS], then a, b, c and [SEP], as many as there are
-            row.features = noise(5, 4)
+            row.features = noise(5, 4).astype(np.float16)
             row.char_start = np.array([-1, 0, 2, 4, -1], np.int32)
             row.char_end = np.array([-1, 1, 3, 5, -1], np.int32)
     toy["params"] = AssembleParams.model_validate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made.stored import assemble
 
 from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.splits import Ragged, companions, ordered_batches, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.params.assemble import AssembleParams
@@ -40,6 +41,15 @@ class LetterTokenizer:
 
 def clip_id(i: int) -> str:
     return f"v{i:02d}$_$1"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["in memory", "on disk"])
+def storage(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds wherever a set's rows lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "on disk":
+            patch.setattr("pipeline.datasets.training_set.IN_MEMORY", -1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -397,7 +407,7 @@ def test_padding_is_not_one_of_the_rows() -> None:
     flat = np.array([[1.0], [2.0], [3.0], [0.0]], np.float32)
     ragged = Ragged.of(flat, np.array([2, 0, 1]), "cpu")
     rows = torch.tensor([2, 0, 1])
-    values, mask, present = ragged.pad(rows, rows, None)
+    values, mask, present = ragged.pad(rows, rows, 2)
     assert values[..., 0].tolist() == [[3, 0], [1, 2], [0, 0]]
     assert mask.tolist() == [[True, False], [True, True], [False, False]]
     assert present.tolist() == [True, True, False]

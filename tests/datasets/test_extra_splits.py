@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from made.stored import assemble
 from made.tiny_models import save_tiny_bert, save_tiny_roberta
 from made.tiny_set import write_tiny_set
 from test_assemble import noise, store
@@ -20,9 +21,7 @@ from models import METHODS, MethodEntry
 from models.core.backbones import Tokenizer, load_tokenizer
 from models.core.batch import Batch, Reading
 from pipeline.core.errors import FormatError
-from pipeline.core.paths import result_files
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import METRIC_SETS
@@ -320,24 +319,27 @@ def test_the_second_test_split_is_scored_beside_the_first(tmp_path: Path) -> Non
         state_root=tmp_path / "state",
         logs=tmp_path / "logs",
     )
-    names = result_files("tiny", "tiny", 3, tmp_path / "with")
-    result = evaluate(tmp_path / "run", folder, names, "mmsa", device="cpu")
+    out = tmp_path / "with"
+    found = evaluate([tmp_path / "run"], folder, out, "mmsa", device="cpu")
+    (result,) = found["runs"]
+    for name in ("mae", "corr", "acc2_non0", "f1_non0"):
+        assert found[f"test_ood_{name}"] == {"mean": result["test_ood"][name], "sd": None}
     assert result["n"] == {"test": 14, "valid": 12, "test_ood": 11}
 
-    table = pq.read_table(names.predictions).to_pandas()
-    assert list(table.columns) == ["clip_id", "label", "prediction", "split"]
+    table = pq.read_table(out / "predictions.parquet").to_pandas()
+    assert list(table.columns) == ["split", "clip_id", "video_id", "speaker", "label", "prediction_3"]
     assert table["split"].tolist() == ["test"] * 14 + ["test_ood"] * 11
     labels = pq.read_table(folder / "test_ood.parquet", columns=["clip_id", "label"]).to_pandas()
-    found = table[table["split"] == "test_ood"]
-    assert found["clip_id"].tolist() == labels["clip_id"].tolist()
-    assert found["label"].tolist() == labels["label"].tolist()
-    scores = METRIC_SETS["mmsa"](found["prediction"].to_numpy(), found["label"].to_numpy())
+    ood = table[table["split"] == "test_ood"]
+    assert ood["clip_id"].tolist() == labels["clip_id"].tolist()
+    assert ood["label"].tolist() == labels["label"].tolist()
+    scores = METRIC_SETS["mmsa"](ood["prediction_3"].to_numpy(), ood["label"].to_numpy())
     assert result["test_ood"] == {key: round(value, 6) for key, value in scores.items()}
     median = np.median(pq.read_table(folder / "train.parquet")["label"].to_numpy())
     assert result["floor"]["test_ood_mae"] == pytest.approx(np.abs(labels["label"] - median).mean(), abs=1e-6)
 
     (folder / "test_ood.parquet").unlink()  # the first test split and all else are as without
-    alone = evaluate(tmp_path / "run", folder, names, "mmsa", device="cpu")
+    (alone,) = evaluate([tmp_path / "run"], folder, out, "mmsa", device="cpu")["runs"]
     assert alone["test"] == result["test"] and alone["valid"] == result["valid"]
     assert "test_ood" not in {*alone, *alone["n"]} and "test_ood_mae" not in alone["floor"]
-    assert pq.read_table(names.predictions).column_names == ["clip_id", "label", "prediction"]
+    assert set(pq.read_table(out / "predictions.parquet")["split"].to_pylist()) == {"test"}

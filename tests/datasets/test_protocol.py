@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from made.stored import assemble
 from pydantic import ValidationError
 from test_assemble import noise, store
 
 from pipeline.core.errors import MsaError
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.datasets.assembly.protocol import NOT_CHOSEN, apply
 from pipeline.params.assemble import AssembleParams, ProtocolParams
 

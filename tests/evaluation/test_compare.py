@@ -11,10 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made.small_repository import CLIPS, commit, compared, git, make_repository, said, save_run, write_lock
+from made.small_repository import (
+    CLIPS,
+    SEEDS,
+    commit,
+    compared,
+    git,
+    make_repository,
+    said,
+    save_runs,
+    write_lock,
+)
 
 from pipeline.core.errors import MsaError
-from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.reports import comparison as pages
 from pipeline.reports.blocks import as_html, as_markdown, rendered
 
@@ -65,25 +74,39 @@ def test_params_that_are_being_written_are_compared(
 
 
 def change_result(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Of the first seed."""
+    first, *others = json.loads((path / "metrics.json").read_text())["runs"]
+    (path / "metrics.json").write_text(json.dumps({"runs": [{**first, **changes}, *others]}))
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: change_result(path, test={"mae": float("nan")}), "test.mae: Input should be a finite"),
-        (lambda path: path.write_text("[" * 100_000), "misr-1.json of workspace: not JSON"),
+        (
+            lambda path: change_result(path, test={"mae": float("nan")}),
+            "0.test.mae: Input should be a finite",
+        ),
+        (lambda path: change_result(path, format=3), "result of format 3, this version reads 2"),
+        (
+            lambda path: (path / "metrics.json").write_text("[" * 100_000),
+            "misr/metrics.json of workspace: not JSON",
+        ),
+        (
+            lambda path: (path / "metrics.json").write_text('{"mae": {"mean": 1}}'),
+            "not a result that evaluate wrote (runs: Field required)",
+        ),
+        (lambda path: change_result(path, seed=9), "column 'prediction_9' is missing"),
         (
             lambda path: pq.write_table(
-                pa.table({"clip_id": ["a"], "label": ["x"], "prediction": [1.0]}),
-                path.with_suffix(".predictions.parquet"),
+                pa.table({"split": ["test"], "clip_id": ["a"], "label": ["x"], "prediction_1": [1.0]}),
+                path / "predictions.parquet",
             ),
             "column 'label' is string, expected numbers",
         ),
     ],
 )
 def test_damaged_results_are_named(repository: Path, damage: Any, message: str) -> None:
-    damage(repository / "results" / "mosi" / "misr-1.json")
+    damage(repository / "results" / "mosi" / "misr")
     with pytest.raises(MsaError, match=re.escape(message)):
         compared("HEAD", test=False)
 
@@ -103,8 +126,8 @@ def test_metrics_are_those_recorded_and_the_statistics_agree(repository: Path) -
     found = compared("before", "HEAD")
     entry = next(entry for entry in found.entries if entry.title == "misr on mosi")
     rows = {row.metric: row for row in entry.rows}
-    old = [json.loads(git(repository, "show", f"before:results/mosi/misr-{seed}.json")) for seed in (1, 2, 3)]
-    values = [result["test"]["mae"] for result in old]
+    old = json.loads(git(repository, "show", "before:results/mosi/misr/metrics.json"))
+    values = [result["test"]["mae"] for result in old["runs"]]
     mae = rows["mae"]
     assert mae.a is not None and mae.test is not None
     assert (mae.a.mean, mae.a.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
@@ -121,10 +144,24 @@ def test_what_is_the_same_and_what_one_side_lacks(repository: Path) -> None:
     (repository / "results" / "mosi" / "summary.json").write_text("{}")
     found = compared("before", None, test=False)
     assert [entry.title for entry in found.entries if entry.same] == ["cmir on mosi"]
-    assert (found.only_a, found.only_b) == ([], ["results/mosi/slad-1.json"])
+    assert (found.only_a, found.only_b) == ([], ["slad-mosi/1"])
     assert found.not_compared == ["results/mosi/summary.json"]
     slad = next(entry for entry in found.entries if entry.title == "slad on mosi")
     assert slad.seeds_a == [] and all(row.a is None and row.difference is None for row in slad.rows)
+
+
+def test_results_of_the_layout_before_this_one_are_said_to_be_that(repository: Path) -> None:
+    """They are neither read nor taken for nothing."""
+    git(repository, "rm", "-rq", "results")
+    (repository / "results" / "mosi").mkdir(parents=True)
+    (repository / "results" / "mosi" / "misr-1.json").write_text('{"method": "misr", "test": {}}')
+    commit(repository, "Old")
+    older = r"^results/mosi/misr-1\.json of HEAD: .* the version of its own commit reads it"
+    with pytest.raises(MsaError, match=older) as error:
+        compared("HEAD", "before", test=False)
+    assert "\n" not in str(error.value)
+    save_runs(repository, "cmir", SEEDS, 1.0)  # beside results of today they are left out, and that is said
+    assert compared("before", test=False).not_compared == ["results/mosi/misr-1.json"]
 
 
 def test_results_that_were_not_made_anew(repository: Path) -> None:
@@ -136,9 +173,8 @@ def test_results_that_were_not_made_anew(repository: Path) -> None:
 
 
 def test_other_features_are_said(repository: Path) -> None:
-    for seed in (1, 2, 3):
-        save_run(repository, "misr", seed, 0.3, features={"text": "bert"}, feature_set="e" * 64)
-        save_run(repository, "cmir", seed, 1.2, feature_set="e" * 64)
+    save_runs(repository, "misr", SEEDS, 0.3, features={"text": "bert"}, feature_set="e" * 64)
+    save_runs(repository, "cmir", SEEDS, 1.2, feature_set="e" * 64)
     remarks = {entry.title: entry.remarks for entry in compared("before").entries}
     assert "text minilm (ffffffffff) and text bert (eeeeeeeeee)" in remarks["misr on mosi"][0]
     assert "not of the method alone" in remarks["misr on mosi"][0]
@@ -146,32 +182,30 @@ def test_other_features_are_said(repository: Path) -> None:
 
 
 def test_clips_that_one_side_lacks_are_left_out_and_counted(repository: Path) -> None:
-    for seed in (1, 2, 3):
-        save_run(repository, "misr", seed, 0.3, clips=CLIPS - 3)
+    save_runs(repository, "misr", SEEDS, 0.3, clips=CLIPS - 3)
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
     assert (misr.clips, misr.left_out) == (CLIPS - 3, 3)
     assert "3 clip(s) are not in all runs" in misr.remarks[0]
 
 
 def test_few_clips_are_remarked(repository: Path) -> None:
-    for seed in (1, 2, 3):
-        save_run(repository, "misr", seed, 0.3, clips=16)
+    save_runs(repository, "misr", SEEDS, 0.3, clips=16)
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
     assert misr.clips == 16
     assert any("16 clips are few" in remark for remark in misr.remarks)
 
 
 def test_seeds_that_differ_are_not_paired(repository: Path) -> None:
-    save_run(repository, "misr", 4, 0.3)
+    save_runs(repository, "misr", (*SEEDS, 4), 0.3)
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
     assert misr.paired is False and misr.seeds_b == [1, 2, 3, 4]
     assert "each run of A against each of B" in as_markdown(pages.entry_blocks(misr))
 
 
 def test_only_the_test_split_is_compared(repository: Path) -> None:
-    path = repository / "results" / "mosi" / "misr-1.predictions.parquet"
+    path = repository / "results" / "mosi" / "misr" / "predictions.parquet"
     table = pq.read_table(path)
-    more = table.set_column(0, "clip_id", pa.array([f"ood{i}" for i in range(CLIPS)]))
+    more = table.set_column(1, "clip_id", pa.array([f"ood{i}" for i in range(CLIPS)]))
     pq.write_table(in_splits(table, more), path)
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
     assert (misr.clips, misr.left_out) == (CLIPS, 0)
@@ -179,28 +213,24 @@ def test_only_the_test_split_is_compared(repository: Path) -> None:
 
 def in_splits(test: pa.Table, ood: pa.Table) -> pa.Table:
     """Both as one table, as evaluate writes it."""
-    parts = ((test, "test"), (ood, "test_ood"))
-    return pa.concat_tables([t.append_column("split", pa.array([name] * len(t))) for t, name in parts])
+    return pa.concat_tables([test, ood.set_column(0, "split", pa.array(["test_ood"] * len(ood)))])
 
 
 def test_a_second_test_split_is_tested_as_the_first_would_be(repository: Path) -> None:
     """Its clips are those of the first by other names, and misr's errors there those of khar here."""
-    runs = repository / "results" / "mosi"
     for tag, noise in (("one", 1.5), ("two", 0.3)):
-        for seed in (1, 2, 3):
-            save_run(repository, "khar", seed, noise)
-            ood = pq.read_table(runs / f"khar-{seed}.predictions.parquet").slice(0, CLIPS - 10)
-            metrics = METRIC_SETS["mmsa"](*(ood[name].to_numpy() for name in ("prediction", "label")))
-            save_run(repository, "misr", seed, 1.0, test_ood=metrics)
-            path = runs / f"misr-{seed}.predictions.parquet"
-            pq.write_table(in_splits(pq.read_table(path), ood), path)
-            save_run(repository, "khar", seed, noise, clips=CLIPS - 10)
+        khar = save_runs(repository, "khar", SEEDS, noise, clips=CLIPS - 10)
+        ood = pq.read_table(khar / "predictions.parquet")
+        runs = json.loads((khar / "metrics.json").read_text())["runs"]
+        recorded = {run["seed"]: {"test_ood": run["test"]} for run in runs}
+        misr = save_runs(repository, "misr", SEEDS, 1.0, one=recorded) / "predictions.parquet"
+        pq.write_table(in_splits(pq.read_table(misr), ood), misr)
         commit(repository, tag)
         git(repository, "tag", tag)
     found = {entry.title: entry for entry in compared("one", "two", resamples=2000).entries}
-    misr = {row.metric: row for row in found["misr on mosi"].rows}
+    rows = {row.metric: row for row in found["misr on mosi"].rows}
     for row in found["khar on mosi"].rows[:-1]:
-        test, alone = misr[f"test_ood_{row.metric}"].test, row.test
+        test, alone = rows[f"test_ood_{row.metric}"].test, row.test
         assert test is not None and alone is not None
         assert (test.difference, test.low, test.high, test.p) == (
             alone.difference,
@@ -209,13 +239,12 @@ def test_a_second_test_split_is_tested_as_the_first_would_be(repository: Path) -
             alone.p,
         )
         assert test.shown == alone.shown
-    assert misr["test_ood_mae"].test.shown == "better" and misr["mae"].test.difference == 0
+    assert rows["test_ood_mae"].test.shown == "better" and rows["mae"].test.difference == 0
     assert found["misr on mosi"].remarks == ["test_ood has 50 clips, which its metrics are of"]
 
 
 def test_equal_predictions_are_not_tested(repository: Path) -> None:
-    for seed in (1, 2, 3):
-        save_run(repository, "misr", seed, 0.3, remarks={"test": ["said"]})
+    save_runs(repository, "misr", SEEDS, 0.3, remarks={"test": ["said"]})
     found = compared("HEAD")
     misr = next(entry for entry in found.entries if entry.title == "misr on mosi")
     assert not misr.same and all(row.test is None and row.difference == 0 for row in misr.rows)
@@ -223,7 +252,7 @@ def test_equal_predictions_are_not_tested(repository: Path) -> None:
 
 
 def test_labels_that_differ_are_an_error_that_names_a_clip(repository: Path) -> None:
-    path = repository / "results" / "mosi" / "misr-2.predictions.parquet"
+    path = repository / "results" / "mosi" / "misr" / "predictions.parquet"
     table = pq.read_table(path).to_pydict()
     table["label"][7] += 0.5
     pq.write_table(pa.table(table), path)
@@ -241,7 +270,7 @@ def test_labels_that_differ_are_an_error_that_names_a_clip(repository: Path) -> 
     ],
 )
 def test_numbers_that_mean_something_else(repository: Path, changes: dict[str, Any], words: str) -> None:
-    save_run(repository, "misr", 1, 0.3, **changes)
+    save_runs(repository, "misr", SEEDS, 0.3, one={1: changes})
     misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
     assert any(words in remark for remark in misr.remarks)
 

@@ -16,13 +16,13 @@ from safetensors.numpy import load_file, save_file
 
 from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.paths import result_files
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate, least_scores
 from pipeline.evaluation.metrics import METRIC_SETS, MetricWarning
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
-from pipeline.training.loop.train import predict, train
+from pipeline.training.loop.scoring import predict
+from pipeline.training.loop.train import train
 from pipeline.training.runs import load_method, read_config
 
 
@@ -76,20 +76,21 @@ def by_hand(run: Path, split: Path) -> dict[str, np.ndarray]:
 
 
 def test_metrics_and_predictions_of_the_test_split(place: Path, tmp_path: Path) -> None:
-    names = result_files("tiny", "tiny", 3, tmp_path)
-    result = evaluate(place / "run", place / "set", names, "mmsa", device="cpu")
-    assert json.loads(names[0].read_text()) == result
+    found = evaluate([place / "run"], place / "set", tmp_path, "mmsa", device="cpu")
+    assert json.loads((tmp_path / "metrics.json").read_text()) == found
+    (result,) = found["runs"]
 
-    table = pq.read_table(names[1]).to_pydict()
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
     truth = pq.read_table(place / "set" / "test.parquet", columns=["clip_id", "label"]).to_pydict()
     expected = by_hand(place / "run", place / "set" / "test.parquet")
-    assert list(table) == ["clip_id", "label", "prediction"]
+    assert list(table) == ["split", "clip_id", "video_id", "speaker", "label", "prediction_3"]
+    assert set(table["split"]) == {"test"}
     assert table["clip_id"] == sorted(truth["clip_id"])
     assert dict(zip(table["clip_id"], table["label"], strict=True)) == dict(zip(*truth.values(), strict=True))
     by_formula = [float(expected[clip_id][0]) for clip_id in table["clip_id"]]
-    assert table["prediction"] == pytest.approx(by_formula, abs=1e-5)
+    assert table["prediction_3"] == pytest.approx(by_formula, abs=1e-5)
 
-    errors = np.abs(np.array(table["prediction"]) - np.array(table["label"]))
+    errors = np.abs(np.array(table["prediction_3"]) - np.array(table["label"]))
     assert result["test"]["mae"] == pytest.approx(errors.mean(), abs=1e-6)
     config = json.loads((place / "run" / "config.json").read_text())
     assert result["valid"]["mae"] == round(config["valid_loss"], 6)
@@ -105,10 +106,9 @@ def test_metrics_and_predictions_of_the_test_split(place: Path, tmp_path: Path) 
             np.abs(labels[split] - median).mean(), abs=1e-6
         )
 
-    assert names.curves.read_bytes() == (place / "run" / "curves.tsv").read_bytes()
-    before = [name.read_bytes() for name in names]
-    evaluate(place / "run", place / "set", names, "mmsa", device="cpu")
-    assert [name.read_bytes() for name in names] == before
+    header, *rows = (place / "run" / "curves.tsv").read_text().splitlines()
+    expected_curves = [f"seed\t{header}", *(f"3\t{row}" for row in rows)]
+    assert (tmp_path / "curves.tsv").read_text().splitlines() == expected_curves
 
 
 def test_a_loaded_run_predicts_what_training_predicted(place: Path) -> None:
@@ -129,8 +129,7 @@ def test_a_metric_set_gets_predictions_then_labels(
         return {"mae": 0.1234567, "largest": float(label.max()), "said": float(prediction.max())}
 
     monkeypatch.setitem(METRIC_SETS, "spy", spy)
-    out = result_files("a", "a", 1, tmp_path)
-    result = evaluate(place / "run", place / "set", out, "spy", device="cpu")
+    (result,) = evaluate([place / "run"], place / "set", tmp_path, "spy", device="cpu")["runs"]
     test = pq.read_table(place / "set" / "test.parquet")["label"].to_numpy()
     assert result["test"]["largest"] == round(float(test.max()), 6)
     assert result["test"]["said"] != result["test"]["largest"]
@@ -141,21 +140,21 @@ def test_a_metric_set_gets_predictions_then_labels(
 @pytest.mark.parametrize("moods", [("sad", "glad"), ("sad", "calm", "glad")])
 def test_a_classification(tmp_path: Path, moods: tuple[str, ...]) -> None:
     here = trained(tmp_path, moods)
-    names = result_files("tiny", "tiny", 3, tmp_path)
-    result = evaluate(here / "run", here / "set", names, "cls", device="cpu")
-    assert json.loads(names.metrics.read_text()) == result
+    found = evaluate([here / "run"], here / "set", tmp_path / "out", "cls", device="cpu")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found
+    (result,) = found["runs"]
     assert (result["task"], result["class_names"], result["metric_set"]) == (
         "classification",
         [*moods],
         "cls",
     )
 
-    table = pq.read_table(names.predictions)
+    table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert [(field.name, str(field.type)) for field in table.schema] == [
-        ("clip_id", "string"),
+        *((name, "string") for name in ("split", "clip_id", "video_id", "speaker")),
         ("label", "int32"),
-        ("prediction", "int32"),
-        ("probability", "list<element: float>"),
+        ("prediction_3", "int32"),
+        ("probability_3", "list<element: float>"),
     ]
     rows = table.to_pylist()
     truth = pq.read_table(here / "set" / "test.parquet", columns=["clip_id", "class_label"]).to_pylist()
@@ -167,9 +166,9 @@ def test_a_classification(tmp_path: Path, moods: tuple[str, ...]) -> None:
         outputs = logits[row["clip_id"]]
         assert outputs.shape == ((3,) if len(moods) == 3 else (1,))
         scores = np.exp(outputs if len(moods) == 3 else np.array([0.0, outputs[0]]))
-        assert row["probability"] == pytest.approx(list(scores / scores.sum()), abs=1e-5)
-        assert row["prediction"] == int(scores.argmax())
-    hits = [row["prediction"] == row["label"] for row in rows]
+        assert row["probability_3"] == pytest.approx(list(scores / scores.sum()), abs=1e-5)
+        assert row["prediction_3"] == int(scores.argmax())
+    hits = [row["prediction_3"] == row["label"] for row in rows]
     assert result["test"]["accuracy"] == pytest.approx(np.mean(hits), abs=1e-6)
     assert set(result["test"]) == {"accuracy", "f1_weighted", "f1_macro", *(f"f1_{name}" for name in moods)}
 
@@ -188,17 +187,17 @@ def test_a_classification(tmp_path: Path, moods: tuple[str, ...]) -> None:
     }
 
     with pytest.raises(ParamsError, match=r"metric set 'mmsa' is not for the classification tiny; .*metrics"):
-        evaluate(here / "run", here / "set", names, "mmsa", device="cpu")
+        evaluate([here / "run"], here / "set", tmp_path / "out", "mmsa", device="cpu")
 
 
 def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
     here = trained(tmp_path, ("sad", "glad"))
     weights = load_file(here / "run" / "model.safetensors")
     save_file({**weights, "head.bias": np.full(1, np.nan, np.float32)}, here / "run" / "model.safetensors")
-    out = result_files("a", "a", 1, tmp_path)
+    out = tmp_path / "out"
     with pytest.raises(MsaError, match=r"predictions of (valid|test) are not finite"):
-        evaluate(here / "run", here / "set", out, "cls", device="cpu")
-    assert not out.metrics.exists()
+        evaluate([here / "run"], here / "set", out, "cls", device="cpu")
+    assert not out.exists()
 
 
 def test_the_most_frequent_class_is_the_trainings() -> None:
@@ -211,37 +210,37 @@ def test_the_most_frequent_class_is_the_trainings() -> None:
 
 
 def test_other_labels_are_refused(place: Path, tmp_path: Path) -> None:
-    out = result_files("a", "a", 1, tmp_path)
+    out = tmp_path / "out"
     moods = write_tiny_set(tmp_path / "moods", classes=("sad", "glad"))
     with pytest.raises(MsaError, match=r"trained on a regression, but .* is a classification of sad, glad;"):
-        evaluate(place / "run", moods, out, "cls", device="cpu")
+        evaluate([place / "run"], moods, out, "cls", device="cpu")
     with pytest.raises(ParamsError, match="metric set 'cls' is not for the regression tiny"):
-        evaluate(place / "run", place / "set", out, "cls", device="cpu")
-    assert not out.metrics.exists()
+        evaluate([place / "run"], place / "set", out, "cls", device="cpu")
+    assert not out.exists()
 
 
 def test_other_features_are_refused(place: Path, tmp_path: Path) -> None:
-    out = result_files("a", "a", 1, tmp_path)
+    out = tmp_path / "out"
     wider = write_tiny_set(tmp_path / "wider", dims={**tiny_set.DIMS, "audio": 5})
     with pytest.raises(MsaError, match=r"widths audio 4, text 6, visual 3, but .* audio 5, text 6, visual 3"):
-        evaluate(place / "run", wider, out, "mmsa", device="cpu")
+        evaluate([place / "run"], wider, out, "mmsa", device="cpu")
     fewer = write_tiny_set(tmp_path / "fewer", dims={"text": 6})
     with pytest.raises(MsaError, match=r"audio 4, text 6, visual 3, but .* has text 6;"):
-        evaluate(place / "run", fewer, out, "mmsa", device="cpu")
+        evaluate([place / "run"], fewer, out, "mmsa", device="cpu")
     other = write_tiny_set(tmp_path / "other", feature_set="e" * 64)
     with pytest.raises(MsaError, match=r"feature set ffffffffffff \(audio audio-enc.*eeeeeeeeeeee"):
-        evaluate(place / "run", other, out, "mmsa", device="cpu")
-    assert not out[0].exists()
+        evaluate([place / "run"], other, out, "mmsa", device="cpu")
+    assert not out.exists()
 
 
 def test_what_cannot_be_read(place: Path, tmp_path: Path) -> None:
-    out = result_files("a", "a", 1, tmp_path)
+    out = tmp_path / "out"
     with pytest.raises(
         ParamsError, match=r"metric set 'mmza' is not known, did you mean 'mmsa' \(there are: mmsa"
     ):
-        evaluate(place / "run", place / "set", out, "mmza", device="cpu")
+        evaluate([place / "run"], place / "set", out, "mmza", device="cpu")
     with pytest.raises(FormatError, match="not a run folder"):
-        evaluate(place / "set", place / "set", out, "mmsa", device="cpu")
+        evaluate([place / "set"], place / "set", out, "mmsa", device="cpu")
     run = tmp_path / "run"
     run.mkdir()
     config = json.loads((place / "run" / "config.json").read_text())

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made.tiny_runs import made_run, made_set
-from made.tiny_set import write_tiny_set
 
-from pipeline.core.errors import FormatError, MsaError
-from pipeline.core.paths import result_files
+from pipeline.core.errors import FormatError
 from pipeline.evaluation import inspect as inspection
 from pipeline.evaluation.evaluate import evaluate
-from pipeline.evaluation.inspect import WORST, inspect, lay_out
-from pipeline.evaluation.saved import read_views, views_file
+from pipeline.evaluation.inspect import WORST, lay_out
+from pipeline.evaluation.saved import read_views
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +27,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-def test_worst_clips_are_those_of_the_saved_predictions(place: Path, tmp_path: Path) -> None:
-    files = result_files("slad", "tiny", 1, tmp_path)
-    evaluate(place / "slad-run", place / "set", files, "mmsa", device="cpu")
-    views = inspect(place / "slad-run", place / "set", views_file(files.metrics), transcripts=True)
-    assert read_views(tmp_path / "tiny" / "slad-1.views.json") == views
+def inspect(
+    place: Path, out: Path, assembled: Path | None = None, transcripts: bool = False
+) -> dict[str, Any]:
+    """The views that evaluate writes of the run."""
+    assembled = assembled or place / "set"
+    evaluate([place / "slad-run"], assembled, out, "mmsa", device="cpu", transcripts=transcripts)
+    return read_views(out / "views.json")[1]
 
-    saved = pq.read_table(files.predictions).to_pandas().set_index("clip_id")
+
+def test_worst_clips_are_those_of_the_saved_predictions(place: Path, tmp_path: Path) -> None:
+    views = inspect(place, tmp_path, transcripts=True)
+    saved = pq.read_table(tmp_path / "predictions.parquet").to_pandas().set_index("clip_id")
+    saved = saved.rename(columns={"prediction_1": "prediction"})
     errors = (saved["prediction"] - saved["label"]).abs().sort_values(ascending=False)
     assert [clip["clip_id"] for clip in views["worst"]] == list(errors.index[:WORST])
     said = pq.read_table(place / "set" / "test.parquet").to_pandas().set_index("clip_id")["transcript"]
@@ -47,7 +52,7 @@ def test_worst_clips_are_those_of_the_saved_predictions(place: Path, tmp_path: P
 
 
 def test_maps_hold_every_point_with_its_label(place: Path, tmp_path: Path) -> None:
-    views = inspect(place / "slad-run", place / "set", tmp_path / "views.json")
+    views = inspect(place, tmp_path)
     (drawn,) = views["maps"]
     assert [entry["name"] for entry in drawn["parts"]] == [
         "invariant text",
@@ -66,9 +71,10 @@ def test_maps_hold_every_point_with_its_label(place: Path, tmp_path: Path) -> No
 
 def test_equal_runs_have_equal_bytes(place: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        inspect(place / "slad-run", place / "set", tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    text = (tmp_path / "a").read_text(encoding="utf-8")
+        inspect(place, tmp_path / name)
+    files = [(tmp_path / name / "views.json").read_bytes() for name in ("a", "b")]
+    assert files[0] == files[1]
+    text = files[0].decode()
     assert str(place) not in text
     assert len(text) < 10_000
 
@@ -91,19 +97,18 @@ def test_maps_of_little(values: np.ndarray) -> None:
 
 def test_a_large_split_is_thinned(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "POINTS", 24)  # six clips of four parts
-    drawn = inspect(place / "slad-run", place / "set", tmp_path / "views.json")["maps"][0]
+    drawn = inspect(place, tmp_path)["maps"][0]
     assert len(drawn["x"]) == 24
     monkeypatch.setattr(inspection, "FEWEST", 100)
-    views = inspect(place / "slad-run", place / "set", tmp_path / "views.json")
+    views = inspect(place, tmp_path)
     assert views["maps"] == [] and "fewer than 100 points" in views["notes"][0]
 
 
 def test_texts_stay_out_where_nobody_lets_them_in(place: Path, tmp_path: Path) -> None:
     """git tracks the file."""
-    out = tmp_path / "views.json"
-    inspect(place / "slad-run", place / "set", out)
+    inspect(place, tmp_path)
     texts = pq.read_table(place / "set" / "test.parquet")["transcript"].to_pylist()
-    written = out.read_text(encoding="utf-8")
+    written = (tmp_path / "views.json").read_text(encoding="utf-8")
     assert any(texts) and not [text for text in texts if text and text in written]
     assert "transcript" not in written
 
@@ -115,29 +120,20 @@ def test_long_transcripts_are_cut(place: Path, tmp_path: Path) -> None:
     column = table.schema.get_field_index("transcript")
     texts = pa.array(["word " * 200] * 13 + [None], pa.string())
     pq.write_table(table.set_column(column, "transcript", texts), path)
-    worst = inspect(place / "slad-run", assembled, tmp_path / "views.json", transcripts=True)["worst"]
+    worst = inspect(place, tmp_path, assembled, transcripts=True)["worst"]
     assert {len(clip["transcript"]) for clip in worst} <= {300, 0}
     assert worst[0]["transcript"].endswith("…") or worst[1]["transcript"].endswith("…")
 
 
-def test_what_is_refused(place: Path, tmp_path: Path) -> None:
-    other = write_tiny_set(tmp_path / "other", feature_set="0" * 64)
-    with pytest.raises(MsaError, match="trained on feature set ffffffffffff"):
-        inspect(place / "slad-run", other, tmp_path / "views.json")
-    empty = write_tiny_set(tmp_path / "empty", {"train": 10, "valid": 5, "test": 0, "unlabeled": 0})
-    with pytest.raises(FormatError, match="no clips in test"):
-        inspect(place / "slad-run", empty, tmp_path / "views.json")
-    with pytest.raises(FormatError, match="not a run folder"):
-        inspect(tmp_path, empty, tmp_path / "views.json")
-    assert not (tmp_path / "views.json").exists()
-
-
 def test_files_of_views(tmp_path: Path) -> None:
-    path = tmp_path / "misr-1.views.json"
-    assert read_views(path) is None
+    path = tmp_path / "views.json"
+    assert read_views(path) == {}
     path.write_text("{")
-    with pytest.raises(FormatError, match=r"misr-1\.views\.json: not the views of a run"):
+    with pytest.raises(FormatError, match=r"views\.json: not the views of runs"):
         read_views(path)
-    path.write_text(json.dumps({"format": 7}))
-    with pytest.raises(FormatError, match="views of format 7, this version reads 1"):
+    path.write_text(json.dumps({"format": 1}))
+    with pytest.raises(FormatError, match="views of format 1, this version reads 2"):
+        read_views(path)
+    path.write_text(json.dumps({"format": 2, "seeds": {"1": {"reading": ""}}}))
+    with pytest.raises(FormatError, match=r"terms, panels, maps, worst, notes of seed 1 is missing"):
         read_views(path)

@@ -21,7 +21,7 @@ from models.cmir.noise import corrupt
 from models.core.backbones import Tokenizer, load_tokenizer
 from pipeline.cli.app import app
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.paths import assembled_folder, result_files, run_folder
+from pipeline.core.paths import assembled_folder, results_folder, run_folder
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.metrics import METRIC_SETS
@@ -33,6 +33,7 @@ from pipeline.training.runs import load_method, read_config
 
 RATES = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
 RUN, SET = run_folder("tiny", "tiny", 3), assembled_folder("tiny")
+METRICS = results_folder("tiny", "tiny") / "metrics.json"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,13 +76,13 @@ def trained(
         state_root=here / "state",
         logs=here / "logs",
     )
-    evaluate(run, assembled, result_files("tiny", "tiny", 3, here / "results"), metric_set, device="cpu")
+    evaluate([run], assembled, results_folder("tiny", "tiny", here / "results"), metric_set, device="cpu")
     return here
 
 
 def evaluated() -> dict[str, float]:
-    result: dict[str, dict[str, float]] = json.loads(result_files("tiny", "tiny", 3).metrics.read_text())
-    return result["test"]
+    result: dict[str, float] = json.loads(METRICS.read_text())["runs"][0]["test"]
+    return result
 
 
 def means(result: dict[str, Any], rate: str) -> dict[str, float]:
@@ -131,7 +132,7 @@ def test_a_rate_is_the_protocol_seed_by_seed(scores: Path) -> None:
 def test_a_classification(tmp_path: Path, moods: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained(tmp_path, moods, "cls"))
     clean = evaluated()
-    result_files("tiny", "tiny", 3).metrics.unlink()  # not needed: classes have one metric set
+    METRICS.unlink()  # not needed: classes have one metric set
     result = under_noise(RUN, "erase", device="cpu")
     assert result["metric_set"] == "cls" and means(result, "0") == clean
     assert means(result, "0.7")["accuracy"] < clean["accuracy"]
@@ -235,13 +236,12 @@ def test_another_set_is_refused(scores: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_not_evaluated(scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        FormatError, match=r"results/tiny/tiny-3\.json: .*No such file.*run its evaluate stage"
+        FormatError, match=r"results/tiny/tiny/metrics\.json: .*No such file.*run its evaluate stage"
     ):
         under_noise(scores / RUN, assembled=scores / SET, device="cpu")
-    path = result_files("tiny", "tiny", 3).metrics
-    path.parent.mkdir(parents=True)
-    path.write_text('{"metric_set": "mmza"}')
-    with pytest.raises(FormatError, match=r"tiny-3\.json: no metric set in it \('mmza'\)"):
+    METRICS.parent.mkdir(parents=True)
+    METRICS.write_text('{"runs": [{"metric_set": "mmza"}]}')
+    with pytest.raises(FormatError, match=r"metrics\.json: no metric set in it \('mmza'\)"):
         under_noise(scores / RUN, assembled=scores / SET, device="cpu")
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made.small_repository import compared, git, make_repository, said, save_run
+from made.small_repository import compared, git, make_repository, said, save_runs
 
 from pipeline.evaluation.comparison import compare_runs, correct
 from pipeline.evaluation.saved import find_runs
@@ -24,22 +24,20 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ["misr-mosi", "--against", "cmir-mosi"],
         [
-            "misr-mosi-1",
-            "misr-mosi-2",
-            "misr-mosi-3",
+            "misr-mosi/1",
+            "misr-mosi/2",
+            "misr-mosi/3",
             "--against",
-            "cmir-mosi-1",
-            "runs/cmir-mosi-2",
-            "cmir-mosi-3",
+            "cmir-mosi/1",
+            "runs/cmir-mosi/2/",
+            "cmir-mosi/3",
         ],
         [
             "--against",
-            "results/mosi/cmir-1.json",
-            "results/mosi/cmir-2.json",
-            "cmir-mosi-3",
+            "results/mosi/cmir",
             "--seed",
             "0",
-            "misr-mosi",
+            "results/mosi/misr/metrics.json",
         ],
     ],
 )
@@ -57,13 +55,14 @@ def test_two_sets_of_runs_by_every_name(
     ("words", "message"),
     [
         (
-            ["misr-mosi-9", "--against", "cmir-mosi"],
-            "run 'misr-mosi-9' is not known, did you mean 'misr-mosi-",
+            ["misr-mosi/9", "--against", "cmir-mosi"],
+            "run 'misr-mosi/9' is not known, did you mean 'misr-mosi/",
         ),
         (["misr-mosi", "cmir-mosi", "--against", "slad-mosi"], "seed 1 is twice on one side"),
         (["misr-mosi", "--against", "misr-sims"], "runs of mosi and sims were given"),
-        (["misr-mosi", "--against", "misr-mosi"], "both sides are the same files"),
-        (["results/mosi/none-1.json", "--against", "misr-mosi"], "no such result"),
+        (["misr-mosi", "--against", "misr-mosi"], "both sides are the same runs"),
+        (["results/mosi/none/metrics.json", "--against", "misr-mosi"], "no such result"),
+        (["results/mosi/misr-1.json", "--against", "misr-mosi"], "version of its own commit reads it"),
     ],
 )
 def test_sets_that_cannot_be_compared(
@@ -73,7 +72,7 @@ def test_sets_that_cannot_be_compared(
     words: list[str],
     message: str,
 ) -> None:
-    save_run(repository, "misr", 1, 1.0, dataset="sims")
+    save_runs(repository, "misr", [1], 1.0, dataset="sims")
     code, out, errors = said(capsys, monkeypatch, "significance", *words)
     assert (code, out) == (2, "")
     assert message in errors and "Traceback" not in errors
@@ -84,7 +83,7 @@ def test_both_commands_agree(repository: Path, tmp_path_factory: pytest.TempPath
     entry = next(entry for entry in compared("before", "HEAD").entries if entry.title == "misr on mosi")
     old = tmp_path_factory.mktemp("old")
     git(repository, "worktree", "add", "-q", str(old / "tree"), "before")
-    names = [f"results/mosi/misr-{seed}.json" for seed in (1, 2, 3)]
+    names = ["results/mosi/misr"]
     a, b = find_runs(names, old / "tree"), find_runs(names, repository)
     again, _ = correct([compare_runs(entry.title, a, b, 300, 0)])
     assert again[0].rows == entry.rows

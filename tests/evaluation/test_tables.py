@@ -389,5 +389,4 @@ def test_a_table_is_run_as_experiments(
     again = CliRunner().invoke(app, command)
     assert report in again.output
     log = (folder / f"logs/tables/{name}.log").read_text(encoding="utf-8")
-    for seed in (3, 5):
-        assert f"Stage 'train@misr-sample-{seed}' is cached - skipping run" in log
+    assert "Stage 'train@misr-sample' is cached - skipping run" in log

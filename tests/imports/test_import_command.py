@@ -104,7 +104,7 @@ def test_from_a_foreign_file_to_a_scored_run(
     assert code == 0, shown
     if (module, function) not in TRAINED:
         return
-    for stage, seed in (("pretrain", ()), ("train", ("--seed", "1")), ("evaluate", ("--seed", "1"))):
+    for stage, seed in (("train", ("--seed", "1")), ("evaluate", ("--seed", "1"))):
         code, shown = cli("stage", stage, "misr", "mine", *seed)
         assert code == 0, shown
     result = json.loads(Path("results/mine/misr-1.json").read_text())

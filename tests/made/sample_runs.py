@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from made.stored import assemble
+
 from pipeline.corpora.clips import METADATA_KEY, ClipFacts, clip_table, full_id
-from pipeline.datasets.assembly.assemble import assemble
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.evaluation.compare import Comparison, compare
 from pipeline.evaluation.metrics import METRIC_SETS
 
 CLIPS = 60
+SEEDS = (1, 2, 3)
 PARAMS = """
 seeds: [1, 2]
 train: {precision: fp32}
@@ -45,49 +47,67 @@ def commit(folder: Path, message: str) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def save_run(
+def save_runs(
     folder: Path,
     method: str,
-    seed: int,
+    seeds: Sequence[int],
     noise: float,
     dataset: str = "mosi",
     clips: int = CLIPS,
+    one: Mapping[int, dict[str, Any]] | None = None,
     **changes: Any,
-) -> None:
-    """A run's files as evaluate writes them, its metrics computed from its predictions."""
+) -> Path:
+    """A method's results as evaluate writes them, its metrics computed from its predictions.
+
+    Parameters
+    ----------
+    one, changes : what is different in the entry of a seed, and in all of them
+    """
     label = np.round(np.random.default_rng(0).uniform(-3, 3, CLIPS), 1)[:clips].astype(np.float32)
-    error = np.random.default_rng([seed, len(method)]).normal(size=CLIPS)[:clips]
-    prediction = (label + noise * error).astype(np.float32)
-    found = METRIC_SETS["mmsa"](prediction, label)
-    result = {
-        "format": 1,
-        "method": method,
-        "dataset": dataset,
-        "seed": seed,
-        "metric_set": "mmsa",
-        "feature_set": "f" * 64,
-        "features": {"text": "minilm"},
-        "test": {name: round(value, 6) for name, value in found.items()},
-        "valid": {"mae": noise},
-        **changes,
-    }
-    place = folder / "results" / dataset
+    names = [f"v$_${i:02d}" for i in range(clips)]
+    table = pa.table({"split": ["test"] * clips, "clip_id": names, "label": label})
+    runs = []
+    for seed in seeds:
+        error = np.random.default_rng([seed, len(method)]).normal(size=CLIPS)[:clips]
+        prediction = (label + noise * error).astype(np.float32)
+        table = table.append_column(f"prediction_{seed}", pa.array(prediction))
+        found = METRIC_SETS["mmsa"](prediction, label)
+        runs.append(
+            {
+                "format": 2,
+                "method": method,
+                "dataset": dataset,
+                "seed": seed,
+                "metric_set": "mmsa",
+                "feature_set": "f" * 64,
+                "features": {"text": "minilm"},
+                "class_names": [],
+                "epoch": 1,
+                "n": {"test": clips},
+                "floor": {},
+                "remarks": {},
+                "test": {name: round(value, 6) for name, value in found.items()},
+                "valid": {"mae": noise},
+                **changes,
+                **(one or {}).get(seed, {}),
+            }
+        )
+    place = folder / "results" / dataset / method
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{method}-{seed}.json").write_text(json.dumps(result))
-    table = {"clip_id": [f"v$_${i:02d}" for i in range(clips)], "label": label, "prediction": prediction}
-    pq.write_table(pa.table(table), place / f"{method}-{seed}.predictions.parquet")
+    (place / "metrics.json").write_text(json.dumps({"runs": runs}))
+    pq.write_table(table, place / "predictions.parquet")
+    return place
 
 
 def write_lock(folder: Path, **code: dict[str, str]) -> None:
     """dvc.lock with the hash of each place of code that each method's runs were made with."""
     stages = {
-        f"train@{method}-mosi-{seed}": {
+        f"train@{method}-mosi": {
             "cmd": "msa-cli stage train",
             "deps": [{"path": "data/assembled/mosi", "md5": "a.dir"}]
             + [{"path": path, "md5": f"{value}.dir"} for path, value in places.items()],
         }
         for method, places in code.items()
-        for seed in (1, 2, 3)
     }
     (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))  # JSON is YAML
 
@@ -97,18 +117,16 @@ def make_repository(tmp_path: Path) -> Path:
     git(tmp_path, "init", "-q", "-b", "main")
     write_lock(tmp_path, misr={"models/core": "1", "models/misr": "1"}, cmir={"models/core": "1"})
     (tmp_path / "params.yaml").write_text(PARAMS)
-    for seed in (1, 2, 3):
-        save_run(tmp_path, "misr", seed, 1.5)
-        save_run(tmp_path, "cmir", seed, 1.2)
+    save_runs(tmp_path, "misr", SEEDS, 1.5)
+    save_runs(tmp_path, "cmir", SEEDS, 1.2)
     commit(tmp_path, "First")
     git(tmp_path, "tag", "before")
     (tmp_path / "params.yaml").write_text(
         PARAMS.replace("invariance: 1.0", "invariance: 0.5").replace("64", "48")
     )
     write_lock(tmp_path, misr={"models/core": "1", "models/misr": "2"}, cmir={"models/core": "1"}, slad={})
-    for seed in (1, 2, 3):
-        save_run(tmp_path, "misr", seed, 0.3)
-    save_run(tmp_path, "slad", 1, 1.0)
+    save_runs(tmp_path, "misr", SEEDS, 0.3)
+    save_runs(tmp_path, "slad", [1], 1.0)
     commit(tmp_path, "Half the invariance <b>|")
     return tmp_path
 

@@ -44,6 +44,7 @@ def write_tiny_set(
     for split, count in counts.items():
         columns: dict[str, Any] = {"clip_id": [f"{split}$_${i:04d}" for i in range(count)]}
         columns["video_id"] = [f"video{i // 5}" for i in range(count)]
+        columns["speaker"] = pa.nulls(count, pa.string())
         columns["position"] = pa.array([i % 5 for i in range(count)], pa.int32())
         columns["transcript"] = [f"clip number {i} says something" for i in range(count)]
         signal = random.normal(size=count)

@@ -9,15 +9,19 @@ import pytest
 import torch
 from made.tensors import double, finite_gradients
 from reference import blocks as reference
+from torch import nn
 
 from models.core.blocks import (
+    Linear,
     TransformerLayer,
     full_precision,
+    key_bias,
     kl_to_prior,
     masked_logsumexp,
     masked_mean,
     mean_over_time,
     row_similarity,
+    together,
 )
 
 
@@ -163,7 +167,9 @@ def test_transformer_layer_equals_its_definition() -> None:
     x = torch.randn(2, 5, 12, dtype=torch.float64)
     mask = torch.tensor([[True] * 5, [True, False, True, False, False]])
     expected = reference_layer(layer, x.numpy(), mask.numpy())
-    np.testing.assert_allclose(layer(x, mask).detach().numpy(), expected, atol=1e-10)
+    np.testing.assert_allclose(layer(x, key_bias(mask)).detach().numpy(), expected, atol=1e-10)
+    first = layer(x, key_bias(mask), 2)
+    np.testing.assert_allclose(first.detach().numpy(), expected[:, :2], atol=1e-10)
     everything = reference_layer(layer, x.numpy(), np.ones((2, 5)))
     np.testing.assert_allclose(layer(x).detach().numpy(), everything, atol=1e-10)
 
@@ -173,9 +179,35 @@ def test_masked_keys_are_as_if_not_there() -> None:
     layer = TransformerLayer(16, 2, 8, 16, dropout=0.0)
     x = torch.randn(3, 7, 16)
     mask = torch.arange(7).expand(3, 7) < 4
-    torch.testing.assert_close(layer(x, mask)[:, :4], layer(x[:, :4]))
+    bias = key_bias(mask)
+    torch.testing.assert_close(layer(x, bias)[:, :4], layer(x[:, :4]))
     loud = torch.where(mask[..., None], x, 1e6)
-    torch.testing.assert_close(layer(loud, mask)[:, :4], layer(x, mask)[:, :4])
+    torch.testing.assert_close(layer(loud, bias)[:, :4], layer(x, bias)[:, :4])
+
+
+def network() -> nn.Sequential:
+    """Of all that `together` takes, with a norm that is not as it begins."""
+    layers = nn.Sequential(
+        Linear(6, 12), nn.ReLU(), TransformerLayer(12, 3, 8, 10, dropout=0.0), Linear(12, 5)
+    )
+    for parameter in layers.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return layers.double()
+
+
+def test_together_equals_one_by_one_and_each_gets_its_own_gradient() -> None:
+    torch.manual_seed(0)
+    modules, x = [network() for _ in range(3)], double(3, 2, 7, 6)
+    weight = double(3, 2, 7, 5, seed=1)
+    results = []
+    for outputs in (
+        together(modules, x),
+        torch.stack([each(part) for each, part in zip(modules, x, strict=True)]),
+    ):
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        results.append([outputs, *torch.autograd.grad((weight * outputs).sum(), parameters)])
+    for at_once, one_by_one in zip(*results, strict=True):
+        torch.testing.assert_close(at_once, one_by_one, rtol=1e-10, atol=1e-10)
 
 
 def test_masked_mean() -> None:

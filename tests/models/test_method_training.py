@@ -125,4 +125,4 @@ def test_training_in_bf16_and_by_deterministic_algorithms(name: str) -> None:
     finally:
         torch.use_deterministic_algorithms(False)
     # at random, SLaD finds other hardest negatives in a batch of few
-    assert rough == pytest.approx(exact, rel=0.1, abs=5e-2)
+    assert rough == pytest.approx(exact, rel=0.2, abs=5e-2)

@@ -33,17 +33,15 @@ ENTRIES: dict[str, list[str]] = {
     ],
     **{modality: list(encoders.values()) for modality, encoders in REGISTRY.items()},
     "assemble": ["pipeline.datasets.assembly.assemble:assemble"],
-    "pretrain": ["pipeline.training.loop.pretrain:pretrain"],
-    "train": ["pipeline.training.loop.train:train"],
+    "train": ["pipeline.training.loop.pretrain:pretrain", "pipeline.training.loop.train:train"],
     "evaluate": ["pipeline.evaluation.evaluate:evaluate"],
-    "inspect": ["pipeline.evaluation.inspect:inspect"],
     "report": ["pipeline.reports.report:report"],
-    "page": ["pipeline.reports.page:write_page"],
 }
 # What stages run besides, and which decides nothing of their outputs; LEFT_OUT of fingerprint.py as well.
 CARRIERS = {
     "models/__init__.py",  # names of methods
     "pipeline/core/names.py",  # refuses ids
+    "pipeline/core/row_file.py",  # carries rows
     "pipeline/core/section.py",  # how settings are checked
     "pipeline/corpora/clips.py",  # names of columns; ids
     "pipeline/core/vocabulary.py",  # names
@@ -52,7 +50,7 @@ CARRIERS = {
     "pipeline/training/loop/curves.py",
     "pipeline/training/runs.py",
 }
-OF_METHODS = [stage for stage in STAGE_CODE if stage in ("pretrain", "train", "evaluate", "inspect")]
+OF_METHODS = [stage for stage in STAGE_CODE if stage in ("train", "evaluate")]
 CASES = [
     *((stage, "") for stage in STAGE_CODE if stage not in OF_METHODS),
     *((stage, method) for stage in OF_METHODS for method in METHODS),
@@ -79,7 +77,7 @@ def run_by(stage: str, method: str, source: SourceCode) -> set[str]:
     entries = list(ENTRIES[stage])
     if method:
         entries.append(f"{METHODS[method].module}:{METHODS[method].class_name}")
-    if stage == "inspect":
+    if stage == "evaluate":
         entries.append(f"pipeline.evaluation.views.{method}:*")
     modules = {module for module, _ in source.definitions(*entries)}
     return {
@@ -107,7 +105,7 @@ def test_the_stages_of_the_list_depend_on_the_lock(stages: dict[str, dict[str, A
 def test_the_list_has_what_a_stage_runs_and_nothing_else(source: SourceCode, stage: str, method: str) -> None:
     ran, listed = run_by(stage, method, source), code_of(stage, method)
     # the code that a run was trained with is in its config.json, on which these depend
-    known = listed + (code_of("train", method) if stage in ("evaluate", "inspect") else [])
+    known = listed + (code_of("train", method) if stage == "evaluate" else [])
     assert {file for file in ran if not below(file, known)} <= CARRIERS
     assert [place for place in listed if not any(below(file, [place]) for file in ran)] == []
 
@@ -158,7 +156,6 @@ def test_no_stage_depends_on_a_parent_folder_of_outputs(stages: dict[str, dict[s
         "data/clips",
         "data/assembled",
         "runs",
-        "pretrained",
         "data/transcripts",
     }
     for name, stage in stages.items():

@@ -66,8 +66,8 @@ def with_names(tree: dict[str, Any], section: str, names: list[str]) -> list[str
     for name in names if section == "datasets_run" else []:
         tree["models"]["misr"]["corpora"][name] = {}
     tree |= {key: [value] for key, value in RUN.items() if key != section}
-    runs = ["-".join(str(value) for value in (RUN | {section: name}).values()) for name in names]
-    return [f"{stage}@{run}" for run in runs for stage in ("evaluate", "inspect")]
+    runs = dict.fromkeys("{models_run}-{datasets_run}".format(**RUN | {section: name}) for name in names)
+    return [f"evaluate@{run}" for run in runs]  # of all seeds
 
 
 RUN = {"models_run": "misr", "datasets_run": "sample", "seeds": 1}
@@ -92,7 +92,7 @@ def test_names_are_no_commands_and_lead_nowhere(workspace: Workspace, section: s
     stages = with_names(tree, section, NAMES)
     YAML().dump(tree, file)
     output = workspace.run("dvc", "repro", "--single-item", "--force", "--keep-going", *stages, ok=False)
-    assert output.count("Running stage") > len(NAMES) / 2
+    assert output.count("Running stage") > min(len(NAMES), len(stages)) / 2
     check_untouched(workspace, output, tmp_path / "calls")
 
 
@@ -104,6 +104,6 @@ def test_folders_of_runs_are_removed_of_checked_names_alone(
     tree = YAML(typ="safe").load(file)
     stages = with_names(tree, section, ["../../keep", "../../../outside"])
     YAML().dump(tree, file)
-    runs = [stage.replace("evaluate", "train") for stage in stages if stage.startswith("evaluate")]
+    runs = [stage.replace("evaluate", "train") for stage in stages]
     output = workspace.run("dvc", "repro", "--keep-going", *runs, ok=False)
     check_untouched(workspace, output, tmp_path / "calls")

@@ -45,19 +45,19 @@ def test_raw_clips_become_tracked_metrics(first_run: tuple[Workspace, set[str]])
     stages = {name.split("@")[0] for name in ran}
     assert stages == {
         *("ingest", "transcribe", "text", "audio", "visual", "assemble"),
-        *("pretrain", "train", "evaluate", "inspect", "report", "page"),
+        *("train", "evaluate", "report"),
     }
     total = CLIPS * sum(VIDEOS.values())
     for name in FEATURES:
         features = FeatureStore(workspace.folder / "data/features/sample" / name).read()
         assert features is not None and len(features.rows) == total
         assert {row.status for row in features.rows.values()} == {"ok"}
-    result = json.loads((workspace.folder / "results/sample/misr-1.json").read_text())
+    (result,) = json.loads((workspace.folder / "results/sample/misr/metrics.json").read_text())["runs"]
     assert result["n"]["test"] == CLIPS
     assert 0 <= result["test"]["mae"] <= 6
     tracked = workspace.run("git", "ls-files").splitlines()
-    assert "results/sample/misr-1.json" in tracked
-    assert "results/sample/misr-1.predictions.parquet" in tracked
+    assert "results/sample/misr/metrics.json" in tracked
+    assert "results/sample/misr/predictions.parquet" in tracked
     assert not [
         name for name in tracked if name.startswith(("data/features/sample/", "runs/", "data/clips/"))
     ]
@@ -72,8 +72,10 @@ def test_one_loss_weight_retrains_one_method_and_git_compares(workspace: Workspa
     before = workspace.bytes_of("runs", "results")
     workspace.edit(models__khar__base__weights__contrastive=0.25)
     ran, _ = workspace.repro()
-    after = {"train@khar-sample-1", "evaluate@khar-sample-1", "inspect@khar-sample-1", "report", "page"}
-    assert ran == after  # and no pretraining
+    after = {"train@khar-sample", "evaluate@khar-sample", "report"}
+    assert ran == after
+    pretrained = workspace.bytes_of("runs/khar-sample/pretrained")
+    assert pretrained and all(before[name] == content for name, content in pretrained.items())
     assert "models.khar.base.weights.contrastive" in workspace.run("dvc", "params", "diff")
     assert "mae" in workspace.run("dvc", "metrics", "diff", "HEAD")
     assert workspace.bytes_of("runs", "results") != before
@@ -84,12 +86,12 @@ def test_one_loss_weight_retrains_one_method_and_git_compares(workspace: Workspa
 
 
 def test_a_setting_of_the_pretraining_runs_it_again(workspace: Workspace) -> None:
-    before = workspace.bytes_of("pretrained/khar-sample")
+    before = workspace.bytes_of("runs/khar-sample/pretrained")
     workspace.edit(models__khar__base__pretraining__lr=2.0e-3)
     ran, _ = workspace.repro()
-    stages = {"train@khar-sample-1", "evaluate@khar-sample-1", "inspect@khar-sample-1", "report", "page"}
-    assert ran == {"pretrain@khar-sample"} | stages
-    after = workspace.bytes_of("pretrained/khar-sample")
+    stages = {"train@khar-sample", "evaluate@khar-sample", "report"}
+    assert ran == stages
+    after = workspace.bytes_of("runs/khar-sample/pretrained")
     assert all(before[name] != after[name] for name in before)
 
 

@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from test_report import MOODS, chosen, make_params, write_moods, write_result
+from test_report import MOODS, chosen, make_params, runs_of, write_moods, write_result
 
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.evaluation.saved import write_views
 from pipeline.params.params import Params
 from pipeline.reports import page as report_page
 from pipeline.reports.figures import confusion
-from pipeline.reports.page import write_page
+from pipeline.reports.report import report
 from pipeline.reports.run_figures import classes_of, error_by_range
 from pipeline.reports.tables import paper_figures
 
@@ -80,11 +79,10 @@ class Page(HTMLParser):
             row[-1] = (row[-1][0] + data, row[-1][1], row[-1][2] or self.bold)
 
 
-def views(method: str, classes: bool = False, transcript: str = "<b>Not & so</b> 'good'") -> dict[str, Any]:
+def views(classes: bool = False, transcript: str = "<b>Not & so</b> 'good'") -> dict[str, Any]:
     random = np.random.default_rng(1)
     points = random.normal(size=(24, 2)).round(3)
     return {
-        **{"method": method, "dataset": "mosi", "seed": 1, "feature_set": "abcdef0123456789"},
         "reading": "Look here: a < b.",
         "terms": {"prior": 0.4},
         "notes": ["nothing of <that>"],
@@ -123,9 +121,8 @@ def write_one(here: Path, method: str, seed: int, noise: float) -> None:
     found = (LABELS + random.normal(scale=noise, size=60)).astype(np.float32)
     mae = float(np.abs(found - LABELS).mean())
     scores = {"acc7": 0.4 + seed / 100, "corr": float(np.corrcoef(found, LABELS)[0, 1]), "mae": mae}
-    write_result(here, method, "mosi", seed, test=scores, remarks={"test": ["a < b"]})
-    table = {"clip_id": [f"video$_${i:02d}" for i in range(60)], "label": LABELS, "prediction": found}
-    pq.write_table(pa.table(table), here / "results" / "mosi" / f"{method}-{seed}.predictions.parquet")
+    predicted = pa.array(LABELS), pa.array(found)
+    write_result(here, method, "mosi", seed, predicted, test=scores, remarks={"test": ["a < b"]})
 
 
 def make_params_of(**changes: Any) -> Params:
@@ -150,10 +147,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_one(here, "other", seed, 1.5)
         for method in ("misr", "other"):
             write_moods(here, method, seed)
-    write_views(views("misr"), here / "results" / "mosi" / "misr-1.views.json")
-    write_views(views("misr", classes=True), here / "results" / "moods" / "misr-1.views.json")
-    write_page(make_params_of(), here / "results", here / "reports")
+    write_views({1: views()}, here / "results" / "mosi" / "misr" / "views.json")
+    write_views({1: views(classes=True)}, here / "results" / "moods" / "misr" / "views.json")
+    report(make_params_of(), here / "results", here / "reports")
     return here
+
+
+def written(params: Params, results: Path, out: Path) -> str:
+    """The page."""
+    report(params, results, out)
+    return (out / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +165,7 @@ def page(place: Path) -> Page:
 
 
 def saved(place: Path, method: str, dataset: str, seed: int) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((place / "results" / dataset / f"{method}-{seed}.json").read_text())
-    return result
+    return next(run for run in runs_of(place / "results" / dataset / method) if run["seed"] == seed)
 
 
 # ------------------------------------------------------------------------------------------------- numbers
@@ -219,7 +221,7 @@ def test_runs_and_worst_clips(page: Page) -> None:
     assert "nothing of <that>" in page.words and "Look here: a < b." in page.words
     assert "misr, seed 1, test: a < b" in page.words
     assert page.words.count("This run has no views") == 6
-    assert "dvc repro inspect@other-mosi-2" in page.words
+    assert "dvc repro evaluate@other-mosi" in page.words
 
 
 # ---------------------------------------------------------------------------------------------- the page
@@ -251,7 +253,7 @@ def test_pictures_have_words_and_are_pictures(page: Page) -> None:
 
 def test_same_results_same_bytes(place: Path, tmp_path: Path) -> None:
     params = make_params_of(datasets_run=["mosi"], models_run=["misr"], seeds=[1])
-    pages = [write_page(params, place / "results", tmp_path / name).read_bytes() for name in "ab"]
+    pages = [written(params, place / "results", tmp_path / name) for name in "ab"]
     assert pages[0] == pages[1]
 
 
@@ -259,27 +261,27 @@ def test_many_runs_keep_numbers_and_lose_pictures(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = make_params_of(datasets_run=["moods"], models_run=["misr"])
-    whole = Page(write_page(params, place / "results", tmp_path).read_text(encoding="utf-8"))
+    whole = Page(written(params, place / "results", tmp_path))
     size = sum(len((image["src"] or "").partition(",")[2]) for image in whole.images)
     monkeypatch.setattr(report_page, "PICTURES", size - 1)
-    text = write_page(params, place / "results", tmp_path).read_text(encoding="utf-8")
+    text = written(params, place / "results", tmp_path)
     assert text.count("No pictures: the page would be too large") == 1
     assert Page(text).images and "moods-misr-2" in Page(text).ids
     monkeypatch.setattr(report_page, "LIMIT", 1000)
     with pytest.raises(MsaError, match=r"the page of 2 runs has .* MB"):
-        write_page(params, place / "results", tmp_path)
+        written(params, place / "results", tmp_path)
 
 
 def test_what_is_missing_is_named(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "results", tmp_path / "results")
-    folder = tmp_path / "results" / "mosi"
+    folder = tmp_path / "results" / "mosi" / "misr"
     params = make_params_of(datasets_run=["mosi"], models_run=["misr"])
-    for name in ("misr-2.curves.tsv", "misr-2.predictions.parquet", "misr-2.json"):
+    for name in ("curves.tsv", "predictions.parquet", "metrics.json"):
         (folder / name).unlink()
         with pytest.raises(FormatError, match=re.escape(name)):
-            write_page(params, tmp_path / "results", tmp_path / "reports")
+            written(params, tmp_path / "results", tmp_path / "reports")
     with pytest.raises(MsaError, match="nothing to report"):
-        write_page(make_params_of(models_run=[]), tmp_path / "results", tmp_path / "reports")
+        written(make_params_of(models_run=[]), tmp_path / "results", tmp_path / "reports")
 
 
 # ------------------------------------------------------------------------------------------- what is drawn

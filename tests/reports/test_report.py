@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import MsaError
+from pipeline.evaluation.saved import Spread, read_runs
 from pipeline.params.params import Params, check_params
 from pipeline.reports.report import report
+from pipeline.reports.tables import summarize
 
 SEEDS = (1, 2, 3)
 METHODS = ("misr", "other")
@@ -43,10 +45,24 @@ def make_params(**changes: Any) -> Params:
     return check_params({**tree, **changes}, "test")
 
 
-def write_result(here: Path, method: str, dataset: str, seed: int, **changes: Any) -> None:
-    random = np.random.default_rng([seed, len(method)])
+def write_result(
+    here: Path,
+    method: str,
+    dataset: str,
+    seed: int,
+    predicted: tuple[pa.Array, pa.Array] | None = None,
+    **changes: Any,
+) -> None:
+    """One run more, or anew, in a method's results.
+
+    Parameters
+    ----------
+    predicted : labels and predictions; by default of 30 clips
+    changes : of the run's entry
+    """
     mae = MAE[method][SEEDS.index(seed)]
     result = {
+        "format": 2,
         "method": method,
         "dataset": dataset,
         "seed": seed,
@@ -63,20 +79,43 @@ def write_result(here: Path, method: str, dataset: str, seed: int, **changes: An
         "valid": {"acc7": 0.5, "corr": 0.6, "mae": mae + 0.1},
         **changes,
     }
-    folder = here / "results" / dataset
+    folder = here / "results" / dataset / method
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{method}-{seed}.json").write_text(json.dumps(result))
-    labels = random.uniform(-3, 3, size=30).astype(np.float32)
-    table = {
-        "clip_id": [f"video$_${i:02d}" for i in range(30)],
-        "label": labels,
-        "prediction": (labels + random.normal(scale=mae, size=30)).astype(np.float32),
-    }
-    pq.write_table(pa.table(table), folder / f"{method}-{seed}.predictions.parquet")
+    entries = {run["seed"]: run for run in runs_of(folder)} | {seed: result}
+    (folder / "metrics.json").write_text(json.dumps({"runs": [*entries.values()]}))
+    if predicted is None:
+        labels = np.random.default_rng(0).uniform(-3, 3, size=30).astype(np.float32)
+        errors = np.random.default_rng([seed, len(method)]).normal(scale=mae, size=30)
+        predicted = pa.array(labels), pa.array((labels + errors).astype(np.float32))
+    save_predictions(folder / "predictions.parquet", seed, *predicted)
     term = "prior" if method == "misr" else "swap"
-    rows = [f"{e}\t{2 / e}\t{1 / e}\t{1 + seed / 10 / e}\t0.001" for e in (1, 2, 3)]
-    curves = "\n".join([f"epoch\ttotal\t{term}\tvalid_loss\tlr", *rows]) + "\n"
-    (folder / f"{method}-{seed}.curves.tsv").write_text(curves)
+    rows = [f"{seed}\t{e}\t{2 / e}\t{1 / e}\t{1 + seed / 10 / e}\t0.001" for e in (1, 2, 3)]
+    path = folder / "curves.tsv"
+    lines = (
+        path.read_text().splitlines() if path.exists() else [f"seed\tepoch\ttotal\t{term}\tvalid_loss\tlr"]
+    )
+    path.write_text("\n".join([*(line for line in lines if line not in rows), *rows]) + "\n")
+
+
+def runs_of(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "metrics.json"
+    runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.exists() else []
+    return runs
+
+
+def save_predictions(path: Path, seed: int, labels: pa.Array, predictions: pa.Array) -> None:
+    """Put a seed's predictions beside those of the others, whose labels are the same."""
+    clips = len(labels)
+    table = {"split": ["test"] * clips, "clip_id": [f"video$_${i:02d}" for i in range(clips)]}
+    others = {} if not path.exists() else pq.read_table(path).to_pydict()
+    columns = {**table, "label": labels, **{k: v for k, v in others.items() if k.startswith("prediction_")}}
+    pq.write_table(pa.table({**columns, f"prediction_{seed}": predictions}), path)
+
+
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """test_page.py looks at it; its pictures take time."""
+    monkeypatch.setattr("pipeline.reports.report.page", lambda *of: "")
 
 
 @pytest.fixture
@@ -96,18 +135,16 @@ def unpadded(text: str) -> str:
     return re.sub(" +", " ", text)
 
 
-def test_summary_is_numpys_mean_and_sample_deviation(place: Path) -> None:
-    make(place, make_params())
-    summary = json.loads((place / "reports" / "summary.json").read_text())
+def test_scores_are_numpys_mean_and_sample_deviation(place: Path) -> None:
+    summary = {name: summarize(runs) for name, runs in read_runs(make_params(), place / "results").items()}
     assert list(summary) == list(DATASETS)
     for method in METHODS:
         found = summary["mosi"][method]
         assert list(found) == ["mae", "corr", "acc7", "valid_mae"]
-        assert found["mae"]["mean"] == pytest.approx(np.mean(MAE[method]), abs=1e-6)
-        assert found["mae"]["sd"] == pytest.approx(np.std(MAE[method], ddof=1), abs=1e-6)
-        assert found["mae"]["n"] == 3
-        assert found["corr"] == {"mean": 0.5, "sd": 0.0, "n": 3}
-        assert found["valid_mae"]["mean"] == pytest.approx(np.mean(MAE[method]) + 0.1, abs=1e-6)
+        assert found["mae"].mean == pytest.approx(np.mean(MAE[method]), abs=1e-6)
+        assert found["mae"].sd == pytest.approx(np.std(MAE[method], ddof=1), abs=1e-6)
+        assert found["corr"] == Spread(0.5, 0.0, 3)
+        assert found["valid_mae"].mean == pytest.approx(np.mean(MAE[method]) + 0.1, abs=1e-6)
 
 
 def test_markdown(place: Path) -> None:
@@ -133,17 +170,14 @@ def test_methods_with_other_encoders_are_told(place: Path) -> None:
 
 def test_one_seed_has_no_deviation(place: Path) -> None:
     text = make(place, make_params(seeds=[2], datasets_run=["mosi"]))
-    summary = json.loads((place / "reports" / "summary.json").read_text())
-    assert summary["mosi"]["misr"]["mae"] == {"mean": 0.8, "sd": None, "n": 1}
     assert "| misr | 0.800 | 0.500 |" in unpadded(text)
 
 
 def test_only_what_params_name_is_reported(place: Path) -> None:
-    make(place, make_params(models_run=["misr"], seeds=[3, 1], datasets_run=["mosi"]))
-    summary = json.loads((place / "reports" / "summary.json").read_text())
-    assert list(summary) == ["mosi"]
-    assert list(summary["mosi"]) == ["misr"]
-    assert summary["mosi"]["misr"]["mae"]["n"] == 2
+    text = make(place, make_params(models_run=["misr"], seeds=[3, 1], datasets_run=["mosi"]))
+    assert "other" not in text and "## sample" not in text
+    means = [np.mean([MAE["misr"][i] for i in (0, 2)]), np.std([MAE["misr"][i] for i in (0, 2)], ddof=1)]
+    assert f"| misr | {means[0]:.3f} ± {means[1]:.3f} |" in unpadded(text)
     with (place / "reports" / "predictions.csv").open() as file:
         assert {(r["method"], r["seed"]) for r in csv.DictReader(file)} == {("misr", "1"), ("misr", "3")}
 
@@ -161,8 +195,8 @@ def test_tables_for_plots(place: Path) -> None:
     with (place / "reports" / "predictions.csv").open() as file:
         predictions = list(csv.DictReader(file))
     assert len(predictions) == 2 * 2 * 3 * 30
-    saved = pq.read_table(place / "results" / "sample" / "misr-1.predictions.parquet").to_pydict()
-    assert float(predictions[5]["prediction"]) == pytest.approx(saved["prediction"][5], rel=1e-5)
+    saved = pq.read_table(place / "results" / "sample" / "misr" / "predictions.parquet").to_pydict()
+    assert float(predictions[5]["prediction"]) == pytest.approx(saved["prediction_1"][5], rel=1e-5)
     assert predictions[5]["clip_id"] == "video$_$05"
 
 
@@ -170,7 +204,7 @@ def test_same_bytes_and_pictures(place: Path) -> None:
     make(place, make_params())
     before = {file.name: file.read_bytes() for file in (place / "reports").iterdir()}
     assert set(before) == {
-        *("report.md", "summary.json", "curves.tsv", "predictions.csv"),
+        *("report.md", "index.html", "curves.tsv", "predictions.csv"),
         *("learning_curves.png", "predicted_vs_true.png"),
     }
     shutil.rmtree(place / "reports")
@@ -181,11 +215,15 @@ def test_same_bytes_and_pictures(place: Path) -> None:
 
 
 def test_missing_or_mixed_results(place: Path) -> None:
-    (place / "results" / "mosi" / "misr-2.json").unlink()
     with pytest.raises(
-        MsaError, match=r"misr-2\.json is missing.*misr on mosi with seed 2.*evaluate@misr-mosi-2"
+        MsaError, match=r"mosi/misr/metrics\.json has no seed 4, .*misr on mosi.*evaluate@misr-mosi`"
     ):
+        make(place, make_params(seeds=[1, 4], datasets_run=["mosi"]))
+    path = place / "results" / "mosi" / "misr" / "metrics.json"
+    path.rename(path.with_suffix(".gone"))
+    with pytest.raises(MsaError, match=r"metrics\.json is missing.*misr on mosi.*evaluate@misr-mosi`"):
         make(place, make_params())
+    path.with_suffix(".gone").rename(path)
     write_result(place, "misr", "mosi", 2, feature_set="0" * 16)
     with pytest.raises(MsaError, match=r"runs on mosi saw different features: .*abcdef012345.*000000000000"):
         make(place, make_params())
@@ -201,6 +239,7 @@ ACCURACY = {1: 0.5, 2: 0.6, 3: 0.7}
 def write_moods(here: Path, method: str, seed: int, **changes: Any) -> None:
     """As evaluate writes it of a classification; the predictions are by hand, so that counts are known."""
     each = {f"f1_{name}": (number + 1) / 10 for number, name in enumerate(MOODS)}
+    labels, found = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 2]
     scores = {"accuracy": ACCURACY[seed], "f1_macro": 0.4, "f1_weighted": 0.45, **each}
     write_result(
         here,
@@ -216,19 +255,12 @@ def write_moods(here: Path, method: str, seed: int, **changes: Any) -> None:
             "valid_accuracy": 0.35,
             "valid_f1_weighted": 0.2,
         },
+        predicted=(pa.array(labels, pa.int32()), pa.array(found if seed == 1 else labels, pa.int32())),
         remarks={},
         test=dict(sorted(scores.items())),
         valid=dict(sorted(scores.items())) | {"accuracy": ACCURACY[seed] + 0.1},
         **changes,
     )
-    labels, found = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 2]
-    table = {
-        "clip_id": [f"video$_${i}" for i in range(6)],
-        "label": pa.array(labels, pa.int32()),
-        "prediction": pa.array(found if seed == 1 else labels, pa.int32()),
-        "probability": pa.array([[0.2, 0.3, 0.5]] * 6, pa.list_(pa.float32())),
-    }
-    pq.write_table(pa.table(table), here / "results" / "moods" / f"{method}-{seed}.predictions.parquet")
 
 
 @pytest.fixture
@@ -260,8 +292,7 @@ def test_both_tasks_in_one_report(mixed: tuple[Path, Params]) -> None:
     assert "| misr | 0.600 ± 0.100 | 0.450 ± 0.000 | 0.400 ± 0.000 | 0.100 ± 0.000 |" in moods
     assert "| train majority | 0.400 | 0.250 | – | – | – | – | 0.350 | – |" in moods
     assert "Metric set: cls." in moods
-    summary = json.loads((place / "reports" / "summary.json").read_text())
-    found = summary["moods"]["other"]
+    found = summarize(read_runs(params, place / "results")["moods"])["other"]
     assert list(found) == [
         "accuracy",
         "f1_weighted",
@@ -269,9 +300,8 @@ def test_both_tasks_in_one_report(mixed: tuple[Path, Params]) -> None:
         *(f"f1_{n}" for n in MOODS),
         "valid_accuracy",
     ]
-    assert found["accuracy"] == {"mean": 0.6, "sd": 0.1, "n": 3}
-    assert found["valid_accuracy"]["mean"] == pytest.approx(0.7)
-    assert list(summary["mosi"]["misr"]) == ["mae", "corr", "acc7", "valid_mae"]
+    assert found["accuracy"] == Spread(0.6, 0.1, 3)
+    assert found["valid_accuracy"].mean == pytest.approx(0.7)
 
 
 def test_predictions_of_a_classification_are_indices(mixed: tuple[Path, Params]) -> None:
@@ -316,15 +346,6 @@ def test_pictures_of_a_classification_alone(mixed: tuple[Path, Params]) -> None:
         make(place, alone)
         pictures.append((place / "reports" / "predicted_vs_true.png").read_bytes())
     assert pictures[0] == pictures[1]
-
-
-def test_results_of_an_older_version_are_named(place: Path) -> None:
-    path = place / "results" / "mosi" / "misr-1.json"
-    old = json.loads(path.read_text())
-    del old["class_names"]
-    path.write_text(json.dumps(old))
-    with pytest.raises(MsaError, match=r"misr-1\.json: has no 'class_names'; `dvc"):
-        make(place, make_params())
 
 
 def test_needs_no_torch() -> None:
@@ -374,5 +395,3 @@ def test_a_second_test_split_has_a_table_of_its_own(place: Path) -> None:
     assert "| method | mae | corr |" in table
     assert "| misr | 1.500 ± 0.000 | 0.100 ± 0.000 |" in table
     assert "ood" not in text[: text.index("Out of distribution")].replace("test_ood", "")
-    summary = json.loads((place / "reports" / "summary.json").read_text())
-    assert summary["sample"]["misr"]["ood_mae"] == {"mean": 1.5, "sd": 0.0, "n": 3}

@@ -142,8 +142,8 @@ def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("no compiler\nhere")
 
     monkeypatch.setattr(compiling, "BACKEND", failing)
-    method: Method = tiny("misr")
+    method: Method = tiny("cmir")
     forward, _ = compiled(method, "default", CPU)
-    with pytest.raises(MsaError, match=r"MISR could not be compiled .*no compiler.*set it to none") as caught:
+    with pytest.raises(MsaError, match=r"CmIR could not be compiled .*no compiler.*set it to none") as caught:
         forward(batch_for(method))
     assert "\n" not in str(caught.value)

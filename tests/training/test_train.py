@@ -101,6 +101,14 @@ def undisturbed(assembled: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 # ------------------------------------------------------------------------------------------ same bytes
+def test_a_set_on_the_disk_gives_the_same_bytes(
+    assembled: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.datasets.training_set.IN_MEMORY", -1)
+    run(assembled, tmp_path)
+    assert contents(tmp_path / "runs" / "tiny-tiny-7") == contents(undisturbed)
+
+
 def test_one_seed_gives_the_same_bytes(assembled: Path, undisturbed: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     run(assembled, tmp_path)

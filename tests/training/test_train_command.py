@@ -107,5 +107,5 @@ def test_the_stage_writes_that_json(project: Path, tmp_path: Path, monkeypatch: 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     run = read_run(out)
-    assert (run.seed, run.out.name) == (7, "misr-sample-7")
+    assert (run.seed, run.out, run.title) == (7, Path("runs/misr-sample/7"), "misr-sample-7")
     assert run.method_params["weights"]["invariance"] == 1.0

@@ -122,7 +122,7 @@ def repository(
         encoding="utf-8",
     )
     (here / "code.py").write_text("one = 1\n")
-    (here / ".gitignore").write_text("/data\n/.state\n/runs\n/pretrained\n/logs\n")
+    (here / ".gitignore").write_text("/data\n/.state\n/runs\n/logs\n")
     run("git", "add", ".", here=here)
     name = ("-c", "user.name=t", "-c", "user.email=t@t")
     run("git", *name, "commit", "-q", "-m", "first", here=here)
@@ -156,22 +156,18 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     settings = params.model("tiny", "tiny")
     rerun, pretrained = tmp_path / "runs" / "tiny-tiny-7", tmp_path / "pretrained"
     data = repository / "data/assembled/tiny"
-    pretrain("tiny", "tiny", settings, params.train, data, data, pretrained, device="cpu")
-    found = train(
-        RunConfig(
-            method_name="tiny",
-            dataset="tiny",
-            seed=7,
-            method_params=settings,
-            train_params=params.train,
-            assembled=data,
-            pretrained=pretrained,
-            out=rerun,
-        ),
-        device="cpu",
-        state_root=tmp_path / "state",
-        logs=tmp_path / "logs",
+    again = RunConfig(
+        method_name="tiny",
+        dataset="tiny",
+        seed=7,
+        method_params=settings,
+        train_params=params.train,
+        assembled=data,
+        pretrained=pretrained,
+        out=rerun,
     )
+    pretrain(again, device="cpu")
+    found = train(again, device="cpu", state_root=tmp_path / "state", logs=tmp_path / "logs")
     assert found["valid_loss"] == best.loss
     assert contents(rerun) == contents(study.folder / "runs" / f"trial-{best.number}-seed-7")
 

@@ -15,7 +15,7 @@ frames are averaged over the time of each word, text states over its tokens; spe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,53 +26,84 @@ from pipeline.core.errors import ClipError, FormatError, MsaError, ParamsError
 from pipeline.core.vocabulary import OK
 from pipeline.datasets.assembly.sequences import real_frames
 from pipeline.params.assemble import AssembleParams
-from pipeline.store.shard import FeatureRow, Features
+from pipeline.store.shard import FeatureRow
 from pipeline.transcripts.words import locate, pool_frames, pool_tokens, times_of
 
 WORDS = "words"
 
 
-def align(
-    features: dict[str, Features], transcripts: pa.Table, params: AssembleParams, where: str
-) -> tuple[dict[str, Features], dict[str, str]]:
-    """The stores with rows of words, by modality, and the reason of each clip (by id) that has none.
+class Alignment:
+    """The words of a set's clips, over which rows are pooled one modality after the other, text first.
 
-    Rows of clips without word times are as they were. `where` is the set's key in params.yaml, for messages.
-    ParamsError where steps are shortened differently, so that rows would no longer be the same words;
-    FormatError for features without times; MsaError where no clip has word times.
+    `where` is the set's key in params.yaml, for messages.
+
+    Attributes
+    ----------
+    unaligned : clip id -> why it has no rows of words, as far as that is known
+
+    Raises
+    ------
+    ParamsError : steps are shortened differently, so that rows would no longer be the same words
     """
-    ways = {(getattr(params.max_steps, m), getattr(params.shorten, m)) for m in features}
-    if len(ways) > 1 or any(way == "skip" for _, way in ways):
-        raise ParamsError(
-            f"{where}.align is `words`, so that row i is the same word in {', '.join(features)}; write one "
-            "number for all of them in max_steps, and `cut` for all of them (or `pool`) in shorten"
-        )
-    by_clip = {row["clip_id"]: row for row in transcripts.select(["clip_id", "text", "words"]).to_pylist()}
-    pooled = {modality: Features(store.meta, dict(store.rows)) for modality, store in features.items()}
-    names = {modality: store.meta["column_names"] for modality, store in features.items()}
-    clip_ids = sorted({clip_id for store in features.values() for clip_id in store.rows})
-    unaligned: dict[str, str] = {}
-    for clip_id in clip_ids:
-        there = {modality: store.rows.get(clip_id) for modality, store in features.items()}
-        rows = {modality: row for modality, row in there.items() if row is not None and row.status == OK}
-        transcript = by_clip.get(clip_id, {})
-        try:
-            blocks = align_clip(rows, names, transcript.get("text"), transcript.get("words"))
-        except ClipError as error:
-            unaligned[clip_id] = str(error)
-            continue
-        except FormatError as error:
-            raise FormatError(f"{where}: clip {clip_id!r}: {error}") from error
-        for modality, block in blocks.items():
-            pooled[modality].rows[clip_id] = replace(rows[modality], features=block)
-    if len(unaligned) == len(clip_ids):
-        reason = Counter(unaligned.values()).most_common(1)[0][0]
-        raise MsaError(
-            f"{where}.align is `words`, but none of {len(clip_ids)} clips can be aligned "
-            f"({reason}); name a CTC model in transcribe.align.model (or a "
-            "Whisper in transcribe.asr.model for clips without text), or set align to `none`"
-        )
-    return pooled, unaligned
+
+    def __init__(
+        self,
+        transcripts: pa.Table,
+        clip_ids: Collection[str],
+        modalities: Sequence[str],
+        params: AssembleParams,
+        where: str,
+    ):
+        ways = {(getattr(params.max_steps, m), getattr(params.shorten, m)) for m in modalities}
+        if len(ways) > 1 or any(way == "skip" for _, way in ways):
+            raise ParamsError(
+                f"{where}.align is `words`, so that row i is the same word in {', '.join(modalities)}; write "
+                "one number for all of them in max_steps, and `cut` for all of them (or `pool`) in shorten"
+            )
+        self._where, self._clips = where, clip_ids
+        self._said = transcripts.select(["text", "words"])  # a list of words is many times as large in Python
+        self._places = {clip_id: row for row, clip_id in enumerate(transcripts["clip_id"].to_pylist())}
+        self._left: dict[str, int] = {}  # clip id -> words that the text encoder did not cut off
+        self.unaligned: dict[str, str] = {}
+
+    def rows(
+        self, modality: str, rows: Iterable[FeatureRow], column_names: Sequence[str]
+    ) -> Iterator[FeatureRow]:
+        """Rows of a modality with a row a word; those of clips that cannot be aligned are not among them.
+
+        FormatError for features without times.
+        """
+        for row in rows:
+            if row.status != OK or row.clip_id in self.unaligned:
+                continue
+            text, words = self._transcript(row.clip_id)
+            words = None if words is None else words[: self._left.get(row.clip_id)]
+            try:
+                block = align_clip({modality: row}, {modality: column_names}, text, words)[modality]
+            except ClipError as error:
+                self.unaligned[row.clip_id] = str(error)
+                continue
+            except FormatError as error:
+                raise FormatError(f"{self._where}: clip {row.clip_id!r}: {error}") from error
+            if modality == "text":
+                self._left[row.clip_id] = len(block)
+            yield replace(row, features=block)
+
+    def check(self) -> None:
+        """MsaError where no clip has word times."""
+        if self._clips and len(self.unaligned) == len(self._clips):
+            reason = Counter(self.unaligned.values()).most_common(1)[0][0]
+            raise MsaError(
+                f"{self._where}.align is `words`, but none of {len(self._clips)} clips can be aligned "
+                f"({reason}); name a CTC model in transcribe.align.model (or a "
+                "Whisper in transcribe.asr.model for clips without text), or set align to `none`"
+            )
+
+    def _transcript(self, clip_id: str) -> tuple[str | None, list[dict[str, Any]] | None]:
+        if clip_id not in self._places:
+            return None, None
+        row = self._said.slice(self._places[clip_id], 1).to_pylist()[0]
+        return row["text"], row["words"]
 
 
 def align_clip(

@@ -22,8 +22,9 @@ the same order: `clip_id` and `waveform`, list<int16>, the whole sound at 16 kHz
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +32,17 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.core.files import json_hash
-from pipeline.core.vocabulary import ALL_SPLITS, ASSEMBLED_FORMAT, CONTEXT, MODALITIES, NONE, OK, UNLABELED
+from pipeline.core.files import json_hash, writing
+from pipeline.core.vocabulary import ALL_SPLITS, ASSEMBLED_FORMAT, CONTEXT, MODALITIES, NONE, UNLABELED
 from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.corpora.clips import facts_of, target_column
 from pipeline.datasets.assembly import protocol
-from pipeline.datasets.assembly.aligned import WORDS, align
-from pipeline.datasets.assembly.files import Joined, splits_of, write_set
-from pipeline.datasets.assembly.sequences import UNSCALED, choose_columns, fit, scale, shorten, steps_of
+from pipeline.datasets.assembly.aligned import WORDS, Alignment
+from pipeline.datasets.assembly.files import splits_of, write_set
+from pipeline.datasets.assembly.gathered import FeatureSource, GatheredSequences, gather
+from pipeline.datasets.assembly.sequences import UNSCALED, choose_columns, fit
 from pipeline.params.assemble import AssembleParams, ProtocolParams
-from pipeline.store.shard import Features
+from pipeline.store.shard import FeatureRow
 
 if TYPE_CHECKING:
     from pipeline.store.store import FeatureStore
@@ -77,13 +79,13 @@ class AssembleReport:
 def assemble(
     clips: pa.Table,
     transcripts: pa.Table,
-    features: dict[str, Features],
+    features: dict[str, FeatureStore],
     params: AssembleParams,
     out: Path,
     dataset: str,
     waveform: FeatureStore | None = None,
 ) -> AssembleReport:
-    """Write the training set of a dataset; equal input gives equal bytes.
+    """Write the training set of a dataset; equal input gives equal bytes, however its rows lie in shards.
 
     A clip is left out only when it has no label (outside the unlabeled split) or none of the modalities, or,
     with `align: words`, no word times. Its waveform does not count: methods that do not read it would have
@@ -93,7 +95,7 @@ def assemble(
     ----------
     features : the store of each modality that `params` chooses; others are not looked at
     out : the folder to write; it is replaced as a whole
-    waveform : the store that `params.waveform` names; it is read clip by clip
+    waveform : the store that `params.waveform` names
 
     Raises
     ------
@@ -109,42 +111,59 @@ def assemble(
     clips, not_chosen = protocol.apply(clips, params.protocol, where)
     known = set(clips["clip_id"].to_pylist())
     chosen = {m: _checked(features.get(m), known, f"{where}.{m}", folder) for m, folder in folders.items()}
-    stores = dict(chosen)
+    sources = dict(chosen)
     if params.waveform != NONE:
-        ledger = waveform.ledger() if waveform is not None else None
-        stores["waveform"] = _checked(ledger, known, f"{where}.waveform", params.waveform)
+        sources["waveform"] = _checked(waveform, known, f"{where}.waveform", params.waveform)
 
-    unaligned: dict[str, str] = {}
-    if params.align == WORDS:
-        chosen, unaligned = align(chosen, transcripts, params, where)
-        stores |= chosen
-    kept, left_out = _keep(clips, chosen, not_chosen, unaligned)
+    entries = {m: _entry(m, source.meta, params, where) for m, source in chosen.items()}
+    kept, left_out = _keep(clips, chosen, not_chosen)
+    ids = clips["clip_id"].to_pylist()
+    wanted = {ids[row] for row in kept}
+    alignment = Alignment(transcripts, wanted, list(chosen), params, where) if params.align == WORDS else None
+    texts = dict(zip(transcripts["clip_id"].to_pylist(), transcripts["text"].to_pylist(), strict=True))
+    tokens: dict[str, list[int]] = {}
+    sequences: dict[str, GatheredSequences] = {}
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    for modality, source in chosen.items():
+        names, rows = source.meta["column_names"], source.rows(wanted)
+        if modality == "text":
+            rows = _noting_tokens(rows, texts, tokens)
+        if alignment is not None:
+            rows = alignment.rows(modality, rows, names)
+        key = f"{where}.{modality}"
+        sequences[modality] = gather(rows, names, entries[modality], key, out.parent)
+    if alignment is not None:
+        alignment.check()
+        left_out |= {clip_id: f"not aligned: {reason}" for clip_id, reason in alignment.unaligned.items()}
+        kept = [row for row in kept if ids[row] not in alignment.unaligned]
+
+    left_out = dict(sorted(left_out.items()))
     table = clips.take(pa.array(kept, pa.int64()))
     clip_ids, splits = table["clip_id"].to_pylist(), table["split"].to_pylist()
-    counts = _count(splits, clip_ids, left_out, stores)
-    counts["ignored"] = {modality: len(store.rows.keys() - known) for modality, store in stores.items()}
-    train_clips = counts["train"]["clips"]
-    if train_clips == 0:
+    counts = _count(splits, clip_ids, left_out, sources)
+    counts["ignored"] = {m: len(source.clip_ids - known) for m, source in sources.items()}
+    train_clips = clip_ids[: counts["train"]["clips"]]  # the train split comes first
+    if not train_clips:
         raise MsaError(
             f"{dataset}: no clip to train with; clips by split: {_listed(Counter(splits)) or 'none'}; "
             f"left out: {_listed(counts['left_out']) or 'none'}. Check splits and labels of the label file"
         )
-    entries: dict[str, dict[str, Any]] = {}
-    joined: dict[str, Joined] = {}
-    for modality, store in chosen.items():
-        entry = entries[modality] = _entry(modality, store.meta, params, where)
-        part = joined[modality] = _join(clip_ids, store, entry, f"{where}.{modality}")
-        steps = int(part.offsets[train_clips])  # the train split comes first
-        if not part.real[:steps].any():
-            raise _unusable(f"{where}.{modality}", train_clips, "a usable step of it")
-        entry["mean"], entry["sd"] = fit(part.values[:steps], part.real[:steps], entry)
-        scale(part.values, part.real, entry)
+    for modality, found in sequences.items():
+        if not found.has_real(train_clips):
+            raise _unusable(f"{where}.{modality}", len(train_clips), "a usable step of it")
+        entry = entries[modality]
+        entry["mean"], entry["sd"] = fit(partial(found.blocks, train_clips), entry)
+    sound = None
+    if "waveform" in sources:
+        if not counts["train"]["waveform"]:
+            raise _unusable(f"{where}.waveform", len(train_clips), "sound")
+        sound = GatheredSequences(out.parent, np.dtype(np.int16), 1)
+        for row in sources["waveform"].rows(wanted):
+            if row.features is not None:
+                sound.add(row.clip_id, row.features)
 
-    if "waveform" in stores and not counts["train"]["waveform"]:
-        raise _unusable(f"{where}.waveform", train_clips, "sound")
-    sound = waveform.stream() if waveform is not None and "waveform" in stores else None
-
-    facts, feature_set = facts_of(clips), _fingerprint(entries, stores)
+    facts, feature_set = facts_of(clips), _fingerprint(entries, sources)
     stats = {
         "format": ASSEMBLED_FORMAT,
         "dataset": dataset,
@@ -158,16 +177,15 @@ def assemble(
     }
     if params.protocol != ProtocolParams():  # sets without stay as they were
         stats["protocol"] = params.protocol.model_dump(mode="json")
-    if "waveform" in stores:
-        stats["waveform"] = _origin(stores["waveform"].meta) | {"sample_rate": SAMPLE_RATE}
-    texts = dict(zip(transcripts["clip_id"].to_pylist(), transcripts["text"].to_pylist(), strict=True))
+    if "waveform" in sources:
+        stats["waveform"] = _origin(sources["waveform"].meta) | {"sample_rate": SAMPLE_RATE}
     transcript = pa.array([texts.get(clip_id) for clip_id in clip_ids], pa.string())
     table = table.drop_columns(["text"]).append_column("transcript", transcript)
-    if tokens := _tokens_without_text(clip_ids, texts, chosen.get("text")):
-        stats["token_ids"] = len(tokens)
-        ids = [tokens.get(clip_id) for clip_id in clip_ids]
-        table = table.append_column("token_ids", pa.array(ids, pa.list_(pa.int32())))
-    write_set(table, joined, sound, stats, out)
+    ids_of = [tokens.get(clip_id) for clip_id in clip_ids]
+    if with_ids := len(ids_of) - ids_of.count(None):
+        stats["token_ids"] = with_ids
+        table = table.append_column("token_ids", pa.array(ids_of, pa.list_(pa.int32())))
+    write_set(table, sequences, sound, stats, out)
     return AssembleReport(dataset, feature_set, counts, left_out)
 
 
@@ -178,18 +196,19 @@ def _unusable(key: str, clips: int, what: str) -> MsaError:
 
 
 # ------------------------------------------------------------------------------------------------ joining
-def _checked(store: Features | None, known: set[str], key: str, value: str) -> Features:
+def _checked(store: FeatureStore | None, known: set[str], key: str, value: str) -> FeatureSource:
     """The store, when it is one of this dataset and of the right kind."""
-    if store is None or not store.rows:
+    source = None if store is None else FeatureSource(store)
+    if source is None or not source.clip_ids:
         raise FormatError(
             f"{key} is {value!r}, but there are no features; run that stage, or set it to `none`"
         )
-    if known.isdisjoint(store.rows):
+    if known.isdisjoint(source.clip_ids):
         raise FormatError(
-            f"{key} is {value!r}: none of its {len(store.rows)} clips is in the clip table (there: "
-            f"{min(store.rows)!r}, here: {min(known, default=None)!r}); are they of another dataset?"
+            f"{key} is {value!r}: none of its {len(source.clip_ids)} clips is in the clip table (there: "
+            f"{min(source.clip_ids)!r}, here: {min(known, default=None)!r}); are they of another dataset?"
         )
-    found = (store.meta["dtype"], store.meta["frame_rate"])
+    found = (source.meta["dtype"], source.meta["frame_rate"])
     if key.endswith(".waveform") and found != ("int16", SAMPLE_RATE):
         raise ParamsError(
             f"{key} is {value!r}, {found[0]} features at {found[1]} frames a second; expected the sound "
@@ -200,18 +219,18 @@ def _checked(store: Features | None, known: set[str], key: str, value: str) -> F
             f"{key} is {value!r}, the sound itself; name it under {key.rpartition('.')[0]}.waveform, and "
             "features (or `none`) here"
         )
-    return store
+    return source
 
 
 def _keep(
-    clips: pa.Table, chosen: dict[str, Features], not_chosen: dict[str, str], unaligned: dict[str, str]
+    clips: pa.Table, chosen: dict[str, FeatureSource], not_chosen: dict[str, str]
 ) -> tuple[list[int], dict[str, str]]:
     """Row numbers of the kept clips, ordered by split and clip id; and the reasons of the others."""
     kept, left_out = [], {}
     target = target_column(facts_of(clips).task)
     columns = (clips[name].to_pylist() for name in ("clip_id", "split", target))
     for i, (clip_id, split, label) in enumerate(zip(*columns, strict=True)):
-        missing = {modality: _missing(store, clip_id) for modality, store in chosen.items()}
+        missing = {modality: source.missing(clip_id) for modality, source in chosen.items()}
         if clip_id in not_chosen:
             left_out[clip_id] = not_chosen[clip_id]
         elif label is None and split not in (UNLABELED, CONTEXT):
@@ -219,27 +238,17 @@ def _keep(
         elif all(missing.values()):
             details = "; ".join(f"{modality} {reason}" for modality, reason in missing.items())
             left_out[clip_id] = f"no modality: {details}"
-        elif clip_id in unaligned:
-            left_out[clip_id] = f"not aligned: {unaligned[clip_id]}"
         else:
             kept.append((ALL_SPLITS.index(split), clip_id, i))
-    return [i for _, _, i in sorted(kept)], dict(sorted(left_out.items()))
-
-
-def _missing(store: Features, clip_id: str) -> str:
-    """Empty where the clip has this modality, else `status: reason`."""
-    row = store.rows.get(clip_id)
-    if row is None:
-        return "not extracted"
-    return "" if row.status == OK else f"{row.status}: {row.error}"
+    return [i for _, _, i in sorted(kept)], left_out
 
 
 def _count(
-    splits: list[str], clip_ids: list[str], left_out: dict[str, str], chosen: dict[str, Features]
+    splits: list[str], clip_ids: list[str], left_out: dict[str, str], sources: dict[str, FeatureSource]
 ) -> dict[str, Any]:
     status = {
-        modality: [_missing(store, clip_id).partition(":")[0] for clip_id in clip_ids]
-        for modality, store in chosen.items()
+        modality: [source.missing(clip_id).partition(":")[0] for clip_id in clip_ids]
+        for modality, source in sources.items()
     }
     counts: dict[str, Any] = {
         split: {"clips": splits.count(split)}
@@ -254,13 +263,14 @@ def _count(
     return counts
 
 
-def _tokens_without_text(
-    clip_ids: list[str], texts: Mapping[str, str | None], text: Features | None
-) -> dict[str, list[int]]:
-    """Token ids of the clips whose words are not known otherwise, so that an encoder can be fine-tuned."""
-    rows = {} if text is None else text.rows
-    silent = (rows[clip_id] for clip_id in clip_ids if not texts.get(clip_id) and clip_id in rows)
-    return {row.clip_id: row.token_ids.tolist() for row in silent if row.token_ids is not None}
+def _noting_tokens(
+    rows: Iterable[FeatureRow], texts: Mapping[str, str | None], tokens: dict[str, list[int]]
+) -> Iterator[FeatureRow]:
+    """The rows; ids of clips without text go into `tokens`, so that an encoder can be fine-tuned."""
+    for row in rows:
+        if row.token_ids is not None and not texts.get(row.clip_id):
+            tokens[row.clip_id] = row.token_ids.tolist()
+        yield row
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -295,29 +305,11 @@ def _entry(modality: str, meta: dict[str, Any], params: AssembleParams, where: s
     }
 
 
-def _join(clip_ids: list[str], store: Features, entry: dict[str, Any], key: str) -> Joined:
-    """The shortened, not yet scaled sequences of the clips."""
-    rows = [store.rows.get(clip_id) for clip_id in clip_ids]
-    blocks = [row.features if row is not None and row.status == OK else None for row in rows]
-    counts = [0 if block is None else steps_of(block, entry) for block in blocks]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    values = np.empty((offsets[-1], entry["dim"]), np.float32)
-    real = np.empty(offsets[-1], np.bool_)
-    for i, block in enumerate(blocks):
-        if block is None:
-            continue
-        steps = slice(offsets[i], offsets[i + 1])
-        values[steps], real[steps] = shorten(block, store.meta["column_names"], entry)
-        if not np.isfinite(values[steps][real[steps]]).all():
-            raise FormatError(f"{key}: features of clip {clip_ids[i]!r} are not finite; extract it again")
-    return Joined(values, real, offsets, np.array([block is not None for block in blocks], np.bool_))
-
-
-def _fingerprint(entries: dict[str, dict[str, Any]], stores: dict[str, Features]) -> str:
+def _fingerprint(entries: dict[str, dict[str, Any]], sources: dict[str, FeatureSource]) -> str:
     keys = ("fingerprint", "columns", "max_steps", "shorten", "normalized", "align")
     identity = {
         modality: {key: entry[key] for key in keys if key in entry} for modality, entry in entries.items()
     }
-    if "waveform" in stores:
-        identity["waveform"] = {"fingerprint": stores["waveform"].meta["fingerprint"]}
+    if "waveform" in sources:
+        identity["waveform"] = {"fingerprint": sources["waveform"].meta["fingerprint"]}
     return json_hash(identity)

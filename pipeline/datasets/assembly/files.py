@@ -1,13 +1,12 @@
 """The files of an assembled set, which assemble.py describes: written beside `out`, then renamed as a whole.
 
-Symbols: D columns of a modality, N steps of all clips, C clips.
+Symbols: D columns of a modality.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.files import replaced_folder, write_json
-from pipeline.core.vocabulary import ALL_SPLITS, OK, SPLITS
-from pipeline.store.shard import FeatureRow
+from pipeline.core.vocabulary import ALL_SPLITS, SPLITS
+from pipeline.datasets.assembly.gathered import GatheredSequences
+from pipeline.datasets.assembly.sequences import scale
 
 ROW_GROUP = 256  # clips; 23 MB of 50 steps of 384 + 33 + 40 columns
+ROW_GROUP_BYTES = 128 << 20  # at most, of clips with all steps that they may have
 ROW_GROUP_SAMPLES = 8 << 20  # of waveforms; 16 MB, 9 minutes
+WAVEFORM = "waveform"
 WAVEFORM_KEY = b"msa.waveform"
 COMPRESSION: dict[str, Any] = {
     "compression": "zstd",
@@ -30,58 +32,31 @@ COMPRESSION: dict[str, Any] = {
 }
 
 
-@dataclass
-class Joined:
-    """One modality of all kept clips, end to end.
-
-    Attributes
-    ----------
-    values : (N, D) float32
-    real : (N,) bool, False for a frame without success
-    offsets : (C + 1,) int64, the steps of clip i are offsets[i] to offsets[i + 1]
-    present : (C,) bool
-    """
-
-    values: np.ndarray
-    real: np.ndarray
-    offsets: np.ndarray
-    present: np.ndarray
-
-
 def write_set(
     table: pa.Table,
-    joined: dict[str, Joined],
-    sound: Iterator[FeatureRow] | None,
+    sequences: Mapping[str, GatheredSequences],
+    sound: GatheredSequences | None,
     stats: dict[str, Any],
     out: Path,
 ) -> None:
-    """All files of a set, at once or not at all.
+    """All files of a set, at once or not at all, a row group of clips in memory.
 
-    The rows of `table` and their modalities are sorted by split (as in ALL_SPLITS) and clip id. `sound` is
-    waveforms by clip id, read as they are written; None = no waveform is chosen.
+    Parameters
+    ----------
+    table : the clips, sorted by split (as in ALL_SPLITS) and clip id
+    sequences : of each modality in `stats`, which are scaled as it says
+    sound : waveforms; None = no waveform is chosen
     """
     splits = table["split"].to_pylist()
     with replaced_folder(out) as folder:
         start = 0
         for split in splits_of(splits):
-            stop = start + splits.count(split)
-            part = table.slice(start, stop - start)
-            for modality, sequences in joined.items():
-                part = part.append_column(modality, _lists(sequences, start, stop))
-                part = part.append_column(f"{modality}_present", pa.array(sequences.present[start:stop]))
-            pq.write_table(
-                part,
-                folder / f"{split}.parquet",
-                row_group_size=ROW_GROUP,
-                column_encoding={
-                    f"{modality}.list.element.list.element": "BYTE_STREAM_SPLIT" for modality in joined
-                },
-                **COMPRESSION,
-            )
-            start = stop
-        if sound is not None:
-            split_of = dict(zip(table["clip_id"].to_pylist(), splits, strict=True))
-            _write_waveforms(sound, split_of, stats["waveform"], folder)
+            part = table.slice(start, splits.count(split))
+            start += len(part)
+            _write_split(part, sequences, stats["modalities"], folder / f"{split}.parquet")
+            if sound is not None:
+                path = folder / f"{split}.{WAVEFORM}.parquet"
+                _write_waveforms(part["clip_id"].to_pylist(), sound, stats[WAVEFORM], path)
         write_json(stats, folder / "stats.json", sort_keys=False)
 
 
@@ -90,65 +65,54 @@ def splits_of(splits: Collection[str]) -> list[str]:
     return [split for split in ALL_SPLITS if split in SPLITS or split in splits]
 
 
-def _lists(sequences: Joined, start: int, stop: int) -> pa.Array:
-    """Clips start to stop as list<fixed_size_list<float32>[D]>, without a copy; null where not present."""
-    offsets = sequences.offsets[start : stop + 1]
-    flat = pa.array(sequences.values[offsets[0] : offsets[-1]].reshape(-1))
-    return pa.ListArray.from_arrays(
-        pa.array((offsets - offsets[0]).astype(np.int32)),
-        pa.FixedSizeListArray.from_arrays(flat, sequences.values.shape[1]),
-        mask=pa.array(~sequences.present[start:stop]),
-    )
+def _write_split(
+    table: pa.Table,
+    sequences: Mapping[str, GatheredSequences],
+    entries: dict[str, dict[str, Any]],
+    path: Path,
+) -> None:
+    most = sum(4 * entries[modality]["dim"] * entries[modality]["max_steps"] for modality in sequences)
+    size = min(max(ROW_GROUP_BYTES // most, 1), ROW_GROUP)
+    encoding = {f"{modality}.list.element.list.element": "BYTE_STREAM_SPLIT" for modality in sequences}
+    schema = _with_sequences(table.slice(0, 0), sequences, entries).schema
+    with pq.ParquetWriter(path, schema, column_encoding=encoding, **COMPRESSION) as writer:
+        for start in range(0, max(len(table), 1), size):  # a split without clips has one empty row group
+            writer.write_table(_with_sequences(table.slice(start, size), sequences, entries))
+
+
+def _with_sequences(
+    table: pa.Table, sequences: Mapping[str, GatheredSequences], entries: dict[str, dict[str, Any]]
+) -> pa.Table:
+    """Clips with `<m>`, list<fixed_size_list<float32>[D]>, null where not present, and `<m>_present`."""
+    clip_ids = table["clip_id"].to_pylist()
+    for modality, found in sequences.items():
+        values, real, offsets = found.read(clip_ids)
+        scale(values, real, entries[modality])
+        present = np.array([clip_id in found for clip_id in clip_ids], np.bool_)
+        lists = pa.ListArray.from_arrays(
+            pa.array(offsets.astype(np.int32)),
+            pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1]),
+            mask=pa.array(~present),
+        )
+        table = table.append_column(modality, lists)
+        table = table.append_column(f"{modality}_present", pa.array(present))
+    return table
 
 
 def _write_waveforms(
-    sound: Iterator[FeatureRow], split_of: dict[str, str], entry: dict[str, Any], folder: Path
+    clip_ids: list[str], sound: GatheredSequences, entry: dict[str, Any], path: Path
 ) -> None:
-    """`{split}.waveform.parquet`, in one pass over the sound: hours of it would not fit into memory.
-
-    `sound` are rows sorted by clip id, those of no split are passed over; `entry` is for the footer.
-    """
-    files = {
-        split: _WaveformFile(folder / f"{split}.waveform.parquet", entry)
-        for split in splits_of(split_of.values())
-    }
-    row = next(sound, None)
-    for clip_id in sorted(split_of):  # which is the order within each split, too
-        while row is not None and row.clip_id < clip_id:
-            row = next(sound, None)
-        found = row is not None and row.clip_id == clip_id and row.status == OK
-        files[split_of[clip_id]].add(clip_id, row.features if row is not None and found else None)
-    for file in files.values():
-        file.close()
-
-
-class _WaveformFile:
-    """clip_id and waveform (list<int16>, null where there is no sound), written row group by row group."""
-
-    def __init__(self, path: Path, entry: dict[str, Any]):
-        metadata = {WAVEFORM_KEY: json.dumps(entry, sort_keys=True).encode()}
-        columns = [("clip_id", pa.string()), ("waveform", pa.list_(pa.int16()))]
-        self.schema = pa.schema(columns, metadata=metadata)
-        encoding = {"waveform.list.element": "BYTE_STREAM_SPLIT"}
-        self.writer = pq.ParquetWriter(path, self.schema, column_encoding=encoding, **COMPRESSION)
-        self.clip_ids: list[str] = []
-        self.blocks: list[np.ndarray | None] = []
-        self.samples = 0
-
-    def add(self, clip_id: str, samples: np.ndarray | None) -> None:
-        """A clip's (n, 1) samples, or none; they are copied, so that the rows around them can go."""
-        self.clip_ids.append(clip_id)
-        self.blocks.append(None if samples is None else samples.reshape(-1).copy())
-        self.samples += 0 if samples is None else len(samples)
-        if self.samples >= ROW_GROUP_SAMPLES:
-            self._flush()
-
-    def close(self) -> None:
-        if self.clip_ids:
-            self._flush()
-        self.writer.close()
-
-    def _flush(self) -> None:
-        waveforms = pa.array(self.blocks, self.schema.field("waveform").type)
-        self.writer.write_table(pa.table([pa.array(self.clip_ids), waveforms], schema=self.schema))
-        self.clip_ids, self.blocks, self.samples = [], [], 0
+    """clip_id and waveform (list<int16>, null where there is no sound); `entry` is for the footer."""
+    metadata = {WAVEFORM_KEY: json.dumps(entry, sort_keys=True).encode()}
+    schema = pa.schema([("clip_id", pa.string()), (WAVEFORM, pa.list_(pa.int16()))], metadata=metadata)
+    encoding = {f"{WAVEFORM}.list.element": "BYTE_STREAM_SPLIT"}
+    with pq.ParquetWriter(path, schema, column_encoding=encoding, **COMPRESSION) as writer:
+        blocks: list[np.ndarray | None] = []
+        first = samples = 0
+        for number, clip_id in enumerate(clip_ids, 1):
+            blocks.append(sound.read([clip_id])[0].reshape(-1) if clip_id in sound else None)
+            samples += 0 if blocks[-1] is None else len(blocks[-1])
+            if samples >= ROW_GROUP_SAMPLES or number == len(clip_ids):
+                group = [pa.array(clip_ids[first:number]), pa.array(blocks, schema.field(WAVEFORM).type)]
+                writer.write_table(pa.table(group, schema=schema))
+                blocks, first, samples = [], number, 0

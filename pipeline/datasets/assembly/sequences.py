@@ -22,7 +22,7 @@ Symbols: n frames of a clip, k = max_steps, D chosen columns, N steps of many cl
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -34,7 +34,8 @@ SUCCESS = "success"
 UNSCALED = (SUCCESS, "confidence")
 SD_FLOOR = 1e-6
 Z_LIMIT = 10.0
-BLOCK = 65_536  # steps worked on at once, so that float64 copies stay small
+BLOCK = 65_536  # steps that are summed up at once: whatever they are read in, the sums are the same
+COLUMNS = 64  # of them, so that float64 copies stay small
 
 
 def prepare(features: np.ndarray, column_names: Sequence[str], entry: dict[str, Any]) -> np.ndarray:
@@ -63,7 +64,7 @@ def choose_columns(names: Sequence[str], patterns: Sequence[str], key: str) -> l
 def shorten(
     features: np.ndarray, column_names: Sequence[str], entry: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, all columns) to (steps_of, D) float32 of its own memory, and (steps_of,) bool: which are real."""
+    """(n, all columns) to (up to k, D) float32 of its own memory, and (up to k,) bool: which are real."""
     features = features[_skipped(features, entry) :]
     names, columns, steps = list(column_names), list(entry["columns"]), entry["max_steps"]
     real = real_frames(features, names)  # also where `success` is not among the chosen columns
@@ -80,11 +81,6 @@ def real_frames(features: np.ndarray, column_names: Sequence[str]) -> np.ndarray
     if SUCCESS not in column_names:
         return np.ones(len(features), np.bool_)
     return np.asarray(features[:, column_names.index(SUCCESS)] > 0)
-
-
-def steps_of(features: np.ndarray, entry: dict[str, Any]) -> int:
-    """How many steps `shorten` leaves of a clip's features (n, all columns)."""
-    return min(len(features) - _skipped(features, entry), entry["max_steps"])
 
 
 def _skipped(features: np.ndarray, entry: dict[str, Any]) -> int:
@@ -110,21 +106,30 @@ def pool(features: np.ndarray, steps: int, real: np.ndarray) -> tuple[np.ndarray
     return (sums / np.maximum(count, 1)[:, None]).astype(np.float32), count > 0
 
 
-def fit(values: np.ndarray, real: np.ndarray, entry: dict[str, Any]) -> tuple[list[float], list[float]]:
+def fit(blocks: Callable[[], Iterable[np.ndarray]], entry: dict[str, Any]) -> tuple[list[float], list[float]]:
     """Mean and population sd, D of each, over the real steps; 0 and 1 for columns that are not scaled.
 
-    `values` are (N, D) float32, the shortened steps of the train split; at least one is `real`.
+    Each call of `blocks` gives, BLOCK after BLOCK of the shortened steps of the train split, those that are
+    real, (up to BLOCK, D) float32; there is at least one.
     """
     mean, sd = np.zeros(len(entry["columns"])), np.ones(len(entry["columns"]))
     scaled = _scaled(entry)
     if scaled.any():
-        blocks = [values[at : at + BLOCK][real[at : at + BLOCK]] for at in range(0, len(values), BLOCK)]
-        count = sum(map(len, blocks))
-        centre = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / count
+        count, centre = 0, np.zeros(len(mean))
+        for block in blocks():
+            count, centre = count + len(block), centre + block.sum(axis=0, dtype=np.float64)
+        centre /= count
         # a second pass, not E[x²] - mean²: the sd of a constant column comes out as 0
-        spread = sum(np.square(block - centre).sum(axis=0) for block in blocks) / count
+        spread = sum(_squares(block, centre) for block in blocks()) / count
         mean[scaled], sd[scaled] = centre[scaled], np.sqrt(spread)[scaled]
     return mean.tolist(), sd.tolist()
+
+
+def _squares(block: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Sum of (x - centre)² over the rows of (n, D), in float64."""
+    parts = np.array_split(np.arange(len(centre)), -(-len(centre) // COLUMNS))
+    sums = [np.square(block[:, part[0] : part[-1] + 1] - centre[part]).sum(axis=0) for part in parts]
+    return np.concatenate(sums)
 
 
 def scale(values: np.ndarray, real: np.ndarray, entry: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ The training set must have been built (`dvc repro assemble@<dataset>`): features
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -24,11 +23,11 @@ from typing import IO
 
 import pyarrow.parquet as pq
 
-from models import METHODS
 from pipeline.core import paths as layout
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import baseline, experiment, untracked
 from pipeline.core.vocabulary import MODALITIES, NONE
+from pipeline.evaluation.saved import read_results
 from pipeline.evaluation.tables import TABLES
 from pipeline.evaluation.tables.rows import PaperTable, Row
 from pipeline.params.edit import as_yaml
@@ -145,12 +144,7 @@ def run_table(
     ParamsError : params.yaml does not say how the method is trained on the dataset
     """
     rows = for_dataset(table, dataset, params)
-    stages = _check_project(table.method, dataset, params)
-    if METHODS[table.method].pretrains and f"pretrain@{table.method}-{dataset}" not in stages:
-        say(
-            f"dvc.lock has no pretrain@{table.method}-{dataset}, so each row pretrains anew; to have it "
-            "once, stop this, add both names to models_run and datasets_run, and `dvc repro` that stage"
-        )
+    _check_project(table.method, dataset, params)
     outcomes = []
     for number, row in enumerate(rows, start=1):
         if row.blocked:
@@ -172,8 +166,8 @@ def experiment_name(table: PaperTable, row: Row, dataset: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
-def _check_project(method: str, dataset: str, params: Params) -> set[str]:
-    """Names of the stages in dvc.lock, once it is clear that an experiment can be run here."""
+def _check_project(method: str, dataset: str, params: Params) -> None:
+    """Raise where an experiment cannot be run here."""
     from ruamel.yaml import YAML
 
     if method not in params.models or dataset not in params.models[method].corpora:
@@ -199,7 +193,6 @@ def _check_project(method: str, dataset: str, params: Params) -> set[str]:
             f"the training set of {dataset} was not built, and each row would extract its features anew; "
             f"run `dvc repro assemble@{dataset}` and `git add dvc.lock`"
         )
-    return stages
 
 
 def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> RowOutcome:
@@ -214,7 +207,7 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
     # unchanged. `++` also adds a key that was not there.
     command = ["exp", "run", "--temp", "--allow-missing", "--name", name]
     command += [part for key, value in overrides.items() for part in ("--set-param", f"++{key}={value}")]
-    command += [f"evaluate@{method}-{dataset}-{seed}" for seed in seeds]
+    command.append(f"evaluate@{method}-{dataset}")
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{name}.log"
     with log.open("w", encoding="utf-8") as file:
@@ -222,14 +215,11 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
             _dvc(["exp", "remove", name], file)
         if _dvc(command, file):
             return RowOutcome(row, reason=f"failed: {_last_error(log)}")
-    scores, saved = [], experiment(name)
-    for seed in seeds:
-        path = layout.result_files(method, dataset, seed).metrics
-        found = None if saved is None else saved.read(path.as_posix())
-        if found is None:
-            return RowOutcome(row, reason=f"failed: the experiment {name} left no {path}; see {log}")
-        scores.append(json.loads(found)["test"])
-    return RowOutcome(row, tuple(scores))
+    saved, folder = experiment(name), layout.results_folder(method, dataset).as_posix()
+    if saved is None:
+        return RowOutcome(row, reason=f"failed: DVC kept no experiment {name}; see {log}")
+    runs = {run.result.seed: run.result.test for run in read_results(saved, folder)}
+    return RowOutcome(row, tuple(runs[seed] for seed in seeds))
 
 
 def _dvc(command: list[str], log: IO[str]) -> int:

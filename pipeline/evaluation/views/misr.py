@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from models.core.batch import Batch
@@ -50,19 +49,15 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
 
 def _pick(method: MISR, batch: Batch, output: Output) -> dict[str, Tensor]:
     assert isinstance(output, MISROutput)
-    names = list(method.dims)
-    mean, logvar, embedding, present = (
-        torch.stack([part[name] for name in names])
-        for part in (output.mean, output.logvar, output.embedding, output.present)
-    )
-    _, omega = uncertainty_fusion(mean, (0.5 * logvar).exp(), present)  # (M, B, T, d)
+    present = output.present
+    _, omega = uncertainty_fusion(output.mean, (0.5 * output.logvar).exp(), present)  # (M, B, T, d)
     # evaluation computes H^u's environment alone; these are the others, in the method's own steps
-    cues = method.cues(output.joint, embedding).mean(dim=2)
+    cues = method.cues(output.joint, output.embedding).mean(dim=2)
     pooled = method.environments(output.joint.mean(dim=1), cues, present, len(method.subsets))
     errors = method.task.errors(method.predict(pooled), batch.label)  # (E, B)
     picked = {"joint": output.joint.mean(dim=1), "risk": errors.T}
-    for place, name in enumerate(names):
+    for place, name in enumerate(method.dims):
         picked[f"omega/{name}"] = omega[place].mean(dim=(1, 2))
-        picked[f"mean/{name}"] = mean[place].mean(dim=1)
+        picked[f"mean/{name}"] = output.mean[place].mean(dim=1)
         picked[f"present/{name}"] = present[place]
     return picked

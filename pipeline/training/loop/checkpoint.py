@@ -1,9 +1,10 @@
 """A run that can be killed: its state after an epoch, on disk under a fingerprint of all that decides it.
 
 `.state/<fingerprint>/state.pt` holds model, best weights, optimiser, random states, early stopping and
-curves. A run killed at any moment and started again ends as if undisturbed, byte for byte: only the epochs
-after the last state are computed anew. Whatever changes a number (settings, data, code, library versions,
-kind of device) changes the fingerprint, so a state is never continued under other circumstances.
+curves; `progress.json` beside it says of which run it is, and how many epochs are done. A run killed at any
+moment and started again ends as if undisturbed, byte for byte: only the epochs after the last state are
+computed anew. Whatever changes a number (settings, data, code, library versions, kind of device) changes the
+fingerprint, so a state is never continued under other circumstances.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.core.errors import FormatError, first_line
-from pipeline.core.files import atomic_write, file_hash, json_hash
+from pipeline.core.files import atomic_write, json_hash, write_json
+from pipeline.core.paths import PROGRESS
 
 FORMAT_VERSION = 2
 SAVE_EVERY_S = 5.0  # epochs may take milliseconds; a killed run loses at most this
@@ -50,10 +52,11 @@ class State:
 
 
 class Checkpoint:
-    """The state of one run on disk."""
+    """The state of one run on disk; with a title it can be told from others (progress.json)."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, title: str = ""):
         self.folder = folder
+        self._title = title
         self._file = folder / "state.pt"
         self._saved_at = time.monotonic()
         self._cost_s = 0.0  # of the last save
@@ -102,6 +105,8 @@ class Checkpoint:
                 },
                 file,
             )
+        if self._title:
+            write_json({"run": self._title, "epoch": state.epoch}, self.folder / PROGRESS)
         self._saved_at = time.monotonic()
         self._cost_s = self._saved_at - started
 
@@ -133,9 +138,3 @@ def _set_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"]:
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def hashes(folder: Path, *patterns: str) -> dict[str, str]:
-    """SHA-256 (hex) of the folder's files that match, by file name."""
-    files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    return {file.name: file_hash(file) for file in files}

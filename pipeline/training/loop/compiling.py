@@ -54,9 +54,10 @@ def compiled(
             try:
                 return quick(*arguments)
             except TorchDynamoException as error:
+                cause = getattr(error, "inner_exception", error)
                 raise MsaError(
                     f"train.compile is {mode!r}, but {type(method).__name__} could not be compiled "
-                    f"({first_line(error)}); set it to none"
+                    f"({first_line(cause)}); set it to none"
                 ) from error
 
         return call

@@ -74,9 +74,16 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a `curves.tsv`, at least one; ValueError where it is none."""
+    """The rows of a `curves.tsv`, at least one, of a run or, with a column `seed`, of several.
+
+    ValueError where it is none.
+    """
     header, first, *more = path.read_text(encoding="utf-8").splitlines()
     columns = header.split("\t")
     if lacking := {"epoch", "total", *OWN_NAMES} - set(columns):
         raise ValueError(f"has no column {min(lacking)}")
-    return [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in [first, *more]]
+    kinds = [int if name == "seed" else float for name in columns]
+    return [
+        {name: kind(cell) for name, kind, cell in zip(columns, kinds, line.split("\t"), strict=True)}
+        for line in [first, *more]
+    ]

@@ -37,16 +37,17 @@ def reproducible(seed: int, device: torch.device) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, strict = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     torch.set_num_threads(CPU_THREADS)
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    # as use_deterministic_algorithms does, which imports the compiler: a second and a half
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "warn")
     # It makes reading unwritten memory repeatable. Nothing here reads it, and it costs a tenth of a step.
     memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
+        torch.set_deterministic_debug_mode(strict)
         memory.fill_uninitialized_memory = filled

@@ -12,7 +12,8 @@ equals the earlier); the test split is not even opened.
 One seed gives the same bytes on one kind of CPU. A killed run goes on from its last state (checkpoint.py).
 
 `python -m pipeline.training.loop.train --config run.json` trains where only the learning libraries are
-installed; `msa-cli stage train ... --write-config run.json` writes that file, a RunConfig.
+installed; `msa-cli stage train ... --write-config run.json` writes that file, a RunConfig. A method that
+pretrains needs `python -m pipeline.training.loop.pretrain --config run.json` before.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +39,27 @@ from models.core.method import Method, Task
 from pipeline.core.console import TrainingProgress
 from pipeline.core.errors import FormatError, MsaError, ParamsError, of_system
 from pipeline.core.files import one_writer, replaced_folder, write_json
-from pipeline.core.vocabulary import CONTEXT
-from pipeline.datasets.splits import Split, companions, ordered_batches, shuffled_batches
+from pipeline.datasets.splits import Split, companions, shuffled_batches
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
-from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint, hashes
+from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint
 from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.curves import LiveCurves, write_table
 from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
+from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import (
-    CONFIG,
     FORMAT_VERSION,
     WEIGHTS,
     build_method,
-    circumstances,
     prediction_table,
+    run_identity,
+    splits_read,
     task_of,
+    write_config,
 )
 
-EVALUATION_BATCH = 64  # clips a forward outside of training
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -96,26 +98,13 @@ def train(
         if METHODS[run.method_name].pretrains:
             method.load_pretrained(run.pretrained)
         splits = load_splits(run.assembled, method, place)
-        identity = {
-            "method": run.method_name,
-            "dataset": run.dataset,
-            "seed": run.seed,
-            "params": method.config.model_dump(mode="json"),
-            "train": run.train_params.model_dump(mode="json"),
-            "dims": method.dims,
-            "feature_set": stats["feature_set"],
-            "assembled": hashes(
-                run.assembled, "stats.json", *(f"{name}*.parquet" for name in (*splits, CONTEXT))
-            ),
-            "pretrained": hashes(run.pretrained, "*"),
-            **circumstances("train", run.method_name, method.config, place),
-        }
-        checkpoint = Checkpoint(state_root / fingerprint(identity))
+        identity = run_identity(run, method, stats, place.type)
+        checkpoint = Checkpoint(state_root / fingerprint(identity), run.title)
         with one_writer(checkpoint.folder):  # the same training may have another `out`
             if fresh:
                 checkpoint.remove()
             state, resumed_at = fit(
-                place, method, splits, run.train_params, run.seed, checkpoint, title=run.out.name
+                place, method, splits, run.train_params, run.seed, checkpoint, title=run.title
             )
             method.load_state_dict(state.best_weights)
             predictions = {name: predict(method, splits[name]) for name in ("train", "valid")}
@@ -130,15 +119,15 @@ def train(
             }
             with replaced_folder(run.out) as folder:
                 save_weights(method, folder / WEIGHTS)
-                write_json(config, folder / CONFIG)
                 write_table(state.curves, folder / "curves.tsv")
                 for name, values in predictions.items():
                     table = prediction_table(splits[name], values, method.task)
                     pq.write_table(table, folder / f"{name}.predictions.parquet")
+                write_config(config, folder)
             checkpoint.remove()
 
     summary = result | {"resumed_at": resumed_at, "seconds": round(time.perf_counter() - started, 3)}
-    write_json({**summary, "device": str(place)}, logs / f"train-{run.out.name}.json")
+    write_json({**summary, "device": str(place)}, logs / f"train-{run.title}.json")
     return summary
 
 
@@ -189,16 +178,16 @@ def fit(
         steps: list[Tensor] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
-        for number, rows in enumerate(batches):
+        orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
+        for number, batch in enumerate(clips.batches(orders, few_shapes=train_params.compile != "none")):
             step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
             done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
             factor = rate_factor(*done, settings)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
-            # the smaller batch at an epoch's end is not worth programs of its own
-            forward, losses_of = fast if len(rows) == settings.batch_size else bare
-            batch = clips.batch(companions(rows, labeled, ratio, unlabeled), train_params.compile != "none")
+            # the smaller batch of an epoch is not worth programs of its own
+            forward, losses_of = fast if len(batches[number]) == settings.batch_size else bare
             if train_params.compile == "reduce-overhead":
                 torch.compiler.cudagraph_mark_step_begin()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -260,20 +249,6 @@ def finite_means(table: Tensor, columns: list[str], terms: list[str], epoch: int
     return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
 
 
-@torch.no_grad()
-def predict(method: nn.Module, split: Split) -> np.ndarray:
-    """Predictions of a whole split, (clips,) or (clips, C) float32 in the split's order.
-
-    In fp32, whatever the precision of the training: in bf16 many clips would share a prediction.
-    """
-    method.eval()
-    batches = ordered_batches(split.lengths, EVALUATION_BATCH)
-    found = torch.cat([method(split.batch(rows)).prediction.float().cpu() for rows in batches])
-    predictions = torch.empty_like(found)
-    predictions[torch.cat(batches)] = found
-    return predictions.numpy()
-
-
 def valid_loss(task: Task, split: Split, predictions: np.ndarray, epoch: int) -> float:
     """Mean loss of the task alone; the sum is exact, so that the order of the clips does not matter."""
     values = torch.from_numpy(predictions)
@@ -292,8 +267,7 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
     FormatError where the set cannot be read, or has no clips to train with or to validate on.
     """
     reading = method.reading()
-    only = ("train", "valid", *(["unlabeled"] if reading.unlabeled else []))
-    splits = TrainingSet.load(assembled, reading, device, only).splits
+    splits = TrainingSet.load(assembled, reading, device, splits_read(method)).splits
     for name in ("train", "valid"):
         if len(splits[name]) == 0:
             raise FormatError(f"{assembled}: no clips in {name}; training needs some in train and in valid")
@@ -306,20 +280,23 @@ def load_splits(assembled: Path, method: Method, device: torch.device) -> dict[s
     return splits
 
 
-def main() -> None:
-    """`python -m pipeline.training.loop.train --config run.json`."""
-    program = "python -m pipeline.training.loop.train"
-    parser = argparse.ArgumentParser(prog=program, description="Train one run.")
+def command(program: str, learn: Callable[[RunConfig, str], Any]) -> None:
+    """A program that learns what a file says, on a machine without DVC; its result is printed as JSON."""
+    parser = argparse.ArgumentParser(prog=program, description="Learn what a run is made of.")
     parser.add_argument("--config", required=True, type=Path, help="JSON: a RunConfig")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     options = parser.parse_args()
     try:
-        run = read_run(options.config)
-        print(json.dumps(train(run, device=options.device)))
+        print(json.dumps(learn(read_run(options.config), options.device)))
     except MsaError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {of_system(error)}")
+
+
+def main() -> None:
+    """`python -m pipeline.training.loop.train --config run.json`."""
+    command("python -m pipeline.training.loop.train", lambda run, device: train(run, device=device))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from models.core.batch import Batch
 from models.core.method import REGRESSION, Task
 from models.slad.model import LABEL_AWARE, SLaD, SLaDOutput, SLaDSettings
 from pipeline.core.errors import ParamsError
-from pipeline.core.paths import result_files
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
@@ -235,8 +234,7 @@ def test_a_run_on_the_sound_says_which_encoders_it_fine_tuned(tmp_path: Path) ->
         return found
 
     first = config("run")
-    files = result_files("slad", "tiny", 1, tmp_path / "results")
-    result = evaluate(tmp_path / "run", folder, files, "mmsa", device="cpu")
+    (result,) = evaluate([tmp_path / "run"], folder, tmp_path / "results", "mmsa", device="cpu")["runs"]
     assert result["features"] == {"text": "text-enc", "audio": f"{sound} (fine-tuned)"}
     save_tiny_hubert(sound, seed=1)
     assert config("other")["encoders"].keys() == {"audio"}

@@ -1,0 +1,40 @@
+"""What report.md and the page say alike of a dataset's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
+from pipeline.evaluation.saved import SavedRun
+
+SAMPLE = "sample"  # the corpus that ships with the project
+MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
+WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
+
+
+def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
+    """Features, clips and metric set of a dataset's runs; features of all of them where methods differ."""
+    encoders: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for modality, encoder in sorted(run.result.features.items()):
+            encoders.setdefault(modality, {})[f"{quote}{encoder}{quote}"] = None
+    features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
+    result = runs[0].result
+    sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
+    clips = ", ".join(f"{result.n[split]} {split}" for split in (VALID, TEST, TEST_OOD) if split in result.n)
+    return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
+
+
+def remarks(runs: Sequence[SavedRun]) -> list[str]:
+    """What evaluate remarked of each run."""
+    return [
+        f"{run.result.method}, seed {run.result.seed}, {split}: {line}"
+        for run in runs
+        for split, lines in run.result.remarks.items()
+        for line in lines
+    ]
+
+
+def constant(runs: Sequence[SavedRun]) -> str:
+    """The predictor that knows only the training labels."""
+    return "train majority" if runs[0].result.class_names else "train median"

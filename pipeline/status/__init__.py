@@ -1,0 +1,1 @@
+"""How the project stands: what makes a stage stale, which runs there are, dvc.lock of two branches."""
