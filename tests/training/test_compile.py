@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from made.tiny_batch import pad_more
+from made.tiny_cmir import TINY
 from made.tiny_methods import NAMES, Loop, batch_for, tiny
-from made.tiny_misr import TINY
 from made.tiny_set import write_tiny_set
 from torch._dynamo.utils import counters
 
@@ -83,17 +83,17 @@ def test_ten_steps_are_those_without_by_the_real_compiler(
 
 
 def trained(assembled: Path, here: Path, **train_params: Any) -> dict[str, bytes]:
-    """The files of a MISR."""
+    """The files of a CmIR."""
     settings = {**TINY, "training": {"epochs": 2, "lr_other": 1e-3, "batch_size": 16}}
     run = RunConfig(
-        method_name="misr",
+        method_name="cmir",
         dataset="tiny",
         seed=3,
         method_params=settings,
         train_params=TrainParams.model_validate(train_params),
         assembled=assembled,
         pretrained=here / "none",
-        out=here / "misr-tiny-3",
+        out=here / "cmir-tiny-3",
     )
     train(run, device="cpu", state_root=here / "state", logs=here / "logs")
     return {file.name: file.read_bytes() for file in run.out.iterdir() if file.is_file()}
