@@ -43,7 +43,7 @@ class StoredRagged:
     def flat(self) -> Tensor:
         """All rows of all clips and the padding, as in Ragged: as much memory as this is there to save."""
         clips = torch.arange(len(self.pieces))
-        parts = [self.pad(clips[i : i + 1], clips)[0][0, :n] for i, n in enumerate(self.lengths.tolist())]
+        parts = [self.pad(clips[i : i + 1], clips, n)[0][0] for i, n in enumerate(self.lengths.tolist())]
         return torch.cat([*parts, torch.from_numpy(self.padding).to(self.device)])
 
     def take(self, clips: Tensor) -> StoredRagged:
@@ -56,10 +56,9 @@ class StoredRagged:
             self, pieces=self.pieces + other.pieces, lengths=torch.cat([self.lengths, other.lengths])
         )
 
-    def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pad(self, clips: Tensor, on_device: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers), on the device."""
         counts = self.lengths[clips]
-        width = max(1, int(counts.max()))
         values = np.empty((len(clips), width, *self.padding.shape[1:]), self.padding.dtype)
         for clip, rows in zip(clips.tolist(), values, strict=True):
             at = 0

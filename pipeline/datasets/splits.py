@@ -22,6 +22,8 @@ from torch import Tensor
 from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
 from pipeline.core.waveform import FULL_SCALE
 
+LEVELS = 4  # widths of a stream in batches of few shapes
+
 
 @dataclass
 class Ragged:
@@ -81,9 +83,8 @@ class Ragged:
         counts = torch.cat([self.counts, other.counts])
         return Ragged(flat, starts, counts, torch.cat([self.lengths, other.lengths]))
 
-    def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def pad(self, clips: Tensor, on_device: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, ...) values, (B, T) mask and (B,) presence of the clips (row numbers, here and there)."""
-        width = max(1, int(self.lengths[clips].max()))  # 1 where no clip has it: shapes stay
         steps = torch.arange(width, device=self.flat.device)
         counts = self.counts[on_device]
         mask = steps < counts[:, None]  # (B, T)
@@ -101,18 +102,30 @@ class Stream(Protocol):
     def flat(self) -> Tensor: ...
     def take(self, clips: Tensor) -> Self: ...
     def joined(self, other: Self) -> Self: ...
-    def pad(self, clips: Tensor, on_device: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+    def pad(self, clips: Tensor, on_device: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 Streams = Mapping[str, Stream]
 """a Stream by its name in `Inputs`; `waveform` as int16 samples"""
 
 
-def padded(streams: Streams, clips: Tensor, on_device: Tensor) -> dict[str, Any]:
+def level_of(part: Stream, clips: Tensor) -> int:
+    """How many `LEVELS` of the longest of all clips hold these (row numbers)."""
+    return -(-LEVELS * int(part.lengths[clips].max()) // max(1, int(part.lengths.max())))
+
+
+def width_of(part: Stream, clips: Tensor, level: int | None) -> int:
+    """T of a batch of these clips: their longest, or so many `LEVELS` of the longest of all."""
+    longest = part.lengths[clips].max() if level is None else -(-part.lengths.max() * level // LEVELS)
+    return max(1, int(longest))  # 1 where no clip has it: shapes stay
+
+
+def padded(streams: Streams, clips: Tensor, on_device: Tensor, level: int | None) -> dict[str, Any]:
     """The fields of `Inputs` for these clips (row numbers, here and there)."""
     kinds = {"tokens": Tokens, "waveform": Waveform}
     fields: dict[str, Any] = {
-        name: kinds.get(name, Sequences)(*part.pad(clips, on_device)) for name, part in streams.items()
+        name: kinds.get(name, Sequences)(*part.pad(clips, on_device, width_of(part, clips, level)))
+        for name, part in streams.items()
     }
     if sound := fields.get("waveform"):
         sound.values = sound.values.float() / FULL_SCALE
@@ -150,28 +163,36 @@ class Split:
         """(C,) float32, the target."""
         return self.labels["label"]
 
-    def batch(self, indices: Tensor) -> Batch:
-        """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest."""
+    def batch(self, indices: Tensor, few_shapes: bool = False) -> Batch:
+        """The clips of these row numbers ((B,) int64, on the CPU), in this order, padded to the longest.
+
+        With `few_shapes`, for programs that are compiled for each shape, to a level: every stream, also of
+        the context, to the same number of `LEVELS` of its longest clip, the smallest that holds all.
+        """
         rows = indices.to(self.labeled.device, non_blocking=True)
-        context = None if self.context is None else Inputs(**padded(self.context, indices, rows))
+        level = None
+        if few_shapes:
+            parts = [*self.streams.values(), *(self.context or {}).values()]
+            level = max(level_of(part, indices) for part in parts)
+        context = None if self.context is None else Inputs(**padded(self.context, indices, rows, level))
         labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
         return Batch(
             clip_ids=[self.clip_ids[i] for i in indices.tolist()],
             labeled=self.labeled[rows],
             context=context,
             **labels,
-            **padded(self.streams, indices, rows),
+            **padded(self.streams, indices, rows, level),
         )
 
-    def batches(self, orders: Iterable[Tensor]) -> Iterator[Batch]:
+    def batches(self, orders: Iterable[Tensor], few_shapes: bool = False) -> Iterator[Batch]:
         """The batches of these row numbers; where rows lie on the disk, one is read ahead."""
         if all(isinstance(part, Ragged) for part in self.streams.values()):
-            yield from map(self.batch, orders)
+            yield from (self.batch(rows, few_shapes) for rows in orders)
             return
         coming: Future[Batch] | None = None
         with ThreadPoolExecutor(1) as reader:
             for rows in orders:
-                following = reader.submit(self.batch, rows)
+                following = reader.submit(self.batch, rows, few_shapes)
                 if coming is not None:
                     yield coming.result()
                 coming = following

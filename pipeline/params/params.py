@@ -142,6 +142,8 @@ class TrainParams(Section):
     """of the forward passes of training; heads, losses and predictions are always fp32"""
     gradient_clip: float | None = Field(1.0, gt=0)
     """largest global norm; null = gradients are left as they are"""
+    compile: Literal["none", "default", "reduce-overhead"] = "none"
+    """of the steps of training, by torch.compile; reduce-overhead: as CUDA graphs"""
     pool_batches: int = Field(50, ge=1)
     """batches that are sorted by length together, at most 3 or a tenth of an epoch's; 1 = no sorting"""
 

@@ -33,6 +33,7 @@ from pipeline.core.section import Section
 from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams
+from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.optimizers import open_optimizer
 from pipeline.training.loop.train import active_weights
 
@@ -202,8 +203,9 @@ def sample_of_batches(split: Split, size: int, number: int) -> list[Tensor]:
 class Trainer:
     """A method with its optimisers, and the step of pipeline/training/loop/train.py in either precision."""
 
-    def __init__(self, method: Method, device: str = "cpu"):
-        self.method = method
+    def __init__(self, method: Method, device: str = "cpu", mode: str = "none"):
+        self.method, self.mode = method, mode
+        self.forward_pass, self.losses = compiled(method, mode, torch.device(device))
         self.weights = active_weights(method)
         method.active_terms = frozenset(self.weights)
         self.method.to(device)
@@ -219,6 +221,8 @@ class Trainer:
         ----------
         estimator_steps : T', None = the method's own
         """
+        if self.mode == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()
         method, output = self.method, self.forward(batch, precision)
         for _ in range(method.estimator_steps() if estimator_steps is None else estimator_steps):
             assert self.estimators is not None
@@ -239,9 +243,9 @@ class Trainer:
     def forward(self, batch: Batch, precision: str) -> Any:
         """What the method gives."""
         with torch.autocast(batch.labeled.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            return self.method(batch)
+            return self.forward_pass(batch)
 
     def objective(self, batch: Batch, output: Any) -> Tensor:
         """What an update of the model minimises."""
-        losses = self.method.losses(batch, output, self.weights)
+        losses = self.losses(batch, output, self.weights)
         return torch.stack([weight * losses[term] for term, weight in self.weights.items()]).sum()

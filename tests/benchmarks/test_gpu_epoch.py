@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from full_size import DEFAULTS, FRAMES, Trainer, full_size, mosi
 
 from models import METHODS
+from models.core.batch import Batch
+from pipeline.core.errors import ParamsError
 from pipeline.datasets.splits import shuffled_batches
 from pipeline.training.loop.device import reproducible
 
@@ -30,37 +34,87 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
+MODES = ("none", "default", "reduce-overhead")
+SIDE_BY_SIDE = 3
+LARGEST_SLOWDOWN = 1.3  # of that many runs on one GPU, against one
+
+
+class Epoch:
+    """Some batches of the paper's size, in random order, that stand for an epoch of 1284 clips in bf16."""
+
+    def __init__(self, name: str, mode: str, shared: Path):
+        self.method = full_size(name, FRAMES[name])
+        self.trainer, self.mode = Trainer(self.method, "cuda", mode), mode
+        self.split = mosi(shared, self.method, FRAMES[name], "cuda")
+        self.size = self.method.config.training.batch_size
+        order = torch.Generator().manual_seed(0)
+        rows = shuffled_batches(self.split.lengths, self.size, DEFAULTS.pool_batches, order)
+        self.chosen = [some for some in rows if len(some) == self.size][:MOST_BATCHES]
+        self.share = len(self.chosen) / len(rows)
+
+    def batches(self) -> list[Batch]:
+        return [self.split.batch(rows, few_shapes=self.mode != "none") for rows in self.chosen]
+
+    def steps(self) -> None:
+        """Beside forward, losses and backward: gathering of batches, estimators, clipping, optimiser."""
+        for rows in self.chosen:
+            self.trainer.step(self.split.batch(rows, few_shapes=self.mode != "none"), "bf16")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", METHODS)
-def test_epoch(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """1284 clips in bf16, in batches of the paper's size; some of its batches, in random order, stand for an
-    epoch. Beside forward, losses and backward it has gathering of batches, estimators, clipping, optimiser.
-    """
+def test_epoch(name: str, mode: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eager, compiled, and as CUDA graphs."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    device = "cuda"
-    with reproducible(0, torch.device(device)):
-        method = full_size(name, FRAMES[name])
-        trainer = Trainer(method, device)
-        split = mosi(shared, method, FRAMES[name], device)
-        size = method.config.training.batch_size
-        order = torch.Generator().manual_seed(0)
-        rows = shuffled_batches(split.lengths, size, DEFAULTS.pool_batches, order)
-        chosen = rows[:MOST_BATCHES]  # they are in random order
-        batches = [split.batch(some) for some in chosen]
-
-        def steps() -> None:
-            for some in chosen:
-                trainer.step(split.batch(some), "bf16")
+    with reproducible(0, torch.device("cuda")):
+        try:
+            epoch = Epoch(name, mode, shared)
+        except ParamsError as error:
+            pytest.skip(str(error))
+        batches = epoch.batches()
 
         def model_alone() -> None:
             for batch in batches:
-                trainer.forward_and_backward(batch, "bf16")
+                epoch.trainer.forward_and_backward(batch, "bf16")
 
-        steps()  # the first time loads kernels, compiles, and fills the allocator
-        found = [(seconds(steps), seconds(model_alone)) for _ in range(ROUNDS)]
-    whole = statistics.median(spent for spent, _ in found) * len(rows) / len(chosen)
+        first = seconds(epoch.steps)  # loads kernels, compiles, and fills the allocator
+        epoch.steps()  # CUDA graphs are recorded the second time
+        found = [(seconds(epoch.steps), seconds(model_alone)) for _ in range(ROUNDS)]
+    whole = statistics.median(spent for spent, _ in found) / epoch.share
     beside = statistics.median(1 - alone / spent for spent, alone in found)
     with capsys.disabled():
-        print(f"\n{name}: {len(split)} clips in batches of {size}: {whole:.1f} s an epoch, ", end="")
-        print(f"{beside:.0%} beside the model's forward and backward")
-    assert all(parameter.isfinite().all() for parameter in method.parameters())
+        print(f"\n{name}, compile {mode}: {whole:.1f} s an epoch in batches of {epoch.size}, ", end="")
+        print(f"{beside:.0%} beside the model's forward and backward; the first {first:.0f} s")
+    assert all(parameter.isfinite().all() for parameter in epoch.method.parameters())
+
+
+def one_run(name: str, shared: Path, ready: Any, found: Any) -> None:
+    """A process: it waits for the others before it is timed."""
+    with reproducible(0, torch.device("cuda")):
+        epoch = Epoch(name, "none", shared)
+        epoch.steps()
+        ready.wait()
+        found.put(seconds(epoch.steps))
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", METHODS)
+def test_runs_side_by_side(name: str, shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three processes on one GPU, against one."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    context, slowest = multiprocessing.get_context("spawn"), []
+    for number in (1, SIDE_BY_SIDE):
+        ready, found = context.Barrier(number), context.Queue()
+        runs = [context.Process(target=one_run, args=(name, shared, ready, found)) for _ in range(number)]
+        for run in runs:
+            run.start()
+        slowest.append(max(found.get(timeout=600) for _ in runs))
+        for run in runs:
+            run.join()
+    ratio = slowest[1] / slowest[0]
+    with capsys.disabled():
+        print(f"\n{name}: {SIDE_BY_SIDE} runs at once take {ratio:.2f} times the time of one ", end="")
+        print(f"(target {LARGEST_SLOWDOWN})")

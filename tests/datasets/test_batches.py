@@ -407,7 +407,7 @@ def test_padding_is_not_one_of_the_rows() -> None:
     flat = np.array([[1.0], [2.0], [3.0], [0.0]], np.float32)
     ragged = Ragged.of(flat, np.array([2, 0, 1]), "cpu")
     rows = torch.tensor([2, 0, 1])
-    values, mask, present = ragged.pad(rows, rows)
+    values, mask, present = ragged.pad(rows, rows, 2)
     assert values[..., 0].tolist() == [[3, 0], [1, 2], [0, 0]]
     assert mask.tolist() == [[True, False], [True, True], [False, False]]
     assert present.tolist() == [True, True, False]

@@ -44,6 +44,7 @@ from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig, read_run
 from pipeline.training.loop.checkpoint import Checkpoint, State, fingerprint
+from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.curves import LiveCurves, write_table
 from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
@@ -164,6 +165,7 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     state = checkpoint.load(method, optimizers, order)
     resumed_at = state.epoch
+    bare, fast = (method, method.losses), compiled(method, train_params.compile, device)
     curves = LiveCurves(checkpoint.folder / "live", state.curves)
     progress = TrainingProgress(title, state.epoch, settings.epochs)
     clips, labeled = splits["train"], len(splits["train"])
@@ -173,23 +175,28 @@ def fit(
 
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
         method.train()
-        steps: list[dict[str, Tensor]] = []
+        steps: list[Tensor] = []
         lengths = splits["train"].lengths
         batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
         orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
-        for number, batch in enumerate(clips.batches(orders)):
+        for number, batch in enumerate(clips.batches(orders, few_shapes=train_params.compile != "none")):
             step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
             done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
             factor = rate_factor(*done, settings)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
+
+            # the smaller batch of an epoch is not worth programs of its own
+            forward, losses_of = fast if len(batches[number]) == settings.batch_size else bare
+            if train_params.compile == "reduce-overhead":
+                torch.compiler.cudagraph_mark_step_begin()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                output = method(batch)
+                output = forward(batch)
             for _ in range(method.estimator_steps()):
                 others[0].zero_grad()
                 method.estimator_loss(batch, output).backward()
                 others[0].step()
-            losses = method.losses(batch, output, weights)  # fp32, outside autocast
+            losses = losses_of(batch, output, weights)  # fp32, outside autocast
             scales = {term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()}
             total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
             optimizer.zero_grad()
@@ -198,10 +205,10 @@ def fit(
                 nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
             optimizer.step()
             columns = {"total": total, **losses, **method.diagnostics(batch, output)}
-            steps.append({name: value.detach() for name, value in columns.items()})
+            steps.append(torch.stack([value.detach().float() for value in columns.values()]))
 
         state.epoch += 1
-        means = finite_means(steps, ["total", *weights], state.epoch)
+        means = finite_means(torch.stack(steps), list(columns), ["total", *weights], state.epoch)
         loss = valid_loss(method.task, splits["valid"], predict(method, splits["valid"]), state.epoch)
         if loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, loss
@@ -225,20 +232,18 @@ def active_weights(method: Method) -> dict[str, float]:
     return {term: weight for term, weight in weights.items() if weight != 0}
 
 
-def finite_means(steps: list[dict[str, Tensor]], terms: list[str], epoch: int) -> dict[str, float]:
-    """Mean of every column over an epoch's batches; MsaError names the first in which a term is not finite.
+def finite_means(table: Tensor, columns: list[str], terms: list[str], epoch: int) -> dict[str, float]:
+    """Mean of every column of (batches, columns); MsaError names the first in which a term is not finite.
 
     The loop checks once an epoch, because doing so at every batch would make a GPU wait.
     """
-    columns = list(steps[0])
-    table = torch.stack([torch.stack([step[name].float() for name in columns]) for step in steps])
-    table = table.double().cpu()  # (batches, columns)
+    table = table.double().cpu()
     for number, row in enumerate(table.tolist(), start=1):
         bad = [name for name, value in zip(columns, row, strict=True) if not math.isfinite(value)]
         culprits = [name for name in bad if name in terms and name != "total"] or bad
         if any(name in terms for name in bad):
             raise MsaError(
-                f"epoch {epoch}, batch {number} of {len(steps)}: the loss {' and '.join(culprits)} is not "
+                f"epoch {epoch}, batch {number} of {len(table)}: the loss {' and '.join(culprits)} is not "
                 f"finite; {LOWER_RATE}"
             )
     return dict(zip(columns, table.mean(dim=0).tolist(), strict=True))
