@@ -301,7 +301,8 @@ class SLaD(Method):
         for term in terms:
             if term != "prediction" and not (output.unimodal and needed.get(term, output.invariant)):
                 raise ValueError(f"{term} needs a forward in training mode with the term active")
-        config, losses = self.config, dict[str, Tensor]()
+        config = self.config
+        losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_cls of ŷ
             losses["prediction"] = self.task.loss(output.prediction, batch.label, batch.labeled)
         if "unimodal" in terms:  # L_cls of both y^m
