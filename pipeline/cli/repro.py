@@ -19,7 +19,7 @@ import typer
 
 from pipeline.cli.dvc_arguments import arguments
 from pipeline.cli.options import Device
-from pipeline.cli.stages import ExecutorKind, ExecutorName, RunsPerGpu, Workers
+from pipeline.cli.stages import ExecutorKind, ExecutorName, RunCacheFolder, RunsPerGpu, Workers
 from pipeline.cli.stages import app as stage_app
 from pipeline.core.errors import MsaError, first_line, of_system
 from pipeline.core.vocabulary import MODALITIES
@@ -35,6 +35,7 @@ def repro(
     device: Device = "auto",
     runs_per_gpu: RunsPerGpu = 1,
     executor: ExecutorName = ExecutorKind.local,
+    run_cache: RunCacheFolder = Path(".state/runs"),
 ) -> None:
     """Bring targets (default: everything) up to date as `dvc repro` does, with independent work side by side.
 
@@ -47,6 +48,7 @@ def repro(
 
     params, wanted = load_params(), targets or []
     given = {"WORKERS": workers, "DEVICE": device, "RUNS_PER_GPU": runs_per_gpu, "EXECUTOR": executor.value}
+    given["RUN_CACHE"] = run_cache
     os.environ.update({f"MSA_{name}": str(value) for name, value in given.items()})  # for the stages
     _bring(wanted, TABLES)
     jobs = [[kind, *arguments(kind, entry)] for kind, entry in _due(wanted, MODALITIES)]
@@ -58,7 +60,7 @@ def repro(
         from pipeline.training.stage import stage_of, train_stages
         from pipeline.training.workers import TrainRuntime
 
-        runtime = TrainRuntime(workers, device, runs_per_gpu, executor.value)
+        runtime = TrainRuntime(workers, device, runs_per_gpu, executor.value, run_cache=run_cache)
         train_stages([stage_of(params, method, dataset) for method, dataset in stages], runtime)
     _dvc(wanted)
 

@@ -40,6 +40,9 @@ Seeds = Annotated[
     typer.Option("--seed", min=0, max=2**63 - 1, help="This seed alone. May repeat. Default: all of params."),
 ]
 RunsPerGpu = Annotated[int, typer.Option(envvar="MSA_RUNS_PER_GPU", min=1, help="Runs at once on one GPU.")]
+RunCacheFolder = Annotated[
+    Path, typer.Option("--run-cache", envvar="MSA_RUN_CACHE", help="Folder of finished runs by identity.")
+]
 Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
 Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
 Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
@@ -217,6 +220,7 @@ def train(
     runs_per_gpu: RunsPerGpu = 1,
     executor: ExecutorName = ExecutorKind.local,
     fresh: Fresh = False,
+    run_cache: RunCacheFolder = Path(".state/runs"),
     write_config: WriteConfig = None,
 ) -> None:
     """Training set -> runs/METHOD-SET: every seed of params.yaml, what is pretrained before them all."""
@@ -230,7 +234,7 @@ def train(
             raise MsaError(f"--write-config {write_config}: is of one run; name it with --seed")
         write_text(stage.runs[0].model_dump_json(indent=1) + "\n", write_config)
         return
-    train_stages([stage], TrainRuntime(workers, device, runs_per_gpu, executor.value, fresh))
+    train_stages([stage], TrainRuntime(workers, device, runs_per_gpu, executor.value, fresh, run_cache))
 
 
 @app.command()

@@ -5,8 +5,9 @@
     <seed>/         a run folder (runs.py)
 
 A seed's folder is kept when its identity is as wanted and its files have their hashes. So a stage that is run
-again computes what is missing: an added seed is one run. A stage that was killed goes on: whole folders are
-kept, and each run in the middle resumes from its state (checkpoint.py).
+again computes what is missing: an added seed is one run. A run of settings that come back is taken from the
+run cache (run_cache.py). A stage that was killed goes on: whole folders are kept, and each run in the middle
+resumes from its state (checkpoint.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from models import METHODS
 from pipeline.core import paths
@@ -30,8 +32,18 @@ from pipeline.params.explain import settings_of
 from pipeline.params.params import Params
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.pretrain import pretraining_due
+from pipeline.training.run_cache import RunCache
 from pipeline.training.runs import build_method, run_identity, task_of, why_not_kept
 from pipeline.training.workers import TrainJob, TrainOutcome, TrainRuntime, outcomes
+
+
+@dataclass(frozen=True)
+class DueRun:
+    """A run that its folder does not have: all that decides its bytes, and what the folder has, in words."""
+
+    run: RunConfig
+    identity: dict[str, Any]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,8 @@ class TrainStage:
         """Of all seeds."""
         return self.runs[0].out.parent
 
-    def due(self, device: str) -> list[tuple[RunConfig, str]]:
-        """Runs that are to be trained, and why; what they start from must be there."""
+    def due(self, device: str, *, fresh: bool = False) -> list[DueRun]:
+        """Runs that are to be made, all if `fresh`; what they start from must be there."""
         first = self.runs[0]
         stats = read_stats(first.assembled)
         dims = {modality: int(entry["dim"]) for modality, entry in stats["modalities"].items()}
@@ -61,10 +73,11 @@ class TrainStage:
         common = run_identity(first, method, stats, device)
         found = []
         for run in self.runs:
+            identity = common | {"seed": run.seed}
             with one_writer(run.out):  # also removes the lock that a killed one left
-                reason = why_not_kept(run.out, common | {"seed": run.seed})
+                reason = "asked for" if fresh else why_not_kept(run.out, identity)
             if reason is not None:
-                found.append((run, reason))
+                found.append(DueRun(run, identity, reason))
         return found
 
     def remove_unwanted(self) -> list[Path]:
@@ -136,6 +149,8 @@ class RunQueue:
         self.runtime = runtime
         self.failed: dict[str, list[str]] = {}
         self.waiting: dict[Path, TrainStage] = {}  # for their pretraining
+        self.identities: dict[Path, dict[str, Any]] = {}  # of what is trained, by folder
+        self.cache = RunCache(runtime.run_cache)
         self.progress = RunsProgress("training", 0)
 
     def run(self, stages: Sequence[TrainStage]) -> None:
@@ -170,14 +185,21 @@ class RunQueue:
 
     def _seeds(self, stage: TrainStage) -> list[TrainJob]:
         """What is to be trained of a stage, with a word on each folder that is there and cannot be kept."""
-        due = [(run, "asked for") for run in stage.runs]
-        if not self.runtime.fresh:
-            due = stage.due(self.runtime.device_type)
-        for run, reason in due:
-            if run.out.exists():
-                say(f"{run.out}: trained anew, {reason}")
-        say(f"{stage.folder.name}: {len(stage.runs) - len(due)} kept, {len(due)} to train")
-        return [TrainJob(run) for run, _ in due]
+        fresh = self.runtime.fresh
+        due = stage.due(self.runtime.device_type, fresh=fresh)
+        absent = []
+        for one in due:
+            there = one.run.out.exists()
+            restored = not fresh and self.cache.restore(one.identity, one.run.out)
+            if there:
+                say(f"{one.run.out}: {'from the run cache' if restored else 'trained anew'}, {one.reason}")
+            if not restored:
+                absent.append(one)
+                self.identities[one.run.out] = one.identity
+        counts = {"kept": len(stage.runs) - len(due), "from the run cache": len(due) - len(absent)}
+        words = [f"{number} {what}" for what, number in counts.items() if number or what == "kept"]
+        say(f"{stage.folder.name}: {', '.join(words)}, {len(absent)} to train")
+        return [TrainJob(one.run) for one in absent]
 
     def _then(self, job: TrainJob, outcome: TrainOutcome | TaskFailure) -> Iterable[TrainJob]:
         """The seeds that waited for a pretraining."""
@@ -191,4 +213,6 @@ class RunQueue:
     def _ended(self, job: TrainJob, outcome: TrainOutcome) -> None:
         if outcome.failure:
             self.failed.setdefault(outcome.failure, []).append(job.title)
+        elif not job.pretrains:
+            self.cache.keep(job.run.out, self.identities[job.run.out])
         self.progress.ended(job.title, "failed" if outcome.failure else outcome.words)

@@ -34,6 +34,7 @@ class TrainRuntime:
     runs_per_gpu : runs at once on one GPU
     executor : `local` processes, or `ray`
     fresh : train what is there already, from the first epoch
+    run_cache : folder of finished runs by identity (run_cache.py)
     """
 
     workers: int = 0
@@ -41,6 +42,7 @@ class TrainRuntime:
     runs_per_gpu: int = 1
     executor: Literal["local", "ray"] = "local"
     fresh: bool = False
+    run_cache: Path = Path(".state/runs")
 
     @cached_property
     def device_type(self) -> str:

@@ -388,3 +388,5 @@ def test_a_table_is_run_as_experiments(
     assert name in workspace.run("dvc", "exp", "list", "--name-only")
     again = CliRunner().invoke(app, command)
     assert report in again.output
+    log = (folder / f"logs/tables/{name}.log").read_text(encoding="utf-8")
+    assert "misr-sample: 0 kept, 2 from the run cache, 0 to train" in log

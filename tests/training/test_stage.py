@@ -96,6 +96,26 @@ def test_an_added_seed_is_one_run_and_a_removed_one_leaves() -> None:
     assert Path("runs/tiny-set/notes").exists()
 
 
+def test_settings_that_come_back_are_not_trained_again(capsys: pytest.CaptureFixture[str]) -> None:
+    train_stages([stage("tiny", 1, 2)], ALONE)
+    before = only_bytes()
+    train_stages([stage("tiny", 1, training={"epochs": 2})], ALONE)
+    assert only_bytes()["runs/tiny-set/1/config.json"] != before["runs/tiny-set/1/config.json"]
+    capsys.readouterr()
+    train_stages([stage("tiny", 1, 2)], ALONE)
+    assert "tiny-set: 0 kept, 2 from the run cache, 0 to train" in capsys.readouterr().out
+    assert only_bytes() == before
+    shutil.rmtree("runs")
+    for entry in Path(".state/runs").iterdir():  # one is of other settings, and is not looked at
+        weights = (entry / "model.safetensors").read_bytes()
+        (entry / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    train_stages([stage("tiny", 1, 2)], ALONE)
+    said = capsys.readouterr().out
+    assert said.count("model.safetensors is not as it was written; removed") == 2
+    assert "tiny-set: 0 kept, 2 to train" in said
+    assert only_bytes() == before
+
+
 def test_a_run_says_what_its_files_are() -> None:
     train_stages([stage("tiny", 1)], ALONE)
     config = json.loads(Path("runs/tiny-set/1/config.json").read_text())
@@ -127,17 +147,23 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "not a run folder": lambda run: (run / "config.json").write_bytes(b"{"),
     "other.txt is no file of it": lambda run: (run / "other.txt").write_text("x"),
 }
+RESTORED = ("curves.tsv is missing", "other.txt is no file of it")  # others damage what the links share
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("said", DAMAGE)
-def test_a_damaged_folder_is_told_and_trained_anew(said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_folder_is_told_and_made_anew(
+    said: str, cached: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     train_stages([stage("tiny", 1, 2)], ALONE)
+    if not cached:
+        shutil.rmtree(".state/runs")
     before = content()
     capsys.readouterr()
     DAMAGE[said](Path("runs/tiny-set/1"))
     train_stages([stage("tiny", 1, 2)], ALONE)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "anew" in line]
-    assert line.startswith("runs/tiny-set/1: trained anew, damaged: ") and said in line
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("runs/tiny-set/1: ")]
+    assert ("from the run cache" if cached and said in RESTORED else "trained anew") in line and said in line
     assert only_bytes() == {name: kept for name, (_, kept) in before.items()}
     assert all(content()[name] == before[name] for name in before if "/2/" in name)
 
@@ -150,6 +176,7 @@ def test_a_seed_that_fails_is_named_and_the_others_stay(monkeypatch: pytest.Monk
             raise MsaError("the second seed is broken")
         build(self, backbones)
 
+    torch.manual_seed(0)  # not that of an earlier training
     monkeypatch.setattr(Tiny, "build", broken)
     with pytest.raises(MsaError, match=r"^tiny-set-2: the second seed is broken$"):
         train_stages([stage("tiny", 1, 2, 3)], ALONE)
@@ -192,14 +219,18 @@ def test_killed_at_any_moment_is_undisturbed(monkeypatch: pytest.MonkeyPatch) ->
     undisturbed = only_bytes()
     assert not [name for name in undisturbed if "/." in name]
     shutil.rmtree("runs")
+    shutil.rmtree(".state")
     deaths = 0
-    while code := killed_at(3 + 11 * deaths):
+    while code := killed_at(3 + 7 * deaths):
         assert code == -signal.SIGKILL
         deaths += 1
         assert deaths < 30
     assert deaths >= 5
     assert only_bytes() == undisturbed
-    assert list(Path(".state").iterdir()) == []
+    assert [path.name for path in Path(".state").iterdir()] == ["runs"]  # no state of a training
+    shutil.rmtree("runs")
+    train_stages(stages, ALONE)
+    assert only_bytes() == undisturbed  # what is left in the cache is whole
 
 
 # ---------------------------------------------------------------------------------------------- many at once
@@ -219,6 +250,7 @@ def test_workers_and_their_deaths_change_no_byte(
     train_stages(stages, ALONE)
     alone = only_bytes()
     shutil.rmtree("runs")
+    shutil.rmtree(".state")
     deadly = {"misr-set-1": 1, "misr-set-2": 2}  # so often its worker is killed
     follow = RunsProgress.epoch
 
@@ -245,6 +277,7 @@ def test_a_ray_cluster_changes_no_byte() -> None:
     train_stages([stage("khar", 1, 2)], ALONE)
     alone = only_bytes()
     shutil.rmtree("runs")
+    shutil.rmtree(".state")
     train_stages([stage("khar", 1, 2)], TrainRuntime(workers=2, device="cpu", executor="ray"))
     ray.shutdown()
     assert only_bytes() == alone
@@ -263,6 +296,7 @@ def test_what_has_no_room_on_a_gpu_is_tried_alone(
             seen.append((job.title, crowd))
             if (job.run.seed == 2 and crowd) or job.run.seed == 3:
                 return TrainOutcome(failure="out of memory", crowded=True)
+            job.run.out.mkdir(parents=True)
             return TrainOutcome("trained")
 
         return work

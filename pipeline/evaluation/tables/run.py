@@ -223,7 +223,8 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
 
 def _dvc(command: list[str], log: IO[str]) -> int:
     """Exit status; the stages find `msa-cli` of this environment, and the code of the experiment's folder."""
-    changed = {}
+    # in the experiment's own folder; so rows that were trained once are not trained again
+    changed = {"MSA_RUN_CACHE": os.environ.get("MSA_RUN_CACHE", str(Path(".state/runs").absolute()))}
     for name, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": "."}.items():
         changed[name] = os.pathsep.join(filter(None, (first, os.environ.get(name))))
     command = [sys.executable, "-m", "dvc", *command]
