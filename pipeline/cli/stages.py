@@ -225,15 +225,19 @@ def train(
 ) -> None:
     """Training set -> runs/METHOD-SET: every seed of params.yaml, what is pretrained before them all."""
     from pipeline.params.params import load_params
+    from pipeline.params.run import run_configs
+
+    params = load_params()
+    if write_config is not None:
+        run, *others = run_configs(params, method, dataset, seed or ())
+        if others:
+            raise MsaError(f"--write-config {write_config}: is of one run; name it with --seed")
+        write_text(run.model_dump_json(indent=1) + "\n", write_config)
+        return
     from pipeline.training.stage import stage_of, train_stages
     from pipeline.training.workers import TrainRuntime
 
-    stage = stage_of(load_params(), method, dataset, seed or ())
-    if write_config is not None:
-        if len(stage.runs) > 1:
-            raise MsaError(f"--write-config {write_config}: is of one run; name it with --seed")
-        write_text(stage.runs[0].model_dump_json(indent=1) + "\n", write_config)
-        return
+    stage = stage_of(params, method, dataset, seed or ())
     train_stages([stage], TrainRuntime(workers, device, runs_per_gpu, executor.value, fresh, run_cache))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from pipeline.core import paths
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
+from pipeline.core.vocabulary import NONE
 from pipeline.params.explain import explain
-from pipeline.params.params import LARGEST_SEED, TrainParams
+from pipeline.params.params import LARGEST_SEED, Params, TrainParams
 
 AnyPath = Annotated[Path, Field(strict=False)]
 
@@ -39,6 +42,34 @@ class RunConfig(Section):
     def title(self) -> str:
         """`misr-mosi-1111`."""
         return f"{self.method_name}-{self.dataset}-{self.seed}"
+
+
+def run_configs(
+    params: Params, method: str, dataset: str, seeds: Sequence[int] = ()
+) -> tuple[RunConfig, ...]:
+    """The runs of a method on a training set, of these seeds or those of params.yaml, at least one.
+
+    Raises
+    ------
+    ParamsError : an unknown method or training set, or no seeds
+    """
+    params.training_set(dataset)
+    if not (wanted := seeds or params.seeds):
+        raise ParamsError("`seeds` in params.yaml is empty; name one at least, e.g. [1111]")
+    return tuple(
+        RunConfig(
+            method_name=method,
+            dataset=dataset,
+            seed=seed,
+            method_params=params.model(method, dataset),
+            train_params=params.train,
+            assembled=paths.assembled_folder(dataset),
+            pretrained=paths.pretrained_folder(method, dataset),
+            source=paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
+            out=paths.run_folder(method, dataset, seed),
+        )
+        for seed in wanted
+    )
 
 
 def read_run(path: Path) -> RunConfig:

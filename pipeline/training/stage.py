@@ -21,16 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from models import METHODS
-from pipeline.core import paths
 from pipeline.core.console import RunsProgress, say
 from pipeline.core.errors import MsaError
 from pipeline.core.files import one_writer
-from pipeline.core.vocabulary import NONE
 from pipeline.datasets.training_set import read_stats
 from pipeline.execution.local import TaskFailure
 from pipeline.params.explain import settings_of
 from pipeline.params.params import Params
-from pipeline.params.run import RunConfig
+from pipeline.params.run import RunConfig, run_configs
 from pipeline.training.loop.pretrain import pretraining_due
 from pipeline.training.run_cache import RunCache
 from pipeline.training.runs import build_method, run_identity, task_of, why_not_kept
@@ -103,25 +101,9 @@ def stage_of(params: Params, method: str, dataset: str, seeds: Sequence[int] = (
     ------
     ParamsError : an unknown method, training set or setting
     """
-    params.training_set(dataset)
     if method in METHODS and method in params.models:  # what this set overrules must be right for others, too
         settings_of(METHODS[method].load().Config, params.models[method].base, f"models.{method}.base")
-    source = dataset if params.pretrain_on == NONE else params.pretrain_on
-    runs = [
-        RunConfig(
-            method_name=method,
-            dataset=dataset,
-            seed=seed,
-            method_params=params.model(method, dataset),
-            train_params=params.train,
-            assembled=paths.assembled_folder(dataset),
-            pretrained=paths.pretrained_folder(method, dataset),
-            source=paths.assembled_folder(source),
-            out=paths.run_folder(method, dataset, seed),
-        )
-        for seed in seeds or params.seeds
-    ]
-    return TrainStage(tuple(runs), alone=bool(seeds))
+    return TrainStage(run_configs(params, method, dataset, seeds), alone=bool(seeds))
 
 
 def train_stages(stages: Sequence[TrainStage], runtime: TrainRuntime) -> None:

@@ -145,6 +145,7 @@ def test_side_by_side_is_one_after_the_other_byte_for_byte(workspace: Workspace)
         "runs",
         "results",
         ".dvc/cache",
+        ".state/runs",
     ):
         shutil.rmtree(folder / path)
     (folder / "dvc.lock").unlink()  # nothing has run

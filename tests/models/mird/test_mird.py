@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
-from models.core.blocks import changed_output
+from models.core.blocks import changed_output, key_bias
 from models.mird.disentangle import Decoder, PrivateEncoder
 from models.mird.model import MIRD
 from models.mird.settings import MIRDSettings
@@ -231,7 +231,7 @@ def test_frozen_words_are_shifted_between_layers() -> None:
     for after in range(3):
         words = layers.project(values)
         for number, layer in enumerate(layers.layers):
-            words = layer(2 * words if number == after else words, mask)
+            words = layer(2 * words if number == after else words, key_bias(mask))
         torch.testing.assert_close(layers(values, mask, lambda x: 2 * x, after), words)
 
 
