@@ -19,7 +19,7 @@ export DVC_NO_ANALYTICS = 1
 MINUTES ?= 10
 
 demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	$(BIN)/msa-cli repro
 	@cat reports/report.md
 
 test: $(DEV) lint

@@ -35,7 +35,7 @@ def test_two_workers_beside_one(project: Path, tmp_path: Path, monkeypatch: pyte
     seconds, found = {}, {}
     for workers in (1, 2):
         before, cpu = time.perf_counter(), _cpu_seconds()
-        train_stages(stages, TrainRuntime(workers=workers, device="cpu"))
+        train_stages(stages, TrainRuntime(workers=workers, device="cpu", run_cache=Path(f"cache-{workers}")))
         seconds[workers] = time.perf_counter() - before
         print(f"\n{workers} worker(s): {seconds[workers]:.1f} s, {_cpu_seconds() - cpu:.1f} CPU s")
         files = [path for path in Path("runs").rglob("*") if path.is_file()]
