@@ -1,6 +1,6 @@
 """`train.compile`: the same losses as without, whole graphs, few shapes, and errors that name the way out.
 
-Torch's compiler of CPUs takes minutes, and is asked once (slow); elsewhere the same graphs run uncompiled.
+Torch's compiler of CPUs takes minutes, and is asked by `make bench` alone; elsewhere the same graphs run uncompiled.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_ten_steps_are_those_without_in_whole_graphs(name: str, no_chance: None)
     assert counters["stats"]["unique_graphs"] <= 2 * 2 + 2  # forward and losses, a shape
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", WITHOUT_LSTM)
 def test_ten_steps_are_those_without_by_the_real_compiler(
