@@ -34,12 +34,15 @@ class ClipHashes:
 def row_changes(old: Mapping[str, Path | bytes], new: Mapping[str, Path | bytes]) -> list[str]:
     """`1 clip added (v$_$99)`, `2 clips changed in text (a, b)`, `1 clip moved from train to test (a)`.
 
-    Empty where the files have no rows of clips, or several of one; ArrowException: one is no Parquet file.
+    Empty where the files have no rows of clips, or several of one, or lie in folders, as predictions of runs
+    do; ArrowException: one is no Parquet file.
 
     Parameters
     ----------
     old, new : files by their names; those that are the same on both sides may be left out
     """
+    if any("/" in name for name in (*old, *new)):
+        return []
     rows = [[pair for name, file in side.items() for pair in _rows(name, file)] for side in (old, new)]
     before, after = map(dict, rows)
     if not any(rows) or [len(before), len(after)] != [*map(len, rows)]:
