@@ -1,6 +1,7 @@
 """`train.compile`: the same losses as without, whole graphs, few shapes, and errors that name the way out.
 
-Torch's compiler of CPUs takes minutes, and is asked by `make bench` alone; elsewhere the same graphs run uncompiled.
+Torch's compiler of CPUs takes minutes, and is asked by `make bench` alone; elsewhere the same graphs run
+uncompiled.
 """
 
 from __future__ import annotations
