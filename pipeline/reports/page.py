@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.core.errors import MsaError
 from pipeline.core.paths import results_folder
-from pipeline.evaluation.saved import VIEWS, SavedRun, read_views
+from pipeline.evaluation.saved import CURVES, VIEWS, SavedRun, read_views
 from pipeline.evaluation.significance import ALPHA
 from pipeline.params.params import Params
 from pipeline.reports.blocks import (
@@ -72,7 +72,8 @@ def page(
     seeds = ", ".join(map(str, params.seeds))
     said = (
         f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
-        "the epoch with the lowest validation loss. A heading of a table sorts it."
+        "the epoch with the lowest validation loss. A heading of a table sorts it. A method's own pictures "
+        f"are of the first seed; {VIEWS} and {CURVES} in its folder of results have the others."
     )
     blocks: list[Block | PageBlock] = [Heading("Results", 1), Lines([said])]
     contents = []
