@@ -21,11 +21,12 @@ from made.tiny_runs import made_run, made_set, tiny_params
 from pipeline.core.errors import of_system
 from pipeline.core.files import write_json
 from pipeline.corpora.clips import ClipFacts, clip_table, write_clips
-from pipeline.datasets.assembly.files import Joined, write_set
+from pipeline.datasets.assembly.files import write_set
+from pipeline.datasets.assembly.gathered import GatheredSequences
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.predict.report import write_predictions
 from pipeline.reports.report import report
-from pipeline.store.shard import FeatureRow, write_rows
+from pipeline.store.shard import write_rows
 from pipeline.training.loop.checkpoint import Checkpoint, State
 from pipeline.training.study import Trial, write_table
 from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
@@ -49,10 +50,19 @@ def results(here: Path, disk: Path) -> None:
 
 def assembled(here: Path, disk: Path) -> None:
     table = pa.table({"clip_id": ["a", "b", "c"], "split": SPLITS})
-    values = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-    text = Joined(values, np.ones(6, bool), np.arange(0, 8, 2), np.ones(3, bool))
-    sound = (FeatureRow(name, "s", "ok", features=np.zeros((9, 1), np.int16)) for name in "abc")
-    write_set(table, {"text": text}, sound, {"waveform": {}}, disk / "set")
+    values = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    text, sound = (
+        GatheredSequences(here, np.dtype(np.float32), 3),
+        GatheredSequences(here, np.dtype(np.int16), 1),
+    )
+    for name in "abc":
+        text.add(name, values)
+        sound.add(name, np.zeros((9, 1), np.int16))
+    stats = {
+        "modalities": {"text": {"dim": 3, "max_steps": 2, "columns": [], "normalized": []}},
+        "waveform": {},
+    }
+    write_set(table, {"text": text}, sound, stats, disk / "set")
 
 
 def checkpoint(here: Path, disk: Path) -> None:

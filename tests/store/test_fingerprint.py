@@ -88,7 +88,7 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
     # numbers that decide how long a stage takes, what is refused, or what is learnt
     ("pipeline/execution/local.py", "ATTEMPTS = 2", "ATTEMPTS = 3", set()),
     ("pipeline/params/encoders.py", "fps: float | None = Field(5.0", "fps: float | None = Field(6.0", set()),
-    ("pipeline/training/loop/train.py", "EVALUATION_BATCH = 64", "EVALUATION_BATCH = 65", set()),
+    ("pipeline/training/loop/scoring.py", "EVALUATION_BATCH = 64", "EVALUATION_BATCH = 65", set()),
 ]
 
 
