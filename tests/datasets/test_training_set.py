@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +19,10 @@ from models.core.batch import Reading
 from pipeline.core.errors import FormatError
 from pipeline.datasets.training_set import TrainingSet
 
+pytestmark = pytest.mark.usefixtures("storage")
+
 COUNTS = {"train": 12, "valid": 6, "test": 7, "unlabeled": 9}
 WAVE = 50  # samples that are kept
-
-
-@pytest.fixture(scope="module", autouse=True, params=["in memory", "on disk"])
-def storage(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything here holds wherever a set's rows lie."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "on disk":
-            patch.setattr("pipeline.datasets.training_set.IN_MEMORY", -1)
-        yield
 
 
 @pytest.fixture(scope="module")

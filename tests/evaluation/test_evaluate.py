@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from made import tiny_set
 from made.tiny_set import write_tiny_set
 from safetensors.numpy import load_file, save_file
 
-from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import evaluate, least_scores
@@ -25,12 +23,7 @@ from pipeline.training.loop.scoring import predict
 from pipeline.training.loop.train import train
 from pipeline.training.runs import load_method, read_config
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("made.tiny_set")
-    yield
-    del METHODS["tiny"]
+pytestmark = pytest.mark.usefixtures("tiny_method")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from made.tiny_set import DIMS, write_tiny_set
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from models import METHODS, MethodEntry
 from models.cmir.noise import corrupt
 from models.core.backbones import Tokenizer, load_tokenizer
 from pipeline.cli.app import app
@@ -31,16 +29,11 @@ from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 from pipeline.training.runs import load_method, read_config
 
+pytestmark = pytest.mark.usefixtures("tiny_method")
+
 RATES = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
 RUN, SET = run_folder("tiny", "tiny", 3), assembled_folder("tiny")
 METRICS = results_folder("tiny", "tiny") / "metrics.json"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("made.tiny_set")
-    yield
-    del METHODS["tiny"]
 
 
 @pytest.fixture(scope="module")

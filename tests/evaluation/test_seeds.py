@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pytest
 from made.small_repository import commit, git
 from made.tiny_set import write_tiny_set
 
-from models import METHODS, MethodEntry
 from pipeline.core.errors import MsaError
 from pipeline.core.git import open_revision
 from pipeline.evaluation.compare import compare
@@ -28,16 +27,11 @@ from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.train import train
 
+pytestmark = pytest.mark.usefixtures("tiny_method")
+
 FILES = {"metrics.json", "predictions.parquet", "curves.tsv", "views.json"}
 COUNTS = {"train": 40, "valid": 12, "test": 14, "unlabeled": 0, "test_ood": 11}
 SHOWN = ("acc2_non0", "corr", "f1_non0", "mae")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_method() -> Iterator[None]:
-    METHODS["tiny"] = MethodEntry("made.tiny_set")
-    yield
-    del METHODS["tiny"]
 
 
 @pytest.fixture(scope="module")
