@@ -58,7 +58,7 @@ class FeatureSource:
 
 
 class GatheredSequences:
-    """GatheredSequences of one modality, (n, D), that are added in any order and read by clip."""
+    """Sequences of one modality, (n, D), that are added in any order and read by clip."""
 
     def __init__(self, folder: Path, dtype: np.dtype, dim: int):
         self._file = RowFile(folder, dtype, (dim,))
