@@ -12,11 +12,11 @@ from made.tiny_runs import COUNTS, OWN_LABELS, made_run, made_set
 from models import METHODS
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.views import cmir, khar, mird, misr, slad
+from pipeline.evaluation.views import cmir, khar, mird, misr, slad, text_only
 from pipeline.evaluation.views.view import Bars, Histogram, as_in_training, gather, histogram
 from pipeline.training.runs import TrainedRun, open_runs
 
-VIEWS = {"misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar}
+VIEWS = {"misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar, "text_only": text_only}
 MOODS = ("bad", "middling", "good")
 
 
