@@ -85,7 +85,8 @@ def tune(
     from pipeline.evaluation.tables.run import parse_seeds
     from pipeline.params.edit import as_yaml, with_tuned
     from pipeline.params.params import PARAMS_FILE, load_params
-    from pipeline.training.tune import Search, Study
+    from pipeline.training.search import Search
+    from pipeline.training.tune import Study
 
     if report_only and write:
         raise ParamsError("--report-only and --write: the one leaves params.yaml as it is; give one of them")

@@ -22,7 +22,7 @@ from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import FAILED
 from pipeline.params.edit import as_yaml
 from pipeline.params.search import with_values
-from pipeline.training.study import COMPLETE, PRUNED, Training, Trial
+from pipeline.training.study import COMPLETE, PRUNED, Trial, TrialRun
 
 GAIN, NO_GAIN, UNKNOWN = "gain", "no gain", "unknown"  # verdicts
 
@@ -68,7 +68,7 @@ class Findings:
     def gain(self, trial: Trial, names: Sequence[str] = ()) -> tuple[float, float]:
         """How much lower a finalist's loss is than that of trial 0, and the standard error of that.
 
-        Of all trainings, or of those of some names; not numbers where trial 0 failed.
+        Of all runs, or of those of some names; not numbers where trial 0 failed.
         """
         if self.as_they_are is None:
             return math.nan, math.nan
@@ -92,10 +92,10 @@ class Findings:
 
     @property
     def budget(self) -> dict[str, int]:
-        """What the search cost: trials looked at, trainings begun, epochs; without pretraining."""
+        """What the search cost: trials looked at, runs begun, epochs; without pretraining."""
         own = [trial for trial in self.trials if trial.twin is None]
-        begun = sum(max(1, len(trial.trainings)) for trial in own)
-        return {"trials": len(self.trials), "trainings": begun, "epochs": sum(trial.epochs for trial in own)}
+        begun = sum(max(1, len(trial.runs)) for trial in own)
+        return {"trials": len(self.trials), "runs": begun, "epochs": sum(trial.epochs for trial in own)}
 
     def write(self, stem: Path) -> str:
         """`<stem>.tsv`, `.md` and `.yaml`; the text of the second."""
@@ -137,8 +137,8 @@ class Findings:
         more = f", the {len(self.finalists)} below on {', '.join(others)} too" if others else ""
         text = (
             f"Validation loss, the lower the better. Every trial was trained on {first}{more}. Trial 0 is "
-            "the settings as they are. `±` is one standard error over the trainings; a gain is the mean "
-            "difference to trial 0, training by training."
+            "the settings as they are. `±` is one standard error over the runs; a gain is the mean "
+            "difference to trial 0, run by run."
         )
         if first.startswith("fold"):
             text += (
@@ -169,7 +169,7 @@ class Findings:
         gain, error = self.gain(self.winner)
         found = f"{winner} is {with_error(gain, error)} below the settings as they are"
         if self.verdict == UNKNOWN:
-            return f"**Unknown**: {found}; one training has no spread, ask for more `--seeds`. These stay."
+            return f"**Unknown**: {found}; one run has no spread, ask for more `--seeds`. These stay."
         if self.verdict == NO_GAIN:
             return f"**No gain**: {found}, which is within one standard error. These stay."
         rest = with_error(*self.gain(self.winner, self.names[1:]))
@@ -182,8 +182,8 @@ class Findings:
         some = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         budget = self.budget
         return (
-            f"Budget: {budget['trials']} trials{f' ({some})' if some else ''}, {budget['trainings']} "
-            f"trainings, {budget['epochs']} epochs, pretraining not counted. The lowest of several losses on "
+            f"Budget: {budget['trials']} trials{f' ({some})' if some else ''}, {budget['runs']} "
+            f"runs, {budget['epochs']} epochs, pretraining not counted. The lowest of several losses on "
             "the same validation clips is lower than it would be on new ones, the more so the more trials "
             "and the fewer clips. The search had no test split; compare the settings by it once, with seeds "
             "that were not searched with."
@@ -223,7 +223,7 @@ def screening_line(trials: Sequence[Trial], number: int, total: int) -> str:
     return f"trial {number} ({number + 1} of {total}): {values}: {what}{so_far}"
 
 
-def final_line(trial: Trial, name: str, done: Training, left: int) -> str:
-    """What became of a finalist's training."""
+def final_line(trial: Trial, name: str, done: TrialRun, left: int) -> str:
+    """What became of a finalist's run."""
     what = f"failed ({done.reason})" if done.loss is None else f"valid loss {done.loss:.4f}"
-    return f"finalist {trial.number}, {name}: {what}" + (f"; {left} trainings left" if left else "")
+    return f"finalist {trial.number}, {name}: {what}" + (f"; {left} runs left" if left else "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,15 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
 from pipeline.core.files import replaced_folder, write_json
-from pipeline.core.vocabulary import TRAIN, VALID
+from pipeline.core.vocabulary import CONTEXT, TRAIN, UNLABELED, VALID
 
 ROWS = 256  # clips that are copied at once
 FILES: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
 TRIED = (TRAIN, VALID)  # splits whose clips are dealt
+# Files that every trial may see beside theirs, of splits without labels
+BESIDE = tuple(f"{split}{kind}.parquet" for split in (UNLABELED, CONTEXT) for kind in ("", ".waveform"))
+# ... and all files; stats.json counts the clips of the test split, and has nothing of their labels
+SEEN = ("stats.json", *(f"{split}{kind}.parquet" for split in TRIED for kind in ("", ".waveform")), *BESIDE)
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,16 @@ def videos_of(assembled: Path) -> dict[str, str]:
     return found
 
 
-def write_fold(
-    assembled: Path, group: Mapping[str, int], fold: int, out: Path, others: Collection[str]
-) -> None:
-    """An assembled set of one fold: its train and valid, links to `others`, and stats.json with their counts.
+def link_splits(assembled: Path, folder: Path) -> None:
+    """Links to all of an assembled set that a trial may see; the test split is not among it."""
+    folder.mkdir(exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink()
+    _link(assembled, folder, SEEN)
+
+
+def write_fold(assembled: Path, group: Mapping[str, int], fold: int, out: Path) -> None:
+    """The assembled set of a fold: its train and valid, links to the rest, and stats.json with their counts.
 
     Features and sound are copied some rows at a time, those of train before those of valid.
     """
@@ -111,9 +121,13 @@ def write_fold(
                         inside = pa.array([group[clip] == fold for clip in rows["clip_id"].to_pylist()])
                         parts[VALID].write_batch(rows.filter(inside).cast(schema))
                         parts[TRAIN].write_batch(rows.filter(pc.invert(inside)).cast(schema))
-        for name in others:
-            if (assembled / name).exists():
-                (folder / name).symlink_to((assembled / name).resolve())
+        _link(assembled, folder, BESIDE)
         sizes = {VALID: sum(number == fold for number in group.values())}
         sizes[TRAIN] = len(group) - sizes[VALID]
         write_json({**stats, "counts": {**stats["counts"], **sizes}}, folder / "stats.json")
+
+
+def _link(assembled: Path, folder: Path, names: Sequence[str]) -> None:
+    for file in (assembled / name for name in names):
+        if file.exists():
+            (folder / file.name).symlink_to(file.resolve())

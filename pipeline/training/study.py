@@ -1,7 +1,7 @@
 """A search as Optuna keeps it, a study in a journal, and its trials.
 
-A trial is one set of values. For Optuna it is its first training, screening: its intermediate values are the
-validation losses by epoch, which the pruner compares, and its value is the lowest. Further trainings of a
+A trial is one set of values. For Optuna it is its first run, screening: its intermediate values are the
+validation losses by epoch, which the pruner compares, and its value is the lowest. Further runs of a
 trial that is finished there (tune.py) are attributes of the study. Trial 0 is the settings as they are.
 """
 
@@ -41,7 +41,7 @@ SPARED = 0.25  # share of the epochs in which none is pruned: rates warm up, and
 def open_study(folder: Path, space: SearchSpace, epochs: int = 0) -> optuna.Study:
     """The study of a folder, with the trials that are there; nobody else may have it open.
 
-    `epochs` of a training, the first quarter of which nothing is pruned in; 0 = nothing is pruned at all.
+    `epochs` of a run, in the first quarter of which nothing is pruned; 0 = nothing is pruned at all.
     FormatError where its journal cannot be read.
     """
     file = folder.resolve() / "journal.log"
@@ -64,7 +64,7 @@ def open_study(folder: Path, space: SearchSpace, epochs: int = 0) -> optuna.Stud
 
 
 def _pruner(epochs: int) -> optuna.pruners.BasePruner:
-    """Ends a training whose lowest loss so far is above the median of complete trials at the same epoch."""
+    """Ends a run whose lowest loss so far is above the median of complete trials at the same epoch."""
     if epochs == 0:
         return optuna.pruners.NopPruner()
     return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=int(SPARED * epochs) + 1)
@@ -75,6 +75,12 @@ def next_trial(study: optuna.Study) -> optuna.Trial:
     left = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
     trial: optuna.Trial = optuna.Trial(study, left[0]._trial_id) if left else study.ask()
     return trial
+
+
+def report(trial: optuna.Trial, epoch: int, loss: float) -> None:
+    """Write down the validation loss of an epoch of screening, unless a process did that was killed then."""
+    if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        trial.report(loss, epoch)
 
 
 class Sampler(optuna.samplers.BaseSampler):
@@ -118,8 +124,8 @@ def importance(study: optuna.Study, space: SearchSpace) -> dict[str, float]:
 
 # --------------------------------------------------------------------------------------------------- trials
 @dataclass(frozen=True)
-class Training:
-    """What came of one training of a trial.
+class TrialRun:
+    """What came of one run of a trial.
 
     Attributes
     ----------
@@ -139,16 +145,16 @@ class Trial:
     Attributes
     ----------
     values : by dotted key below `models.<method>.base`
-    trainings : by the name of what it was trained on (folds.py), those that are done; screening is the first
-    state : running (screening is not done), pruned in it, failed in any training, or complete
-    reason : why it failed, or of which trial it is a repetition
-    epochs : of all its trainings; 0 where it is a repetition, which is not trained
+    runs : by the name of what it was trained on (folds.py), those that are done; screening is the first
+    state : running (screening is not done), pruned in it, failed in any run, or complete
+    reason : why it failed, when it was pruned, or of which trial it is a repetition
+    epochs : of all its runs; 0 where it is a repetition, which is not trained
     twin : number of the trial that it is a repetition of
     """
 
     number: int
     values: dict[str, Any]
-    trainings: dict[str, Training] = field(default_factory=dict)
+    runs: dict[str, TrialRun] = field(default_factory=dict)
     state: str = RUNNING
     reason: str = ""
     epochs: int = 0
@@ -156,43 +162,43 @@ class Trial:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Of the trainings that ended well, by their names."""
-        return {name: done.loss for name, done in self.trainings.items() if done.loss is not None}
+        """Of the runs that ended well, by their names."""
+        return {name: done.loss for name, done in self.runs.items() if done.loss is not None}
 
     @property
     def screened(self) -> float:
-        """Loss of the first training; infinite where it has none."""
+        """Loss of the first run; infinite where it has none."""
         return next(iter(self.losses.values()), math.inf) if self.state == COMPLETE else math.inf
 
     @property
     def loss(self) -> float:
-        """Mean over the trainings; not a number where none is done."""
+        """Mean over the runs; not a number where none is done."""
         return statistics.fmean(self.losses.values()) if self.losses else math.nan
 
 
 def trials_of(study: optuna.Study, screening: str) -> list[Trial]:
-    """Those of Optuna's study, in order; the first training of each is called `screening`.
+    """Those of Optuna's study, in order; the first run of each is called `screening`.
 
     The values of trial 0 are an attribute, as they may lie outside of the space.
     """
-    further: dict[int, dict[str, Training]] = {}
+    further: dict[int, dict[str, TrialRun]] = {}
     for key, done in study.user_attrs.items():
         number, _, name = key.partition("/")
-        further.setdefault(int(number), {})[name] = Training(**done)
+        further.setdefault(int(number), {})[name] = TrialRun(**done)
     return [_trial(found, screening, further.get(found.number, {})) for found in study.get_trials()]
 
 
-def _trial(found: optuna.trial.FrozenTrial, screening: str, further: dict[str, Training]) -> Trial:
+def _trial(found: optuna.trial.FrozenTrial, screening: str, further: dict[str, TrialRun]) -> Trial:
     states = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}
     state, reason = states.get(found.state.name, RUNNING), found.user_attrs.get(REASON, "")
     twin, epochs = found.user_attrs.get(TWIN), len(found.intermediate_values)
-    trainings = {}
+    runs = {}
     if state == COMPLETE:
-        trainings[screening] = Training(found.value, epochs)
+        runs[screening] = TrialRun(found.value, epochs)
     elif state == PRUNED:
-        reason = f"pruned after epoch {epochs}, lowest loss {min(found.intermediate_values.values()):.4f}"
+        reason = f"after epoch {epochs}, lowest loss {min(found.intermediate_values.values()):.4f}"
     for name, done in further.items():
-        trainings[name] = done
+        runs[name] = done
         if done.loss is None:
             state, reason = FAILED, f"{name}: {done.reason}"
     if twin is not None:
@@ -200,7 +206,7 @@ def _trial(found: optuna.trial.FrozenTrial, screening: str, further: dict[str, T
     return Trial(
         found.number,
         found.user_attrs.get(SETTINGS) or found.params,
-        trainings,
+        runs,
         state,
         reason,
         0 if twin is not None else epochs + sum(done.epochs for done in further.values()),
@@ -208,8 +214,8 @@ def _trial(found: optuna.trial.FrozenTrial, screening: str, further: dict[str, T
     )
 
 
-def add_training(study: optuna.Study, number: int, name: str, done: Training) -> None:
-    """Write down one more training of a trial that is finished for Optuna."""
+def add_run(study: optuna.Study, number: int, name: str, done: TrialRun) -> None:
+    """Write down one more run of a trial that is finished for Optuna."""
     study.set_user_attr(f"{number}/{name}", asdict(done))
 
 

@@ -1,7 +1,7 @@
 """A search for better settings of a method on a dataset, by the validation loss alone.
 
-    screening   every trial is trained once, with the first seed (or on the first fold); Optuna's median
-                pruner ends it where its lowest loss so far is above the median of those before
+    screening   every trial is one run, with the first seed (or on the first fold); Optuna's median pruner
+                ends it where its lowest loss so far is above the median of the trials before
     finals      the best of these and trial 0, the settings as they are, are trained on all others too
 
     value of a finalist = mean over seeds (or folds) of the validation loss of a run's checkpoint (train.py)
@@ -21,114 +21,58 @@ Optuna's TPE.
 The fingerprint is that of settings, space, seeds, folds, data, code and library versions, so a change of any
 begins a new search. How many trials and finalists there are is not in it: more of them go on with what is
 there. A killed search goes on: the values of trial n, and whether it is pruned, depend on the trials before
-it and on n alone, no sampler has a memory, and a training that was running goes on from its state.
+it and on n alone, no sampler has a memory, and a run that was going on resumes from its state.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models import METHODS
 from pipeline.core.errors import (
     FormatError,
     MissingDependencyError,
     MissingModelError,
     MsaError,
-    ParamsError,
     TooManyFailedError,
 )
 from pipeline.core.files import lock, write_json, writing
 from pipeline.core.vocabulary import FAILED
 from pipeline.datasets.training_set import read_stats
-from pipeline.params.explain import unknown
-from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
-from pipeline.params.search import SearchSpace, check_space, leaves, with_values
-from pipeline.store.fingerprint import code_hash, stage_hashes
+from pipeline.params.search import check_space, leaves, with_values
 from pipeline.training.findings import Findings, final_line, screening_line
-from pipeline.training.folds import TRIED, Resample, deal, resamples, videos_of, write_fold
+from pipeline.training.folds import TRIED, Resample, deal, link_splits, resamples, videos_of, write_fold
 from pipeline.training.loop.checkpoint import fingerprint
-from pipeline.training.loop.device import open_device
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import Watch, train
-from pipeline.training.runs import WEIGHTS, hashes, library_versions
+from pipeline.training.runs import WEIGHTS
 from pipeline.training.study import (
     FAIL,
     PRUNE,
     REASON,
     RUNNING,
     SETTINGS,
-    SPARED,
-    STARTUP,
     TWIN,
-    Training,
     Trial,
-    add_training,
+    TrialRun,
+    add_run,
     finalists_of,
     importance,
     next_trial,
     open_study,
+    report,
     trials_of,
 )
 
 if TYPE_CHECKING:
     import optuna
-
-    from models.core.method import MethodSettings
-
-OPENED = ("train", "valid", "unlabeled", "context")  # splits for a trial; the last two have no labels
-# Files of an assembled set; stats.json counts the clips of the test split, and has nothing of their labels.
-SEEN = ("stats.json", *(f"{split}{kind}.parquet" for split in OPENED for kind in ("", ".waveform")))
-BACKBONE_RATE = "training.lr_backbone"
-EDGE = 0.02  # share of a range, in its own scale
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched.
-
-    Attributes
-    ----------
-    space : searched settings by dotted key
-    seeds : that a finalist is trained with; the first screens
-    settings : the method's settings on the dataset, as they are
-    source : folder of the set whose labels pretrain; often the same as `assembled`
-    folds : groups of videos that take the place of the seeds, all trained with the first; 0 = none
-    prune : whether screening may end a training early
-    """
-
-    method: str
-    dataset: str
-    space: SearchSpace
-    seeds: tuple[int, ...]
-    settings: dict[str, Any]
-    train: TrainParams
-    assembled: Path
-    source: Path
-    device: str = "auto"
-    folds: int = 0
-    prune: bool = True
-
-    @property
-    def config(self) -> type[MethodSettings]:
-        """The class of the method's settings."""
-        if self.method not in METHODS:
-            raise ParamsError(unknown("method", self.method, METHODS))
-        return METHODS[self.method].load().Config
-
-    @property
-    def epochs(self) -> int:
-        """Of a training with the settings as they are."""
-        return self.config.model_validate(self.settings).training.epochs
 
 
 class Study:
@@ -150,7 +94,7 @@ class Study:
 
     def __init__(self, search: Search, root: Path = Path(".state/tune")):
         check_space(search.method, search.space, search.config, search.settings)
-        self.search = replace(search, space=_with_effect(search))
+        self.search = search.with_effect()
         self.left_out = [key for key in search.space if key not in self.search.space]
         for folder in dict.fromkeys((search.assembled, search.source)):
             read_stats(folder)
@@ -159,16 +103,16 @@ class Study:
                     raise FormatError(f"{folder}: has no {name}.parquet; run its assemble stage")
         self.resamples = resamples(search.seeds, search.folds)
         self.group = deal(videos_of(search.assembled), search.folds) if search.folds else {}
-        self.identity = _identity(self.search)
+        self.identity = self.search.identity()
         self.folder = root / f"{search.method}-{search.dataset}-{fingerprint(self.identity)[:12]}"
         self.trials: list[Trial] = []
         self.finalists: list[Trial] = []
         self.importance: dict[str, float] = {}
 
     def run(self, total: int, finalists: int, say: Callable[[str], None] = lambda line: None) -> None:
-        """Go on until there are `total` trials, and so many finalists beside trial 0 have all trainings.
+        """Go on until there are `total` trials, and so many finalists beside trial 0 have all runs.
 
-        `say` is told of each training as it ends. MsaError where another process runs this very search.
+        `say` is told of each run as it ends. MsaError where another process runs this very search.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"{self.folder}: this search is running in another process; wait for it"
@@ -196,7 +140,7 @@ class Study:
             while due := self._due(finalists):
                 trial, resample = due[0]
                 done = self._train(trial, resample)
-                add_training(study, trial.number, resample.name, done)
+                add_run(study, trial.number, resample.name, done)
                 self._read(study)
                 say(final_line(trial, resample.name, done, len(due) - 1))
             self.importance = importance(study, self.search.space)
@@ -215,29 +159,17 @@ class Study:
             list(self.search.space),
             self.importance,
         )
-        return replace(found, edges=self.at_an_edge(found.winner))
-
-    def at_an_edge(self, trial: Trial) -> list[str]:
-        """Settings of a trial that lie at an end of their range."""
-        found = []
-        for key, dimension in self.search.space.items():
-            if dimension.low is None or dimension.high is None or trial.number == 0:
-                continue
-            scale = math.log if dimension.log else float
-            low, high, value = (scale(x) for x in (dimension.low, dimension.high, trial.values[key]))
-            share = (value - low) / (high - low)
-            if share <= EDGE or share >= 1 - EDGE:
-                found.append(key)
-        return found
+        ends = [key for key, value in found.winner.values.items() if self.search.space[key].at_an_end(value)]
+        return replace(found, edges=ends if found.winner.number else [])
 
     def _read(self, study: optuna.Study) -> None:
         self.trials = trials_of(study, self.resamples[0].name)
 
     def _due(self, count: int) -> list[tuple[Trial, Resample]]:
-        """Trainings that the finalists lack; where one fails, another trial takes its place."""
+        """Runs that the finalists lack; where one fails, another trial takes its place."""
         self.finalists = finalists_of(self.trials, count)
         pairs = ((trial, resample) for trial in self.finalists for resample in self.resamples)
-        return [(trial, resample) for trial, resample in pairs if resample.name not in trial.trainings]
+        return [(trial, resample) for trial, resample in pairs if resample.name not in trial.runs]
 
     def _lay_out(self) -> None:
         """What trials may see, in the study's folder."""
@@ -245,11 +177,10 @@ class Study:
         link_splits(search.source, self.folder / "source")
         if not search.folds:
             link_splits(search.assembled, self.folder / "assembled")
-        others = [name for name in SEEN if name.partition(".")[0] not in (*TRIED, "stats")]
         for resample in self.resamples:
             out = self.folder / resample.name
             if search.folds and not out.exists():
-                write_fold(search.assembled, self.group, resample.fold, out, others)
+                write_fold(search.assembled, self.group, resample.fold, out)
 
     # --------------------------------------------------------------------------------------------- one trial
     def _screen(self, study: optuna.Study) -> None:
@@ -267,7 +198,7 @@ class Study:
             twin = before[values.index(trial.values)]
             drawn.set_user_attr(TWIN, twin.number)
             for epoch, loss in twin.intermediate_values.items():
-                drawn.report(loss, epoch)
+                report(drawn, epoch, loss)
             study.tell(trial.number, twin.value if twin.state.name == "COMPLETE" else None, state=twin.state)
         else:
             self._screen_new(study, drawn, trial)
@@ -275,11 +206,9 @@ class Study:
 
     def _screen_new(self, study: optuna.Study, drawn: optuna.Trial, trial: Trial) -> None:
         last = trial.values.get("training.epochs", self.search.epochs)
-        known = dict(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
         def watch(epoch: int, loss: float) -> None:
-            if epoch not in known:  # by a process that was killed before it could save the epoch's state
-                drawn.report(loss, epoch)
+            report(drawn, epoch, loss)
             if trial.number and epoch < last and drawn.should_prune():
                 raise _Pruned
 
@@ -294,8 +223,8 @@ class Study:
         else:
             study.tell(trial.number, done.loss)
 
-    def _train(self, trial: Trial, resample: Resample, watch: Watch | None = None) -> Training:
-        """One training of a trial; what it reads is in the study's folder. Weights are not kept."""
+    def _train(self, trial: Trial, resample: Resample, watch: Watch | None = None) -> TrialRun:
+        """One run of a trial; what it reads is in the study's folder. Weights are not kept."""
         search, folder = self.search, self.folder
         out = folder / "runs" / f"trial-{trial.number}-{resample.name}"
         assembled = folder / (resample.name if resample.fold else "assembled")
@@ -334,57 +263,13 @@ class Study:
             raise
         else:
             (out / WEIGHTS).unlink()
-            return Training(float(found["valid_loss"]), epochs)
+            return TrialRun(found["valid_loss"], found["epochs"])
         shutil.rmtree(folder / "state", ignore_errors=True)
-        return Training(None, epochs, reason)
+        return TrialRun(None, epochs, reason)
 
 
 class _Pruned(Exception):
     """Others were better at this epoch."""
-
-
-# --------------------------------------------------------------------------------------- before the trials
-def link_splits(assembled: Path, folder: Path) -> None:
-    """Links to all of an assembled set that a trial may see; the test split is not among it."""
-    folder.mkdir(exist_ok=True)
-    for left in folder.iterdir():
-        left.unlink()
-    for file in (assembled / name for name in SEEN):
-        if file.exists():
-            (folder / file.name).symlink_to(file.resolve())
-
-
-def _with_effect(search: Search) -> SearchSpace:
-    """The space without the learning rate of fine-tuned encoders, where none is fine-tuned."""
-    config = search.config.model_validate(search.settings)
-    encoders = ("text", "audio")
-    learns = any(getattr(config, name, "frozen") == "finetune" or name in search.space for name in encoders)
-    space = {key: value for key, value in search.space.items() if learns or key != BACKBONE_RATE}
-    if not space:
-        raise ParamsError(
-            f"tune.{search.method} names {BACKBONE_RATE} alone, but no encoder is fine-tuned on "
-            f"{search.dataset}, so it changes nothing; name another setting"
-        )
-    return space
-
-
-def _identity(search: Search) -> dict[str, Any]:
-    """Everything that decides what the trials are and what comes of them."""
-    return {
-        "method": search.method,
-        "dataset": search.dataset,
-        "space": {key: dimension.model_dump(mode="json") for key, dimension in search.space.items()},
-        "seeds": list(search.seeds),
-        "folds": [search.folds, code_hash(deal, write_fold)] if search.folds else None,
-        "pruned": [STARTUP, SPARED] if search.prune else None,
-        "params": search.config.model_validate(search.settings).model_dump(mode="json"),
-        "train": search.train.model_dump(mode="json"),
-        "assembled": hashes(search.assembled, *SEEN),
-        "source": hashes(search.source, *SEEN),
-        "code": stage_hashes("train", search.method),
-        "libraries": library_versions() | {"optuna": version("optuna")},
-        "device": open_device(search.device).type,
-    }
 
 
 def _duration(seconds: float) -> str:

@@ -14,16 +14,16 @@ from ruamel.yaml import YAML
 
 from pipeline.core.vocabulary import FAILED
 from pipeline.training.findings import Findings, mean_and_error
-from pipeline.training.study import COMPLETE, PRUNED, Training, Trial, finalists_of
+from pipeline.training.study import COMPLETE, PRUNED, Trial, TrialRun, finalists_of
 
 NAMES = ["seed-1", "seed-2", "seed-3"]
 
 
 def trial(number: int, *losses: float, **changes: object) -> Trial:
-    trainings = {name: Training(loss, 4) for name, loss in zip(NAMES, losses, strict=False)}
+    runs = {name: TrialRun(loss, 4) for name, loss in zip(NAMES, losses, strict=False)}
     made = {
         "values": {"lr": 10.0 - number},
-        "trainings": trainings,
+        "runs": runs,
         "state": COMPLETE,
         "epochs": 4 * len(losses),
     }
@@ -82,7 +82,7 @@ def test_errors_are_those_of_numpy(values: list[float]) -> None:
 def test_one_seed_has_no_spread_and_no_verdict() -> None:
     found = findings(trial(0, 0.8), trial(1, 0.7), names=NAMES[:1])
     assert found.verdict == "unknown" and found.chosen == {}
-    assert "one training has no spread" in found.markdown("x")
+    assert "one run has no spread" in found.markdown("x")
     assert YAML(typ="safe").load(found.yaml())["standard_error"] is None
 
 
@@ -114,7 +114,7 @@ def test_the_files(tmp_path: Path) -> None:
     trials = [
         trial(0, *AS_THEY_ARE, values=before),
         trial(1, *BETTER, values={"training.lr": 3e-5, "mode": None}),
-        trial(2, values=before, state=PRUNED, epochs=2, reason="pruned after epoch 2"),
+        trial(2, values=before, state=PRUNED, epochs=2, reason="after epoch 2"),
         trial(3, values=before, state=FAILED, epochs=1, reason="=not\nfinite"),
         trial(4, 0.80, values=before, twin=0, epochs=0, reason="as trial 0"),
         trial(5, 0.90, values=before),
@@ -122,13 +122,13 @@ def test_the_files(tmp_path: Path) -> None:
     found = Findings("m", "d", NAMES, trials, finalists_of(trials, 1), keys)
     text = found.write(tmp_path / "m-d")
     assert text == (tmp_path / "m-d.md").read_text()
-    # trainings: 3 + 3 + 1 + 1 + 1, the repetition was none; epochs: 12 + 12 + 2 + 1 + 4
-    assert "6 trials (1 pruned, 1 failed, 1 repeated), 9 trainings, 31 epochs" in text
+    # runs: 3 + 3 + 1 + 1 + 1, the repetition was none; epochs: 12 + 12 + 2 + 1 + 4
+    assert "6 trials (1 pruned, 1 failed, 1 repeated), 9 runs, 31 epochs" in text
     assert "| 1 | 0.7600 | 0.8000 | 0.8100 | 0.7900 ± 0.0153 | 0.0300 ± 0.0058 | 3.0e-05 | null |" in text
     assert "| 0 | 0.8000 | 0.8200 | 0.8400 | 0.8200 ± 0.0115 |  | 1 | x |" in text
 
     content = YAML(typ="safe").load((tmp_path / "m-d.yaml").read_text())
-    assert content["budget"] == {"trials": 6, "trainings": 9, "epochs": 31}
+    assert content["budget"] == {"trials": 6, "runs": 9, "epochs": 31}
     assert content["chosen"] == {"training": {"lr": 3e-5}, "mode": None}
     assert (content["verdict"], content["trained_on"]) == ("gain", NAMES)
 

@@ -21,7 +21,8 @@ from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import Dimension
 from pipeline.training.folds import deal, resamples, videos_of, write_fold
-from pipeline.training.tune import Search, Study
+from pipeline.training.search import Search
+from pipeline.training.tune import Study
 
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=5, max_size=40), folds=st.integers(2, 5))
@@ -76,7 +77,7 @@ def test_every_clip_is_validated_on_once_and_no_video_is_on_both_sides(
     validated: list[str] = []
     for fold in range(1, 5):
         out = tmp_path / f"fold-{fold}"
-        write_fold(bare, group, fold, out, ["unlabeled.parquet", "context.parquet"])
+        write_fold(bare, group, fold, out)
         train, valid = (pq.read_table(out / f"{name}.parquet") for name in ("train", "valid"))
         assert pa.concat_tables([train, valid]).sort_by("clip_id").equals(whole.sort_by("clip_id")), (
             "rows as they were"

@@ -32,9 +32,11 @@ from pipeline.core.vocabulary import FAILED
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import Dimension, SearchSpace, check_space
+from pipeline.training.loop.checkpoint import Checkpoint, State
 from pipeline.training.loop.train import train
+from pipeline.training.search import Search
 from pipeline.training.study import COMPLETE, PRUNED, RUNNING, Trial, open_study, trials_of
-from pipeline.training.tune import Search, Study
+from pipeline.training.tune import Study
 
 SETTINGS = {"training": {"epochs": 2}}
 SPACE: SearchSpace = {
@@ -175,32 +177,33 @@ def test_two_and_three_trials_are_five(assembled: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(assembled: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Trials 0, 1 and 2 are trainings 1 to 3, then two finalists have two more seeds each."""
+    """Trials 0, 1 and 2 are runs 1 to 3, then two finalists have two more seeds each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set"))
         return searched(tmp_path_factory.mktemp("whole"), 3, assembled, seeds=(7, 8, 9), finalists=1)
 
 
-@pytest.mark.parametrize("at", [(1, 0), (3, 0), (3, 2), (4, 0), (7, 1)])
+@pytest.mark.parametrize("at", [(1, 0), (3, 1), (3, 2), (4, 0), (7, 1), (7, 2)])
 def test_killed_at_any_moment_it_goes_on_as_if_undisturbed(
     assembled: Path, whole: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: tuple[int, int]
 ) -> None:
-    """`at` is a training and how many of its epochs are over."""
+    """`at` is a run and how many of its epochs are over, the last of which is saved."""
     trained: list[str] = []
 
-    def mortal(run: RunConfig, *, watch: Any, **options: Any) -> dict[str, Any]:
+    def mortal(run: RunConfig, **options: Any) -> dict[str, Any]:
         trained.append(run.out.name)
-
-        def watched(epoch: int, loss: float) -> None:
-            watch(epoch, loss)
-            if (len(trained), epoch) == at:
-                raise KeyboardInterrupt
-
         if (len(trained), 0) == at:
             raise KeyboardInterrupt
-        return train(run, watch=watched, **options)
+        return train(run, **options)
 
+    def save(self: Checkpoint, state: State, *others: Any) -> None:
+        plain_save(self, state, *others)
+        if (len(trained), state.epoch) == at:
+            raise KeyboardInterrupt
+
+    plain_save = Checkpoint.save_if_due
     monkeypatch.setattr("pipeline.training.tune.train", mortal)
+    monkeypatch.setattr(Checkpoint, "save_if_due", save)
     monkeypatch.setattr("pipeline.training.loop.checkpoint.SAVE_EVERY_S", 0.0)
     monkeypatch.setattr("pipeline.training.loop.checkpoint.SAVE_SHARE", math.inf)
     with pytest.raises(KeyboardInterrupt):
@@ -226,14 +229,14 @@ EPOCHS = {"training": {"epochs": 4}}  # of which the first spares all
 def test_a_rate_that_learns_nothing_is_pruned_and_costs_less(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path / "pruned", 14, assembled, RATES, settings=EPOCHS)
     bad = next(trial for trial in study.trials if trial.values["training.lr_other"] == BAD)
-    assert bad.state == PRUNED and bad.epochs == 2 and bad.reason.startswith("pruned after epoch 2, ")
+    assert bad.state == PRUNED and bad.epochs == 2 and bad.reason.startswith("after epoch 2, ")
     assert not bad.losses and bad not in study.finalists and study.trials[0].state == COMPLETE
     new = [trial for trial in study.trials if trial.twin is None]
     assert sum(trial.state == COMPLETE for trial in study.trials[: bad.number]) >= 4
     assert {trial.epochs for trial in new if trial.state == COMPLETE} == {4}
     assert study.findings().budget == {
         "trials": 14,
-        "trainings": len(new),
+        "runs": len(new),
         "epochs": sum(trial.epochs for trial in new),
     }
     left_alone = searched(tmp_path / "all", 14, assembled, RATES, settings=EPOCHS, prune=False)
@@ -280,7 +283,7 @@ def test_more_finalists_later(assembled: Path, whole: Study, tmp_path: Path) -> 
     kept = [trial for trial in study.finalists if trial in whole.finalists]
     assert kept == whole.finalists
     assert all(list(trial.losses) == ["seed-7", "seed-8", "seed-9"] for trial in study.finalists)
-    assert study.findings().budget["trainings"] == 9
+    assert study.findings().budget["runs"] == 9
 
 
 def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_path: Path) -> None:
