@@ -1,4 +1,4 @@
-"""What is searched: a method's settings, the data, the seeds or folds, and all that decides what comes of it."""
+"""What is searched: a method's settings, data, seeds or folds; and all that decides what comes of it."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ from pipeline.training.loop.checkpoint import fingerprint
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import Watch, train
 from pipeline.training.runs import WEIGHTS
+from pipeline.training.search import Search
 from pipeline.training.study import (
     FAIL,
     PRUNE,
