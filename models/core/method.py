@@ -185,7 +185,8 @@ class Method(nn.Module, ABC):
         if not self.dims:
             raise ParamsError(
                 f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
-                "name at least one feature folder under `assemble` in params.yaml"
+                "name a feature folder of one under `assemble` in params.yaml, let a text encoder learn from "
+                "the transcripts (`text: finetune`), or take the method out of models_run"
             )
         self.build(opened)
 
