@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from models.core.loading import (
     quiet,
     without_compiler,
 )
+from models.core.packing import first_position
 from pipeline.core.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def longest_input(config: PretrainedConfig) -> int | None:
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None or positions <= 0:
         return None
-    counts_from_padding = r"roberta|camembert|data2vec|longformer|mpnet"  # first position: pad_token_id + 1
-    offset = config.pad_token_id + 1 if re.search(counts_from_padding, config.model_type) else 0
-    return positions - offset
+    return positions - first_position(config)
 
 
 def load_text_backbone(

@@ -4,7 +4,7 @@
       misr:
         training.lr_other: {low: 1.0e-4, high: 1.0e-2, log: true}   # any number in between
         layers: {low: 1, high: 4, step: 1}                          # whole numbers
-        env_fusion: {choices: [add, gated, concat]}
+        invariance_over: {choices: [batch, clip]}
 
 A key is a path below `models.<method>.base`. What is not named stays as it is.
 """

@@ -65,7 +65,7 @@ def test_the_file_keeps_everything_but_the_values() -> None:
 
 def test_the_projects_own_params_are_kept_line_by_line(project: Path) -> None:
     text = (project / "params.yaml").read_text(encoding="utf-8")
-    for method in ("misr", "cmir", "slad", "mird", "khar"):
+    for method in ("text_only", "misr", "cmir", "slad", "mird", "khar"):
         tuned = with_tuned(text, method, "sample", {"training.lr_other": 0.00042, "weights.spare": 0.5})
         marks = [line[:2] for line in difflib.ndiff(text.splitlines(), tuned.splitlines())]
         assert 1 <= marks.count("- ") <= marks.count("+ ") <= 2
