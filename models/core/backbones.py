@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,6 @@ from models.core.loading import (
     quiet,
     without_compiler,
 )
-from models.core.packing import first_position
 from pipeline.core.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ def longest_input(config: PretrainedConfig) -> int | None:
     if positions is None or positions <= 0:
         return None
     return positions - first_position(config)
+
+
+def first_position(config: PretrainedConfig) -> int:
+    """Position of a text's first token: 0, or the one after that of padding."""
+    after_padding = r"roberta|camembert|data2vec|longformer|mpnet"
+    return config.pad_token_id + 1 if re.search(after_padding, config.model_type) else 0
 
 
 def load_text_backbone(

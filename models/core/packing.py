@@ -9,22 +9,17 @@ Shapes: B clips, T tokens of the longest, R rows.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from models.core.backbones import first_position
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PACKED = ("bert", "electra", "mpnet", "roberta", "xlm-roberta")  # types of encoders that a test holds to it
-
-
-def first_position(config: PretrainedConfig) -> int:
-    """Position of a text's first token: 0, or the one after that of padding."""
-    after_padding = r"roberta|camembert|data2vec|longformer|mpnet"
-    return config.pad_token_id + 1 if re.search(after_padding, config.model_type) else 0
 
 
 class TextRows:
