@@ -394,7 +394,7 @@ def test_a_table_is_run_as_experiments(
     monkeypatch.chdir(folder)
     rows = (
         Row("w/o L_IC", {"weights.invariance": 0}, {"MOSI": {"mae": 0.682}}),
-        Row("broken", {"env_fusion": "nope"}),
+        Row("broken", {"invariance_over": "nope"}),
         Row("V+A+T", without=("audio",)),
     )
     monkeypatch.setitem(TABLES, ("misr", "tiny"), PaperTable("misr", "tiny", "Table 0: tiny", rows))
@@ -407,7 +407,7 @@ def test_a_table_is_run_as_experiments(
     assert report in first.output
     line = next(line for line in report.splitlines() if line.startswith("| w/o L_IC "))
     assert re.match(r"\| w/o L_IC +\| \d\.\d{3} ± \d\.\d{3} +\| +0\.682 ", line)
-    assert "- broken: failed: models.misr.base.env_fusion is 'nope'" in report
+    assert "- broken: failed: models.misr.base.invariance_over is 'nope'" in report
     assert "- V+A+T: not run: sample is assembled without audio anyway" in report
     assert str(tmp_path) not in report and "Traceback" not in first.output
     assert before == {name: (folder / name).read_bytes() for name in before}

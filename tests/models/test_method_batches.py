@@ -153,6 +153,16 @@ def test_a_clip_without_anything_is_refused(name: str, build: Build) -> None:
         method(batch)
 
 
+@both
+def test_a_clip_without_anything_spoils_no_training(name: str, build: Build) -> None:
+    """Training does not refuse it, for looking makes a GPU wait."""
+    method = build(name)
+    batch = batch_for(method, 5, absent={(3, key) for key in DIMS})
+    losses = losses_of(method, batch)
+    assert all(value.isfinite() for value in losses.values())
+    assert all(g is None or g.isfinite().all() for g in gradients(method, losses).values())
+
+
 # ------------------------------------------------------------------------------------------------ classes
 @pytest.mark.parametrize("classes", [2, 7])
 @both
