@@ -72,11 +72,16 @@ def linear(x: np.ndarray, weights: Arrays, name: str) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------ the refinement
 def gate(weights: Arrays, name: str, row: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(4) of a row, and the softmax over all experts."""
+    """(4) of a row, and what it adds to the load: the chances of choice under the noise, or the softmax."""
     scores = weights[f"refine.{name}.gate.score.weight"] @ row
-    soft = np.exp(scores) / np.exp(scores).sum()
     kept = np.where(scores >= np.sort(scores)[-k], np.exp(scores), 0.0)
-    return kept / kept.sum(), soft
+    load = np.exp(scores) / np.exp(scores).sum()
+    if f"refine.{name}.gate.noise.weight" in weights:
+        spread = np.log1p(np.exp(weights[f"refine.{name}.gate.noise.weight"] @ row)) + 0.01
+        for expert, score in enumerate(scores):
+            bar = sorted(np.delete(scores, expert))[-k]
+            load[expert] = 0.5 * (1 + math.erf((score - bar) / spread[expert] / math.sqrt(2)))
+    return kept / kept.sum(), load
 
 
 def mixture(weights: Arrays, name: str, row: np.ndarray, k: int) -> np.ndarray:
@@ -166,9 +171,9 @@ def balance(case: Case) -> float:
             if clip is None:
                 continue
             for row in clip if case.level == "token" else [clip.mean(axis=0)]:
-                gates, soft = gate(case.weights, name, row, case.k)
+                gates, counted = gate(case.weights, name, row, case.k)
                 importance.append(gates)
-                load.append(soft)
+                load.append(counted)
         total += squared_cv(np.sum(importance, axis=0)) + squared_cv(np.sum(load, axis=0))
     return total
 

@@ -14,6 +14,7 @@ from made.tiny_khar import FUSIONS, MISSING, REFINEMENTS, settings_of, tiny, tin
 from made.tiny_methods import weighted
 from pydantic import ValidationError
 from reference import khar as reference
+from torch import nn
 from torch.nn import functional as F
 
 from models.core.batch import Batch
@@ -112,9 +113,13 @@ def test_the_error_counts_twice() -> None:
 
 # ----------------------------------------------------------------------------------------------- equations
 @pytest.mark.parametrize("level", ["token", "utterance"])
+@pytest.mark.parametrize("noisy", [True, False])
 @pytest.mark.parametrize("missing", MISSING)
-def test_losses_equal_the_equations(missing: str, level: str) -> None:
-    method = tiny(moe_level=level).double()
+def test_losses_equal_the_equations(missing: str, noisy: bool, level: str) -> None:
+    method = tiny(moe_level=level, noisy_gate=noisy, load="smooth" if noisy else "softmax").double()
+    for name, parameter in method.named_parameters():
+        if "gate.noise" in name:  # 0 at the start
+            nn.init.normal_(parameter, std=0.2)
     batch = random_batch(dtype=torch.float64, absent=MISSING[missing], unlabeled={3})
     label = torch.tensor([0.5, 0.8, -1.0, math.nan], dtype=torch.float64)
     batch = replace(batch, label=label)
@@ -158,7 +163,7 @@ def test_losses_equal_the_equations(missing: str, level: str) -> None:
 
 
 def test_z_is_drawn_in_training_alone() -> None:
-    method, batch = tiny(), random_batch()
+    method, batch = tiny(noisy_gate=False, load="softmax"), random_batch()  # z alone is drawn
     drawn = [method(batch).prediction for _ in range(2)]
     assert not torch.equal(*drawn)
     torch.manual_seed(1)
@@ -279,8 +284,10 @@ def test_only_what_is_asked_is_given() -> None:
         assert set(method.losses(batch, output, terms)) == set(terms)
 
 
-def test_noise_of_the_gate_is_an_option() -> None:
-    method, batch = tiny(noisy_gate=True), random_batch()
+def test_noise_of_the_gate_is_of_training_and_an_option() -> None:
+    method, batch = tiny(noisy_gate=False, load="softmax"), random_batch()
+    assert torch.equal(method(batch).importance["text"], method(batch).importance["text"])
+    method = tiny()
     first, second = (method(batch).importance["text"] for _ in range(2))
     assert not torch.equal(first, second)
     method.eval()
