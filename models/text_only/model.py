@@ -65,6 +65,7 @@ class TextOnly(Method):
     TERMS = ("prediction",)
     NEEDS = ("text",)
     Config = TextOnlySettings
+    config: TextOnlySettings
 
     def build(self, backbones: dict[str, nn.Module]) -> None:
         self.dropout = nn.Dropout(self.config.dropout)
