@@ -26,11 +26,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.backbones import audio_frame_mask, load_audio_backbone
+from models.core.backbones import load_audio_backbone
 from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
 from models.core.blocks import masked_mean, mean_over_time, row_similarity
 from models.core.method import Method, MethodSettings, Output, Share, Training, attended
-from models.slad.streams import CrossModalEncoder, pooled_into_bins, standardized
+from models.slad.streams import CrossModalEncoder, audio_frame_mask, pooled_into_bins, standardized
 from models.slad.submodal import (
     annotated_labels,
     contrastive_loss,

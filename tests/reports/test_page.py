@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from pipeline.reports import page as report_page
 from pipeline.reports.facts import facts
 from pipeline.reports.figures import confusion
 from pipeline.reports.report import report
-from pipeline.reports.run_figures import classes_of, error_by_range
+from pipeline.reports.run_figures import classes_of, draw_terms, error_by_range
 from pipeline.reports.tables import paper_figures, results_table, summarize
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -318,6 +319,18 @@ def test_what_is_missing_is_named(place: Path, tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------- what is drawn
+def test_the_curves_say_each_terms_share_of_the_loss() -> None:
+    """Of the weighted terms at the chosen epoch; a term below zero counts by its size."""
+    curves = [
+        {"epoch": i, "total": 1.0, "error": 0.5 + i, "pull": -2.0 * i, "valid_loss": 1.0, "lr": 0.1}
+        for i in (1, 2)
+    ]
+    run: Any = SimpleNamespace(curves=curves, result=SimpleNamespace(epoch=1, class_names=()))
+    said = draw_terms(run, {"error": 1.0, "pull": 0.25, "off": 0.0}).alt
+    assert "error 1.5 (75.0% of the loss), pull -2 (25.0% of the loss), total 1, valid_loss 1" in said
+    assert "%" not in draw_terms(run, {}).alt
+
+
 def test_errors_by_range_by_hand() -> None:
     label, prediction = np.array([-3, -2, 0.5, 3.0]), np.array([-2, -2.5, 0.5, 1.0])
     names, errors = error_by_range(label, prediction, (-3, 3))
