@@ -31,20 +31,24 @@ from pipeline.evaluation.tables.run import (
 )
 from pipeline.params.edit import as_yaml
 from pipeline.params.params import Params, check_params, load_params
+from pipeline.params.search import leaves
 from pipeline.reports.paper_tables import METRICS, METRICS_OF, markdown, show_settings
 
 ROWS = {
     ("misr", "4"): 5,
     ("misr", "8"): 5,
     ("cmir", "constraints"): 4,
+    ("cmir", "sensitivity"): 15,
     ("slad", "3"): 15,
     ("slad", "tau-k"): 24,
+    ("slad", "labels"): 2,
     ("mird", "4"): 5,
     ("mird", "5"): 2,
     ("mird", "6"): 4,
     ("mird", "ratio"): 6,
     ("mird", "alpha"): 5,
     ("khar", "3"): 12,
+    ("khar", "adapters"): 6,
 }
 ALL = [pytest.param(table, id=f"{table.method}-{table.name}") for table in TABLES.values()]
 
@@ -80,7 +84,7 @@ def laid_over(base: dict[str, object], over: dict[str, object]) -> dict[str, obj
 # ------------------------------------------------------------------------------------------------- the rows
 def test_the_tables_are_those_that_were_asked_for() -> None:
     assert {name: len(table.rows) for name, table in TABLES.items()} == ROWS
-    assert {method for method, _ in TABLES} == set(METHODS)
+    assert {method for method, _ in TABLES} == set(METHODS) - {"text_only"}  # which is of no paper
 
 
 @pytest.mark.parametrize("table", ALL)
@@ -89,16 +93,20 @@ def test_every_row_is_a_valid_model_of_its_own(table: PaperTable, base: str, pro
     entry = METHODS[table.method]
     config = getattr(importlib.import_module(entry.module), entry.class_name).Config
     known = load_params(project / "params.yaml").model(table.method, "sample") if base != "defaults" else {}
-    seen = [(config.model_validate(known), ())]
+    seen: list[tuple[object, ...]] = [(config.model_validate(known), (), "")]
     full = 0
     for row in table.rows:
         if row.blocked:
             continue
-        found = (config.model_validate(laid_over(known, nested(dict(row.overrides)))), row.without)
+        found = (
+            config.model_validate(laid_over(known, nested(dict(row.overrides)))),
+            row.without,
+            row.pretrain_on,
+        )
         full += found == seen[0]
         assert found not in seen[1:], f"{row.label} is another row over again"
         seen.append(found)
-        assert row.overrides or row.without or found == seen[0]
+        assert row.overrides or row.without or row.pretrain_on or found == seen[0]
     assert full <= 1, "one row at most is the model as it is"
 
 
@@ -113,6 +121,19 @@ def test_an_override_that_is_no_setting_would_be_found(table: PaperTable) -> Non
 
 def test_every_row_can_be_run() -> None:
     assert not [row.label for table in TABLES.values() for row in table.rows if row.blocked]
+
+
+def test_rows_of_cmirs_sensitivity_lie_around_the_default() -> None:
+    """One setting a row, below and above what the model has."""
+    known = dict(leaves(METHODS["cmir"].load().Config().model_dump()))
+    found: dict[str, list[object]] = {}
+    for row in TABLES["cmir", "sensitivity"].rows[1:]:
+        ((key, value),) = row.overrides.items()
+        found.setdefault(key, []).append(value)
+    numbers = {key: values for key, values in found.items() if not isinstance(known[key], str)}
+    assert set(found) - set(numbers) == {"env_mode", "predict_views"}
+    for key, values in numbers.items():
+        assert min(values) < known[key] < max(values), key  # type: ignore[type-var, operator]
 
 
 def test_slad_has_every_subset_but_label_awareness_alone() -> None:
@@ -268,7 +289,7 @@ def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     pq.write_table(pa.table({"label_text": pa.array([None, None], pa.float64())}), folder / "train.parquet")
     assert "d has no unlabeled clips" in show_settings(TABLES["mird", "ratio"], "d", params)
     assert "d has no unlabeled clips" not in show_settings(TABLES["misr", "4"], "d", params)
-    assert "no labels of text and audio alone" in show_settings(TABLES["slad", "3"], "d", params)
+    assert "no labels of text and audio alone" in show_settings(TABLES["slad", "labels"], "d", params)
 
     tree = params.model_dump(mode="json")
     tree["assemble"]["d"]["audio"] = "none"
@@ -278,12 +299,36 @@ def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "d is assembled without audio" in show_settings(TABLES["slad", "3"], "d", mute)
 
 
+def test_a_row_that_pretrains_elsewhere_needs_that_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, tree = TABLES["khar", "adapters"], small_params().model_dump(mode="json")
+    for name in ("sims", "mosei"):
+        tree["datasets"][name] = tree["datasets"]["d"]
+        tree["assemble"][name] = tree["assemble"]["d"] | {"dataset": name}
+        tree["models"]["khar"]["corpora"][name] = {}
+    params = check_params(tree, "test")
+    built = tmp_path / "data/assembled/mosei/train.parquet"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    found = {row.pretrain_on: row.blocked for row in for_dataset(table, "d", params)}
+    assert "was not built; run `dvc repro assemble@sims`" in found["sims"]
+    assert "params.yaml has no training set simsv2" in found["simsv2"]
+    assert found[""] == found["mosei"] == ""
+    found = {row.pretrain_on: row.blocked for row in for_dataset(table, "mosei", params)}
+    assert found["mosei"] == "mosei is what is trained on"
+    row = next(row for row in table.rows if row.pretrain_on == "mosei")
+    assert settings(table, row, "d") == {"pretrain_on": "mosei"}
+    assert "| `pretrain_on=mosei` " in show_settings(table, "d", params)
+
+
 # -------------------------------------------------------------------------------------------------- messages
 @pytest.mark.parametrize(
     ("method", "name", "message"),
     [
         ("mlsr", "4", r"method 'mlsr' is not known, did you mean 'misr' \(there are: cmir, khar, "),
-        ("slad", "4", r"table of slad '4' is not known \(there are: 3, tau-k\)"),
+        ("slad", "4", r"table of slad '4' is not known \(there are: 3, tau-k, labels\)"),
     ],
 )
 def test_an_unknown_table_lists_what_there_is(method: str, name: str, message: str) -> None:
