@@ -80,6 +80,11 @@ class MultimodalAdaptationGate(nn.Module):
         self.epsilon = epsilon
         self.gate = nn.ModuleDict({name: nn.Linear(dim + width, width) for name, dim in dims.items()})
         self.project = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in dims.items()})
+        for (
+            linear
+        ) in self.project.values():  # at the start no word is shifted: BERT knows its own words alone
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 

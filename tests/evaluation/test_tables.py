@@ -147,7 +147,7 @@ def test_slad_has_every_subset_but_label_awareness_alone() -> None:
 
 def test_rows_of_mird_table_4_take_out_more_and_more() -> None:
     first, *rest = TABLES["mird", "4"].rows
-    assert first.overrides == {"unlabeled_ratio": 3}
+    assert first.overrides == {"mi_pairs": "nine", "unlabeled_ratio": 3}
     assert all(row.overrides["unlabeled_ratio"] == 0 for row in rest)
     assert rest[-1].overrides["private"] is False
 
