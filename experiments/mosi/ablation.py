@@ -1,4 +1,4 @@
-"""One row of the ablation: a method of params.yaml with what ablations.yaml changes in it, for its seeds.
+"""One row beside a whole method: what ablations.yaml changes in its settings or in the audio, for its seeds.
 
     python ablation.py misr-without-prior     # -> results/ablations/misr-without-prior.json
 
@@ -8,17 +8,24 @@ The same training, selection and scoring as of the study's own runs; the run fol
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from pipeline.core import paths
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.files import write_json
+from pipeline.core.vocabulary import SPLITS
+from pipeline.datasets.training_set import read_stats
 from pipeline.evaluation.evaluate import evaluate, summary
 from pipeline.params.params import ModelParams, load_params
 from pipeline.params.run import RunConfig
@@ -27,6 +34,32 @@ from pipeline.training.loop.train import train
 
 DATASET = "mosi"
 FILE = Path("ablations.yaml")
+SEED = 0  # of the permutation, one for all rows
+
+
+def with_other_audio(assembled: Path, folder: Path, audio: Literal["none", "absent", "permuted"]) -> Path:
+    """The training set with another audio, in `folder`; what the three mean is said in ablations.yaml."""
+    folder.mkdir()
+    rng = np.random.default_rng(SEED)
+    for split in SPLITS:
+        table = pq.read_table(assembled / f"{split}.parquet")
+        number = len(table)
+        values, present = table["audio"], table["audio_present"]
+        if audio == "permuted":
+            order = pa.array(rng.permutation(number))
+            values, present = values.take(order), present.take(order)
+        else:
+            values, present = pa.nulls(number, values.type), pa.array(np.zeros(number, np.bool_))
+        for name, column in (("audio", values), ("audio_present", present)):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(place), column)
+        pq.write_table(table, folder / f"{split}.parquet")
+    stats = read_stats(assembled)
+    stats["feature_set"] = hashlib.sha256(f"{stats['feature_set']} {audio}".encode()).hexdigest()
+    if audio == "none":
+        del stats["modalities"]["audio"]
+    write_json(stats, folder / "stats.json")
+    return folder
 
 
 def run(name: str, device: str = "auto") -> dict[str, Any]:
@@ -37,11 +70,14 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
     row, params = tree["ablations"][name], load_params()
     whole = params.model(row["method"], DATASET)
     settings = ModelParams(base=whole, corpora={DATASET: row["set"]}).resolved(DATASET)
-    assembled = paths.assembled_folder(DATASET)
     runs = []
-    for seed in tree["ablation_seeds"]:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / f"{name}-{seed}"
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        assembled = paths.assembled_folder(DATASET)
+        if "audio" in row:
+            assembled = with_other_audio(assembled, place / "assembled", row["audio"])
+        for seed in tree["ablation_seeds"]:
+            folder = place / f"{name}-{seed}"
             one = RunConfig(
                 method_name=row["method"],
                 dataset=DATASET,
@@ -49,15 +85,17 @@ def run(name: str, device: str = "auto") -> dict[str, Any]:
                 method_params=settings,
                 train_params=params.train,
                 assembled=assembled,
-                pretrained=Path(place) / "pretrained",
+                pretrained=place / "pretrained",
+                source=assembled,
                 out=folder,
             )
             pretrain(one, device=device)
             train(one, device=device)
             metrics = params.training_set(DATASET).metrics
-            found = evaluate([folder], assembled, Path(place) / "results", metrics, device=device)["runs"][0]
-        scores = {name: found[name] for name in ("epoch", "test", "valid")}
-        runs.append({"method": row["method"], "row": row["row"], "set": row["set"], "seed": seed, **scores})
+            found = evaluate([folder], assembled, place / "results", metrics, device=device)["runs"][0]
+            shutil.rmtree(folder)
+            scores = {key: found[key] for key in ("epoch", "test", "valid")}
+            runs.append({key: row[key] for key in ("method", "row")} | {"seed": seed, **scores})
     result = {**summary(runs), "runs": runs}
     out = Path("results/ablations")
     out.mkdir(parents=True, exist_ok=True)

@@ -45,9 +45,13 @@ def longest_input(config: PretrainedConfig) -> int | None:
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None or positions <= 0:
         return None
-    counts_from_padding = r"roberta|camembert|data2vec|longformer|mpnet"  # first position: pad_token_id + 1
-    offset = config.pad_token_id + 1 if re.search(counts_from_padding, config.model_type) else 0
-    return positions - offset
+    return positions - first_position(config)
+
+
+def first_position(config: PretrainedConfig) -> int:
+    """Position of a text's first token: 0, or the one after that of padding."""
+    after_padding = r"roberta|camembert|data2vec|longformer|mpnet"
+    return config.pad_token_id + 1 if re.search(after_padding, config.model_type) else 0
 
 
 def load_text_backbone(

@@ -17,9 +17,15 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.backbones import Tokenizer, load_text_backbone, load_tokenizer, longest_input
+from models.core.backbones import (
+    Tokenizer,
+    load_text_backbone,
+    load_tokenizer,
+    longest_input,
+)
 from models.core.batch import Batch, Inputs, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, masked_mean
+from models.core.packing import text_rows
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.section import Section
 
@@ -179,7 +185,8 @@ class Method(nn.Module, ABC):
         if not self.dims:
             raise ParamsError(
                 f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
-                "name at least one feature folder under `assemble` in params.yaml"
+                "name a feature folder of one under `assemble` in params.yaml, let a text encoder learn from "
+                "the transcripts (`text: finetune`), or take the method out of models_run"
             )
         self.build(opened)
 
@@ -293,8 +300,9 @@ class Method(nn.Module, ABC):
 
     def encode_text(self, tokens: Tokens) -> Sequences:
         """Last hidden states (B, T, D), zero where masked."""
-        states = self.backbone(input_ids=tokens.ids, attention_mask=attended(tokens.mask).long())
-        values = states.last_hidden_state.masked_fill(~tokens.mask[..., None], 0.0)
+        rows = text_rows(self.backbone.config, tokens.ids, attended(tokens.mask), self.training)
+        states = rows.unpack(self.backbone(**rows.inputs).last_hidden_state)
+        values = states.masked_fill(~tokens.mask[..., None], 0.0)
         return Sequences(values, tokens.mask, tokens.present)
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from models.core.batch import Inputs, Sequences, Tokens
 from models.core.blocks import attention, key_bias
 from models.core.method import Method, MethodSettings, Share, Training, attended
+from models.core.packing import text_rows
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
@@ -233,8 +234,9 @@ class Harvester(Method):
             mask = attended(source.mask)
             bias = key_bias(mask)
             if isinstance(source, Tokens):
-                read = {"input_ids": source.ids, "attention_mask": mask.long()}
-                states = self.backbone(**read, output_hidden_states=True).hidden_states  # (1)
+                rows = text_rows(self.backbone.config, source.ids, mask, self.training)
+                found_states = self.backbone(**rows.inputs, output_hidden_states=True).hidden_states
+                states = [rows.unpack(state) for state in found_states]  # (1)
             else:
                 longest = self.config.pretraining.max_steps
                 if (steps := source.values.shape[1]) > longest:

@@ -84,6 +84,7 @@ class KHaRSettings(HarvestSettings):
     k: PositiveInt = 2  # [D] experts a row uses, below s; with 1 the softmax of (4) has no gradient
     moe_level: Literal["token", "utterance"] = "token"  # [D] rows of the MoE: steps, or clips pooled before
     noisy_gate: bool = False  # [D] (4) has no noise
+    load: Literal["softmax", "smooth"] = "softmax"  # [D] of (6): smooth = Shazeer's, with the noise alone
     expert_width: PositiveInt | None = None  # [D] inside an expert; null = 2 d_m
     expert_dropout: Share = 0.1  # [D]
 
@@ -96,6 +97,15 @@ class KHaRSettings(HarvestSettings):
 
     kappa: NonNegativeFloat | None = 0.4  # [P] κ of (14), in units of the label; null for classes
     temperature: PositiveFloat = 0.1  # [D] τ of (21)
+
+    @model_validator(mode="after")
+    def _a_smooth_load_has_noise(self) -> KHaRSettings:
+        if self.load == "smooth" and not self.noisy_gate:
+            raise ValueError(
+                "load smooth is a probability under the gate's noise; set noisy_gate to true, or load to "
+                "softmax"
+            )
+        return self
 
     @model_validator(mode="after")
     def _there_is_something_to_learn(self) -> KHaRSettings:
@@ -130,7 +140,9 @@ def refinement(width: int, config: KHaRSettings) -> nn.Module:
     expert = partial(Expert, width, config.refined_width, hidden, config.expert_dropout)
     if config.refine == "mlp":
         return ExpertRefinement(expert())
-    gate = SparseGate(width, config.experts, config.k, config.noisy_gate)
+    gate = SparseGate(
+        width, config.experts, config.k, noisy=config.noisy_gate, smooth=config.load == "smooth"
+    )
     return Mixture(gate, (expert() for _ in range(config.experts)), by_token=config.moe_level == "token")
 
 
@@ -283,19 +295,24 @@ class KHaR(Harvester):
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: KHaROutput) -> dict[str, Tensor]:
-        """Share of each expert in a modality's rows: by its gates, and by how many rows use it at all."""
-        return {
-            f"{kind}/{name}/{number}": share
-            for kind, usage in (("expert", output.importance), ("rows", output.rows))
+        """Of each expert its share of a modality's gates, and the share of the rows that go to it; mean σ.
+
+        The former sum to 1 over the experts, the latter to k: an expert that serves every row has 1.
+        """
+        curves = {
+            f"{kind}/{name}/{number}": each * share
+            for kind, usage, each in (("expert", output.importance, 1), ("rows", output.rows, self.config.k))
             for name, used in usage.items()
             for number, share in enumerate(used / used.sum().clamp(min=1))
         }
+        return curves if output.sigma is None else {**curves, "sigma": output.sigma.mean()}
 
     def internals(self, batch: Batch, output: KHaROutput) -> dict[str, dict[str, float]]:
         """`expert_<i>`: share of expert i in a modality's steps by the gates (4); sums to 1 a modality."""
         found: dict[str, dict[str, float]] = {}
         for key, share in self.diagnostics(batch, output).items():
-            kind, modality, number = key.split("/")
+            kind, *rest = key.split("/")
             if kind == "expert":
+                modality, number = rest
                 found.setdefault(f"expert_{number}", {})[modality] = float(share)
         return found

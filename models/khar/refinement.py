@@ -21,6 +21,7 @@ from models.core.blocks import Linear, full_precision, mean_over_time, together
 from models.core.method import attended
 from pipeline.core.errors import ParamsError
 
+SMALLEST_NOISE = 1e-2  # standard deviation
 ATTENTION_HEADS = 4  # [D]
 KERNEL = 3  # [D] steps of the convolution
 
@@ -36,18 +37,40 @@ def squared_cv(values: Tensor) -> Tensor:
     return values.var() / (values.mean().square() + 1e-10)
 
 
+def chance_of_choice(clean: Tensor, drawn: Tensor, spread: Tensor, k: int) -> Tensor:
+    """P(an expert is among the k if its own noise were drawn anew, the others' as drawn): (..., E) each.
+
+    Φ((clean - the k-th largest of the others) / spread): what a row adds to the smooth load of Shazeer et
+    al., appendix A.
+
+    Parameters
+    ----------
+    clean, drawn : scores without and with the noise, whose standard deviations are `spread`
+    """
+    if k == drawn.shape[-1]:  # all are chosen
+        return torch.ones_like(drawn)
+    largest = drawn.topk(k + 1, dim=-1).values
+    last, next_one = largest[..., k - 1 : k], largest[..., k:]
+    others = torch.where(drawn > next_one, next_one, last)  # the k-th largest without the expert's own
+    return torch.special.ndtr((clean - others) / spread)
+
+
 class SparseGate(nn.Module):
     """Which k of the experts each row goes to, and with which weights: KHaR (4).
 
     Always in float32 at least: rounded to bfloat16, scores tie, and the choice would follow the index.
-    `noisy` adds N(0, 1) (softplus(x W_n) + 0.01) to the scores in training, as Shazeer et al. do.
+
+    Parameters
+    ----------
+    noisy : adds N(0, 1) (softplus(x W_n) + 0.01) to the scores in training, as Shazeer et al. do
+    smooth : how a row counts for the load: by `chance_of_choice`, which needs the noise, or by a softmax
     """
 
-    def __init__(self, width: int, experts: int, k: int, noisy: bool = False):
+    def __init__(self, width: int, experts: int, k: int, *, noisy: bool = False, smooth: bool = False):
         super().__init__()
         if not 1 <= k <= experts:
             raise ParamsError(f"each row goes to k = {k} of {experts} experts; k must be 1 to {experts}")
-        self.k = k
+        self.k, self.smooth = k, smooth
         self.score = nn.Linear(width, experts, bias=False)
         nn.init.normal_(self.score.weight, std=1e-2)  # zeros would tie all experts at the start
         self.noise = nn.Linear(width, experts, bias=False) if noisy else None
@@ -55,14 +78,17 @@ class SparseGate(nn.Module):
             nn.init.zeros_(self.noise.weight)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., D) -> gates (..., E), k of them non-zero with sum 1; and the softmax over all E."""
+        """(..., D) -> gates (..., E), k of them non-zero with sum 1; and what is added to the load, alike."""
         with torch.autocast(x.device.type, enabled=False):
             x = full_precision(x)
-            scores = self.score(x)
-            if self.noise is not None and self.training:
-                scores = scores + torch.randn_like(scores) * (F.softplus(self.noise(x)) + 1e-2)
+            clean = scores = self.score(x)
+            spread = None if self.noise is None else F.softplus(self.noise(x)) + SMALLEST_NOISE
+            if spread is not None and self.training:
+                scores = clean + torch.randn_like(clean) * spread
             kept, chosen = scores.topk(self.k, dim=-1)
             gates = torch.zeros_like(scores).scatter(-1, chosen, kept.softmax(dim=-1))
+            if self.smooth and spread is not None:
+                return gates, chance_of_choice(clean, scores, spread, self.k)
             return gates, scores.softmax(dim=-1)
 
 
@@ -70,7 +96,7 @@ class Usage(NamedTuple):
     """How much a mixture's experts are used by its real rows, (E,) each."""
 
     importance: Tensor  # sum of the gates (6)
-    load: Tensor  # sum of the softmax over all experts: a count, as in (6), would have no gradient [D]
+    load: Tensor  # sum of chances or of a softmax: the count that (6) may mean has no gradient [D]
     rows: Tensor  # that count, of the rows whose gate is not 0; for the curves
 
 
@@ -103,13 +129,13 @@ class Mixture(nn.Module):
 
     def mix(self, rows: Tensor, real: Tensor) -> tuple[Tensor, Usage]:
         """Rows (..., D), real (...) bool -> (..., F) and the usage by the real rows."""
-        gates, soft = self.gate(rows)  # (4)
+        gates, load = self.gate(rows)  # (4)
         # All experts see all rows: picking theirs would make a GPU wait. A gate of 0 stops the gradient too.
         each = full_precision(together(self.experts, rows.expand(len(self.experts), *rows.shape)))
         mixed = (gates.movedim(-1, 0)[..., None] * each).sum(dim=0)  # (5)
         sums = (
             weights.masked_fill(~real[..., None], 0.0).flatten(0, -2).sum(dim=0)
-            for weights in (gates, soft, (gates > 0).to(gates))
+            for weights in (gates, load, (gates > 0).to(gates))
         )
         return mixed, Usage(*sums)
 

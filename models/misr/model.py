@@ -14,7 +14,7 @@ E = 2^M environments. A clip without a modality keeps its rows in every shape; m
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -24,12 +24,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.batch import Batch
-from models.core.blocks import Linear, TransformerLayer, full_precision, key_bias, kl_to_prior, together
+from models.core.blocks import (
+    Linear,
+    TransformerLayer,
+    full_precision,
+    key_bias,
+    kl_to_prior,
+    masked_mean,
+    together,
+)
 from models.core.method import Method, MethodSettings, Output, Share, Training
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
 LOGVAR_BOUND = 4.0  # |2 ln σ| stays below it: σ in (0.135, 7.39), 1/σ < 7.39
+# [D] of learnt tokens and positions at the start; of std 1 they would drown the input in every H^m
+TOKEN_STD = 0.02
+SMALLEST = 1e-12  # norm of a gradient that divides
 
 
 # [P] = stated in the paper, [D] = our decision
@@ -64,7 +75,8 @@ class MISRSettings(MethodSettings):
     feedforward: PositiveInt = 128  # [D]
     layers: PositiveInt = 2  # [P] transformer layers in each of ME, VE and VD
     dropout: Share = 0.1  # [D]
-    env_fusion: Literal["add", "gated", "concat"] = "add"  # [D] f_i of (9); `add` has no parameters
+    # [P] of (11): the risks are means over the batch's clips; clip = each clip's error, as its prose reads
+    invariance_over: Literal["batch", "clip"] = "batch"
     sp_over_envs: Literal["none", "mean"] = "none"  # [P] L_SP of H^u alone; mean = of all environments
     predictor_dropout: Share = 0.0  # [D] one mask a batch, the same in all environments
     predict_from: tuple[Literal["text", "audio", "visual"], ...] = ()  # [P] S of ŷ; others: table 8
@@ -79,6 +91,7 @@ class MISROutput(Output):
     mean: Tensor  # (M, B, T, d) μ^m
     logvar: Tensor  # (M, B, T, d) 2 ln σ^m
     joint: Tensor  # (B, T, d) H^u
+    hidden: Tensor  # (E, B, h) what the predictor's last layer reads in each environment
     environments: Tensor  # (E, B) ŷ^e, or (E, B, C), the first row from H^u alone, up to `prediction` or all
     reconstruction: Tensor | None  # (M, B, T, d) Ĥ^m; None where not needed
 
@@ -107,9 +120,9 @@ class MultimodalEncoding(nn.Module):
     def __init__(self, features: int, max_steps: int, config: MISRSettings):
         super().__init__()
         self.project = nn.Linear(features, config.width)
-        self.tokens = nn.Parameter(torch.zeros(config.num_tokens, config.width))
-        # Random: at zero, like the tokens, all T would get equal gradients and stay one token for ever.
-        self.positions = nn.Parameter(torch.randn(config.num_tokens + max_steps, config.width))
+        # Random: tokens and positions at zero would get equal gradients, and all T stay one for ever.
+        self.tokens = nn.Parameter(TOKEN_STD * torch.randn(config.num_tokens, config.width))
+        self.positions = nn.Parameter(TOKEN_STD * torch.randn(config.num_tokens + max_steps, config.width))
         self.stack = LayerStack(config)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
@@ -152,10 +165,11 @@ def uncertainty_fusion(mean: Tensor, sigma: Tensor, present: Tensor) -> tuple[Te
     """Weights of the modalities by their certainty (2), and the joint representation (3).
 
     Elementwise over token and channel. softmax subtracts the maximum, so that exp(1/σ) cannot overflow.
-    mean, sigma > 0 (M, B, T, d), present (M, B) bool, one True a clip -> H^u (B, T, d), ω (M, B, T, d), whose
-    sum over M is 1; absent ones weigh 0.
+    mean, sigma > 0 (M, B, T, d), present (M, B) bool -> H^u (B, T, d), ω (M, B, T, d), whose sum over M is 1;
+    absent ones weigh 0. A clip without any is fused as if it had all, for a softmax of nothing is NaN.
     """
-    certainty = sigma.reciprocal().masked_fill(~present[..., None, None], -torch.inf)
+    known = present | ~present.any(dim=0)
+    certainty = sigma.reciprocal().masked_fill(~known[..., None, None], -torch.inf)
     weights = torch.softmax(certainty, dim=0)  # (2)
     return (weights * mean).sum(dim=0), weights  # (3)
 
@@ -175,9 +189,14 @@ def summed_means(values: Tensor, present: Tensor) -> Tensor:
     return (clips.sum(dim=-1) / present.sum(dim=-1).clamp(min=1)).sum()
 
 
-def risk_variance(risks: Tensor) -> Tensor:
-    """Population variance of the environments' risks, (E,) -> scalar (11)."""
-    return (risks - risks.mean()).square().mean()
+def counted(batch: Batch, output: MISROutput) -> Tensor:
+    """Clips with a label and a modality at least, (B,) bool."""
+    return batch.labeled & output.present.any(dim=0)
+
+
+def environment_variance(values: Tensor) -> Tensor:
+    """Population variance over environments: risks (E,) or errors of clips (E, B) -> scalar or (B,) (11)."""
+    return (values - values.mean(dim=0)).square().mean(dim=0)
 
 
 class MISR(Method):
@@ -210,8 +229,6 @@ class MISR(Method):
             )
         # number of the environment that predicts
         self.chosen = self.subsets.index(tuple(name for name in names if name in config.predict_from))
-        self.gate = nn.Linear(2 * width, width) if config.env_fusion == "gated" else None
-        self.mix = nn.Linear((1 + len(names)) * width, width) if config.env_fusion == "concat" else None
         hidden = config.predictor_width or width
         self.hidden = nn.Linear(width, hidden)
         self.score = nn.Linear(hidden, self.task.outputs)
@@ -245,56 +262,45 @@ class MISR(Method):
             reconstruction = full_precision(together(self.decoder.values(), z))
         asking = {"invariance"} | ({"prediction"} if self.config.sp_over_envs == "mean" else set())
         number = len(self.subsets) if self.training and asking & self.active_terms else self.chosen + 1
-        cues = self.cues(joint, embedding) if number > 1 else torch.zeros_like(embedding)  # none in ∅
-        # Φ begins with the mean over T, which commutes with every f; taken before f it costs an eighth.
-        pooled = self.environments(joint.mean(dim=1), cues.mean(dim=2), present, number)  # (9)
-        environments = self.predict(pooled)
+        hidden, environments = self.predict(self.environments(joint, embedding, present, number))
         return MISROutput(
-            environments[self.chosen], present, embedding, mean, logvar, joint, environments, reconstruction
+            prediction=environments[self.chosen],
+            present=present,
+            embedding=embedding,
+            mean=mean,
+            logvar=logvar,
+            joint=joint,
+            hidden=hidden,
+            environments=environments,
+            reconstruction=reconstruction,
         )
 
-    def cues(self, joint: Tensor, embedding: Tensor) -> Tensor:
-        """What the modalities bring into environments: H^u (B, T, d), H^m (M, B, T, d) -> (M, B, T, d).
+    def environments(self, joint: Tensor, embedding: Tensor, present: Tensor, number: int) -> Tensor:
+        """Mean over T of H^{f(u, S)}, S the first `number` subsets, with those members that a clip has (9).
 
-        The paper leaves f of (9) open. `add`: LN(H^m), where LN has no parameters: fusion weights (or the
-        scale of H^m) would be trained by L_IC alone, which is smallest when they shut the unimodal cues
-        out, and that empties the environments instead of making the predictor invariant.
-        `gated`: g^m ⊙ H^m. `concat`: H^m.
+        H^u (B, T, d), H^m (M, B, T, d), present (M, B) -> (number, B, d).
+
+        The paper leaves f open. Here it is H^u + the mean of the members' LN(H^m), and H^u bit for bit of ∅.
+        LN has no parameters: fusion weights (or the scale of H^m) would be trained by L_IC alone, which is
+        smallest when they shut the unimodal cues out. Φ begins with the mean over T, which commutes with f;
+        taken before f it costs an eighth.
         """
-        if self.gate is not None:
-            return self.gates(joint, embedding) * embedding
-        return embedding if self.mix is not None else F.layer_norm(embedding, embedding.shape[-1:])
-
-    def gates(self, joint: Tensor, embedding: Tensor) -> Tensor:
-        """g^m = sigmoid(W [H^u; H^m] + b), one W for all m: shapes as in `cues`."""
-        assert self.gate is not None
-        return torch.sigmoid(self.gate(torch.cat([joint.expand_as(embedding), embedding], dim=-1)))
-
-    def environments(self, joint: Tensor, cues: Tensor, present: Tensor, number: int) -> Tensor:
-        """H^{f(u, S)} of the first `number` subsets S (9), with those members of S that a clip has.
-
-        H^u (B, ..., d), cues (M, B, ..., d), present (M, B) -> (number, B, ..., d). `add` and `gated`: H^u +
-        mean of the members' cues, so f_∅ is H^u bit for bit. `concat`: W [H^u; cue or 0 of each modality].
-        """
+        unified = joint.mean(dim=1)
+        if number == 1:
+            return unified[None]
+        cues = F.layer_norm(embedding, embedding.shape[-1:]).mean(dim=2)  # (M, B, d)
         members = self.members[:number, :, None] & present  # (E, M, B)
-        if self.mix is not None:
-            absent = ~members.reshape(*members.shape, *[1] * (joint.dim() - 1))  # (E, M, B, ..., 1)
-            slots = cues.masked_fill(absent, 0.0).unbind(dim=1)  # M of (E, B, ..., d)
-            return self.mix(torch.cat([joint.expand_as(slots[0]), *slots], dim=-1))
         share = members / members.sum(dim=1, keepdim=True).clamp(min=1)  # 1/|S|, or 0
-        return joint + torch.einsum("emb,mb...->eb...", share.to(cues), cues)
+        return unified + torch.einsum("emb,mbd->ebd", share.to(cues), cues)
 
-    def predict(self, pooled: Tensor) -> Tensor:
-        """Φ after its mean, and the MLP, one for all environments: (E, B, d) -> ŷ^e (E, B), or (E, B, C)."""
-        return self.task.predict(self.head, pooled)
-
-    def head(self, pooled: Tensor) -> Tensor:
-        """(E, B, d) -> scores of a clip in an environment, (E, B, outputs)."""
-        hidden = F.relu(self.hidden(pooled))  # (E, B, d)
+    def predict(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """The MLP, one for all environments: (E, B, d) -> hidden (E, B, h), ŷ^e (E, B) or (E, B, C)."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            hidden = F.relu(self.hidden(full_precision(pooled)))
         # One mask for all: different ones would put noise under L_IC that no environment has made.
         kept = F.dropout(torch.ones_like(hidden[0]), self.config.predictor_dropout, self.training)
-        scores: Tensor = self.score(hidden * kept)
-        return scores
+        hidden = hidden * kept
+        return hidden, self.task.predict(self.score, hidden)
 
     def losses(self, batch: Batch, output: MISROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms of (13), unweighted. Means over the clips that have the modality (or both), over
@@ -303,7 +309,7 @@ class MISR(Method):
         if "invariance" in terms and len(output.environments) < len(self.subsets):
             raise ValueError("invariance needs a forward in training mode with the term active")
         mean, logvar, present = output.mean, output.logvar, output.present
-        risks = self._risks(output, batch.label)
+        errors, risks = self.errors(batch, output)
         losses: dict[str, Tensor] = {}
         if "prediction" in terms:  # L_SP (12)
             losses["prediction"] = risks.mean() if self.config.sp_over_envs == "mean" else risks[self.chosen]
@@ -317,25 +323,47 @@ class MISR(Method):
                 raise ValueError("reconstruction needs a forward in training mode with the term active")
             error = output.embedding.detach() - output.reconstruction
             losses["reconstruction"] = summed_means(error.square(), present)
-        if "invariance" in terms:  # L_IC (11): gradient through the risk of every environment
-            losses["invariance"] = risk_variance(risks)
+        if "invariance" in terms:  # L_IC (11): gradient through every environment
+            if self.config.invariance_over == "batch":
+                losses["invariance"] = environment_variance(risks)
+            else:
+                losses["invariance"] = masked_mean(environment_variance(errors), counted(batch, output))
         return losses
 
-    def _risks(self, output: MISROutput, label: Tensor) -> Tensor:
-        """R^e: mean |ŷ^e − y| of each environment, or its mean cross-entropy, (E,)."""
-        return self.task.errors(output.environments, label).mean(dim=1)
+    def errors(self, batch: Batch, output: MISROutput) -> tuple[Tensor, Tensor]:
+        """Errors of the clips in each environment, (E, B), |ŷ^e − y| or a cross-entropy; and R^e, (E,)."""
+        errors = self.task.errors(output.environments, batch.label)
+        clips = counted(batch, output)
+        return errors, errors.masked_fill(~clips, 0.0).sum(dim=1) / clips.sum().clamp(min=1)
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: MISROutput) -> dict[str, Tensor]:
-        """Risk of each environment that was computed, and the mean gate with env_fusion `gated`."""
-        risks = self._risks(output, batch.label)
+        """Risk of each environment that was computed; where all were, how much L_IC asks for beside L_SP."""
+        _, risks = self.errors(batch, output)
         curves = {
             f"risk/{'+'.join(subset) or 'joint'}": risk
             for subset, risk in zip(self.subsets, risks, strict=False)  # evaluation has the first alone
         }
-        if self.gate is not None:
-            curves["gate"] = self.gates(output.joint, output.embedding).mean()
+        if len(risks) == len(self.subsets):
+            curves["gradient/invariance"] = self.gradient_share(batch, output)
         return curves
+
+    @torch.enable_grad()
+    def gradient_share(self, batch: Batch, output: MISROutput) -> Tensor:
+        """‖∂L_IC‖ / ‖∂L_SP‖, unweighted, at the weights of the predictor's last layer.
+
+        All environments share it, and a gradient there is one at ŷ^e times what the layer has read: the
+        share costs no pass through the model.
+        """
+        scores = output.environments.detach().requires_grad_()
+        again = replace(output, environments=scores)
+        losses = self.losses(batch, again, ("prediction", "invariance"))
+        read = output.hidden.detach().flatten(0, 1)  # (EB, h)
+        wanted, asked = (
+            (torch.autograd.grad(loss, scores, retain_graph=True)[0].reshape(len(read), -1).mT @ read).norm()
+            for loss in losses.values()
+        )
+        return asked / wanted.clamp(min=SMALLEST)
 
     def internals(self, batch: Batch, output: MISROutput) -> dict[str, dict[str, float]]:
         """`weight`: ω of (2), a mean over tokens and channels; sums to 1."""

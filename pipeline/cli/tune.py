@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.options import Device, MethodName
 from pipeline.core.console import say
 from pipeline.core.errors import MsaError, ParamsError
+
+if TYPE_CHECKING:
+    from pipeline.params.params import Params
+
+
+SEEDS = 3  # of params.yaml, by default
 
 
 def tune(
@@ -22,9 +28,39 @@ def tune(
     ] = 30,
     seeds: Annotated[
         str | None,
-        typer.Option(help="1111,1112 ...: a trial's loss is their mean. Default: the first of params.yaml."),
+        typer.Option(
+            help="1111,1112 ...: the first screens all trials, finalists get all of them. "
+            "Default: the first three of params.yaml."
+        ),
     ] = None,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="In place of seeds: so many groups of the videos of train and valid together, each once the "
+            "validation split; with the first seed.",
+        ),
+    ] = 0,
+    finalists: Annotated[
+        int,
+        typer.Option(min=1, help="The best trials by the first seed or fold, trained on all others too."),
+    ] = 3,
+    prune: Annotated[
+        bool,
+        typer.Option(help="End the training of a trial that is worse than the median of those before."),
+    ] = True,
     device: Device = "auto",
+    from_base: Annotated[
+        bool,
+        typer.Option(
+            "--from-base",
+            help="Begin with models.METHOD.base alone, whatever models.METHOD.corpora.DATASET says.",
+        ),
+    ] = False,
+    report_only: Annotated[
+        bool,
+        typer.Option("--report-only", help="Write reports/tune/ alone: no DVC experiment, no params.yaml."),
+    ] = False,
     write: Annotated[
         bool, typer.Option("--write", help="Write the best values into params.yaml, not as an experiment.")
     ] = False,
@@ -32,10 +68,14 @@ def tune(
     """Search better settings of a method by its validation loss; the test split is out of reach.
 
     What is searched is under tune.METHOD in params.yaml; trial 0 is the settings as they are.
+    All trials are trained with one seed, the best and trial 0 with all, or on folds by video.
+    A gain within one standard error is none: the settings stay.
     The same command again goes on where it stopped, or with more trials.
     The best values become a DVC experiment.
 
     Example: msa-cli tune misr --dataset sample --trials 30
+
+    Example: msa-cli tune misr --folds 5 --finalists 4 --report-only
     """
     from models import METHODS
     from pipeline.core import paths
@@ -45,9 +85,11 @@ def tune(
     from pipeline.evaluation.tables.run import parse_seeds
     from pipeline.params.edit import as_yaml, with_tuned
     from pipeline.params.params import PARAMS_FILE, load_params
-    from pipeline.training.study import summary, write_table
-    from pipeline.training.tune import Search, Study
+    from pipeline.training.search import Search
+    from pipeline.training.tune import Study
 
+    if report_only and write:
+        raise ParamsError("--report-only and --write: the one leaves params.yaml as it is; give one of them")
     params = load_params()
     if dataset is None:
         if not params.datasets_run:
@@ -60,54 +102,60 @@ def tune(
             f"tune.{method} is missing in params.yaml; name there what is searched, e.g. "
             f"`tune: {{{method}: {{training.lr_other: {{low: 1.0e-5, high: 1.0e-2, log: true}}}}}}`"
         )
-    study = Study(
-        Search(
-            method,
-            dataset,
-            spaces.get(method, {}),
-            tuple(params.seeds[:1] if seeds is None else parse_seeds(seeds)),
-            params.model(method, dataset),
-            params.train,
-            paths.assembled_folder(dataset),
-            paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
-            device,
-        )
+    chosen = params.seeds[:SEEDS] if seeds is None else parse_seeds(seeds)
+    if folds == 1 or (folds and seeds is not None and len(chosen) > 1):
+        raise ParamsError(f"--folds {folds}: expected two folds at least, and one seed with them")
+    settings = params.model(method, dataset)
+    if from_base and method in params.models:
+        settings = params.models[method].base
+    search = Search(
+        method,
+        dataset,
+        spaces.get(method, {}),
+        tuple(chosen),
+        settings,
+        params.train,
+        paths.assembled_folder(dataset),
+        paths.assembled_folder(dataset if params.pretrain_on == NONE else params.pretrain_on),
+        device,
+        folds,
+        prune,
     )
+    study = Study(search)
     for key in study.left_out:
         say(f"{key} is left out: no encoder is fine-tuned on {dataset}", error=True)
+    if len(study.resamples) == 1:
+        say("one seed has no spread: no gain will be told from chance, and nothing written down", error=True)
     file = Path(PARAMS_FILE)
-    with_tuned(file.read_text(encoding="utf-8"), method, dataset, {})  # what cannot be written down later
-    if not write:
+    if not report_only:
+        if from_base:
+            check_base(method, dataset, params)
+        with_tuned(file.read_text(encoding="utf-8"), method, dataset, {})  # what cannot be written down later
+    if not write and not report_only:
         try:
             baseline()
         except MsaError as error:
-            raise MsaError(f"no DVC experiment can be made: {error}; or use --write") from error
-    study.run(trials, say=lambda line: say(line, error=True))
+            raise MsaError(
+                f"no DVC experiment can be made: {error}; or use --write or --report-only"
+            ) from error
+    study.run(trials, finalists, say=lambda line: say(line, error=True))
 
-    space, stem = study.search.space, Path("reports/tune") / f"{method}-{dataset}"
-    write_table(study.trials, list(space), study.search.seeds, stem.with_suffix(".tsv"))
-    best = study.winner()
-    text = summary(
-        f"{method} on {dataset}",
-        study.trials,
-        best,
-        study.search.seeds,
-        study.importance,
-        study.at_an_edge(best),
-    )
-    write_text(text, stem.with_suffix(".md"))
-    say(text)
-    say(f"also written to {stem}.md, all trials to {stem}.tsv", error=True)
-    if best.number == 0:
-        say("the settings as they are were the best: nothing was written down")
+    found, stem = study.findings(), Path("reports/tune") / f"{method}-{dataset}"
+    say(found.write(stem))
+    say(f"also written to {stem}.md, all trials to {stem}.tsv, the best values to {stem}.yaml", error=True)
+    best = found.chosen
+    if report_only:
+        return
+    if not best:
+        say(f"{found.verdict}: the settings stay as they are, nothing was written down")
         return
     with one_writer(file):
-        tuned = with_tuned(file.read_text(encoding="utf-8"), method, dataset, best.values)
+        tuned = with_tuned(file.read_text(encoding="utf-8"), method, dataset, best)
         if write:
             write_text(tuned, file)
     if write:
         say(f"written into {file} under models.{method}.corpora.{dataset}:")
-        for key, value in best.values.items():
+        for key, value in best.items():
             say(f"  {key}: {as_yaml(value)}")
         say("`git diff params.yaml` shows it, `dvc repro` trains it")
         return
@@ -119,3 +167,15 @@ def tune(
         f"  dvc exp apply {name} && dvc repro   takes them and trains\n"
         "  the same command with --write writes them into params.yaml instead"
     )
+
+
+def check_base(method: str, dataset: str, params: Params) -> None:
+    """ParamsError where values that --from-base leaves out would hold beside the best ones."""
+    from pipeline.params.search import leaves
+
+    own = dict(leaves(params.models[method].corpora.get(dataset, {}))) if method in params.models else {}
+    if rest := sorted(own.keys() - params.tune.get(method, {}).keys()):
+        raise ParamsError(
+            f"--from-base: models.{method}.corpora.{dataset} has {', '.join(rest)}, not searched, which "
+            f"would hold beside the best values; move them to models.{method}.base, or use --report-only"
+        )

@@ -4,7 +4,7 @@
       misr:
         training.lr_other: {low: 1.0e-4, high: 1.0e-2, log: true}   # any number in between
         layers: {low: 1, high: 4, step: 1}                          # whole numbers
-        env_fusion: {choices: [add, gated, concat]}
+        invariance_over: {choices: [batch, clip]}
 
 A key is a path below `models.<method>.base`. What is not named stays as it is.
 """
@@ -12,6 +12,7 @@ A key is a path below `models.<method>.base`. What is not named stays as it is.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from models.core.method import MethodSettings
 
+EDGE = 0.02  # share of a range that is its end
 Scalar = bool | int | float | str | None
 DIGITS = 4  # of a drawn number
 INSIDE = 0.381966  # share of a range at which a number with digits lies, to see whether such a one is taken
@@ -100,6 +102,14 @@ class Dimension(Section):
         if self.low is None or self.high is None or self.step is not None or not isinstance(value, float):
             return value
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def at_an_end(self, value: Scalar) -> bool:
+        """True where a number lies within 2 % of an end of its range, in the range's own scale."""
+        if self.low is None or self.high is None or not isinstance(value, int | float):
+            return False
+        scale = math.log if self.log else float
+        low, high, place = scale(self.low), scale(self.high), scale(value)
+        return not low + EDGE * (high - low) < place < high - EDGE * (high - low)
 
     def probes(self) -> list[Scalar]:
         """Values that a method must accept if it is to accept all."""

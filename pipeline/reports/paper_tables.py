@@ -34,6 +34,7 @@ def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
     overrides = [
         [f"`{key}={as_yaml(value)}`" for key, value in row.overrides.items()]
         + [f"`assemble.{dataset}.{modality}={NONE}`" for modality in row.without]
+        + [f"`pretrain_on={row.pretrain_on}`"] * bool(row.pretrain_on)
         for row in rows
     ]
     columns = {"row": [row.label for row in rows]}

@@ -1,7 +1,8 @@
-"""A search as Optuna keeps it, a study in a journal, and its trials as people read them.
+"""A search as Optuna keeps it, a study in a journal, and its trials.
 
-A trial is one set of values, trained with every seed; its loss is the mean validation loss over the seeds.
-Trial 0 is the settings as they are.
+A trial is one set of values. For Optuna it is its first run, screening: its intermediate values are the
+validation losses by epoch, which the pruner compares, and its value is the lowest. Further runs of a
+trial that is finished there (tune.py) are attributes of the study. Trial 0 is the settings as they are.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ import math
 import os
 import statistics
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import FormatError, MissingDependencyError
-from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import FAILED
-from pipeline.params.edit import as_yaml
 from pipeline.params.search import SearchSpace
 
 try:
@@ -32,15 +31,17 @@ except (ImportError, OSError, RuntimeError) as error:
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # we say ourselves what happens
 SEED = 1111  # of all searches
 FEWEST_FOR_IMPORTANCE = 20  # complete trials; PED-ANOVA compares their best tenth with all
-RUNNING, COMPLETE = "running", "complete"
-FAIL = optuna.trial.TrialState.FAIL
-SETTINGS, REASON = "settings", "reason"  # attributes of Optuna's trials
-SHOWN = 5  # best trials in a summary
+RUNNING, COMPLETE, PRUNED = "running", "complete", "pruned"
+FAIL, PRUNE = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
+SETTINGS, REASON, TWIN = "settings", "reason", "twin"  # attributes of Optuna's trials
+STARTUP = 4  # complete trials before one is pruned
+SPARED = 0.25  # share of the epochs in which none is pruned: rates warm up, and slow ones have not begun
 
 
-def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
+def open_study(folder: Path, space: SearchSpace, epochs: int = 0) -> optuna.Study:
     """The study of a folder, with the trials that are there; nobody else may have it open.
 
+    `epochs` of a run, in the first quarter of which nothing is pruned; 0 = nothing is pruned at all.
     FormatError where its journal cannot be read.
     """
     file = folder.resolve() / "journal.log"
@@ -52,6 +53,7 @@ def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
             storage=JournalStorage(JournalFileBackend(str(file))),
             study_name=folder.name,
             sampler=Sampler(space),
+            pruner=_pruner(epochs),
             load_if_exists=True,
         )
     except Exception as error:  # its reader trusts what is there
@@ -61,11 +63,24 @@ def open_study(folder: Path, space: SearchSpace) -> optuna.Study:
     return study
 
 
+def _pruner(epochs: int) -> optuna.pruners.BasePruner:
+    """Ends a run whose lowest loss so far is above the median of complete trials at the same epoch."""
+    if epochs == 0:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=int(SPARED * epochs) + 1)
+
+
 def next_trial(study: optuna.Study) -> optuna.Trial:
     """The one that a killed process left unfinished, else a new one."""
     left = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
     trial: optuna.Trial = optuna.Trial(study, left[0]._trial_id) if left else study.ask()
     return trial
+
+
+def report(trial: optuna.Trial, epoch: int, loss: float) -> None:
+    """Write down the validation loss of an epoch of screening, unless a process did that was killed then."""
+    if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        trial.report(loss, epoch)
 
 
 class Sampler(optuna.samplers.BaseSampler):
@@ -109,123 +124,106 @@ def importance(study: optuna.Study, space: SearchSpace) -> dict[str, float]:
 
 # --------------------------------------------------------------------------------------------------- trials
 @dataclass(frozen=True)
+class TrialRun:
+    """What came of one run of a trial.
+
+    Attributes
+    ----------
+    loss : validation loss of the run's one checkpoint; None where it failed, and `reason` says why
+    epochs : done
+    """
+
+    loss: float | None
+    epochs: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One set of values.
 
     Attributes
     ----------
     values : by dotted key below `models.<method>.base`
-    losses : validation loss by seed, of the seeds that are done
-    state : running (some seeds are not done), complete, or failed
-    reason : why it failed, or of which trial it is a repetition
+    runs : by the name of what it was trained on (folds.py), those that are done; screening is the first
+    state : running (screening is not done), pruned in it, failed in any run, or complete
+    reason : why it failed, when it was pruned, or of which trial it is a repetition
+    epochs : of all its runs; 0 where it is a repetition, which is not trained
+    twin : number of the trial that it is a repetition of
     """
 
     number: int
     values: dict[str, Any]
-    losses: dict[int, float] = field(default_factory=dict)
+    runs: dict[str, TrialRun] = field(default_factory=dict)
     state: str = RUNNING
     reason: str = ""
+    epochs: int = 0
+    twin: int | None = None
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Of the runs that ended well, by their names."""
+        return {name: done.loss for name, done in self.runs.items() if done.loss is not None}
+
+    @property
+    def screened(self) -> float:
+        """Loss of the first run; infinite where it has none."""
+        return next(iter(self.losses.values()), math.inf) if self.state == COMPLETE else math.inf
 
     @property
     def loss(self) -> float:
-        """Mean over the seeds; not a number where none is done."""
+        """Mean over the runs; not a number where none is done."""
         return statistics.fmean(self.losses.values()) if self.losses else math.nan
 
 
-def trials_of(study: optuna.Study) -> list[Trial]:
-    """Those of Optuna's study, in order; the values of trial 0 are an attribute, as they may lie outside."""
-    return [
-        Trial(
-            found.number,
-            found.user_attrs.get(SETTINGS) or found.params,
-            found.intermediate_values,
-            {"COMPLETE": COMPLETE, "FAIL": FAILED}.get(found.state.name, RUNNING),
-            found.user_attrs.get(REASON, ""),
-        )
-        for found in study.get_trials()
-    ]
+def trials_of(study: optuna.Study, screening: str) -> list[Trial]:
+    """Those of Optuna's study, in order; the first run of each is called `screening`.
 
-
-def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The complete trial with the lowest loss, of equals the earlier; None where none is complete."""
-    complete = [trial for trial in trials if trial.state == COMPLETE]
-    return min(complete, key=lambda trial: trial.loss, default=None)
-
-
-def write_table(trials: Sequence[Trial], keys: Sequence[str], seeds: Sequence[int], path: Path) -> None:
-    """A TSV with one row a trial: number, state, loss, each seed's loss, the values, the reason."""
-    each = [f"valid_loss_{seed}" for seed in seeds]
-    rows = []
-    for trial in trials:
-        loss = trial.loss if trial.state == COMPLETE else ""
-        losses = [trial.losses.get(seed, "") for seed in seeds]
-        values = [as_yaml(trial.values[key]) for key in keys]
-        reason = " ".join(trial.reason.split())
-        numbers = ",".join(map(str, seeds))
-        rows.append([trial.number, trial.state, loss, *losses, *values, numbers, reason])
-    write_cells(path, ["trial", "state", "valid_loss", *each, *keys, "seeds", "reason"], rows, "\t")
-
-
-# ----------------------------------------------------------------------------------------------- in words
-def line(trial: Trial, total: int, best: Trial | None) -> str:
-    """What became of a trial, for the one who waits."""
-    values = " ".join(f"{key}={as_yaml(value)}" for key, value in trial.values.items())
-    what = f"valid loss {trial.loss:.4f}" if trial.state == COMPLETE else f"failed: {trial.reason}"
-    if trial.state == COMPLETE and trial.reason:
-        what += f" ({trial.reason})"
-    so_far = "" if best is None else f"; best {best.loss:.4f} in trial {best.number}"
-    return f"trial {trial.number} ({trial.number + 1} of {total}): {values}: {what}{so_far}"
-
-
-def summary(
-    title: str,
-    trials: Sequence[Trial],
-    best: Trial,
-    seeds: Sequence[int],
-    importance: Mapping[str, float],
-    edges: Sequence[str],
-) -> str:
-    """Markdown: the best trials beside the settings as they are, what mattered, how far to trust it.
-
-    `importance` is empty where too few trials are complete; `edges` are keys whose best value lies at an end
-    of its range.
+    The values of trial 0 are an attribute, as they may lie outside of the space.
     """
-    complete = sorted((t for t in trials if t.state == COMPLETE), key=lambda t: (t.loss, t.number))
-    shown = complete[:SHOWN]
-    if trials[0].state == COMPLETE and trials[0] not in shown:
-        shown.append(trials[0])
-    keys = list(best.values)
-    numbers = ", ".join(map(str, seeds))
-    lines = [
-        f"# {title}",
-        "",
-        f"Validation loss, mean over the seeds {numbers}; the lower the better."
-        if len(seeds) > 1
-        else f"Validation loss of seed {numbers}; the lower the better.",
-        "",
-        f"| trial | valid loss | {' | '.join(keys)} |",
-        f"|---|---|{'---|' * len(keys)}",
-    ]
-    for trial in shown:
-        name = "0, the settings as they are" if trial.number == 0 else str(trial.number)
-        cells = [name, f"{trial.loss:.4f}", *(as_yaml(trial.values[key]) for key in keys)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines.append("")
-    if importance:
-        shares = ", ".join(f"{key} {share:.0%}" for key, share in importance.items())
-        lines += [f"What the best trials have in common (PED-ANOVA): {shares}.", ""]
-    if edges:
-        lines += [f"The best value of {', '.join(edges)} lies at an end of its range: widen it.", ""]
-    states = [trial.state for trial in trials]
-    failed = f", {states.count(FAILED)} of them failed" if FAILED in states else ""
-    found = f"{len(states) - states.count(RUNNING)} trials were looked at{failed}."
-    if best.number == 0:
-        found += " None was better than the settings as they are."
-    elif states[0] == COMPLETE:
-        found += f" The best is {trials[0].loss - best.loss:.4f} below the settings as they are."
-    lines.append(
-        f"{found} The lowest of {len(complete)} losses on the same validation clips is lower than it would "
-        "be on new ones, the more so the more trials and the fewer clips. The search had no test split; "
-        "compare the settings by it once, with seeds that were not searched with.\n"
+    further: dict[int, dict[str, TrialRun]] = {}
+    for key, done in study.user_attrs.items():
+        number, _, name = key.partition("/")
+        further.setdefault(int(number), {})[name] = TrialRun(**done)
+    return [_trial(found, screening, further.get(found.number, {})) for found in study.get_trials()]
+
+
+def _trial(found: optuna.trial.FrozenTrial, screening: str, further: dict[str, TrialRun]) -> Trial:
+    states = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}
+    state, reason = states.get(found.state.name, RUNNING), found.user_attrs.get(REASON, "")
+    twin, epochs = found.user_attrs.get(TWIN), len(found.intermediate_values)
+    runs = {}
+    if state == COMPLETE:
+        runs[screening] = TrialRun(found.value, epochs)
+    elif state == PRUNED:
+        reason = f"after epoch {epochs}, lowest loss {min(found.intermediate_values.values()):.4f}"
+    for name, done in further.items():
+        runs[name] = done
+        if done.loss is None:
+            state, reason = FAILED, f"{name}: {done.reason}"
+    if twin is not None:
+        reason = f"as trial {twin}"
+    return Trial(
+        found.number,
+        found.user_attrs.get(SETTINGS) or found.params,
+        runs,
+        state,
+        reason,
+        0 if twin is not None else epochs + sum(done.epochs for done in further.values()),
+        twin,
     )
-    return "\n".join(lines)
+
+
+def add_run(study: optuna.Study, number: int, name: str, done: TrialRun) -> None:
+    """Write down one more run of a trial that is finished for Optuna."""
+    study.set_user_attr(f"{number}/{name}", asdict(done))
+
+
+def finalists_of(trials: Collection[Trial], count: int) -> list[Trial]:
+    """Trial 0 and the `count` best of the others by their screening, of equals the earlier, by number.
+
+    Repetitions are not among them, nor are trials that failed or were pruned, trial 0 neither.
+    """
+    screened = [trial for trial in trials if trial.state == COMPLETE and trial.twin is None]
+    others = sorted((trial for trial in screened if trial.number), key=lambda trial: trial.screened)[:count]
+    return [trial for trial in screened if trial.number == 0 or trial in others]

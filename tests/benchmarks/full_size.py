@@ -10,9 +10,7 @@ drawn: 2.9 words a second, give or take a quarter, at the rates below.
 from __future__ import annotations
 
 import csv
-import importlib
 from collections import defaultdict
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,15 +19,13 @@ import numpy as np
 import torch
 from made.tiny_batch import DIMS
 from made.tiny_methods import VOCABULARY
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from models import METHODS
 from models.core.backbones import load_tokenizer
 from models.core.batch import Batch
-from models.core.blocks import mean_over_time
-from models.core.method import REGRESSION, Method, MethodSettings, Output, Training
-from pipeline.core.section import Section
+from models.core.method import REGRESSION, Method
 from pipeline.core.vocabulary import LABELS
 from pipeline.datasets.splits import Ragged, Split, Streams, shuffled_batches
 from pipeline.params.params import TrainParams
@@ -52,7 +48,8 @@ class Frames:
 
 
 MMSA = {"audio": Frames(5, 375, 22.5), "visual": Frames(20, 500, 30.0)}  # MMSA's unaligned file
-FRAMES = {
+FRAMES: dict[str, dict[str, Frames]] = {
+    "text_only": {},
     "misr": MMSA,
     "cmir": MMSA,
     "slad": {"audio": Frames(768, 299, 50.0)},
@@ -61,47 +58,14 @@ FRAMES = {
 }
 
 
-class TaskWeight(Section):
-    """One term."""
-
-    prediction: float = 1.0
-
-
-class EncoderSettings(MethodSettings):
-    """As MISR has them."""
-
-    weights: TaskWeight = TaskWeight()
-    training: Training = Training(lr_backbone=5e-6, lr_other=1e-4)
-
-
-class EncoderAlone(Method):
-    """The text encoder with one linear layer over the mean of its states: what every method pays at least."""
-
-    TERMS = ("prediction",)
-    NEEDS = ("text",)
-    Config = EncoderSettings
-
-    def build(self, backbones: dict[str, nn.Module]) -> None:
-        self.score = nn.Linear(self.dims["text"], self.task.outputs)
-
-    def forward(self, batch: Batch) -> Output:
-        text = self.inputs(batch)["text"]
-        return Output(self.task.shaped(self.score(mean_over_time(text.values, text.mask))))
-
-    def losses(self, batch: Batch, output: Output, terms: Collection[str]) -> dict[str, Tensor]:
-        return {"prediction": self.task.loss(output.prediction, batch.label, batch.labeled)}
-
-
 def full_size(
     name: str, frames: dict[str, Frames], bert: BertConfig | None = None, **settings: object
 ) -> Method:
     """A method in training mode with the settings of its paper, BERT-base (or another) learning with it.
 
-    `encoder` is BERT with a linear layer.
+    What every method pays at least is `text_only`: BERT with a linear layer.
     """
-    method_class: type[Method] = EncoderAlone
-    if name != "encoder":
-        method_class = getattr(importlib.import_module(METHODS[name].module), METHODS[name].class_name)
+    method_class = METHODS[name].load()
     config = method_class.Config(text="finetune", **settings)
     backbone = BertModel(bert or BertConfig(), add_pooling_layer=False)
     widths = {m: kind.width for m, kind in frames.items()}
@@ -111,7 +75,7 @@ def full_size(
 
 def narrow(name: str) -> Method:
     """As many layers as at full size, of little width, which reads batches of tests/made/tiny_batch.py."""
-    widths = {m: replace(kind, width=DIMS[m]) for m, kind in FRAMES.get(name, {}).items()}
+    widths = {m: replace(kind, width=DIMS[m]) for m, kind in FRAMES[name].items()}
     bert = BertConfig(hidden_size=24, num_attention_heads=2, intermediate_size=32, vocab_size=VOCABULARY)
     return full_size(name, widths, bert, **({"width": 24, "heads": 2} if name == "slad" else {}))
 

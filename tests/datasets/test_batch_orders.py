@@ -61,6 +61,12 @@ def test_clips_of_a_batch_part_in_the_next_epoch(clips: int) -> None:
     check_meetings(torch.randperm(clips, generator=torch.Generator().manual_seed(0)))
 
 
+def test_clips_of_lengths_like_mosi_part_in_the_next_epoch() -> None:
+    """1284 clips, the logarithm of whose words has MOSI's mean and deviation: many share a length."""
+    drawn = torch.randn(1284, generator=torch.Generator().manual_seed(0))
+    check_meetings((2.31 + 0.60 * drawn).exp().round().clamp(1, 100).long())
+
+
 @pytest.mark.shared
 def test_clips_of_mosi_part_in_the_next_epoch(shared: Path) -> None:
     """The words of its training clips; also that sorting in so small pools still saves padding."""

@@ -12,11 +12,11 @@ from made.tiny_runs import COUNTS, OWN_LABELS, made_run, made_set
 from models import METHODS
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.views import cmir, khar, mird, misr, slad
+from pipeline.evaluation.views import cmir, khar, mird, misr, slad, text_only
 from pipeline.evaluation.views.view import Bars, Histogram, as_in_training, gather, histogram
 from pipeline.training.runs import TrainedRun, open_runs
 
-VIEWS = {"misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar}
+VIEWS = {"misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar, "text_only": text_only}
 MOODS = ("bad", "middling", "good")
 
 
@@ -138,13 +138,19 @@ def test_khar_shares_are_the_methods(opened: dict[str, tuple[TrainedRun, dict[st
     with torch.inference_mode():
         batch = splits["test"].batch(torch.arange(14))
         trained = run.method.diagnostics(batch, run.forward(batch))
-    for panel, kind in zip(khar.view(run, splits).panels, ("expert", "rows"), strict=True):
+    *experts, spread = khar.view(run, splits).panels
+    for panel, kind, total in zip(experts, ("expert", "rows"), (1, 2), strict=True):  # k is 2
         assert isinstance(panel, Bars)
-        np.testing.assert_allclose(np.sum(list(panel.series.values()), axis=0), 1, rtol=1e-6)
+        np.testing.assert_allclose(np.sum(list(panel.series.values()), axis=0), total, rtol=1e-6)
         for place, modality in enumerate(panel.groups):
             for number in range(3):
                 share = panel.series[f"expert {number}"][place]
                 assert share == pytest.approx(trained[f"{kind}/{modality}/{number}"].item(), rel=1e-4)
+    assert isinstance(spread, Bars)
+    mean, above = spread.series["test clips"]
+    assert mean == pytest.approx(trained["sigma"].item(), rel=1e-4) and above == 0
+    planted_sigma = np.array([[0.1, 0.6, 0.9], [0.1, 0.4, 0.9]])
+    assert khar._spread(planted_sigma).series["test clips"] == pytest.approx([0.5, 0.5])
 
 
 def planted(clips: int, seed: int) -> dict[str, np.ndarray]:

@@ -50,6 +50,11 @@ def batch_for(method: Method, clips: int = 4, **options: Any) -> Batch:
     return random_batch(clips, context=method.reading().context > 0, classes=method.task.classes, **options)
 
 
+def leaving_something(method: Method, absent: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    """What is absent, but for clips of which the method would see nothing: it refuses to score these."""
+    return {(clip, key) for clip, key in absent if any((clip, own) not in absent for own in method.dims)}
+
+
 def weighted(method: Method, losses: dict[str, Tensor]) -> Tensor:
     """The objective: the terms by their weights, added up."""
     return torch.stack([getattr(method.config.weights, term) * value for term, value in losses.items()]).sum()

@@ -19,7 +19,6 @@ TINY: dict[str, Any] = {
     "feedforward": 16,
     "max_steps": 24,
 }
-FUSIONS = ("add", "gated", "concat")
 MISSING = {
     "complete": (),
     "one clip without audio": {(1, "audio")},

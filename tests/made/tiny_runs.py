@@ -1,4 +1,4 @@
-"""Runs of the five methods on a small made set, hardly trained: `made_run(folder, method)`."""
+"""Runs of every method on a small made set, hardly trained: `made_run(folder, method)`."""
 
 from __future__ import annotations
 

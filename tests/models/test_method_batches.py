@@ -14,6 +14,7 @@ from made.tiny_methods import (
     NAMES,
     batch_for,
     gradients,
+    leaving_something,
     losses_of,
     objective,
     ready,
@@ -34,7 +35,7 @@ MISSING = {
     "no clip has both text and visual": {(0, "text"), (1, "text"), (2, "visual"), (3, "visual")},
     "no clip has audio": {(clip, "audio") for clip in range(4)},
 }
-INDISPENSABLE = {"slad": ("text", "audio"), "mird": ("text",)}
+INDISPENSABLE = {"slad": ("text", "audio"), "mird": ("text",), "text_only": ("text",)}
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 both = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
@@ -89,7 +90,7 @@ def test_padding_changes_nothing(name: str, build: Build, no_chance: None) -> No
 @both
 def test_the_order_of_clips_changes_nothing(name: str, build: Build, no_chance: None) -> None:
     method = build(name).double()
-    batch = batch_for(method, dtype=torch.float64, absent={(2, "text")})
+    batch = batch_for(method, dtype=torch.float64, absent=leaving_something(method, {(2, "text")}))
     order = [2, 0, 3, 1]
     moved = select(batch, order)
     for term, value in losses_of(method, moved).items():
@@ -109,7 +110,7 @@ def test_nothing_depends_on_what_is_absent(name: str, build: Build, missing: str
     results = []
     for fill in (False, True):
         method = build(name)
-        batch = batch_for(method, absent=MISSING[missing])
+        batch = batch_for(method, absent=leaving_something(method, MISSING[missing]))
         if fill:
             batch = fill_masked(batch, value)
         torch.manual_seed(1)  # of the noise
@@ -150,6 +151,16 @@ def test_a_clip_without_anything_is_refused(name: str, build: Build) -> None:
     batch = batch_for(method, absent={(3, key) for key in DIMS})
     with pytest.raises(MsaError, match="clip3: no text"):
         method(batch)
+
+
+@both
+def test_a_clip_without_anything_spoils_no_training(name: str, build: Build) -> None:
+    """Training does not refuse it, for looking makes a GPU wait."""
+    method = build(name)
+    batch = batch_for(method, 5, absent={(3, key) for key in DIMS})
+    losses = losses_of(method, batch)
+    assert all(value.isfinite() for value in losses.values())
+    assert all(g is None or g.isfinite().all() for g in gradients(method, losses).values())
 
 
 # ------------------------------------------------------------------------------------------------ classes

@@ -151,9 +151,11 @@ def test_base_is_checked_where_a_corpus_overrules_it(
     here: Path, cli: Callable[..., tuple[int, str]], wrong: str
 ) -> None:
     key, _, value = wrong.partition("=")
-    before, base, after = (here / "params.yaml").read_text(encoding="utf-8").partition("    base:\n")
+    text = (here / "params.yaml").read_text(encoding="utf-8")
+    start = text.index("    base:\n", text.index("\n  misr:")) + len("    base:\n")
+    before, after = text[:start], text[start:]
     line = f"{'  ' * key.count('.')}      {key.split('.')[-1]}: "
     after = after.replace(line, f"{line}{value} # ", 1) if line in after else f"{line}{value}\n{after}"
-    (here / "params.yaml").write_text(before + base + after, encoding="utf-8")
+    (here / "params.yaml").write_text(before + after, encoding="utf-8")
     code, output = cli("stage", "train", "misr", "sample", "--seed", "1111")
     assert code == 2 and f"models.misr.base.{key}" in output

@@ -151,6 +151,19 @@ def test_the_only_modality_of_a_clip_has_no_contribution(sample: SampleRuns, pre
     assert outcome(run, alone, "run").without == {"audio": None}
 
 
+def test_the_text_alone_needs_no_sound_and_no_face(sample: SampleRuns) -> None:
+    folder = sample.run("text_only")
+    predictor = Predictor.open([folder], Params())
+    assert {encoder.modality for encoder in predictor.encoders.values()} == {"text"}
+    video = sample.videos[VALID[0]]
+    clip = predictor(VALID[0], video, sample.texts[VALID[0]])
+    written = pq.read_table(folder / "valid.predictions.parquet").to_pydict()
+    truth = dict(zip(written["clip_id"], written["prediction"], strict=True))[VALID[0]]
+    assert clip.value == pytest.approx(truth, abs=1e-6)
+    wordless = predictor("wordless", video)
+    assert not wordless.outcomes and "text" in wordless.reason
+
+
 def test_methods_show_their_own_weights(first: Any) -> None:
     shown = first.internals
     assert set(shown) == {"misr", "khar", "cmir", "mird"}

@@ -1,4 +1,4 @@
-"""A sixth method is one folder and one section of params.yaml: `dvc repro` trains, evaluates, reports it."""
+"""One more method is one folder and one section of params.yaml: `dvc repro` trains, evaluates, reports it."""
 
 from __future__ import annotations
 

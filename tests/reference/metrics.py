@@ -40,12 +40,13 @@ def sims(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float
 
 
 def magbert(prediction: Sequence[float], label: Sequence[float]) -> dict[str, float]:
-    pairs = [(p, t) for p, t in zip(prediction, label, strict=True) if t != 0]
+    every = list(zip(prediction, label, strict=True))
+    pairs = [(p, t) for p, t in every if t != 0]
     two = [(p >= 0, t >= 0) for p, t in pairs]
     return {
         "mae": sum(abs(p - t) for p, t in pairs) / len(pairs),
         "corr": _pearson(pairs),
-        "acc7": _accuracy([(_level(p, 3), _level(t, 3)) for p, t in pairs]),
+        "acc7": _accuracy([(_level(p, 3), _level(t, 3)) for p, t in every]),
         "acc2": _accuracy(two),
         "f1": _weighted_f1(two),
     }

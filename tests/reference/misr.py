@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, combinations
 
 import numpy as np
@@ -22,7 +23,7 @@ class Case:
     Attributes
     ----------
     embedding, mean, sigma, reconstruction, present : by modality
-    label : (B,)
+    label : (B,), NaN where there is none
     weights : the model's parameters by name, as far as they stand behind the representations
     """
 
@@ -33,11 +34,17 @@ class Case:
     present: Arrays
     label: np.ndarray
     weights: Arrays
-    fusion: str = "add"
 
     @property
     def names(self) -> list[str]:
         return list(self.embedding)
+
+    @property
+    def clips(self) -> list[int]:
+        """Rows whose error counts: those with a label and a modality."""
+        return [
+            clip for clip in range(len(self.label)) if self.has(clip) and not math.isnan(self.label[clip])
+        ]
 
     def has(self, clip: int) -> list[str]:
         return [name for name in self.names if self.present[name][clip]]
@@ -59,19 +66,11 @@ def environment(case: Case, clip: int, subset: tuple[str, ...]) -> np.ndarray:
     """H^{f(u, S)} of a clip, (T, d): (9)."""
     unified = joint(case, clip)
     members = [name for name in subset if case.present[name][clip]]
-    if case.fusion == "concat":
-        nothing = np.zeros_like(unified)
-        slots = [case.embedding[name][clip] if name in members else nothing for name in case.names]
-        return _linear(np.concatenate([unified, *slots], axis=-1), case.weights, "mix")
     cues = []
     for name in members:
         embedding = case.embedding[name][clip]
-        if case.fusion == "gated":
-            scores = _linear(np.concatenate([unified, embedding], axis=-1), case.weights, "gate")
-            cues.append(embedding / (1 + np.exp(-scores)))
-        else:
-            centred = embedding - embedding.mean(axis=-1, keepdims=True)
-            cues.append(centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5))
+        centred = embedding - embedding.mean(axis=-1, keepdims=True)
+        cues.append(centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5))
     return unified + (sum(cues) / len(cues) if cues else 0.0)
 
 
@@ -81,14 +80,31 @@ def predict(case: Case, representation: np.ndarray) -> float:
     return float(_linear(hidden, case.weights, "score")[0])
 
 
-def risks(case: Case) -> list[float]:
-    """R^e of every environment."""
-    clips = range(len(case.label))
+def errors(case: Case, clip: int) -> list[float]:
+    """|ŷ^e − y| of a clip in every environment."""
     return [
-        sum(abs(predict(case, environment(case, clip, subset)) - case.label[clip]) for clip in clips)
-        / len(case.label)
+        abs(predict(case, environment(case, clip, subset)) - case.label[clip])
         for subset in subsets(case.names)
     ]
+
+
+def risks(case: Case) -> list[float]:
+    """R^e of every environment."""
+    return [
+        math.fsum(column) / len(case.clips)
+        for column in zip(*map(partial(errors, case), case.clips), strict=True)
+    ]
+
+
+def variance(values: list[float]) -> float:
+    """Of the population, two passes."""
+    average = math.fsum(values) / len(values)
+    return math.fsum((value - average) ** 2 for value in values) / len(values)
+
+
+def invariance_of_clips(case: Case) -> float:
+    """(11) as its prose reads: the variance of each clip's error over environments, averaged over clips."""
+    return math.fsum(variance(errors(case, clip)) for clip in case.clips) / len(case.clips)
 
 
 def losses(case: Case) -> dict[str, float]:
@@ -111,13 +127,12 @@ def losses(case: Case) -> dict[str, float]:
             ratio = np.log(sigma2 / sigma1)
             alignment += np.mean(ratio + (sigma1**2 + (mean1 - mean2) ** 2) / (2 * sigma2**2) - 0.5)
     every = risks(case)
-    average = math.fsum(every) / len(every)
     return {
         "prediction": every[0],
         "prior": float(prior),
         "alignment": float(alignment),
         "reconstruction": float(reconstruction),
-        "invariance": math.fsum((risk - average) ** 2 for risk in every) / len(every),
+        "invariance": variance(every),
     }
 
 

@@ -82,6 +82,15 @@ def test_what_a_range_holds(dimension: dict[str, Any], inside: list[Any], outsid
     assert not any(held.holds(value) for value in outside)
 
 
+def test_the_ends_of_a_range() -> None:
+    linear, decades = Dimension(low=0, high=10), Dimension(low=1e-5, high=1e-1, log=True)
+    places = [0, 0.1, 0.3, 9.7, 9.9, 10]
+    assert [linear.at_an_end(value) for value in places] == [True, True, False, False, True, True]
+    places = [1e-5, 1.1e-5, 1.3e-5, 1e-3, 0.08, 0.09]
+    assert [decades.at_an_end(value) for value in places] == [True, True, False, False, False, True]
+    assert not Dimension(choices=["a", 1]).at_an_end(1)
+
+
 @pytest.mark.parametrize("killed_at", [(0, 1), (3, 0), (3, 1), (14, 1)])
 def test_a_search_killed_as_it_draws_or_writes_is_as_if_undisturbed(
     tmp_path: Path, killed_at: tuple[int, int]
@@ -90,14 +99,14 @@ def test_a_search_killed_as_it_draws_or_writes_is_as_if_undisturbed(
         (tmp_path / name).mkdir(exist_ok=True)
         return open_study(tmp_path / name, BOWL)
 
-    whole = trials_of(searched(open_it("whole"), 17))
+    whole = trials_of(searched(open_it("whole"), 17), "seed-7")
     with pytest.raises(KeyboardInterrupt):
         searched(open_it("killed"), 17, killed_at)
     journal = tmp_path / "killed" / "journal.log"
     with journal.open("ab") as file:
         file.write(b'{"op_code": 5, "worker_id"')  # of a line that was being written
     os.symlink(journal, f"{journal}.lock")
-    again: list[Trial] = trials_of(searched(open_it("killed"), 17))
+    again: list[Trial] = trials_of(searched(open_it("killed"), 17), "seed-7")
     assert again == whole
     assert len({str(trial.values) for trial in whole}) > 15, "something is searched"
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import builtins
-import csv
 import importlib
 import json
+import math
 import shutil
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -30,9 +32,11 @@ from pipeline.core.vocabulary import FAILED
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.params.search import Dimension, SearchSpace, check_space
+from pipeline.training.loop.checkpoint import Checkpoint, State
 from pipeline.training.loop.train import train
-from pipeline.training.study import COMPLETE, RUNNING, Trial, open_study, summary, trials_of, write_table
-from pipeline.training.tune import Search, Study
+from pipeline.training.search import Search
+from pipeline.training.study import COMPLETE, PRUNED, RUNNING, Trial, open_study, trials_of
+from pipeline.training.tune import Study
 
 SETTINGS = {"training": {"epochs": 2}}
 SPACE: SearchSpace = {
@@ -65,10 +69,15 @@ def search(assembled: Path, space: SearchSpace = SPACE, **changes: Any) -> Searc
     return Search("tiny", "tiny", space, **{**chosen, **changes})
 
 
-def searched(root: Path, total: int, *arguments: Any, **changes: Any) -> Study:
+def searched(root: Path, total: int, *arguments: Any, finalists: int = 2, **changes: Any) -> Study:
     study = Study(search(*arguments, **changes), root)
-    study.run(total)
+    study.run(total, finalists)
     return study
+
+
+def trials_in(folder: Path) -> list[Trial]:
+    """Those that a study's folder has, screened with seed 7."""
+    return trials_of(open_study(folder, SPACE), "seed-7")
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -80,12 +89,15 @@ def contents(folder: Path) -> dict[str, Any]:
         if name.parts[0] != "logs" and name.name != "journal.log"
     }
     if (folder / "journal.log").exists():
-        found["trials"] = trials_of(open_study(folder, SPACE))
+        found["trials"] = trials_in(folder)
     return found
 
 
 # ---------------------------------------------------------------------------------------- nothing of the test
-def test_trials_are_the_same_whatever_the_test_split_holds(assembled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folds", [0, 2])
+def test_trials_are_the_same_whatever_the_test_split_holds(
+    assembled: Path, tmp_path: Path, folds: int
+) -> None:
     other = tmp_path / "set" / "tiny"
     shutil.copytree(assembled, other)
     table = pq.read_table(other / "test.parquet")
@@ -97,15 +109,20 @@ def test_trials_are_the_same_whatever_the_test_split_holds(assembled: Path, tmp_
     shutil.copytree(assembled, gone)
     (gone / "test.parquet").unlink()
 
-    studies = [searched(tmp_path / f"s{i}", 3, folder) for i, folder in enumerate((assembled, other, gone))]
+    studies = [
+        searched(tmp_path / f"s{i}", 3 - folds // 2, folder, folds=folds, finalists=1)
+        for i, folder in enumerate((assembled, other, gone))
+    ]
     assert len({study.folder.name for study in studies}) == 1
     first, *others = (contents(study.folder) for study in studies)
-    assert "runs/trial-2-seed-7/config.json" in first
+    last = "trial-1-fold-2" if folds else "trial-2-seed-7"
+    assert f"runs/{last}/config.json" in first
     assert all(found == first for found in others)
 
 
+@pytest.mark.parametrize("folds", [0, 2])
 def test_a_trial_has_no_test_split_within_reach(
-    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int
 ) -> None:
     opened: set[Path] = set()
     read_table, open_file = pq.read_table, builtins.open
@@ -118,13 +135,19 @@ def test_a_trial_has_no_test_split_within_reach(
         opened.add(Path(str(file)).resolve())
         return open_file(file, *arguments, **options)
 
+    class SpyFile(pq.ParquetFile):
+        def __init__(self, source: Any, *arguments: Any, **options: Any):
+            opened.add(Path(str(source)).resolve())
+            super().__init__(source, *arguments, **options)
+
     monkeypatch.setattr(pq, "read_table", spy_table)
+    monkeypatch.setattr(pq, "ParquetFile", SpyFile)
     monkeypatch.setattr(builtins, "open", spy_open)
-    study = searched(tmp_path, 2, assembled)
+    study = searched(tmp_path, 2, assembled, folds=folds)
     of_the_set = {path.name for path in opened if path.parent == assembled.resolve()}  # behind the links
     assert {"train.parquet", "valid.parquet"} <= of_the_set, "the spy sees what is read"
     assert (assembled / "test.parquet").exists() and "test.parquet" not in of_the_set
-    for view in ("assembled", "source"):
+    for view in ("fold-1", "fold-2", "source") if folds else ("assembled", "source"):
         assert {f.name for f in (study.folder / view).iterdir()} == {
             *("stats.json", "train.parquet", "valid.parquet", "unlabeled.parquet")
         }
@@ -138,7 +161,7 @@ def test_the_value_of_a_trial_is_the_validation_loss_alone(assembled: Path, tmp_
         errors = [abs(p - label) for p, label in zip(table["prediction"], table["label"], strict=True)]
         assert trial.loss == pytest.approx(statistics.mean(errors), rel=1e-6)
         assert trial.loss == json.loads((run / "config.json").read_text())["valid_loss"]
-    assert study.winner().loss == min(trial.loss for trial in study.trials)
+    assert study.findings().winner.loss == min(trial.loss for trial in study.trials)
 
 
 # ---------------------------------------------------------------------------------------- the same once more
@@ -152,34 +175,115 @@ def test_two_and_three_trials_are_five(assembled: Path, tmp_path: Path) -> None:
     assert len(set(values)) > 3, "something is searched"
 
 
-def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_undisturbed(
-    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def whole(assembled: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Trials 0, 1 and 2 are runs 1 to 3, then two finalists have two more seeds each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set"))
+        return searched(tmp_path_factory.mktemp("whole"), 3, assembled, seeds=(7, 8, 9), finalists=1)
+
+
+@pytest.mark.parametrize("at", [(1, 0), (3, 1), (3, 2), (4, 0), (7, 1), (7, 2)])
+def test_killed_at_any_moment_it_goes_on_as_if_undisturbed(
+    assembled: Path, whole: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: tuple[int, int]
 ) -> None:
-    whole = searched(tmp_path / "whole", 4, assembled, seeds=(7, 8))
+    """`at` is a run and how many of its epochs are over, the last of which is saved."""
     trained: list[str] = []
 
     def mortal(run: RunConfig, **options: Any) -> dict[str, Any]:
         trained.append(run.out.name)
-        if len(trained) == 6:  # the second seed of trial 2
+        if (len(trained), 0) == at:
             raise KeyboardInterrupt
         return train(run, **options)
 
-    monkeypatch.setattr("pipeline.training.tune.train", mortal)
-    with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
-    (killed,) = (tmp_path / "killed").iterdir()
-    before = trials_of(open_study(killed, SPACE))
-    assert [trial.state for trial in before] == [COMPLETE, COMPLETE, RUNNING]
-    assert list(before[-1].losses) == [7]
+    def save(self: Checkpoint, state: State, *others: Any) -> None:
+        plain_save(self, state, *others)
+        if (len(trained), state.epoch) == at:
+            raise KeyboardInterrupt
 
-    again = searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
+    plain_save = Checkpoint.save_if_due
+    monkeypatch.setattr("pipeline.training.tune.train", mortal)
+    monkeypatch.setattr(Checkpoint, "save_if_due", save)
+    monkeypatch.setattr("pipeline.training.loop.checkpoint.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.training.loop.checkpoint.SAVE_SHARE", math.inf)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, 3, assembled, seeds=(7, 8, 9), finalists=1)
+    (killed,) = tmp_path.iterdir()
+    before = trials_in(killed)
+    assert [trial.state for trial in before] == [COMPLETE] * min(at[0] - 1, 3) + [RUNNING] * (at[0] <= 3)
+
+    again = searched(tmp_path, 3, assembled, seeds=(7, 8, 9), finalists=1)
     assert contents(again.folder) == contents(whole.folder)
-    assert trained[6:] == ["trial-2-seed-8", "trial-3-seed-7", "trial-3-seed-8"], "nothing is trained twice"
-    means = [statistics.mean(trial.losses.values()) for trial in again.trials]
-    assert [trial.loss for trial in again.trials] == pytest.approx(means)
+    assert again.findings().markdown("x") == whole.findings().markdown("x")
+    assert len(trained) == 8 and len(set(trained)) == 7, "what was finished is not trained again"
     trained.clear()
-    searched(tmp_path / "killed", 4, assembled, seeds=(7, 8))
+    searched(tmp_path, 3, assembled, seeds=(7, 8, 9), finalists=1)
     assert trained == []
+
+
+BAD = 1e-7  # a rate at which nothing is learnt
+RATES: SearchSpace = {"training.lr_other": Dimension(choices=[0.02, 0.03, 0.04, 0.05, 0.06, BAD])}
+EPOCHS = {"training": {"epochs": 4}}  # of which the first spares all
+
+
+def test_a_rate_that_learns_nothing_is_pruned_and_costs_less(assembled: Path, tmp_path: Path) -> None:
+    study = searched(tmp_path / "pruned", 14, assembled, RATES, settings=EPOCHS)
+    bad = next(trial for trial in study.trials if trial.values["training.lr_other"] == BAD)
+    assert bad.state == PRUNED and bad.epochs == 2 and bad.reason.startswith("after epoch 2, ")
+    assert not bad.losses and bad not in study.finalists and study.trials[0].state == COMPLETE
+    new = [trial for trial in study.trials if trial.twin is None]
+    assert sum(trial.state == COMPLETE for trial in study.trials[: bad.number]) >= 4
+    assert {trial.epochs for trial in new if trial.state == COMPLETE} == {4}
+    assert study.findings().budget == {
+        "trials": 14,
+        "runs": len(new),
+        "epochs": sum(trial.epochs for trial in new),
+    }
+    left_alone = searched(tmp_path / "all", 14, assembled, RATES, settings=EPOCHS, prune=False)
+    assert not [trial for trial in left_alone.trials if trial.state == PRUNED]
+    assert left_alone.folder.name != study.folder.name
+    same = [(a.values, a.losses) for a in study.trials[: bad.number]]
+    assert same == [(b.values, b.losses) for b in left_alone.trials[: bad.number]]
+
+
+def test_killed_as_it_is_asked_whether_to_prune(
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of an epoch is written down by then: it is told again as the training goes on."""
+    plain = optuna.Trial.should_prune
+    asked: list[tuple[int, bool]] = []
+
+    def spied(trial: optuna.Trial) -> bool:
+        if len(asked) == kill:
+            asked.append((trial.number, False))
+            raise KeyboardInterrupt
+        asked.append((trial.number, plain(trial)))
+        return asked[-1][1]
+
+    kill = -1
+    monkeypatch.setattr(optuna.Trial, "should_prune", spied)
+    undisturbed = searched(tmp_path / "undisturbed", 9, assembled, RATES, settings=EPOCHS)
+    pruned = next(number for number, answer in asked if answer)
+    assert undisturbed.trials[pruned].state == PRUNED
+    kill = asked.index((pruned, True))
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path / "killed", 9, assembled, RATES, settings=EPOCHS)
+    again = searched(tmp_path / "killed", 9, assembled, RATES, settings=EPOCHS)
+    assert contents(again.folder) == contents(undisturbed.folder)
+    assert again.trials == undisturbed.trials
+
+
+def test_more_finalists_later(assembled: Path, whole: Study, tmp_path: Path) -> None:
+    """They are no other search."""
+    root = tmp_path / "tune"
+    shutil.copytree(whole.folder, root / whole.folder.name, symlinks=True)
+    study = searched(root, 3, assembled, seeds=(7, 8, 9), finalists=5)
+    assert [trial.number for trial in study.finalists] == [0, 1, 2]
+    kept = [trial for trial in study.finalists if trial in whole.finalists]
+    assert kept == whole.finalists
+    assert all(list(trial.losses) == ["seed-7", "seed-8", "seed-9"] for trial in study.finalists)
+    assert study.findings().budget["runs"] == 9
 
 
 def test_other_data_settings_or_spaces_are_another_search(assembled: Path, tmp_path: Path) -> None:
@@ -208,6 +312,20 @@ def test_one_process_at_a_time(assembled: Path, tmp_path: Path) -> None:
         searched(tmp_path, 2, assembled)
 
 
+def test_another_method_is_searched_meanwhile(
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "other", MethodEntry("made.tiny_set"))
+    study, other = (
+        Study(search(assembled), tmp_path),
+        Study(replace(search(assembled), method="other"), tmp_path),
+    )
+    study.folder.mkdir()
+    with lock(study.folder):
+        other.run(1, 1)
+    assert other.trials[0].state == COMPLETE and list(study.folder.iterdir()) == []
+
+
 # ----------------------------------------------------------------------------------- what is proposed
 def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path / "study", 1, assembled)
@@ -232,7 +350,7 @@ def test_trial_0_is_the_settings_as_they_are(assembled: Path, tmp_path: Path) ->
         state_root=tmp_path / "state",
         logs=tmp_path / "logs",
     )
-    assert study.trials[0].loss == plain["valid_loss"]
+    assert study.trials[0].screened == plain["valid_loss"]
 
 
 def test_settings_outside_of_the_space_are_trial_0_all_the_same(assembled: Path, tmp_path: Path) -> None:
@@ -253,10 +371,10 @@ def test_a_repeated_draw_is_not_trained_again(assembled: Path, tmp_path: Path) -
         assert trial.reason == ("" if twin is trial else f"as trial {twin.number}")
 
 
-def test_weights_of_the_best_alone_stay(assembled: Path, tmp_path: Path) -> None:
+def test_nothing_large_stays(assembled: Path, tmp_path: Path) -> None:
     study = searched(tmp_path, 4, assembled, seeds=(7, 8))
-    kept = {f.parent.name for f in (study.folder / "runs").rglob("model.safetensors")}
-    assert kept == {f"trial-{study.winner().number}-seed-{seed}" for seed in (7, 8)}
+    assert len(list((study.folder / "runs").iterdir())) >= 6
+    assert not [*study.folder.rglob("model.safetensors"), *study.folder.rglob("state.pt")]
 
 
 # ----------------------------------------------------------------------------------- what can go wrong
@@ -267,23 +385,25 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(assembled: Path, tmp_p
     assert states[-1] == COMPLETE and FAILED in states.values()
     reason = next(trial.reason for trial in study.trials if trial.state == FAILED)
     assert "the loss spread is not finite" in reason
-    write_table(study.trials, list(space), (7,), tmp_path / "t.tsv")
-    with (tmp_path / "t.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert [row["state"] for row in rows] == [trial.state for trial in study.trials]
-    for row, trial in zip(rows, study.trials, strict=True):
-        assert row["valid_loss"] == (repr(trial.loss) if trial.state == COMPLETE else "")
-        assert row["seeds"] == "7" and int(row["explode_at"]) == trial.values["explode_at"]
+    assert all(trial.state == COMPLETE for trial in study.finalists)
 
 
-def test_a_trial_that_was_killed_is_not_among_those_looked_at() -> None:
-    trials = [
-        Trial(0, {"a": 1}, {7: 0.5}, COMPLETE),
-        Trial(1, {"a": 2}, {7: 0.6}, FAILED, "no"),
-        Trial(2, {}),
-    ]
-    said = summary("title", trials, trials[0], (7,), {}, [])
-    assert "2 trials were looked at, 1 of them failed" in said and "lowest of 1 losses" in said
+def test_a_finalist_that_fails_makes_room_for_the_next(
+    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = searched(tmp_path / "plain", 4, assembled, seeds=(7, 8))
+    first, second = sorted(plain.trials[1:], key=lambda trial: trial.screened)[:2]
+
+    def failing(run: RunConfig, **options: Any) -> dict[str, Any]:
+        if run.out.name == f"trial-{first.number}-seed-8":
+            raise MsaError("no luck")
+        return train(run, **options)
+
+    monkeypatch.setattr("pipeline.training.tune.train", failing)
+    study = searched(tmp_path / "failing", 4, assembled, seeds=(7, 8), finalists=1)
+    assert [trial.number for trial in study.finalists] == [0, second.number]
+    failed = study.trials[first.number]
+    assert (failed.state, failed.reason) == (FAILED, "seed-8: no luck")
 
 
 def test_all_failed_is_an_error(assembled: Path, tmp_path: Path) -> None:
@@ -291,7 +411,7 @@ def test_all_failed_is_an_error(assembled: Path, tmp_path: Path) -> None:
         tmp_path, 2, assembled, {"explode_at": Dimension(choices=[2, 3])}, settings={"explode_at": 4}
     )
     with pytest.raises(TooManyFailedError, match=r"all 2 trials failed.*not finite"):
-        study.winner()
+        study.findings()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from test_tune import _tiny_method, assembled, contents, searched  # noqa: F401  (fixtures)
+from test_tune import _tiny_method, assembled, contents, searched, trials_in  # noqa: F401  (fixtures)
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
@@ -23,7 +23,6 @@ from pipeline.params.run import RunConfig
 from pipeline.params.search import with_values
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
-from pipeline.training.study import best_of, open_study, trials_of
 
 PARAMS = """\
 # what is learnt
@@ -66,7 +65,7 @@ def test_the_file_keeps_everything_but_the_values() -> None:
 
 def test_the_projects_own_params_are_kept_line_by_line(project: Path) -> None:
     text = (project / "params.yaml").read_text(encoding="utf-8")
-    for method in ("misr", "cmir", "slad", "mird", "khar"):
+    for method in ("text_only", "misr", "cmir", "slad", "mird", "khar"):
         tuned = with_tuned(text, method, "sample", {"training.lr_other": 0.00042, "weights.spare": 0.5})
         marks = [line[:2] for line in difflib.ndiff(text.splitlines(), tuned.splitlines())]
         assert 1 <= marks.count("- ") <= marks.count("+ ") <= 2
@@ -140,7 +139,7 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
         repository / "data/assembled/tiny",
         settings=load_params().model("tiny", "tiny"),
     )
-    best = study.winner()
+    best = study.findings().winner
     assert best.number > 0, "the test needs a find"
     status = run("git", "status", "--porcelain", here=repository)
     index = (repository.parent / ".git/index").read_bytes()
@@ -168,7 +167,8 @@ def test_a_tuned_experiment_is_applied_and_gives_the_saved_loss(repository: Path
     )
     pretrain(again, device="cpu")
     found = train(again, device="cpu", state_root=tmp_path / "state", logs=tmp_path / "logs")
-    assert found["valid_loss"] == best.loss
+    assert found["valid_loss"] == best.screened
+    (rerun / "model.safetensors").unlink()  # no trial keeps its weights
     assert contents(rerun) == contents(study.folder / "runs" / f"trial-{best.number}-seed-7")
 
     save_experiment("tune-tiny-tiny", "params.yaml", PARAMS)  # again, from what is there now
@@ -183,38 +183,77 @@ tune:
 """
 
 
+def tune(*options: str) -> str:
+    result = CliRunner().invoke(app, ["tune", "tiny", "--device", "cpu", *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
 def test_the_command_goes_on_and_writes_down_both_ways(repository: Path) -> None:
-    def tune(*options: str) -> str:
-        result = CliRunner().invoke(
-            app, ["tune", "tiny", "--device", "cpu", *options], catch_exceptions=False
-        )
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    def losses() -> list[str]:
-        return [line.split("\t")[2] for line in table.read_text().splitlines()]
-
-    params, table = repository / "params.yaml", repository / "reports/tune/tiny-tiny.tsv"
+    params, reports = repository / "params.yaml", repository / "reports/tune"
     before = PARAMS + SPACE_TEXT
     params.write_text(before, encoding="utf-8")
-    said = tune("--trials", "3")
+    said = tune("--trials", "3", "--finalists", "1")
     assert "training.lr_backbone is left out: no encoder is fine-tuned on tiny" in said
-    assert "dvc exp apply tune-tiny-tiny" in said and "3 trials were looked at." in said
+    assert "dvc exp apply tune-tiny-tiny" in said and "**Gain**" in said
     assert params.read_text(encoding="utf-8") == before
     assert "tune-tiny-tiny" in run("dvc", "exp", "list", "--name-only", here=repository).split()
 
-    first = losses()
-    said = tune("--trials", "4", "--write")
-    assert "3 finished trials are kept" in said and losses()[:4] == first
+    first = (reports / "tiny-tiny.tsv").read_text().splitlines()
+    said = tune("--trials", "4", "--finalists", "1", "--write")
+    assert "3 finished trials are kept" in said
+    table = (reports / "tiny-tiny.tsv").read_text().splitlines()
+    assert table[:4] == first and len(table) == 5, "the three trials, and no other finalist"
+    found = YAML(typ="safe").load((reports / "tiny-tiny.yaml").read_text())
     (study,) = (repository / ".state/tune").iterdir()
-    best = best_of(trials_of(open_study(study, {})))
-    assert best is not None
+    best = trials_in(study)[found["winner"]["trial"]]
+    assert found["chosen"] == {"training": {"lr_other": best.values["training.lr_other"]}}
+    assert found["winner"]["valid_loss"] == best.loss == (best.losses["seed-7"] + best.losses["seed-8"]) / 2
     text = params.read_text(encoding="utf-8")
     assert "training: {lr_other" not in text and f"lr_other: {best.values['training.lr_other']}" in text
     written = load_params().model("tiny", "tiny")["training"]["lr_other"]
     assert written == best.values["training.lr_other"]
-    assert str(best.losses[7]) in losses()
     assert not (repository / "runs").exists(), "runs of the project are not touched"
+
+
+def test_a_report_alone_from_base_and_again(repository: Path) -> None:
+    """What a DVC stage calls: nothing but reports/tune, and the same bytes once more, from nothing too."""
+    text = PARAMS.replace("batch_size: 8 ", "batch_size: 30") + SPACE_TEXT
+    (repository / "params.yaml").write_text(text, encoding="utf-8")
+    status = run("git", "status", "--porcelain", here=repository)
+    options = ("--trials", "2", "--finalists", "1", "--from-base", "--report-only")
+    tune(*options)
+    reports = contents(repository / "reports/tune")
+    assert set(reports) == {f"tiny-tiny.{kind}" for kind in ("md", "tsv", "yaml")}
+    assert run("git", "status", "--porcelain", here=repository) == status + "?? project/reports/\n"
+    assert (repository / "params.yaml").read_text(encoding="utf-8") == text
+    assert run("dvc", "exp", "list", "--name-only", here=repository) == ""
+
+    # what an earlier search has put under corpora is not read
+    (repository / "params.yaml").write_text(
+        text.replace("batch_size: 30", "batch_size: 4 "), encoding="utf-8"
+    )
+    said = tune(*options)
+    assert "2 finished trials are kept" in said and contents(repository / "reports/tune") == reports
+    shutil.rmtree(repository / ".state")
+    shutil.rmtree(repository / "reports")
+    tune(*options)
+    assert contents(repository / "reports/tune") == reports
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--report-only", "--write"], "give one of them"),
+        (["--folds", "1"], "two folds at least"),
+        (["--folds", "3", "--seeds", "7,8"], "one seed with them"),
+        (["--from-base"], r"corpora\.tiny has training\.batch_size, not searched"),
+    ],
+)
+def test_options_that_do_not_go_together(repository: Path, options: list[str], message: str) -> None:
+    (repository / "params.yaml").write_text(PARAMS + SPACE_TEXT, encoding="utf-8")
+    with pytest.raises(ParamsError, match=message):
+        CliRunner().invoke(app, ["tune", "tiny", *options], catch_exceptions=False)
 
 
 def test_the_command_without_a_space_says_what_to_write(repository: Path) -> None:

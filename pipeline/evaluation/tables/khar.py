@@ -40,4 +40,21 @@ TABLES = (
             "expected of voice and face alone",
         ),
     ),
+    PaperTable(
+        "khar",
+        "adapters",
+        'Where the harvest\'s adapters come from, which the paper leaves at "pretrained"',
+        (
+            Row("pretrained, as in params.yaml"),
+            Row("scratch: learnt with the rest", {"pretraining.adapters": "scratch"}),
+            Row("none: X_m is O_m", {"pretraining.adapters": "none"}),
+            Row("pretrained on SIMS", pretrain_on="sims"),
+            Row("pretrained on SIMS v2", pretrain_on="simsv2"),
+            Row("pretrained on MOSEI", pretrain_on="mosei"),
+        ),
+        (
+            "without labels of text, voice and face alone the adapters learn the very labels of stage 2 "
+            "before it; KuDA, whose figure KHaR's follows, pretrains on SIMS, for English in translation",
+        ),
+    ),
 )

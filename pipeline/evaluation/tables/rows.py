@@ -20,6 +20,7 @@ class Row:
         params.yaml, so a row without any is the full model
     paper : corpus -> metric by our name -> number as printed, shares in percent
     without : modalities that the training set is assembled without
+    pretrain_on : training set whose labels pretrain, `pretrain_on` of params.yaml; empty = as it is there
     blocked : why we cannot run it; empty where we can
     """
 
@@ -27,6 +28,7 @@ class Row:
     overrides: Mapping[str, object] = field(default_factory=dict)
     paper: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    pretrain_on: str = ""
     blocked: str = ""
 
 

@@ -80,14 +80,27 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def for_dataset(table: PaperTable, dataset: str, params: Params) -> list[Row]:
-    """The table's rows; one that takes out what the training set does not have anyway is blocked."""
+    """The table's rows; blocked are those that take out what the training set does not have anyway, or that
+    pretrain on it or on a set that was not built.
+    """
     params.dataset(dataset)
     rows = []
     for row in table.rows:
         lacking = [modality for modality in _not_assembled(dataset, params) if modality in row.without]
         reason = f"{dataset} is assembled without {lacking[0]} anyway" if lacking else row.blocked
-        rows.append(replace(row, blocked=reason))
+        rows.append(replace(row, blocked=reason or _no_source(row.pretrain_on, dataset, params)))
     return rows
+
+
+def _no_source(source: str, dataset: str, params: Params) -> str:
+    """Why a row cannot pretrain on that set; empty where it can, or is not asked to."""
+    if source == dataset:
+        return f"{source} is what is trained on"
+    if source and source not in params.assemble:
+        return f"params.yaml has no training set {source}; register one under this name"
+    if source and not (layout.assembled_folder(source) / "train.parquet").exists():
+        return f"the training set {source} was not built; run `dvc repro assemble@{source}`"
+    return ""
 
 
 def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
@@ -120,6 +133,7 @@ def settings(table: PaperTable, row: Row, dataset: str) -> dict[str, object]:
     return {
         **{f"{section}.{key}": value for key, value in row.overrides.items()},
         **{f"assemble.{dataset}.{modality}": NONE for modality in row.without},
+        **({"pretrain_on": row.pretrain_on} if row.pretrain_on else {}),
     }
 
 

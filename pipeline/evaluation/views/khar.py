@@ -1,4 +1,4 @@
-"""KHaR: which experts each modality uses, on the test split."""
+"""KHaR: which experts each modality uses, and what the bottleneck filters, on the test split."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pipeline.evaluation.views.view import JOINT, Bars, Part, View, gather, numb
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how often "
-    "it is chosen at all. The balance term wants them alike."
+    "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how many "
+    "go to it at all, 1 = every one. The balance term wants them alike. The bottleneck's σ: where it is 1, "
+    "as the prior's, a dimension tells nothing of the clip; where it is near 0 nothing is filtered."
 )
+CLOSED = 0.5  # σ above which a dimension lets little through
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
@@ -31,25 +33,53 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     if method.bottleneck is not None:
         everyone = np.ones(len(test), bool)
         maps["the bottleneck (z)"] = [Part("z", JOINT, True, found["z"], everyone)]
-    if method.config.refine != "moe":
-        return View(READING, [], maps, [f"refine is {method.config.refine}: there are no experts"])
-    gates, rows = _usage(run, test)
-    panels = [
-        _bars("Experts by their gates", names, gates),
-        _bars("Experts by the rows that use them", names, rows),
-    ]
-    return View(READING, panels, maps)
+    panels, notes = [], []
+    if method.config.refine == "moe":
+        gates, rows = _usage(run, test)
+        panels = [
+            _bars("Experts by their gates", "share of a modality's gates", names, gates, 1),
+            _bars(
+                "Experts by the rows that go to them",
+                "share of a modality's rows",
+                names,
+                rows,
+                method.config.k,
+            ),
+        ]
+    else:
+        notes.append(f"refine is {method.config.refine}: there are no experts")
+    if method.bottleneck is not None:
+        panels.append(_spread(found["sigma"]))
+    else:
+        notes.append(f"fusion is {method.config.fusion}: there is no bottleneck")
+    return View(READING, panels, maps, notes)
 
 
-def _bars(title: str, names: list[str], sums: dict[str, np.ndarray]) -> Bars:
-    shares = {name: used / used.sum() if used.sum() > 0 else used * np.nan for name, used in sums.items()}
+def _bars(title: str, unit: str, names: list[str], sums: dict[str, np.ndarray], each: int) -> Bars:
+    """Shares that sum to `each` in a modality."""
+    shares = {
+        name: each * used / used.sum() if used.sum() > 0 else used * np.nan for name, used in sums.items()
+    }
     experts = len(next(iter(shares.values())))
     return Bars(
         title,
-        "share of a modality's rows",
+        unit,
         names,
         {f"expert {i}": [number(shares[name][i]) for name in names] for i in range(experts)},
-        {"all alike": 1 / experts},
+        {"all alike": each / experts},
+    )
+
+
+def _spread(sigma: np.ndarray) -> Bars:
+    """σ (C, Z) of all clips and dimensions: its mean, and how often it is above `CLOSED`."""
+    groups = ["mean σ", f"share above {CLOSED:g}"]
+    values = [number(sigma.mean()), number((sigma > CLOSED).mean())]
+    return Bars(
+        "σ of the bottleneck",
+        "σ, or a share of clips and dimensions",
+        groups,
+        {"test clips": values},
+        {"prior": 1.0},
     )
 
 
@@ -70,4 +100,6 @@ def _pick(batch: Batch, output: Output) -> dict[str, Tensor]:
     assert isinstance(output, KHaROutput)
     picked = {f"refined/{name}": refined for name, refined in output.refined.items()}
     picked |= {f"present/{name}": present for name, present in output.present.items()}
-    return picked if output.mean is None else picked | {"z": output.mean}
+    if output.mean is not None and output.sigma is not None:
+        picked |= {"z": output.mean, "sigma": output.sigma}
+    return picked

@@ -52,9 +52,8 @@ def _pick(method: MISR, batch: Batch, output: Output) -> dict[str, Tensor]:
     present = output.present
     _, omega = uncertainty_fusion(output.mean, (0.5 * output.logvar).exp(), present)  # (M, B, T, d)
     # evaluation computes H^u's environment alone; these are the others, in the method's own steps
-    cues = method.cues(output.joint, output.embedding).mean(dim=2)
-    pooled = method.environments(output.joint.mean(dim=1), cues, present, len(method.subsets))
-    errors = method.task.errors(method.predict(pooled), batch.label)  # (E, B)
+    pooled = method.environments(output.joint, output.embedding, present, len(method.subsets))
+    errors = method.task.errors(method.predict(pooled)[1], batch.label)  # (E, B)
     picked = {"joint": output.joint.mean(dim=1), "risk": errors.T}
     for place, name in enumerate(method.dims):
         picked[f"omega/{name}"] = omega[place].mean(dim=(1, 2))

@@ -60,6 +60,8 @@ from pipeline.training.runs import (
     write_config,
 )
 
+Watch = Callable[[int, float], None]
+"""takes an epoch, from 1, and its validation loss"""
 LOWER_RATE = "a smaller training.lr_other or training.lr_backbone, or train.precision fp32, is the usual cure"
 
 
@@ -70,6 +72,7 @@ def train(
     state_root: Path = Path(".state"),
     logs: Path = Path("logs"),
     fresh: bool = False,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train one method with one seed and write its run folder, in one go at the end.
 
@@ -77,6 +80,7 @@ def train(
     ----------
     state_root, logs : for killed runs and for wall times; neither is part of the result
     fresh : begin with the first epoch even if a state of this very run is there
+    watch : is told of every epoch; what it raises ends the training without a run folder
 
     Returns
     -------
@@ -104,7 +108,7 @@ def train(
             if fresh:
                 checkpoint.remove()
             state, resumed_at = fit(
-                place, method, splits, run.train_params, run.seed, checkpoint, title=run.title
+                place, method, splits, run.train_params, run.seed, checkpoint, run.title, watch
             )
             method.load_state_dict(state.best_weights)
             predictions = {name: predict(method, splits[name]) for name in ("train", "valid")}
@@ -145,8 +149,12 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     title: str,
+    watch: Watch | None = None,
 ) -> tuple[State, int]:
-    """All epochs from where the checkpoint left off: the last state, and how many were there already."""
+    """All epochs from where the checkpoint left off: the last state, and how many were there already.
+
+    `watch` is told of an epoch before its state is saved, so it knows of those that a run goes on after.
+    """
     settings = method.config.training
     half = train_params.precision == "bf16"
     if half and not has_native_bf16(device.type):
@@ -173,54 +181,59 @@ def fit(
     if unlabeled:
         clips = clips.with_unlabeled(splits["unlabeled"])
 
-    while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
-        method.train()
-        steps: list[Tensor] = []
-        lengths = splits["train"].lengths
-        batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
-        orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
-        for number, batch in enumerate(clips.batches(orders, few_shapes=train_params.compile != "none")):
-            step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
-            done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
-            factor = rate_factor(*done, settings)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+    try:
+        while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
+            method.train()
+            steps: list[Tensor] = []
+            lengths = splits["train"].lengths
+            batches = shuffled_batches(lengths, settings.batch_size, train_params.pool_batches, order)
+            orders = (companions(rows, labeled, ratio, unlabeled) for rows in batches)
+            for number, batch in enumerate(clips.batches(orders, few_shapes=train_params.compile != "none")):
+                step, in_all = state.epoch * len(batches) + number, settings.epochs * len(batches)
+                done = (step, in_all) if settings.schedule_every == "step" else (state.epoch, settings.epochs)
+                factor = rate_factor(*done, settings)
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
 
-            # the smaller batch of an epoch is not worth programs of its own
-            forward, losses_of = fast if len(batches[number]) == settings.batch_size else bare
-            if train_params.compile == "reduce-overhead":
-                torch.compiler.cudagraph_mark_step_begin()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                output = forward(batch)
-            for _ in range(method.estimator_steps()):
-                others[0].zero_grad()
-                method.estimator_loss(batch, output).backward()
-                others[0].step()
-            losses = losses_of(batch, output, weights)  # fp32, outside autocast
-            scales = {term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()}
-            total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
-            optimizer.zero_grad()
-            total.backward()
-            if train_params.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
-            optimizer.step()
-            columns = {"total": total, **losses, **method.diagnostics(batch, output)}
-            steps.append(torch.stack([value.detach().float() for value in columns.values()]))
+                # the smaller batch of an epoch is not worth programs of its own
+                forward, losses_of = fast if len(batches[number]) == settings.batch_size else bare
+                if train_params.compile == "reduce-overhead":
+                    torch.compiler.cudagraph_mark_step_begin()
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    output = forward(batch)
+                for _ in range(method.estimator_steps()):
+                    others[0].zero_grad()
+                    method.estimator_loss(batch, output).backward()
+                    others[0].step()
+                losses = losses_of(batch, output, weights)  # fp32, outside autocast
+                scales = {
+                    term: weight * method.schedule(term, step / in_all) for term, weight in weights.items()
+                }
+                total = torch.stack([scales[term] * losses[term] for term in weights]).sum()
+                optimizer.zero_grad()
+                total.backward()
+                if train_params.gradient_clip is not None:
+                    nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
+                optimizer.step()
+                columns = {"total": total, **losses, **method.diagnostics(batch, output)}
+                steps.append(torch.stack([value.detach().float() for value in columns.values()]))
 
-        state.epoch += 1
-        means = finite_means(torch.stack(steps), list(columns), ["total", *weights], state.epoch)
-        loss = valid_loss(method.task, splits["valid"], predict(method, splits["valid"]), state.epoch)
-        if loss < state.best_loss:
-            state.best_epoch, state.best_loss = state.epoch, loss
-            state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
-        rate = settings.lr_other * factor
-        state.curves.append({"epoch": state.epoch, **means, "valid_loss": loss, "lr": rate})
-        curves.add(state.curves[-1])
-        progress.show(state.curves[-1], state.best_epoch, state.best_loss)
-        checkpoint.save_if_due(state, method, optimizers, order)
-
-    curves.end()
-    progress.end()
+            state.epoch += 1
+            means = finite_means(torch.stack(steps), list(columns), ["total", *weights], state.epoch)
+            loss = valid_loss(method.task, splits["valid"], predict(method, splits["valid"]), state.epoch)
+            if loss < state.best_loss:
+                state.best_epoch, state.best_loss = state.epoch, loss
+                state.best_weights = {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}
+            rate = settings.lr_other * factor
+            state.curves.append({"epoch": state.epoch, **means, "valid_loss": loss, "lr": rate})
+            curves.add(state.curves[-1])
+            progress.show(state.curves[-1], state.best_epoch, state.best_loss)
+            if watch is not None:
+                watch(state.epoch, loss)
+            checkpoint.save_if_due(state, method, optimizers, order)
+    finally:
+        curves.end()
+        progress.end()
     return state, resumed_at
 
 

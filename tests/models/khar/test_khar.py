@@ -291,10 +291,31 @@ def test_diagnostics_are_the_shares_of_the_experts() -> None:
     method, batch = tiny(), random_batch(absent={(clip, "audio") for clip in range(4)})
     curves = method.diagnostics(batch, method(batch))
     assert list(curves)[:3] == ["expert/text/0", "expert/text/1", "expert/text/2"]
-    for name in NAMES:
-        total = sum(value.item() for key, value in curves.items() if key.startswith(f"expert/{name}/"))
-        assert total == pytest.approx(0 if name == "audio" else 1)
-    assert tiny(refine="cnn").diagnostics(batch, tiny(refine="cnn")(batch)) == {}
+    for kind, each in (("expert", 1), ("rows", 2)):  # every row goes to two
+        for name in NAMES:
+            total = sum(value.item() for key, value in curves.items() if key.startswith(f"{kind}/{name}/"))
+            assert total == pytest.approx(0 if name == "audio" else each)
+    assert set(tiny(refine="cnn").diagnostics(batch, tiny(refine="cnn")(batch))) == {"sigma"}
+    method = tiny(refine="cnn", fusion="sum")
+    assert method.diagnostics(batch, method(batch)) == {}
+
+
+def test_an_expert_that_serves_every_row_has_all_of_them() -> None:
+    method, batch = tiny(), random_batch()
+    gate = method.refine["audio"].gate
+    method.harvest["audio"].norm.weight.data.zero_()
+    method.harvest["audio"].norm.bias.data.fill_(1.0)
+    gate.score.weight.data.zero_()
+    gate.score.weight.data[0, 16:] = 1.0
+    curves = method.diagnostics(batch, method(batch))
+    assert curves["rows/audio/0"].item() == pytest.approx(1)
+    assert curves["rows/audio/1"].item() + curves["rows/audio/2"].item() == pytest.approx(1)
+
+
+def test_the_mean_sigma_is_a_curve() -> None:
+    method, batch = tiny(), random_batch()
+    output = method(batch)
+    assert method.diagnostics(batch, output)["sigma"].item() == pytest.approx(output.sigma.mean().item())
 
 
 def test_settings() -> None:
@@ -318,6 +339,7 @@ def test_settings() -> None:
         {"pretraining": {"adapters": "frozen"}},
         {"pretraining": {"epochs": {"video": 3}}},
         {"fusion": "sum", "weights": {"task": 0}},
+        {"load": "smooth", "noisy_gate": False},
     ):
         with pytest.raises(ValidationError):
             KHaRSettings.model_validate(wrong)

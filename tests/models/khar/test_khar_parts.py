@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.khar.contrast import label_pairs, sentiment_contrast
-from models.khar.refinement import AttentionRefinement, Expert, Mixture, SparseGate, squared_cv
+from models.khar.refinement import (
+    AttentionRefinement,
+    Expert,
+    Mixture,
+    SparseGate,
+    chance_of_choice,
+    squared_cv,
+)
 from pipeline.core.errors import ParamsError
 
 NAMES = tuple(DIMS)
@@ -245,6 +252,47 @@ def test_noise_is_for_training() -> None:
     assert torch.equal(gate.eval()(x)[0], gate(x)[0])
     quiet = SparseGate(16, 3, 2)
     assert torch.equal(quiet(x)[0], quiet(x)[0])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_the_chance_of_choice_is_how_often_new_noise_chooses(k: int) -> None:
+    """40 000 draws of one expert's noise, the others' as they were; of 4 experts, all, all are chosen."""
+    random = np.random.default_rng(k)
+    clean, spread = random.normal(size=(6, 4)), random.uniform(0.2, 1.5, (6, 4))
+    drawn = clean + spread * random.normal(size=(6, 4))
+    found = chance_of_choice(*(torch.from_numpy(part) for part in (clean, drawn, spread)), k).numpy()
+    for row in range(6):
+        for expert in range(4):
+            scores = np.tile(drawn[row], (40_000, 1))
+            scores[:, expert] = clean[row, expert] + spread[row, expert] * random.normal(size=40_000)
+            better = (scores > scores[:, [expert]]).sum(axis=1)
+            assert found[row, expert] == pytest.approx((better < k).mean(), abs=0.01)  # 4 standard errors
+
+
+def test_the_smooth_load_is_of_the_scores_that_were_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training under noise; in evaluation under the noise that there would be. It reaches both weights."""
+    torch.manual_seed(0)
+    gate, x = SparseGate(5, 3, 2, noisy=True, smooth=True).double(), double(7, 5)
+    assert gate.noise is not None
+    nn.init.normal_(gate.noise.weight)
+    noise = double(7, 3)
+    monkeypatch.setattr(torch, "randn_like", lambda _: noise)
+    clean, spread = x @ gate.score.weight.T, F.softplus(x @ gate.noise.weight.T) + 0.01
+    torch.testing.assert_close(gate(x)[1], chance_of_choice(clean, clean + noise * spread, spread, 2))
+    for part in gate.parameters():
+        (gradient,) = torch.autograd.grad(squared_cv(gate(x)[1].sum(dim=0)), part)
+        assert gradient.abs().max() > 0
+    torch.testing.assert_close(gate.eval()(x)[1], chance_of_choice(clean, clean, spread, 2))
+
+
+def test_the_smooth_load_expects_the_rows_of_each_expert() -> None:
+    """Over many draws of all noise its mean is the mean count: what (6) calls the frequency of use."""
+    torch.manual_seed(0)
+    gate, x = SparseGate(5, 3, 2, noisy=True, smooth=True), torch.randn(1, 5).expand(50_000, 5)
+    nn.init.normal_(gate.score.weight, std=0.5)
+    with torch.no_grad():
+        gates, load = gate(x)
+    torch.testing.assert_close(load.mean(dim=0), (gates > 0).float().mean(dim=0), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("k", [0, 4])

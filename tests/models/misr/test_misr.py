@@ -10,20 +10,24 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from made.spoken import spoken_batch
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_methods import weighted
-from made.tiny_misr import FUSIONS, MISSING, TINY, tiny, tiny_finetuned
+from made.tiny_misr import MISSING, TINY, tiny, tiny_finetuned
 from pydantic import ValidationError
 from reference import misr as reference
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
+from models.core.batch import Batch
+from models.core.method import Task
 from models.misr.model import (
     MISR,
+    TOKEN_STD,
     MISROutput,
     MISRSettings,
     bounded_logvar,
-    risk_variance,
+    environment_variance,
     uncertainty_fusion,
 )
 from pipeline.core.errors import ParamsError
@@ -40,9 +44,8 @@ def reached(method: MISR, term: str, batch: object) -> set[str]:
 
 
 def environments_of(method: MISR, output: MISROutput) -> Tensor:
-    """f_S of every subset with its tokens, (8, B, T, d)."""
-    cues = method.cues(output.joint, output.embedding)
-    return method.environments(output.joint, cues, output.present, 8)
+    """Mean over T of f_S of every subset, (8, B, d)."""
+    return method.environments(output.joint, output.embedding, output.present, 8)
 
 
 def output_of(mean: dict[str, float], sigma: dict[str, float], environments: list[float]) -> MISROutput:
@@ -59,6 +62,7 @@ def output_of(mean: dict[str, float], sigma: dict[str, float], environments: lis
         mean=by_modality(mean.values()),
         logvar=by_modality(2 * math.log(sigma[name]) for name in mean),
         joint=ones[0],
+        hidden=ones[0],
         environments=torch.tensor(environments, dtype=torch.float64)[:, None],
         reconstruction=3 * ones,
     )
@@ -78,11 +82,48 @@ def test_prior_and_alignment_of_three_gaussians() -> None:
     assert tiny().losses(batch, equal, ["alignment"])["alignment"].item() == pytest.approx(0, abs=1e-12)
 
 
-def test_risk_variance_is_of_the_population() -> None:
-    assert risk_variance(torch.tensor([1.0, 2.0, 3.0])).item() == pytest.approx(2 / 3)
-    assert risk_variance(torch.full((8,), 0.5)).item() == 0
+def test_the_variance_over_environments_is_of_the_population() -> None:
+    assert environment_variance(torch.tensor([1.0, 2.0, 3.0])).item() == pytest.approx(2 / 3)
+    assert environment_variance(torch.full((8,), 0.5)).item() == 0
     risks = torch.tensor([0.3, 1.0, 0.2, 0.9, 0.4, 0.5, 0.7, 0.1])
-    assert risk_variance(risks[torch.randperm(8)]).item() == pytest.approx(risk_variance(risks).item())
+    assert environment_variance(risks[torch.randperm(8)]).item() == pytest.approx(
+        risks.var(correction=0).item()
+    )
+
+
+def invariance(errors: list[list[float]], over: str) -> float:
+    """L_IC of these errors, environments by clips; labels are 0."""
+    environments = torch.tensor(errors, dtype=torch.float64)
+    batch = random_batch(environments.shape[1], dtype=torch.float64)
+    batch = replace(batch, label=torch.zeros_like(batch.label))
+    present = torch.ones(3, len(batch.label), dtype=torch.bool)
+    output = replace(
+        output_of({"text": 0.0}, {"text": 1.0}, [0.0] * 8), environments=environments, present=present
+    )
+    method = tiny(invariance_over=over)
+    return method.losses(batch, output, ["invariance"])["invariance"].item()
+
+
+def test_two_readings_of_the_invariance() -> None:
+    """Errors that change places between clips leave every risk alike, and no clip's error."""
+    swapped = [[1.0, 3.0], [3.0, 1.0]] * 4
+    assert invariance(swapped, "batch") == 0
+    assert invariance(swapped, "clip") == pytest.approx(1.0)
+    together = [[1.0, 2.0], [3.0, 4.0]] * 4
+    assert invariance(together, "batch") == invariance(together, "clip") == pytest.approx(1.0)
+    seven = [[0.5, 0.2]] * 7 + [[0.9, 0.2]]
+    assert invariance(seven, "batch") == pytest.approx(0.0175 / 4)
+    assert invariance(seven, "clip") == pytest.approx(0.0175 / 2)
+
+
+def test_the_variance_of_means_is_never_above_the_mean_of_variances() -> None:
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        errors = generator.exponential(size=(8, 1 + seed))
+        batch, clip = (invariance(errors.tolist(), over) for over in ("batch", "clip"))
+        assert batch == pytest.approx(errors.mean(axis=1).var())
+        assert clip == pytest.approx(errors.var(axis=0).mean())
+        assert batch == pytest.approx(clip) if seed == 0 else batch < clip
 
 
 def fuse(
@@ -127,9 +168,8 @@ def test_the_bound_of_sigma_is_soft() -> None:
 
 # ---------------------------------------------------------------------------------------------- equations
 @pytest.mark.parametrize("missing", MISSING)
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_losses_equal_the_equations(fusion: str, missing: str) -> None:
-    method = tiny(env_fusion=fusion).double()
+def test_losses_equal_the_equations(missing: str) -> None:
+    method = tiny().double()
     batch = random_batch(dtype=torch.float64, absent=MISSING[missing])
     with torch.no_grad():
         output = method(batch)
@@ -143,7 +183,6 @@ def test_losses_equal_the_equations(fusion: str, missing: str) -> None:
         present={name: ~np.array([(clip, name) in MISSING[missing] for clip in range(4)]) for name in DIMS},
         label=batch.label.numpy(),
         weights={name: value.numpy() for name, value in method.state_dict().items()},
-        fusion=fusion,
     )
     for clip in range(4):
         np.testing.assert_allclose(output.joint[clip].numpy(), reference.joint(case, clip), atol=1e-9)
@@ -153,10 +192,10 @@ def test_losses_equal_the_equations(fusion: str, missing: str) -> None:
         reference.predict(case, reference.environment(case, clip, ())) for clip in range(len(case.label))
     ]
     np.testing.assert_allclose(output.prediction.numpy(), prediction, atol=1e-9)
-    mean_risk = method.config.model_copy(update={"sp_over_envs": "mean"})
-    method.config = mean_risk
-    over_all = method.losses(batch, output, ["prediction"])["prediction"].item()
-    assert over_all == pytest.approx(np.mean(reference.risks(case)), abs=1e-9)
+    method.config = method.config.model_copy(update={"sp_over_envs": "mean", "invariance_over": "clip"})
+    others = method.losses(batch, output, ["prediction", "invariance"])
+    assert others["prediction"].item() == pytest.approx(np.mean(reference.risks(case)), abs=1e-9)
+    assert others["invariance"].item() == pytest.approx(reference.invariance_of_clips(case), abs=1e-9)
 
 
 def test_eight_environments_with_the_joint_representation_first() -> None:
@@ -165,14 +204,12 @@ def test_eight_environments_with_the_joint_representation_first() -> None:
     names = ("text", "audio", "visual")
     assert method.subsets == ((), *((n,) for n in names), *combinations(names, 2), names)
     environments = environments_of(method, output)
-    assert environments.shape == (8, *output.joint.shape)
-    assert torch.equal(environments[0], output.joint)
+    pooled = output.joint.mean(dim=1)
+    assert environments.shape == (8, *pooled.shape)
+    assert torch.equal(environments[0], pooled)
     assert output.environments.shape == (8, 4)
     assert torch.equal(output.environments[0], output.prediction)
     assert len({tuple(row.tolist()) for row in output.environments}) == 8
-    gated = tiny(env_fusion="gated")
-    output = gated(batch)
-    assert torch.equal(environments_of(gated, output)[0], output.joint)
 
 
 def test_the_scale_of_an_embedding_does_not_move_its_environments() -> None:
@@ -181,7 +218,7 @@ def test_the_scale_of_an_embedding_does_not_move_its_environments() -> None:
     before = environments_of(method, output)
     louder = 10 * output.embedding
     after = environments_of(method, replace(output, embedding=louder))
-    torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
+    torch.testing.assert_close(after, before, atol=1e-3, rtol=0)
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -215,16 +252,9 @@ def test_invariance_reaches_the_embeddings_past_the_posterior() -> None:
     assert not any(key.startswith("encoding.") for key in reached(method, "reconstruction", batch))
 
 
-def test_only_invariance_trains_the_gate() -> None:
-    method, batch = tiny(env_fusion="gated"), random_batch()
-    assert {"gate.weight", "gate.bias"} <= reached(method, "invariance", batch)
-    assert "gate.weight" not in reached(method, "prediction", batch)
-
-
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_the_objective_leaves_no_parameter_out(fusion: str) -> None:
+def test_the_objective_leaves_no_parameter_out() -> None:
     # of an even number of clips the signs of the errors may cancel in the last bias
-    method, batch = tiny_finetuned(env_fusion=fusion), random_batch(5, vocabulary=40)
+    method, batch = tiny_finetuned(), random_batch(5, vocabulary=40)
     weighted(method, method.losses(batch, method(batch), MISR.TERMS)).backward()
     gradients = {name: parameter.grad for name, parameter in method.named_parameters()}
     assert [name for name, grad in gradients.items() if grad is None] == []
@@ -232,10 +262,29 @@ def test_the_objective_leaves_no_parameter_out(fusion: str) -> None:
     assert flat == []
 
 
+def spread_between_clips(method: MISR, batch: Batch) -> float:
+    """Share of H^text's variance, over clips and tokens, that lies between clips."""
+    with torch.no_grad():
+        embedding = method.eval()(batch).embedding[0]  # (B, T, d)
+    between, total = embedding.var(dim=0, correction=0).mean(), embedding.var(dim=(0, 1), correction=0).mean()
+    return (between / total).item()
+
+
+def test_embeddings_tell_clips_apart_from_the_start() -> None:
+    """Real sentences at full size: .64 to .68 with learnt tokens of std .02, .0001 of std 1."""
+    torch.manual_seed(0)
+    method, spoken = MISR(MISRSettings(), {"text": 384}), spoken_batch()
+    assert spread_between_clips(method, spoken) > 0.5
+    encoding = method.encoding["text"]
+    for table in (encoding.tokens, encoding.positions):
+        table.data /= TOKEN_STD
+    assert spread_between_clips(method, spoken) < 0.01
+
+
 def test_the_tokens_of_a_clip_differ_from_the_start() -> None:
     for embedding in tiny()(random_batch()).embedding:
         for first, second in combinations(range(TINY["num_tokens"]), 2):
-            assert (embedding[:, first] - embedding[:, second]).abs().amax(dim=-1).min() > 0.1
+            assert (embedding[:, first] - embedding[:, second]).abs().amax(dim=-1).min() > 0.05
 
 
 # ------------------------------------------------------------------------- only what is asked is computed
@@ -295,14 +344,14 @@ def test_averaging_over_environments_asks_for_all_of_them() -> None:
 def test_predictor_dropout_is_one_mask_for_all_environments() -> None:
     method = tiny(predictor_dropout=0.5)
     same = torch.randn(1, 4, TINY["width"]).expand(8, -1, -1)
-    first, second = method.predict(same), method.predict(same)
+    first, second = method.predict(same)[1], method.predict(same)[1]
     torch.testing.assert_close(first, first[:1].expand(8, -1))
     assert not torch.allclose(first, second)
-    assert torch.equal(method.eval().predict(same), method.predict(same))
+    assert torch.equal(method.eval().predict(same)[1], method.predict(same)[1])
 
 
 def test_diagnostics_name_the_environments() -> None:
-    method, batch = tiny(env_fusion="gated"), random_batch()
+    method, batch = tiny(), random_batch()
     output = method(batch)
     curves = method.diagnostics(batch, output)
     risks = {name: value.item() for name, value in curves.items() if name.startswith("risk/")}
@@ -310,8 +359,26 @@ def test_diagnostics_name_the_environments() -> None:
     assert list(risks)[-1] == "risk/text+audio+visual"
     loss = method.losses(batch, output, ["invariance"])["invariance"].item()
     assert np.var(list(risks.values())) == pytest.approx(loss, abs=1e-6)
-    assert 0 < curves["gate"].item() < 1
-    assert set(method.eval().diagnostics(batch, method(batch))) == {"risk/joint", "gate"}
+    assert set(method.eval().diagnostics(batch, method(batch))) == {"risk/joint"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"invariance_over": "clip"}, {"predictor_dropout": 0.5}])
+@pytest.mark.parametrize("classes", [0, 2, 7])
+def test_the_share_of_the_invariance_in_the_gradient(classes: int, settings: dict[str, object]) -> None:
+    """As autograd has it at the last layer's weights, in a forward pass of its own."""
+    method = tiny(task=Task(classes), **settings).double()
+    batch = random_batch(6, dtype=torch.float64, classes=classes, absent={(1, "audio")}, unlabeled=(4,))
+    output = method(batch)
+    losses = method.losses(batch, output, ["prediction", "invariance"])
+    wanted, asked = (
+        torch.autograd.grad(losses[term], method.score.weight, retain_graph=True)[0].norm()
+        for term in ("prediction", "invariance")
+    )
+    state = torch.get_rng_state()
+    share = method.diagnostics(batch, output)["gradient/invariance"]
+    torch.testing.assert_close(share, asked / wanted)
+    assert torch.equal(torch.get_rng_state(), state)  # no number of a training is another one for it
+    assert not share.requires_grad
 
 
 # ------------------------------------------------------------------------------------------------- sizes
