@@ -141,7 +141,8 @@ class MIRD(Method):
         if self.token_table is not None:
             return encoder(self.token_table(source.ids), source.mask)
         ids, mask = self.shared.token_inputs(source, self.private_backbone)
-        return encoder(self.shared.pooled(self.private_backbone, ids, mask))
+        rows = self.shared.rows(self.private_backbone, ids, mask)
+        return encoder(self.shared.pooled(self.private_backbone, rows, mask))
 
     def reconstruct(self, name: str, source: Sequences | Tokens, start: Tensor) -> Reconstruction:
         """X̂^m beside X^m, over the batch's steps, or `decoder_steps` of them without `recon_mask`."""
