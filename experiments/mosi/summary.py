@@ -82,8 +82,8 @@ def against_reference(methods: Sequence[str]) -> str:
             lines.append([entry.title, row.metric, *cells])
     (clusters,) = {entry.clusters["test"].text_with_clips for entry in entries}
     head = (
-        "## Against the text alone\n\nDifference of the means over the seeds, its 95 % interval, and p values "
-        f"by cluster ({clusters}),\ncorrected by Holm over {family} tests.\n\n"
+        "## Against the text alone\n\nDifference of the means over the seeds, its 95 % interval, and p values"
+        f" by cluster ({clusters}),\ncorrected by Holm over {family} tests.\n\n"
     )
     columns = ["method", "metric", "difference", "interval", "p, these runs", "p, other runs", ""]
     return head + table(columns, lines)
