@@ -30,7 +30,7 @@ from models.cmir.features import SequenceFeature, TextFeature
 from models.cmir.noise import batch_deviations, corrupt, noisy_embeddings, standard_deviation
 from models.cmir.settings import CmIRSettings
 from models.core.batch import Batch, Sequences
-from models.core.blocks import full_precision, length_shares, masked_mean, pairs, row_similarity
+from models.core.blocks import full_precision, length_shares, masked_mean, row_similarity
 from models.core.method import Method, Output
 
 
@@ -42,7 +42,8 @@ class CmIROutput(Output):
     features: dict[str, Tensor]  # (B, x) X_m
     invariant: dict[str, Tensor]  # (B, z) Z_inv
     spurious: dict[str, Tensor]  # (B, z) Z_spu
-    views: dict[str, Tensor]  # (E, B, z) Z_inv of the noisy copies of X_m; empty where not needed
+    views: dict[str, Tensor]  # (E, B, z) Z_inv in the environments; empty where not needed
+    noisy_predictions: Tensor | None  # (E, B) or (E, B, C) ŷ of the noisy ones; None where not needed
     reconstruction: dict[str, Tensor]  # (B, x) X̂_m; empty where not needed
 
 
@@ -51,11 +52,11 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def invariance_penalty(views: Tensor, present: Tensor, reduction: str = "mean") -> Tensor:
+def invariance_penalty(views: Tensor, present: Tensor, reduction: str) -> Tensor:
     """R_inv of one modality: (E, B, z), present (B,) -> scalar, over ordered pairs of views.
 
-    `mean`: mean |Z^(e1) − Z^(e2)| over pairs, clips and widths. `sum`: the paper's Σ ‖Z^(e1) − Z^(e2)‖₁,
-    as a mean over clips; it is E (E − 1) z times as large.
+    `sum`: the paper's Σ_{e1≠e2} ‖Z^(e1) − Z^(e2)‖₁ of a clip, as a mean over clips. `mean`: over pairs and
+    widths too, which is a share 1 / (E (E − 1) z) of it.
     """
     gaps = (views[:, None] - views[None]).abs().sum(dim=(0, 1))  # (B, z)
     if reduction == "sum":
@@ -64,14 +65,30 @@ def invariance_penalty(views: Tensor, present: Tensor, reduction: str = "mean") 
     return masked_mean(gaps, present) / (number * (number - 1))
 
 
-def decorrelation_penalty(invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float) -> Tensor:
-    """R_dec of one modality: (B, z), (B, z), present (B,) -> scalar, mean_i C_ii² + α_off mean_{i≠j} C_ij².
+def decorrelation_penalty(
+    invariant: Tensor, spurious: Tensor, present: Tensor, alpha_off: float, reduction: str
+) -> Tensor:
+    """R_dec of one modality: (B, z), (B, z), present (B,) -> scalar.
 
-    C are the cosines of all invariant with all spurious halves. The weighted Frobenius norm of the paper,
-    read as weights of the squares; as means, so that λ2 does not depend on the batch. One clip has no i≠j.
+    C are the cosines of all invariant with all spurious halves, (B, B), a row a clip. The paper's weighted
+    Frobenius norm is read as weights of the squares.
+    `sum`: the squared norm, Σ_i C_ii² + α_off Σ_{i≠j} C_ij². `mean`: of a clip's row, a share 1 / B of it.
     """
     squares = row_similarity(invariant, spurious).square()  # (B, B)
-    return masked_mean(squares, torch.diag(present)) + alpha_off * masked_mean(squares, pairs(present))
+    known = present[:, None] & present
+    weighted = torch.full_like(squares, alpha_off).fill_diagonal_(1.0) * squares
+    total = weighted.masked_fill(~known, 0.0).sum()
+    return total if reduction == "sum" else total / present.sum().clamp(min=1)
+
+
+def reconstruction_penalty(x: Tensor, rebuilt: Tensor, present: Tensor, reduction: str) -> Tensor:
+    """R_rec of one modality: X_m and X̂_m (B, x), present (B,) -> scalar, without a gradient to X_m.
+
+    `sum`: the paper's ‖X_m − X̂_m‖₂² of a clip, as a mean over clips. `mean`: over widths too, which is a
+    share 1 / x of it. X_m is detached: a constant X_m would be a free minimum.
+    """
+    squares = (x.detach() - rebuilt).square()
+    return masked_mean(squares.sum(dim=-1) if reduction == "sum" else squares, present)
 
 
 class CmIR(Method):
@@ -107,13 +124,24 @@ class CmIR(Method):
         for m, x in features.items():
             invariant[m], spurious[m] = self.halves(m, x)
         prediction = self.predict(invariant, present)
-        views, reconstruction = {}, {}
-        if self.training and "invariance" in self.active_terms:
+        views, reconstruction, noisy_predictions = {}, {}, None
+        from_all = self.config.predict_views == "all" and "prediction" in self.active_terms
+        if self.training and (from_all or "invariance" in self.active_terms):
             views = {m: self.views(m, inputs[m], features[m], invariant[m]) for m in inputs}
+        if views and from_all:
+            noisy = {m: x[1:] if self.has_clean_view else x for m, x in views.items()}
+            noisy_predictions = torch.stack(
+                [
+                    self.predict(dict(zip(noisy, halves, strict=True)), present)
+                    for halves in zip(*noisy.values(), strict=True)
+                ]
+            )
         if self.training and "reconstruction" in self.active_terms:
             for m, decoder in self.decoder.items():
                 reconstruction[m] = full_precision(decoder(torch.cat([invariant[m], spurious[m]], dim=-1)))
-        return CmIROutput(prediction, present, features, invariant, spurious, views, reconstruction)
+        return CmIROutput(
+            prediction, present, features, invariant, spurious, views, noisy_predictions, reconstruction
+        )
 
     def corrupted_inputs(self, batch: Batch) -> dict[str, Sequences]:
         """`inputs`, in training with `train_noise`. σ is the batch's, in place of the train split's; hit
@@ -147,6 +175,11 @@ class CmIR(Method):
         known = [half.masked_fill(~present[m][:, None], 0.0) for m, half in invariant.items()]
         return self.task.predict(self.predictor, torch.cat(known, dim=-1))
 
+    @property
+    def has_clean_view(self) -> bool:
+        """Whether the first of the views is the clean one."""
+        return self.config.env_mode == "assigned" or self.config.include_clean
+
     def views(self, name: str, source: Sequences, x: Tensor, invariant: Tensor) -> Tensor:
         """Z_inv of a modality in the environments that are compared, (E, B, z).
 
@@ -159,7 +192,7 @@ class CmIR(Method):
         else:
             copies = self.noisy(x)
         views = [self.halves(name, copy)[0] for copy in copies]
-        if self.config.env_mode == "assigned" or self.config.include_clean:
+        if self.has_clean_view:
             views.insert(0, invariant)
         return torch.stack(views)
 
@@ -174,25 +207,28 @@ class CmIR(Method):
 
     def losses(self, batch: Batch, output: CmIROutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms, unweighted; the constraints are summed over the modalities."""
-        present, zero = output.present, output.prediction.new_zeros(())
+        config, present, zero = self.config, output.present, output.prediction.new_zeros(())
         losses: dict[str, Tensor] = {}
-        if "prediction" in terms:  # L_pred, on the clean features
-            losses["prediction"] = self.task.loss(output.prediction, batch.label, among=batch.labeled)
+        if "prediction" in terms:  # L_pred: of the clean features, or a mean over the noisy copies too
+            noisy = () if output.noisy_predictions is None else output.noisy_predictions
+            errors = [
+                self.task.loss(y, batch.label, among=batch.labeled) for y in (output.prediction, *noisy)
+            ]
+            losses["prediction"] = torch.stack(errors).mean()
         if "invariance" in terms:  # R_inv: gradient through all views
             if not output.views:
                 raise ValueError("invariance needs a forward in training mode with the term active")
-            reduction = self.config.inv_reduction
-            parts = (invariance_penalty(x, present[m], reduction) for m, x in output.views.items())
+            parts = (invariance_penalty(x, present[m], config.inv_reduction) for m, x in output.views.items())
             losses["invariance"] = sum(parts, start=zero)
         if "decorrelation" in terms:  # R_dec
             halves = ((output.invariant[m], output.spurious[m], present[m]) for m in self.dims)
-            parts = (decorrelation_penalty(*each, self.config.alpha_off) for each in halves)
+            parts = (decorrelation_penalty(*each, config.alpha_off, config.dec_reduction) for each in halves)
             losses["decorrelation"] = sum(parts, start=zero)
-        if "reconstruction" in terms:  # R_rec, detached: a constant X_m would be a free minimum
+        if "reconstruction" in terms:  # R_rec
             if not output.reconstruction:
                 raise ValueError("reconstruction needs its decoders, and training mode with the term active")
             parts = (
-                masked_mean((output.features[m].detach() - rebuilt).square(), present[m])
+                reconstruction_penalty(output.features[m], rebuilt, present[m], config.rec_reduction)
                 for m, rebuilt in output.reconstruction.items()
             )
             losses["reconstruction"] = sum(parts, start=zero)
@@ -200,15 +236,16 @@ class CmIR(Method):
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: CmIROutput) -> dict[str, Tensor]:
-        """Spread of Z_inv over the clips, a mean over its widths; and R_inv over this spread, 0 without one.
+        """Spread of Z_inv over the clips, a mean over its widths; and R_inv as a mean over this spread.
 
         R_inv is small where Z_inv keeps still, which is wanted, and where it is small itself, which is not.
+        Without a spread the second is 0.
         """
         curves: dict[str, Tensor] = {}
         for m, invariant in output.invariant.items():
             curves[f"std/{m}"] = std = standard_deviation(invariant, output.present[m]).mean()
             if output.views:
-                gap = invariance_penalty(output.views[m], output.present[m])
+                gap = invariance_penalty(output.views[m], output.present[m], "mean")
                 curves[f"gap_over_std/{m}"] = torch.where(std > 0, gap / std.clamp(min=1e-12), 0.0)
         return curves
 

@@ -16,9 +16,9 @@ class CmIRWeights(Section):
     """λ of each term; 0 = the term is not computed, and without reconstruction there is no r_m."""
 
     prediction: NonNegativeFloat = 1.0  # [P]
-    invariance: NonNegativeFloat = 0.1  # [D] λ1
-    decorrelation: NonNegativeFloat = 0.1  # [D] λ2
-    reconstruction: NonNegativeFloat = 0.1  # [D] λ3
+    invariance: NonNegativeFloat = 3e-4  # [D] λ1
+    decorrelation: NonNegativeFloat = 0.3  # [D] λ2
+    reconstruction: NonNegativeFloat = 8e-4  # [D] λ3
 
 
 class CmIRTraining(Training):
@@ -56,12 +56,15 @@ class CmIRSettings(MethodSettings):
     predictor_dropout: Share = 0.1  # [D]
     environments: PositiveInt = 3  # [D] K
     alpha: NonNegativeFloat = 0.1  # [D] α(1): noise of the first environment; X_m has spread 1
-    env_mode: Literal["all", "assigned"] = "all"  # [D] all K views of a clip, or the clean one and one of K
+    env_mode: Literal["all", "assigned"] = "all"  # [D] all K views of a clip; assigned [P]: clean, one of K
     include_clean: bool = False  # [D] the clean view as environment 0 of `all`
     noise_site: Literal["feature", "frame"] = "feature"  # [D] X_m, or for audio and visual the input frames
-    inv_reduction: Literal["mean", "sum"] = "mean"  # [D] over pairs of views and widths
+    predict_views: Literal["clean", "all"] = "clean"  # [D] what L_pred is taken of; all: noisy copies too
+    inv_reduction: Literal["sum", "mean"] = "sum"  # [P] L1 norms; mean over pairs of views and widths
+    dec_reduction: Literal["sum", "mean"] = "sum"  # [P] squared Frobenius norm; mean over clips
+    rec_reduction: Literal["sum", "mean"] = "sum"  # [P] squared L2 norm; mean over widths
     alpha_off: Share = 0.1  # [D] weight of R_dec between different clips; below 1 [P]
-    z_norm: Literal["none", "layernorm"] = "none"  # [P] layernorm: a half cannot evade R_inv by shrinking
+    z_norm: Literal["none", "layernorm"] = "none"  # [D] layernorm: a half cannot evade R_inv by shrinking
     train_noise: Literal["none"] | Kind = "none"  # [D] in training as noise.py does it in tests
     train_noise_rate: Share = 0.4  # [D] share of the steps that it hits
 

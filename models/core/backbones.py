@@ -19,7 +19,7 @@ from models.core.loading import (
 from pipeline.core.errors import FormatError, ParamsError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
     from transformers import PretrainedConfig
 
 AUDIO_TYPES = ("data2vec-audio", "hubert", "wav2vec2", "wavlm")
@@ -92,9 +92,9 @@ def load_audio_backbone(model: str, revision: str | None = None, *, config_only:
     """A transformers encoder of 16 kHz sound in eval mode, its convolutions frozen.
 
     `backbone(samples, attention_mask).last_hidden_state` is (batch, frames, D), of samples with zero mean and
-    unit variance; `audio_frame_mask` tells which frames are real. What lies in masked samples changes no real
-    frame of models whose convolutions are normalised over channels (data2vec-audio, the large ones); those
-    that normalise over time (HuBERT base) see it. How much padding there is shows in both: pad alike.
+    unit variance. What lies in masked samples changes no real frame of models whose convolutions are
+    normalised over channels (data2vec-audio, the large ones); those that normalise over time (HuBERT base)
+    see it. How much padding there is shows in both: pad alike.
 
     [D] SpecAugment and LayerDrop, which would hide spans and skip whole layers in training, are off: dropout
     is the only noise that the encoder adds to the method's own, as in the text encoders.
@@ -114,21 +114,6 @@ def load_audio_backbone(model: str, revision: str | None = None, *, config_only:
     backbone: Any = _encoder(model, revision, config, {"dtype": torch.float32}, config_only)
     backbone.feature_extractor._freeze_parameters()  # which also keeps training from going back through it
     return backbone
-
-
-def audio_frame_mask(backbone: nn.Module, mask: Tensor) -> Tensor:
-    """(B, S) bool of samples, the real ones first -> (B, T) bool of the frames that an encoder makes of them.
-
-    A clip with fewer samples than one frame covers (400 at the usual strides) has no real frame. The encoder
-    itself wants at least as many samples, padding included.
-    """
-    import torch
-
-    model: Any = backbone
-    whole = torch.tensor(mask.shape[1])  # on the CPU, so that no device is waited for
-    width = max(int(model._get_feat_extract_output_lengths(whole)), 0)
-    frames = model._get_feat_extract_output_lengths(mask.sum(dim=1))  # (B,), not above 0 for too short clips
-    return torch.arange(width, device=mask.device) < frames[:, None]
 
 
 def _encoder(

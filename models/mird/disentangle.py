@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from models.core.blocks import full_precision, masked_mean, mean_over_time
 
 SMALLEST = 1e-6  # of a mean whose logarithm is a loss
+NEAR_ZERO = 1e-6  # variance over clips that counts as none
 
 
 # ----------------------------------------------------------------------------------- 3.2, 3.4: there and back
@@ -81,6 +82,18 @@ class Reconstruction:
 
 
 # ------------------------------------------------------------------------------- 3.5: mutual information
+def standardized(z: Tensor, among: Tensor) -> Tensor:
+    """z (B, d) with mean 0 and variance 1 over the rows that count (B,), width by width; 0 in other rows.
+
+    Mutual information does not depend on the scale of z, but a bound by estimators whose variance is at
+    least 1/e does: it falls as z shrinks. Without its scale, which has no gradient then, it has to lose
+    information. (A LayerNorm of z is no cure: z shrinks beside a vector that all clips share.)
+    """
+    centred = (z - mean_over_time(z[None], among[None])).masked_fill(~among[:, None], 0.0)
+    variance = mean_over_time(centred.square()[None], among[None])
+    return centred * (variance + NEAR_ZERO).rsqrt()
+
+
 class Clubs(nn.Module):
     """CLUB of all pairs (x, y) at once: upper bounds of their mutual information, and the estimators q(y|x).
 

@@ -31,7 +31,15 @@ from torch.nn import functional as F
 from models.core.batch import Batch, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, length_shares, mean_over_time
 from models.core.method import Method, Output
-from models.mird.disentangle import Clubs, Decoder, PrivateEncoder, Reconstruction, log_mean, orthogonality
+from models.mird.disentangle import (
+    Clubs,
+    Decoder,
+    PrivateEncoder,
+    Reconstruction,
+    log_mean,
+    orthogonality,
+    standardized,
+)
 from models.mird.settings import MIRDSettings
 from models.mird.wsabert import WSABert
 from pipeline.core.errors import ParamsError
@@ -133,7 +141,8 @@ class MIRD(Method):
         if self.token_table is not None:
             return encoder(self.token_table(source.ids), source.mask)
         ids, mask = self.shared.token_inputs(source, self.private_backbone)
-        return encoder(self.shared.pooled(self.private_backbone, ids, mask))
+        rows = self.shared.rows(self.private_backbone, ids, mask)
+        return encoder(self.shared.pooled(self.private_backbone, rows, mask))
 
     def reconstruct(self, name: str, source: Sequences | Tokens, start: Tensor) -> Reconstruction:
         """X̂^m beside X^m, over the batch's steps, or `decoder_steps` of them without `recon_mask`."""
@@ -203,8 +212,8 @@ class MIRD(Method):
         if self.input_pairs and not output.pooled:
             raise ValueError("information needs a forward in training mode with the term active")
         z, present, rows = output.z, output.present, self.rows(batch, "information")
-        if self.config.mi_norm == "layernorm":  # without scale and shift: Î cannot fall by z shrinking
-            z = {name: F.layer_norm(value, value.shape[-1:]) for name, value in z.items()}
+        if self.config.mi_norm == "batch":
+            z = {name: standardized(value, rows & present[name]) for name, value in z.items()}
         pairs = self.latent_pairs + self.input_pairs
         xs = [z[x] for x, _ in self.latent_pairs] + [output.pooled[x] for x, _ in self.input_pairs]
         return (
@@ -215,8 +224,9 @@ class MIRD(Method):
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: MIRDOutput) -> dict[str, Tensor]:
-        """Standard deviation of each z over the clips, a mean over its widths: below ½ the bounded variance
-        of the estimators puts Î to sleep. And the mean Î of latent pairs, and of those with an X^m.
+        """Standard deviation of each z over the clips, a mean over its widths: without `mi_norm`, one below ½
+        puts Î to sleep, as the estimators' variance is bounded. And the mean Î of latent pairs, and of those
+        with an X^m.
         """
         curves: dict[str, Tensor] = {}
         for name, z in output.z.items():

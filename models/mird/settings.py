@@ -66,8 +66,10 @@ class MIRDSettings(MethodSettings):
     regressor_dropout: Share = 0.5  # [R]
     decoder_steps: DecoderSteps = DecoderSteps()
     recon_mask: bool = True  # [D] False, as in the code: padding up to decoder_steps is reconstructed too
-    mi_pairs: Literal["nine", "six"] = "nine"  # [P]; six in the code, without those of the inputs X^m
-    mi_norm: Literal["none", "layernorm"] = "none"  # [P]; layernorm: of z on its way into the estimators [D]
+    # [R] six pairs of z; nine [P] adds (X^m, z^S), which punishes z^S for knowing the text it is to tell
+    mi_pairs: Literal["six", "nine"] = "six"
+    # [D] of z on its way into the estimators: standardised over the batch's clips; none [P]
+    mi_norm: Literal["batch", "none"] = "batch"
     estimator_hidden: PositiveInt = 32  # [P]; 16 in the code
     estimator_lr: PositiveFloat = 1e-3  # [P] η₁
     estimator_steps: PositiveInt = 5  # [P] T'

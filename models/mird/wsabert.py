@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from models.core.batch import Sequences, Tokens
 from models.core.blocks import TransformerLayer, changed_output, full_precision, key_bias, mean_over_time
 from models.core.method import attended
+from models.core.packing import TextRows, text_rows
 from models.mird.settings import MIRDSettings
 from pipeline.core.errors import ParamsError
 
@@ -80,6 +81,11 @@ class MultimodalAdaptationGate(nn.Module):
         self.epsilon = epsilon
         self.gate = nn.ModuleDict({name: nn.Linear(dim + width, width) for name, dim in dims.items()})
         self.project = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in dims.items()})
+        for (
+            linear
+        ) in self.project.values():  # at the start no word is shifted: BERT knows its own words alone
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -172,15 +178,19 @@ class WSABert(nn.Module):
             return self.project(self.dropout(pooled)), text
 
         embedded: list[Tensor] = []
+        ids, mask = self.token_inputs(text, backbone)
+        rows = self.rows(backbone, ids, mask)
 
         def keep(words: Tensor) -> Tensor:
-            embedded.append(words)
+            embedded.append(rows.unpack(words))
             return words
 
-        ids, mask = self.token_inputs(text, backbone)
+        def shift_rows(words: Tensor) -> Tensor:
+            return rows.pack(shift(rows.unpack(words)))
+
         middle = injection_module(backbone, after)
-        with changed_output(backbone.embeddings, keep), changed_output(middle, shift):
-            pooled = self.pooled(backbone, ids, mask)
+        with changed_output(backbone.embeddings, keep), changed_output(middle, shift_rows):
+            pooled = self.pooled(backbone, rows, mask)
         words = Sequences(embedded[0], mask & text.present[:, None], text.present)
         return self.project(self.dropout(pooled)), words
 
@@ -194,11 +204,17 @@ class WSABert(nn.Module):
         known = text.present[:, None]
         return torch.where(known, ids, nothing), torch.where(known, F.pad(text.mask, (0, width - given)), few)
 
-    def pooled(self, backbone: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    def rows(self, backbone: Any, ids: Tensor, mask: Tensor) -> TextRows:
+        """How a text encoder reads (B, T) each; a pooler looks at the first token of a row."""
+        if self.config.pool == "cls":
+            return TextRows(ids, mask)
+        return text_rows(backbone.config, ids, mask, self.training)
+
+    def pooled(self, backbone: Any, rows: TextRows, mask: Tensor) -> Tensor:
         """One vector of a text encoder's last states, (B, W)."""
-        result = backbone(input_ids=ids, attention_mask=mask.long())
+        result = backbone(**rows.inputs)
         mean = self.config.pool == "mean"
-        return mean_over_time(result.last_hidden_state, mask) if mean else result.pooler_output
+        return mean_over_time(rows.unpack(result.last_hidden_state), mask) if mean else result.pooler_output
 
     def _check(self, backbone: Any) -> None:
         """ParamsError where the layers have no place to shift words at, or no pooler."""

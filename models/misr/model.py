@@ -338,13 +338,13 @@ class MISR(Method):
 
     @torch.no_grad()
     def diagnostics(self, batch: Batch, output: MISROutput) -> dict[str, Tensor]:
-        """Risk of each environment that was computed; where all were, how much L_IC asks for beside L_SP."""
+        """Risk of each environment that was computed; in training how much L_IC asks for beside L_SP."""
         _, risks = self.errors(batch, output)
         curves = {
             f"risk/{'+'.join(subset) or 'joint'}": risk
             for subset, risk in zip(self.subsets, risks, strict=False)  # evaluation has the first alone
         }
-        if len(risks) == len(self.subsets):
+        if len(risks) == len(self.subsets) and output.environments.requires_grad:
             curves["gradient/invariance"] = self.gradient_share(batch, output)
         return curves
 

@@ -19,32 +19,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.backbones import audio_frame_mask, load_audio_backbone
+from models.core.backbones import load_audio_backbone
 from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
 from models.core.blocks import masked_mean, mean_over_time, row_similarity
 from models.core.method import Method, MethodSettings, Output, Share, Training, attended
-from models.slad.streams import CrossModalEncoder, pooled_into_bins, standardized
+from models.slad.streams import CrossModalEncoder, audio_frame_mask, pooled_into_bins, standardized
 from models.slad.submodal import (
+    annotated_labels,
     contrastive_loss,
     hardest_negative,
     label_similarity,
     multilabel_loss,
+    predicted_labels,
     relations,
     repulsion_loss,
-    submodal_labels,
 )
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.section import Section
 from pipeline.core.waveform import SAMPLE_RATE
 
 LABEL_AWARE = ("contrastive", "repulsion", "multilabel")  # terms that sub-modal labels steer
+RATE = 5e-6  # [P] one learning rate for all
+RATE_WITHOUT_ENCODERS = 1e-4  # [D] a fusion that learns alone hardly leaves its start at the paper's
 
 
 # [P] = stated in the paper, [R] = code of its base, MMML, [D] = our decision
@@ -63,7 +66,7 @@ class SLaDTraining(Training):
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
     lr_backbone: NonNegativeFloat = 5e-6  # [P]; 1e-5 on SIMS
-    lr_other: NonNegativeFloat = 5e-6  # [P] one rate for all
+    lr_other: NonNegativeFloat = RATE
     weight_decay: NonNegativeFloat = 0.01  # [D] AdamW's usual one
     batch_size: PositiveInt = 8  # [P]; 16 on SIMS
     epochs: PositiveInt = 50  # [P]
@@ -92,7 +95,7 @@ class SLaDSettings(MethodSettings):
     dropout: Share = 0.3  # [P] of heads, fusion and classifier
     use_specific_in_fusion: bool = False  # [D] S^m beside the summaries; else L_rep alone shapes it
     label_aware: bool = True  # [P] False = ω of (12) is 1, an ablation
-    label_source: Literal["auto", "pred", "gold"] = "auto"  # [D] of ω and L_ml; auto = gold where annotated
+    label_source: Literal["pred", "gold"] = "pred"  # [P] of ω and L_ml: the heads' y^m, or annotated ones
     label_scale: PositiveFloat = 3.0  # [D] a score over it is in [-1, 1]; 1 on SIMS
     bandwidth: PositiveFloat = 0.5  # [P] α
     temperature: PositiveFloat = 0.2  # [P] τ
@@ -102,6 +105,17 @@ class SLaDSettings(MethodSettings):
     rep_target: Literal["offdiag", "diag", "all"] = "offdiag"  # [P] of (17): other clips', its own, both
     ml_items: Literal["B", "2B"] = "B"  # [D] of (21): clips with two labels, or text and audio apart
     intersection: Literal["fuzzy", "crisp"] = "fuzzy"  # [D] of (20): of intensities, or of polarities
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_without_encoders(cls, values: Any) -> Any:
+        """Without `training.lr_other` (or with null) the rate is that of what learns."""
+        training = values.get("training", {}) if isinstance(values, dict) else None
+        if not isinstance(training, dict) or training.get("lr_other") is not None:
+            return values
+        learns = "finetune" in (values.get("text"), values.get("audio"))
+        rate = RATE if learns else RATE_WITHOUT_ENCODERS
+        return values | {"training": training | {"lr_other": rate}}
 
     @model_validator(mode="after")
     def _width_is_shared_out(self) -> SLaDSettings:
@@ -126,6 +140,8 @@ class SLaDOutput(Output):
     unimodal: dict[str, Tensor]  # (B,) y^m as the head gives it, or (B, C)
     invariant: dict[str, Tensor]  # (B, d) mean of I^m over time
     specific: dict[str, Tensor]  # (B, d) mean of S^m over time
+    aligned: dict[str, Tensor]  # (B, d) mean of X'^m over time
+    fused: Tensor  # (B, slots d) X^f, all summaries: what the classifier reads
 
 
 class SLaD(Method):
@@ -187,11 +203,8 @@ class SLaD(Method):
         )
 
     def schedule(self, term: str, progress: float) -> float:
-        """A ramp over the first epoch [D] for what predicted labels steer: near 0 their signs are chance.
-
-        Also with `auto`, which finds out in each batch alone whether there are gold ones.
-        """
-        ramped = term in LABEL_AWARE and self.config.label_source != "gold"
+        """A ramp over the first epoch [D] for what predicted labels steer: near 0 their signs are chance."""
+        ramped = term in LABEL_AWARE and self.config.label_source == "pred"
         return min(1.0, progress * self.config.training.epochs) if ramped else 1.0
 
     def inputs(self, batch: Inputs) -> dict[str, Sequences]:
@@ -260,14 +273,15 @@ class SLaD(Method):
             own = {m: mean_over_time(self.specific[m](x.values), x.mask) for m, x in aligned.items()}
         if self.config.use_specific_in_fusion:
             summaries += own.values()
-        prediction = self.task.predict(self.classifier, torch.cat(summaries, dim=-1))
+        fused = torch.cat(summaries, dim=-1)
+        prediction = self.task.predict(self.classifier, fused)
         present = {m: x.present for m, x in aligned.items()}
         if asked <= {"prediction"}:
-            return SLaDOutput(prediction, present, {}, {}, own)
+            return SLaDOutput(prediction, present, {}, {}, own, {}, fused)
         pooled = {m: mean_over_time(x.values, x.mask) for m, x in aligned.items()}
         unimodal = {m: self.task.predict(self.head[m], x) for m, x in pooled.items()}  # (1), (2)
         shared = {m: mean_over_time(invariant[m], x.mask) for m, x in aligned.items()}
-        return SLaDOutput(prediction, present, unimodal, shared, own)
+        return SLaDOutput(prediction, present, unimodal, shared, own, pooled, fused)
 
     def target(self, batch: Batch, name: str) -> Tensor:
         """Label of a modality, (B,); the label of all together where it is not annotated [R]."""
@@ -275,15 +289,14 @@ class SLaD(Method):
         return torch.where(own.isfinite(), own, batch.label)
 
     def submodal_labels(self, batch: Batch, output: SLaDOutput) -> tuple[Tensor, Tensor]:
-        """y^m (2, B, C), text first, no gradient: annotated, or just predicted by the heads; and rows."""
+        """y^m (2, B, C), text first, no gradient: just predicted by the heads, or annotated; and rows."""
         rows = output.present["text"] & output.present["audio"]
+        if self.config.label_source == "pred":
+            predicted = torch.stack([output.unimodal[m] for m in self.NEEDS])  # (2, B), or (2, B, C)
+            return predicted_labels(predicted, self.task, self.config.label_scale), rows
         gold = torch.stack([self.target(batch, m) for m in self.NEEDS])  # (2, B)
-        predicted = torch.stack([output.unimodal[m] for m in self.NEEDS]).detach()  # (2, B), or (2, B, C)
-        annotated = batch.label_text.isfinite() & batch.label_audio.isfinite()
-        source = self.config.label_source
-        use_gold = (annotated | ~rows).all() if source == "auto" else rows.new_tensor(source == "gold")
-        labels = submodal_labels(gold.nan_to_num(0.0), predicted, self.task, self.config.label_scale)
-        return torch.where(use_gold, *labels), rows & (gold.isfinite().all(dim=0) | ~use_gold)
+        labels = annotated_labels(gold.nan_to_num(0.0), self.task, self.config.label_scale)
+        return labels, rows & gold.isfinite().all(dim=0)
 
     def weight(self, labels: Tensor, rows: Tensor) -> Tensor:
         """ω (12), (B,), 0 beside the rows."""

@@ -5,6 +5,8 @@ Shapes: B clips, S samples, T, L time steps, D width. Masks: True = real.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +21,19 @@ def standardized(samples: Tensor, mask: Tensor) -> Tensor:
     samples = full_precision(samples).masked_fill(~mask, 0.0)
     centred = (samples - samples.sum(dim=1, keepdim=True) / count).masked_fill(~mask, 0.0)
     return centred / (centred.square().sum(dim=1, keepdim=True) / count + 1e-7).sqrt()
+
+
+def audio_frame_mask(backbone: nn.Module, mask: Tensor) -> Tensor:
+    """(B, S) bool of samples, the real ones first -> (B, T) bool of the frames that an encoder makes of them.
+
+    A clip with fewer samples than one frame covers (400 at the usual strides) has no real frame. The encoder
+    itself wants at least as many samples, padding included.
+    """
+    model: Any = backbone
+    whole = torch.tensor(mask.shape[1])  # on the CPU, so that no device is waited for
+    width = max(int(model._get_feat_extract_output_lengths(whole)), 0)
+    frames = model._get_feat_extract_output_lengths(mask.sum(dim=1))  # (B,), not above 0 for too short clips
+    return torch.arange(width, device=mask.device) < frames[:, None]
 
 
 def pooled_into_bins(values: Tensor, mask: Tensor, bins: int) -> Tensor:

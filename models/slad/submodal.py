@@ -20,18 +20,24 @@ EPSILON = 1e-8  # of (10), and of (20)
 
 
 # ----------------------------------------------------------------------------------------- the labels (3.3)
-def submodal_labels(gold: Tensor, predicted: Tensor, task: Task, scale: float) -> tuple[Tensor, Tensor]:
-    """Annotated and predicted sub-modal labels of what the task calls a label and a prediction.
+def predicted_labels(predicted: Tensor, task: Task, scale: float) -> Tensor:
+    """y^m of what the heads give: (..., B), or (..., B, classes) -> (..., B, C), no gradient.
 
-    gold (..., B) finite, predicted (..., B), or (..., B, classes) -> (..., B, C) both. A score is divided by
-    `scale`, for all constants of the paper mean [-1, 1]; a logit of two classes becomes 2σ - 1, its label ±1.
+    A score is divided by `scale`, for all constants of the paper mean [-1, 1]; a logit of two classes becomes
+    2σ - 1.
     """
+    predicted = predicted.detach()
     if task.classes > 2:
-        return F.one_hot(gold.long(), task.classes).to(predicted), torch.softmax(predicted, dim=-1)
-    gold, predicted = gold[..., None], predicted[..., None]
-    if task.classes == 2:
-        return 2 * gold - 1, 2 * torch.sigmoid(predicted) - 1
-    return (gold / scale).clamp(-1, 1), (predicted / scale).clamp(-1, 1)
+        return torch.softmax(predicted, dim=-1)
+    scores = 2 * torch.sigmoid(predicted) - 1 if task.classes == 2 else (predicted / scale).clamp(-1, 1)
+    return scores[..., None]
+
+
+def annotated_labels(gold: Tensor, task: Task, scale: float) -> Tensor:
+    """y^m of what is annotated, as `predicted_labels` has it; of two classes ±1. (..., B) finite."""
+    if task.classes > 2:
+        return F.one_hot(gold.long(), task.classes).to(gold)
+    return (2 * gold - 1 if task.classes == 2 else (gold / scale).clamp(-1, 1))[..., None]
 
 
 # ------------------------------------------------------------------------------------ how they agree (3.6)

@@ -10,8 +10,8 @@ from typer.core import TyperCommand
 
 from pipeline.cli.options import AsJson
 
-Resamples = Annotated[int, typer.Option(min=100, max=1_000_000, help="Of the bootstrap and of the test.")]
-RandomSeed = Annotated[int, typer.Option(min=0, help="Of the resampling.")]
+Resamples = Annotated[int, typer.Option(min=100, max=1_000_000, help="Of the swap test.")]
+RandomSeed = Annotated[int, typer.Option(min=0, help="Of the swaps.")]
 Markdown = Annotated[bool, typer.Option("--md", help="Print Markdown, for a pull request.")]
 Html = Annotated[bool, typer.Option("--html", help="Print a page of HTML that needs no other file.")]
 Out = Annotated[Path | None, typer.Option(help="File to write in place of printing.", dir_okay=False)]
@@ -90,6 +90,7 @@ def significance(
     """Test whether runs are better than others on the same clips: differences, intervals and p values.
 
     A name without a seed stands for all its seeds. Runs are paired by seed where both sides have the same.
+    Clips of one speaker, else of one video, are taken together.
 
     Example: msa-cli significance misr-mosi --against khar-mosi
     """

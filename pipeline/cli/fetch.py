@@ -19,7 +19,9 @@ def fetch(
             help="Encoders of params.yaml (bert, hubert ...), or hub ids (owner/model@COMMIT).",
         ),
     ],
-    pin: Annotated[bool, typer.Option(help="Write the commits into params.yaml.")] = False,
+    pin: Annotated[
+        bool, typer.Option(help="Write the commits into params.yaml, wherever the model has none.")
+    ] = False,
     params: ParamsFile = None,
 ) -> None:
     """Fetch pretrained models into the cache of huggingface_hub, a folder that can be carried elsewhere.
@@ -33,10 +35,11 @@ def fetch(
     from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
-    commits = {}
-    for wanted in fetching.wanted_models(names, load_params(params)):
+    known = load_params(params)
+    commits: dict[tuple[str, ...], str] = {}
+    for wanted in fetching.wanted_models(names, known):
         folder = download(wanted.model, wanted.revision, fetching.PARTS)
-        commits[wanted.key] = folder.name
+        commits |= dict.fromkeys([wanted.key, *fetching.unpinned(wanted.model, known)], folder.name)
         size = sum(path.stat().st_size for path in folder.iterdir())
         say(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")
     if pin:

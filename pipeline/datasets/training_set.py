@@ -129,12 +129,13 @@ class _SplitReader:
         """The split's own clips; what was said before them is in their context alone."""
         rows = {name: self._features(name, dim) for name, dim in self.dims.items()}
         texts = self._texts() if self.reading.tokenizer is not None else []
+        before = dict(rows)  # of which the context is made
         if self.reading.waveform:
-            rows["waveform"] = self._sound()
+            rows["waveform"], before["waveform"] = self._sound()
         streams: dict[str, Stream] = {name: found.ragged() for name, found in rows.items()}
         if self.reading.tokenizer is not None:
             streams["tokens"] = self._tokens(texts)
-        context = self._context(rows, texts) if self.reading.context else None
+        context = self._context(before, texts) if self.reading.context else None
         lengths = torch.stack([part.lengths for part in streams.values()]).sum(dim=0)
         if empty := [self.clip_ids[row] for row in (lengths[: self.own] == 0).nonzero()]:
             needed = ["transcript" if name == "tokens" else name for name in streams]
@@ -189,9 +190,14 @@ class _SplitReader:
         rows = [next(ids) if text.strip() else nothing for text in texts]
         return Ragged.of_clips(rows, np.array([tokenizer.pad_id], np.int64), self.device)
 
-    def _sound(self) -> RowCollector:
-        """The first int16 samples of each clip's sound, none where it has no sound."""
-        rows = RowCollector(NO_SOUND, self.on_disk, self.device)
+    def _sound(self) -> tuple[RowCollector, RowCollector]:
+        """int16 samples of each clip, none where it has no sound: its first, and what its context may keep.
+
+        The end of what was said before a clip lies in the last samples of the utterances, not in their first.
+        """
+        limit, ends = self.reading.waveform, self.reading.context and self.reading.context_keep == "last"
+        first = RowCollector(NO_SOUND, self.on_disk, self.device)
+        last = RowCollector(NO_SOUND, self.on_disk, self.device) if ends else first
         for path, chosen in self.files.items():
             sound = path.with_name(f"{path.stem}.waveform.parquet")
             if not _read(sound, ["clip_id"]).equals(_read(path, ["clip_id"])):
@@ -199,9 +205,11 @@ class _SplitReader:
             for column in _columns(sound, "waveform", chosen):
                 for clip in column:
                     samples = NO_SOUND[:0] if clip.values is None else clip.values.to_numpy()
-                    samples = samples[: self.reading.waveform]
-                    rows.add(samples.copy(), [len(samples)])  # the rest of the sound can go
-        return rows
+                    kept = min(len(samples), limit)
+                    first.add(samples[:kept].copy(), [kept])  # the rest of the sound can go
+                    if ends:
+                        last.add(samples[len(samples) - kept :].copy(), [kept])
+        return first, last
 
     def _context(self, rows: Mapping[str, RowCollector], texts: Sequence[str]) -> Streams:
         """The `context` utterances before each clip in its video and split, oldest first, end to end."""

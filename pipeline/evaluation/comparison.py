@@ -2,7 +2,7 @@
 
 A is the side before (the baseline), B the one after; every difference is B - A. Recorded numbers are those of
 the result files, mean and sample standard deviation over the runs. The statistics (significance.py) are of
-the saved test predictions, on the clips that all runs of both sides have.
+the saved test predictions, on the clips that all runs of both sides have, by the clusters of these clips.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import TEST, TEST_OOD
+from pipeline.evaluation.clusters import ClusterCount, clusters_of
 from pipeline.evaluation.saved import SavedRun, Spread, find_runs
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences
 
 RECORDED = 1e-5  # recorded metrics have six decimals; more apart, and they were defined otherwise
-FEW_CLIPS = 50  # below, percentile intervals are clearly too narrow
 CHIEF = ("mae", "accuracy")  # of the validation split these are listed
 
 
@@ -49,6 +49,7 @@ class MethodComparison:
     methods : of both sides
     seeds_a, seeds_b : of the runs
     clips, left_out : of the test split, that the statistics used, and that only a part of the runs has
+    clusters : test split -> the speakers, videos or clips that were taken as independent
     paired : runs were paired by their seeds; None without statistics
     same : both sides say the same in results and predictions
     remarks : what a reader must know before believing a difference
@@ -62,6 +63,7 @@ class MethodComparison:
     rows: list[MetricRow]
     clips: int = 0
     left_out: int = 0
+    clusters: dict[str, ClusterCount] = field(default_factory=dict)
     paired: bool | None = None
     same: bool = False
     remarks: list[str] = field(default_factory=list)
@@ -106,8 +108,9 @@ def compare_runs(
     if any(TEST_OOD not in run.predictions for run in (*a, *b)):
         return replace(found, remarks=entry.remarks + found.remarks)
     ood = _tested(replace(found, remarks=[]), a, b, TEST_OOD, resamples, seed)
-    said = f"{TEST_OOD} has {ood.clips} clips, which its metrics are of"
-    return replace(found, rows=ood.rows, remarks=[*entry.remarks, said, *found.remarks, *ood.remarks])
+    said = f"{TEST_OOD} has {ood.clusters[TEST_OOD].text_with_clips}, which its metrics are of"
+    remarks = [*entry.remarks, said, *found.remarks, *ood.remarks]
+    return replace(found, rows=ood.rows, clusters=ood.clusters, paired=ood.paired, remarks=remarks)
 
 
 def correct(entries: Iterable[MethodComparison]) -> tuple[list[MethodComparison], int]:
@@ -206,8 +209,17 @@ def _tested(
     seed: int,
 ) -> MethodComparison:
     """The entry with what the predictions for one test split say."""
-    clips, sides = _sides(entry.title, a, b, split)
+    sides = _sides(entry.title, a, b, split)
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
+    clusters = sides.clusters.counted
+    clips = clusters.clips
+    entry = replace(entry, clusters={**entry.clusters, split: clusters})
+    if clusters.count < 2:
+        why = (
+            f"no statistics: all {clips} clips are of one {clusters.kind[:-1]}, none independent of the "
+            "others; columns speaker and video_id in the table of labels tell clips apart"
+        )
+        return replace(entry, remarks=[named + why])
     found = [replace(row, metric=prefix + row.metric) for row in differences(sides, resamples, seed)]
     tests = {row.metric: row for row in found}
     left_out = len({clip for run in (*a, *b) for clip in run.predictions[split].clip_ids}) - clips
@@ -216,8 +228,8 @@ def _tested(
         remarks.append(
             f"{named}{left_out} clip(s) are not in all runs: interval and p values are of the {clips} others"
         )
-    if clips < FEW_CLIPS:
-        remarks.append(f"{named}{clips} clips are few: such intervals are too narrow, trust p before them")
+    if clusters.warning:
+        remarks.append(named + clusters.warning)
     strange = [
         row.metric
         for row in entry.rows
@@ -238,8 +250,8 @@ def _predicted(run: SavedRun) -> list[Any]:
     return [(one.clip_ids, one.label.tolist(), one.prediction.tolist()) for one in run.predictions.values()]
 
 
-def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> tuple[int, Sides]:
-    """How many clips all runs have, and the predictions for them."""
+def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> Sides:
+    """The predictions for the clips that all runs have; what one run knows of a clip holds for all."""
     runs = (*a, *b)
     found = [run.predictions[split] for run in runs]
     common = sorted(set.intersection(*(set(one.clip_ids) for one in found)))
@@ -262,5 +274,11 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
                 f"{label[place]:g}; evaluate both on the same labels (compare goes without with --no-test)"
             )
     result, paired = a[0].result, _seeds(a) == _seeds(b)
+    speakers: dict[str, str | None] = {}
+    videos: dict[str, str | None] = {}
+    for one in found:  # the later, of B, before the earlier
+        speakers |= {clip: name for clip, name in zip(one.clip_ids, one.speakers, strict=True) if name}
+        videos |= {clip: name for clip, name in zip(one.clip_ids, one.videos, strict=True) if name}
+    clusters = clusters_of([*map(speakers.get, common)], [*map(videos.get, common)])
     sides = predictions[: len(a)], predictions[len(a) :]
-    return len(common), Sides(label, *sides, result.metric_set, result.class_names, paired)
+    return Sides(label, *sides, clusters, result.metric_set, result.class_names, paired)

@@ -12,21 +12,17 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.core.files import write_text
 from pipeline.core.git import Revision, open_revision
 from pipeline.core.paths import results_folder
-from pipeline.core.vocabulary import TEST, TEST_OOD
+from pipeline.evaluation.predictions import Predictions, read_predictions
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
 from pipeline.training.loop.curves import read_table
@@ -67,21 +63,6 @@ class _Metrics(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     runs: tuple[Result, ...] = Field(min_length=1)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of one run for a test split.
-
-    Attributes
-    ----------
-    clip_ids : sorted, each once
-    label, prediction : (clips,) float64, label units or indices of classes
-    """
-
-    clip_ids: tuple[str, ...]
-    label: np.ndarray
-    prediction: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -168,7 +149,7 @@ def read_results(revision: Revision, folder: str) -> list[SavedRun]:
     table = f"{folder}/{PREDICTIONS}"
     saved = revision.read(table)
     seeds = [result.seed for result in results]
-    found = {} if saved is None else _predictions(saved, seeds, f"{table} of {revision.name}")
+    found = {} if saved is None else read_predictions(saved, seeds, f"{table} of {revision.name}")
     return [SavedRun(folder, revision.name, result, found.get(result.seed, {})) for result in results]
 
 
@@ -272,39 +253,6 @@ def _parse(content: bytes, source: str) -> tuple[Result, ...]:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{source}: not JSON ({error}); evaluate the runs again") from error
     return found.runs
-
-
-def _predictions(content: bytes, seeds: Sequence[int], source: str) -> dict[int, dict[str, Predictions]]:
-    """Seed -> test split -> predictions."""
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{source}: not readable as Parquet ({error}); evaluate the runs again") from error
-    for name in ("split", "clip_id", "label", *(f"prediction_{seed}" for seed in seeds)):
-        if name not in table.column_names:
-            raise FormatError(f"{source}: column {name!r} is missing; evaluate the runs again")
-        kind = table.schema.field(name).type
-        if name in ("split", "clip_id"):
-            continue
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-            problem = f"column {name!r} is {kind}, expected numbers"
-            raise FormatError(f"{source}: {problem}; evaluate the runs again")
-    parts = {split: table.filter(pc.equal(table["split"], split)) for split in (TEST, TEST_OOD)}
-    splits = {split: part.sort_by("clip_id") for split, part in parts.items() if len(part)}
-    return {seed: {split: _of_seed(part, seed, source) for split, part in splits.items()} for seed in seeds}
-
-
-def _of_seed(table: pa.Table, seed: int, source: str) -> Predictions:
-    clips = table["clip_id"].to_pylist()
-    if len(set(clips)) < len(clips):
-        twice = next(one for one, other in pairwise(clips) if one == other)
-        raise FormatError(f"{source}: clip {twice!r} occurs twice; evaluate the runs again")
-    label, prediction = (
-        table[name].to_numpy().astype(np.float64) for name in ("label", f"prediction_{seed}")
-    )
-    if not (np.isfinite(label).all() and np.isfinite(prediction).all()):
-        raise FormatError(f"{source}: labels or predictions are not finite; evaluate the runs again")
-    return Predictions(tuple(clips), label, prediction)
 
 
 # --------------------------------------------------------------------------------------------------- views

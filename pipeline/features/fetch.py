@@ -4,7 +4,8 @@
     elsewhere:  HF_HUB_CACHE=folder HF_HUB_OFFLINE=1 dvc repro
 
 Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit.
-`--pin` writes the commits into params.yaml and moves no other byte of it.
+`--pin` writes the commits into params.yaml and moves no other byte of it: where the encoder is, and wherever
+else, also in the section of a method, the same model has none yet.
 """
 
 from __future__ import annotations
@@ -65,6 +66,27 @@ def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[HubMo
         if is_hub_id(model):
             key = (modality, name, "revision", *([language] if language else []))
             yield HubModel(key, model, revision)
+
+
+def unpinned(model: str, params: Params) -> list[tuple[str, ...]]:
+    """Keys of the commits of a hub's model that are missing: of encoders, and in methods' sections."""
+    found = [
+        wanted.key
+        for modality in ("text", "audio")
+        for name, settings in getattr(params, modality).items()
+        if isinstance(settings, Pretrained)
+        for wanted in of_encoder(modality, name, settings)
+        if wanted.model == model and wanted.revision is None
+    ]
+    for method, entry in params.models.items():
+        sections = [(["base"], entry.base)]
+        sections += [(["corpora", name], section) for name, section in entry.corpora.items()]
+        for place, section in sections:
+            for modality in ("text", "audio"):
+                named, commit = (section.get(f"{modality}_{key}") for key in ("backbone", "revision"))
+                if named == model and commit is None:
+                    found.append(("models", method, *place, f"{modality}_revision"))
+    return found
 
 
 def needed(modality: str, name: str, settings: Pretrained) -> list[str]:

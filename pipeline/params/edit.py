@@ -71,9 +71,9 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
 def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
     """Write commits of models into params.yaml, and nothing else; the keys that were written.
 
-    A key names the modality and the encoder, `revision`, and the language where there are several; of an
-    empty one nothing is written. ParamsError where the file is not there, does not write an encoder down, or
-    cannot be edited.
+    A key names the modality and the encoder, `revision`, and the language where there are several, or it is
+    one of a method's section; of an empty one nothing is written. ParamsError where the file is not there,
+    does not write an encoder down, or cannot be edited.
     """
     if not file.exists():
         raise ParamsError(
@@ -82,7 +82,7 @@ def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
     text = file.read_bytes().decode("utf-8")
     tree = read_yaml(text, "params.yaml")
     values: dict[Keys, str | None] = {}
-    for modality, name, _, *language in filter(None, commits):
+    for modality, name, _, *language in (key for key in commits if key and key[0] != "models"):
         section = (tree.get(modality) or {}).get(name)
         if section is None:
             raise ParamsError(

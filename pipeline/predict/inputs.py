@@ -119,6 +119,6 @@ def _streams(
         padding = np.array([reading.tokenizer.pad_id], np.int64)
         streams["tokens"] = Ragged.chained([ids], padding, reading.max_tokens, keep, run.device)
     if reading.waveform:
-        sounds = [None if one.sound is None else one.sound[: reading.waveform] for one in clips]
+        sounds = [one.sound for one in clips]
         streams[WAVEFORM] = Ragged.chained([sounds], NO_SOUND, reading.waveform, keep, run.device)
     return streams

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.core.git import Revision
+from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.compare import Comparison, ParamChange
 from pipeline.evaluation.comparison import MethodComparison, MetricRow
 from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
@@ -69,11 +70,13 @@ def method_blocks(resamples: int, seed: int, family: int) -> list[Block]:
         return []
     lines = [
         "A, B: mean ± sample standard deviation over the runs, as recorded. "
-        f"{LEVEL:.0%} interval and p are of the saved test predictions, for these runs on other clips: a "
-        "percentile bootstrap of the clips, and a test that swaps clips between the sides, in all runs "
-        f"together ({resamples:,} resamples each, seed {seed}).",
+        f"{LEVEL:.0%} interval and p are of the saved test predictions, for these runs on other clips. Clips "
+        "of one speaker, or of one video where speakers are not known, hang together, so whole clusters are "
+        "taken: the interval is Student's t of a jackknife over them, and p is of a test that swaps them "
+        f"between the sides, in all runs together ({resamples:,} resamples, seed {seed}).",
         f"p Holm: p corrected for the {family} tests of this page. p runs: for other seeds too, runs and "
-        "clips as samples (Obuchowski-Rockette, Student's t), corrected likewise; – below three runs a side.",
+        "clusters as samples (Obuchowski-Rockette, Student's t), corrected likewise; – below three runs a "
+        "side.",
         f"shown, at {ALPHA:g}: better, worse = both corrected p are below; better*, worse* = p Holm is, but "
         "other seeds may not differ; open = not shown to differ, which is not shown to be equal.",
     ]
@@ -117,7 +120,7 @@ def _runs(entry: MethodComparison) -> str:
     if entry.paired is None:
         return f"{said}."
     how = "runs paired by seed" if entry.paired else "seeds differ: each run of A against each of B"
-    return f"{said}; {entry.clips} clips, {how}."
+    return f"{said}; {how}; {entry.clusters[TEST].text_with_clips}."
 
 
 def _numbers(values: Iterable[object]) -> str:
@@ -164,9 +167,9 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
 def statistics_facts(resamples: int, seed: int, family: int) -> dict[str, Any]:
     """How the numbers were made, for programs."""
     return {
-        "interval": "percentile bootstrap over clips",
-        "test": "swap of clips between the sides, two-sided",
-        "over_runs": "Obuchowski-Rockette with Hillis' degrees of freedom, runs and clips random",
+        "interval": "jackknife over clusters of clips, Student's t with clusters - 1 degrees of freedom",
+        "test": "swap of clusters of clips between the sides, two-sided",
+        "over_runs": "Obuchowski-Rockette, runs and clusters random, Satterthwaite's degrees of freedom",
         "correction": "Holm",
         "level": LEVEL,
         "alpha": ALPHA,

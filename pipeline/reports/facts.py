@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
+from pipeline.evaluation.clusters import clusters_of
 from pipeline.evaluation.saved import SavedRun
 
 SAMPLE = "sample"  # the corpus that ships with the project
@@ -21,8 +22,21 @@ def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
     features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
     result = runs[0].result
     sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
-    clips = ", ".join(f"{result.n[split]} {split}" for split in (VALID, TEST, TEST_OOD) if split in result.n)
+    clips = ", ".join(
+        f"{result.n[split]} {split}{_clusters(runs[0], split)}"
+        for split in (VALID, TEST, TEST_OOD)
+        if split in result.n
+    )
     return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
+
+
+def _clusters(run: SavedRun, split: str) -> str:
+    """` (31 videos)`: what statistics take of a test split as independent; "" of another."""
+    if split not in run.predictions:
+        return ""
+    predictions = run.predictions[split]
+    counted = clusters_of(predictions.speakers, predictions.videos).counted
+    return f" ({counted.text}{', too few to test differences on' if counted.warning else ''})"
 
 
 def remarks(runs: Sequence[SavedRun]) -> list[str]:

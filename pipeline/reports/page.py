@@ -141,9 +141,9 @@ def _dataset_blocks(name: str, methods: dict[str, list[SavedRun]], scores: Score
             "“paper” is what the method's paper prints of this corpus, with its own features and encoders. "
         )
     legend += (
-        f"Bold: better than the second best method at p < {ALPHA:g} (clips swapped between the methods, "
-        "Holm's correction over the metrics); † also as a statement on other seeds. Nothing bold: no best is "
-        "significant."
+        f"Bold: better than the second best method at p < {ALPHA:g} (clips swapped between the "
+        "methods, those of a speaker or video together, as counted above; Holm's correction over the "
+        "metrics); † also as a statement on other seeds. Nothing bold: no best is significant."
     )
     said = [*table.remarks, *remarks(runs)]
     return [*blocks, Lines([legend]), *([Lines(said, bullets=True)] if said else [])]

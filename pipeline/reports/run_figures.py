@@ -79,7 +79,8 @@ def _view_figures(run: SavedRun, views: dict[str, Any]) -> list[Picture]:
         content["title"] += ", test split"
         found.append((draw_bars if panel["kind"] == "bars" else draw_histogram)(**content))
     for drawn in views["maps"]:
-        found += [draw_map(drawn, by, run.result.class_names) for by in ("sentiment", "modality")]
+        ways = ("sentiment", "modality") if len(drawn["parts"]) > 1 else ("sentiment",)
+        found += [draw_map(drawn, by, run.result.class_names) for by in ways]
     return found
 
 
@@ -114,11 +115,16 @@ def error_by_range(
 
 # --------------------------------------------------------------------------------------------------- curves
 def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
-    """A panel a loss term (`terms`: their weights), and the validation loss; the chosen epoch is marked."""
+    """A panel a loss term (`terms`: their weights), and the validation loss; the chosen epoch is marked.
+
+    Each term's share there is that of its weighted absolute value in the sum of all of them.
+    """
     curves, epoch = run.curves, run.result.epoch
     epochs, last = [int(row["epoch"]) for row in curves], curves[epoch - 1]
     unit = "cross-entropy" if run.result.class_names else "MAE"
-    shown = {name: f"{name} (weight {weight:g})" for name, weight in terms.items() if name in curves[0]}
+    sizes = {name: abs(weight * last[name]) for name, weight in terms.items() if name in last}
+    whole = sum(sizes.values()) or 1.0
+    shown = {name: f"{name}: weight {terms[name]:g}, {size / whole:.1%}" for name, size in sizes.items()}
     shown |= {"total": "weighted sum", "valid_loss": f"validation, {unit}"}
     rows = (len(shown) + 1) // 2
     with _figure(1.25 * rows + 0.4) as figure:
@@ -132,8 +138,13 @@ def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
             panel.margins(y=0.15)
         for panel in panels[len(shown) :]:
             panel.set_axis_off()
-        figure.supxlabel("epoch (dot: the chosen one)", fontsize="small")
-        said = ", ".join(f"{name} {last[name]:.3g}" for name in shown)
+        shares = "; %: the term's share of the loss there" if sizes else ""
+        figure.supxlabel(f"epoch (dot: the chosen one{shares})", fontsize="small")
+        said = ", ".join(
+            f"{name} {last[name]:.3g}"
+            + (f" ({sizes[name] / whole:.1%} of the loss)" if name in sizes else "")
+            for name in shown
+        )
         said = f"Learning curves over {len(curves)} epochs; at epoch {epoch}: {said}."
         return _drawn(figure, "Loss terms" if terms else "Losses", said)
 

@@ -226,4 +226,4 @@ def screening_line(trials: Sequence[Trial], number: int, total: int) -> str:
 def final_line(trial: Trial, name: str, done: TrialRun, left: int) -> str:
     """What became of a finalist's run."""
     what = f"failed ({done.reason})" if done.loss is None else f"valid loss {done.loss:.4f}"
-    return f"finalist {trial.number}, {name}: {what}" + (f"; {left} runs left" if left else "")
+    return f"finalist {trial.number}, {name}: {what}" + (f"; {left} to go" if left else "")

@@ -114,7 +114,9 @@ def encoder_identities(method_name: str, config: MethodSettings) -> dict[str, st
         try:
             found[modality] = model_identity(model, revision, used)
         except ParamsError as error:
-            raise ParamsError(f"models.{method_name}.base.{modality}_revision: {error}") from error
+            key = f"models.{method_name}.base.{modality}_revision"
+            way_out = f"`msa-cli fetch {model} --pin` writes it down where there is a connection"
+            raise ParamsError(f"{key}: {error}; {way_out}") from error
     return found
 
 

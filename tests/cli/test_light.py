@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made.made_mmsa import make
 from made.workspace import Workspace, make_workspace
@@ -90,6 +92,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Worksp
     made.edit(models_run=["misr"], seeds=[1, 2], models__misr__corpora__sample__training__epochs=1)
     make(made.folder / "foreign")
     run(made, *PREPARED)
+    results = made.folder / "results" / "sample" / "misr" / "predictions.parquet"
+    table = pq.read_table(results)  # all clips are of one video, on which nothing can be tested
+    speakers = pa.array([f"speaker {i}" for i in range(len(table))])
+    pq.write_table(table.drop_columns("speaker").append_column("speaker", speakers), results)
     made.run("git", "add", ".")
     made.run("git", "commit", "-qm", "small")
     return made

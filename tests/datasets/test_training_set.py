@@ -108,8 +108,6 @@ def test_sound_is_cut_and_scaled(folder: Path) -> None:
         batch = split.batch(torch.arange(len(split)))
         assert batch.audio is None
         assert batch.waveform is not None
-        assert batch.context is not None
-        assert batch.context.waveform is not None
         stored = pq.read_table(folder / f"{name}.waveform.parquet")["waveform"].to_pylist()
         for row, samples in enumerate(stored):
             wanted = np.array(samples or [], np.float32)[:WAVE] / 32768
@@ -118,9 +116,25 @@ def test_sound_is_cut_and_scaled(folder: Path) -> None:
             )
             assert batch.waveform.present[row].item() == (samples is not None)
             assert (batch.waveform.values[row][~batch.waveform.mask[row]] == 0).all()
-            earlier = [np.array(stored[i] or [], np.float32)[:WAVE] for i in before(folder, name, row, 1)]
-            found = batch.context.waveform.values[row][batch.context.waveform.mask[row]]
-            assert found.numpy() == pytest.approx(np.concatenate([np.zeros(0), *earlier]) / 32768, abs=0)
+
+
+@pytest.mark.parametrize("keep", ["first", "last"])
+def test_context_of_sound_is_an_end_of_all_that_was_said(folder: Path, keep: str) -> None:
+    """Not of the first samples of each utterance: those are not what was said just before the clip."""
+    reading = Reading(waveform=WAVE, context=2, context_keep=keep)  # type: ignore[arg-type]
+    long = 0
+    for name, split in TrainingSet.load(folder, reading).splits.items():
+        context = split.batch(torch.arange(len(split))).context
+        assert context is not None and context.waveform is not None
+        stored = pq.read_table(folder / f"{name}.waveform.parquet")["waveform"].to_pylist()
+        for row in range(len(split)):
+            said = [sample for i in before(folder, name, row, 2) for sample in stored[i] or []]
+            wanted = said[-WAVE:] if keep == "last" else said[:WAVE]
+            found = context.waveform.values[row][context.waveform.mask[row]]
+            assert (found * 32768).tolist() == wanted
+            assert context.waveform.present[row].item() == bool(wanted)
+            long += any(len(stored[i] or []) > WAVE for i in before(folder, name, row, 2))
+    assert long > 3  # utterances of which a part alone is kept
 
 
 def test_sound_that_was_not_assembled(tmp_path: Path) -> None:

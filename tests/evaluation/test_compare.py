@@ -79,6 +79,12 @@ def change_result(path: Path, **changes: Any) -> None:
     (path / "metrics.json").write_text(json.dumps({"runs": [{**first, **changes}, *others]}))
 
 
+def change_columns(path: Path, **columns: list[Any] | None) -> None:
+    """Of the predictions; None = the column is not there."""
+    table = {**pq.read_table(path).to_pydict(), **columns}
+    pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -102,6 +108,10 @@ def change_result(path: Path, **changes: Any) -> None:
                 path / "predictions.parquet",
             ),
             "column 'label' is string, expected numbers",
+        ),
+        (
+            lambda path: change_columns(path / "predictions.parquet", video_id=[3] * CLIPS),
+            "column 'video_id' is int64, expected text",
         ),
     ],
 )
@@ -188,11 +198,15 @@ def test_clips_that_one_side_lacks_are_left_out_and_counted(repository: Path) ->
     assert "3 clip(s) are not in all runs" in misr.remarks[0]
 
 
-def test_few_clips_are_remarked(repository: Path) -> None:
-    save_runs(repository, "misr", SEEDS, 0.3, clips=16)
-    misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
-    assert misr.clips == 16
-    assert any("16 clips are few" in remark for remark in misr.remarks)
+def test_few_videos_are_remarked(repository: Path) -> None:
+    for clips, few in (
+        (38, ["19 videos: too few to trust intervals and p values, which want at least 20"]),
+        (40, []),
+    ):
+        save_runs(repository, "misr", SEEDS, 0.3, clips=clips)
+        misr = next(entry for entry in compared("before").entries if entry.title == "misr on mosi")
+        assert misr.clips == clips
+        assert [remark for remark in misr.remarks if "not in all runs" not in remark] == few
 
 
 def test_seeds_that_differ_are_not_paired(repository: Path) -> None:
@@ -240,7 +254,7 @@ def test_a_second_test_split_is_tested_as_the_first_would_be(repository: Path) -
         )
         assert test.shown == alone.shown
     assert rows["test_ood_mae"].test.shown == "better" and rows["mae"].test.difference == 0
-    assert found["misr on mosi"].remarks == ["test_ood has 50 clips, which its metrics are of"]
+    assert found["misr on mosi"].remarks == ["test_ood has 50 clips of 25 videos, which its metrics are of"]
 
 
 def test_equal_predictions_are_not_tested(repository: Path) -> None:
@@ -256,7 +270,7 @@ def test_labels_that_differ_are_an_error_that_names_a_clip(repository: Path) -> 
     table = pq.read_table(path).to_pydict()
     table["label"][7] += 0.5
     pq.write_table(pa.table(table), path)
-    with pytest.raises(MsaError, match=re.escape("e.g. 'v$_$07'")):
+    with pytest.raises(MsaError, match=re.escape("e.g. 'v03$_$07'")):
         compared("before")
     assert compared("before", test=False).family == 0
 

@@ -53,7 +53,7 @@ def test_worst_clips_are_those_of_the_saved_predictions(place: Path, tmp_path: P
 
 def test_maps_hold_every_point_with_its_label(place: Path, tmp_path: Path) -> None:
     views = inspect(place, tmp_path)
-    (drawn,) = views["maps"]
+    drawn, *single = views["maps"]
     assert [entry["name"] for entry in drawn["parts"]] == [
         "invariant text",
         "invariant audio",
@@ -64,6 +64,10 @@ def test_maps_hold_every_point_with_its_label(place: Path, tmp_path: Path) -> No
     labels = pq.read_table(place / "set" / "test.parquet")["label"].to_numpy()
     np.testing.assert_allclose(drawn["label"], np.tile(labels, 4), atol=1e-6)
     assert drawn["part"] == [part for part in range(4) for _ in range(14)]
+    assert [one["parts"][0]["name"] for one in single] == ["aligned text", "aligned audio", "fused"]
+    for one in single:
+        assert one["part"] == [0] * 14
+        np.testing.assert_allclose(one["label"], labels, atol=1e-6)
     places = np.stack([drawn["x"], drawn["y"]], axis=1)
     np.testing.assert_allclose(places.mean(axis=0), 0, atol=2e-3)
     assert np.linalg.norm(places, axis=1).max() == pytest.approx(1, abs=2e-3)

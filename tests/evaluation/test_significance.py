@@ -1,15 +1,18 @@
-"""Statistics of differences: the definitions by hand, scipy where it has the same, and simulations."""
+"""Statistics of differences: the definitions by hand, scipy, and simulations of independent clips."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from pipeline.core.errors import MsaError
+from pipeline.evaluation.clusters import Clusters
 from pipeline.evaluation.metrics import METRIC_SETS, MetricSums, cls
 from pipeline.evaluation.significance import Difference, Sides, corrected, differences, holm
 
@@ -22,8 +25,12 @@ def make_sides(
     runs: int = 2,
     noise: tuple[float, float] = (1.0, 1.0),
     run_effect: float = 0.0,
+    clusters: Clusters | None = None,
 ) -> Sides:
-    """Errors that all share in a clip, that a side shares, and of the run; runs may be off as a whole."""
+    """Errors that all share in a clip, that a side shares, and of the run; runs may be off as a whole.
+
+    By default each clip is alone.
+    """
     random = np.random.default_rng(seed)
     label = random.normal(size=clips)
     shared = random.normal(size=clips)
@@ -32,7 +39,12 @@ def make_sides(
         size = spread * (1 + run_effect * random.normal(size=(runs, 1)))
         own = 0.6 * random.normal(size=clips) + 0.8 * random.normal(size=(runs, clips))
         sides.append(label + 0.5 * shared + size * own)
-    return Sides(label, sides[0], sides[1], "mmsa")
+    return Sides(label, sides[0], sides[1], clusters or Clusters.alone(clips), "mmsa")
+
+
+def in_videos(sizes: Sequence[int]) -> Clusters:
+    """Videos of these many clips, which lie mixed."""
+    return Clusters("videos", np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes)))
 
 
 def metric(rows: list[Difference], name: str) -> Difference:
@@ -100,11 +112,13 @@ def test_the_swap_test_is_scipys_on_errors() -> None:
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_the_swap_test_is_every_swap_by_hand(paired: bool) -> None:
-    sides = make_sides(5, clips=6, runs=2, noise=(0.5, 1.5))
+    clusters = in_videos([1, 2, 2, 4, 1, 3])
+    sides = make_sides(5, clips=13, runs=2, noise=(0.5, 1.5), clusters=clusters)
     a = sides.a if paired else sides.a[:1]
     pairs = [(0, 0), (1, 1)] if paired else [(0, 0), (0, 1)]
 
-    def difference(swap: np.ndarray) -> dict[str, float]:
+    def difference(swapped: np.ndarray) -> dict[str, float]:
+        swap = swapped[clusters.of_clip]  # whole videos
         found = []
         for i, j in pairs:
             x, y = np.where(swap, sides.b[j], a[i]), np.where(swap, a[i], sides.b[j])
@@ -114,46 +128,58 @@ def test_the_swap_test_is_every_swap_by_hand(paired: bool) -> None:
 
     names = ("corr", "acc7", "f1_non0")
     every = [difference(np.array(swap, bool)) for swap in itertools.product((0, 1), repeat=6)]
-    rows = differences(Sides(sides.label, a, sides.b, "mmsa", paired=paired), 20_000)
+    rows = differences(replace(sides, a=a, paired=paired), 20_000)
     for name in names:
         exact = np.mean([abs(swapped[name]) >= abs(every[0][name]) - 1e-9 for swapped in every])
         assert metric(rows, name).p == pytest.approx(exact, abs=0.015)
         assert metric(rows, name).difference == pytest.approx(every[0][name], abs=1e-12)
 
 
-def test_the_interval_is_scipys_bootstrap() -> None:
-    sides = make_sides(4, clips=300, runs=3, noise=(1.0, 1.2))
+def test_the_interval_of_equal_videos_is_scipys_t_of_their_means() -> None:
+    clusters = in_videos([5] * 12)
+    sides = make_sides(4, clips=60, runs=3, noise=(1.0, 1.2), clusters=clusters)
     a, b = (errors.mean(axis=0) for errors in mae(sides))
-    expected = stats.bootstrap(
-        (a, b),
-        lambda x, y, axis: np.mean(y, axis=axis) - np.mean(x, axis=axis),
-        paired=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=np.random.default_rng(1),
-    )
-    found = metric(differences(sides, 20_000), "mae")
-    width = expected.confidence_interval.high - expected.confidence_interval.low
-    assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.03 * width)
-    assert found.high == pytest.approx(expected.confidence_interval.high, abs=0.03 * width)
+    means = np.bincount(clusters.of_clip, b - a) / 5
+    expected = stats.ttest_1samp(means, 0).confidence_interval()
+    found = metric(differences(sides, 100), "mae")
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("name", ["mae", "corr", "f1_non0"])
+def test_the_interval_is_the_jackknife_of_videos_by_hand(name: str) -> None:
+    clusters = in_videos([3, 9, 4, 20, 7, 7, 12])
+    sides = make_sides(4, clips=62, runs=2, noise=(1.0, 1.4), clusters=clusters)
+
+    def difference(kept: np.ndarray) -> float:
+        each = [
+            [METRIC_SETS["mmsa"](run[kept], sides.label[kept])[name] for run in side]
+            for side in (sides.a, sides.b)
+        ]
+        return float(np.mean(each[1]) - np.mean(each[0]))
+
+    without = np.array([difference(clusters.of_clip != one) for one in range(7)])
+    error = np.sqrt(6 / 7 * np.sum((without - without.mean()) ** 2))
+    expected = stats.t(6, difference(np.full(62, True)), error).interval(0.95)
+    found = metric(differences(sides, 100), name)
+    assert (found.low, found.high) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("run_effect", [0.0, 0.3])
-def test_runs_and_clips_are_the_crossed_analysis_of_variance(run_effect: float) -> None:
-    """For a mean over clips, Obuchowski-Rockette is the two-way analysis of variance of the differences."""
-    sides = make_sides(6, clips=40, runs=4, noise=(1.0, 1.3), run_effect=run_effect)
+def test_runs_and_videos_are_the_crossed_analysis_of_variance(run_effect: float) -> None:
+    """Of equal videos, Obuchowski-Rockette is the two-way analysis of variance of their means."""
+    clusters = in_videos([5] * 12)
+    sides = make_sides(6, 60, runs=4, noise=(1.0, 1.3), run_effect=run_effect, clusters=clusters)
     a, b = mae(sides)
-    d = b - a
-    runs, clips = d.shape
-    by_run, by_clip, all_ = d.mean(axis=1), d.mean(axis=0), d.mean()
-    ms_run = clips * np.sum((by_run - all_) ** 2) / (runs - 1)
-    ms_clip = runs * np.sum((by_clip - all_) ** 2) / (clips - 1)
-    rest = d - by_run[:, None] - by_clip + all_
-    ms_rest = np.sum(rest**2) / ((runs - 1) * (clips - 1))
-    estimate = ms_run + max(ms_clip - ms_rest, 0)
-    freedom = estimate**2 / (ms_run**2 / (runs - 1))
-    error = max(estimate, ms_clip)
-    expected = stats.t(freedom, all_, np.sqrt(error / d.size))
+    d = np.stack([np.bincount(clusters.of_clip, run) / 5 for run in b - a])
+    runs, videos = d.shape
+    by_run, by_video, all_ = d.mean(axis=1), d.mean(axis=0), d.mean()
+    ms_run = videos * np.sum((by_run - all_) ** 2) / (runs - 1)
+    ms_video = runs * np.sum((by_video - all_) ** 2) / (videos - 1)
+    rest = d - by_run[:, None] - by_video + all_
+    ms_rest = np.sum(rest**2) / ((runs - 1) * (videos - 1))
+    variance = max(ms_run + max(ms_video - ms_rest, 0), ms_video)
+    freedom = variance**2 / (ms_run**2 / (runs - 1) + ms_video**2 / (videos - 1))
+    expected = stats.t(freedom, all_, np.sqrt(variance / d.size))
     found = metric(differences(sides, 100), "mae")
     assert (found.runs_low, found.runs_high) == pytest.approx(expected.interval(0.95))
     assert found.p_runs == pytest.approx(2 * min(expected.cdf(0), expected.sf(0)))
@@ -164,7 +190,8 @@ def test_where_clips_do_not_vary_it_is_the_t_test_of_runs(paired: bool) -> None:
     errors = np.random.default_rng(2).uniform(0.5, 1.5, (2, 5))
     label = np.tile([-1.0, 1.0], 20)
     a, b = (label + run[:, None] for run in errors)
-    found = metric(differences(Sides(label, a, b, "mmsa", paired=paired), 100), "mae")
+    sides = Sides(label, a, b, in_videos([10] * 4), "mmsa", paired=paired)
+    found = metric(differences(sides, 100), "mae")
     test = (
         stats.ttest_rel(errors[1], errors[0]) if paired else stats.ttest_ind(*errors[::-1], equal_var=False)
     )
@@ -226,8 +253,8 @@ def test_runs_that_vary_fool_the_clips_alone_but_not_runs_and_clips() -> None:
 def test_sides_exchanged_are_the_same_difference_the_other_way() -> None:
     sides = make_sides(7, noise=(1.0, 1.3), runs=3)
     for paired in (True, False):
-        there = differences(Sides(sides.label, sides.a, sides.b, "mmsa", paired=paired), 500)
-        back = differences(Sides(sides.label, sides.b, sides.a, "mmsa", paired=paired), 500)
+        there = differences(replace(sides, paired=paired), 500)
+        back = differences(replace(sides, a=sides.b, b=sides.a, paired=paired), 500)
         for one, other in zip(there, back, strict=True):
             assert one.p == other.p
             assert (one.difference, one.low, one.high) == pytest.approx(
@@ -244,7 +271,7 @@ def test_the_same_numbers_twice_and_other_numbers_with_another_seed() -> None:
 
 def test_identical_predictions_are_no_difference() -> None:
     sides = make_sides(9, runs=3)
-    for row in differences(Sides(sides.label, sides.a, sides.a, "mmsa"), 200):
+    for row in differences(replace(sides, b=sides.a), 200):
         assert (row.difference, row.low, row.high, row.p, row.p_runs) == (0, 0, 0, 1, 1)
 
 
@@ -280,10 +307,10 @@ def test_what_is_shown() -> None:
         ({"metric_set": "wer"}, "'wer' is not known"),
         ({"a": np.zeros((1, 79))}, "expected \\(runs, clips\\)"),
         ({"a": np.zeros((1, 80))}, "cannot be paired"),
+        ({"clusters": Clusters("videos", np.zeros(80, int))}, "1 cluster\\(s\\) of 80 clip"),
+        ({"clusters": Clusters.alone(79)}, "79 clip\\(s\\) for 80 label"),
     ],
 )
 def test_what_cannot_be_compared(changes: dict[str, object], words: str) -> None:
-    sides = make_sides(1)
-    given = {"label": sides.label, "a": sides.a, "b": sides.b, "metric_set": "mmsa", **changes}
     with pytest.raises(MsaError, match=words):
-        differences(Sides(**given), 100)  # type: ignore[arg-type]
+        differences(replace(make_sides(1), **changes), 100)  # type: ignore[arg-type]

@@ -31,14 +31,17 @@ from pipeline.evaluation.tables.run import (
 )
 from pipeline.params.edit import as_yaml
 from pipeline.params.params import Params, check_params, load_params
+from pipeline.params.search import leaves
 from pipeline.reports.paper_tables import METRICS, METRICS_OF, markdown, show_settings
 
 ROWS = {
     ("misr", "4"): 5,
     ("misr", "8"): 5,
     ("cmir", "constraints"): 4,
+    ("cmir", "sensitivity"): 15,
     ("slad", "3"): 15,
     ("slad", "tau-k"): 24,
+    ("slad", "labels"): 2,
     ("mird", "4"): 5,
     ("mird", "5"): 2,
     ("mird", "6"): 4,
@@ -120,6 +123,19 @@ def test_every_row_can_be_run() -> None:
     assert not [row.label for table in TABLES.values() for row in table.rows if row.blocked]
 
 
+def test_rows_of_cmirs_sensitivity_lie_around_the_default() -> None:
+    """One setting a row, below and above what the model has."""
+    known = dict(leaves(METHODS["cmir"].load().Config().model_dump()))
+    found: dict[str, list[object]] = {}
+    for row in TABLES["cmir", "sensitivity"].rows[1:]:
+        ((key, value),) = row.overrides.items()
+        found.setdefault(key, []).append(value)
+    numbers = {key: values for key, values in found.items() if not isinstance(known[key], str)}
+    assert set(found) - set(numbers) == {"env_mode", "predict_views"}
+    for key, values in numbers.items():
+        assert min(values) < known[key] < max(values), key  # type: ignore[type-var, operator]
+
+
 def test_slad_has_every_subset_but_label_awareness_alone() -> None:
     rows = TABLES["slad", "3"].rows
     names = {"label_aware", "weights.contrastive", "weights.repulsion", "weights.multilabel"}
@@ -131,7 +147,7 @@ def test_slad_has_every_subset_but_label_awareness_alone() -> None:
 
 def test_rows_of_mird_table_4_take_out_more_and_more() -> None:
     first, *rest = TABLES["mird", "4"].rows
-    assert first.overrides == {"unlabeled_ratio": 3}
+    assert first.overrides == {"mi_pairs": "nine", "unlabeled_ratio": 3}
     assert all(row.overrides["unlabeled_ratio"] == 0 for row in rest)
     assert rest[-1].overrides["private"] is False
 
@@ -273,7 +289,7 @@ def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     pq.write_table(pa.table({"label_text": pa.array([None, None], pa.float64())}), folder / "train.parquet")
     assert "d has no unlabeled clips" in show_settings(TABLES["mird", "ratio"], "d", params)
     assert "d has no unlabeled clips" not in show_settings(TABLES["misr", "4"], "d", params)
-    assert "no labels of text and audio alone" in show_settings(TABLES["slad", "3"], "d", params)
+    assert "no labels of text and audio alone" in show_settings(TABLES["slad", "labels"], "d", params)
 
     tree = params.model_dump(mode="json")
     tree["assemble"]["d"]["audio"] = "none"
@@ -312,7 +328,7 @@ def test_a_row_that_pretrains_elsewhere_needs_that_set(
     ("method", "name", "message"),
     [
         ("mlsr", "4", r"method 'mlsr' is not known, did you mean 'misr' \(there are: cmir, khar, "),
-        ("slad", "4", r"table of slad '4' is not known \(there are: 3, tau-k\)"),
+        ("slad", "4", r"table of slad '4' is not known \(there are: 3, tau-k, labels\)"),
     ],
 )
 def test_an_unknown_table_lists_what_there_is(method: str, name: str, message: str) -> None:

@@ -18,7 +18,7 @@ from pipeline.cli import doctor
 from pipeline.core.errors import MissingModelError, ParamsError
 from pipeline.features.fetch import PARTS, needed, wanted_models
 from pipeline.params.edit import pin
-from pipeline.params.encoders import TransformerText
+from pipeline.params.encoders import Pretrained, TransformerText
 from pipeline.params.params import Params, load_params
 
 
@@ -112,6 +112,62 @@ seeds: [ 1,
     assert code == 0 and f"written into {file}: text.two.revision.en, text.one.revision" in said
     wanted = text.replace("revision: null", f"revision: {COMMIT}").replace("en: null", f"en: {COMMIT}")
     assert file.read_bytes().decode() == wanted
+
+
+@pytest.mark.parametrize("name", ["one", "org/tiny"])
+def test_a_commit_is_written_wherever_the_model_has_none(
+    name: str, hub: type[Hub], tmp_path: Path, cli: Callable[..., tuple[int, str]]
+) -> None:
+    """Of an encoder, of methods that fine-tune the model, in their base or for a corpus; others stay."""
+    file, other = tmp_path / "params.yaml", "f" * 40
+    text = f"""text:
+  one: {{kind: hf, model: org/tiny, revision: null}}
+models:
+  misr:
+    base: {{text_backbone: org/tiny, text_revision: null}}
+    corpora:
+      a: {{text_backbone: org/tiny}}   # of a
+      b: {{text_backbone: org/tiny, text_revision: {other}}}
+      c: {{text_backbone: org/gone, text_revision: null}}
+  slad:
+    base:
+      audio_backbone: org/tiny
+      audio_revision: null   # online
+"""
+    file.write_text(text)
+    code, said = cli("fetch", name, "--pin", "--params", str(file))
+    assert code == 0, said
+    wanted = text.replace("model: org/tiny, revision: null", f"model: org/tiny, revision: {COMMIT}")
+    wanted = wanted.replace("org/tiny, text_revision: null", f"org/tiny, text_revision: {COMMIT}")
+    wanted = wanted.replace(
+        "{text_backbone: org/tiny}", f"{{text_backbone: org/tiny, text_revision: {COMMIT}}}"
+    )
+    wanted = wanted.replace("audio_revision: null", f"audio_revision: {COMMIT}")
+    assert file.read_text() == wanted
+
+
+def test_methods_name_the_commits_that_the_encoders_have(project: Path) -> None:
+    """One model, one commit; and none is left out that is known."""
+    loaded = load_params(project / "params.yaml")
+    commits = {
+        model: commit
+        for modality in ("text", "audio")
+        for settings in getattr(loaded, modality).values()
+        if isinstance(settings, Pretrained)
+        for model, commit in settings.checkpoints().values()
+    }
+    named = 0
+    for method, entry in loaded.models.items():
+        for section in (entry.base, *entry.corpora.values()):
+            for modality in ("text", "audio"):
+                model, commit = (section.get(f"{modality}_{key}") for key in ("backbone", "revision"))
+                known = commits.get(model)
+                assert commit in ((known,) if method in ("cmir", "slad") else (known, None)), (
+                    method,
+                    section,
+                )
+                named += commit is not None
+    assert named > 10
 
 
 def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> None:

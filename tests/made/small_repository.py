@@ -21,6 +21,7 @@ from pipeline.evaluation.compare import Comparison, compare
 from pipeline.evaluation.metrics import METRIC_SETS
 
 CLIPS = 60
+CLIPS_A_VIDEO = 2
 SEEDS = (1, 2, 3)
 PARAMS = """
 seeds: [1, 2]
@@ -54,6 +55,7 @@ def save_runs(
     noise: float,
     dataset: str = "mosi",
     clips: int = CLIPS,
+    speakers: Sequence[str] = (),
     one: Mapping[int, dict[str, Any]] | None = None,
     **changes: Any,
 ) -> Path:
@@ -61,11 +63,14 @@ def save_runs(
 
     Parameters
     ----------
+    speakers : of the clips; none are known by default
     one, changes : what is different in the entry of a seed, and in all of them
     """
     label = np.round(np.random.default_rng(0).uniform(-3, 3, CLIPS), 1)[:clips].astype(np.float32)
-    names = [f"v$_${i:02d}" for i in range(clips)]
-    table = pa.table({"split": ["test"] * clips, "clip_id": names, "label": label})
+    videos = [f"v{i // CLIPS_A_VIDEO:02d}" for i in range(clips)]
+    names = [f"{video}$_${i:02d}" for i, video in enumerate(videos)]
+    known = {"video_id": videos, "speaker": pa.array(speakers or [None] * clips, pa.string())}
+    table = pa.table({"split": ["test"] * clips, "clip_id": names, **known, "label": label})
     runs = []
     for seed in seeds:
         error = np.random.default_rng([seed, len(method)]).normal(size=CLIPS)[:clips]

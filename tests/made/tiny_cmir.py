@@ -35,7 +35,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "five environments and the clean one": {"environments": 5, "include_clean": True, "alpha": 0.5},
     "one environment a clip": {"env_mode": "assigned", "environments": 4},
-    "sums": {"inv_reduction": "sum", "include_clean": True},
+    "means": {
+        **dict.fromkeys(("inv_reduction", "dec_reduction", "rec_reduction"), "mean"),
+        "include_clean": True,
+    },
+    "predicted from all views": {"predict_views": "all"},
+    "predicted from one noisy view": {"predict_views": "all", "env_mode": "assigned"},
     "normalised halves": {"z_norm": "layernorm", "alpha_off": 0.7},
     "noisy frames": {"noise_site": "frame"},
 }

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from made.tiny_batch import DIMS
 from made.tiny_models import tiny_bert
+from torch import nn
 
 from models.core.method import REGRESSION, Task
 from models.mird.model import MIRD
 from models.mird.settings import MIRDSettings
+from models.mird.wsabert import MultimodalAdaptationGate
 
 TINY: dict[str, Any] = {
     "width": 8,
@@ -55,7 +57,9 @@ def tiny(
 ) -> MIRD:
     """A small model in training mode, without dropout unless asked."""
     torch.manual_seed(seed)
-    return MIRD(MIRDSettings(**{**TINY, **settings}), DIMS if dims is None else dims, task)
+    method = MIRD(MIRDSettings(**{**TINY, **settings}), DIMS if dims is None else dims, task)
+    shift_words(method.shared.mag)
+    return method
 
 
 def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> MIRD:
@@ -64,7 +68,16 @@ def tiny_finetuned(task: Task = REGRESSION, **settings: object) -> MIRD:
     config = MIRDSettings(**{"text": "finetune", **TINY, **settings})
     names = ("text", "private") if config.text_encoder == "bert" else ("text",)
     backbones = {name: tiny_bert(pooler=config.pool == "cls", **BERT) for name in names}
-    return MIRD(config, DIMS, task, backbones)
+    method = MIRD(config, DIMS, task, backbones)
+    shift_words(method.shared.mag)
+    return method
+
+
+def shift_words(gate: MultimodalAdaptationGate) -> None:
+    """Words are shifted as after a few steps: at the start none is, and some gradients are 0."""
+    for linear in gate.project.values():
+        assert isinstance(linear, nn.Linear)
+        linear.reset_parameters()
 
 
 def variant(name: str) -> tuple[MIRD, dict[str, int | None]]:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from made.sample_runs import SampleRuns, make_sample_runs
 from ruamel.yaml import YAML
 
+from models.core.batch import Reading
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.params.params import Params
+from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.predict.predict import Predictor, clips_of, predict
 from pipeline.training.runs import open_runs
 
@@ -48,6 +54,19 @@ def test_after_what_was_said_before_a_clip_gets_the_prediction_that_training_wro
     assert "context" not in {one.kind for one in clip.cautions}
     assert "--context" in str(alone.cautions)
     assert predictor.predict(before, []).value == pytest.approx(written(folder, VALID[0]), abs=1e-6)
+
+
+def test_the_sound_before_a_clip_is_kept_from_its_end() -> None:
+    """As in a training set: the last samples of all utterances, whichever of them they are of."""
+    reading = Reading(waveform=6, context=2)
+    run: Any = SimpleNamespace(reading=reading, entries={}, device=torch.device("cpu"))
+    sounds = [np.arange(start, start + 9, dtype=np.int16) for start in (100, 200, 300)]
+    sounds[1] = sounds[1][:4]
+    clip, *before = (ClipInputs(str(i), {}, sound=sound) for i, sound in enumerate((sounds[2], *sounds[:2])))
+    batch = batch_of(run, replace(clip, before=tuple(before)))
+    assert batch.waveform is not None and batch.context is not None and batch.context.waveform is not None
+    assert (batch.waveform.values[0] * 32768).tolist() == [300, 301, 302, 303, 304, 305]
+    assert (batch.context.waveform.values[0] * 32768).tolist() == [107, 108, 200, 201, 202, 203]
 
 
 def test_a_folder_is_one_video_in_natural_order(sample: SampleRuns, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class Case:
     weights: Arrays
     alpha_off: float = 0.1
     with_clean: bool = False
-    sums: bool = False
+    predict_all: bool = False
+    means: tuple[str, ...] = ()  # of the three constraints, those that are per element
     normalised: bool = False
 
     def rows(self, name: str) -> list[int]:
@@ -49,10 +50,11 @@ def halves(case: Case, name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return parts
 
 
-def predict(case: Case, clip: int) -> np.ndarray:
-    """The predictor's outputs for a clip."""
+def predict(case: Case, clip: int, environment: int | None = None) -> np.ndarray:
+    """The predictor's outputs for a clip, clean or in an environment."""
     slots = []
-    for name, x in case.features.items():
+    for name in case.features:
+        x = case.features[name] if environment is None else case.perturbed[name][environment]
         invariant, _ = halves(case, name, x[clip])
         slots.append(invariant if case.present[name][clip] else np.zeros_like(invariant))
     return mlp(case, "predictor", np.concatenate(slots), last=3)
@@ -61,8 +63,11 @@ def predict(case: Case, clip: int) -> np.ndarray:
 def losses(case: Case) -> dict[str, float]:
     """The four terms of a regression."""
     known = [clip for clip in range(len(case.label)) if not np.isnan(case.label[clip])]
-    errors = [abs(float(predict(case, clip)[0]) - case.label[clip]) for clip in known]
     names = case.features
+    number = len(next(iter(case.perturbed.values()))) if case.predict_all else 0
+    errors = []
+    for environment in (None, *range(number)):
+        errors += [abs(float(predict(case, clip, environment)[0]) - case.label[clip]) for clip in known]
     return {
         "prediction": sum(errors) / max(len(errors), 1),
         "invariance": sum(invariance(case, name) for name in names),
@@ -84,31 +89,32 @@ def invariance(case: Case, name: str) -> float:
             for second in range(len(views)):
                 if first != second:
                     total += float(np.abs(views[first] - views[second]).sum())
-        if not case.sums:
+        if "invariance" in case.means:
             total /= len(views) * (len(views) - 1) * len(views[0])
         totals.append(total)
     return sum(totals) / max(len(totals), 1)
 
 
 def decorrelation(case: Case, name: str) -> float:
-    """R_dec: squared cosines, of a clip with itself and, weighted, of different clips."""
-    own, other = [], []
+    """R_dec: squared Frobenius norm of the cosines, weighted beside the diagonal; or its share a clip."""
+    total = 0.0
     for first in case.rows(name):
         for second in case.rows(name):
             a, _ = halves(case, name, case.features[name][first])
             _, b = halves(case, name, case.features[name][second])
             square = float(a @ b / (np.sqrt(a @ a) * np.sqrt(b @ b))) ** 2
-            (own if first == second else other).append(square)
-    return sum(own) / max(len(own), 1) + case.alpha_off * sum(other) / max(len(other), 1)
+            total += square if first == second else case.alpha_off * square
+    return total / max(len(case.rows(name)), 1) if "decorrelation" in case.means else total
 
 
 def reconstruction(case: Case, name: str) -> float:
-    """R_rec: mean squared error of the rebuilt X_m."""
+    """R_rec: squared length of the error of the rebuilt X_m, or its share a width."""
     errors = []
     for clip in case.rows(name):
         x = case.features[name][clip]
         rebuilt = mlp(case, f"decoder.{name}", np.concatenate(halves(case, name, x)))
-        errors.append(float(((x - rebuilt) ** 2).mean()))
+        square = float(np.linalg.norm(x - rebuilt) ** 2)
+        errors.append(square / len(x) if "reconstruction" in case.means else square)
     return sum(errors) / max(len(errors), 1)
 
 

@@ -75,7 +75,7 @@ class Case:
     pooled : X^m by modality, (B, D)
     present : by modality, (B,) bool
     values, rebuilt, mask : by modality, (B, T, D) or token ids (B, T), (B, T, D or vocabulary), (B, T)
-    squash : whether z passes a LayerNorm before the estimators
+    standardize : whether the estimators see z with mean 0 and variance 1 over clips, width by width
     """
 
     prediction: np.ndarray
@@ -88,9 +88,9 @@ class Case:
     rebuilt: Arrays
     mask: Arrays
     weights: Arrays
-    pairs: str = "nine"
+    pairs: str = "six"
     use: str = "both"
-    squash: bool = False
+    standardize: bool = True
 
     def rows(self, term: str, *names: str) -> list[int]:
         """Clips that join a term of these representations."""
@@ -143,17 +143,18 @@ def reconstruction(case: Case) -> float:
 def estimates(case: Case, likelihood: bool) -> list[float]:
     """Î (12), (14), or the negative log-likelihoods (13), (15), of each pair."""
     found = []
-    pairs = [(case.z[x], case.z[y], (x, y), True) for x, y in PAIRS]
+    z = case.z
+    if case.standardize:
+        z = {name: _standardized(values, case.rows("information", name)) for name, values in z.items()}
+    pairs = [(z[x], z[y], (x, y)) for x, y in PAIRS]
     if case.pairs == "nine":
-        pairs += [(case.pooled[x], case.z["shared"], (x, "shared"), False) for x in INPUTS]
-    for number, (x, y, names, latent) in enumerate(pairs):
+        pairs += [(case.pooled[x], z["shared"], (x, "shared")) for x in INPUTS]
+    for number, (x, y, names) in enumerate(pairs):
         rows = case.rows("information", *names)
         if not rows:
             found.append(0.0)
             continue
         x, y = x[rows], y[rows]
-        if case.squash:
-            x, y = _normal(x) if latent else x, _normal(y)
         mean, logvar = estimator(x, case.weights, number, "estimators.")
         measure = negative_log_likelihood if likelihood else club
         found.append(measure(mean, logvar, y))
@@ -173,9 +174,12 @@ def orthogonality(case: Case) -> float:
     return total
 
 
-def _normal(x: np.ndarray) -> np.ndarray:
-    centred = x - x.mean(axis=1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+def _standardized(values: np.ndarray, rows: list[int]) -> np.ndarray:
+    """Each width less its mean, over its spread; both over these rows alone."""
+    if not rows:
+        return values
+    columns = [(column - column[rows].mean()) / np.sqrt(column[rows].var() + 1e-6) for column in values.T]
+    return np.stack(columns, axis=1)
 
 
 def _cross_entropy(logits: np.ndarray, chosen: int) -> float:

@@ -11,22 +11,25 @@ import subprocess
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from test_report import MOODS, chosen, make_params, runs_of, write_moods, write_result
 
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.evaluation.saved import write_views
+from pipeline.evaluation.saved import read_runs, write_views
 from pipeline.params.params import Params
 from pipeline.reports import page as report_page
+from pipeline.reports.facts import facts
 from pipeline.reports.figures import confusion
 from pipeline.reports.report import report
-from pipeline.reports.run_figures import classes_of, error_by_range
-from pipeline.reports.tables import paper_figures
+from pipeline.reports.run_figures import classes_of, draw_terms, error_by_range
+from pipeline.reports.tables import paper_figures, results_table, summarize
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SEEDS = [1, 2]
@@ -204,6 +207,38 @@ def test_bold_is_what_is_significantly_better(page: Page) -> None:
     assert not any(cell[2] for row in moods for cell in row)  # the same predictions: no best
 
 
+def test_clusters_are_said(page: Page) -> None:
+    assert (
+        "30 test (30 videos)." in page.words
+        and "30 test (3 videos, too few to test differences on)." in page.words
+    )
+    assert "those of a speaker or video together" in page.words
+
+
+def test_nothing_stands_out_where_few_people_speak(place: Path, tmp_path: Path) -> None:
+    """Four speakers can be swapped in 16 ways alone, so that p is at least 2/16."""
+    shutil.copytree(place / "results", tmp_path / "results")
+    params = make_params_of(datasets_run=["mosi"])
+
+    def strong() -> tuple[int, list[str], str]:
+        runs = read_runs(params, tmp_path / "results")["mosi"]
+        table = results_table(summarize(runs), runs, "mosi")
+        cells = [cell for row in table.rows.values() for cell in row.values()]
+        return sum(cell.strong for cell in cells), table.remarks, facts([*runs["misr"], *runs["other"]])
+
+    number, said_before, _ = strong()
+    assert number == 3
+    for method in ("misr", "other"):
+        path = tmp_path / "results" / "mosi" / method / "predictions.parquet"
+        found = pq.read_table(path).drop_columns("speaker")
+        pq.write_table(found.append_column("speaker", pa.array([f"s{i % 4}" for i in range(60)])), path)
+    number, remarks, said = strong()
+    assert number == 0 and "30 test (4 speakers, too few to test differences on)" in said
+    assert {remark.partition(", which")[0] for remark in set(remarks) - set(said_before)} == {
+        "statistics: 4 speakers: too few to trust intervals and p values"
+    }
+
+
 def test_runs_and_worst_clips(page: Page) -> None:
     for name in ("mosi", "mosi-misr", "mosi-misr-1", "mosi-other-2", "moods-misr-1"):
         assert name in page.ids
@@ -284,6 +319,18 @@ def test_what_is_missing_is_named(place: Path, tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------- what is drawn
+def test_the_curves_say_each_terms_share_of_the_loss() -> None:
+    """Of the weighted terms at the chosen epoch; a term below zero counts by its size."""
+    curves = [
+        {"epoch": i, "total": 1.0, "error": 0.5 + i, "pull": -2.0 * i, "valid_loss": 1.0, "lr": 0.1}
+        for i in (1, 2)
+    ]
+    run: Any = SimpleNamespace(curves=curves, result=SimpleNamespace(epoch=1, class_names=()))
+    said = draw_terms(run, {"error": 1.0, "pull": 0.25, "off": 0.0}).alt
+    assert "error 1.5 (75.0% of the loss), pull -2 (25.0% of the loss), total 1, valid_loss 1" in said
+    assert "%" not in draw_terms(run, {}).alt
+
+
 def test_errors_by_range_by_hand() -> None:
     label, prediction = np.array([-3, -2, 0.5, 3.0]), np.array([-2, -2.5, 0.5, 1.0])
     names, errors = error_by_range(label, prediction, (-3, 3))

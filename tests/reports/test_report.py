@@ -106,7 +106,9 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
 def save_predictions(path: Path, seed: int, labels: pa.Array, predictions: pa.Array) -> None:
     """Put a seed's predictions beside those of the others, whose labels are the same."""
     clips = len(labels)
-    table = {"split": ["test"] * clips, "clip_id": [f"video$_${i:02d}" for i in range(clips)]}
+    videos = [f"video{i // 2:02d}" for i in range(clips)]
+    table = {"split": ["test"] * clips, "clip_id": [f"{video}$_${i:02d}" for i, video in enumerate(videos)]}
+    table |= {"video_id": videos, "speaker": pa.array([None] * clips, pa.string())}
     others = {} if not path.exists() else pq.read_table(path).to_pydict()
     columns = {**table, "label": labels, **{k: v for k, v in others.items() if k.startswith("prediction_")}}
     pq.write_table(pa.table({**columns, f"prediction_{seed}": predictions}), path)
@@ -156,7 +158,7 @@ def test_markdown(place: Path) -> None:
     assert "| misr | 0.750 ± 0.050 | 0.500 ± 0.000 | 0.420 ± 0.010 | 0.850 ± 0.050 | 2, 2, 2 |" in mosi
     assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
     assert "audio `librosa33`, text `minilm` (feature set `abcdef012345`)" in mosi
-    assert "4 valid, 30 test" in mosi
+    assert "4 valid, 30 test (15 videos, too few to test differences on)." in mosi
     assert "- other, seed 3, test: corr is 0: all predictions are 1" in mosi
 
 
@@ -197,7 +199,7 @@ def test_tables_for_plots(place: Path) -> None:
     assert len(predictions) == 2 * 2 * 3 * 30
     saved = pq.read_table(place / "results" / "sample" / "misr" / "predictions.parquet").to_pydict()
     assert float(predictions[5]["prediction"]) == pytest.approx(saved["prediction_1"][5], rel=1e-5)
-    assert predictions[5]["clip_id"] == "video$_$05"
+    assert predictions[5]["clip_id"] == "video02$_$05"
 
 
 def test_same_bytes_and_pictures(place: Path) -> None:

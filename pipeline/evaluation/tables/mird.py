@@ -14,6 +14,7 @@ RATIO = 3  # unlabeled clips for each labeled one where the paper is best on MOS
 NO_INFORMATION = {"weights.information": 0}
 ORTHOGONAL = {**NO_INFORMATION, "weights.orthogonality": 0.1}
 Z_S_ALONE = {**NO_INFORMATION, "weights.reconstruction": 0, "private": False}
+NINE = {"mi_pairs": "nine"}  # the paper's MIRD; six is our default, as in the authors' code
 RATIOS = {0: "85.82 85.74", RATIO: "86.23 86.16"}  # acc2 and f1 of figure 6 that the text says
 COLLAPSE = {"MOSI": printed("acc2 f1", "58.23 58.20"), "MOSEI": printed("acc2 f1", "58.08 58.02")}  # α = 10
 OF_THE_BASE = "unlabeled_ratio is 3, as on MOSI; the authors' script has 5 on MOSEI"
@@ -23,9 +24,9 @@ def _mosi(numbers: str) -> dict[str, dict[str, float]]:
     return {"MOSI": printed(METRICS, numbers)}
 
 
-def _labeled(label: str, numbers: str, overrides: Mapping[str, object] | None = None) -> Row:
+def _labeled(label: str, numbers: str, overrides: Mapping[str, object] = NINE) -> Row:
     """A row without unlabeled clips."""
-    return Row(label, {"unlabeled_ratio": 0, **(overrides or {})}, _mosi(numbers))
+    return Row(label, {"unlabeled_ratio": 0, **overrides}, _mosi(numbers))
 
 
 def _constraint(label: str, overrides: Mapping[str, object], mosi: str, mosei: str) -> Row:
@@ -35,7 +36,7 @@ def _constraint(label: str, overrides: Mapping[str, object], mosi: str, mosei: s
 
 
 def _use(label: str, use: str, numbers: str) -> Row:
-    return Row(label, {"unlabeled_ratio": RATIO, "unlabeled_use": use}, _mosi(numbers))
+    return Row(label, {**NINE, "unlabeled_ratio": RATIO, "unlabeled_use": use}, _mosi(numbers))
 
 
 TABLES = (
@@ -44,7 +45,7 @@ TABLES = (
         "4",
         "Table 4: taking out one thing after the other",
         (
-            Row("MIRD²", {"unlabeled_ratio": RATIO}, _mosi(WITH_UNLABELED)),
+            Row("MIRD²", {**NINE, "unlabeled_ratio": RATIO}, _mosi(WITH_UNLABELED)),
             _labeled("1. MIRD¹: no unlabeled clips", LABELED_ALONE),
             _labeled("2. - L_mim of (X^m, S)", SIX_PAIRS, {"mi_pairs": "six"}),
             _labeled("3. - L_mim", "85.21 85.09 0.750 0.787", NO_INFORMATION),
@@ -84,7 +85,7 @@ TABLES = (
         tuple(
             Row(
                 f"split rate {ratio}",
-                {"unlabeled_ratio": ratio},
+                {**NINE, "unlabeled_ratio": ratio},
                 {"MOSI": printed("acc2 f1", RATIOS[ratio])} if ratio in RATIOS else {},
             )
             for ratio in range(6)
@@ -96,7 +97,7 @@ TABLES = (
         "alpha",
         "Figure 7: weight α of the mutual information",
         tuple(
-            Row(f"α {alpha}", {"weights.information": alpha}, COLLAPSE if alpha == 10 else {})
+            Row(f"α {alpha}", {**NINE, "weights.information": alpha}, COLLAPSE if alpha == 10 else {})
             for alpha in (0.001, 0.01, 0.1, 1, 10)
         ),
         (

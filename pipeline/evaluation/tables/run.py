@@ -173,7 +173,7 @@ def run_table(
 
 def experiment_name(table: PaperTable, row: Row, dataset: str) -> str:
     """Plain letters, digits and hyphens: `misr-4-sample-w-o-l-na`."""
-    signs = str.maketrans({"ω": "omega", "τ": "tau", "α": "alpha"})
+    signs = str.maketrans({"ω": "omega", "τ": "tau", "α": "alpha", "λ": "lambda"})
     text = "-".join([table.method, table.name, dataset, row.label]).translate(signs)
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")

@@ -1,7 +1,8 @@
 """CmIR: what a linear probe finds in the invariant and in the spurious halves.
 
-Probes are fitted on the train split and scored on the test split. One guesses the label: it should do well on
-Z_inv and badly on Z_spu. The other guesses which modality a half comes from: that should be hard of Z_inv.
+Probes are fitted on the train split and scored on the test split. One guesses the label, from a half of one
+modality or of all: it should do well on Z_inv, and on Z_spu no better than a constant. The other guesses
+which modality a half comes from: that should be hard of Z_inv.
 Ridge regression with a penalty chosen by leave-one-out on the train split, or logistic regression; both on
 standardised values.
 """
@@ -26,6 +27,7 @@ READING = (
 MOST = 5000  # clips that a probe is fitted on, evenly spaced over the train split
 PENALTIES = np.logspace(-2, 4, 7)
 HALVES = ("invariant", "spurious")  # Z_inv, Z_spu
+ALL = "all"  # modalities, side by side
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
@@ -39,23 +41,16 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         "train": {name: values[chosen] for name, values in gather(run, train, _pick).items()},
         "test": gather(run, test, _pick),
     }
-    classes = method.task.classes
-    label_probe = Bars(
-        "A linear probe for the label",
-        "accuracy" if classes else "MAE (label units)",
-        names,
-        {half: [_label_score(found, half, name, classes) for name in names] for half in HALVES},
-        {"always the commonest class" if classes else "always the train median": _floor(found, classes)},
-    )
-    panels = [label_probe]
+    for part in found.values():
+        _join(part, names)
+    panels = _label_probe(found, [*names, ALL] if len(names) > 1 else names, method.task.classes)
     if len(names) > 1:
-        groups = [f"{half} halves" for half in HALVES]
         scores = [_modality_score(found, half, names) for half in HALVES]
         panels.append(
             Bars(
                 "A linear probe for the modality",
                 "accuracy",
-                groups,
+                [f"{half} halves" for half in HALVES],
                 {"which modality is it?": scores},
                 {"chance": 1 / len(names)},
             )
@@ -68,16 +63,44 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     return View(READING, panels, {"the invariant and the spurious halves (Z_inv, Z_spu)": parts})
 
 
-def _label_score(found: dict[str, dict[str, np.ndarray]], half: str, name: str, classes: int) -> float | None:
-    """MAE or accuracy on the test clips that have the modality."""
+def _join(part: dict[str, np.ndarray], names: list[str]) -> None:
+    """The halves of all modalities side by side, zero where a clip lacks one, as the predictor has them."""
+    part[ALL] = np.any([part[m] for m in names], axis=0)
+    for half in HALVES:
+        known = [np.where(part[m][:, None], part[f"{half}/{m}"], 0.0) for m in names]
+        part[f"{half}/{ALL}"] = np.concatenate(known, axis=1)
+
+
+def _label_probe(found: dict[str, dict[str, np.ndarray]], groups: list[str], classes: int) -> list[Bars]:
+    """Accuracy, or MAE and correlation, of the probe for the label, beside those of a constant."""
+    scores = {half: [_label_scores(found, half, name, classes) for name in groups] for half in HALVES}
+    unit, constant = ("accuracy", "commonest class") if classes else ("MAE (label units)", "train median")
+    errors = {half: [score for score, _ in pairs] for half, pairs in scores.items()}
+    floor = {f"always the {constant}": _floor(found, classes)}
+    panels = [Bars("A linear probe for the label", unit, groups, errors, floor)]
+    if not classes:
+        title = "A linear probe for the label, its correlation"
+        correlations = {half: [r for _, r in pairs] for half, pairs in scores.items()}
+        panels.append(Bars(title, "Pearson's r", groups, correlations, {"chance": 0.0}))
+    return panels
+
+
+def _label_scores(
+    found: dict[str, dict[str, np.ndarray]], half: str, name: str, classes: int
+) -> tuple[float | None, float | None]:
+    """Accuracy, or MAE and Pearson's r, on the test clips that have the modality."""
     train, test = (
         (part[f"{half}/{name}"][part[name]], part["label"][part[name]])
         for part in (found["train"], found["test"])
     )
     guessed = _guessed(train, test, classes)
     if guessed is None:
-        return None
-    return number((guessed == test[1]).mean() if classes else np.abs(guessed - test[1]).mean())
+        return None, None
+    if classes:
+        return number((guessed == test[1]).mean()), None
+    spread = min(np.ptp(guessed), np.ptp(test[1]))
+    r = number(np.corrcoef(guessed, test[1])[0, 1]) if spread > 0 else None
+    return number(np.abs(guessed - test[1]).mean()), r
 
 
 def _modality_score(found: dict[str, dict[str, np.ndarray]], half: str, names: list[str]) -> float | None:

@@ -1,4 +1,4 @@
-"""MIRD: the bounds on the mutual information Î that its training makes small, pair by pair on the test split.
+"""MIRD: the mutual information Î that its training makes small, pair by pair, and the spread of each z.
 
 How they fell in training is in the learning curves (`bound/latent`, `bound/inputs`).
 """
@@ -18,7 +18,8 @@ from pipeline.training.runs import TrainedRun
 
 READING = (
     "Î bounds the mutual information of two representations from above, by the run's own estimators; "
-    "training makes it small. Near 0, or below, the estimators find nothing in common."
+    "training makes it small. Near 0, or below, the estimators find nothing in common. Where they see z as "
+    "it is (`mi_norm: none`), a z whose spread is below ½ reads as knowing nothing, whatever it knows."
 )
 
 
@@ -31,14 +32,19 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
     for name in method.private:
         parts.append(Part(f"private {name}", name, False, found[f"z/{name}"], found[f"present/{name}"]))
     maps = {"the shared and the private representations (z)": parts}
+    spreads = [
+        number(part.values[part.present].std(axis=0).mean()) if part.present.any() else None for part in parts
+    ]
+    unit = "standard deviation over clips, mean over widths"
+    panels = [Bars("Spread of each z", unit, [part.name for part in parts], {"test clips": spreads})]
     if method.estimators is None:
         note = "without the term `information` there are no estimators, and so no bounds"
-        return View(READING, [], maps, [note])
+        return View(READING, panels, maps, [note])
     pairs = [f"{a}, {b}" for a, b in method.latent_pairs]
     pairs += [f"X of {a}, {b}" for a, b in method.input_pairs]
     bounds = [number(bound) for bound in _bounds(run, method, splits["test"])]
     title = "Î, upper bound of the mutual information"
-    return View(READING, [Bars(title, "nats", pairs, {"test clips": bounds})], maps)
+    return View(READING, [Bars(title, "nats", pairs, {"test clips": bounds}), *panels], maps)
 
 
 @torch.inference_mode()

@@ -17,10 +17,15 @@ from torch import Tensor
 from models.cmir.model import CmIR
 from models.cmir.model import decorrelation_penalty as r_dec
 from models.cmir.model import invariance_penalty as r_inv
+from models.cmir.model import reconstruction_penalty as r_rec
 from models.core.batch import Batch
 from models.core.method import Task
 
-CONSTRAINTS = ("invariance", "decorrelation", "reconstruction")
+CONSTRAINTS = {  # and the setting of what is summed
+    "invariance": "inv_reduction",
+    "decorrelation": "dec_reduction",
+    "reconstruction": "rec_reduction",
+}
 
 
 def everyone(number: int) -> Tensor:
@@ -38,41 +43,87 @@ def reached(method: CmIR, term: str, batch: Batch) -> set[str]:
 def test_disagreement_of_three_views() -> None:
     views = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]], [[1.0, 2.0]]])
     assert r_inv(views, everyone(1), "sum").item() == 12  # ordered pairs; unordered ones give 6
-    assert r_inv(views, everyone(1)).item() == 12 / (3 * 2 * 2)
+    assert r_inv(views, everyone(1), "mean").item() == 12 / (3 * 2 * 2)
     twice = views.expand(-1, 2, -1)
     assert r_inv(twice, everyone(2), "sum").item() == 12  # a mean over clips
-    assert r_inv(twice * torch.tensor([1.0, 50.0])[:, None], torch.tensor([True, False])).item() == 1
-    assert r_inv(views, ~everyone(1)).item() == 0
-    assert r_inv(views[:1].expand(3, -1, -1), everyone(1)).item() == 0
+    assert r_inv(twice * torch.tensor([1.0, 50.0])[:, None], torch.tensor([True, False]), "mean").item() == 1
+    for reduction in ("sum", "mean"):
+        assert r_inv(views, ~everyone(1), reduction).item() == 0
+        assert r_inv(views[:1].expand(3, -1, -1), everyone(1), reduction).item() == 0
 
 
 def test_overlap_of_known_halves() -> None:
     invariant, spurious = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 3.0]])
-    assert r_dec(invariant, spurious, everyone(2), 0.1).item() == pytest.approx(0.55)  # C = [[0,0],[1,1]]
-    assert r_dec(invariant, spurious, torch.tensor([True, False]), 0.1).item() == 0
-    assert r_dec(invariant, spurious, torch.tensor([False, True]), 0.1).item() == pytest.approx(1)
-    louder = torch.tensor([[3.0], [0.2]])
-    assert r_dec(louder * invariant, 7 * spurious, everyone(2), 0.1).item() == pytest.approx(0.55)
+    for reduction, expected in (("sum", 1.1), ("mean", 0.55)):  # C = [[0,0],[1,1]]
+        assert r_dec(invariant, spurious, everyone(2), 0.1, reduction).item() == pytest.approx(expected)
+        assert r_dec(invariant, spurious, torch.tensor([True, False]), 0.1, reduction).item() == 0
+        only = r_dec(invariant, spurious, torch.tensor([False, True]), 0.1, reduction)
+        assert only.item() == pytest.approx(1)
+        louder = torch.tensor([[3.0], [0.2]]) * invariant
+        assert r_dec(louder, 7 * spurious, everyone(2), 0.1, reduction).item() == pytest.approx(expected)
+
+
+def test_cosines_of_one_clip_and_of_two_have_one_unit() -> None:
+    """One step of α_off moves the loss by as much of the squared norm in either reduction."""
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 32, 16, dtype=torch.float64)
+    a, b = (rows / rows.norm(dim=1, keepdim=True) for rows in (a, b))
+    squares = (a @ b.T).square()
+    own = squares.diagonal().sum()
+    for reduction, unit in (("sum", 1), ("mean", 32)):
+        without = r_dec(a, b, everyone(32), 0.0, reduction)
+        assert without.item() == pytest.approx(own.item() / unit)
+        every = r_dec(a, b, everyone(32), 0.5, reduction)
+        assert (every - without).item() == pytest.approx(0.5 * (squares.sum() - own).item() / unit)
 
 
 def test_overlap_is_zero_in_orthogonal_subspaces_and_one_on_the_diagonal_of_equal_halves() -> None:
     torch.manual_seed(0)
     z = torch.randn(6, 5, dtype=torch.float64)
     zeros = torch.zeros_like(z)
-    apart = r_dec(torch.cat([z, zeros], dim=1), torch.cat([zeros, z.flip(0)], dim=1), everyone(6), 0.1)
-    assert apart.item() == 0
+    halves = torch.cat([z, zeros], dim=1), torch.cat([zeros, z.flip(0)], dim=1)
+    assert r_dec(*halves, everyone(6), 0.1, "sum").item() == 0
     unit = z / z.norm(dim=1, keepdim=True)
-    off_diagonal = ((unit @ unit.T).square().sum() - 6) / 30
-    assert r_dec(z, z, everyone(6), 0.1).item() == pytest.approx(1 + 0.1 * off_diagonal.item())
-    assert r_dec(z[:1], z[:1], everyone(1), 0.1).item() == pytest.approx(1)  # one clip: no off-diagonal
+    off_diagonal = ((unit @ unit.T).square().sum() - 6).item()
+    assert r_dec(z, z, everyone(6), 0.1, "sum").item() == pytest.approx(6 + 0.1 * off_diagonal)
+    assert r_dec(z, z, everyone(6), 0.1, "mean").item() == pytest.approx(1 + 0.1 * off_diagonal / 6)
+    for reduction in ("sum", "mean"):  # one clip: no off-diagonal
+        assert r_dec(z[:1], z[:1], everyone(1), 0.1, reduction).item() == pytest.approx(1)
+
+
+def test_error_of_known_reconstructions() -> None:
+    x, rebuilt = torch.tensor([[1.0, 2.0, 3.0], [0, 0, 0]]), torch.tensor([[0.0, 2.0, 5.0], [3, 0, 0]])
+    assert r_rec(x, rebuilt, everyone(2), "sum").item() == (5 + 9) / 2  # squared lengths; a mean over clips
+    assert r_rec(x, rebuilt, everyone(2), "mean").item() == pytest.approx((5 + 9) / 2 / 3)
+    for reduction, unit in (("sum", 1), ("mean", 3)):
+        one = r_rec(x, rebuilt, torch.tensor([True, False]), reduction)
+        assert one.item() == pytest.approx(5 / unit)
+        assert r_rec(x, rebuilt, ~everyone(2), reduction).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("term", "factor"),  # of the sum, for K views, B clips and the widths of TINY
+    [
+        ("invariance", 3 * 2 * TINY["d_z"]),
+        ("decorrelation", 4),
+        ("reconstruction", TINY["d_x"]),
+    ],
+)
+def test_sums_are_a_known_multiple_of_means(term: str, factor: int) -> None:
+    values = {}
+    for reduction in ("sum", "mean"):
+        method, batch = tiny(**{CONSTRAINTS[term]: reduction}), random_batch()
+        torch.manual_seed(3)
+        values[reduction] = method.losses(batch, method(batch), [term])[term].item()
+    assert values["sum"] == pytest.approx(factor * values["mean"], rel=1e-5)
 
 
 def test_rows_of_zeros_are_harmless() -> None:
     z = torch.zeros(3, 4, requires_grad=True)
     other = torch.randn(3, 4, requires_grad=True)
     for loss in (
-        r_dec(z, other, everyone(3), 0.1),
-        r_dec(z, z, everyone(3), 0.1),
+        r_dec(z, other, everyone(3), 0.1, "sum"),
+        r_dec(z, z, everyone(3), 0.1, "mean"),
     ):
         assert loss.item() == 0
         loss.backward()
@@ -100,7 +151,8 @@ def test_losses_equal_the_equations(options: str, missing: str, monkeypatch: pyt
         weights={name: value.numpy() for name, value in method.state_dict().items()},
         alpha_off=config.alpha_off,
         with_clean=config.include_clean or config.env_mode == "assigned",
-        sums=config.inv_reduction == "sum",
+        predict_all=config.predict_views == "all",
+        means=tuple(term for term, key in CONSTRAINTS.items() if getattr(config, key) == "mean"),
         normalised=config.z_norm == "layernorm",
     )
     expected = reference.losses(case)
@@ -157,13 +209,15 @@ def test_views_differ_in_training_and_are_not_made_in_evaluation(options: str) -
     number = (1 if config.env_mode == "assigned" else config.environments) + clean
     for name, views in output.views.items():
         assert views.shape == (number, 4, TINY["d_z"])
-        assert r_inv(views[-2:], everyone(4)) > 0
+        assert r_inv(views[-2:], everyone(4), "sum") > 0
         assert not torch.equal(views[-1], again.views[name][-1])
         assert torch.equal(views[0], output.invariant[name]) is clean
     assert method.losses(batch, output, ["invariance"])["invariance"] > 0
     assert torch.equal(output.prediction, again.prediction)
     output = method.eval()(batch)
-    assert (output.views, output.reconstruction) == ({}, {})
+    assert (output.views, output.reconstruction, output.noisy_predictions) == ({}, {}, None)
+    clean = (output.prediction - batch.label).abs().mean()
+    torch.testing.assert_close(method.losses(batch, output, ["prediction"])["prediction"], clean)
     for term in ("invariance", "reconstruction"):
         with pytest.raises(ValueError, match="training mode with the term active"):
             method.losses(batch, output, [term])

@@ -89,7 +89,7 @@ def test_only_what_is_asked_is_computed() -> None:
     assert len(method.decoder) == 0
     method.active_terms = frozenset({"prediction", "decorrelation"})
     output = method(batch)
-    assert (output.views, output.reconstruction) == ({}, {})
+    assert (output.views, output.reconstruction, output.noisy_predictions) == ({}, {}, None)
     assert set(method.losses(batch, output, ["decorrelation"])) == {"decorrelation"}
     one = select(batch, [0])
     assert all(value.isfinite() for value in method.losses(one, method(one), method.active_terms).values())
@@ -103,7 +103,7 @@ def test_diagnostics() -> None:
     z = output.invariant["audio"][[0, 2, 3]].detach()
     assert curves["std/audio"].item() == pytest.approx(z.std(dim=0, correction=0).mean().item(), rel=1e-5)
     gaps = sum(curves[f"gap_over_std/{m}"] * curves[f"std/{m}"] for m in DIMS)
-    loss = method.losses(batch, output, ["invariance"])["invariance"]
+    loss = tiny(inv_reduction="mean").losses(batch, output, ["invariance"])["invariance"]
     assert float(gaps) == pytest.approx(loss.item(), rel=1e-5)
     one = select(batch, [0])
     assert all(v.isfinite() and not v.requires_grad for v in method.diagnostics(one, method(one)).values())
@@ -118,6 +118,8 @@ def test_settings() -> None:
         {"env_mode": "one"},
         {"alpha": -1},
         {"alpha_off": 1},
+        {"dec_reduction": "max"},
+        {"predict_views": "noisy"},
         {"width": 5},
         {"train_noise": "salt"},
     ):
@@ -174,7 +176,9 @@ def learnable_batch(seed: int) -> Batch:
 @cache
 def trained(invariance: float, z_norm: str, seed: int) -> CmIR:
     batch = learnable_batch(seed)
-    method = tiny(seed=seed, dims={"text": DIMS["text"]}, weights={"invariance": invariance}, z_norm=z_norm)
+    weights = {"invariance": invariance, "decorrelation": 0.1, "reconstruction": 0.1}
+    means = dict.fromkeys(("inv_reduction", "dec_reduction", "rec_reduction"), "mean")
+    method = tiny(seed=seed, dims={"text": DIMS["text"]}, weights=weights, z_norm=z_norm, **means)
     terms = [term for term in CmIR.TERMS if getattr(method.config.weights, term) > 0]
     method.active_terms = frozenset(terms)
     optimizer = torch.optim.AdamW(method.parameters(), lr=5e-3)

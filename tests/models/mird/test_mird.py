@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made.spoken import spoken_batch
 from made.tiny_batch import DIMS, pad_more, random_batch, select
 from made.tiny_methods import weighted
-from made.tiny_mird import BERT, TINY, VARIANTS, tiny, tiny_finetuned, variant
+from made.tiny_mird import BERT, TINY, VARIANTS, shift_words, tiny, tiny_finetuned, variant
 from made.tiny_models import tiny_bert
 from reference import mird as reference
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
-from models.core.blocks import changed_output, key_bias
+from models.core.blocks import changed_output, key_bias, mean_over_time
 from models.mird.disentangle import Decoder, PrivateEncoder
 from models.mird.model import MIRD
 from models.mird.settings import MIRDSettings
@@ -208,6 +209,43 @@ def test_without_sound_and_sight_it_is_the_text_encoder(kind: str, layer: int) -
     assert not torch.allclose(method(heard).z["shared"], expected, atol=1e-3)
 
 
+def probe_error(pooled: Tensor, label: Tensor) -> float:
+    """Mean absolute error of ridge regressions, each on four fifths of the clips, for the last fifth."""
+    errors = []
+    for fold in range(5):
+        held = torch.arange(len(label)) % 5 == fold
+        x = (pooled - pooled[~held].mean(dim=0)).double()
+        x, y = x / x[~held].std(), label.double()
+        known, wanted = x[~held], y[~held] - y[~held].mean()
+        weights = known.T @ torch.linalg.solve(known @ known.T + 100 * torch.eye(len(known)), wanted)
+        errors.append((x[held] @ weights + y[~held].mean() - y[held]).abs())
+    return torch.cat(errors).mean().item()
+
+
+def test_at_the_start_words_are_worth_what_they_are_to_bert() -> None:
+    """A linear probe on MiniLM's pooled states: with the gate, its LayerNorm too, as good as without it."""
+    torch.manual_seed(0)
+    method = MIRD(MIRDSettings(text="finetune"), {name: DIMS[name] for name in ("audio", "visual")}).eval()
+    batch, seen = spoken_batch(), []
+
+    def pooled() -> Tensor:
+        seen.clear()
+        with torch.no_grad(), changed_output(method.shared.dropout, lambda x: seen.append(x) or x):
+            method(batch)
+        return seen[0]
+
+    gated = probe_error(pooled(), batch.label)
+    shift_words(method.shared.mag)  # as PyTorch begins a Linear
+    spoilt = probe_error(pooled(), batch.label)
+    tokens = batch.tokens
+    assert tokens is not None
+    with torch.no_grad():
+        states = method.backbone(input_ids=tokens.ids, attention_mask=tokens.mask.long()).last_hidden_state
+    plain = probe_error(mean_over_time(states, tokens.mask), batch.label)
+    assert gated == pytest.approx(plain, rel=0.05)
+    assert spoilt > 1.1 * gated
+
+
 def test_an_injected_layer_may_give_a_tuple() -> None:
     class Pair(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, str]:
@@ -238,7 +276,7 @@ def test_frozen_words_are_shifted_between_layers() -> None:
 @pytest.mark.parametrize("finetuned", [False, True])
 def test_what_estimators_see_of_the_inputs(finetuned: bool) -> None:
     """Means over real steps; of fine-tuned text those of the embedding, wherever words are shifted."""
-    method = tiny_finetuned(inject_layer=1) if finetuned else tiny(inject_layer=1)
+    method = (tiny_finetuned if finetuned else tiny)(inject_layer=1, mi_pairs="nine")
     batch = random_batch(vocabulary=40 if finetuned else None, absent={(1, "audio"), (2, "text")})
     parts = {name: getattr(batch, name) for name in ("audio", "visual")}
     steps = {name: (part.values, part.mask) for name, part in parts.items()}
@@ -279,12 +317,12 @@ def test_the_regressor_reads_all_four_in_a_fixed_order() -> None:
 
 
 def test_evaluation_computes_the_prediction_alone() -> None:
-    method, batch = tiny(), random_batch()
+    method, batch = tiny(mi_pairs="nine"), random_batch()
     trained = method(batch)
     assert set(trained.reconstruction) == set(trained.pooled) == set(DIMS)
     method.active_terms = frozenset({"prediction"})
     assert method(batch).reconstruction == method(batch).pooled == {}
-    output = tiny().eval()(batch)
+    output = tiny(mi_pairs="nine").eval()(batch)
     assert output.reconstruction == output.pooled == {}
     torch.testing.assert_close(output.prediction, trained.prediction)  # no dropout here
     noisy = tiny(regressor_dropout=0.5, mag_dropout=0.5, pool_dropout=0.5).train()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made.tensors import double, finite_gradients
+from made.tiny_mird import shift_words
 from reference import blocks as reference
 from torch import Tensor, nn
 
@@ -86,7 +87,9 @@ def test_scale_of_a_shift(word: float, shift: float, scale: float) -> None:
 
 def mag(**settings: object) -> MultimodalAdaptationGate:
     torch.manual_seed(0)
-    return MultimodalAdaptationGate(8, {"audio": 3, "visual": 5}, **settings).double()  # type: ignore[arg-type]
+    gate = MultimodalAdaptationGate(8, {"audio": 3, "visual": 5}, **settings)  # type: ignore[arg-type]
+    shift_words(gate)
+    return gate.double()
 
 
 def shifts_of(clips: int, words: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -120,6 +123,25 @@ def test_no_shift_is_longer_than_its_word(activation: str, epsilon: float) -> No
     shift = gate.shift(words, {name: 100 * x for name, x in shifts.items()}, present)
     assert (shift.norm(dim=-1) <= epsilon * words.norm(dim=-1) * (1 + 1e-12)).all()
     assert shift.norm(dim=-1).max() > 0
+
+
+def test_at_the_start_no_word_is_shifted() -> None:
+    """And all of the gate learns within two steps; where a shift is 0, its length has no gradient of NaN."""
+    torch.manual_seed(0)
+    gate, words = MultimodalAdaptationGate(8, {"audio": 3, "visual": 5}).double().eval(), double(2, 4, 8)
+    shifts, present = shifts_of(2, 4)
+    assert (gate.shift(words, shifts, present) == 0).all()
+    assert torch.equal(gate(words, shifts, present), gate.norm(words))
+    optimizer, before = (
+        torch.optim.SGD(gate.parameters(), lr=0.1),
+        {k: v.clone() for k, v in gate.state_dict().items()},
+    )
+    for _ in range(2):
+        optimizer.zero_grad()
+        gate(words, shifts, present).pow(3).sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in gate.parameters())
+        optimizer.step()
+    assert [name for name, value in gate.state_dict().items() if torch.equal(value, before[name])] == []
 
 
 def test_what_is_absent_does_not_shift() -> None:

@@ -243,7 +243,7 @@ def test_targets_of_the_heads() -> None:
     assert method.target(own, "text").tolist() == [1.0, batch.label[1].item(), -2.0]
 
 
-@pytest.mark.parametrize(("source", "gold"), [("auto", True), ("gold", True), ("pred", False)])
+@pytest.mark.parametrize(("source", "gold"), [("gold", True), ("pred", False)])
 def test_source_of_the_labels(source: str, gold: bool) -> None:
     method = tiny(label_source=source, label_scale=1.0)
     batch = annotated(random_batch(3), [0.6, 0.0, -2.0], [0.6, 0.4, 0.2])
@@ -255,19 +255,27 @@ def test_source_of_the_labels(source: str, gold: bool) -> None:
     assert rows.all() and not labels.requires_grad
 
 
-def test_auto_predicts_where_one_label_is_missing() -> None:
-    method, batch = tiny(label_source="auto"), random_batch(3)
-    partly = annotated(batch, [0.6, math.nan, 0.1], [0.6, 0.4, 0.2])
-    labels, _ = method.submodal_labels(partly, method(partly))
-    expected, _ = tiny(label_source="pred").submodal_labels(partly, method(partly))
-    assert torch.equal(labels, expected)
-    absent = random_batch(3, absent={(1, "audio")})  # no clip of the losses lacks a label
-    absent = annotated(absent, [0.6, math.nan, 0.1], [0.6, 0.4, 0.2])
-    labels, rows = method.submodal_labels(absent, method(absent))
-    assert labels[0, 0].item() == pytest.approx(0.2) and rows.tolist() == [True, False, True]
+def test_annotated_labels_are_the_joint_one_where_there_is_no_other() -> None:
+    method, batch = tiny(label_source="gold"), random_batch(3, absent={(1, "audio")})
+    partly = annotated(batch, [0.6, math.nan, 0.3], [0.6, 0.4, math.nan])
+    labels, rows = method.submodal_labels(partly, method(partly))
+    joint = partly.label[2].item() / 3
+    assert labels[0, :, 0].tolist() == pytest.approx([0.2, partly.label[1].item() / 3, 0.1])
+    assert labels[1, :, 0].tolist() == pytest.approx([0.2, 0.4 / 3, joint])
+    assert rows.tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("source", ["auto", "pred", "gold"])
+def test_predictions_steer_also_where_labels_are_annotated() -> None:
+    """The paper's text, and the default: SIMS has labels of text and sound alone, for the heads to learn."""
+    method = tiny()
+    batch = random_batch(4)
+    own = annotated(batch, [1.0, -1.0, 0.5, 0.2], [-1.0, 1.0, 0.5, 0.2])
+    output, terms = method(batch), ("contrastive", "repulsion", "multilabel")
+    assert method.losses(own, output, terms) == method.losses(batch, output, terms)
+    assert method.losses(own, output, ["unimodal"]) != method.losses(batch, output, ["unimodal"])
+
+
+@pytest.mark.parametrize("source", ["pred", "gold"])
 def test_clips_without_a_label(source: str) -> None:
     method, batch = tiny(label_source=source), random_batch(5, unlabeled={1, 4})
     output = method(batch)

@@ -64,8 +64,8 @@ def test_specific_features_need_agreement_and_a_margin() -> None:
     assert any(name.startswith("specific") for name in reached(agreeing(tiny()), "repulsion", batch))
     assert reached(agreeing(tiny(margin=5.1)), "repulsion", batch) == set()
     apart = annotated(batch, [1.0] * 4, [-1.0] * 4)  # every ω is 0
-    assert reached(tiny(), "repulsion", apart) == set()
-    assert reached(tiny(), "contrastive", apart) == set()
+    assert reached(tiny(label_source="gold"), "repulsion", apart) == set()
+    assert reached(tiny(label_source="gold"), "contrastive", apart) == set()
     included = tiny(use_specific_in_fusion=True)
     assert any(name.startswith("specific") for name in reached(included, "prediction", batch))
 
@@ -111,18 +111,18 @@ def test_evaluation_computes_the_prediction_alone() -> None:
 
 
 def test_diagnostics() -> None:
-    method = tiny(label_scale=1.0)
+    method = tiny(label_scale=1.0, label_source="gold")
     batch = annotated(random_batch(4), [1.0, 0.5, 0.0, -0.4], [1.0, 1.0, 0.0, -0.4])
     curves = {name: value.item() for name, value in method.diagnostics(batch, method(batch)).items()}
     assert curves["omega"] == pytest.approx((1 + 0.303265 + 0 + 1) / 4, abs=1e-6)
     assert [curves[f"relation/R{i}"] for i in (1, 2, 3)] == [0.25, 0.5, 0.25]
     assert 0 <= curves["within_margin"] <= 1
-    wide = tiny(label_scale=1.0, margin=5.1)
+    wide = tiny(label_scale=1.0, label_source="gold", margin=5.1)
     assert wide.diagnostics(batch, wide(batch))["within_margin"].item() == 1
 
 
 def test_a_ramp_over_the_first_epoch_where_labels_are_predicted() -> None:
-    for source, term in product(("auto", "pred", "gold"), SLaD.TERMS):
+    for source, term in product(("pred", "gold"), SLaD.TERMS):
         method = tiny(label_source=source, training={"epochs": 10})
         ramped = term in LABEL_AWARE and source != "gold"
         found = [method.schedule(term, progress) for progress in (0, 0.05, 0.1, 1)]
@@ -133,7 +133,8 @@ def test_a_ramp_over_the_first_epoch_where_labels_are_predicted() -> None:
 def test_settings() -> None:
     settings = SLaDSettings()
     training = settings.training
-    assert (training.lr_backbone, training.lr_other, training.optimizer) == (5e-6, 5e-6, "adamw")
+    assert (training.lr_backbone, training.lr_other, training.optimizer) == (5e-6, 1e-4, "adamw")
+    assert settings.label_source == "pred"
     assert (training.batch_size, training.epochs, training.patience) == (8, 50, 5)
     assert (training.schedule, training.schedule_every) == ("cosine", "step")
     assert tuple(settings.weights.model_dump()) == SLaD.TERMS
@@ -144,12 +145,60 @@ def test_settings() -> None:
         {"temperature": 0},
         {"weights": {"repulsion": -1}},
         {"waveform_seconds": 0},
+        {"label_source": "auto"},
+        {"training": {"lr_other": -1}},
     ]
     for values in wrong:
         with pytest.raises(ValidationError):
             SLaDSettings.model_validate(values)
     with pytest.raises(ValidationError, match="width is 100, which 12 heads cannot share out evenly"):
         SLaDSettings(width=100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({}, 1e-4),
+        ({"training": {"lr_other": None, "epochs": 3}}, 1e-4),
+        ({"text": "finetune"}, 5e-6),
+        ({"audio": "finetune", "training": {"lr_other": None}}, 5e-6),
+        ({"training": {"lr_other": 3e-3}}, 3e-3),
+        ({"text": "finetune", "training": {"lr_other": 3e-3}}, 3e-3),
+    ],
+)
+def test_the_rate_is_that_of_what_learns(settings: dict[str, Any], rate: float) -> None:
+    found = SLaDSettings.model_validate(settings)
+    assert found.training.lr_other == rate
+    assert found.training.epochs == settings.get("training", {}).get("epochs", 50)
+    assert SLaDSettings.model_validate(found.model_dump()) == found
+
+
+def course(rate: float | None) -> tuple[float, float]:
+    """60 steps on frozen features: how far they move weights, of their size, and what is left of a loss."""
+    method, batch = tiny(training={"lr_other": rate}), random_batch(8)
+    before = {name: p.detach().clone() for name, p in method.named_parameters() if p.dim() > 1}
+    optimizer = torch.optim.AdamW(method.parameter_groups())
+    terms = ("prediction", "unimodal")
+    method.active_terms = frozenset(terms)
+    totals = []
+    for _ in range(60):
+        totals.append(torch.stack(list(method.losses(batch, method(batch), terms).values())).sum())
+        optimizer.zero_grad()
+        totals[-1].backward()
+        optimizer.step()
+    moved = [
+        (p - before[name]).norm() / before[name].norm()
+        for name, p in method.named_parameters()
+        if name in before
+    ]
+    return torch.stack(moved).mean().item(), (totals[-1] / totals[0]).item()
+
+
+def test_a_fusion_without_encoders_learns_at_its_own_rate() -> None:
+    moved, left = course(None)
+    moved_at_the_papers, left_at_the_papers = course(5e-6)
+    assert moved > 0.02 and left < 0.93
+    assert moved_at_the_papers < 0.003 and left_at_the_papers > 0.98
 
 
 @pytest.mark.parametrize(("missing", "other"), [("audio", "text"), ("text", "audio")])
@@ -243,7 +292,8 @@ def test_a_run_on_the_sound_says_which_encoders_it_fine_tuned(tmp_path: Path) ->
 
 def test_an_encoder_from_a_hub_is_pinned() -> None:
     unpinned = SLaDSettings(audio="finetune", audio_backbone="org/sound")
-    with pytest.raises(ParamsError, match=r"models\.slad\.base\.audio_revision: .*None, expected a commit"):
+    wanted = r"models\.slad\.base\.audio_revision: .*None, expected a commit.*`msa-cli fetch org/sound --pin`"
+    with pytest.raises(ParamsError, match=wanted):
         encoder_identities("slad", unpinned)
     pinned = unpinned.model_copy(update={"audio_revision": "a" * 40})
     assert encoder_identities("slad", pinned) == {"audio": f"org/sound@{'a' * 40}"}
