@@ -83,8 +83,8 @@ class KHaRSettings(HarvestSettings):
     experts: Annotated[int, Field(ge=2)] = 3  # [P] s
     k: PositiveInt = 2  # [D] experts a row uses, below s; with 1 the softmax of (4) has no gradient
     moe_level: Literal["token", "utterance"] = "token"  # [D] rows of the MoE: steps, or clips pooled before
-    noisy_gate: bool = True  # [D] in training; (4) has no noise
-    load: Literal["smooth", "softmax"] = "smooth"  # [D] of (6): smooth = Shazeer's, with the noise alone
+    noisy_gate: bool = False  # [P] (4) has no noise; True = in training, as Shazeer's mixtures
+    load: Literal["softmax", "smooth"] = "softmax"  # [D] of (6): smooth = Shazeer's, which needs the noise
     expert_width: PositiveInt | None = None  # [D] inside an expert; null = 2 d_m
     expert_dropout: Share = 0.1  # [D]
 

@@ -163,7 +163,7 @@ def test_losses_equal_the_equations(missing: str, noisy: bool, level: str) -> No
 
 
 def test_z_is_drawn_in_training_alone() -> None:
-    method, batch = tiny(noisy_gate=False, load="softmax"), random_batch()  # z alone is drawn
+    method, batch = tiny(), random_batch()  # z alone is drawn
     drawn = [method(batch).prediction for _ in range(2)]
     assert not torch.equal(*drawn)
     torch.manual_seed(1)
@@ -285,9 +285,9 @@ def test_only_what_is_asked_is_given() -> None:
 
 
 def test_noise_of_the_gate_is_of_training_and_an_option() -> None:
-    method, batch = tiny(noisy_gate=False, load="softmax"), random_batch()
+    method, batch = tiny(), random_batch()
     assert torch.equal(method(batch).importance["text"], method(batch).importance["text"])
-    method = tiny()
+    method = tiny(noisy_gate=True, load="smooth")
     first, second = (method(batch).importance["text"] for _ in range(2))
     assert not torch.equal(first, second)
     method.eval()

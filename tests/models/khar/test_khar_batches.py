@@ -90,7 +90,7 @@ def test_an_absent_transcript_has_no_effect() -> None:
 @pytest.mark.parametrize("level", ["token", "utterance"])
 @pytest.mark.parametrize("refine", REFINEMENTS)
 def test_absent_modalities_are_zero_and_unused(refine: str, level: str) -> None:
-    method = tiny(refine=refine, moe_level=level, noisy_gate=False, load="softmax")  # which sum to the rows
+    method = tiny(refine=refine, moe_level=level)  # which sum to the rows
     batch = random_batch(absent={(1, "audio")})
     output = method(batch)
     assert not output.refined["audio"][1].any()
