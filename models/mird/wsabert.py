@@ -80,12 +80,7 @@ class MultimodalAdaptationGate(nn.Module):
         self.activation = torch.sigmoid if gate == "sigmoid" else torch.relu
         self.epsilon = epsilon
         self.gate = nn.ModuleDict({name: nn.Linear(dim + width, width) for name, dim in dims.items()})
-        self.project = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in dims.items()})
-        for (
-            linear
-        ) in self.project.values():  # at the start no word is shifted: BERT knows its own words alone
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.project = nn.ModuleDict({name: zero_linear(dim, width) for name, dim in dims.items()})
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -106,6 +101,14 @@ class MultimodalAdaptationGate(nn.Module):
             gate = self.activation(self.gate[name](torch.cat([x, words], dim=-1)))
             total = total + full_precision(gate * project(x)).masked_fill(absent, 0.0)
         return shift_scale(words, total, self.epsilon) * total
+
+
+def zero_linear(features: int, width: int) -> nn.Linear:
+    """A Linear that gives 0 at the start [D]: no word is shifted, for BERT knows its own words alone."""
+    linear = nn.Linear(features, width)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def shift_scale(words: Tensor, shift: Tensor, epsilon: float) -> Tensor:
