@@ -19,17 +19,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.backbones import load_audio_backbone
 from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
 from models.core.blocks import masked_mean, mean_over_time, row_similarity
-from models.core.method import Method, MethodSettings, Output, Share, Training, attended
+from models.core.method import Method, Output, attended
+from models.slad.settings import SLaDSettings
 from models.slad.streams import CrossModalEncoder, audio_frame_mask, pooled_into_bins, standardized
 from models.slad.submodal import (
     annotated_labels,
@@ -42,94 +40,9 @@ from models.slad.submodal import (
     repulsion_loss,
 )
 from pipeline.core.errors import MsaError, ParamsError
-from pipeline.core.section import Section
 from pipeline.core.waveform import SAMPLE_RATE
 
 LABEL_AWARE = ("contrastive", "repulsion", "multilabel")  # terms that sub-modal labels steer
-RATE = 5e-6  # [P] one learning rate for all
-RATE_WITHOUT_ENCODERS = 1e-4  # [D] a fusion that learns alone hardly leaves its start at the paper's
-
-
-# [P] = stated in the paper, [R] = code of its base, MMML, [D] = our decision
-class SLaDWeights(Section):
-    """Weight of each term (22); 0 = the term is not computed."""
-
-    prediction: NonNegativeFloat = 1.0  # [P] L_cls
-    unimodal: NonNegativeFloat = 1.0  # [R] L_cls, of both heads
-    contrastive: NonNegativeFloat = 1.0  # [P]
-    repulsion: NonNegativeFloat = 0.1  # [D] λ_rep
-    multilabel: NonNegativeFloat = 0.1  # [D] λ_ml
-
-
-class SLaDTraining(Training):
-    """The paper's optimisation: AdamW, batches of 8, 50 epochs, warm-up, cosine, early stop after 5 [P]."""
-
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"  # [P]
-    lr_backbone: NonNegativeFloat = 5e-6  # [P]; 1e-5 on SIMS
-    lr_other: NonNegativeFloat = RATE
-    weight_decay: NonNegativeFloat = 0.01  # [D] AdamW's usual one
-    batch_size: PositiveInt = 8  # [P]; 16 on SIMS
-    epochs: PositiveInt = 50  # [P]
-    schedule_every: Literal["epoch", "step"] = "step"  # [D]
-    patience: PositiveInt = 5  # [P]
-
-
-class SLaDSettings(MethodSettings):
-    """Settings of SLaD, section `models.slad` of params.yaml."""
-
-    weights: SLaDWeights = SLaDWeights()
-    training: SLaDTraining = SLaDTraining()
-    max_tokens: Annotated[int, Field(ge=3)] = 96  # [R]; 64 on SIMS
-    text_case: Literal["asis", "sentence"] = "sentence"  # [R] of finetune: all but the first letter lowered
-    audio: Literal["frozen", "finetune"] = "frozen"  # [P] finetune
-    audio_backbone: str = "facebook/data2vec-audio-base-960h"  # [P] data2vec; a Chinese HuBERT on SIMS
-    audio_revision: str | None = None
-    waveform_seconds: PositiveFloat = 6.0  # [P]
-    context: Annotated[int, Field(ge=0)] = 2  # [P] utterances before the clip; 0 on SIMS
-    context_keep: Literal["last", "first"] = "last"  # [D] [R] loses the nearest utterance
-    aligned_steps: PositiveInt = 96  # [D] l, bins of the sound: longest text of [R]; 64 on SIMS
-    width: PositiveInt = 768  # [D] d: base encoders, as 12 does not divide 1024; 1024 of the large ones
-    fusion_layers: PositiveInt = 3  # [D] [R] has 3 or 5
-    heads: PositiveInt = 12  # [P]; 16 of large
-    feedforward: PositiveInt = 3072  # [D]; 4096 of large
-    dropout: Share = 0.3  # [P] of heads, fusion and classifier
-    use_specific_in_fusion: bool = False  # [D] S^m beside the summaries; else L_rep alone shapes it
-    label_aware: bool = True  # [P] False = ω of (12) is 1, an ablation
-    label_source: Literal["pred", "gold"] = "pred"  # [P] of ω and L_ml: the heads' y^m, or annotated ones
-    label_scale: PositiveFloat = 3.0  # [D] a score over it is in [-1, 1]; 1 on SIMS
-    bandwidth: PositiveFloat = 0.5  # [P] α
-    temperature: PositiveFloat = 0.2  # [P] τ
-    top_k: PositiveInt = 3  # [P] K
-    symmetric: bool = False  # [P] L_con from text to audio alone; True = mean of both directions
-    margin: float = 0.0  # [D] m, in units of R, which is in [-1/τ, 1/τ]
-    rep_target: Literal["offdiag", "diag", "all"] = "offdiag"  # [P] of (17): other clips', its own, both
-    ml_items: Literal["B", "2B"] = "B"  # [D] of (21): clips with two labels, or text and audio apart
-    intersection: Literal["fuzzy", "crisp"] = "fuzzy"  # [D] of (20): of intensities, or of polarities
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rate_without_encoders(cls, values: Any) -> Any:
-        """Without `training.lr_other` (or with null) the rate is that of what learns."""
-        training = values.get("training", {}) if isinstance(values, dict) else None
-        if not isinstance(training, dict) or training.get("lr_other") is not None:
-            return values
-        learns = "finetune" in (values.get("text"), values.get("audio"))
-        rate = RATE if learns else RATE_WITHOUT_ENCODERS
-        return values | {"training": training | {"lr_other": rate}}
-
-    @model_validator(mode="after")
-    def _width_is_shared_out(self) -> SLaDSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, which {self.heads} heads cannot share out evenly")
-        return self
-
-    def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
-        """As in `MethodSettings`, and the encoder of the sound where it learns."""
-        backbones = super().open_backbones(config_only)
-        if self.audio == "finetune":
-            sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
-            backbones["audio"] = sound
-        return backbones
 
 
 @dataclass

@@ -9,7 +9,8 @@ from made.tiny_batch import DIMS
 from made.tiny_models import tiny_bert
 
 from models.core.method import REGRESSION, Task
-from models.misr.model import MISR, MISRSettings
+from models.misr.model import MISR
+from models.misr.settings import MISRSettings
 
 TINY: dict[str, Any] = {
     "num_tokens": 3,

@@ -19,7 +19,8 @@ from transformers import (
 
 from models.core.batch import Batch, Waveform
 from models.core.method import REGRESSION, Task
-from models.slad.model import SLaD, SLaDSettings
+from models.slad.model import SLaD
+from models.slad.settings import SLaDSettings
 
 TINY: dict[str, Any] = {
     "context": 0,

@@ -20,7 +20,8 @@ from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch
 from models.core.method import REGRESSION, Task
-from models.slad.model import LABEL_AWARE, SLaD, SLaDOutput, SLaDSettings
+from models.slad.model import LABEL_AWARE, SLaD, SLaDOutput
+from models.slad.settings import SLaDSettings
 from pipeline.core.errors import ParamsError
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.params.params import TrainParams
