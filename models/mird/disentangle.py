@@ -83,14 +83,14 @@ class Reconstruction:
 
 # ------------------------------------------------------------------------------- 3.5: mutual information
 def standardized(z: Tensor, among: Tensor) -> Tensor:
-    """z (B, d) with mean 0 and variance 1 over the rows that count (B,), width by width; 0 in other rows.
+    """z (N, B, d) with mean 0 and variance 1 over the rows that count (N, B), width by width; 0 in others.
 
     Mutual information does not depend on the scale of z, but a bound by estimators whose variance is at
     least 1/e does: it falls as z shrinks. Without its scale, which has no gradient then, it has to lose
     information. (A LayerNorm of z is no cure: z shrinks beside a vector that all clips share.)
     """
-    centred = (z - mean_over_time(z[None], among[None])).masked_fill(~among[:, None], 0.0)
-    variance = mean_over_time(centred.square()[None], among[None])
+    centred = (z - mean_over_time(z, among)[:, None]).masked_fill(~among[..., None], 0.0)
+    variance = mean_over_time(centred.square(), among)[:, None]
     return centred * (variance + NEAR_ZERO).rsqrt()
 
 

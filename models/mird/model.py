@@ -213,7 +213,8 @@ class MIRD(Method):
             raise ValueError("information needs a forward in training mode with the term active")
         z, present, rows = output.z, output.present, self.rows(batch, "information")
         if self.config.mi_norm == "batch":
-            z = {name: standardized(value, rows & present[name]) for name, value in z.items()}
+            among = torch.stack([rows & present[name] for name in z])
+            z = dict(zip(z, standardized(torch.stack([*z.values()]), among), strict=True))
         pairs = self.latent_pairs + self.input_pairs
         xs = [z[x] for x, _ in self.latent_pairs] + [output.pooled[x] for x, _ in self.input_pairs]
         return (

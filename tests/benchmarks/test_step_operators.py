@@ -25,7 +25,7 @@ from pipeline.training.loop.device import reproducible
 
 BATCH = 16
 ALONE = "text_only"  # BERT with a linear layer
-OWN_OPERATORS = {"misr": 728, "cmir": 833, "mird": 1098, "khar": 1740, "slad": 4650}
+OWN_OPERATORS = {"misr": 735, "cmir": 790, "mird": 1153, "khar": 1608, "slad": 4645}
 COLUMNS = ("operators of BERT alone", "of the method", "CPU s of BERT alone", "of the method", "ratio")
 
 aten = torch.ops.aten

@@ -27,8 +27,9 @@ from pipeline.evaluation.evaluate import evaluate
 from pipeline.predict.report import write_predictions
 from pipeline.reports.report import report
 from pipeline.store.shard import write_rows
+from pipeline.training.findings import write_table
 from pipeline.training.loop.checkpoint import Checkpoint, State
-from pipeline.training.study import Trial, write_table
+from pipeline.training.study import Trial
 from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
 
 SPLITS = ["test", "train", "valid"]

@@ -101,7 +101,7 @@ def test_the_real_files(study: Path, shared: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- its params.yaml
 def test_params_of_the_study_are_valid(project: Path) -> None:
     params = load_params(project / "experiments" / "mosi" / "params.yaml")
-    assert params.models_run == ["misr", "cmir", "slad", "mird", "khar"]
+    assert params.models_run == ["text_only", "misr", "cmir", "slad", "mird", "khar"]
     assert params.seeds == [1111, 1112, 1113]
     chosen = params.assemble["mosi"]
     assert (chosen.text, chosen.audio, chosen.visual) == ("none", "mosi/audio-imported", "none")

@@ -206,7 +206,7 @@ def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     earlier = (ClipInputs("0", {"text": words}), ClipInputs("b", {"text": words}, sound=sound), quiet)
     context = batch_of(run, replace(inputs, before=earlier)).context
     assert context is not None and context.waveform is not None and context.text is not None
-    said = np.concatenate([sound[:320], sound[:9]])[-320:]  # the last two, of each the first 20 ms
+    said = np.concatenate([sound, sound[:9]])[-320:]  # the end of the last two
     assert torch.equal(context.waveform.values[0], torch.from_numpy(said / 32_768).float())
     assert torch.equal(context.text.values[0], torch.full((2, DIMS["text"]), 2.0))
 

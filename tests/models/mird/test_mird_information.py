@@ -142,9 +142,8 @@ def test_pairs_and_their_direction() -> None:
     batch = random_batch()
     output = method(batch)
     xs, ys, _ = method.paired(batch, output)
-    everyone = torch.ones(4, dtype=torch.bool)
-    assert torch.equal(xs[3], standardized(output.z["visual"], everyone))  # q(z^S | z^V)
-    assert torch.equal(ys[3], standardized(output.z["shared"], everyone))
+    pair = torch.stack([output.z["visual"], output.z["shared"]])
+    torch.testing.assert_close([xs[3], ys[3]], [*standardized(pair, torch.ones(2, 4).bool())])  # q(z^S | z^V)
     without = tiny(dims={"text": 12, "visual": 7}, mi_pairs="nine")
     assert without.latent_pairs == [("visual", "text"), ("visual", "shared"), ("text", "shared")]
     assert without.input_pairs == [("visual", "shared"), ("text", "shared")]
@@ -168,14 +167,14 @@ def test_a_bound_cannot_fall_by_shrinking() -> None:
 
 def test_standardized_rows() -> None:
     z, among = 3 + 0.1 * torch.randn(7, 5, dtype=torch.float64), torch.tensor([1, 1, 0, 1, 1, 0, 1]).bool()
-    found = standardized(z.masked_fill(~among[:, None], 1e6), among)
+    found = standardized(z.masked_fill(~among[:, None], 1e6)[None], among[None])[0]
     expected = (z[among] - z[among].mean(dim=0)) / z[among].std(dim=0, correction=0)
     torch.testing.assert_close(found[among], expected, atol=1e-3, rtol=0)
     assert (found[~among] == 0).all()
     for few in (torch.arange(7) == 3, torch.zeros(7).bool()):  # one clip has no spread, none has no mean
         leaf = z.clone().requires_grad_()
-        assert (standardized(leaf, few) == 0).all()
-        assert torch.autograd.grad(standardized(leaf, few).sum(), leaf)[0].isfinite().all()
+        assert (standardized(leaf[None], few[None]) == 0).all()
+        assert torch.autograd.grad(standardized(leaf[None], few[None]).sum(), leaf)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -186,7 +185,7 @@ def test_the_bound_of_a_bijection(norm: str) -> None:
     width. Not standardised, the same information reads as a hundredth or less.
     """
     torch.manual_seed(0)
-    x = standardized(torch.randn(256, 8), torch.ones(256, dtype=torch.bool))
+    x = standardized(torch.randn(1, 256, 8), torch.ones(1, 256, dtype=torch.bool))[0]
     z = {name: 3 + 0.1 * x[:, torch.randperm(8)] for name in ("shared", *DIMS)}
     method, batch = tiny(mi_norm=norm, estimator_hidden=32), random_batch(256)
     output = replace(method(batch), z=z)

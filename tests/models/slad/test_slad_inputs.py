@@ -339,7 +339,7 @@ def test_both_encoders_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((model, revision, config_only))
         return tiny_sound_encoder()
 
-    monkeypatch.setattr(slad, "load_audio_backbone", load)
+    monkeypatch.setattr("models.slad.settings.load_audio_backbone", load)
     settings = SLaDSettings(text="finetune", audio="finetune", audio_backbone="x/y", audio_revision="0a")
     assert set(settings.open_backbones(config_only=True)) == {"text", "audio"}
     assert asked == [("x/y", "0a", True)]
