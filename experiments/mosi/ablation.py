@@ -46,8 +46,9 @@ def with_other_audio(assembled: Path, folder: Path, audio: Literal["none", "abse
         number = len(table)
         values, present = table["audio"], table["audio_present"]
         if audio == "permuted":
-            order = pa.array(rng.permutation(number))
-            values, present = values.take(order), present.take(order)
+            chance, order = rng.permutation(number), np.empty(number, np.int64)
+            order[chance] = np.roll(chance, 1)  # no clip keeps its own
+            values, present = values.take(pa.array(order)), present.take(pa.array(order))
         else:
             values, present = pa.nulls(number, values.type), pa.array(np.zeros(number, np.bool_))
         for name, column in (("audio", values), ("audio_present", present)):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from pipeline.core.errors import MsaError
 from pipeline.core.files import write_text
 from pipeline.evaluation.comparison import MethodComparison, compare_runs, correct
@@ -18,17 +20,22 @@ from pipeline.params.params import load_params
 DATASET, REFERENCE = "mosi", "text_only"
 METRICS = ("mae", "corr", "acc7", "acc5", "acc3", "acc2_has0", "acc2_non0", "f1_non0")
 COLUMNS = (("test", "mae"), ("test", "corr"), ("valid", "mae"))  # of the rows
-ABLATIONS, PAGE = Path("results/ablations"), Path("reports/summary.md")
+ROWS, ABLATIONS, PAGE = Path("ablations.yaml"), Path("results/ablations"), Path("reports/summary.md")
 
 
 def main() -> None:
     try:
         methods = load_params().models_run
-        rows = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(ABLATIONS.glob("*.json"))]
+        rows = [json.loads((ABLATIONS / f"{name}.json").read_text(encoding="utf-8")) for name in row_names()]
         parts = [whole_methods(methods), against_reference(methods), *rows_beside(methods, rows)]
         write_text("\n".join(parts), PAGE)
     except MsaError as error:
         sys.exit(f"error: {error}")
+
+
+def row_names() -> list[str]:
+    names: list[str] = list(YAML(typ="safe").load(ROWS.read_text(encoding="utf-8"))["ablations"])
+    return names
 
 
 def runs_of(method: str) -> list[dict[str, Any]]:
@@ -78,14 +85,14 @@ def against_reference(methods: Sequence[str]) -> str:
                 continue
             p = "–" if test.p_runs_holm is None else f"{test.p_runs_holm:.3f}"
             interval = f"{test.low:+.3f} to {test.high:+.3f}"
-            cells = [f"{test.difference:+.3f}", interval, f"{test.p_holm:.3f}", p, test.shown]
+            cells = [f"{test.difference:+.3f}", interval, f"{test.p_holm:.3f}", p, test.words]
             lines.append([entry.title, row.metric, *cells])
     (clusters,) = {entry.clusters["test"].text_with_clips for entry in entries}
     head = (
         "## Against the text alone\n\nDifference of the means over the seeds, its 95 % interval, and p values"
-        f" by cluster ({clusters}),\ncorrected by Holm over {family} tests.\n\n"
+        f" by cluster ({clusters}),\ncorrected by Holm over {family} tests, of all metrics.\n\n"
     )
-    columns = ["method", "metric", "difference", "interval", "p, these runs", "p, other runs", ""]
+    columns = ["method", "metric", "difference", "interval", "p, these runs", "p, other runs", "shown"]
     return head + table(columns, lines)
 
 
@@ -96,7 +103,7 @@ def rows_beside(methods: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[
         own = [row["runs"] for row in rows if row["runs"][0]["method"] == method]
         if not own:
             continue
-        seeds = {run["seed"] for run in own[0]}
+        (seeds,) = {frozenset(run["seed"] for run in runs) for runs in own}
         whole = [run | {"row": "whole"} for run in runs_of(method) if run["seed"] in seeds]
         for runs in (whole, *own):
             cells = [shown([run[split][name] for run in runs]) for split, name in COLUMNS]

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.cmir.features import SequenceFeature, TextFeature
-from models.cmir.noise import batch_deviations, corrupt, noisy_embeddings, standard_deviation
 from models.cmir.settings import CmIRSettings
 from models.core.batch import Batch, Sequences
 from models.core.blocks import full_precision, length_shares, masked_mean, row_similarity
 from models.core.method import Method, Output
+from models.core.noise import batch_deviations, corrupt, noisy_embeddings, standard_deviation
 
 
 @dataclass

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from models.cmir.noise import Kind
 from models.core.method import MethodSettings, Share, Training
+from models.core.noise import Kind
 from pipeline.core.section import Section
 
 

@@ -58,7 +58,7 @@ class SLaDSettings(MethodSettings):
     heads: PositiveInt = 12  # [P]; 16 of large
     feedforward: PositiveInt = 3072  # [D]; 4096 of large
     dropout: Share = 0.3  # [P] of heads, fusion and classifier
-    use_specific_in_fusion: bool = False  # [D] S^m beside the summaries; else L_rep alone shapes it
+    use_specific_in_fusion: bool = False  # [P] L_rep alone shapes S^m; True [D]: beside the summaries
     label_aware: bool = True  # [P] False = ω of (12) is 1, an ablation
     label_source: Literal["pred", "gold"] = "pred"  # [P] of ω and L_ml: the heads' y^m, or annotated ones
     label_scale: PositiveFloat = 3.0  # [D] a score over it is in [-1, 1]; 1 on SIMS

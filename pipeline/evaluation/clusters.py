@@ -1,8 +1,9 @@
 """What clips hang together: clips of one speaker, or of one video, are no independent samples.
 
 A speaker is heard, seen and mistaken alike in all clips, so that two methods differ there alike too.
-Statistics therefore swap and leave out whole clusters of clips: the speakers where every clip has one, else
-the videos, else each clip for itself. One kind holds for a whole test split.
+Statistics therefore swap and leave out whole clusters of clips: the speakers or the videos, of those that
+every clip has the coarser ones (two speakers of one scene hang together), else each clip for itself. One kind
+holds for a whole test split.
 """
 
 from __future__ import annotations
@@ -95,14 +96,14 @@ def clusters_of(speakers: Sequence[str | None], videos: Sequence[str | None]) ->
     """
     if not videos:
         raise MsaError("clusters: no clips; expected the speaker and video of at least one")
-    for kind, names in ((SPEAKERS, speakers), (VIDEOS, videos)):
-        if None in names:
-            continue
-        known, of_clip = np.unique(np.array(names), return_inverse=True)
-        if len(known) == len(names):
-            return Clusters.alone(len(names), f"no {kind[:-1]} has two")
-        return Clusters(kind, of_clip)
-    return Clusters.alone(len(videos))
+    known = {kind: names for kind, names in ((SPEAKERS, speakers), (VIDEOS, videos)) if None not in names}
+    if not known:
+        return Clusters.alone(len(videos))
+    kind = min(known, key=lambda kind: len(set(known[kind])))
+    names, of_clip = np.unique(np.array(known[kind]), return_inverse=True)
+    if len(names) == len(of_clip):
+        return Clusters.alone(len(of_clip), f"no {kind[:-1]} has two")
+    return Clusters(kind, of_clip)
 
 
 def _counted(count: int, kind: str) -> str:

@@ -1,6 +1,6 @@
 """`msa-cli noise`: test metrics of a run when a share of the steps of every test clip is corrupted.
 
-models/cmir/noise.py says what noise is and makes it. Here a run is scored clean (rate 0, what evaluate
+models/core/noise.py says what noise is and makes it. Here a run is scored clean (rate 0, what evaluate
 wrote), at each rate with each noise seed, and as the mean over the rates; that mean is taken seed by seed, so
 that it has a spread too. Numbers are means and sample standard deviations (n - 1) over the noise seeds, of
 the run's own metric set. The test split chooses nothing here.
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.cmir.noise import Kind, corrupt, noisy_embeddings, standard_deviation
 from models.core.backbones import Tokenizer
 from models.core.batch import Batch
 from models.core.method import Method
+from models.core.noise import Kind, corrupt, noisy_embeddings, standard_deviation
 from pipeline.core import paths
 from pipeline.core.errors import FormatError, ParamsError
 from pipeline.core.vocabulary import MODALITIES

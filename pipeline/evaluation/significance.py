@@ -116,6 +116,11 @@ class Difference:
         return "better" if (self.difference < 0) == lower_is_better(self.metric) else "worse"
 
     @property
+    def words(self) -> str:
+        """As tables say it: `better` or `worse` where it holds for other seeds too, with a star where not."""
+        return self.shown if self.shown == "open" or self.shown_for_other_runs else f"{self.shown}*"
+
+    @property
     def shown_for_other_runs(self) -> bool:
         """What is shown holds for other seeds too."""
         return self.shown != "open" and self.p_runs_holm is not None and self.p_runs_holm < ALPHA

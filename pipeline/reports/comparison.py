@@ -71,7 +71,7 @@ def method_blocks(resamples: int, seed: int, family: int) -> list[Block]:
     lines = [
         "A, B: mean ± sample standard deviation over the runs, as recorded. "
         f"{LEVEL:.0%} interval and p are of the saved test predictions, for these runs on other clips. Clips "
-        "of one speaker, or of one video where speakers are not known, hang together, so whole clusters are "
+        "of one speaker or one video (the coarser that is known) hang together, so whole clusters are "
         "taken: the interval is Student's t of a jackknife over them, and p is of a test that swaps them "
         f"between the sides, in all runs together ({resamples:,} resamples, seed {seed}).",
         f"p Holm: p corrected for the {family} tests of this page. p runs: for other seeds too, runs and "
@@ -134,9 +134,8 @@ def _cells(row: MetricRow) -> list[str]:
     test = row.test
     if test is None:
         return [*cells, "–", "–", "–", "–", ""]
-    shown = test.shown if test.shown == "open" or test.shown_for_other_runs else f"{test.shown}*"
     interval = f"{signed(test.low)} to {signed(test.high)}"
-    return [*cells, interval, _p(test.p), _p(test.p_holm), _p(test.p_runs_holm), shown]
+    return [*cells, interval, _p(test.p), _p(test.p_holm), _p(test.p_runs_holm), test.words]
 
 
 def signed(value: float) -> str:

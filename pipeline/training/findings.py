@@ -77,9 +77,9 @@ class Findings:
 
     @property
     def verdict(self) -> str:
-        """`gain`, `no gain`, or `unknown` where one seed has no spread."""
+        """`gain`, `no gain`, or `unknown` where one seed has no spread, or trial 0 failed."""
         if self.as_they_are is None:
-            return GAIN
+            return UNKNOWN
         gain, error = self.gain(self.winner)
         if gain == 0 or gain <= error:
             return NO_GAIN
@@ -163,7 +163,8 @@ class Findings:
     def _verdict(self) -> str:
         winner = f"trial {self.winner.number}"
         if self.as_they_are is None:
-            return f"**Gain**: {winner}; the settings as they are failed ({self.trials[0].reason})."
+            reason = self.trials[0].reason
+            return f"**Unknown**: the settings as they are failed ({reason}); {winner} is the best of the rest."
         if self.winner.number == 0:
             return "**No gain**: no finalist was better than the settings as they are. These stay."
         gain, error = self.gain(self.winner)

@@ -22,7 +22,9 @@ UNKNOWN = "3 clips: no video or speaker known"
         ("aa-", "x-x", UNKNOWN, [0, 1, 2]),
         ("---", "---", UNKNOWN, [0, 1, 2]),
         ("---", "xyz", "3 clips: no video has two", [0, 1, 2]),
-        ("abc", "xxx", "3 clips: no speaker has two", [0, 1, 2]),
+        ("abc", "xyz", "3 clips: no speaker has two", [0, 1, 2]),
+        ("abc", "xxx", "3 clips of 1 video", [0, 0, 0]),
+        ("abb", "xxx", "3 clips of 1 video", [0, 0, 0]),
         ("aaa", "xyz", "3 clips of 1 speaker", [0, 0, 0]),
     ],
 )

@@ -11,7 +11,8 @@ from made.tiny_batch import DIMS, random_batch
 from made.tiny_cmir import tiny, tiny_finetuned
 from torch import Tensor
 
-from models.cmir.noise import (
+from models.core.batch import Waveform
+from models.core.noise import (
     SOUND_STEP,
     add_noise,
     batch_deviations,
@@ -19,7 +20,6 @@ from models.cmir.noise import (
     noisy_embeddings,
     standard_deviation,
 )
-from models.core.batch import Waveform
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.datasets.splits import Ragged
 from pipeline.evaluation.noise import RATES, SEEDS, robustness, train_deviations
@@ -179,7 +179,7 @@ def test_spreads_of_a_train_split() -> None:
 
 
 def test_spread_counts_rows_and_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.cmir.noise.BLOCK", 2)
+    monkeypatch.setattr("models.core.noise.BLOCK", 2)
     values = torch.tensor([[1.0, 5.0], [torch.nan, torch.nan], [4.0, 5.0], [1.0, 5.0]])
     times = torch.tensor([1, 0, 2, 0])
     assert standard_deviation(values, times).tolist() == pytest.approx([2**0.5, 0])

@@ -15,8 +15,8 @@ from made.tiny_set import DIMS, write_tiny_set
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from models.cmir.noise import corrupt
 from models.core.backbones import Tokenizer, load_tokenizer
+from models.core.noise import corrupt
 from pipeline.cli.app import app
 from pipeline.core.errors import FormatError, MsaError, ParamsError
 from pipeline.core.paths import assembled_folder, results_folder, run_folder

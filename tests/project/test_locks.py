@@ -16,7 +16,9 @@ from dvc_data.hashfile.tree import Tree
 from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).parents[2]
-LOCKS = [Path("dvc.lock"), *(file.relative_to(PROJECT) for file in PROJECT.glob("experiments/*/dvc.lock"))]
+LOCKS = [
+    file.relative_to(PROJECT) for file in (PROJECT / "dvc.lock", *PROJECT.glob("experiments/*/dvc.lock"))
+]
 
 
 def git(*words: str) -> bytes:

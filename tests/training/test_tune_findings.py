@@ -89,7 +89,7 @@ def test_one_seed_has_no_spread_and_no_verdict() -> None:
 def test_settings_that_fail_lose_to_anything() -> None:
     bad = trial(0, state=FAILED, reason="not finite", epochs=1)
     found = findings(bad, trial(1, *BETTER), trial(2, *AS_THEY_ARE))
-    assert found.winner.number == 1 and found.verdict == "gain" and found.chosen == {"lr": 9.0}
+    assert found.winner.number == 1 and found.verdict == "unknown" and found.chosen == {}
     assert "the settings as they are failed (not finite)" in found.markdown("x")
 
 

@@ -1,1 +1,1 @@
-"""What each method shows of itself: `pipeline/views/<method>.py` has `view(run, splits) -> View`."""
+"""What each method shows of itself: `<method>.py` here has `view(run, splits) -> View`."""
