@@ -164,7 +164,7 @@ class Findings:
         winner = f"trial {self.winner.number}"
         if self.as_they_are is None:
             reason = self.trials[0].reason
-            return f"**Unknown**: the settings as they are failed ({reason}); {winner} is the best of the rest."
+            return f"**Unknown**: the settings as they are failed ({reason}); {winner} is the best of others."
         if self.winner.number == 0:
             return "**No gain**: no finalist was better than the settings as they are. These stay."
         gain, error = self.gain(self.winner)
