@@ -94,8 +94,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Worksp
     run(made, *PREPARED)
     results = made.folder / "results" / "sample" / "misr" / "predictions.parquet"
     table = pq.read_table(results)  # all clips are of one video, on which nothing can be tested
-    speakers = pa.array([f"speaker {i}" for i in range(len(table))])
-    pq.write_table(table.drop_columns("speaker").append_column("speaker", speakers), results)
+    videos = pa.array([f"video {i}" for i in range(len(table))])
+    pq.write_table(table.drop_columns("video_id").append_column("video_id", videos), results)
     made.run("git", "add", ".")
     made.run("git", "commit", "-qm", "small")
     return made
