@@ -31,6 +31,7 @@ _ENCODE = (
     "models/core/backbones.py",
     "models/core/loading.py",
     "pipeline/features/encoder.py",
+    "pipeline/features/pooling.py",
     "pipeline/features/pretrained.py",
 )
 
@@ -57,6 +58,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "visual": (
         "pipeline/core/openface_layout.py",
         "pipeline/features/encoder.py",
+        "pipeline/features/pooling.py",
         "pipeline/features/visual",
         "pipeline/formats/openface_csv.py",
         "pipeline/media",

@@ -6,8 +6,9 @@ import importlib
 
 from pipeline.core.devices import check_spelling
 from pipeline.core.errors import ParamsError
-from pipeline.features.encoder import Encoder
-from pipeline.params.encoders import EncoderParams
+from pipeline.features.encoder import BatchEncoder, Encoder
+from pipeline.features.pooling import PooledBatchEncoder, PooledEncoder
+from pipeline.params.encoders import NO_POOL, EncoderParams
 from pipeline.params.params import MediaLimits
 
 # kind -> module and class; imported only when asked for, so that `--help` stays light
@@ -31,7 +32,7 @@ REGISTRY: dict[str, dict[str, str]] = {
 def build_encoder(
     modality: str, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"
 ) -> Encoder:
-    """The encoder that params.yaml configures as `<modality>.<name>`, not loaded yet.
+    """The encoder that params.yaml configures as `<modality>.<name>`, pooled if it says so, not loaded yet.
 
     `device` is cpu, cuda or cuda:<index>; auto means cpu, where a row's bytes depend on its clip alone.
     """
@@ -42,5 +43,11 @@ def build_encoder(
             f"{modality}.{name}.kind is {params.kind!r}; {modality} encoders are of kind {', '.join(kinds)}"
         )
     module, _, class_name = kinds[params.kind].partition(":")
-    encoder: type[Encoder] = getattr(importlib.import_module(module), class_name)
-    return encoder(name, params, limits, "cpu" if device == "auto" else device)
+    kind: type[Encoder] = getattr(importlib.import_module(module), class_name)
+    encoder = kind(name, params, limits, "cpu" if device == "auto" else device)
+    pool = getattr(params, "pool", NO_POOL)
+    if pool == NO_POOL:
+        return encoder
+    if isinstance(encoder, BatchEncoder):
+        return PooledBatchEncoder(encoder, pool)
+    return PooledEncoder(encoder, pool)

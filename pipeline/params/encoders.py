@@ -22,6 +22,16 @@ Source = tuple[str, str | None]
 """model and revision, see models/core/checkpoints.py"""
 
 
+NO_POOL = "none"
+
+
+class PooledSection(Section):
+    """Of an encoder whose frames may become one row a clip."""
+
+    pool: Literal["none", "mean", "mean_std", "max"] = NO_POOL
+    """a row a frame, or one a clip: statistics of the columns, see pipeline/features/pooling.py"""
+
+
 class Pretrained(Section):
     """A model with weights from elsewhere, one for all languages or one for each."""
 
@@ -86,10 +96,12 @@ class TransformerText(PretrainedEncoder):
     """lower-case the text first (transcripts in capitals)"""
     unit: Literal["token", "word"] = "token"
     """rows: tokens, or the mean of each word's tokens (then without special tokens)"""
+    pool: Literal["none", "mean", "mean_std", "max", "last"] = NO_POOL
+    """a row a token or word, or one a clip; `last`: that of the last token, for decoder-only models"""
 
 
 # ----------------------------------------------------------------------------------------------------- audio
-class TransformerAudio(PretrainedEncoder):
+class TransformerAudio(PretrainedEncoder, PooledSection):
     """Hidden states of HuBERT, data2vec-audio, wav2vec 2.0 or WavLM, about 50 frames a second."""
 
     kind: Literal["hf_audio"] = "hf_audio"
@@ -105,7 +117,7 @@ class TransformerAudio(PretrainedEncoder):
         return self
 
 
-class Librosa33Params(Section):
+class Librosa33Params(PooledSection):
     """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
 
     kind: Literal["librosa33"] = "librosa33"
@@ -128,7 +140,7 @@ class Waveform16kParams(Section):
     kind: Literal["waveform16k"] = "waveform16k"
 
 
-class OpenSmileParams(Section):
+class OpenSmileParams(PooledSection):
     """Low-level descriptors of eGeMAPSv02 by openSMILE (extra opensmile), 100 frames a second."""
 
     kind: Literal["opensmile"] = "opensmile"
@@ -148,7 +160,7 @@ class FaceDetection(Section):
     """which of several faces is taken"""
 
 
-class FaceMeshParams(FaceDetection):
+class FaceMeshParams(FaceDetection, PooledSection):
     """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
 
     kind: Literal["facemesh"] = "facemesh"
@@ -166,7 +178,7 @@ class FaceCropsParams(FaceDetection):
     """pixels, of both sides"""
 
 
-class PyFeatParams(Section):
+class PyFeatParams(PooledSection):
     """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
 
     kind: Literal["pyfeat"] = "pyfeat"
@@ -180,7 +192,7 @@ class PyFeatParams(Section):
     groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "emotions"], min_length=1)
 
 
-class OpenFaceParams(Section):
+class OpenFaceParams(PooledSection):
     """OpenFace 2.x: its FeatureExtraction program, or CSV files that it made elsewhere."""
 
     kind: Literal["openface"] = "openface"

@@ -118,8 +118,8 @@ class PreparedSound:
 class AudioStates(PretrainedStates):
     """Frozen features of encoders of sound (kind `hf_audio`)."""
 
-    modality: ClassVar[str] = "audio"
-    LIBRARIES: ClassVar[tuple[str, ...]] = ("av", "numpy", "soxr", "torch", "transformers")
+    modality = "audio"
+    LIBRARIES = ("av", "numpy", "soxr", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "weights")
 
     params: TransformerAudio

@@ -56,8 +56,8 @@ class TransformerStates(PretrainedStates):
     word's first token, and of a word that the cut divides the tokens before it count.
     """
 
-    modality: ClassVar[str] = "text"
-    LIBRARIES: ClassVar[tuple[str, ...]] = ("numpy", "tokenizers", "torch", "transformers")
+    modality = "text"
+    LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "tokenizer", "weights")
 
     params: TransformerText
