@@ -15,14 +15,17 @@ from pipeline.params.params import MediaLimits
 REGISTRY: dict[str, dict[str, str]] = {
     "text": {"hf": "pipeline.features.text.hf:TransformerStates"},
     "audio": {
+        "fbank": "pipeline.features.audio.fbank:Fbank",
         "hf_audio": "pipeline.features.audio.hf_audio:AudioStates",
         "librosa33": "pipeline.features.audio.librosa33:Librosa33",
         "opensmile": "pipeline.features.audio.opensmile:OpenSmile",
         "waveform16k": "pipeline.features.audio.waveform16k:Waveform16k",
+        "whisper": "pipeline.features.audio.whisper:WhisperStates",
     },
     "visual": {
         "facecrops": "pipeline.features.visual.facecrops:FaceCrops",
         "facemesh": "pipeline.features.visual.facemesh:FaceMesh",
+        "hf_vision": "pipeline.features.visual.hf_vision:VisionStates",
         "openface": "pipeline.features.visual.openface:OpenFace",
         "pyfeat": "pipeline.features.visual.pyfeat:PyFeat",
     },

@@ -7,7 +7,7 @@ refuses one that is not, and says how to pin it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -117,6 +117,12 @@ class TransformerAudio(PretrainedEncoder, PooledSection):
         return self
 
 
+class WhisperAudio(PretrainedEncoder, PooledSection):
+    """States of Whisper's encoder, 50 frames a second."""
+
+    kind: Literal["whisper"] = "whisper"
+
+
 class Librosa33Params(PooledSection):
     """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
 
@@ -144,6 +150,14 @@ class OpenSmileParams(PooledSection):
     """Low-level descriptors of eGeMAPSv02 by openSMILE (extra opensmile), 100 frames a second."""
 
     kind: Literal["opensmile"] = "opensmile"
+
+
+class FbankParams(PooledSection):
+    """Kaldi's log-mel bands by torchaudio (extra torchaudio), 100 frames a second."""
+
+    kind: Literal["fbank"] = "fbank"
+    bands: Literal[80, 128] = 128
+    """128 as AST reads them"""
 
 
 # ---------------------------------------------------------------------------------------------------- visual
@@ -178,6 +192,20 @@ class FaceCropsParams(FaceDetection):
     """pixels, of both sides"""
 
 
+class TransformerVision(PretrainedEncoder, FaceDetection, PooledSection):
+    """States of CLIP, SigLIP, DINOv2, ViT or VideoMAE on faces, as `facecrops` cuts them, or whole frames."""
+
+    kind: Literal["hf_vision"] = "hf_vision"
+    model: str
+    """a hub id or a local folder"""
+    revision: str | None = None
+    picture: Literal["face", "frame"] = "face"
+    """aligned faces, or whole frames"""
+    tokens: Literal["cls", "patches"] = "cls"
+    """state of the class token, or the mean over the patches (SigLIP and VideoMAE have no class token)"""
+    fps: float | None = Field(5.0, gt=0)
+
+
 class PyFeatParams(PooledSection):
     """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
 
@@ -208,11 +236,16 @@ class OpenFaceParams(PooledSection):
 
 
 TextEncoder = TransformerText
-AudioKinds = TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams
-VisualKinds = FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams
+AudioKinds = (
+    TransformerAudio | WhisperAudio | Librosa33Params | Waveform16kParams | OpenSmileParams | FbankParams
+)
+VisualKinds = FaceMeshParams | FaceCropsParams | TransformerVision | PyFeatParams | OpenFaceParams
 AudioEncoder = Annotated[AudioKinds, Field(discriminator="kind")]
 VisualEncoder = Annotated[VisualKinds, Field(discriminator="kind")]
 EncoderParams = TextEncoder | AudioKinds | VisualKinds
+KINDS: dict[str, type[EncoderParams]] = {
+    one.model_fields["kind"].default: one for one in get_args(EncoderParams)
+}
 
 
 # --------------------------------------------------------------------------------------------------- presets
@@ -242,6 +275,11 @@ AUDIO_MODELS: dict[str, str | dict[str, str]] = {
     "wav2vec2": "facebook/wav2vec2-base@0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
     "wavlm": "microsoft/wavlm-base-plus@4c66d4806a428f2e922ccfa1a962776e232d487b",
 }
+VISION_MODELS = {
+    "clip": "openai/clip-vit-base-patch32@3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+    "dinov2": "facebook/dinov2-base@f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+    "vit": "google/vit-base-patch16-224-in21k@b4569560a39a0f1af58e3ddaf17facf20ab919b0",
+}
 
 
 def _pinned(model: str | dict[str, str]) -> dict[str, Any]:
@@ -261,11 +299,15 @@ AUDIO: dict[str, AudioEncoder] = {
     "librosa33": Librosa33Params(),
     "waveform16k": Waveform16kParams(),
     "egemaps": OpenSmileParams(),
+    "fbank": FbankParams(),
+    "whisper": WhisperAudio(**_pinned("openai/whisper-base@e37978b90ca9030d5170a5c07aadb050351a65bb")),
     **{name: TransformerAudio(**_pinned(model)) for name, model in AUDIO_MODELS.items()},
 }
 VISUAL: dict[str, VisualEncoder] = {
     "facemesh": FaceMeshParams(),
     "facecrops": FaceCropsParams(),
+    **{name: TransformerVision(**_pinned(model)) for name, model in VISION_MODELS.items()},
+    "videomae": TransformerVision(model="MCG-NJU/videomae-base", tokens="patches", fps=7.5),
     "pyfeat": PyFeatParams(),
     "openface": OpenFaceParams(),
     "openface709": OpenFaceParams(groups="openface709"),
