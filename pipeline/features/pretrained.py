@@ -28,7 +28,7 @@ from pipeline.core.devices import prepare_device
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError, first_line
 from pipeline.execution.gpu import Prepared
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
-from pipeline.params.encoders import PretrainedEncoder, Source
+from pipeline.params.encoders import PretrainedKinds, Source
 
 FLOAT16_MAX = 65504.0
 PREPROCESSOR = "preprocessor_config.json"
@@ -42,7 +42,7 @@ class PretrainedStates(BatchEncoder):
     dtype = "float16"
     PARTS: ClassVar[tuple[Part, ...]]  # what of a checkpoint decides the numbers
 
-    params: PretrainedEncoder
+    params: PretrainedKinds
 
     @abstractmethod
     def read_config(self, source: Source) -> Any:

@@ -22,7 +22,7 @@ Source = tuple[str, str | None]
 """model and revision, see models/core/checkpoints.py"""
 
 
-NO_POOL = "none"
+NO_POOL: Literal["none"] = "none"
 
 
 class PooledSection(Section):
@@ -236,6 +236,7 @@ class OpenFaceParams(PooledSection):
 
 
 TextEncoder = TransformerText
+PretrainedKinds = TransformerText | TransformerAudio | WhisperAudio | TransformerVision
 AudioKinds = (
     TransformerAudio | WhisperAudio | Librosa33Params | Waveform16kParams | OpenSmileParams | FbankParams
 )

@@ -95,8 +95,9 @@ def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator
 def _pitch(clip: ClipPrediction, predictor: Predictor) -> Curve | None:
     for encoder, row in _rows(clip, predictor, "audio"):
         settings = encoder.params
-        pitch = isinstance(settings, Librosa33Params) and settings.f0 in ("pyin", "praat")
-        if pitch and settings.pool == NO_POOL:
+        if not isinstance(settings, Librosa33Params) or settings.pool != NO_POOL:
+            continue
+        if settings.f0 in ("pyin", "praat"):
             assert row.features is not None and row.times is not None
             return row.times, _hertz(row.features[:, 0])
     own = build_encoder("audio", "librosa33", Librosa33Params(), MediaLimits())

@@ -1,9 +1,9 @@
 """What Whisper's states know of emotion: logistic regression on RAVDESS, the published folds of actors.
 
-Each of five folds of actors (Luna-Jiménez et al. 2022) is tested once by a model of the other four; the figure
-is the mean of the five accuracies. Standardised pooled states, one row a clip; the strength of L2 is chosen
-among actors of the training folds alone. A clip costs a window of 30 s (0.9 s of CPU), so that by default 192
-of the 1,440 are read, drawn once; MSA_RAVDESS=1440 reads all.
+Each of five folds of actors (Luna-Jiménez et al. 2022) is tested once by a model of the other four; the
+figure is the mean of the five accuracies. Standardised pooled states, one row a clip; the strength of L2 is
+chosen among actors of the training folds alone. A clip costs a window of 30 s (0.9 s of CPU), so that by
+default 192 of the 1,440 are read, drawn once; MSA_RAVDESS=1440 reads all.
 
 Words say nothing here: all actors speak the same two sentences. Chance: 13.3 % (192 of 1,440 of a class).
 """

@@ -35,6 +35,7 @@ from pipeline.features.visual.facecrops import FaceCrops
 from pipeline.features.visual.preprocessing import Preprocessing
 from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import FaceCropsParams, FaceDetection, Source, TransformerVision
+from pipeline.params.explain import settings_of
 
 FORWARD = 16  # pictures at once
 MOST_SPECIAL = 16  # tokens before those of the patches: a class token, registers
@@ -63,7 +64,7 @@ class VisionStates(PretrainedStates):
     """Frozen features of a vision transformer (kind `hf_vision`)."""
 
     modality = "visual"
-    LIBRARIES = ("av", "numpy", "pillow", "torch", "transformers")
+    LIBRARIES: tuple[str, ...] = ("av", "numpy", "pillow", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "weights")
 
     params: TransformerVision
@@ -76,8 +77,7 @@ class VisionStates(PretrainedStates):
     def read_config(self, source: Source) -> Any:
         config = load_config(*source)
         config = getattr(config, "vision_config", config)  # of a model of pictures and text the tower
-        lacking = [key for key in ("image_size", "patch_size", "hidden_size") if not hasattr(config, key)]
-        if lacking or not all(isinstance(getattr(config, key), int) for key in ("patch_size", "hidden_size")):
+        if not all(isinstance(getattr(config, key, None), int) for key in ("patch_size", "hidden_size")):
             raise ParamsError(
                 f"{self.key}.model: {source[0]} is of type {config.model_type!r}, expected a transformer "
                 "over patches of pictures (CLIP, SigLIP, DINOv2, ViT, VideoMAE), e.g. "
@@ -122,7 +122,8 @@ class VisionStates(PretrainedStates):
         options: dict[str, Any] = {
             "dtype": torch.bfloat16 if self.params.precision == "bf16" else torch.float32
         }
-        if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
+        architecture: Any = MODEL_MAPPING[type(config)]
+        if "add_pooling_layer" in inspect.signature(architecture).parameters:
             options["add_pooling_layer"] = False
         if self.device.startswith("cuda"):
             torch.backends.cudnn.allow_tf32 = False  # convolutions would have 10 bits otherwise
@@ -181,7 +182,8 @@ class VisionStates(PretrainedStates):
     def _faces(self) -> FaceCrops:
         """What finds and aligns faces, at the model's size."""
         settings = {key: getattr(self.params, key) for key in FaceDetection.model_fields}
-        return FaceCrops(self.name, FaceCropsParams(size=self.preprocessing.size, **settings), self.limits)
+        settings["size"] = self.preprocessing.size
+        return FaceCrops(self.name, settings_of(FaceCropsParams, settings, f"{self.key}.model"), self.limits)
 
     def load_preparer(self) -> None:
         """Make ready what finds faces, or resizes frames."""

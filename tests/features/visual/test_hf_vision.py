@@ -300,6 +300,11 @@ def test_a_model_that_wants_another_size(folders: dict[str, Path], tmp_path: Pat
         ParamsError, match=r"visual\.mine\.model: .* cannot see pictures of 40 x 40 pixels, as its"
     ):
         built(changed(folders["vit"], tmp_path, "preprocessor_config.json", other))
+    large = changed(
+        folders["siglip"], tmp_path, "preprocessor_config.json", {"size": {"height": 640, "width": 640}}
+    )
+    with pytest.raises(ParamsError, match=r"visual\.mine\.model\.size is 640: .*less than or equal to 512"):
+        built(large, picture="face")
 
 
 def test_checkpoints_that_will_not_do(folders: dict[str, Path], tmp_path: Path) -> None:
