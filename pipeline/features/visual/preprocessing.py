@@ -56,7 +56,7 @@ class Preprocessing:
                 float(numbers.get("rescale_factor", 1 / 255)) if numbers.get("do_rescale", True) else 1.0,
                 *(np.broadcast_to(of.reshape(-1, 1, 1), (3, 1, 1)) for of in colours),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise FormatError(
                 f"model {model!r}: its preprocessor_config.json does not say what it wants: {reason}"

@@ -114,6 +114,8 @@ def test_older_files_and_those_that_say_too_little() -> None:
             {"size": {"height": 32, "width": 16}, "do_center_crop": False, **colours},
             r"\(32, 16\), expected squares",
         ),
+        ({"size": float("inf"), **colours}, "infinity"),
+        ({"size": [32], **colours}, "list"),
         ({"size": {"longest_edge": 32}, **colours}, "'height' is missing"),
         ({"size": {"shortest_edge": 32}, "do_center_crop": False, **colours}, "expected squares"),
     ):
