@@ -29,6 +29,7 @@ EXTRAS = {
     "feat": ("pyfeat", "py-feat's detectors"),
     "ray": ("ray", "extraction on several machines"),
     "opensmile": ("opensmile", "eGeMAPS (research licence)"),
+    "torchaudio": ("torchaudio", "log-mel bands as Kaldi has them"),
     "parselmouth": ("praat", "pitch as Praat finds it (GPL-3)"),
 }
 NEIGHBOURS = {  # packages with compiled code for one torch; a broken one of the first two breaks transformers

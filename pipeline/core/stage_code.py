@@ -31,6 +31,7 @@ _ENCODE = (
     "models/core/backbones.py",
     "models/core/loading.py",
     "pipeline/features/encoder.py",
+    "pipeline/features/pooling.py",
     "pipeline/features/pretrained.py",
 )
 
@@ -55,8 +56,8 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "text": (*_ENCODE, "pipeline/features/text"),
     "audio": (*_ENCODE, "pipeline/core/waveform.py", "pipeline/features/audio", "pipeline/media"),
     "visual": (
+        *_ENCODE,
         "pipeline/core/openface_layout.py",
-        "pipeline/features/encoder.py",
         "pipeline/features/visual",
         "pipeline/formats/openface_csv.py",
         "pipeline/media",

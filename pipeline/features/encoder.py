@@ -72,9 +72,9 @@ class Encoder(ABC):
     `encode` sees one clip and keeps nothing of it: on CPU the bytes of a row depend on no neighbour.
     """
 
-    modality: ClassVar[str]
+    modality: str
     dtype: ClassVar[str] = "float32"  # NumPy name of the stored type
-    LIBRARIES: ClassVar[tuple[str, ...]]  # distributions that compute the numbers
+    LIBRARIES: tuple[str, ...]  # distributions that compute the numbers
     CPU_ONLY: ClassVar[bool] = False  # whatever device is asked for
 
     def __init__(self, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"):
@@ -131,7 +131,7 @@ class Encoder(ABC):
         return {
             "modality": self.modality,
             "encoder": self.name,
-            "params": self.params.model_dump(mode="json"),
+            "params": self.params.model_dump(mode="json", exclude={"pool"}),  # it is after the encoder
             "limits": self.limits.model_dump(mode="json") if self.modality != "text" else {},
             "model": self.model_identity,
             "device": self.device.split(":")[0],

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from models.core.checkpoints import Part, is_hub_id, missing_here
 from pipeline.core.errors import ParamsError
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.encoders import Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
@@ -38,7 +39,7 @@ def wanted_models(names: list[str], params: Params) -> list[HubModel]:
     """
     encoders = {
         name: (modality, settings)
-        for modality in ("text", "audio")
+        for modality in MODALITIES
         for name, settings in getattr(params, modality).items()
         if isinstance(settings, Pretrained)
     }
@@ -72,7 +73,7 @@ def unpinned(model: str, params: Params) -> list[tuple[str, ...]]:
     """Keys of the commits of a hub's model that are missing: of encoders, and in methods' sections."""
     found = [
         wanted.key
-        for modality in ("text", "audio")
+        for modality in MODALITIES
         for name, settings in getattr(params, modality).items()
         if isinstance(settings, Pretrained)
         for wanted in of_encoder(modality, name, settings)

@@ -18,7 +18,7 @@ from pipeline.core.vocabulary import ABSENT, FAILED, OK, TRANSIENT
 from pipeline.execution import gpu
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded, Encoder
-from pipeline.params.encoders import EncoderParams
+from pipeline.params.encoders import EncoderParams, Pretrained
 from pipeline.store.shard import FeatureRow
 
 T = TypeVar("T")
@@ -175,5 +175,5 @@ def media_hash(
 
 
 def model_by_language(params: EncoderParams) -> bool:
-    """Whether a clip's language chooses the model of this encoder of sound."""
-    return params.kind == "hf_audio" and isinstance(params.model, dict)
+    """Whether a clip's language chooses the model of this encoder."""
+    return isinstance(params, Pretrained) and isinstance(params.model, dict)

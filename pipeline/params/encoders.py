@@ -7,7 +7,7 @@ refuses one that is not, and says how to pin it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -20,6 +20,16 @@ Groups = list[Literal["aus", "pose", "gaze", "landmarks2d", "landmarks3d", "shap
 
 Source = tuple[str, str | None]
 """model and revision, see models/core/checkpoints.py"""
+
+
+NO_POOL: Literal["none"] = "none"
+
+
+class PooledSection(Section):
+    """Of an encoder whose frames may become one row a clip."""
+
+    pool: Literal["none", "mean", "mean_std", "max"] = NO_POOL
+    """a row a frame, or one a clip: statistics of the columns, see pipeline/features/pooling.py"""
 
 
 class Pretrained(Section):
@@ -86,10 +96,12 @@ class TransformerText(PretrainedEncoder):
     """lower-case the text first (transcripts in capitals)"""
     unit: Literal["token", "word"] = "token"
     """rows: tokens, or the mean of each word's tokens (then without special tokens)"""
+    pool: Literal["none", "mean", "mean_std", "max", "last"] = NO_POOL
+    """a row a token or word, or one a clip; `last`: that of the last token, for decoder-only models"""
 
 
 # ----------------------------------------------------------------------------------------------------- audio
-class TransformerAudio(PretrainedEncoder):
+class TransformerAudio(PretrainedEncoder, PooledSection):
     """Hidden states of HuBERT, data2vec-audio, wav2vec 2.0 or WavLM, about 50 frames a second."""
 
     kind: Literal["hf_audio"] = "hf_audio"
@@ -105,7 +117,13 @@ class TransformerAudio(PretrainedEncoder):
         return self
 
 
-class Librosa33Params(Section):
+class WhisperAudio(PretrainedEncoder, PooledSection):
+    """States of Whisper's encoder, 50 frames a second."""
+
+    kind: Literal["whisper"] = "whisper"
+
+
+class Librosa33Params(PooledSection):
     """Pitch (or what stands for it), 20 MFCC and 12 chroma-CQT on one frame grid."""
 
     kind: Literal["librosa33"] = "librosa33"
@@ -128,10 +146,18 @@ class Waveform16kParams(Section):
     kind: Literal["waveform16k"] = "waveform16k"
 
 
-class OpenSmileParams(Section):
+class OpenSmileParams(PooledSection):
     """Low-level descriptors of eGeMAPSv02 by openSMILE (extra opensmile), 100 frames a second."""
 
     kind: Literal["opensmile"] = "opensmile"
+
+
+class FbankParams(PooledSection):
+    """Kaldi's log-mel bands by torchaudio (extra torchaudio), 100 frames a second."""
+
+    kind: Literal["fbank"] = "fbank"
+    bands: Literal[80, 128] = 128
+    """128 as AST reads them"""
 
 
 # ---------------------------------------------------------------------------------------------------- visual
@@ -148,7 +174,7 @@ class FaceDetection(Section):
     """which of several faces is taken"""
 
 
-class FaceMeshParams(FaceDetection):
+class FaceMeshParams(FaceDetection, PooledSection):
     """OpenFace-style landmarks, head pose, gaze and AU estimates from MediaPipe's face mesh."""
 
     kind: Literal["facemesh"] = "facemesh"
@@ -166,7 +192,21 @@ class FaceCropsParams(FaceDetection):
     """pixels, of both sides"""
 
 
-class PyFeatParams(Section):
+class TransformerVision(PretrainedEncoder, FaceDetection, PooledSection):
+    """States of CLIP, SigLIP, DINOv2, ViT or VideoMAE on faces, as `facecrops` cuts them, or whole frames."""
+
+    kind: Literal["hf_vision"] = "hf_vision"
+    model: str
+    """a hub id or a local folder"""
+    revision: str | None = None
+    picture: Literal["face", "frame"] = "face"
+    """aligned faces, or whole frames"""
+    tokens: Literal["cls", "patches"] = "cls"
+    """state of the class token, or the mean over the patches (SigLIP and VideoMAE have no class token)"""
+    fps: float | None = Field(5.0, gt=0)
+
+
+class PyFeatParams(PooledSection):
     """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
 
     kind: Literal["pyfeat"] = "pyfeat"
@@ -180,7 +220,7 @@ class PyFeatParams(Section):
     groups: Groups = Field(default=["aus", "pose", "gaze", "landmarks2d", "emotions"], min_length=1)
 
 
-class OpenFaceParams(Section):
+class OpenFaceParams(PooledSection):
     """OpenFace 2.x: its FeatureExtraction program, or CSV files that it made elsewhere."""
 
     kind: Literal["openface"] = "openface"
@@ -196,11 +236,17 @@ class OpenFaceParams(Section):
 
 
 TextEncoder = TransformerText
-AudioKinds = TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams
-VisualKinds = FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams
+PretrainedKinds = TransformerText | TransformerAudio | WhisperAudio | TransformerVision
+AudioKinds = (
+    TransformerAudio | WhisperAudio | Librosa33Params | Waveform16kParams | OpenSmileParams | FbankParams
+)
+VisualKinds = FaceMeshParams | FaceCropsParams | TransformerVision | PyFeatParams | OpenFaceParams
 AudioEncoder = Annotated[AudioKinds, Field(discriminator="kind")]
 VisualEncoder = Annotated[VisualKinds, Field(discriminator="kind")]
 EncoderParams = TextEncoder | AudioKinds | VisualKinds
+KINDS: dict[str, type[EncoderParams]] = {
+    one.model_fields["kind"].default: one for one in get_args(EncoderParams)
+}
 
 
 # --------------------------------------------------------------------------------------------------- presets
@@ -230,6 +276,11 @@ AUDIO_MODELS: dict[str, str | dict[str, str]] = {
     "wav2vec2": "facebook/wav2vec2-base@0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
     "wavlm": "microsoft/wavlm-base-plus@4c66d4806a428f2e922ccfa1a962776e232d487b",
 }
+VISION_MODELS = {
+    "clip": "openai/clip-vit-base-patch32@3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+    "dinov2": "facebook/dinov2-base@f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+    "vit": "google/vit-base-patch16-224-in21k@b4569560a39a0f1af58e3ddaf17facf20ab919b0",
+}
 
 
 def _pinned(model: str | dict[str, str]) -> dict[str, Any]:
@@ -249,11 +300,15 @@ AUDIO: dict[str, AudioEncoder] = {
     "librosa33": Librosa33Params(),
     "waveform16k": Waveform16kParams(),
     "egemaps": OpenSmileParams(),
+    "fbank": FbankParams(),
+    "whisper": WhisperAudio(**_pinned("openai/whisper-base@e37978b90ca9030d5170a5c07aadb050351a65bb")),
     **{name: TransformerAudio(**_pinned(model)) for name, model in AUDIO_MODELS.items()},
 }
 VISUAL: dict[str, VisualEncoder] = {
     "facemesh": FaceMeshParams(),
     "facecrops": FaceCropsParams(),
+    **{name: TransformerVision(**_pinned(model)) for name, model in VISION_MODELS.items()},
+    "videomae": TransformerVision(model="MCG-NJU/videomae-base", tokens="patches", fps=7.5),
     "pyfeat": PyFeatParams(),
     "openface": OpenFaceParams(),
     "openface709": OpenFaceParams(groups="openface709"),

@@ -20,7 +20,7 @@ from pipeline.params.jobs import NO_TABLES
 from pipeline.params.names import as_name
 from pipeline.params.params import Params, check_params
 
-VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of our own visual encoders: no raw landmarks
+VISUAL_COLUMNS = ("AU*", "pose_R*", "gaze_angle_*", "success")  # of measures of faces: no raw landmarks
 
 
 @dataclass
@@ -51,13 +51,15 @@ class NewCorpus:
     like: str = ""
     trainable: bool = True
 
-    def sets(self) -> dict[str, dict[str, Any]]:
+    def sets(self, params: Params) -> dict[str, dict[str, Any]]:
         """The training sets by name."""
         if not self.trainable:
             return {}
         one: dict[str, Any] = {"dataset": self.name, "metrics": self.metrics}
         one |= {stream: self.features.get(stream, NONE) for stream in (*MODALITIES, "waveform")}
-        if self.section == "datasets" and one["visual"] != NONE:
+        encoder = self.encoders.get("visual", NONE)
+        groups = [] if encoder == NONE else getattr(params.encoder("visual", encoder), "groups", [])
+        if one["visual"] != NONE and {"aus", "pose", "gaze"} <= set(groups):
             one["columns"] = {"visual": list(VISUAL_COLUMNS)}
         names = set_names(self.name, self.folds)
         if not self.folds:
@@ -140,16 +142,17 @@ def register(entry: NewCorpus, params: Params, file: Path, *, run: bool = True) 
     if entry.like and entry.like not in known:
         raise ParamsError(unknown("--like", entry.like, known) + f"; see models.*.corpora in {file}")
 
+    sets = entry.sets(params)
     new: dict[tuple[str, ...], Any] = {(entry.section, entry.name): entry.corpus}
     new |= {("jobs", *place): job for place, job in entry.jobs(params).items()}
-    new |= {("assemble", name): chosen for name, chosen in entry.sets().items()}
+    new |= {("assemble", name): chosen for name, chosen in sets.items()}
     added = new | {
         ("models", method, "corpora", name): settings.corpora.get(entry.like, {})
-        for name in entry.sets()
+        for name in sets
         for method, settings in params.models.items()
         if name not in settings.corpora
     }
-    running = list(entry.sets()) if run else []
+    running = list(sets) if run else []
     text = with_edits(file.read_bytes().decode("utf-8"), added, {("datasets_run",): running})
     check_params(read_yaml(text, str(file)), f"{file} with {entry.name}")
     keys = [".".join(path) for path in new]

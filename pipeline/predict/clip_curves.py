@@ -18,7 +18,7 @@ from pipeline.datasets.assembly.sequences import SUCCESS, real_frames
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.media.decode import frames, probe, waveform
-from pipeline.params.encoders import Librosa33Params
+from pipeline.params.encoders import NO_POOL, Librosa33Params
 from pipeline.params.params import MediaLimits
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
@@ -95,7 +95,9 @@ def _rows(clip: ClipPrediction, predictor: Predictor, modality: str) -> Iterator
 def _pitch(clip: ClipPrediction, predictor: Predictor) -> Curve | None:
     for encoder, row in _rows(clip, predictor, "audio"):
         settings = encoder.params
-        if isinstance(settings, Librosa33Params) and settings.f0 in ("pyin", "praat"):
+        if not isinstance(settings, Librosa33Params) or settings.pool != NO_POOL:
+            continue
+        if settings.f0 in ("pyin", "praat"):
             assert row.features is not None and row.times is not None
             return row.times, _hertz(row.features[:, 0])
     own = build_encoder("audio", "librosa33", Librosa33Params(), MediaLimits())

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pipeline.core.errors import FormatError, MissingModelError, MsaError, ParamsError
 from pipeline.features.encoder import Encoder
 from pipeline.features.registry import REGISTRY, build_encoder
-from pipeline.params.encoders import EncoderParams, Pretrained, TransformerText
+from pipeline.params.encoders import KINDS, EncoderParams, Pretrained, TransformerText
 from pipeline.params.params import MediaLimits, Params
 from pipeline.training.runs import WAVEFORM, TrainedRun
 
@@ -77,7 +77,7 @@ def rebuild(modality: str, entry: dict[str, Any], params: Params, device: str = 
     if here is None or here.kind != known["kind"]:
         here = TransformerText() if known["kind"] == "hf" else None
     local = {key: getattr(here, key) for key in LOCAL if hasattr(here, key)}
-    if known["kind"] in ("hf", "hf_audio"):
+    if issubclass(KINDS[known["kind"]], Pretrained):
         local = _checkpoints(made["model"], here, modality, entry)
     own = {key: value for key, value in known.items() if key not in LOCAL}
     try:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from made.tiny_audio import save_all
+from made.tiny_speech import save_tiny_whisper
+from made.tiny_vision import save_tiny_vision
 
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
-from pipeline.params.encoders import Librosa33Params, TransformerAudio
+from pipeline.params.encoders import Librosa33Params, TransformerAudio, TransformerVision, WhisperAudio
 from pipeline.params.params import Params
 
 CARRIERS = {
@@ -48,11 +50,16 @@ def called_by(work: Callable[[], Any]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def hubert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_all(tmp_path_factory.mktemp("tiny"))["hubert"]
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("tiny")
+    return {
+        "hubert": save_all(root)["hubert"],
+        "whisper": save_tiny_whisper(root / "whisper", seconds=4),
+        "vit": save_tiny_vision(root / "vit", "vit"),
+    }
 
 
-def encoders(hubert: Path) -> dict[str, Encoder]:
+def encoders(models: dict[str, Path]) -> dict[str, Encoder]:
     params = Params()
     known = {
         f"{modality} {name}": build_encoder(modality, name, getattr(params, modality)[name], params.media)
@@ -64,7 +71,15 @@ def encoders(hubert: Path) -> dict[str, Encoder]:
         )
     }
     settings: dict[str, Any] = {f"audio {f0}": Librosa33Params(f0=f0) for f0 in ("pyin", "yin", "zcr")}
-    settings["audio hubert"] = TransformerAudio(model=str(hubert))
+    settings["audio hubert"] = TransformerAudio(model=str(models["hubert"]))
+    settings["audio whisper"] = WhisperAudio(model=str(models["whisper"]))
+    vision = {"picture": "frame", "model": str(models["vit"])}
+    known |= {
+        "visual frames": build_encoder("visual", "mine", TransformerVision(**vision), params.media),
+        "visual faces": build_encoder(
+            "visual", "mine", TransformerVision(**{**vision, "picture": "face"}), params.media
+        ),
+    }
     return known | {name: build_encoder("audio", "mine", one, params.media) for name, one in settings.items()}
 
 
@@ -72,12 +87,12 @@ def encoders(hubert: Path) -> dict[str, Encoder]:
     "name",
     [
         "text minilm",
-        *("audio waveform16k", "audio pyin", "audio yin", "audio zcr", "audio hubert"),
-        *("visual facemesh", "visual facecrops"),
+        *("audio waveform16k", "audio pyin", "audio yin", "audio zcr", "audio hubert", "audio whisper"),
+        *("visual facemesh", "visual facecrops", "visual frames", "visual faces"),
     ],
 )
-def test_what_computes_a_row_is_in_its_fingerprint(project: Path, hubert: Path, name: str) -> None:
-    encoder = encoders(hubert)[name]
+def test_what_computes_a_row_is_in_its_fingerprint(project: Path, models: dict[str, Path], name: str) -> None:
+    encoder = encoders(models)[name]
     clip = Clip("a", min((project / "data/sample/Raw").rglob("*.mp4")), text="so it goes")
     encoder.load()
     encoder.encode(clip)  # what libraries import and compile at first is not of a row

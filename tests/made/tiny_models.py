@@ -167,3 +167,64 @@ def save_tiny_hubert(folder: Path, *, width: int = 32, layers: int = 2, seed: in
     )
     HubertModel(config).save_pretrained(folder)
     return folder
+
+
+def save_tiny_decoder(
+    folder: Path, kind: str, words: Sequence[str] = WORDS, *, width: int = 32, layers: int = 2, seed: int = 0
+) -> Path:
+    """A decoder-only model (`gpt2`, `llama` or `qwen2`) as it is trained, with its head; gives `folder` back.
+
+    Its vocabulary is a byte-level BPE trained on `words`; Llama's texts begin with a special token, those of
+    the others have none. It takes 128 tokens.
+    """
+    import torch
+    from tokenizers import ByteLevelBPETokenizer, processors
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(
+        [" ".join(words)],
+        vocab_size=300,
+        min_frequency=1,
+        special_tokens=["<s>", "</s>", "<|endoftext|>"],
+        show_progress=False,
+    )
+    if kind == "llama":
+        trained._tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    PreTrainedTokenizerFast(
+        tokenizer_object=trained._tokenizer, bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+
+    torch.manual_seed(seed)
+    common = {
+        "vocab_size": trained.get_vocab_size(),
+        "initializer_range": 0.2,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    sizes = {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 2 * width,
+        "max_position_embeddings": 128,
+    }
+    if kind == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(**common, n_embd=width, n_layer=layers, n_head=2, n_positions=128))
+    elif kind == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**common, **sizes))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**common, **sizes, tie_word_embeddings=True))
+    model.save_pretrained(folder)
+    return folder

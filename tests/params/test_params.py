@@ -77,7 +77,10 @@ SET = "dataset: sample, metrics: mmsa, text: none"
         ("assemble.sample.protocol.train_fraction=0", "assemble.sample.protocol.train_fraction is 0"),
         ("imports.sample={kind: csd, root: x}", "'sample' stands in datasets and in imports"),
         ("pretrain_on=mosi", "pretrain_on 'mosi' is not known (there are: none, sample)"),
-        ("audio.mine={hop_length: 512}", "'audio.mine.kind' is missing (there are: hf_audio, librosa33"),
+        (
+            "audio.mine={hop_length: 512}",
+            "'audio.mine.kind' is missing (there are: hf_audio, whisper, librosa33",
+        ),
         ("audio.mine.kind=librosa3", "audio.mine.kind 'librosa3' is not known, did you mean 'librosa33'"),
         ("audio.librosa33.hop=512", "key 'audio.librosa33.hop': name 'hop' is not known"),
         ("audio.librosa33.hop_length=1", "audio.librosa33.hop_length is 1: Input should be greater"),

@@ -66,6 +66,15 @@ def test_an_import_is_entered_and_nothing_else_moves() -> None:
     assert params.model_dump(exclude=new) == old.model_dump(exclude=new)
 
 
+@pytest.mark.parametrize(("visual", "chosen"), [("facemesh", True), ("clip", False), ("facecrops", False)])
+@pytest.mark.usefixtures("here")
+def test_measures_of_faces_are_chosen_where_the_encoder_has_them(visual: str, chosen: bool) -> None:
+    corpus = {"kind": "mmsa", "root": "data/raw/mine", "language": "en", "label_range": [-1.0, 1.0]}
+    encoders, features = {"visual": visual}, {"visual": f"mine/visual-{visual}"}
+    sets = NewCorpus("mine", "datasets", corpus, "sims", encoders, features).sets(load_params())
+    assert ("columns" in sets["mine"]) == chosen
+
+
 @pytest.mark.usefixtures("here")
 def test_a_dataset_has_jobs_and_columns() -> None:
     before = PARAMS.read_text()
@@ -141,7 +150,7 @@ def test_what_would_not_be_valid_is_not_written() -> None:
     ],
 )
 def test_names_that_cannot_be_used(name: str, folds: int, message: str) -> None:
-    sets = NewCorpus("two", "imports", IMPORT, "mmsa", features=FEATURES, folds=2).sets()
+    sets = NewCorpus("two", "imports", IMPORT, "mmsa", features=FEATURES, folds=2).sets(load_params())
     tree = {
         "imports": {"one": IMPORT, "two": IMPORT},
         "datasets": {"sample": {"root": "x"}},

@@ -16,6 +16,7 @@ from pipeline.features.registry import REGISTRY
 from pipeline.imports import registry
 from pipeline.store.fingerprint import SourceCode, stage_hashes
 
+POOLING = "pipeline.features.pooling:PooledEncoder"
 # Where each stage's work begins; `:*` = all of a module. Modules that are chosen by name stand beside it.
 ENTRIES: dict[str, list[str]] = {
     "ingest": [
@@ -31,7 +32,7 @@ ENTRIES: dict[str, list[str]] = {
         "pipeline.imports.convert:convert",
         *(f"pipeline.imports.kinds.{kind}:*" for kind in registry.KINDS),
     ],
-    **{modality: list(encoders.values()) for modality, encoders in REGISTRY.items()},
+    **{modality: [*encoders.values(), POOLING] for modality, encoders in REGISTRY.items()},
     "assemble": ["pipeline.datasets.assembly.assemble:assemble"],
     "train": ["pipeline.training.loop.pretrain:pretrain", "pipeline.training.loop.train:train"],
     "evaluate": ["pipeline.evaluation.evaluate:evaluate"],

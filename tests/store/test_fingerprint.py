@@ -24,8 +24,9 @@ from pipeline.params.params import Params
 from pipeline.store.fingerprint import LEFT_OUT, OURS, SourceCode, code_hash
 
 ENCODERS = {kind: entry for kinds in REGISTRY.values() for kind, entry in kinds.items()}
-SOUND = {"hf_audio", "librosa33", "opensmile", "waveform16k"}
-FRAMES = {"facecrops", "facemesh", "pyfeat"}  # OpenFace's program decodes for itself
+SOUND = {"fbank", "hf_audio", "librosa33", "opensmile", "waveform16k", "whisper"}
+FRAMES = {"facecrops", "facemesh", "hf_vision", "pyfeat"}  # OpenFace's program decodes for itself
+STATES = {"hf", "hf_audio", "hf_vision", "whisper"}
 GEOMETRY = {"facemesh", "openface", "pyfeat"}  # those that have columns of landmarks
 
 # file, what stands there once, what takes its place, and the encoders whose numbers it may change
@@ -37,13 +38,21 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
         {"hf_audio"},
     ),
     ("models/core/backbones.py", "config.pad_token_id + 1 if", "config.pad_token_id + 2 if", {"hf"}),
-    ("pipeline/features/pretrained.py", "layers == [-1]:", "layers == [-2]:", {"hf", "hf_audio"}),
+    ("pipeline/features/pretrained.py", "layers == [-1]:", "layers == [-2]:", STATES),
     ("pipeline/features/text/hf.py", "[1] = token + 1", "[1] = token + 2", {"hf"}),
     ("pipeline/core/waveform.py", "SAMPLE_RATE = 16_000", "SAMPLE_RATE = 16_001", SOUND - {"librosa33"}),
     ("pipeline/core/waveform.py", "FULL_SCALE = 32_768", "FULL_SCALE = 32_767", {"waveform16k"}),
     ("pipeline/features/audio/hf_audio.py", "FORWARD_SAMPLES = 240", "FORWARD_SAMPLES = 241", {"hf_audio"}),
     ("pipeline/features/audio/padded.py", "self._stride + 1", "self._stride + 2", {"hf_audio"}),
     ("pipeline/features/audio/librosa33.py", "N_MFCC = 20", "N_MFCC = 21", {"librosa33"}),
+    ("pipeline/features/audio/fbank.py", "FrameGrid(400, 160)", "FrameGrid(400, 161)", {"fbank"}),
+    ("pipeline/features/audio/whisper.py", "OVERLAP_S = 2.0", "OVERLAP_S = 1.0", {"whisper"}),
+    (
+        "pipeline/features/audio/hf_audio.py",
+        "(self.reach - 1) / 2",
+        "(self.reach - 2) / 2",
+        {"fbank", "hf_audio", "whisper"},
+    ),
     ("pipeline/features/audio/opensmile.py", "SHORTEST = 960", "SHORTEST = 961", {"opensmile"}),
     ("pipeline/features/audio/waveform16k.py", "_SCALE - 1)", "_SCALE - 2)", {"waveform16k"}),
     ("pipeline/media/blocks.py", "AUDIO_JUMP_S = 0.1", "AUDIO_JUMP_S = 0.2", SOUND),
@@ -60,7 +69,7 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
         "pipeline/features/visual/face/mesh.py",
         "MESH_POINTS = 478",
         "MESH_POINTS = 479",
-        {"facecrops", "facemesh"},
+        {"facecrops", "facemesh", "hf_vision"},
     ),
     ("pipeline/features/visual/face/canonical.py", "(2, 2, 0.0, 7.5", "(2, 2, 0.0, 7.6", {"facemesh"}),
     (
@@ -76,7 +85,9 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
         {"facemesh"},
     ),
     ("pipeline/features/visual/face/geometry.py", "return cls(500.0", "return cls(501.0", {"facemesh"}),
-    ("pipeline/features/visual/facecrops.py", "((0.3427, ", "((0.3428, ", {"facecrops"}),
+    ("pipeline/features/visual/facecrops.py", "((0.3427, ", "((0.3428, ", {"facecrops", "hf_vision"}),
+    ("pipeline/features/visual/hf_vision.py", "FORWARD = 16", "FORWARD = 17", {"hf_vision"}),
+    ("pipeline/features/visual/preprocessing.py", "1 / 255", "1 / 256", {"hf_vision"}),
     ("pipeline/formats/openface_csv.py", "_SLACK_S = 0.0005", "_SLACK_S = 0.0006", {"openface"}),
     ("pipeline/features/visual/openface.py", "len(tables) != 1:", "len(tables) != 2:", {"openface"}),
     (
@@ -87,7 +98,7 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
     ),
     # numbers that decide how long a stage takes, what is refused, or what is learnt
     ("pipeline/execution/local.py", "ATTEMPTS = 2", "ATTEMPTS = 3", set()),
-    ("pipeline/params/encoders.py", "fps: float | None = Field(5.0", "fps: float | None = Field(6.0", set()),
+    ("pipeline/params/encoders.py", "size: int = Field(112", "size: int = Field(113", set()),
     ("pipeline/training/loop/scoring.py", "EVALUATION_BATCH = 64", "EVALUATION_BATCH = 65", set()),
 ]
 

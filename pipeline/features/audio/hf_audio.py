@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from models.core.backbones import AUDIO_TYPES, load_audio_backbone
-from models.core.checkpoints import Part, model_folder, read_model_json
+from models.core.checkpoints import Part
 from models.core.loading import load_config
 from pipeline.core.console import say
 from pipeline.core.errors import ClipError, ParamsError
@@ -37,11 +37,11 @@ from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded
-from pipeline.features.pretrained import PretrainedStates, stored
+from pipeline.features.pretrained import PREPROCESSOR, PretrainedStates, preprocessor, stored
 from pipeline.params.encoders import Source, TransformerAudio
 
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB
-PREPROCESSOR = "preprocessor_config.json"
+FEATURES = "feature_extractor"  # in processor_config.json
 
 
 # ----------------------------------------------------------------------------------------------------- frames
@@ -118,8 +118,8 @@ class PreparedSound:
 class AudioStates(PretrainedStates):
     """Frozen features of encoders of sound (kind `hf_audio`)."""
 
-    modality: ClassVar[str] = "audio"
-    LIBRARIES: ClassVar[tuple[str, ...]] = ("av", "numpy", "soxr", "torch", "transformers")
+    modality = "audio"
+    LIBRARIES = ("av", "numpy", "soxr", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "weights")
 
     params: TransformerAudio
@@ -166,7 +166,7 @@ class AudioStates(PretrainedStates):
                 f"{self.key}.model: {model} ends in an adapter that merges frames; take the checkpoint "
                 "that it was made from"
             )
-        rate = _preprocessor(source).get("sampling_rate", SAMPLE_RATE)
+        rate = preprocessor(source, FEATURES).get("sampling_rate", SAMPLE_RATE)
         if rate != SAMPLE_RATE:
             raise ParamsError(f"{self.key}.model: {model} wants {rate} Hz, expected {SAMPLE_RATE}")
         return config
@@ -190,7 +190,7 @@ class AudioStates(PretrainedStates):
 
     @cached_property
     def _preprocessors(self) -> dict[Source, dict[str, Any]]:
-        return {source: _preprocessor(source) for source in self.configs}
+        return {source: preprocessor(source, FEATURES) for source in self.configs}
 
     def normalises(self, source: Source) -> bool:
         """Whether a checkpoint wants zero mean and unit variance."""
@@ -250,12 +250,3 @@ def _batches(items: list[int], lengths: list[int], limit: int) -> Iterator[list[
         if end == len(items) or (end + 1 - begin) * lengths[end] > limit:
             yield items[begin:end]
             begin = end
-
-
-def _preprocessor(source: Source) -> dict[str, Any]:
-    """What a checkpoint's file says of its input; empty where there is none."""
-    folder = model_folder(*source, ("config",))
-    nested = folder / "processor_config.json"  # where newer versions of transformers put it
-    if nested.is_file() and "feature_extractor" in (found := read_model_json(nested)):
-        return dict(found["feature_extractor"])
-    return read_model_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}

@@ -1,5 +1,8 @@
 """Hidden states of a transformer of text, one row a token (special tokens included) or a word.
 
+An encoder such as BERT, or a decoder-only model (GPT-2, Llama, Qwen), whose tokens know those before them
+alone: of these `pool: last` takes the one that has read the whole text.
+
 text > NFC > (lower case) > tokens > encoder > mean of `layers` > (mean of each word's tokens), as float16.
 
 The clip's language chooses the checkpoint, where there are several. The model is frozen. On CPU it sees one
@@ -56,14 +59,19 @@ class TransformerStates(PretrainedStates):
     word's first token, and of a word that the cut divides the tokens before it count.
     """
 
-    modality: ClassVar[str] = "text"
-    LIBRARIES: ClassVar[tuple[str, ...]] = ("numpy", "tokenizers", "torch", "transformers")
+    modality = "text"
+    LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
     PARTS: ClassVar[tuple[Part, ...]] = ("config", "tokenizer", "weights")
 
     params: TransformerText
 
     def read_config(self, source: Source) -> Any:
         config = load_text_config(*source)
+        if not hasattr(config, "hidden_size"):
+            raise ParamsError(
+                f"{self.key}.model: {source[0]} is of type {config.model_type!r}, which is made of several "
+                "models; expected one of text alone, e.g. google-bert/bert-base-uncased or Qwen/Qwen3-0.6B"
+            )
         longest = longest_input(config)
         if longest is not None and self.params.max_length > longest:
             raise ParamsError(
@@ -73,7 +81,9 @@ class TransformerStates(PretrainedStates):
         return config
 
     def read_backbone(self, source: Source) -> Any:
-        return load_text_backbone(*source, precision=self.params.precision)
+        backbone: Any = load_text_backbone(*source, precision=self.params.precision)
+        backbone.config.use_cache = False  # of keys and values, for text that is generated
+        return backbone
 
     def load_preparer(self) -> None:
         """Bring the tokenizer into memory; of several checkpoints each when a clip needs it."""
@@ -131,7 +141,8 @@ class TransformerStates(PretrainedStates):
         mask = np.zeros_like(tokens)
         for row, content in enumerate(contents):
             tokens[row, : lengths[row]], mask[row, : lengths[row]] = content.ids, 1
-        states = self.forward(source, *(torch.from_numpy(each).to(self.device) for each in (tokens, mask)))
+        ids, attention = (torch.from_numpy(each).to(self.device) for each in (tokens, mask))
+        states = self.forward(source, ids, attention_mask=attention)
         return [states[row, :length] for row, length in enumerate(lengths)]
 
     def encoded(self, tokens: PreparedText, states: np.ndarray) -> Encoded:
