@@ -26,6 +26,9 @@ class AsrParams(Pretrained):
     no_speech: float = Field(0.6, ge=0, le=1)
     """a stretch is silence where the model gives this probability to "no speech" and doubts its own words
     (mean log probability below -1), as OpenAI's own decoder does; 1 = never"""
+    compression_ratio: float = Field(2.4, gt=0)
+    """a text that zlib makes more times smaller says the same again and again: its stretch is heard anew in
+    halves, and where it is short dropped; 2.4 is what OpenAI's decoder has"""
 
 
 class AlignParams(Pretrained):
