@@ -12,6 +12,7 @@ from pipeline.core.waveform import SAMPLE_RATE
 
 BLOCK = SAMPLE_RATE // 50  # samples
 PAUSE = SAMPLE_RATE // 10  # samples over which loudness is taken to find a pause
+MARGIN = SAMPLE_RATE // 5  # samples
 QUIETEST, LOUDEST = 5, 95  # percentiles of the levels
 ABOVE_DB, BELOW_DB = 10.0, 20.0
 
@@ -26,6 +27,20 @@ def stretches(sound: np.ndarray, window: int) -> list[tuple[int, int]]:
         begin = cuts[-1] + window * 2 // 3
         cuts.append(begin + _quietest(sound[begin : cuts[-1] + window]))
     return list(zip(cuts, [*cuts[1:], len(sound)], strict=True))
+
+
+def spoken_parts(sound: np.ndarray, max_pause_s: float) -> list[tuple[int, int]]:
+    """Sound without its longer pauses: samples from the first to the last loud block of each part.
+
+    A part has a fifth of a second more on each side; `max_pause_s` is at least twice that.
+    """
+    loud = np.flatnonzero(loud_blocks(sound))
+    if not len(loud):
+        return []
+    before = np.flatnonzero(np.diff(loud) - 1 > max_pause_s * SAMPLE_RATE / BLOCK)
+    begins = loud[np.append(0, before + 1)] * BLOCK - MARGIN
+    ends = (loud[np.append(before, -1)] + 1) * BLOCK + MARGIN
+    return list(zip(begins.clip(0).tolist(), ends.clip(max=len(sound)).tolist(), strict=True))
 
 
 def pause_in_middle(sound: np.ndarray) -> int:

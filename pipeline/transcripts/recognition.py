@@ -1,9 +1,9 @@
 """Speech recognition by Whisper: text, language, and the time and score of every word.
 
-16 kHz sound ─▶ stretches of at most 30 s ─▶ a Whisper (whisper.py) ─▶ tokens, times, scores ─▶ words
+16 kHz sound ─▶ stretches of at most 30 s ─▶ a Whisper (engines.py) ─▶ tokens, times, scores ─▶ words
 
 *Stretches.* Longer sound is cut where it is quiet (loudness.py), so that no word is cut in two where there is
-a pause, and nothing has to be merged.
+a pause, and nothing has to be merged. With `max_pause_s`, longer pauses are cut out before.
 
 *Nothing said.* A stretch gives no text where it is silent, or where the model gives "no speech" a high
 probability and doubts its words. A text that zlib makes more than 2.4 times smaller says the same again and
@@ -30,13 +30,21 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.devices import prepare_device
-from pipeline.core.errors import ParamsError
+from pipeline.core.errors import ClipError, ParamsError
 from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams
-from pipeline.transcripts.loudness import loud_blocks, pause_in_middle, speech_within, stretches
-from pipeline.transcripts.whisper import Hearing, Whisper, load_whisper
+from pipeline.transcripts.engines import load_engine
+from pipeline.transcripts.faster_whisper import FasterWhisper
+from pipeline.transcripts.loudness import (
+    loud_blocks,
+    pause_in_middle,
+    speech_within,
+    spoken_parts,
+    stretches,
+)
+from pipeline.transcripts.whisper import Hearing, Whisper
 
 DETECT = "detect"
 DOUBT = -1.0  # mean log probability of the tokens below which "no speech" is believed
@@ -59,14 +67,19 @@ class Recognizer:
     def __init__(self, settings: AsrParams, device: str = "cpu"):
         self.settings = settings
         self.device = device
-        self._models: dict[tuple[str, str | None], Whisper] = {}
+        self._models: dict[tuple[str, str | None], Whisper | FasterWhisper] = {}
 
     def model_name(self, language: str | None) -> str | None:
-        """Name of the model for a language: a hub id, or the name of a folder; None where there is none."""
+        """Name of the model for a language: a hub id, or the name of a folder; None where there is none.
+
+        With the precision where it is not fp32.
+        """
         found = self.settings.checkpoint(self._language(language))
         if found is None:
             return None
-        return Path(found[0]).name if Path(found[0]).is_dir() else found[0]
+        name = Path(found[0]).name if Path(found[0]).is_dir() else found[0]
+        precision = self.settings.precision
+        return name if precision == "fp32" else f"{name} {precision}"
 
     def recognize(
         self,
@@ -85,18 +98,24 @@ class Recognizer:
 
         Raises
         ------
-        ParamsError : the model does not know the language, or there is no model for it
+        ClipError : the model does not know the language, or there is no model for it
         """
         wanted = self._language(language)
         whisper = self._model(wanted)
         if whisper.languages and wanted is not None and wanted not in whisper.languages:
-            raise ParamsError(
-                f"transcribe.asr: {self.model_name(language)} does not know the language {wanted!r}; set "
+            raise ClipError(
+                f"{self.model_name(language)} does not know the language {wanted!r}; set "
                 "transcribe.asr.language to `detect`, or take another model"
             )
         words: list[dict[str, Any]] = []
         text = ""
-        todo = stretches(sound, whisper.window)[::-1]
+        longest = self.settings.max_pause_s
+        parts = [(0, len(sound))] if longest is None else spoken_parts(sound, longest)
+        todo = [
+            (first + begin, first + end)
+            for first, last in parts[::-1]
+            for begin, end in stretches(sound[first:last], whisper.window)[::-1]
+        ]
         while todo:
             begin, end = todo.pop()
             found, wanted, repeats = self._stretch(whisper, sound[begin:end], wanted)
@@ -117,20 +136,20 @@ class Recognizer:
         wanted = self.settings.language
         return language if wanted is None else None if wanted == DETECT else wanted
 
-    def _model(self, language: str | None) -> Whisper:
+    def _model(self, language: str | None) -> Whisper | FasterWhisper:
         found = self.settings.checkpoint(language)
         if found is None:
-            raise ParamsError(
-                f"transcribe.asr.model has no model for the language {language!r}; name one there"
-                + ("; a language can only be detected by one model for all" if language is None else "")
-            )
+            missing = f"transcribe.asr.model has no model for the language {language!r}; name one there"
+            if language is None:
+                raise ParamsError(f"{missing}; a language can only be detected by one model for all")
+            raise ClipError(missing)
         if found not in self._models:
             prepare_device(self.device)
-            self._models[found] = load_whisper(*found, self.device)
+            self._models[found] = load_engine(self.settings, *found, self.device)
         return self._models[found]
 
     def _stretch(
-        self, whisper: Whisper, sound: np.ndarray, language: str | None
+        self, whisper: Whisper | FasterWhisper, sound: np.ndarray, language: str | None
     ) -> tuple[list[dict[str, Any]], str | None, bool]:
         """Words of a stretch, each with the `piece` of text that it is; the language, maybe detected; and
         whether there are no words because they repeat themselves."""
@@ -140,7 +159,7 @@ class Recognizer:
         heard.starts = np.minimum(heard.starts, len(sound) / SAMPLE_RATE)
         words = _words(whisper.decode, heard)
         text = "".join(word["piece"] for word in words).strip()
-        silent = heard.silence > self.settings.no_speech and heard.log_odds.mean() < DOUBT
+        silent = heard.silence > self.settings.no_speech and heard.mean_log_odds < DOUBT
         repeats = compression_ratio(text) > self.settings.compression_ratio
         if not words or silent or repeats:
             return [], language, repeats and not silent

@@ -48,7 +48,8 @@ class Hearing:
     ----------
     tokens : n ids of text
     starts : (n + 1,) float64, seconds at which each token and the end of the text are predicted
-    log_odds : (n + 1,) float64, log of their probabilities
+    log_odds : (n,) float64, log probability of each token
+    mean_log_odds : of the tokens and the end of the text
     silence : probability of "no speech"
     language : ISO 639-1, given or detected
     """
@@ -56,6 +57,7 @@ class Hearing:
     tokens: list[int]
     starts: np.ndarray
     log_odds: np.ndarray
+    mean_log_odds: float
     silence: float
     language: str
 
@@ -120,19 +122,39 @@ class Whisper:
                 prompt += [self.languages[language], config.task_to_id["transcribe"]]
             ids = self._generate(encoded, options)
             tokens = [int(token) for token in ids if token < self.end]
-            whole = [*prompt, config.no_timestamps_token_id, *tokens, self.end]
+            starts, log_odds = self.follow(encoded, prompt, tokens, len(sound))
+        return Hearing(tokens, starts, log_odds[:-1], float(log_odds.mean()), silence, language or ENGLISH)
+
+    def follow(
+        self, encoded: Any, prompt: list[int], tokens: list[int], samples: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """When some tokens and the end of the text are predicted, and how likely, in one pass over them.
+
+        Parameters
+        ----------
+        encoded : what the encoder gave of a stretch of so many samples
+        prompt : tokens before the one that says that no token of time follows
+
+        Returns
+        -------
+        starts, log_odds : (n + 1,) float64 each, seconds and log probabilities
+        """
+        import torch
+
+        device = self.model.device
+        whole = [*prompt, self.model.generation_config.no_timestamps_token_id, *tokens, self.end]
+        with torch.inference_mode():
             passed = self.model(
                 encoder_outputs=encoded,
                 decoder_input_ids=torch.tensor([whole], device=device),
                 output_attentions=True,
             )
         logits = passed.logits[0, len(prompt) : -1, : self.end + 1].float()  # (tokens + 1, ids)
-        chosen = torch.tensor([*tokens, self.end], device=logits.device)
+        chosen = torch.tensor([*tokens, self.end], device=device)
         log_odds = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].double().cpu().numpy()
-        frames = max(1, min(-(-len(sound) // (2 * HOP)), passed.cross_attentions[0].shape[-1]))
+        frames = max(1, min(-(-samples // (2 * HOP)), passed.cross_attentions[0].shape[-1]))
         attention = torch.stack([passed.cross_attentions[layer][0, head] for layer, head in self.heads])
-        starts = token_times(attention[:, len(prompt) : -1, :frames].float().cpu().numpy())
-        return Hearing(tokens, starts, log_odds, silence, language or ENGLISH)
+        return token_times(attention[:, len(prompt) : -1, :frames].float().cpu().numpy()), log_odds
 
     def _generate(self, encoded: Any, options: dict[str, Any]) -> torch.Tensor:
         """Token ids of the greedy decoding, the prompt and all special ones included; shape (n,)."""

@@ -21,8 +21,10 @@ WORDS = "so this is what we say of a small film that you and I have seen today"
 LETTERS = "|EATONIHSRDLUMWCFGYPBVK'XJQZ"
 
 
-def save_tiny_whisper(folder: Path, *, seconds: int = 2, seed: int = 0, multilingual: bool = True) -> Path:
-    """A Whisper that hears `seconds` at once, with a byte-level BPE vocabulary; gives `folder` back."""
+def save_tiny_whisper(
+    folder: Path, *, seconds: int = 2, seed: int = 0, multilingual: bool = True, positions: int = 40
+) -> Path:
+    """A Whisper that hears `seconds` at once and says less than `positions` tokens; gives `folder` back."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import (
@@ -53,7 +55,7 @@ def save_tiny_whisper(folder: Path, *, seconds: int = 2, seed: int = 0, multilin
         decoder_ffn_dim=32,
         d_model=16,
         max_source_positions=50 * seconds,
-        max_target_positions=40,
+        max_target_positions=positions,
         decoder_start_token_id=start,
         eos_token_id=end,
         bos_token_id=end,

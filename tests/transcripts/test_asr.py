@@ -13,12 +13,19 @@ from made.media_factory import make_clip, tone
 from made.tiny_models import save_tiny_bert
 from made.tiny_speech import save_tiny_ctc, save_tiny_whisper
 
-from pipeline.core.errors import AbsentError, FormatError, MissingModelError, ParamsError, TooManyFailedError
+from pipeline.core.errors import (
+    AbsentError,
+    ClipError,
+    FormatError,
+    MissingModelError,
+    ParamsError,
+    TooManyFailedError,
+)
 from pipeline.corpora.clips import clip_table
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams, TranscribeParams
 from pipeline.transcripts import recognition
-from pipeline.transcripts.loudness import loud_blocks, speech_within, stretches
+from pipeline.transcripts.loudness import loud_blocks, speech_within, spoken_parts, stretches
 from pipeline.transcripts.recognition import Recognizer
 from pipeline.transcripts.stage import TranscribeReport, transcribe_dataset
 from pipeline.transcripts.whisper import Hearing, Whisper, cheapest_path, load_whisper, token_times
@@ -175,11 +182,13 @@ class Parrot:
     def hear(self, sound: np.ndarray, language: str | None) -> Hearing:
         self.heard.append(len(sound) / RATE)
         n = max(1, len(sound) // (6 * RATE))
-        return Hearing([0] * n, np.arange(n + 1.0), np.full(n + 1, self.log_odds), self.silence, "en")
+        return Hearing(
+            [0] * n, np.arange(n + 1.0), np.full(n, self.log_odds), self.log_odds, self.silence, "en"
+        )
 
 
 def told_by(parrot: Parrot, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(recognition, "load_whisper", lambda *_: parrot)
+    monkeypatch.setattr(recognition, "load_engine", lambda *_: parrot)
     return Recognizer(AsrParams(model="parrot")).recognize_sound(sound, "en").text
 
 
@@ -216,12 +225,12 @@ def test_characters_of_several_tokens_stay_whole(whisper: Whisper) -> None:
     assert "".join(piece for piece, _, _ in pieces) == text
     assert [first for _, first, _ in pieces[1:]] == [last for _, _, last in pieces[:-1]]
     assert len(tokens) > len(pieces) > 8
-    starts, log_odds = np.arange(len(tokens) + 1) / 10, np.zeros(len(tokens) + 1)
+    starts, log_odds = np.arange(len(tokens) + 1) / 10, np.zeros(len(tokens))
     for language, words in (
         ("en", ["caf\u00e9", "\u4f60\u597d,", "\U0001f600!"]),
         ("zh", ["c", "a", "f", "\u00e9", "\u4f60", "\u597d,", "\U0001f600!"]),
     ):
-        found = recognition._words(whisper.decode, Hearing(tokens, starts, log_odds, 0.0, language))
+        found = recognition._words(whisper.decode, Hearing(tokens, starts, log_odds, 0.0, 0.0, language))
         assert [word["text"] for word in found] == words
     broken = recognition._characters(whisper.decode, [*tokens[:2], tokens[-4], *tokens[2:]])  # a stray byte
     assert sum(last - first for _, first, last in broken) == len(tokens) + 1
@@ -276,6 +285,27 @@ def test_words_end_where_speech_ends() -> None:
     assert speech_within(0.0, 0.01, loud_blocks(np.zeros(100, np.float32))) == (0.0, 0.01)
 
 
+def test_longer_pauses_are_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speech of 1, 2 and 40 s with pauses of 2 and 0.5 s: the short one stays, the last is cut to 30 s."""
+    bursts, pauses = (
+        (tone(220, seconds, RATE) for seconds in (1, 2, 40)),
+        (np.zeros(2 * RATE), np.zeros(8000)),
+    )
+    one, two, long = bursts
+    sound = np.concatenate([pauses[0], one, pauses[0], two, pauses[1], long]).astype(np.float32)
+    sound += np.random.default_rng(0).normal(0, 1e-3, len(sound)).astype(np.float32)
+    parts = spoken_parts(sound, 1.0)
+    assert parts == [(28_800, 51_200), (76_800, len(sound))]  # 1.8 to 3.2 s, 4.8 s to the end
+    assert len(spoken_parts(sound, 0.4)) == 3 and len(spoken_parts(sound, 3.0)) == 1
+    assert spoken_parts(sound[:100], 1.0) == []
+    parrot = Parrot(" so it goes")
+    monkeypatch.setattr(recognition, "load_engine", lambda *_: parrot)
+    heard = Recognizer(AsrParams(model="parrot", max_pause_s=1.0)).recognize_sound(sound, "en")
+    assert parrot.heard[0] == 1.4 and len(parrot.heard) == 3 and max(parrot.heard) <= 30
+    assert sum(parrot.heard) == pytest.approx(1.4 + len(sound) / RATE - 4.8)
+    assert heard.words[0]["start_s"] >= 1.98 and heard.words[1]["start_s"] >= 4.8
+
+
 def test_stretches_end_in_pauses() -> None:
     sound = speech(100.0)
     parts = stretches(sound, 30 * RATE)
@@ -300,9 +330,9 @@ def test_recognize_a_file_and_a_part_of_it(folder: Path, tmp_path: Path) -> None
 
 
 def test_models_that_will_not_do(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match=r"whisper-tiny-random does not know the language 'fr'"):
+    with pytest.raises(ClipError, match=r"whisper-tiny-random does not know the language 'fr'"):
         Recognizer(AsrParams(model=str(folder))).recognize_sound(speech(1.0), "fr")
-    with pytest.raises(ParamsError, match="no model for the language 'zh'"):
+    with pytest.raises(ClipError, match="no model for the language 'zh'"):
         Recognizer(AsrParams(model={"en": str(folder)})).recognize_sound(speech(1.0), "zh")
     with pytest.raises(ParamsError, match="can only be detected by one model for all"):
         Recognizer(AsrParams(model={"en": str(folder)}, language="detect")).recognize_sound(speech(1.0), "en")
@@ -440,6 +470,25 @@ def test_a_second_run_listens_only_to_what_is_new(
     assert run("abc", no_speech=0.9)[1] == "abc"  # other settings
     fresh = True
     assert run("abc", no_speech=0.9)[1] == "abc"
+
+
+def test_a_clip_too_long_or_in_another_language_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
+    languages = {"a": "en", "b": "zh", "c": "en"}
+    for name in languages:
+        sound = speech(5.0 if name == "c" else 1.0)
+        make_clip(tmp_path / f"{name}.wav", sound=sound, audio_codec="pcm_s16le")
+    clips = clip_table(
+        {"clip_id": i, "video_id": i, "split": "train", "language": of, "path": f"{i}.wav", "status": "ok"}
+        for i, of in languages.items()
+    )
+    asr = AsrParams(model={"en": str(folder)}, compression_ratio=ANYTHING)
+    table, report = transcribe_dataset(
+        clips, tmp_path, "toy", TranscribeParams(asr=asr), MediaLimits(max_seconds=2)
+    )
+    texts = table["text"].to_pylist()
+    assert texts[0] and texts[1:] == [None, None] and report.failed == 2
+    assert report.problems["b"] == "transcribe.asr.model has no model for the language 'zh'; name one there"
+    assert "longer (5.00 s) than media.max_seconds=2" in report.problems["c"]
 
 
 def test_a_txt_cannot_tell_parts_apart(tmp_path: Path) -> None:
