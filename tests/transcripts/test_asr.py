@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.corpora.clips import clip_table
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams, TranscribeParams
 from pipeline.transcripts import recognition
+from pipeline.transcripts.engines import load_engine, weights_identity
 from pipeline.transcripts.loudness import loud_blocks, speech_within, spoken_parts, stretches
 from pipeline.transcripts.recognition import Recognizer
 from pipeline.transcripts.stage import TranscribeReport, transcribe_dataset
@@ -347,6 +349,26 @@ def test_models_that_will_not_do(folder: Path, tmp_path: Path) -> None:
     (bare / "generation_config.json").write_text("{")
     with pytest.raises(FormatError, match="cannot be read"):
         load_whisper(str(bare))
+
+
+def test_a_folder_that_is_damaged_or_lacks_a_file(folder: Path, tmp_path: Path) -> None:
+    settings = AsrParams(model="x")
+    for names, missing in (
+        (("model.safetensors",), r"the weights \(model\.safetensors\) missing"),
+        (("tokenizer.json", "vocab.json"), "the tokenizer's files"),
+        (("config.json",), r"config\.json missing"),
+    ):
+        broken = tmp_path / names[0]
+        shutil.copytree(folder, broken)
+        file = broken / names[0]
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(FormatError, match=r"cannot be read|is not the config"):
+            load_engine(settings, str(broken), None, "cpu")
+        for name in names:
+            (broken / name).unlink()
+        for use in (weights_identity, lambda *given: load_engine(*given, "cpu")):
+            with pytest.raises(MissingModelError, match=missing):
+                use(settings, str(broken), None)
 
 
 @pytest.mark.parametrize("part", ["asr", "align"])
