@@ -120,6 +120,18 @@ def test_two_voices_and_a_long_clip(hear: Hear) -> None:
     assert long.words[-1]["end_s"] <= 20.9
 
 
+def test_sentences_heard_alone_are_not_skipped(shared: Path) -> None:
+    """The same clip with its pauses cut out, in int8."""
+    pytest.importorskip("faster_whisper", reason="needs the extra asr-fast")
+    model = str(real_model("whisper-base"))
+    settings = AsrParams(engine="faster-whisper", precision="int8", model=model, max_pause_s=0.5)
+    file = shared / "clips/awkward/long_21s.mp4"
+    text = Recognizer(settings).recognize(file, MediaLimits(), "en").text
+    assert (
+        edits(units(text, "en"), ["lay", "blue", "by", "c", "two", "again"] * 7) <= 12
+    )  # 8, most of them "to"
+
+
 # ----------------------------------------------------------------------------------- noise, silence, language
 def noises(seconds: float) -> dict[str, np.ndarray]:
     """Seven kinds of sound without speech, (n,) float32, RMS 1."""
