@@ -1,9 +1,13 @@
-"""A tiny random Whisper, with its tokenizer, and tiny CTC models, saved as the real ones are."""
+"""A tiny random Whisper, with its tokenizer, and tiny CTC models, saved as the real ones are; made speech."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.waveform import SAMPLE_RATE
 
 SPECIALS = (
     "<|endoftext|>",
@@ -114,3 +118,10 @@ def save_tiny_ctc(folder: Path, *, kind: str = "wav2vec2", seed: int = 0) -> Pat
     )
     make_model(config).save_pretrained(folder)
     return folder
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    """Syllables of noise with pauses between, (n,) float32."""
+    n = round(seconds * SAMPLE_RATE)
+    loud = np.sin(2 * np.pi * 1.3 * np.arange(n) / SAMPLE_RATE) > -0.5
+    return (np.random.default_rng(seed).normal(0, 0.1, n) * (loud + 0.01)).astype(np.float32)

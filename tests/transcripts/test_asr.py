@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from made.media_factory import make_clip, tone
+from made.media_factory import make_clip
 from made.tiny_models import save_tiny_bert
-from made.tiny_speech import save_tiny_ctc, save_tiny_whisper
+from made.tiny_speech import save_tiny_ctc, save_tiny_whisper, speech
 
 from pipeline.core.errors import (
     AbsentError,
@@ -20,16 +19,15 @@ from pipeline.core.errors import (
     FormatError,
     MissingModelError,
     ParamsError,
-    TooManyFailedError,
 )
 from pipeline.corpora.clips import clip_table
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams, TranscribeParams
 from pipeline.transcripts import recognition
 from pipeline.transcripts.engines import load_engine, weights_identity
-from pipeline.transcripts.loudness import loud_blocks, speech_within, spoken_parts, stretches
+from pipeline.transcripts.loudness import loud_blocks, speech_within, stretches
 from pipeline.transcripts.recognition import Recognizer
-from pipeline.transcripts.stage import TranscribeReport, transcribe_dataset
+from pipeline.transcripts.stage import transcribe_dataset
 from pipeline.transcripts.whisper import Hearing, Whisper, cheapest_path, load_whisper, token_times
 from pipeline.transcripts.words import locate
 
@@ -51,13 +49,6 @@ def whisper(folder: Path) -> Whisper:
 @pytest.fixture(scope="module")
 def recognizer(folder: Path) -> Recognizer:
     return Recognizer(AsrParams(model=str(folder), compression_ratio=ANYTHING))
-
-
-def speech(seconds: float, seed: int = 0) -> np.ndarray:
-    """Syllables of noise with pauses between, (n,) float32."""
-    n = round(seconds * RATE)
-    loud = np.sin(2 * np.pi * 1.3 * np.arange(n) / RATE) > -0.5
-    return (np.random.default_rng(seed).normal(0, 0.1, n) * (loud + 0.01)).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------- what is heard
@@ -208,6 +199,17 @@ def test_what_repeats_itself_is_heard_in_halves_and_dropped(monkeypatch: pytest.
     assert told_by(Parrot(" so it goes"), speech(1.0), monkeypatch) == "so it goes"
 
 
+def test_what_lies_between_long_pauses_is_heard_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pause, spoken = np.zeros(2 * RATE), np.ones(RATE) / 10
+    sound = np.concatenate([pause, spoken, pause, *[spoken] * 40]).astype(np.float32)
+    parrot = Parrot(" so it goes")
+    monkeypatch.setattr(recognition, "load_engine", lambda *_: parrot)
+    heard = Recognizer(AsrParams(model="parrot", max_pause_s=1.0)).recognize_sound(sound, "en")
+    assert parrot.heard[0] == 1.4 and len(parrot.heard) == 3 and max(parrot.heard) <= 30
+    assert sum(parrot.heard) == pytest.approx(1.4 + 40.2)
+    assert 1.98 <= heard.words[0]["start_s"] < 3 and heard.words[1]["start_s"] >= 4.8
+
+
 def test_doubtful_words_where_there_is_no_speech(monkeypatch: pytest.MonkeyPatch) -> None:
     for silence, log_odds, text in ((0.9, -1.5, ""), (0.9, -0.5, "you"), (0.3, -1.5, "you")):
         parrot = Parrot(" you", silence, log_odds)
@@ -268,54 +270,6 @@ def test_times_follow_attention() -> None:
         attention[:, row, begin:end] = 1
     np.testing.assert_allclose(token_times(attention), np.array(begins) * 0.02, atol=0.021)
     assert token_times(np.ones((1, 3, 2))).shape == (3,)  # shorter than the filter
-
-
-def test_words_end_where_speech_ends() -> None:
-    """Two tones in faint noise, a second and a half of pause between them, whose words touch in the pause."""
-    rng = np.random.default_rng(0)
-    for noise_dbfs in (-90, -60, -45):
-        sound = rng.normal(0, 10 ** (noise_dbfs / 20), 5 * RATE)
-        for begin, end in ((0.5, 1.5), (3.0, 4.2)):
-            sound[round(begin * RATE) : round(end * RATE)] += tone(220, end - begin, RATE)
-        loud = loud_blocks(sound.astype(np.float32))
-        assert speech_within(0.0, 2.4, loud) == pytest.approx((0.5, 1.5))
-        assert speech_within(2.4, 5.0, loud) == pytest.approx((3.0, 4.2))
-        assert speech_within(1.0, 1.31, loud) == (1.0, 1.31)  # inside of speech nothing moves
-        assert speech_within(1.7, 2.7, loud) == (1.7, 2.7)  # nor where there is none
-    steady = loud_blocks(rng.normal(0, 0.1, RATE).astype(np.float32))
-    assert steady.all() and speech_within(0.13, 0.79, steady) == (0.13, 0.79)
-    assert speech_within(0.0, 0.01, loud_blocks(np.zeros(100, np.float32))) == (0.0, 0.01)
-
-
-def test_longer_pauses_are_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Speech of 1, 2 and 40 s with pauses of 2 and 0.5 s: the short one stays, the last is cut to 30 s."""
-    bursts, pauses = (
-        (tone(220, seconds, RATE) for seconds in (1, 2, 40)),
-        (np.zeros(2 * RATE), np.zeros(8000)),
-    )
-    one, two, long = bursts
-    sound = np.concatenate([pauses[0], one, pauses[0], two, pauses[1], long]).astype(np.float32)
-    sound += np.random.default_rng(0).normal(0, 1e-3, len(sound)).astype(np.float32)
-    parts = spoken_parts(sound, 1.0)
-    assert parts == [(28_800, 51_200), (76_800, len(sound))]  # 1.8 to 3.2 s, 4.8 s to the end
-    assert len(spoken_parts(sound, 0.4)) == 3 and len(spoken_parts(sound, 3.0)) == 1
-    assert spoken_parts(sound[:100], 1.0) == []
-    parrot = Parrot(" so it goes")
-    monkeypatch.setattr(recognition, "load_engine", lambda *_: parrot)
-    heard = Recognizer(AsrParams(model="parrot", max_pause_s=1.0)).recognize_sound(sound, "en")
-    assert parrot.heard[0] == 1.4 and len(parrot.heard) == 3 and max(parrot.heard) <= 30
-    assert sum(parrot.heard) == pytest.approx(1.4 + len(sound) / RATE - 4.8)
-    assert heard.words[0]["start_s"] >= 1.98 and heard.words[1]["start_s"] >= 4.8
-
-
-def test_stretches_end_in_pauses() -> None:
-    sound = speech(100.0)
-    parts = stretches(sound, 30 * RATE)
-    assert parts[0][0] == 0 and parts[-1][1] == len(sound)
-    assert all(after[0] == before[1] for before, after in itertools.pairwise(parts))
-    assert all(0 < end - begin <= 30 * RATE for begin, end in parts)
-    assert all(np.abs(sound[end - 800 : end + 800]).max() < 0.01 for _, end in parts[:-1])
-    assert stretches(sound[:RATE], 30 * RATE) == [(0, RATE)]
 
 
 # ----------------------------------------------------------------------------------------- files and refusals
@@ -395,145 +349,3 @@ def test_settings_that_do_not_fit(section: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"revision (is|has|names)|names no model|no ISO 639 code"):
         TranscribeParams.model_validate({"asr": section})
     assert TranscribeParams.model_validate({"asr": None, "align": None}) == TranscribeParams()
-
-
-# -------------------------------------------------------------------------------------------------- the stage
-def test_the_stage_takes_the_first_source_that_tells(folder: Path, tmp_path: Path) -> None:
-    """Six clips: label, sidecar, bad sidecar, recognition, no sound, no file; through real workers."""
-    sound = {"sound": speech(1.5), "audio_codec": "pcm_s16le"}
-    for name in "abcd":
-        make_clip(tmp_path / f"{name}.wav", **sound)
-    make_clip(tmp_path / "e.mkv", times=[0.0, 0.04])
-    (tmp_path / "a.txt").write_text("never read")
-    (tmp_path / "b.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHi\n")
-    (tmp_path / "c.srt").write_text("no cue in it")
-    (tmp_path / "f.txt").write_text("of a file that is not there")
-    rows = [("a", "the label", "a.wav"), ("b", " ", "b.wav"), ("c", None, "c.wav"), ("d", None, "d.wav")]
-    rows += [("e", None, "e.mkv"), ("f", None, "f.wav"), ("g", None, None)]
-    clips = clip_table(
-        {
-            "clip_id": i,
-            "video_id": i,
-            "split": "train",
-            "language": "en",
-            "text": t,
-            "path": p,
-            "status": "ok",
-        }
-        for i, t, p in rows
-    )
-    settings = TranscribeParams(asr=AsrParams(model=str(folder), compression_ratio=ANYTHING))
-    table, report = transcribe_dataset(clips, tmp_path, "toy", settings, LIMITS, workers=1)
-    found = {row["clip_id"]: row for row in table.to_pylist()}
-    heard = Recognizer(settings.asr).recognize(tmp_path / "d.wav", LIMITS, "en")
-    source = "asr:whisper-tiny-random"
-    assert [found[i]["source"] for i in "abcdefg"] == ["label", "sidecar", source, source, None, None, None]
-    assert (found["a"]["text"], found["a"]["words"]) == ("the label", None)
-    assert found["b"]["words"] == [{"text": "Hi", "start_s": 0.0, "end_s": 1.0, "score": None}]
-    assert (found["d"]["text"], found["d"]["words"]) == (heard.text, heard.words)
-    assert "no cue found" in report.problems["c"]
-    assert "no audio track" in report.problems["e"]
-    assert "no such file" in report.problems["f"]
-    assert report.failed == 1  # f; a clip without sound has no speech to fail at
-    assert str(report).startswith(
-        "toy: 4 of 7 clips have a transcript (2 asr:whisper-tiny-random, 1 label, 1 si"
-    )
-    with pytest.raises(TooManyFailedError, match="speech of 1 of 7 clips"):
-        report.check(0.1)
-    report.check(0.2)
-
-
-def test_a_second_run_listens_only_to_what_is_new(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Through the file of what was heard, half of its last line torn off by a kill; equal rows each time."""
-    listened: list[str] = []
-
-    def alone(make: Any, items: list[Any], **limits: object) -> Any:
-        """Workers would hide who was listened to."""
-        function = make()
-        for item in items:
-            listened.append(item.clip_id)
-            yield item, function(item)
-
-    def run(ids: str, **settings: Any) -> tuple[list[dict[str, Any]], str]:
-        listened.clear()
-        clips = clip_table(
-            {
-                "clip_id": i,
-                "video_id": i,
-                "split": "train",
-                "language": "en",
-                "path": f"{i}.wav",
-                "sha256": i * 64,
-                "status": "ok",
-            }
-            for i in ids
-        )
-        asked = TranscribeParams(asr=AsrParams(model=str(folder), compression_ratio=ANYTHING, **settings))
-        table, _ = transcribe_dataset(clips, tmp_path, "toy", asked, LIMITS, kept=kept, fresh=fresh)
-        return table.to_pylist(), "".join(listened)
-
-    monkeypatch.setattr("pipeline.transcripts.stage.local.run", alone)
-    kept, fresh = tmp_path / "state" / "toy.jsonl", False
-    for seed, name in enumerate("abc"):
-        make_clip(tmp_path / f"{name}.wav", sound=speech(1.0, seed), audio_codec="pcm_s16le")
-    make_clip(tmp_path / "d.wav", sound=np.zeros(RATE, np.float32), audio_codec="pcm_s16le")
-    first, heard = run("abcd")
-    assert heard == "abcd"
-    again, heard = run("abcd")
-    assert heard == "d"  # what gave nothing is tried again
-    assert again == first
-    lines = kept.read_text().splitlines(keepends=True)
-    assert len(lines) == 3
-    kept.write_text("".join(lines)[: -len(lines[-1]) // 2])
-    again, heard = run("abc")
-    assert len(heard) == 1 and again == first[:3]
-    assert run("abc", no_speech=0.9)[1] == "abc"  # other settings
-    fresh = True
-    assert run("abc", no_speech=0.9)[1] == "abc"
-
-
-def test_a_clip_too_long_or_in_another_language_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
-    languages = {"a": "en", "b": "zh", "c": "en"}
-    for name in languages:
-        sound = speech(5.0 if name == "c" else 1.0)
-        make_clip(tmp_path / f"{name}.wav", sound=sound, audio_codec="pcm_s16le")
-    clips = clip_table(
-        {"clip_id": i, "video_id": i, "split": "train", "language": of, "path": f"{i}.wav", "status": "ok"}
-        for i, of in languages.items()
-    )
-    asr = AsrParams(model={"en": str(folder)}, compression_ratio=ANYTHING)
-    table, report = transcribe_dataset(
-        clips, tmp_path, "toy", TranscribeParams(asr=asr), MediaLimits(max_seconds=2)
-    )
-    texts = table["text"].to_pylist()
-    assert texts[0] and texts[1:] == [None, None] and report.failed == 2
-    assert report.problems["b"] == "transcribe.asr.model has no model for the language 'zh'; name one there"
-    assert "longer (5.00 s) than media.max_seconds=2" in report.problems["c"]
-
-
-def test_a_txt_cannot_tell_parts_apart(tmp_path: Path) -> None:
-    make_clip(tmp_path / "a.wav", sound=tone(220, 2.0, RATE), audio_codec="pcm_s16le")
-    (tmp_path / "a.txt").write_text("all of it")
-    clips = clip_table(
-        {
-            "clip_id": i,
-            "video_id": "a",
-            "split": "train",
-            "language": "en",
-            "path": "a.wav",
-            "start_s": s,
-            "status": "ok",
-        }
-        for i, s in (("whole", None), ("part", 1.0))
-    )
-    table, report = transcribe_dataset(clips, tmp_path, "toy", TranscribeParams(), LIMITS)
-    assert table["text"].to_pylist() == [None, "all of it"]
-    assert "only a part of its file" in report.problems["part"]
-
-
-def test_many_problems_are_told_briefly() -> None:
-    report = TranscribeReport("toy", {None: 30}, 0, {f"c{i:02}": "why" for i in range(30)}, 0)
-    assert str(report).splitlines()[1] == "  c00: why"
-    assert str(report).splitlines()[-1] == "  ... and 10 more"
