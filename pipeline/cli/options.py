@@ -177,7 +177,10 @@ class SpeechOptions:
     ] = None
     asr: Annotated[
         str | None,
-        typer.Option(help="Whisper (hub id or folder) that hears what is said, where no text is found."),
+        typer.Option(
+            help="Whisper that hears what is said, where no text is found: base, small, large-v3, turbo, a "
+            "hub id or a folder."
+        ),
     ] = None
 
     def said(self, clips: int, command: str) -> str | None:

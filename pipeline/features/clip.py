@@ -204,7 +204,10 @@ def make_transcriber(params: Params, asr: str | None, device: str) -> Callable[[
     """What finds out what is said in a clip, beyond text that is there: as params say, with this Whisper."""
     settings = params.transcribe
     if asr is not None:
-        settings = settings.model_copy(update={"asr": AsrParams(model=asr, revision=pinned_revision(asr))})
+        named = AsrParams(engine=settings.asr.engine, model=asr)
+        ((model, revision),) = named.checkpoints().values()
+        chosen = {"model": model, "revision": pinned_revision(model, revision)}
+        settings = settings.model_copy(update={"asr": settings.asr.model_copy(update=chosen)})
     return transcriber(settings, params.media, "cpu" if device == "auto" else device)
 
 

@@ -34,6 +34,7 @@ from pipeline.predict.cautions import Caution
 from pipeline.predict.prediction import ClipPrediction, Facts
 from pipeline.reports.blocks import Block, Heading, Lines, Table
 from pipeline.training.runs import TrainedRun
+from pipeline.transcripts.table import LABEL
 
 FORMAT = 1
 METADATA_KEY = b"msa.predictions"
@@ -195,8 +196,11 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
     for name, (mean, sd, count) in clip.means:
         said = in_words(clip) if facts.class_names else grade(mean, facts.label_range)
         scores.append([name, str(count), _number(mean), _number(sd), said])
+    spoken = clip.features.spoken
+    found = spoken.text if spoken.source not in (None, LABEL) else None  # who gave the text knows it
     page: list[Block] = [
         Heading(str(clip.features.video)),
+        *([Lines([f"{spoken.source}: {found}"])] if found else []),
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
     ]
     if facts.class_names:

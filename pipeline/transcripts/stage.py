@@ -40,6 +40,8 @@ from pipeline.media.subtitles import embedded_cues, read_cues, read_text_file, s
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import TranscribeParams
 from pipeline.store.fingerprint import code_hash
+from pipeline.transcripts.engines import LIBRARIES as ENGINE_LIBRARIES
+from pipeline.transcripts.engines import weights_identity
 from pipeline.transcripts.table import LABEL, TRANSCRIPTS
 
 SIDECAR, SUBTITLE, ASR = "sidecar", "subtitle", "asr"
@@ -131,7 +133,7 @@ def transcriber(
     recognizer, aligner = Recognizer(settings.asr, device), Aligner(settings.align, device)
 
     def transcribe(clip: Transcript) -> Transcript:
-        if clip.text is None and recognizer.model_name(clip.language):
+        if clip.text is None and settings.asr.model is not None:
             clip = _recognized(clip, recognizer, limits)
         if clip.text is not None and clip.words is None and aligner.covers(clip.language):
             clip = _aligned(clip, aligner, limits)
@@ -165,11 +167,9 @@ def transcribe_dataset(
     Raises
     ------
     ParamsError : a hub id without its commit, or a language without a model
-    MissingModelError, FormatError : files of a model
+    MissingModelError, FormatError, MissingDependencyError : files of a model, or the extra of its engine
     """
-    for part in (settings.asr, settings.align):
-        for model, revision in part.checkpoints().values():
-            model_identity(model, revision)  # refuses what is not pinned or not there, before any work
+    weights_of(settings)  # refuses what is not pinned or not there, before any work
     rows = clips.select(["clip_id", "text", "language", "path", "start_s", "end_s", "sha256"]).to_pylist()
     found: dict[str, Transcript] = {}
     for row in rows:
@@ -209,6 +209,15 @@ def transcribe_dataset(
         sum(clip.failed for clip in ordered),
     )
     return table, report
+
+
+def weights_of(settings: TranscribeParams) -> dict[str, list[str]]:
+    """What identifies the weights of recognition and of alignment; errors as `weights_identity` has them."""
+    asr, align = settings.asr, settings.align
+    return {
+        "asr": [weights_identity(asr, *source) for source in asr.checkpoints().values()],
+        "align": [model_identity(*source) for source in align.checkpoints().values()],
+    }
 
 
 def read(clip: Transcript, label: str | None) -> Transcript:
@@ -296,16 +305,13 @@ class KeptResults:
         self.file = file
         self._known: dict[str, dict[str, Any]] = {}
         self._used: dict[str, dict[str, Any]] = {}
-        parts = {"asr": settings.asr, "align": settings.align}
+        extra = ENGINE_LIBRARIES[settings.asr.engine] if settings.asr.model else ()
         self._conditions = {
             "code": code_hash(transcriber),
-            "libraries": {name: version(name) for name in LIBRARIES},
+            "libraries": {name: version(name) for name in (*LIBRARIES, *extra)},
             "limits": limits.model_dump(mode="json"),
             "device": device.split(":")[0],
-            "models": {
-                name: [model_identity(*source) for source in part.checkpoints().values()]
-                for name, part in parts.items()
-            },
+            "models": weights_of(settings),
             "asr": settings.asr.model_dump(mode="json", exclude={"model", "revision"}),
         }
         for line in file.read_bytes().splitlines() if file.is_file() and not fresh else ():

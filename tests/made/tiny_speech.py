@@ -1,9 +1,13 @@
-"""A tiny random Whisper, with its tokenizer, and tiny CTC models, saved as the real ones are."""
+"""A tiny random Whisper, with its tokenizer, and tiny CTC models, saved as the real ones are; made speech."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.waveform import SAMPLE_RATE
 
 SPECIALS = (
     "<|endoftext|>",
@@ -21,8 +25,10 @@ WORDS = "so this is what we say of a small film that you and I have seen today"
 LETTERS = "|EATONIHSRDLUMWCFGYPBVK'XJQZ"
 
 
-def save_tiny_whisper(folder: Path, *, seconds: int = 2, seed: int = 0, multilingual: bool = True) -> Path:
-    """A Whisper that hears `seconds` at once, with a byte-level BPE vocabulary; gives `folder` back."""
+def save_tiny_whisper(
+    folder: Path, *, seconds: int = 2, seed: int = 0, multilingual: bool = True, positions: int = 40
+) -> Path:
+    """A Whisper that hears `seconds` at once and says less than `positions` tokens; gives `folder` back."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import (
@@ -53,7 +59,7 @@ def save_tiny_whisper(folder: Path, *, seconds: int = 2, seed: int = 0, multilin
         decoder_ffn_dim=32,
         d_model=16,
         max_source_positions=50 * seconds,
-        max_target_positions=40,
+        max_target_positions=positions,
         decoder_start_token_id=start,
         eos_token_id=end,
         bos_token_id=end,
@@ -112,3 +118,10 @@ def save_tiny_ctc(folder: Path, *, kind: str = "wav2vec2", seed: int = 0) -> Pat
     )
     make_model(config).save_pretrained(folder)
     return folder
+
+
+def speech(seconds: float, seed: int = 0) -> np.ndarray:
+    """Syllables of noise with pauses between, (n,) float32."""
+    n = round(seconds * SAMPLE_RATE)
+    loud = np.sin(2 * np.pi * 1.3 * np.arange(n) / SAMPLE_RATE) > -0.5
+    return (np.random.default_rng(seed).normal(0, 0.1, n) * (loud + 0.01)).astype(np.float32)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 import torch
 from made import tiny_slad
 from made.media_factory import make_clip, tone
+from made.real_models import real_model
 from made.sample_runs import CLASSES, SampleRuns, make_sample_runs
 from made.tiny_batch import DIMS
 from typer.testing import CliRunner
@@ -121,6 +124,20 @@ def test_classes_have_the_probabilities_that_training_wrote(sample: SampleRuns) 
     assert clip.sd == pytest.approx(statistics.stdev(own), abs=1e-6)
     without = [one.without["audio"][clip.class_index] for one in clip.outcomes]
     assert clip.contributions["audio"][0] == pytest.approx(clip.value - statistics.fmean(without))
+
+
+@pytest.mark.shared
+def test_speech_is_recognised_on_the_way(
+    sample: SampleRuns, shared: Path, cli: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a clip without a text to its words and a score, by the real Whisper base."""
+    monkeypatch.setenv("COLUMNS", "200")
+    clip = shared / "clips/speech/en_pexels_jfk.mp4"
+    run, model = sample.run("text_only"), real_model("whisper-base-hf")
+    code, told = cli("predict", "--video", clip, "--run", run, "--asr", model)
+    assert code == 0
+    assert "asr:whisper-base-hf: my fellow Americans." in told
+    assert re.search(r"text_only\W+1\W+-?\d\.\d{3}", told)
 
 
 # ---------------------------------------------------------------------------------------------- contributions
