@@ -144,8 +144,8 @@ class FaceDetection(Section):
     """pixels; larger frames are scaled down before detection, landmarks stay in original pixels"""
     max_faces: int = Field(2, ge=1, le=8)
     """faces looked for; the cost grows with it"""
-    face: Literal["largest", "most_central", "track"] = "largest"
-    """which of several faces is taken"""
+    face: Literal["largest", "most_central", "track", "speaking"] = "largest"
+    """which of several faces is taken; `speaking` = the one whose lips move with the sound of the clip"""
 
 
 class FaceMeshParams(FaceDetection):

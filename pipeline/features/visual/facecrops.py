@@ -40,7 +40,7 @@ class FaceCrops(MeshEncoder):
     """Pixels of the aligned face; a frame without one is black."""
 
     dtype = "uint8"
-    LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python")
+    LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python", "scipy", "soxr")
     params: FaceCropsParams
 
     @property

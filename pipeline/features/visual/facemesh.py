@@ -24,10 +24,11 @@ _POINTS = np.array(POINTS)
 class FaceMesh(MeshEncoder):
     """Landmarks, head pose, gaze and AU estimates."""
 
-    LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
+    LIBRARIES = ("av", "mediapipe", "numpy", "scipy", "soxr")
     params: FaceMeshParams
 
     def check_settings(self) -> None:
+        super().check_settings()
         self._chosen = [COLUMNS.index(column) for column in self.column_names]
 
     @cached_property

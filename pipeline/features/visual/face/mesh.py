@@ -28,16 +28,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, MissingDependencyError
+from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.core.lean_imports import import_bare
 from pipeline.execution.ahead import read_ahead
 from pipeline.features.encoder import Clip, Encoded, Encoder
+from pipeline.features.visual.face.speaking import LEAST_FPS, speaking_faces
 from pipeline.features.visual.no_face import notes_on
-from pipeline.media.decode import Frame, frames
+from pipeline.media.decode import SILENCE_DBFS, Frame, frames, level_dbfs, waveform
 from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
 FRAMES_AHEAD = 4  # decoded and waiting at most
+SOUND_HZ = 16_000  # of the sound that tells who speaks
 _MODEL_FILES = (
     "modules/face_detection/face_detection_short_range.tflite",
     "modules/face_landmark/face_landmark_with_attention.tflite",
@@ -84,6 +86,13 @@ class MeshEncoder(Encoder):
     CPU_ONLY = True  # as MediaPipe's Python graph is
     params: FaceMeshParams | FaceCropsParams
     _graph: Any = None
+
+    def check_settings(self) -> None:
+        if self.params.face == "speaking" and self.params.fps is not None and self.params.fps < LEAST_FPS:
+            raise ParamsError(
+                f"visual.{self.name}.fps is {self.params.fps:g}, but face: speaking reads lips, whose "
+                f"movement takes {LEAST_FPS:g} frames a second or more; null = every frame"
+            )
 
     @abstractmethod
     def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
@@ -135,6 +144,19 @@ class MeshEncoder(Encoder):
             raise AbsentError("no video file")
         if self._graph is None:
             self.load()
+        if self.params.face == "speaking":
+            yield from self._with_the_speaker(clip, notes)
+            return
+        previous: np.ndarray | None = None
+        with closing(self._decoded(clip, notes)) as stream:
+            for number, frame in enumerate(stream):
+                faces = self._process(frame.image, first=number == 0)
+                mesh = None
+                if faces:
+                    mesh = previous = choose_face(faces, self.params.face, _size(frame.image), previous)
+                yield TrackedFrame(frame, mesh, len(faces))
+
+    def _decoded(self, clip: Clip, notes: list[str]) -> Generator[Frame, None, None]:
         source = frames(
             clip.path,
             self.limits,
@@ -144,16 +166,52 @@ class MeshEncoder(Encoder):
             end_s=clip.end_s,
             notes=notes,
         )
-        previous: np.ndarray | None = None
         # a decoder that hangs must not hold up a clip that was given up
-        with closing(read_ahead(source, FRAMES_AHEAD, wait_s=1.0)) as stream:
+        return read_ahead(source, FRAMES_AHEAD, wait_s=1.0)
+
+    def _with_the_speaker(self, clip: Clip, notes: list[str]) -> Generator[TrackedFrame, None, None]:
+        """The frames, decoded a second time: who speaks is known at the end, and pictures are not kept."""
+        seen: list[list[np.ndarray]] = []
+        sizes: list[tuple[int, int]] = []
+        times: list[float] = []
+        with closing(self._decoded(clip, notes)) as stream:
             for number, frame in enumerate(stream):
-                faces = self._process(frame.image, first=number == 0)
-                mesh = None
-                if faces:
-                    height, width = frame.image.shape[:2]
-                    mesh = previous = choose_face(faces, self.params.face, (width, height), previous)
+                seen.append(self._process(frame.image, first=number == 0))
+                sizes.append(_size(frame.image))
+                times.append(frame.time_s)
+        chosen = self._speakers(clip, seen, sizes, times, notes)
+        with closing(self._decoded(clip, [])) as stream:
+            for frame, faces, mesh in zip(stream, seen, chosen, strict=True):
                 yield TrackedFrame(frame, mesh, len(faces))
+
+    def _speakers(
+        self,
+        clip: Clip,
+        seen: list[list[np.ndarray]],
+        sizes: list[tuple[int, int]],
+        times: list[float],
+        notes: list[str],
+    ) -> list[np.ndarray | None]:
+        """The face of each frame that speaks; without a sound the largest, and a note."""
+        if max(map(len, seen)) > 1:  # else there is nothing to choose
+            try:
+                sound = waveform(
+                    clip.path, self.limits, sample_rate=SOUND_HZ, start_s=clip.start_s, end_s=clip.end_s
+                )
+                why = "the sound is silent" if level_dbfs(sound) < SILENCE_DBFS else ""
+            except (AbsentError, ClipError) as error:
+                why = str(error)
+            if not why:
+                numbers = speaking_faces(seen, sizes, times, sound, SOUND_HZ)
+                return [
+                    None if number is None else faces[number]
+                    for faces, number in zip(seen, numbers, strict=True)
+                ]
+            notes.append(f"the largest face, for nothing tells who speaks: {why}")
+        return [
+            choose_face(faces, "largest", size) if faces else None
+            for faces, size in zip(seen, sizes, strict=True)
+        ]
 
     def _process(self, image: np.ndarray, *, first: bool) -> list[np.ndarray]:
         """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""
@@ -193,7 +251,7 @@ def choose_face(
     ----------
     faces : at least one, each (points, 3), x and y as shares of the image's width and height
     rule : `largest` bounding box; `most_central` box centre; `track`: nearest to the face before, at first
-        the largest. Equal ones: the leftmost, then the uppermost.
+        the largest. Equal ones: the leftmost, then the uppermost. (`speaking`: see speaking.py)
     size : width and height of the image
     previous : the face taken in the last frame that had one
     """
@@ -209,6 +267,11 @@ def choose_face(
     else:
         merit = -(corners[:, 1] - corners[:, 0]).prod(1)
     return faces[np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0]]
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    """Width and height."""
+    return image.shape[1], image.shape[0]
 
 
 @contextmanager
