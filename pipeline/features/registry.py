@@ -20,6 +20,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "waveform16k": "pipeline.features.audio.waveform16k:Waveform16k",
     },
     "visual": {
+        "blendshapes": "pipeline.features.visual.blendshapes:Blendshapes",
         "facecrops": "pipeline.features.visual.facecrops:FaceCrops",
         "facemesh": "pipeline.features.visual.facemesh:FaceMesh",
         "openface": "pipeline.features.visual.openface:OpenFace",

@@ -166,6 +166,14 @@ class FaceCropsParams(FaceDetection):
     """pixels, of both sides"""
 
 
+class BlendshapesParams(FaceDetection):
+    """MediaPipe's 52 blendshapes of the face, 0 to 1, from its task file."""
+
+    kind: Literal["blendshapes"] = "blendshapes"
+    task: LocalPath | None = None
+    """path of a face_landmarker.task; null = the one that `msa-cli fetch blendshapes` brings"""
+
+
 class PyFeatParams(Section):
     """Landmarks, pose, gaze, 20 AUs and emotions by py-feat 2.x (extra pyfeat)."""
 
@@ -197,7 +205,7 @@ class OpenFaceParams(Section):
 
 TextEncoder = TransformerText
 AudioKinds = TransformerAudio | Librosa33Params | Waveform16kParams | OpenSmileParams
-VisualKinds = FaceMeshParams | FaceCropsParams | PyFeatParams | OpenFaceParams
+VisualKinds = FaceMeshParams | FaceCropsParams | BlendshapesParams | PyFeatParams | OpenFaceParams
 AudioEncoder = Annotated[AudioKinds, Field(discriminator="kind")]
 VisualEncoder = Annotated[VisualKinds, Field(discriminator="kind")]
 EncoderParams = TextEncoder | AudioKinds | VisualKinds
@@ -254,6 +262,7 @@ AUDIO: dict[str, AudioEncoder] = {
 VISUAL: dict[str, VisualEncoder] = {
     "facemesh": FaceMeshParams(),
     "facecrops": FaceCropsParams(),
+    "blendshapes": BlendshapesParams(),
     "pyfeat": PyFeatParams(),
     "openface": OpenFaceParams(),
     "openface709": OpenFaceParams(groups="openface709"),

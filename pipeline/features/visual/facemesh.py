@@ -44,9 +44,9 @@ class FaceMesh(MeshEncoder):
             height, width = frame.image.shape[:2]
             if camera is None:
                 camera = Camera.guess(width * frame.scale, height * frame.scale)
-            found.append(seen.mesh is not None)
-            if seen.mesh is not None:
-                meshes.append(seen.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
+            found.append(seen.face is not None)
+            if seen.face is not None:
+                meshes.append(seen.face.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
         assert camera is not None  # there is at least one frame
         features = np.zeros((len(found), self.dim), np.float32)
         if meshes:

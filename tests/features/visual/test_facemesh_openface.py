@@ -71,7 +71,7 @@ def test_a_turn_of_a_real_face_moves_no_action_unit(shared: Path) -> None:
     """Meshes of a real face put in front of the camera, turned by 15 degrees and seen anew."""
     encoder = build(fps=4)
     with closing(encoder.tracked_frames(Clip("a", shared / "clips/pyfeat/single_face.mp4"), [])) as stream:
-        seen = [(frame.mesh, frame.frame.image.shape) for frame in stream if frame.mesh is not None]
+        seen = [(frame.face.mesh, frame.frame.image.shape) for frame in stream if frame.face is not None]
     height, width = seen[0][1][:2]
     camera = Camera.guess(width, height)
     meshes = np.stack([mesh[list(POINTS)] for mesh, _ in seen]).astype(np.float64) * (width, height, width)

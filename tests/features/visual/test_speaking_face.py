@@ -101,8 +101,8 @@ def test_too_few_frames_to_read_lips(kind: type[FaceMeshParams | FaceCropsParams
 def without_mesh(monkeypatch: pytest.MonkeyPatch, seen: list[list[np.ndarray]]) -> Any:
     """An encoder of crops to which the frames show these faces."""
     monkeypatch.setattr(mesh.MeshEncoder, "load", lambda self: setattr(self, "_graph", object()))
-    given = iter(seen)
-    monkeypatch.setattr(mesh.MeshEncoder, "_process", lambda self, image, first: next(given))
+    given = iter([[mesh.Face(one) for one in faces] for faces in seen])
+    monkeypatch.setattr(mesh.MeshEncoder, "_process", lambda self, frame, first: next(given))
     return build_encoder("visual", "mine", FaceCropsParams(face="speaking", size=16), LIMITS)
 
 
@@ -121,8 +121,8 @@ def test_nothing_to_hear(
     encoder = without_mesh(monkeypatch, [[small, large], [large, small], [small], []])
     notes: list[str] = []
     tracked = list(encoder.tracked_frames(clip, notes))
-    assert [seen.mesh is large for seen in tracked] == [True, True, False, False]
-    assert tracked[2].mesh is small and tracked[3].mesh is None
+    taken = [seen.face and seen.face.mesh for seen in tracked]
+    assert taken[0] is taken[1] is large and taken[2] is small and taken[3] is None
     assert [seen.faces for seen in tracked] == [2, 2, 1, 0]
     assert len(notes) == 1
     assert re.fullmatch(note, notes[0]), notes
@@ -132,7 +132,7 @@ def test_one_face_needs_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     clip = Clip("a", make_clip(tmp_path / "a.mkv", times=[i / 25 for i in range(3)]))
     notes: list[str] = []
     encoder = without_mesh(monkeypatch, [[face(0.3)], [], [face(0.5)]])
-    assert [seen.mesh is not None for seen in encoder.tracked_frames(clip, notes)] == [True, False, True]
+    assert [seen.face is not None for seen in encoder.tracked_frames(clip, notes)] == [True, False, True]
     assert not notes
 
 
