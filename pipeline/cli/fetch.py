@@ -16,7 +16,7 @@ def fetch(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="Encoders of params.yaml (bert, hubert ...), or hub ids (owner/model@COMMIT).",
+            help="Encoders of params.yaml (bert, blendshapes ...), or hub ids (owner/model@COMMIT).",
         ),
     ],
     pin: Annotated[
@@ -32,12 +32,16 @@ def fetch(
 
     from models.core.checkpoints import download
     from pipeline.features import fetch as fetching
+    from pipeline.features.visual.face import task_file
     from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
     known = load_params(params)
     commits: dict[tuple[str, ...], str] = {}
-    for wanted in fetching.wanted_models(names, known):
+    tasks = [name for name in names if fetching.reads_the_task_file(name, known)]
+    if tasks:
+        say(f"{', '.join(tasks)}: {task_file.download()}")
+    for wanted in fetching.wanted_models([name for name in names if name not in tasks], known):
         folder = download(wanted.model, wanted.revision, fetching.PARTS)
         commits |= dict.fromkeys([wanted.key, *fetching.unpinned(wanted.model, known)], folder.name)
         size = sum(path.stat().st_size for path in folder.iterdir())

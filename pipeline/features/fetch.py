@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from models.core.checkpoints import Part, is_hub_id, missing_here
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.params.encoders import Pretrained
+from pipeline.params.encoders import BlendshapesParams, Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
 
@@ -59,6 +59,16 @@ def wanted_models(names: list[str], params: Params) -> list[HubModel]:
                 + "; a hub id will do too: owner/model or owner/model@COMMIT"
             )
     return found
+
+
+def reads_the_task_file(name: str, params: Params) -> bool:
+    """Whether a name is an encoder's that reads MediaPipe's task file; ParamsError where it has its own."""
+    settings = params.visual.get(name)
+    if not isinstance(settings, BlendshapesParams):
+        return False
+    if settings.task:
+        raise ParamsError(f"visual.{name}.task is {settings.task!r}: nothing of it is fetched")
+    return True
 
 
 def of_encoder(modality: str, name: str, settings: Pretrained) -> Iterator[HubModel]:

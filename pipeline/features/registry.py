@@ -23,6 +23,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "whisper": "pipeline.features.audio.whisper:WhisperStates",
     },
     "visual": {
+        "blendshapes": "pipeline.features.visual.blendshapes:Blendshapes",
         "facecrops": "pipeline.features.visual.facecrops:FaceCrops",
         "facemesh": "pipeline.features.visual.facemesh:FaceMesh",
         "hf_vision": "pipeline.features.visual.hf_vision:VisionStates",

@@ -170,8 +170,8 @@ class FaceDetection(Section):
     """pixels; larger frames are scaled down before detection, landmarks stay in original pixels"""
     max_faces: int = Field(2, ge=1, le=8)
     """faces looked for; the cost grows with it"""
-    face: Literal["largest", "most_central", "track"] = "largest"
-    """which of several faces is taken"""
+    face: Literal["largest", "most_central", "track", "speaking"] = "largest"
+    """which of several faces is taken; `speaking` = the one whose lips move with the sound of the clip"""
 
 
 class FaceMeshParams(FaceDetection, PooledSection):
@@ -204,6 +204,14 @@ class TransformerVision(PretrainedEncoder, FaceDetection, PooledSection):
     tokens: Literal["cls", "patches"] = "cls"
     """state of the class token, or the mean over the patches (SigLIP and VideoMAE have no class token)"""
     fps: float | None = Field(5.0, gt=0)
+
+
+class BlendshapesParams(FaceDetection, PooledSection):
+    """MediaPipe's 52 blendshapes of the face, 0 to 1, from its task file."""
+
+    kind: Literal["blendshapes"] = "blendshapes"
+    task: LocalPath | None = None
+    """path of a face_landmarker.task; null = the one that `msa-cli fetch blendshapes` brings"""
 
 
 class PyFeatParams(PooledSection):
@@ -240,7 +248,9 @@ PretrainedKinds = TransformerText | TransformerAudio | WhisperAudio | Transforme
 AudioKinds = (
     TransformerAudio | WhisperAudio | Librosa33Params | Waveform16kParams | OpenSmileParams | FbankParams
 )
-VisualKinds = FaceMeshParams | FaceCropsParams | TransformerVision | PyFeatParams | OpenFaceParams
+VisualKinds = (
+    FaceMeshParams | FaceCropsParams | BlendshapesParams | TransformerVision | PyFeatParams | OpenFaceParams
+)
 AudioEncoder = Annotated[AudioKinds, Field(discriminator="kind")]
 VisualEncoder = Annotated[VisualKinds, Field(discriminator="kind")]
 EncoderParams = TextEncoder | AudioKinds | VisualKinds
@@ -309,6 +319,7 @@ VISUAL: dict[str, VisualEncoder] = {
     "facecrops": FaceCropsParams(),
     **{name: TransformerVision(**_pinned(model)) for name, model in VISION_MODELS.items()},
     "videomae": TransformerVision(model="MCG-NJU/videomae-base", tokens="patches", fps=7.5),
+    "blendshapes": BlendshapesParams(),
     "pyfeat": PyFeatParams(),
     "openface": OpenFaceParams(),
     "openface709": OpenFaceParams(groups="openface709"),

@@ -332,7 +332,7 @@ def test_a_folder_is_one_table_with_a_line_a_file() -> None:
         items = [
             ModalityReport("text", "minilm", ABSENT, 0, 384, 0.0, "no transcript; give one"),
             ModalityReport("audio", "librosa33", FAILED if note else OK, 0, 33, 0.1, note),
-            ModalityReport("visual", "facemesh", OK, 75, 369, 0.1, ""),
+            ModalityReport("visual", "facemesh", OK, 75, 366, 0.1, ""),
         ]
         return ClipReport(f"/clips/{name}", "out", items)
 
@@ -342,6 +342,6 @@ def test_a_folder_is_one_table_with_a_line_a_file() -> None:
     assert lines[0].strip() == "/clips"
     (first,) = (line for line in lines if "a/1.mp4" in line)
     (second,) = (line for line in lines if "b/2.mp4" in line)
-    assert "75 x 369" in first and "transcript" not in first
+    assert "75 x 366" in first and "transcript" not in first
     assert "failed" in second and "audio: the file is empty" in second and "2.mp4:" not in second
     assert "all files: text: no transcript; text: give one" in lines[-1]

@@ -22,6 +22,11 @@ V1_COMMITS = {
     "l2cs": "c6",
 }
 
+OPENED_LATE = {
+    "pose_mlp_v2": ("pose_mlp_v2.safetensors", "pose_mlp_v2.json"),
+    "bs_to_au": ("bs_to_au_pls_v2.npz",),
+}
+
 # A face wherever a pixel is very bright, as large as its value says; every number tells of its column.
 PACKAGE = """
 import os

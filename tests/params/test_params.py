@@ -52,7 +52,7 @@ SET = "dataset: sample, metrics: mmsa, text: none"
     [
         ("visual.facemesh.fsp=10", "did you mean 'fps'"),
         ("visual.facemesh.fps=-1", "visual.facemesh.fps is -1: Input should be greater than 0"),
-        ("visual.facemesh.face=big", "'largest', 'most_central' or 'track'"),
+        ("visual.facemesh.face=big", "'largest', 'most_central', 'track' or 'speaking'"),
         ("text.minilm.precision=fp16", "'fp32' or 'bf16'"),
         ("sharsd=3", "did you mean 'shards'"),
         ("shards=none", "shards is 'none'"),

@@ -25,7 +25,8 @@ from pipeline.store.fingerprint import LEFT_OUT, OURS, SourceCode, code_hash
 
 ENCODERS = {kind: entry for kinds in REGISTRY.values() for kind, entry in kinds.items()}
 SOUND = {"fbank", "hf_audio", "librosa33", "opensmile", "waveform16k", "whisper"}
-FRAMES = {"facecrops", "facemesh", "hf_vision", "pyfeat"}  # OpenFace's program decodes for itself
+FACES = {"blendshapes", "facecrops", "facemesh", "hf_vision"}  # which listen to who speaks, too
+FRAMES = {*FACES, "pyfeat"}  # OpenFace's program decodes for itself
 STATES = {"hf", "hf_audio", "hf_vision", "whisper"}
 GEOMETRY = {"facemesh", "openface", "pyfeat"}  # those that have columns of landmarks
 
@@ -55,7 +56,7 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
     ),
     ("pipeline/features/audio/opensmile.py", "SHORTEST = 960", "SHORTEST = 961", {"opensmile"}),
     ("pipeline/features/audio/waveform16k.py", "_SCALE - 1)", "_SCALE - 2)", {"waveform16k"}),
-    ("pipeline/media/blocks.py", "AUDIO_JUMP_S = 0.1", "AUDIO_JUMP_S = 0.2", SOUND),
+    ("pipeline/media/blocks.py", "AUDIO_JUMP_S = 0.1", "AUDIO_JUMP_S = 0.2", SOUND | FACES),
     ("pipeline/media/decode.py", "min(tick / 2, 0.0005)", "min(tick / 2, 0.0006)", FRAMES),
     ("pipeline/media/decoding.py", "BAD_PACKETS_MAX = 100", "BAD_PACKETS_MAX = 101", {*ENCODERS} - {"hf"}),
     (
@@ -69,8 +70,9 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
         "pipeline/features/visual/face/mesh.py",
         "MESH_POINTS = 478",
         "MESH_POINTS = 479",
-        {"facecrops", "facemesh", "hf_vision"},
+        FACES,
     ),
+    ("pipeline/features/visual/face/speaking.py", "SLOW_S = 0.1", "SLOW_S = 0.2", FACES),
     ("pipeline/features/visual/face/canonical.py", "(2, 2, 0.0, 7.5", "(2, 2, 0.0, 7.6", {"facemesh"}),
     (
         "pipeline/features/visual/face/canonical.py",
@@ -80,8 +82,8 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
     ),
     (
         "pipeline/features/visual/face/action_units.py",
-        "_ENDS = rows((55, 285))",
-        "_ENDS = rows((55, 284))",
+        "_CORNERS = rows((61, 291))",
+        "_CORNERS = rows((61, 290))",
         {"facemesh"},
     ),
     ("pipeline/features/visual/face/geometry.py", "return cls(500.0", "return cls(501.0", {"facemesh"}),
@@ -209,8 +211,9 @@ def test_how_a_definition_is_imported_does_not_count(
     file = code / "pipeline/features/visual/face/mesh.py"
     edited(
         file,
-        "from pipeline.media.decode import Frame, frames\n",
-        "from pipeline.media import decode as media\n",
+        "from pipeline.media.decode import SILENCE_DBFS, Frame, frames, level_dbfs, waveform\n",
+        "from pipeline.media import decode as media\n"
+        "from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform\n",
     )
     edited(file, "= frames(", "= media.frames(")
     assert hashes(code) == before

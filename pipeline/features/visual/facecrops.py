@@ -40,7 +40,7 @@ class FaceCrops(MeshEncoder):
     """Pixels of the aligned face; a frame without one is black."""
 
     dtype = "uint8"
-    LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python")
+    LIBRARIES = ("av", "mediapipe", "numpy", "opencv-contrib-python", "scipy", "soxr")
     params: FaceCropsParams
 
     @property
@@ -54,10 +54,10 @@ class FaceCrops(MeshEncoder):
     def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
         pixels = bytearray()  # grows in place: ten minutes are 0.7 GB
         for seen in stream:
-            if seen.mesh is None:
+            if seen.face is None:
                 pixels += bytes(self.dim)
             else:
-                pixels += crop(seen.frame.image, anchors(seen.mesh, seen.frame.image), self.params.size)
+                pixels += crop(seen.frame.image, anchors(seen.face.mesh, seen.frame.image), self.params.size)
         return np.frombuffer(pixels, np.uint8).reshape(-1, self.dim)
 
 

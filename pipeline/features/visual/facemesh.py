@@ -24,10 +24,11 @@ _POINTS = np.array(POINTS)
 class FaceMesh(MeshEncoder):
     """Landmarks, head pose, gaze and AU estimates."""
 
-    LIBRARIES = ("av", "mediapipe", "numpy", "scipy")
+    LIBRARIES = ("av", "mediapipe", "numpy", "scipy", "soxr")
     params: FaceMeshParams
 
     def check_settings(self) -> None:
+        super().check_settings()
         self._chosen = [COLUMNS.index(column) for column in self.column_names]
 
     @cached_property
@@ -43,9 +44,9 @@ class FaceMesh(MeshEncoder):
             height, width = frame.image.shape[:2]
             if camera is None:
                 camera = Camera.guess(width * frame.scale, height * frame.scale)
-            found.append(seen.mesh is not None)
-            if seen.mesh is not None:
-                meshes.append(seen.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
+            found.append(seen.face is not None)
+            if seen.face is not None:
+                meshes.append(seen.face.mesh[_POINTS] * (np.array((width, height, width)) * frame.scale))
         assert camera is not None  # there is at least one frame
         features = np.zeros((len(found), self.dim), np.float32)
         if meshes:

@@ -5,16 +5,19 @@ multitask net after RetinaFace; adds valence and arousal), `mp` (MediaPipe's mes
 its blendshapes). Of several faces the largest box is taken. Frames are ours (timestamps, `fps`), given to
 py-feat as batches; `x_*, y_*` are scaled back to pixels of the displayed original frame.
 
-What py-feat 2.1.5 gives, as its source says, and what becomes of it. All angles are radians; a, b, c turn
-about the camera's axes, x to the right, y down, z away, and the head is turned by Rz(c) Ry(b) Rx(a):
+What py-feat 2.1.5 gives, as its source says, and what becomes of it. All angles are radians about the
+camera's axes, x to the right, y down, z away:
 
-| detector | Pitch, Roll, Yaw are | a, b, c |
+| detector | Pitch, Roll, Yaw are | the head is turned by |
 |---|---|---|
-| v1, v2 | up, tilt to the subject's right, turn to the subject's right | -Pitch, Yaw, -Roll |
-| mp | turns about x, y (named Roll), z (named Yaw), y up, z to the camera | Pitch, -Roll, -Yaw |
+| v1 | up, tilt to the subject's right, turn to the subject's right | Rz(-Roll) Ry(Yaw) Rx(-Pitch) |
+| v2 | the same, of the parts of a rotation vector | the rotation vector (-Pitch, Yaw, -Roll) |
+| mp | turns about x, y (named Roll), z (named Yaw), y up, z to the camera | Rz(-Yaw) Ry(-Roll) Rx(Pitch) |
 
-`pose_R*` are the angles of the same rotation in OpenFace's order Rx Ry Rz. X, Y, Z have no unit and are left
-out. `gaze_pitch` > 0 is up, `gaze_yaw` > 0 to the image's left; with p, y for them the gaze is
+`pose_R*` are the angles of the same rotation in OpenFace's order Rx Ry Rz. They are the head's turn against
+the line of sight, not the camera's axis, because py-feat sees the crop of a face alone: a head beside the
+picture's middle differs from OpenFace's by the angle of its place. X, Y, Z have no unit and are left out.
+`gaze_pitch` > 0 is up, `gaze_yaw` > 0 to the image's left; with p, y for them the gaze is
 (-cos p sin y, -sin p, -cos p cos y), from which `gaze_angle_*` follow as OpenFace's do. It is one gaze for
 both eyes and, though py-feat calls it head-centric, no turn of the head is taken out of it.
 """
@@ -68,13 +71,19 @@ _REPOSITORIES: dict[str, dict[str, tuple[str, ...]]] = {
         "gaze": ("l2cs",),
     },
 }
+# files that py-feat opens only when it detects, and without which it goes on: `pose_mlp_v2` gives nan
+_OPENED_LATE = {
+    "pose_mlp_v2": ("pose_mlp_v2.safetensors", "pose_mlp_v2.json"),
+    "bs_to_au": ("bs_to_au_pls_v2.npz",),
+}
 _CLASSES = {"v1": "feat:Detectorv1", "v2": "feat:Detectorv2", "mp": "feat.MPDetector:MPDetector"}
 LEAST_VERSION = (2, 1, 2)  # the two before turn pitch the other way
 _REPLACED_BY = ("FEAT_MULTITASK_WEIGHTS", "FEAT_POSE_MLP_PATH")  # variables that put other weights in place
 _WAY_OUT = (
     "install it with `pip install 'msa-pipeline[pyfeat]'`, in an environment of its own where there is no "
     "GPU: torchvision and torchcodec must be builds for the installed torch (with torch 2.13: torchvision "
-    "0.28, torchcodec 0.13), and those of the registry may want CUDA"
+    "0.28, torchcodec 0.13), and those of the registry may want CUDA; torchcodec before 0.16 does not import "
+    "without FFmpeg's libraries, and what py-feat takes, 0.11 and later, is built for torch 2.11 and later"
 )
 
 
@@ -127,9 +136,12 @@ class PyFeat(Encoder):
         commits: dict[str, str] = {}
         for group, repositories in _REPOSITORIES[self.params.detector].items():
             for repository in repositories if not group or group in self.params.groups else ():
-                reference = folder / f"models--py-feat--{repository}" / "refs" / "main"
-                known = reference.is_file()
-                commits[f"py-feat/{repository}"] = reference.read_text("utf-8").strip() if known else ""
+                place = folder / f"models--py-feat--{repository}"
+                reference = place / "refs" / "main"
+                commit = reference.read_text("utf-8").strip() if reference.is_file() else ""
+                files = [place / "snapshots" / commit / file for file in _OPENED_LATE.get(repository, ())]
+                whole = all(file.is_file() for file in files)
+                commits[f"py-feat/{repository}"] = commit if whole else ""
         if lacking := [name for name, commit in commits.items() if not commit]:
             raise MissingModelError(
                 f"visual encoder {self.name!r} needs weights that are not on this machine: "
@@ -149,6 +161,7 @@ class PyFeat(Encoder):
             )
         import torch
 
+        gradients = torch.is_grad_enabled()
         try:
             with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
                 warnings.simplefilter("ignore")  # that RetinaFace gives no pose: it comes from the landmarks
@@ -157,6 +170,8 @@ class PyFeat(Encoder):
             raise MissingModelError(
                 f"visual encoder {self.name!r}: py-feat cannot load its weights ({weights}): {error}"
             ) from error
+        finally:
+            torch.set_grad_enabled(gradients)  # RetinaFace turns them off, for the whole process
         if self.model_identity != weights:
             raise MissingModelError(
                 f"visual encoder {self.name!r}: py-feat fetched newer weights while it loaded; run it again, "
@@ -294,8 +309,11 @@ def largest_faces(table: DataFrame, n: int) -> tuple[DataFrame, np.ndarray, list
 def rotation_angles(angles: np.ndarray, detector: str) -> np.ndarray:
     """OpenFace's Rx, Ry, Rz of py-feat's Pitch, Roll, Yaw; (n, 3) both, radians; see the table above."""
     pitch, roll, yaw = angles.T
-    a, b, c = (pitch, -roll, -yaw) if detector == "mp" else (-pitch, yaw, -roll)
-    turned = Rotation.from_euler("xyz", np.stack([a, b, c], axis=1))  # Rz(c) Ry(b) Rx(a)
+    if detector == "v2":
+        turned = Rotation.from_rotvec(np.stack([-pitch, yaw, -roll], axis=1))
+    else:
+        a, b, c = (pitch, -roll, -yaw) if detector == "mp" else (-pitch, yaw, -roll)
+        turned = Rotation.from_euler("xyz", np.stack([a, b, c], axis=1))  # Rz(c) Ry(b) Rx(a)
     return turned.as_euler("XYZ")
 
 

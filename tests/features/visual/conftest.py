@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made.media_factory import make_clip
-from made.pyfeat_package import MP, PACKAGE, V1_COMMITS, forget
+from made.pyfeat_package import MP, OPENED_LATE, PACKAGE, V1_COMMITS, forget
 
 from pipeline.features.encoder import Clip
 
@@ -33,6 +33,10 @@ def feat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         reference = folder / "resources" / f"models--py-feat--{name}" / "refs" / "main"
         reference.parent.mkdir(parents=True)
         reference.write_text(commit)
+        for file in OPENED_LATE.get(name, ()):
+            there = reference.parents[1] / "snapshots" / commit / file
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.touch()
     monkeypatch.syspath_prepend(str(folder.parent))
     forget()
     yield folder

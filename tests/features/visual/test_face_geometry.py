@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made.face_meshes import RANGES
 from reference.rotations import openface_matrix
 
 from pipeline.features.visual.face.action_units import ACTION_UNITS, STABLE, action_units, align, similarity
@@ -11,6 +12,7 @@ from pipeline.features.visual.face.canonical import CANONICAL, LANDMARKS_68, POI
 from pipeline.features.visual.face.geometry import (
     COLUMNS,
     EYEBALL_MM,
+    GAZE_BIAS,
     Camera,
     describe,
     gaze_vectors,
@@ -43,7 +45,7 @@ def column(table: np.ndarray, *names: str) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------------- what exists
 def test_columns_are_openfaces() -> None:
-    assert len(COLUMNS) == len(set(COLUMNS)) == 2 + 8 + 6 + 5 * 68 + 13
+    assert len(COLUMNS) == len(set(COLUMNS)) == 2 + 8 + 6 + 5 * 68 + 10
     assert COLUMNS[:4] == ["confidence", "success", "gaze_0_x", "gaze_0_y"]
     assert COLUMNS[8:16] == ["gaze_angle_x", "gaze_angle_y", *(f"pose_{k}{a}" for k in "TR" for a in "xyz")]
     assert COLUMNS[16:18] == ["x_0", "x_1"]
@@ -175,6 +177,19 @@ def test_canonical_face_looks_straight_ahead() -> None:
     assert column(table, "x_36") < column(table, "x_45")  # eye 0 is the leftmost
 
 
+def test_a_mirror_image_looks_the_other_way() -> None:
+    """But for the constant that is measured on MediaPipe's mesh, which is not symmetric."""
+    straight = project(CANONICAL, rotation(5, 12, -4), (40, 10, 600))
+    straight[0, IRISES, 0] -= 3.0
+    mirrored = straight[:, MIRRORED] * (-1, 1, 1) + (2 * CAMERA.centre[0], 0, 0)
+    gaze = [
+        column(describe(mesh, CAMERA), "gaze_angle_x", "gaze_angle_y")[0] for mesh in (straight, mirrored)
+    ]
+    assert abs(gaze[0][0]) > 0.1
+    assert (gaze[0][0] + gaze[1][0]) / 2 == pytest.approx(-GAZE_BIAS, abs=1e-3)
+    assert gaze[0][1] == pytest.approx(gaze[1][1], abs=3e-3)
+
+
 def test_iris_beside_the_eyeball_still_gives_a_unit_vector() -> None:
     mesh = project(CANONICAL, np.eye(3), (0, 0, 600))
     mesh[0, IRISES, 0] += 100.0
@@ -191,9 +206,6 @@ LOWER_LIP_AND_CHIN = (14, 17, 84, 314, 181, 405, 87, 317, 152, 148, 377, 149, 37
 EXPRESSIONS: dict[str, list[tuple[tuple[int, ...], tuple[float, float, float]]]] = {
     "AU01_mesh": [(BROWS_INNER, (0, -5, 0))],
     "AU02_mesh": [(BROWS_OUTER, (0, -5, 0))],
-    "AU04_mesh": [((107, 55, 66, 65, 105, 52), (2, 4, 0)), ((336, 285, 296, 295, 334, 282), (-2, 4, 0))],
-    "AU05_mesh": [(LIDS_UP, (0, -2, 0))],
-    "AU07_mesh": [(LIDS_LOW, (0, -2, 0))],
     "AU10_mesh": [((37, 0, 267), (0, -3, 0))],
     "AU12_mesh": [((61,), (-6, -6, 0)), ((291,), (6, -6, 0))],
     "AU15_mesh": [((61, 291), (0, 5, 0))],
@@ -222,7 +234,7 @@ def test_an_expression_raises_its_action_unit(name: str) -> None:
     assert estimates[name] > 0.02, estimates
     # nothing that lies elsewhere in the face takes part
     eyes, mouth = (
-        ("AU01", "AU02", "AU04", "AU05", "AU07", "AU45"),
+        ("AU01", "AU02", "AU45"),
         ("AU10", "AU12", "AU15", "AU17", "AU20", "AU25", "AU26"),
     )
     elsewhere = mouth if name.startswith(eyes) else eyes
@@ -237,12 +249,36 @@ def test_known_sizes_of_action_units() -> None:
     assert smile["AU20_mesh"] == pytest.approx(6 / eye_distance, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["AU04_mesh", "AU12_mesh", "AU26_mesh"])
+@pytest.mark.parametrize("name", ["AU01_mesh", "AU12_mesh", "AU26_mesh"])
 def test_action_units_ignore_motion_and_size(name: str) -> None:
     face = expression(name)
     elsewhere = 0.37 * face @ rotation(30, -50, 70).T + (10, 20, 900)
     np.testing.assert_allclose(action_units(elsewhere[None]), action_units(face[None]), atol=1e-9)
     np.testing.assert_allclose(align(elsewhere[None]), align(face[None]), atol=1e-9)
+
+
+def test_shut_eyes_raise_no_brow() -> None:
+    """The mesh of a blink: lids meet, outer eye corners sink by 2 mm, inner ones rise by 1 (measured)."""
+    face = CANONICAL.copy()
+    for points, by in (((33, 263), 2), ((133, 362), -1), (LIDS_UP, 6)):
+        face[rows(points), 1] += by
+    estimates = dict(zip(ACTION_UNITS, action_units(face[None])[0], strict=True))
+    assert estimates.pop("AU45_mesh") > 0.05
+    assert max(map(abs, estimates.values())) < 1e-9
+
+
+@pytest.mark.parametrize("axis", ["rx", "ry", "rz"])
+@pytest.mark.parametrize("angle", [-15, 15])
+def test_a_turn_moves_no_action_unit_of_another_person(axis: str, angle: int) -> None:
+    """Other people than the canonical face: their pose is a little wrong, and other wrong when they turn."""
+    random = np.random.default_rng(0)
+    people = [expression(name) + random.normal(0, 2, CANONICAL.shape) for name in ACTION_UNITS]
+    straight, turned = (
+        np.concatenate([project(face, turn, (30, -20, 500)) for face in people])
+        for turn in (np.eye(3), rotation(**{axis: angle}))
+    )
+    units = [column(describe(mesh, CAMERA), *ACTION_UNITS) for mesh in (straight, turned)]
+    assert (np.abs(units[1] - units[0]).max(0) < 0.1 * np.array(list(RANGES.values()))).all()
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (15, 0, 0), (0, 30, 0), (0, 0, 45), (-10, -25, 10)])

@@ -116,7 +116,7 @@ def test_action_units_relative_to_the_clip(encoder: FaceMesh, astronaut: Path) -
 
 def test_groups_choose_among_the_columns(encoder: FaceMesh, astronaut: Path) -> None:
     assert encoder.column_names == COLUMNS
-    assert encoder.dim == 369
+    assert encoder.dim == 366
     chosen = build(groups=["aus", "pose"])  # the order of the layout, not of the list
     assert chosen.column_names == ["confidence", "success", *GROUPS["pose"], *GROUPS["aus"]]
     assert chosen.fingerprint != encoder.fingerprint
@@ -146,7 +146,7 @@ def test_no_line_on_stderr(capfd: pytest.CaptureFixture[str], astronaut: Path) -
 
 def test_other_lines_still_reach_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
-    with mesh._without_engine_noise():
+    with mesh.without_engine_noise():
         os.write(2, b"W0000 00:00:1.2 7 inference_feedback_manager.cc:114] noise\n")
         os.write(2, b"a reader should see this\n")
     assert capfd.readouterr().err == "a reader should see this\n"
@@ -173,14 +173,15 @@ def box(left: float, top: float, side: float) -> np.ndarray:
 def test_choice_among_faces() -> None:
     small, large, right = faces = [box(10, 100, 50), box(300, 120, 80), box(600, 90, 60)]
     size = (720, 400)
-    assert choose_face(faces, "largest", size) is large
-    assert choose_face(faces, "most_central", size) is large
-    assert choose_face([small, right], "most_central", size) is right
-    assert choose_face(faces, "track", size) is large
-    assert choose_face(faces, "track", size, previous=box(20, 90, 50)) is small
+    assert choose_face(faces, "largest", size) == 1
+    assert choose_face(faces, "most_central", size) == 1
+    assert choose_face([small, right], "most_central", size) == 1
+    assert choose_face(faces, "track", size) == 1
+    assert choose_face(faces, "track", size, previous=box(20, 90, 50)) == 0
+    assert choose_face([large], "track", size, previous=box(20, 90, 50)) == 0
     equal = [box(300, 100, 50), box(10, 100, 50), box(10, 40, 50)]
-    for order in (equal, equal[::-1]):  # the leftmost, then the uppermost
-        assert choose_face(order, "largest", size) is equal[2]
+    assert choose_face(equal, "largest", size) == 2  # the leftmost, then the uppermost
+    assert choose_face(equal[::-1], "largest", size) == 0
 
 
 def test_what_it_is_not_given(encoder: FaceMesh, tmp_path: Path) -> None:

@@ -155,6 +155,13 @@ def test_the_pose_is_the_same_rotation() -> None:
     angles = np.random.default_rng(0).uniform(-0.6, 0.6, (20, 3))
     for ours, (p, r, y) in zip(rotation_angles(angles, "v1"), angles, strict=True):
         np.testing.assert_allclose(openface_matrix(*ours), about_z(-r) @ about_y(y) @ about_x(-p), atol=1e-9)
+    # Detectorv2's head gives img2pose's rotation vector, y down: its length is the angle, Rodrigues' formula
+    for ours, (p, r, y) in zip(rotation_angles(angles, "v2"), angles, strict=True):
+        vector = np.array([-p, y, -r])
+        angle = np.linalg.norm(vector)
+        k = np.cross(np.eye(3), vector / angle)  # K v = axis x v has the rows e_i x axis
+        rodrigues = np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+        np.testing.assert_allclose(openface_matrix(*ours), rodrigues, atol=1e-9)
     # MPDetector takes its angles off the matrix from the canonical face, y up and z to the camera
     upside = np.diag([1.0, -1, -1])
     for ours, (p, r, y) in zip(rotation_angles(angles, "mp"), angles, strict=True):

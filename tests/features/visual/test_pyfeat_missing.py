@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from made.pyfeat_package import build, faces_by_frame, forget
+from made.pyfeat_package import OPENED_LATE, build, faces_by_frame, forget
 
 from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
 from pipeline.features.encoder import Clip
@@ -52,6 +52,44 @@ def test_missing_weights_name_the_repositories(feat: Path) -> None:
         assert "'mine' needs weights that are not on this machine: py-feat/xgb_au, py-feat/l2cs." in message
         assert f"`hf download NAME --cache-dir {feat / 'resources'}`" in message
     build(groups=["pose"]).load()  # does not need them
+
+
+@pytest.mark.parametrize(
+    ("detector", "repository", "file"),
+    [(d, r, f) for d, r in (("v1", "pose_mlp_v2"), ("mp", "bs_to_au")) for f in OPENED_LATE[r]],
+)
+def test_a_file_that_pyfeat_would_go_on_without(
+    feat: Path, detector: str, repository: str, file: str
+) -> None:
+    build(detector=detector).load()
+    next((feat / f"resources/models--py-feat--{repository}").rglob(file)).unlink()
+    with pytest.raises(MissingModelError, match=f"not on this machine: py-feat/{repository}\\."):
+        build(detector=detector).load()
+
+
+@pytest.mark.parametrize("how", ["pass", "raise OSError('damaged')"])
+def test_loading_leaves_gradients_as_they_were(feat: Path, how: str) -> None:
+    """py-feat's RetinaFace turns them off when it is made, for the process: a training would stand still."""
+    import torch
+
+    with open(feat / "__init__.py", "a") as file:
+        file.write(
+            textwrap.dedent(f"""
+            def silent(self, **parts):
+                import torch
+                torch.set_grad_enabled(False)
+                {how}
+            Stand.__init__ = silent
+        """)
+        )
+    for wanted in (True, False):
+        with torch.set_grad_enabled(wanted):
+            if how == "pass":
+                build().load()
+            else:
+                with pytest.raises(MissingModelError, match="damaged"):
+                    build().load()
+            assert torch.is_grad_enabled() == wanted
 
 
 def test_weights_that_do_not_load(feat: Path) -> None:

@@ -1,4 +1,4 @@
-"""Faces in the frames of a clip, found and tracked by MediaPipe Face Mesh: what facemesh and facecrops share.
+"""Faces in the frames of a clip, found and tracked by MediaPipe: what the encoders of its faces share.
 
 478 points a face, irises included (Grishchenko et al. 2020, arXiv:2006.10962; Kartynnik et al. 2019,
 arXiv:1907.06724), by MediaPipe's own graph in video mode. The mesh's three models lie in the wheel of
@@ -28,22 +28,24 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import AbsentError, MissingDependencyError
+from pipeline.core.errors import AbsentError, ClipError, MissingDependencyError, ParamsError
 from pipeline.core.lean_imports import import_bare
 from pipeline.execution.ahead import read_ahead
 from pipeline.features.encoder import Clip, Encoded, Encoder
+from pipeline.features.visual.face.speaking import LEAST_FPS, speaking_faces
 from pipeline.features.visual.no_face import notes_on
-from pipeline.media.decode import Frame, frames
-from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
+from pipeline.media.decode import SILENCE_DBFS, Frame, frames, level_dbfs, waveform
+from pipeline.params.encoders import BlendshapesParams, FaceCropsParams, FaceMeshParams
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
 FRAMES_AHEAD = 4  # decoded and waiting at most
+SOUND_HZ = 16_000  # of the sound that tells who speaks
 _MODEL_FILES = (
     "modules/face_detection/face_detection_short_range.tflite",
     "modules/face_landmark/face_landmark_with_attention.tflite",
     "modules/face_landmark/face_landmark_front_cpu.binarypb",
 )
-_WAY_OUT = (
+WAY_OUT = (
     "install it with `pip install mediapipe==0.10.14`, the last release with its models inside"
     if sys.version_info < (3, 13)
     else "its last release with its models inside, 0.10.14, was not built for this Python: install "
@@ -60,6 +62,14 @@ _LANDMARK_BYTES = 17
 _TAGS = {0: b"\x0a", 1: b"\x0f", 2: b"\x0d", 7: b"\x15", 12: b"\x1d"}
 
 
+@dataclass(frozen=True, eq=False)
+class Face:
+    """What was seen of one face: `mesh` (478, 3), and `scores` (52,) where blendshapes are asked for."""
+
+    mesh: np.ndarray
+    scores: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class TrackedFrame:
     """One frame and what was seen in it.
@@ -67,13 +77,13 @@ class TrackedFrame:
     Attributes
     ----------
     frame : image, time and scale
-    mesh : shape (478, 3), the chosen face, z < 0 nearer; x and z as shares of the image's width, y of its
-        height; None without a face
+    face : the chosen one, None without a face; x and z of its mesh are shares of the image's width, y of its
+        height, z < 0 nearer
     faces : number of faces found
     """
 
     frame: Frame
-    mesh: np.ndarray | None
+    face: Face | None
     faces: int
 
 
@@ -82,8 +92,15 @@ class MeshEncoder(Encoder):
 
     modality = "visual"
     CPU_ONLY = True  # as MediaPipe's Python graph is
-    params: FaceMeshParams | FaceCropsParams
+    params: FaceMeshParams | FaceCropsParams | BlendshapesParams
     _graph: Any = None
+
+    def check_settings(self) -> None:
+        if self.params.face == "speaking" and self.params.fps is not None and self.params.fps < LEAST_FPS:
+            raise ParamsError(
+                f"visual.{self.name}.fps is {self.params.fps:g}, but face: speaking reads lips, whose "
+                f"movement takes {LEAST_FPS:g} frames a second or more; null = every frame"
+            )
 
     @abstractmethod
     def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
@@ -119,11 +136,11 @@ class MeshEncoder(Encoder):
             from mediapipe.python.solutions.face_mesh import FaceMesh as Graph
         except (ImportError, OSError) as error:
             raise MissingDependencyError(
-                f"visual encoder {self.name!r} needs mediapipe: {error}; {_WAY_OUT}"
+                f"visual encoder {self.name!r} needs mediapipe: {error}; {WAY_OUT}"
             ) from error
         # mediapipe 0.10.14 asks protobuf 4 for something that protobuf 4 would rather not give
         warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype", category=UserWarning)
-        with _without_engine_noise():
+        with without_engine_noise():
             self._graph = Graph(
                 static_image_mode=False, max_num_faces=self.params.max_faces, refine_landmarks=True
             )
@@ -135,6 +152,22 @@ class MeshEncoder(Encoder):
             raise AbsentError("no video file")
         if self._graph is None:
             self.load()
+        if self.params.face == "speaking":
+            yield from self._with_the_speaker(clip, notes)
+            return
+        previous: np.ndarray | None = None
+        with closing(self._decoded(clip, notes)) as stream:
+            for number, frame in enumerate(stream):
+                faces = self._process(frame, first=number == 0)
+                face = None
+                if faces:
+                    meshes = [face.mesh for face in faces]
+                    face = faces[choose_face(meshes, self.params.face, _size(frame.image), previous)]
+                    previous = face.mesh
+                yield TrackedFrame(frame, face, len(faces))
+
+    def _decoded(self, clip: Clip, notes: list[str]) -> Generator[Frame, None, None]:
+        assert clip.path is not None
         source = frames(
             clip.path,
             self.limits,
@@ -144,30 +177,66 @@ class MeshEncoder(Encoder):
             end_s=clip.end_s,
             notes=notes,
         )
-        previous: np.ndarray | None = None
         # a decoder that hangs must not hold up a clip that was given up
-        with closing(read_ahead(source, FRAMES_AHEAD, wait_s=1.0)) as stream:
-            for number, frame in enumerate(stream):
-                faces = self._process(frame.image, first=number == 0)
-                mesh = None
-                if faces:
-                    height, width = frame.image.shape[:2]
-                    mesh = previous = choose_face(faces, self.params.face, (width, height), previous)
-                yield TrackedFrame(frame, mesh, len(faces))
+        return read_ahead(source, FRAMES_AHEAD, wait_s=1.0)
 
-    def _process(self, image: np.ndarray, *, first: bool) -> list[np.ndarray]:
-        """Faces of an image, each (478, 3); x and z as shares of its width, y of its height."""
-        image = np.ascontiguousarray(image)
-        image.flags.writeable = False  # lets MediaPipe read it in place
+    def _with_the_speaker(self, clip: Clip, notes: list[str]) -> Generator[TrackedFrame, None, None]:
+        """The frames, decoded a second time: who speaks is known at the end, and pictures are not kept."""
+        seen: list[list[Face]] = []
+        sizes: list[tuple[int, int]] = []
+        times: list[float] = []
+        with closing(self._decoded(clip, notes)) as stream:
+            for number, frame in enumerate(stream):
+                seen.append(self._process(frame, first=number == 0))
+                sizes.append(_size(frame.image))
+                times.append(frame.time_s)
+        chosen = self._speakers(clip, [[face.mesh for face in faces] for faces in seen], sizes, times, notes)
+        with closing(self._decoded(clip, [])) as stream:
+            for frame, faces, number in zip(stream, seen, chosen, strict=True):
+                yield TrackedFrame(frame, None if number is None else faces[number], len(faces))
+
+    def _speakers(
+        self,
+        clip: Clip,
+        seen: list[list[np.ndarray]],
+        sizes: list[tuple[int, int]],
+        times: list[float],
+        notes: list[str],
+    ) -> list[int | None]:
+        """The number of each frame's face that speaks; without a sound of the largest, and a note."""
+        assert clip.path is not None
+        if max(map(len, seen)) > 1:  # else there is nothing to choose
+            try:
+                sound = waveform(
+                    clip.path, self.limits, sample_rate=SOUND_HZ, start_s=clip.start_s, end_s=clip.end_s
+                )
+                if level_dbfs(sound) >= SILENCE_DBFS:
+                    return speaking_faces(seen, sizes, times, sound, SOUND_HZ)
+                why = "the sound is silent"
+            except (AbsentError, ClipError) as error:
+                why = str(error)
+            notes.append(f"the largest face, for nothing tells who speaks: {why}")
+        return [
+            choose_face(meshes, "largest", size) if meshes else None
+            for meshes, size in zip(seen, sizes, strict=True)
+        ]
+
+    def _process(self, frame: Frame, *, first: bool) -> list[Face]:
+        """The faces of the next frame; `first`: of a clip."""
         try:
-            with _without_engine_noise() if first else nullcontext():
-                if first:
-                    self._graph.reset()  # forget the faces of the clip before
-                result = self._graph.process(image)
+            with without_engine_noise() if first else nullcontext():
+                return self._faces(frame, first=first)
         except Exception:
             self._graph = None  # a graph that has failed once fails for ever: the next clip gets a new one
             raise
-        return [read_landmarks(message) for message in result.multi_face_landmarks or ()]
+
+    def _faces(self, frame: Frame, *, first: bool) -> list[Face]:
+        if first:
+            self._graph.reset()  # forget the faces of the clip before
+        image = np.ascontiguousarray(frame.image)
+        image.flags.writeable = False  # lets MediaPipe read it in place
+        result = self._graph.process(image)
+        return [Face(read_landmarks(message)) for message in result.multi_face_landmarks or ()]
 
 
 def read_landmarks(message: Any) -> np.ndarray:
@@ -186,19 +255,19 @@ def read_landmarks(message: Any) -> np.ndarray:
 
 def choose_face(
     faces: list[np.ndarray], rule: str, size: tuple[int, int], previous: np.ndarray | None = None
-) -> np.ndarray:
-    """The one of several faces that is taken.
+) -> int:
+    """The number of the one of several faces that is taken.
 
     Parameters
     ----------
     faces : at least one, each (points, 3), x and y as shares of the image's width and height
     rule : `largest` bounding box; `most_central` box centre; `track`: nearest to the face before, at first
-        the largest. Equal ones: the leftmost, then the uppermost.
+        the largest. Equal ones: the leftmost, then the uppermost. (`speaking`: see speaking.py)
     size : width and height of the image
     previous : the face taken in the last frame that had one
     """
     if len(faces) == 1:
-        return faces[0]
+        return 0
     corners = np.array([[face[:, :2].min(0), face[:, :2].max(0)] for face in faces]) * size  # (n, 2, 2)
     centres = corners.mean(1)
     if rule == "most_central":
@@ -208,11 +277,16 @@ def choose_face(
         merit = np.linalg.norm(centres - before, axis=1)
     else:
         merit = -(corners[:, 1] - corners[:, 0]).prod(1)
-    return faces[np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0]]
+    return int(np.lexsort((corners[:, 0, 1], corners[:, 0, 0], merit))[0])
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    """Width and height."""
+    return image.shape[1], image.shape[0]
 
 
 @contextmanager
-def _without_engine_noise() -> Iterator[None]:
+def without_engine_noise() -> Iterator[None]:
     """Keep the start-up lines of MediaPipe's C++ engine off stderr; other lines are passed on afterwards."""
     with _stderr_lock, tempfile.TemporaryFile() as log:
         sys.stderr.flush()
@@ -234,12 +308,12 @@ def _model_sha256() -> str:
     """SHA-256 over the files of the mesh in the installed mediapipe, which is not imported for it."""
     spec = importlib.util.find_spec("mediapipe")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingDependencyError(f"mediapipe is not installed; {_WAY_OUT}")
+        raise MissingDependencyError(f"mediapipe is not installed; {WAY_OUT}")
     folder = Path(next(iter(spec.submodule_search_locations)))
     digest = hashlib.sha256()
     for name in _MODEL_FILES:
         try:
             digest.update((folder / name).read_bytes())
         except OSError as error:
-            raise MissingDependencyError(f"mediapipe lacks {folder / name}; {_WAY_OUT}") from error
+            raise MissingDependencyError(f"mediapipe lacks {folder / name}; {WAY_OUT}") from error
     return digest.hexdigest()
