@@ -13,7 +13,7 @@ def real_model(name: str) -> Path:
     folder = Path(os.environ.get("MSA_REAL_MODELS") or "nowhere", name)
     if not folder.is_dir():
         pytest.skip(
-            f"MSA_REAL_MODELS names no folder with {name}: `real_models/get.sh whisper FOLDER` of the shared "
+            f"MSA_REAL_MODELS names no folder with {name}: `real_models/get.sh` of the shared "
             "material fills one"
         )
     return folder
