@@ -30,8 +30,8 @@ EXTRAS = {
     "ray": ("ray", "extraction on several machines"),
     "opensmile": ("opensmile", "eGeMAPS (research licence)"),
     "torchaudio": ("torchaudio", "log-mel bands as Kaldi has them"),
-    "faster_whisper": ("asr-fast", "Whisper in int8 on a CPU"),
     "parselmouth": ("praat", "pitch as Praat finds it (GPL-3)"),
+    "faster_whisper": ("asr-fast", "Whisper in int8 on a CPU"),
 }
 NEIGHBOURS = {  # packages with compiled code for one torch; a broken one of the first two breaks transformers
     "torchaudio": "error",
