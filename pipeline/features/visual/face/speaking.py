@@ -108,5 +108,8 @@ def speaking_faces(
     for people, meshes, size, time in zip(who, faces, sizes, times, strict=True):
         for person, face in zip(people, meshes, strict=True):
             seen.setdefault(person, []).append((opening(face, size), time))
-    merit = {person: together(*np.array(lips).T, sound, sample_rate) for person, lips in seen.items()}
+    merit = {}
+    for person, moments in seen.items():
+        openings, at = np.array(moments).T
+        merit[person] = together(openings, at, sound, sample_rate)
     return [max(range(len(people)), key=lambda face: merit[people[face]], default=None) for people in who]
