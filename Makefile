@@ -4,18 +4,20 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 DEV := .venv/.installed-dev
 SPHINX := .venv/.installed-docs
+EXTRAS := .venv-extras/.installed
 UV := $(shell command -v uv 2>/dev/null)
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 fitting = $(if $(shell $(1) -c '$(FITS)' >/dev/null 2>&1 && echo yes),$(1))
 PYTHON ?= $(firstword $(foreach python,python3.12 python3.11 python3,$(call fitting,$(python))))
 NONE = none of python3.12, python3.11 and python3 is Python 3.11 or 3.12: install one of them, or uv, which brings \
   its own, or name it: make PYTHON=/path/to/python3.12
-VENV = $(if $(UV),$(UV) venv --quiet --seed --allow-existing --python $(or $(PYTHON),3.12) .venv,$\
-  $(or $(PYTHON),$(error $(NONE))) -m venv .venv)
-INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet) -c constraints.txt
+venv = $(if $(UV),$(UV) venv --quiet --seed --allow-existing --python $(or $(PYTHON),3.12) $(1),$\
+  $(or $(PYTHON),$(error $(NONE))) -m venv $(1))
+install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet) -c $(2)
+INSTALL = $(call install,.venv,constraints.txt)
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: demo test bench fuzz lint docs sample clean
+.PHONY: demo test test-extras bench fuzz lint docs sample clean
 MINUTES ?= 10
 
 demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
@@ -24,6 +26,9 @@ demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of m
 
 test: $(DEV) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not benchmark"
+
+test-extras: $(EXTRAS)  ## encoders and recognition, beside the heavy extras (8 GB; needs FFmpeg's libraries)
+	.venv-extras/bin/python -m pytest -m "not benchmark" tests/features tests/transcripts tests/training/test_mpnet.py
 
 bench: $(DEV)  ## speed, as ratios measured side by side
 	$(BIN)/python -m pytest -m benchmark -s
@@ -44,7 +49,7 @@ sample: $(DEV)  ## rebuild data/sample (needs espeak-ng)
 	$(BIN)/python data/make_sample.py
 
 $(SETUP): pyproject.toml constraints.txt
-	$(VENV)
+	$(call venv,.venv)
 	$(INSTALL) --upgrade pip
 	$(INSTALL) -e .
 	touch $@
@@ -57,5 +62,10 @@ $(SPHINX): $(SETUP)
 	$(INSTALL) -e '.[docs]'
 	touch $@
 
+$(EXTRAS): pyproject.toml constraints-extras.txt
+	$(call venv,.venv-extras)
+	$(call install,.venv-extras,constraints-extras.txt) -e '.[dev,asr-fast,opensmile,praat,pyfeat,torchaudio]'
+	touch $@
+
 clean:  ## remove the environment and caches; features, runs and results stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-extras .pytest_cache .mypy_cache .ruff_cache build *.egg-info

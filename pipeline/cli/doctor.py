@@ -175,6 +175,8 @@ def _extras() -> list[Check]:
         elif reason := _import_failure(module):
             found = f"installed, but does not import: {reason}; pip install 'msa-pipeline[{extra}]'"
             checks.append(Check("warning", f"extra {extra}", found))
+        else:
+            checks.append(Check("ok", f"extra {extra}", f"imports ({purpose})"))
     for package in ("dvc", "dvclive"):
         try:
             checks.append(Check("ok", package, version(package)))

@@ -34,7 +34,6 @@ def mosi_set(folder: Path, labels: Path) -> Path:
     return assembled
 
 
-@pytest.mark.extra
 @pytest.mark.shared
 @pytest.mark.slow
 def test_mpnet_learns(shared: Path, tmp_path: Path) -> None:

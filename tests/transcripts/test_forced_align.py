@@ -12,7 +12,6 @@ CASES = 200
 BLANK = 0
 
 
-@pytest.mark.extra
 def test_viterbi_is_torchaudios() -> None:
     """The same score of the path in all cases, and the same path, for none of them has two likeliest ones."""
     try:

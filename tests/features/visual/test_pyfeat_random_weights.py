@@ -15,7 +15,7 @@ from made.pyfeat_package import build
 
 from pipeline.features.encoder import Clip
 
-pytestmark = [pytest.mark.extra, pytest.mark.shared]
+pytestmark = pytest.mark.shared
 
 BOX = [230.0, 60.0, 410.0, 290.0, 0.9]  # about the face of the clip: x, y, x, y, score
 FRAMES = 3
