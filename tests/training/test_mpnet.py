@@ -51,7 +51,8 @@ def test_mpnet_learns(shared: Path, tmp_path: Path) -> None:
         training={"epochs": 2, "lr_other": 0.001, "lr_backbone": 5e-5, "batch_size": 16},
     )
     labels = {
-        split: pq.read_table(assembled / f"{split}.parquet")["label"].to_numpy() for split in ("train", "valid")
+        split: pq.read_table(assembled / f"{split}.parquet")["label"].to_numpy()
+        for split in ("train", "valid")
     }
     median = np.abs(labels["valid"] - np.median(labels["train"])).mean()
     predicted = pq.read_table(run / "valid.predictions.parquet")

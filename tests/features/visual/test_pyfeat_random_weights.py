@@ -30,7 +30,12 @@ def weights(shared: Path) -> Iterator[None]:
         pytest.skip(f"py-feat has weights of its own here, which stay: {found[0]}")
     script = shared / "real_models/pyfeat_random_weights.py"
     try:
-        subprocess.run([sys.executable, script], check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        subprocess.run(
+            [sys.executable, script],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
         yield
     finally:
         for folder in resources.glob("models--py-feat--*"):
