@@ -166,7 +166,7 @@ def test_variables_of_the_environment_exist() -> None:
 
     code = named(path for top in ("pipeline", "models") for path in (PROJECT / top).rglob("*.py"))
     pages = named(path for path in PAGES if path.name != "CHANGELOG.md")
-    assert {"MSA_WORKERS", "MSA_DEVICE"} <= pages <= {*code, "MSA_SHARED", "MSA_REAL_MODELS"}
+    assert {"MSA_WORKERS", "MSA_DEVICE"} <= pages <= {*code, "MSA_SHARED", "MSA_REAL_MODELS", "MSA_RAVDESS"}
 
 
 def test_modules_to_run_exist() -> None:
