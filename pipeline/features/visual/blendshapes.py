@@ -100,8 +100,8 @@ class Blendshapes(MeshEncoder):
         ]
 
     def features(self, stream: Iterator[TrackedFrame]) -> np.ndarray:
-        rows = [
-            np.zeros(self.dim, np.float32) if seen.face is None else np.append([1, 1], seen.face.scores)
-            for seen in stream
-        ]
+        rows = []
+        for seen in stream:
+            scores = None if seen.face is None else seen.face.scores
+            rows.append(np.zeros(self.dim) if scores is None else np.append([1, 1], scores))
         return np.array(rows, np.float32)

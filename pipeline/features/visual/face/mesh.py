@@ -192,8 +192,8 @@ class MeshEncoder(Encoder):
                 times.append(frame.time_s)
         chosen = self._speakers(clip, [[face.mesh for face in faces] for faces in seen], sizes, times, notes)
         with closing(self._decoded(clip, [])) as stream:
-            for frame, faces, number in zip(stream, seen, chosen, strict=True):
-                yield TrackedFrame(frame, None if number is None else faces[number], len(faces))
+            for frame, faces, speaker in zip(stream, seen, chosen, strict=True):
+                yield TrackedFrame(frame, None if speaker is None else faces[speaker], len(faces))
 
     def _speakers(
         self,
