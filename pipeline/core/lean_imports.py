@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -37,12 +37,16 @@ def without(*modules: str) -> Iterator[None]:
     """While the block runs, modules that are not imported yet are not opened.
 
     What is taken from one is a decorator that changes nothing; called after the block, it is the real thing.
+    Where something inside one is imported, as torchvision does, the real one is opened after all.
     """
     absent = [_Absent(name) for name in modules if name not in sys.modules]
     sys.modules.update((module.__name__, module) for module in absent)
+    finder = _Inside()
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
+        sys.meta_path.remove(finder)
         for module in absent:
             if sys.modules.get(module.__name__) is module:
                 del sys.modules[module.__name__]
@@ -83,6 +87,34 @@ class _Arrow(MetaPathFinder):
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+
+class _Inside(MetaPathFinder):
+    """Finds what is inside a module that was left out, by opening that module."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        parent = name.rpartition(".")[0]
+        if not isinstance(sys.modules.get(parent), _Absent):
+            return None
+        del sys.modules[parent]
+        importlib.import_module(parent)
+        return _Opened(importlib.import_module(name)).spec
+
+
+class _Opened(Loader):
+    """Gives a module that is there."""
+
+    def __init__(self, module: ModuleType):
+        self.module, self.real = module, module.__spec__
+        self.spec = ModuleSpec(module.__name__, self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.real
 
 
 class _Bare(ModuleType):

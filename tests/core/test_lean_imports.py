@@ -34,6 +34,15 @@ assert "fractions" not in sys.modules and Fraction(2, 4).denominator == 2
 import fractions
 assert isinstance(Fraction(1), fractions.Fraction)
 
+with without("xml", "xml.dom"):
+    from xml.dom import ignored
+    from xml.dom.minidom import parseString
+    import xml.sax.handler
+    assert parseString("<a/>").documentElement.tagName == "a" and xml.sax.handler.ContentHandler
+import xml.dom.minidom
+assert xml.dom.minidom.parseString is parseString and xml.dom.Node.ELEMENT_NODE == 1
+assert xml.dom.minidom.__spec__.origin.endswith("minidom.py")
+
 import torch
 from models.core.backbones import load_text_backbone
 model = load_text_backbone("minilm")
