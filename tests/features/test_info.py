@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def test_doctor_knows_builds_for_another_torch(
 ) -> None:
     install(tmp_path, package, package, code)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, package, raising=False)  # the real one, where it is installed
     checks = [check for check in doctor._torch() if check.level != "ok"]
     assert [(check.what, check.level) for check in checks] == [(package, level), ("way out", level)]
     assert (
@@ -160,6 +162,8 @@ def test_doctor_imports_an_extra_before_it_speaks_of_weights(
     install(tmp_path, "torchcodec", "torchcodec", "raise RuntimeError('Could not load libtorchcodec')")
     install(tmp_path, "py-feat", "feat", "import torchcodec")
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("feat", "torchcodec"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     params = Params(text={}, audio={}, visual={"pyfeat": PyFeatParams()})
     (found,) = (check.found for check in doctor._encoders(params) if check.what == "visual encoder pyfeat")
     assert "cannot be imported: Could not load libtorchcodec" in found and "weights" not in found
