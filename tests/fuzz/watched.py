@@ -216,8 +216,8 @@ class Worker:
             self.start()
         self.pipe.send((name, file, data))
         self.pipe.recv()  # once it begins
-        base, began, worked = rss(self.process.pid), time.monotonic(), cpu(self.process.pid)
-        try:
+        try:  # all that asks of a process which may be gone by now
+            base, began, worked = rss(self.process.pid), time.monotonic(), cpu(self.process.pid)
             while not self.pipe.poll(0.02):
                 if rss(self.process.pid) - base > self.memory:
                     return self.end("memory")
