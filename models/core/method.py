@@ -6,7 +6,7 @@ Shapes: B clips, T time steps, D width, C classes. Masks: True = real.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.backbones import (
-    Tokenizer,
-    load_text_backbone,
-    load_tokenizer,
-    longest_input,
-)
+from models.core.backbones import Tokenizer, load_text_backbone, load_tokenizer, longest_input
 from models.core.batch import Batch, Inputs, Reading, Sequences, Tokens
 from models.core.blocks import full_precision, masked_mean
 from models.core.packing import text_rows
@@ -139,6 +134,14 @@ class Output:
     prediction: Tensor  # (B,) sentiment in the label's unit, (B,) logit of two classes, or (B, C) logits
 
 
+@dataclass
+class FusedOutput(Output):
+    """The output of a method that joins its modalities in one vector a clip."""
+
+    fused: Tensor  # (B, D) what the head reads, before its dropout
+    present: Tensor  # (M, B) bool, the clip has that modality of the method's `dims`
+
+
 class Method(nn.Module, ABC):
     """One paper's model with its losses.
 
@@ -215,6 +218,13 @@ class Method(nn.Module, ABC):
 
     def load_pretrained(self, folder: Path) -> None:
         """Take `<modality>.safetensors`, the weights of `pretraining_methods` once they are trained."""
+
+    def prepare(self, train: Iterable[Batch], valid: Iterable[Batch]) -> None:
+        """Learn from all clips what no step does: a closed form, or a place for something of each clip.
+
+        Runs once, before the first step of every training; a saved state is laid over it. What has to stay
+        is a parameter or a buffer.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:

@@ -11,7 +11,6 @@ Shapes: B clips, T tokens, D width of the text features or of the encoder.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from models.core.batch import Batch
 from models.core.blocks import mean_over_time
-from models.core.method import Method, MethodSettings, Output, Share, Training
+from models.core.method import FusedOutput, Method, MethodSettings, Share, Training
 from pipeline.core.section import Section
 
 
@@ -51,14 +50,6 @@ class TextOnlySettings(MethodSettings):
     dropout: Share = 0.1  # of the mean
 
 
-@dataclass
-class TextOnlyOutput(Output):
-    """ŷ (B,), or (B, C), and what it is made of."""
-
-    pooled: Tensor  # (B, D) mean over the tokens, before dropout; 0 where the clip has no text
-    present: Tensor  # (B,) bool, the clip has text
-
-
 class TextOnly(Method):
     """The model and its loss. A clip without text has the mean 0, and in training its score is the bias."""
 
@@ -71,12 +62,12 @@ class TextOnly(Method):
         self.dropout = nn.Dropout(self.config.dropout)
         self.score = nn.Linear(self.dims["text"], self.task.outputs)
 
-    def forward(self, batch: Batch) -> TextOnlyOutput:
+    def forward(self, batch: Batch) -> FusedOutput:
         text = self.inputs(batch)["text"]
-        pooled = mean_over_time(text.values, text.mask)  # (B, D)
-        return TextOnlyOutput(self.task.predict(self.score, self.dropout(pooled)), pooled, text.present)
+        pooled = mean_over_time(text.values, text.mask)  # (B, D), 0 where the clip has no text
+        return FusedOutput(self.task.predict(self.score, self.dropout(pooled)), pooled, text.present[None])
 
-    def losses(self, batch: Batch, output: TextOnlyOutput, terms: Collection[str]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, output: FusedOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The task's loss, of labeled clips: the mean absolute error, or the cross-entropy."""
         error = self.task.loss(output.prediction, batch.label, among=batch.labeled)
         return {"prediction": error} if "prediction" in terms else {}

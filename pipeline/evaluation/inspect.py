@@ -31,6 +31,7 @@ import torch
 from models.core.method import Task
 from pipeline.core.files import rounded
 from pipeline.datasets.splits import Split
+from pipeline.evaluation.views import fused
 from pipeline.evaluation.views.view import Bars, Part, View
 from pipeline.training.loop.device import reproducible
 from pipeline.training.runs import TrainedRun
@@ -58,11 +59,9 @@ def inspect(
     """
     name = run.config["method"]
     with reproducible(SEED, run.device):
-        view = f"pipeline.evaluation.views.{name}"
-        if importlib.util.find_spec(view) is not None:
-            shown: View = importlib.import_module(view).view(run, splits)
-        else:
-            shown = View("", notes=[f"{name} has no view of its own ({view.replace('.', '/')}.py)"])
+        own = f"pipeline.evaluation.views.{name}"
+        module = importlib.import_module(own) if importlib.util.find_spec(own) is not None else fused
+        shown: View = module.view(run, splits)
     worst = _worst(run.task, splits["test"], predictions)
     if texts is not None:
         _add_transcripts(worst, texts)

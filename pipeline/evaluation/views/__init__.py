@@ -1,1 +1,1 @@
-"""What each method shows of itself: `<method>.py` here has `view(run, splits) -> View`."""
+"""What a method shows of itself: `<method>.py` here has `view(run, splits) -> View`; if there is none, fused.py."""

@@ -48,7 +48,7 @@ from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.curves import LiveCurves, write_table
 from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
-from pipeline.training.loop.scoring import predict
+from pipeline.training.loop.scoring import predict, whole
 from pipeline.training.runs import (
     FORMAT_VERSION,
     WEIGHTS,
@@ -160,6 +160,7 @@ def fit(
     if half and not has_native_bf16(device.type):
         print(f"this {device.type} has no bf16 of its own: correct, but slow", file=sys.stderr)
     method.to(device)
+    method.prepare(whole(splits["train"]), whole(splits["valid"]))
     weights = active_weights(method)
     method.active_terms = frozenset(weights)
     groups, estimators = method.parameter_groups(), method.estimator_groups()

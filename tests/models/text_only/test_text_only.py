@@ -86,11 +86,11 @@ def test_dropout_is_of_the_mean_in_training_alone() -> None:
     torch.manual_seed(3)
     first = method(batch)
     torch.manual_seed(3)
-    dropped = F.dropout(first.pooled, 0.5)
+    dropped = F.dropout(first.fused, 0.5)
     torch.testing.assert_close(first.prediction, method.score(dropped).squeeze(-1))
     method.eval()
     output = method(batch)
-    torch.testing.assert_close(output.prediction, method.score(output.pooled).squeeze(-1))
+    torch.testing.assert_close(output.prediction, method.score(output.fused).squeeze(-1))
 
 
 def test_a_set_without_text_is_refused_with_a_way_out() -> None:

@@ -1,4 +1,4 @@
-"""Text only: what it says beside what is true, and the texts as it sees them, on the test split."""
+"""Any method: what it says beside what is true, and a map of what its head reads."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import torch
 from torch import Tensor
 
 from models.core.batch import Batch
-from models.core.method import Output
-from models.text_only.model import TextOnly, TextOnlyOutput
+from models.core.method import FusedOutput, Output
 from pipeline.datasets.splits import Split
 from pipeline.evaluation.views.view import Bars, Histogram, Part, View, gather, histogram
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "The reference of all other methods: words alone. Predictions that spread less than the labels keep near "
-    "the middle of what was trained on. The map is of what the Linear reads."
+    "Predictions that spread less than the labels keep near the middle of what was trained on. The map is of "
+    "the vector that the head reads."
 )
 TITLE = "What is predicted, and what is true"
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:
-    """How predictions and labels are spread, and the means of the text's states."""
+    """How predictions and labels of the test split are spread, and the fused vectors of a `FusedOutput`."""
     method, test = run.method, splits["test"]
-    assert isinstance(method, TextOnly)
     found = gather(run, test, _pick)
     label = test.label.cpu().double().numpy()
     panel: Bars | Histogram
@@ -41,10 +39,14 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         )
     else:
         panel = histogram(TITLE, "label units", {"prediction": found["prediction"], "label": label})
-    text = Part("text", "text", False, found["pooled"], found["present"].astype(np.bool_))
-    return View(READING, (panel,), {"the texts (mean over their tokens)": [text]})
+    if "fused" not in found:
+        return View(READING, (panel,))
+    clips = Part("fused", "joint", True, found["fused"], found["present"].astype(np.bool_))
+    return View(READING, (panel,), {"what the head reads": [clips]})
 
 
 def _pick(batch: Batch, output: Output) -> dict[str, Tensor]:
-    assert isinstance(output, TextOnlyOutput)
-    return {"prediction": output.prediction, "pooled": output.pooled, "present": output.present}
+    picked = {"prediction": output.prediction}
+    if isinstance(output, FusedOutput):
+        picked |= {"fused": output.fused, "present": output.present.any(dim=0)}
+    return picked
