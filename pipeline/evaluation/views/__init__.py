@@ -1,1 +1,1 @@
-"""What a method shows of itself: `<method>.py` here has `view(run, splits) -> View`; if there is none, fused.py."""
+"""What a method shows of itself: `<method>.py` has `view(run, splits) -> View`; without one, fused.py has."""
