@@ -312,6 +312,16 @@ def test_the_print_of_settings() -> None:
     assert "`label_aware=false`" in show_settings(TABLES["slad", "3"], "d", small_params())
 
 
+def test_a_comparison_shows_what_is_printed_of_the_corpus() -> None:
+    text = show_settings(TABLES["misr", "main"], "d", small_params())
+    assert "| TFN          | the method `tfn`" in text and "| ConKI        | printed alone" in text
+    assert "LFMIM  " not in text  # printed of CHERMA alone
+    params = small_params(metrics="sims", label_range=[-1, 1])
+    table = TABLES["misr", "main"]
+    text = markdown(table, "d", [1, 2], outcomes_of(table, "d", params), params)
+    assert "| MulT " in text and "| TMBL " not in text
+
+
 def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
