@@ -13,7 +13,7 @@ from pipeline.core.errors import MsaError
 
 def table(
     method: MethodName,
-    name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: 4, ratio ...")],
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: main, 4, ratio ...")],
     dataset: Annotated[
         str | None, typer.Option(help="A name from params.yaml. Default: the first of datasets_run.")
     ] = None,
@@ -22,7 +22,7 @@ def table(
         bool, typer.Option("--run/--print", help="Train and evaluate every row, or show what it overrides.")
     ] = False,
 ) -> None:
-    """An ablation or sensitivity table of a method's paper, run here as DVC experiments.
+    """A table of a method's paper, run here as DVC experiments: comparison (main), ablation, sensitivity.
 
     Our numbers are printed beside the paper's and written to reports/tables. Leaves with 1 if a row failed.
     """

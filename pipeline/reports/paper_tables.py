@@ -10,7 +10,7 @@ from pipeline.core.files import write_text
 from pipeline.core.vocabulary import NONE
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricSums
 from pipeline.evaluation.saved import Spread
-from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, plain_name
+from pipeline.evaluation.tables.rows import NO_SHARES, PaperTable, Row, plain_name
 from pipeline.evaluation.tables.run import RowOutcome, for_dataset, what_lacks
 from pipeline.params.edit import as_yaml
 from pipeline.params.params import Params
@@ -29,17 +29,19 @@ METRICS_OF = {  # metric set of a dataset -> those of METRICS that its results h
 
 def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
     """The rows' overrides, and the paper's numbers, as Markdown."""
-    rows = for_dataset(table, dataset, params)
     corpus = _nearest(table, dataset, METRICS_OF[params.training_set(dataset).metrics])
+    rows = [row for row in for_dataset(table, dataset, params) if not _elsewhere(row, corpus)]
     overrides = [
-        [f"`{key}={as_yaml(value)}`" for key, value in row.overrides.items()]
+        [f"the method `{row.method}`"] * bool(row.method)
+        + ["printed alone"] * (row.method is None)
+        + [f"`{key}={as_yaml(value)}`" for key, value in row.overrides.items()]
         + [f"`assemble.{dataset}.{modality}={NONE}`" for modality in row.without]
         + [f"`pretrain_on={row.pretrain_on}`"] * bool(row.pretrain_on)
         for row in rows
     ]
     columns = {"row": [row.label for row in rows]}
     columns["overrides"] = [", ".join(keys) or "–" for keys in overrides]
-    columns |= {name: _theirs(table, corpus, name) for name in METRICS if name in table.metrics(corpus)}
+    columns |= {name: _theirs(rows, corpus, name) for name in METRICS if name in table.metrics(corpus)}
     said = f"Numbers are the paper's, on {corpus}. " if corpus else ""
     text = [
         f"{said}Overrides are laid over `models.{table.method}.corpora.{dataset}`; a row without is the "
@@ -56,6 +58,7 @@ def markdown(
     metric_set = params.training_set(dataset).metrics
     ours = METRICS_OF[metric_set]
     corpus = _nearest(table, dataset, ours)
+    outcomes = [outcome for outcome in outcomes if not _elsewhere(outcome.row, corpus)]
     paper = table.metrics(corpus)
     families = {_family(name) for name in paper}
     columns = {"row": [outcome.row.label for outcome in outcomes]}
@@ -63,7 +66,7 @@ def markdown(
         if name in ours and (not paper or _family(name) in families):
             columns[name] = [_ours(outcome, name) for outcome in outcomes]
         if name in paper:
-            columns[f"{name} (paper)"] = _theirs(table, corpus, name)
+            columns[f"{name} (paper)"] = _theirs([outcome.row for outcome in outcomes], corpus, name)
     spread = "mean ± sample standard deviation over the seeds" if len(seeds) > 1 else "the seed"
     text = [
         f"Ours: {dataset}, test split, {spread} {', '.join(map(str, seeds))}; metric set {metric_set}. "
@@ -105,14 +108,19 @@ def _nearest(table: PaperTable, dataset: str, ours: set[str]) -> str:
     return same[0] if same else max(table.corpora, key=lambda c: len(table.metrics(c) & ours), default="")
 
 
+def _elsewhere(row: Row, corpus: str) -> bool:
+    """Whether a row is no method of ours, and printed on other corpora alone."""
+    return row.method is None and corpus not in row.paper
+
+
 def _family(metric: str) -> str:
     """Metrics that stand beside each other: acc2 of all sets, f1 of all sets."""
     return "acc2" if metric == "accuracy" else metric.split("_")[0]
 
 
-def _theirs(table: PaperTable, corpus: str, metric: str) -> list[str]:
+def _theirs(rows: list[Row], corpus: str, metric: str) -> list[str]:
     """The paper's column, with as many decimals as its longest number has."""
-    numbers = [row.paper.get(corpus, {}).get(metric) for row in table.rows]
+    numbers = [row.paper.get(corpus, {}).get(metric) for row in rows]
     decimals = max(len(f"{number:g}".partition(".")[2]) for number in numbers if number is not None)
     decimals = 3 if metric in NO_SHARES else decimals
     return ["–" if number is None else f"{number:.{decimals}f}" for number in numbers]

@@ -16,6 +16,7 @@ from models import METHODS
 from pipeline.core.errors import ParamsError
 from pipeline.evaluation.metrics import METRIC_SETS, cls
 from pipeline.evaluation.tables import TABLES
+from pipeline.evaluation.tables.comparison import ANCHORS, OURS
 from pipeline.evaluation.tables.rows import PaperTable
 from pipeline.evaluation.tables.run import (
     RowOutcome,
@@ -31,6 +32,12 @@ from pipeline.params.search import leaves
 from pipeline.reports.paper_tables import METRICS, METRICS_OF, markdown, show_settings
 
 ROWS = {
+    ("misr", "main"): 24,
+    ("cmir", "main"): 20,
+    ("slad", "main"): 20,
+    ("slad", "5"): 15,
+    ("mird", "main"): 20,
+    ("khar", "main"): 23,
     ("misr", "4"): 5,
     ("misr", "8"): 5,
     ("cmir", "constraints"): 4,
@@ -92,7 +99,7 @@ def test_every_row_is_a_valid_model_of_its_own(table: PaperTable, base: str, pro
     seen: list[tuple[object, ...]] = [(config.model_validate(known), (), "")]
     full = 0
     for row in table.rows:
-        if row.blocked:
+        if row.blocked or row.method != "":
             continue
         found = (
             config.model_validate(laid_over(known, nested(dict(row.overrides)))),
@@ -116,7 +123,29 @@ def test_an_override_that_is_no_setting_would_be_found(table: PaperTable) -> Non
 
 
 def test_every_row_can_be_run() -> None:
-    assert not [row.label for table in TABLES.values() for row in table.rows if row.blocked]
+    rows = [row for table in TABLES.values() for row in table.rows]
+    assert not [row.label for row in rows if row.blocked]
+    assert {row.method for row in rows if row.method} <= set(METHODS)
+
+
+def test_comparisons_have_every_method_that_is_printed_and_the_anchors() -> None:
+    """All names that papers print and that we have are rows of ours; the rest is printed alone."""
+    papers = {method: TABLES[method, "main"] for method in ("misr", "cmir", "slad", "mird", "khar")}
+    for method, table in papers.items():
+        own = [row for row in table.rows if row.method == ""]
+        assert {row.label.strip("¹²").lower() for row in own} == {method}
+        assert list(ANCHORS.values()) == [row.method for row in table.rows[-len(ANCHORS) :]]
+        for row in table.rows[: -len(ANCHORS)]:
+            assert row.paper or method == "cmir"
+            assert row.method in ("", OURS.get(row.label)), row.label
+            assert not row.overrides or row in own
+        alone = [row.label for row in table.rows if row.method is None]
+        assert not alone or table.remarks[0].endswith(": " + ", ".join(alone))
+    assert {row.label for row in papers["cmir"].rows} >= set(OURS)
+    # rows of the papers' tables, counted on their pages
+    assert [sum("MOSI" in row.paper for row in table.rows) for table in papers.values()] == [12, 0, 9, 13, 13]
+    assert sum("CH-SIMS" in row.paper for row in papers["khar"].rows) == 11
+    assert sum("CHERMA" in row.paper for row in papers["misr"].rows) == 8
 
 
 def test_rows_of_cmirs_sensitivity_lie_around_the_default() -> None:
@@ -152,7 +181,8 @@ def test_rows_of_mird_table_4_take_out_more_and_more() -> None:
 def test_printed_numbers_have_our_names_and_their_units(table: PaperTable) -> None:
     for row in table.rows:
         for corpus, numbers in row.paper.items():
-            assert set(numbers) <= METRICS_OF["sims" if corpus == "CH-SIMS" else "mmsa"] | {"acc2", "f1"}
+            known = METRICS_OF[{"CH-": "sims", "CHE": "cls"}.get(corpus[:3], "mmsa")] | {"acc2", "f1"}
+            assert set(numbers) <= known
             for name, value in numbers.items():
                 assert 0 < value < (2 if name == "mae" else 1 if name == "corr" else 100)
                 assert name in ("mae", "corr") or value > 15, "a share in percent"
@@ -161,6 +191,16 @@ def test_printed_numbers_have_our_names_and_their_units(table: PaperTable) -> No
 @pytest.mark.parametrize(
     ("name", "label", "corpus", "expected"),
     [
+        (("misr", "main"), "TFN", "MOSI", {"acc2_non0": 80.8, "f1_non0": 80.7, "acc7": 34.9, "mae": 0.901}),
+        (("misr", "main"), "MISR", "MOSEI", {"acc2_has0": 85.28, "acc7": 55.05, "corr": 0.789}),
+        (("misr", "main"), "MMIM", "CH-SIMS", {"acc2": 69.37, "f1": 58.00, "mae": 0.607}),
+        (("misr", "main"), "LFMIM", "CHERMA", {"f1_weighted": 70.54}),
+        (("slad", "main"), "FMFN", "CH-SIMS", {"acc5": 44.2, "mae": 0.416, "corr": 0.598}),
+        (("slad", "5"), "MMML", "MOSEI", {"acc2_non0": 86.7, "mae": 0.517, "corr": 0.791}),
+        (("mird", "main"), "WSA-BERT", "MOSI", {"acc2": 83.99, "mae": 0.766}),
+        (("khar", "main"), "MulT", "MOSI", {"acc5": 42.68}),
+        (("khar", "main"), "ALMT", "MOSEI", {"acc7": 53.62, "f1_has0": 81.05, "f1_non0": 86.05}),
+        (("khar", "main"), "KHaR", "CH-SIMS v2", {"mae": 0.287, "acc5": 56.29}),
         (("misr", "4"), "w/o L_DR", "MOSI", {"acc7": 48.54, "f1_non0": 87.59, "mae": 0.685}),
         (("misr", "8"), "N5: H^u and audio, w/o L_IC", "MOSI", {"acc2_has0": 85.40, "corr": 0.801}),
         (("slad", "3"), "ω + L_rep + L_ml", "CH-SIMS", {"acc2": 75.5, "f1": 76.2, "mae": 0.400}),
@@ -272,6 +312,16 @@ def test_the_print_of_settings() -> None:
     assert "`label_aware=false`" in show_settings(TABLES["slad", "3"], "d", small_params())
 
 
+def test_a_comparison_shows_what_is_printed_of_the_corpus() -> None:
+    text = show_settings(TABLES["misr", "main"], "d", small_params())
+    assert "| TFN          | the method `tfn`" in text and "| ConKI        | printed alone" in text
+    assert "LFMIM  " not in text  # printed of CHERMA alone
+    params = small_params(metrics="sims", label_range=[-1, 1])
+    table = TABLES["misr", "main"]
+    text = markdown(table, "d", [1, 2], outcomes_of(table, "d", params), params)
+    assert "| MulT " in text and "| TMBL " not in text
+
+
 def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -324,7 +374,7 @@ def test_a_row_that_pretrains_elsewhere_needs_that_set(
     ("method", "name", "message"),
     [
         ("mlsr", "4", r"method 'mlsr' is not known, did you mean 'misr' \(there are: cmir, khar, "),
-        ("slad", "4", r"table of slad '4' is not known \(there are: 3, tau-k, labels\)"),
+        ("slad", "4", r"table of slad '4' is not known \(there are: main, 5, 3, tau-k, labels\)"),
     ],
 )
 def test_an_unknown_table_lists_what_there_is(method: str, name: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Ablation and sensitivity tables of the papers: `<method>.py`, where there are some; run.py runs them."""
+"""Tables of the papers, comparison, ablation and sensitivity: `<method>.py`, where there are some."""
 
 from __future__ import annotations
 

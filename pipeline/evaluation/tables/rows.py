@@ -22,6 +22,7 @@ class Row:
     without : modalities that the training set is assembled without
     pretrain_on : training set whose labels pretrain, `pretrain_on` of params.yaml; empty = as it is there
     blocked : why we cannot run it; empty where we can
+    method : whose row it is; empty = the table's, None = of none that we have, so that it is printed alone
     """
 
     label: str
@@ -30,6 +31,7 @@ class Row:
     without: tuple[str, ...] = ()
     pretrain_on: str = ""
     blocked: str = ""
+    method: str | None = ""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class RowOutcome:
     @property
     def failed(self) -> bool:
         """True where it was tried."""
-        return not self.scores and not self.row.blocked
+        return not self.scores and not self.row.blocked and self.row.method is not None
 
 
 # ------------------------------------------------------------------------------------------ what is asked for
@@ -88,8 +88,17 @@ def for_dataset(table: PaperTable, dataset: str, params: Params) -> list[Row]:
     for row in table.rows:
         lacking = [modality for modality in _not_assembled(dataset, params) if modality in row.without]
         reason = f"{dataset} is assembled without {lacking[0]} anyway" if lacking else row.blocked
-        rows.append(replace(row, blocked=reason or _no_source(row.pretrain_on, dataset, params)))
+        reason = reason or _no_source(row.pretrain_on, dataset, params) or _no_settings(row, dataset, params)
+        rows.append(replace(row, blocked=reason))
     return rows
+
+
+def _no_settings(row: Row, dataset: str, params: Params) -> str:
+    """Why another method cannot be trained there; empty where it can, and for rows of the table's own."""
+    sections = params.models.get(row.method or "")
+    if not row.method or (sections is not None and dataset in sections.corpora):
+        return ""
+    return f"models.{row.method}.corpora.{dataset} is missing in params.yaml; `{dataset}: {{}}` there will do"
 
 
 def _no_source(source: str, dataset: str, params: Params) -> str:
@@ -129,7 +138,7 @@ def _not_assembled(dataset: str, params: Params) -> list[str]:
 
 def settings(table: PaperTable, row: Row, dataset: str) -> dict[str, object]:
     """Full keys of params.yaml and their values; under the corpus, whose section overrules `base`."""
-    section = f"models.{table.method}.corpora.{dataset}"
+    section = f"models.{row.method or table.method}.corpora.{dataset}"
     return {
         **{f"{section}.{key}": value for key, value in row.overrides.items()},
         **{f"assemble.{dataset}.{modality}": NONE for modality in row.without},
@@ -160,8 +169,8 @@ def run_table(
     _check_project(table.method, dataset, params)
     outcomes = []
     for number, row in enumerate(rows, start=1):
-        if row.blocked:
-            outcomes.append(RowOutcome(row, reason=f"not run: {row.blocked}"))
+        if row.blocked or row.method is None:
+            outcomes.append(RowOutcome(row, reason=f"not run: {row.blocked}" if row.blocked else ""))
             continue
         name = experiment_name(table, row, dataset)
         say(f"{number}/{len(rows)} {row.label} (follow it in {LOGS / name}.log)")
@@ -209,7 +218,7 @@ def _check_project(method: str, dataset: str, params: Params) -> None:
 
 
 def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: str) -> RowOutcome:
-    method = table.method
+    method = row.method or table.method
     overrides = {
         "models_run": f"[{method}]",
         "datasets_run": f"[{dataset}]",
