@@ -18,8 +18,9 @@ class Folds(Section):
     """folds in all"""
     fold: int = Field(ge=0)
     """which one is tested on, from 0"""
-    by: Literal["speaker", "video", "clip"] = "speaker"
-    """what is never in two splits; `speaker` needs them in the clip table"""
+    by: Literal["speaker", "video", "clip", "published"] = "speaker"
+    """what is never in two splits; `speaker` needs them in the clip table. `published` = the folds of the
+    literature, of speakers, where the kind of corpus has such"""
     valid_fraction: float = Field(0.1, gt=0, lt=1)
     """share of the other clips that validates"""
     seed: int = Field(1, ge=0)
@@ -29,6 +30,12 @@ class Folds(Section):
         if self.fold >= self.number:
             raise ValueError(f"fold is {self.fold}, expected 0 to {self.number - 1} of {self.number} folds")
         return self
+
+    @property
+    def text(self) -> str:
+        """`5 folds by speaker`, `5 published folds`."""
+        published = self.by == "published"
+        return f"{self.number} published folds" if published else f"{self.number} folds by {self.by}"
 
 
 class ProtocolParams(Section):

@@ -121,7 +121,7 @@ def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
         if folds is None or len(names) < 2:
             continue
         said = (
-            f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
+            f"{len(names)} of {folds.text} ({', '.join(names)}); mean ± sample "
             "standard deviation over the folds, each the mean of its seeds."
         )
         metrics = _metrics(summary[names[0]])

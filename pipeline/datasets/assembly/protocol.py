@@ -1,6 +1,7 @@
 """Experimental protocols: what is done to a corpus' own splits and labels before a training set is made.
 
-    folds           k-fold cross-validation by speaker, video or clip: fold number `fold` is the test split
+    folds           k-fold cross-validation by speaker, video or clip, or by the folds of the literature:
+                    fold number `fold` is the test split
     train_fraction  few-shot: a part of the train clips; a smaller part lies within a larger one
     label_noise     a part of the train clips gets another clip's label, of a classification another class
 
@@ -53,10 +54,11 @@ def apply(clips: pa.Table, params: ProtocolParams, where: str) -> tuple[pa.Table
 
 def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: Folds, where: str) -> None:
     """Put train, valid and test clips into the splits of one fold."""
-    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+    from sklearn.model_selection import GroupShuffleSplit
 
     dealt = [row for row in rows if row["split"] in (TRAIN, VALID, TEST) and row[target] is not None]
-    column = {"speaker": "speaker", "video": "video_id", "clip": "clip_id"}[folds.by]
+    unit = "speaker" if folds.by == "published" else folds.by
+    column = {"speaker": "speaker", "video": "video_id", "clip": "clip_id"}[unit]
     unknown = [row["clip_id"] for row in dealt if row[column] is None]
     if unknown:
         raise MsaError(
@@ -64,22 +66,18 @@ def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: 
             f"{unknown[0]!r}; use `by: video`, or give speakers in the label file"
         )
     groups = np.array([row[column] for row in dealt])
-    if len(set(groups)) <= folds.number:
-        raise MsaError(
-            f"{where}.number is {folds.number}, but there are {len(set(groups))} {folds.by}s; expected more "
-            "of them than folds, so that some are left for training and validation"
-        )
-    strata = np.array([_stratum(row[target], facts) for row in dealt])
-    splitter = StratifiedGroupKFold(folds.number, shuffle=True, random_state=folds.seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a rare label in fewer clips than folds is no fault
-        rest, test = list(splitter.split(groups, strata, groups))[folds.fold]
+    if folds.by == "published":
+        tested, way_out = _published(groups, facts, folds, where), "ingest the clips of all speakers"
+    else:
+        strata = np.array([_stratum(row[target], facts) for row in dealt])
+        tested = _stratified(groups, strata, folds, where)
+        way_out = f"a few of them have most clips, so lower {where}.number"
+    rest, test = np.flatnonzero(~tested), np.flatnonzero(tested)
     left = len(set(groups[rest]))
     if not len(test) or left < 2:
         raise MsaError(
             f"{where}.fold is {folds.fold}, which has {len(test)} clips to test with and leaves {left} "
-            f"{folds.by}s, because a few of them have most clips; expected some clips and 2 or more; lower "
-            f"{where}.number"
+            f"{unit}s; expected some clips and 2 or more; {way_out}"
         )
     held_back = min(math.ceil(folds.valid_fraction * left), left - 1)
     draw = GroupShuffleSplit(1, test_size=held_back, random_state=folds.seed)
@@ -89,6 +87,37 @@ def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: 
     for places, split in ((test, TEST), (rest[valid], VALID)):
         for place in places:
             dealt[place]["split"] = split
+
+
+def _stratified(groups: np.ndarray, strata: np.ndarray, folds: Folds, where: str) -> np.ndarray:
+    """Whether each clip is in the fold, (clips,) bool; folds are alike in labels."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if len(set(groups)) <= folds.number:
+        raise MsaError(
+            f"{where}.number is {folds.number}, but there are {len(set(groups))} {folds.by}s; expected more "
+            "of them than folds, so that some are left for training and validation"
+        )
+    splitter = StratifiedGroupKFold(folds.number, shuffle=True, random_state=folds.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a rare label in fewer clips than folds is no fault
+        _, test = list(splitter.split(groups, strata, groups))[folds.fold]
+    return np.isin(np.arange(len(groups)), test)
+
+
+def _published(speakers: np.ndarray, facts: ClipFacts, folds: Folds, where: str) -> np.ndarray:
+    """Whether each clip is in the fold, (clips,) bool; folds are those of the literature."""
+    published = facts.published_folds
+    if not published:
+        raise MsaError(
+            f"{where}.by is 'published', but {facts.dataset} has no published folds (its kind of corpus has "
+            "none, or its clip table is older: run its ingest stage); expected speaker, video or clip"
+        )
+    if folds.number != len(published):
+        raise MsaError(f"{where}.number is {folds.number}, but {len(published)} folds are published")
+    if strangers := sorted(set(speakers) - {speaker for fold in published for speaker in fold}):
+        raise MsaError(f"{where}: speakers {', '.join(strangers)} are in none of the published folds")
+    return np.isin(speakers, published[folds.fold])
 
 
 def _stratum(label: float, facts: ClipFacts) -> int:
