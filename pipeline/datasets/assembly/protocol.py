@@ -2,6 +2,7 @@
 
     folds           k-fold cross-validation by speaker, video or clip, or by the folds of the literature:
                     fold number `fold` is the test split
+    held_back       a part of the train clips validates, for corpora without a validation split
     train_fraction  few-shot: a part of the train clips; a smaller part lies within a larger one
     label_noise     a part of the train clips gets another clip's label, of a classification another class
 
@@ -23,7 +24,7 @@ import pyarrow as pa
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import TEST, TRAIN, VALID
 from pipeline.corpora.clips import ClipFacts, facts_of, target_column
-from pipeline.params.assemble import Folds, ProtocolParams
+from pipeline.params.assemble import Folds, HeldBack, ProtocolParams
 
 STRATA = 7  # bins of a regression's labels that folds share alike, as many as Acc7 has classes
 NOT_CHOSEN = "not in train_fraction"
@@ -33,13 +34,15 @@ def apply(clips: pa.Table, params: ProtocolParams, where: str) -> tuple[pa.Table
     """The clips under a protocol, and why some of them (by id) are left out.
 
     The rows stay in their order, `split` and the target are replaced. `where` is the key of the training set
-    in params.yaml, for messages. MsaError where the folds cannot be made.
+    in params.yaml, for messages. MsaError where the splits cannot be made.
     """
     facts = facts_of(clips)
     rows = clips.select(["clip_id", "video_id", "speaker", "split", target_column(facts.task)]).to_pylist()
     target = target_column(facts.task)
     if params.folds is not None:
         _deal(rows, target, facts, params.folds, f"{where}.protocol.folds")
+    if params.held_back is not None:
+        _hold_back(rows, target, params.held_back, f"{where}.protocol.held_back")
     labelled = (row for row in rows if row["split"] == TRAIN and row[target] is not None)
     train = sorted(labelled, key=lambda row: _draw(row, params.seed))
     kept = max(1, round(params.train_fraction * len(train)))
@@ -54,18 +57,9 @@ def apply(clips: pa.Table, params: ProtocolParams, where: str) -> tuple[pa.Table
 
 def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: Folds, where: str) -> None:
     """Put train, valid and test clips into the splits of one fold."""
-    from sklearn.model_selection import GroupShuffleSplit
-
     dealt = [row for row in rows if row["split"] in (TRAIN, VALID, TEST) and row[target] is not None]
     unit = "speaker" if folds.by == "published" else folds.by
-    column = {"speaker": "speaker", "video": "video_id", "clip": "clip_id"}[unit]
-    unknown = [row["clip_id"] for row in dealt if row[column] is None]
-    if unknown:
-        raise MsaError(
-            f"{where}.by is {folds.by!r}, but {len(unknown)} of {len(dealt)} clips have no {column}, e.g. "
-            f"{unknown[0]!r}; use `by: video`, or give speakers in the label file"
-        )
-    groups = np.array([row[column] for row in dealt])
+    groups = _groups(dealt, unit, where)
     if folds.by == "published":
         tested, way_out = _published(groups, facts, folds, where), "ingest the clips of all speakers"
     else:
@@ -79,14 +73,47 @@ def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: 
             f"{where}.fold is {folds.fold}, which has {len(test)} clips to test with and leaves {left} "
             f"{unit}s; expected some clips and 2 or more; {way_out}"
         )
-    held_back = min(math.ceil(folds.valid_fraction * left), left - 1)
-    draw = GroupShuffleSplit(1, test_size=held_back, random_state=folds.seed)
-    _, valid = next(draw.split(rest, groups=groups[rest]))
+    valid = _drawn(groups[rest], folds.valid_fraction, folds.seed)
     for row in dealt:
         row["split"] = TRAIN
     for places, split in ((test, TEST), (rest[valid], VALID)):
         for place in places:
             dealt[place]["split"] = split
+
+
+def _hold_back(rows: Sequence[dict[str, Any]], target: str, params: HeldBack, where: str) -> None:
+    """Put a part of the train clips into the validation split."""
+    if number := sum(row["split"] == VALID and row[target] is not None for row in rows):
+        raise MsaError(f"{where}: the corpus has {number} validation clips of its own; take the key away")
+    train = [row for row in rows if row["split"] == TRAIN and row[target] is not None]
+    groups = _groups(train, params.by, where)
+    if len(set(groups)) < 2:
+        raise MsaError(f"{where}: the train clips are of {len(set(groups))} {params.by}s; expected 2 or more")
+    for place in _drawn(groups, params.fraction, params.seed):
+        train[place]["split"] = VALID
+
+
+def _groups(rows: Sequence[dict[str, Any]], unit: str, where: str) -> np.ndarray:
+    """What each clip belongs to, (clips,) str."""
+    column = {"speaker": "speaker", "video": "video_id", "clip": "clip_id"}[unit]
+    unknown = [row["clip_id"] for row in rows if row[column] is None]
+    if unknown:
+        raise MsaError(
+            f"{where} asks for {unit}s, but {len(unknown)} of {len(rows)} clips have no {column}, e.g. "
+            f"{unknown[0]!r}; use `by: video`, or give speakers in the label file"
+        )
+    return np.array([row[column] for row in rows])
+
+
+def _drawn(groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Places of the clips of that share of the groups, of 2 or more; one group at least stays."""
+    from sklearn.model_selection import GroupShuffleSplit
+
+    number = len(set(groups))
+    held_back = min(math.ceil(fraction * number), number - 1)
+    draw = GroupShuffleSplit(1, test_size=held_back, random_state=seed)
+    _, places = next(draw.split(groups, groups=groups))
+    return places
 
 
 def _stratified(groups: np.ndarray, strata: np.ndarray, folds: Folds, where: str) -> np.ndarray:
