@@ -12,6 +12,7 @@ from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
+from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info
 from pipeline.cli.ingest import import_files, ingest
 from pipeline.cli.noise import noise
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(stage_app, name="stage")
 app.command()(ingest)
 app.command("import")(import_files)
+app.command("import-predictions")(import_predictions)
 app.command()(validate)
 app.command()(extract)
 app.command()(info)

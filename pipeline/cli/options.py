@@ -50,8 +50,8 @@ def _known_method(name: str) -> str:
 
 
 def _known_unit(by: str | None) -> str | None:
-    if by not in (None, "speaker", "video", "clip"):
-        raise MsaError(f"--by {by}: expected speaker, video or clip")
+    if by not in (None, "speaker", "video", "clip", "published"):
+        raise MsaError(f"--by {by}: expected speaker, video, clip or published")
     return by
 
 
@@ -215,7 +215,8 @@ class SetOptions:
     by: Annotated[
         str | None,
         typer.Option(
-            help="What folds keep apart: speaker, video or clip. Default: speaker; of files video.",
+            help="What folds keep apart: speaker, video or clip; or published, the folds of the literature. "
+            "Default: speaker; of files video.",
             callback=_known_unit,
         ),
     ] = None

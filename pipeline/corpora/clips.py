@@ -78,6 +78,7 @@ class ClipFacts:
     class_names : names of the classes, empty for a regression
     language : ISO 639-1 code
     root : folder of the corpus relative to the project, None where it lies elsewhere
+    published_folds : the speakers of each fold of a cross-validation that was published; empty without one
     """
 
     dataset: str
@@ -86,6 +87,7 @@ class ClipFacts:
     task: str = "regression"
     class_names: tuple[str, ...] = ()
     root: str | None = None
+    published_folds: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, name: str, dataset: CorpusParams) -> ClipFacts:
@@ -94,7 +96,10 @@ class ClipFacts:
         return cls(name, dataset.language, dataset.label_range, dataset.task, tuple(dataset.classes), root)
 
     def to_json(self) -> bytes:
-        return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True, ensure_ascii=False).encode()
+        known = {"format": FORMAT, **vars(self)}
+        if not self.published_folds:  # tables without stay as they were
+            del known["published_folds"]
+        return json.dumps(known, sort_keys=True, ensure_ascii=False).encode()
 
 
 def facts_of(table: pa.Table) -> ClipFacts:
@@ -103,6 +108,7 @@ def facts_of(table: pa.Table) -> ClipFacts:
     known.pop("format")
     known["label_range"] = tuple(known["label_range"])
     known["class_names"] = tuple(known["class_names"])
+    known["published_folds"] = tuple(map(tuple, known.get("published_folds", ())))
     return ClipFacts(**known)
 
 

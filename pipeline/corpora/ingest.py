@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -77,4 +78,10 @@ def ingest(
     found = survey(name, dataset) if found is None else found
     if found.problems:
         raise LabelFileError(found.source, shortened(found.problems))
-    return clip_table(clip_rows(found.clips, dataset, limits, workers)), ClipFacts.of(name, dataset)
+    return clip_table(clip_rows(found.clips, dataset, limits, workers)), facts(name, dataset)
+
+
+def facts(name: str, dataset: DatasetParams) -> ClipFacts:
+    """What holds for all clips of a raw corpus."""
+    folds = getattr(reader(dataset.kind), "PUBLISHED_FOLDS", ())
+    return replace(ClipFacts.of(name, dataset), published_folds=folds)

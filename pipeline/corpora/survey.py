@@ -5,6 +5,7 @@ A module of `kinds` (the kind of a dataset) has
     LABELLING                        what the labels of the corpus are, for who registers it
     SETTINGS                         where the kind has some: a Section for `datasets.<name>.settings`
     PUBLISHED                        where known: clips by split, as the corpus was published
+    PUBLISHED_FOLDS                  where known: the speakers of each fold of a published cross-validation
     survey(name, dataset, settings) -> CorpusSurvey
 
 `survey` raises nothing that concerns the corpus' content: problems are collected.

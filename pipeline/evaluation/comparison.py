@@ -172,6 +172,9 @@ def _seeds(runs: Sequence[SavedRun]) -> list[int]:
 
 # -------------------------------------------------------------------------------------------------- remarks
 def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
+    if others := sorted({run.result.method for run in (*a, *b) if run.result.imported}):
+        said = f"predictions of {', '.join(others)} were imported"
+        return [f"{said}: what features they are of, and how they were chosen, is not known here"]
     sets = [{run.result.feature_set for run in side} for side in (a, b)]
     if sets[0] == sets[1]:
         return []

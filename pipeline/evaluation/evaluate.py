@@ -246,11 +246,19 @@ def score(
     """
     if not np.isfinite(predictions).all():  # of NaN a class would be made too
         raise MsaError(f"{what} are not finite; train again with a lower rate")
+    if metric_set == CLASSIFICATION:
+        predictions = Task(len(class_names)).decide(torch.from_numpy(predictions)).numpy()
+    return score_decided(predictions, labels, metric_set, class_names)
+
+
+def score_decided(
+    predictions: np.ndarray, labels: np.ndarray, metric_set: str, class_names: Sequence[str]
+) -> tuple[dict[str, float], list[str]]:
+    """The same of predictions (clips,) that are indices of classes, or finite scores."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MetricWarning)
         if metric_set == CLASSIFICATION:
-            decided = Task(len(class_names)).decide(torch.from_numpy(predictions)).numpy()
-            metrics = cls(decided, labels, class_names)
+            metrics = cls(predictions, labels, class_names)
         else:
             metrics = METRIC_SETS[metric_set](predictions, labels)
     return metrics, [str(w.message) for w in caught if issubclass(w.category, MetricWarning)]

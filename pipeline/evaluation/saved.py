@@ -36,7 +36,11 @@ VIEWS_KEYS = ("reading", "terms", "panels", "maps", "worst", "notes")
 
 
 class Result(BaseModel):
-    """What is read of a run's entry in metrics.json."""
+    """What is read of a run's entry in metrics.json.
+
+    Of predictions that another system made (imported.py) `imported` names the file, there is no epoch, and
+    `valid` and `features` are empty.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -51,7 +55,8 @@ class Result(BaseModel):
     test: dict[str, float]
     valid: dict[str, float]
     test_ood: dict[str, float] = Field(default_factory=dict)
-    epoch: int
+    epoch: int | None = None
+    imported: dict[str, str] = Field(default_factory=dict)
     n: dict[str, int]
     floor: dict[str, float]
     remarks: dict[str, list[str]]
@@ -154,10 +159,11 @@ def read_results(revision: Revision, folder: str) -> list[SavedRun]:
 
 
 def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRun]]]:
-    """Dataset -> method -> the runs that params name, by seed, with their learning curves.
+    """Dataset -> method -> the runs that params name, by seed, with their learning curves; and behind them
+    the predictions that were imported for the dataset, which have none.
 
-    What is read comes from params (models_run x datasets_run x seeds), never from what lies in a folder, so
-    that results of methods or seeds that are no longer run do not slip in.
+    What is read of methods comes from params (models_run x datasets_run x seeds), never from what lies in a
+    folder, so that results of methods or seeds that are no longer run do not slip in.
 
     Parameters
     ----------
@@ -171,8 +177,25 @@ def read_runs(params: Params, results: Path) -> dict[str, dict[str, list[SavedRu
         raise MsaError("nothing to report: datasets_run, models_run or seeds in params.yaml is empty")
     return {
         dataset: {method: _read_whole(method, dataset, params.seeds, results) for method in params.models_run}
+        | _read_imported(dataset, results)
         for dataset in params.datasets_run
     }
+
+
+def _read_imported(dataset: str, results: Path) -> dict[str, list[SavedRun]]:
+    """Predictions of other systems, by their names."""
+    folders = [path.parent for path in sorted((results / dataset).glob(f"*/{METRICS}")) if is_imported(path)]
+    revision = open_revision(None, results)
+    return {folder.name: read_results(revision, f"{dataset}/{folder.name}") for folder in folders}
+
+
+def is_imported(metrics: Path) -> bool:
+    """Whether a metrics.json is of predictions that were imported; False too where it is none."""
+    try:
+        runs = json.loads(metrics.read_text(encoding="utf-8"))["runs"]
+        return bool(runs) and all(bool(run.get("imported")) for run in runs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _read_whole(method: str, dataset: str, seeds: Sequence[int], results: Path) -> list[SavedRun]:

@@ -18,8 +18,9 @@ class Folds(Section):
     """folds in all"""
     fold: int = Field(ge=0)
     """which one is tested on, from 0"""
-    by: Literal["speaker", "video", "clip"] = "speaker"
-    """what is never in two splits; `speaker` needs them in the clip table"""
+    by: Literal["speaker", "video", "clip", "published"] = "speaker"
+    """what is never in two splits; `speaker` needs them in the clip table. `published` = the folds of the
+    literature, of speakers, where the kind of corpus has such"""
     valid_fraction: float = Field(0.1, gt=0, lt=1)
     """share of the other clips that validates"""
     seed: int = Field(1, ge=0)
@@ -30,18 +31,42 @@ class Folds(Section):
             raise ValueError(f"fold is {self.fold}, expected 0 to {self.number - 1} of {self.number} folds")
         return self
 
+    @property
+    def text(self) -> str:
+        """`5 folds by speaker`, `5 published folds`."""
+        published = self.by == "published"
+        return f"{self.number} published folds" if published else f"{self.number} folds by {self.by}"
+
+
+class HeldBack(Section):
+    """Train clips that validate, of a corpus without a validation split."""
+
+    by: Literal["speaker", "video", "clip"] = "video"
+    """what is never in both"""
+    fraction: float = Field(0.1, gt=0, lt=1)
+    """share of the speakers, videos or clips"""
+    seed: int = Field(1, ge=0)
+
 
 class ProtocolParams(Section):
     """How clips are split, how many may teach, and how well they are labelled."""
 
     folds: Folds | None = None
     """null = the splits of the corpus"""
+    held_back: HeldBack | None = None
+    """null = the validation split of the corpus, or of the folds"""
     train_fraction: float = Field(1.0, gt=0, le=1)
     """few-shot: share of the train clips that is kept; a smaller share is part of a larger one"""
     label_noise: float = Field(0.0, ge=0, le=1)
     """share of the train clips with the label of another clip (of a classification another class)"""
     seed: int = Field(1, ge=0)
     """of both draws"""
+
+    @model_validator(mode="after")
+    def _one_validation_split(self) -> Self:
+        if self.folds is not None and self.held_back is not None:
+            raise ValueError("folds have validation clips of their own (valid_fraction); take held_back away")
+        return self
 
 
 class PerModality(Section):

@@ -97,6 +97,7 @@ class DatasetParams(CorpusParams):
         "mustard",
         "voxceleb",
         "mosi_ood",
+        "ravdess",
         "folder",
     ] = "mmsa"
     """layout of the corpus: a module of pipeline/corpora"""

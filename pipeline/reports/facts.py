@@ -21,7 +21,8 @@ def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
             encoders.setdefault(modality, {})[f"{quote}{encoder}{quote}"] = None
     features = ", ".join(f"{modality} {' or '.join(found)}" for modality, found in encoders.items())
     result = runs[0].result
-    sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in runs))
+    trained = [run for run in runs if not run.result.imported]
+    sets = ", ".join(dict.fromkeys(f"{quote}{run.result.feature_set[:12]}{quote}" for run in trained))
     clips = ", ".join(
         f"{result.n[split]} {split}{_clusters(runs[0], split)}"
         for split in (VALID, TEST, TEST_OOD)
@@ -40,8 +41,13 @@ def _clusters(run: SavedRun, split: str) -> str:
 
 
 def remarks(runs: Sequence[SavedRun]) -> list[str]:
-    """What evaluate remarked of each run."""
+    """What evaluate remarked of each run, and what was not trained here."""
+    imported = {run.result.method: run.result.imported["file"] for run in runs if run.result.imported}
     return [
+        f"{method}: predictions of another system, imported from {file}; how it was trained and chosen is "
+        "not known here"
+        for method, file in imported.items()
+    ] + [
         f"{run.result.method}, seed {run.result.seed}, {split}: {line}"
         for run in runs
         for split, lines in run.result.remarks.items()

@@ -122,6 +122,8 @@ def draw_learning_curves(runs: Runs, folder: Path) -> None:
                 style: dict[str, Any] = {"color": COLOURS[place], "linestyle": LINES[place], "linewidth": 1.2}
                 style |= {"marker": MARKERS[place], "markersize": 7, "label": method}
                 for run in seeds:
+                    if run.result.epoch is None:  # it was imported, and has no curves
+                        continue
                     style["markevery"] = [run.result.epoch - 1]
                     epochs = [row["epoch"] for row in run.curves]
                     upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)

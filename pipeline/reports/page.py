@@ -113,7 +113,8 @@ def _pictures_that_fit(
     """Anchor -> pictures, first seeds first, until the page is full."""
     found: dict[str, list[Picture]] = {}
     left = PICTURES
-    for run in sorted(runs, key=lambda run: params.seeds.index(run.result.seed)):
+    places = {seed: place for place, seed in enumerate(params.seeds)}
+    for run in sorted(runs, key=lambda run: 0 if run.result.imported else places[run.result.seed]):
         span = params.corpus_of(run.result.dataset).label_range
         pictures = run_figures(run, views.get(_anchor(run)), span, run.result.seed == params.seeds[0])
         left -= sum(len(picture.address) for picture in pictures)
@@ -157,13 +158,19 @@ def _details(run: SavedRun, views: Views | None, pictures: list[Picture] | None,
         "This run has no views: no maps, no view of the method, no worst clips. "
         f"`dvc repro evaluate@{result.method}-{result.dataset}` makes them."
     )
+    if result.imported:
+        without = (
+            f"Predictions of another system, imported from {result.imported['file']}: there are no weights, "
+            "curves or views of it here."
+        )
     notes = [without] if views is None else list(views["notes"])
     if pictures is None:
         notes.append("No pictures: the page would be too large with those of all runs.")
     blocks: list[Block | PageBlock] = [*map(Callout, notes), Figures(pictures or [])]
     if views is not None:
         blocks += [Heading("The worst test clips", 4), _worst_table(views["worst"], result.class_names)]
-    summary = f"seed {result.seed} · epoch {result.epoch} of {len(run.curves)} · {numbers}"
+    trained = f"seed {result.seed} · epoch {result.epoch} of {len(run.curves)}"
+    summary = f"{'imported' if result.imported else trained} · {numbers}"
     return Details(summary, blocks, _anchor(run), first)
 
 

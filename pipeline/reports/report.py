@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.core.errors import MsaError
 from pipeline.core.files import replaced_files, write_text
 from pipeline.core.spreadsheets import write_cells
-from pipeline.core.vocabulary import TEST_OOD
+from pipeline.core.vocabulary import TEST, TEST_OOD
 from pipeline.evaluation.saved import SavedRun, Spread, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
@@ -88,7 +90,8 @@ def _own_table(runs: list[SavedRun], methods: Scores) -> Table:
     metrics = _metrics(methods)
     table = _table(metrics, methods)
     epochs = [
-        ", ".join(str(run.result.epoch) for run in runs if run.result.method == method) for method in methods
+        ", ".join(str(run.result.epoch or "–") for run in runs if run.result.method == method)
+        for method in methods
     ]
     floor = {name.removeprefix("test_"): value for name, value in runs[0].result.floor.items()}
     cells = [f"{floor[name]:.{DIGITS}f}" if name in floor else "–" for name in metrics]
@@ -103,7 +106,10 @@ def _metrics(methods: Scores, ood: bool = False) -> list[str]:
 
 def _table(metrics: list[str], methods: Scores) -> Table:
     """A row a method."""
-    rows = [[method, *(scores[name].text() for name in metrics)] for method, scores in methods.items()]
+    rows = [
+        [method, *(scores[name].text() if name in scores else "–" for name in metrics)]
+        for method, scores in methods.items()
+    ]
     return Table(["method", *(name.removeprefix(OOD).replace("_", " ") for name in metrics)], rows)
 
 
@@ -121,15 +127,18 @@ def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
         if folds is None or len(names) < 2:
             continue
         said = (
-            f"{len(names)} of {folds.number} folds by {folds.by} ({', '.join(names)}); mean ± sample "
+            f"{len(names)} of {folds.text} ({', '.join(names)}); mean ± sample "
             "standard deviation over the folds, each the mean of its seeds."
         )
         metrics = _metrics(summary[names[0]])
-        means = {
+        means = {  # what was imported may be of some folds alone, and has no validation metric
             method: {
-                m: Spread.of([summary[name][method][m].mean for name in names], DECIMALS) for m in metrics
+                m: Spread.of([summary[name][method][m].mean for name in names], DECIMALS)
+                for m in metrics
+                if m in scores
             }
-            for method in summary[names[0]]
+            for method, scores in summary[names[0]].items()
+            if all(method in summary[name] for name in names)
         }
         blocks += [
             Heading(f"{names[0]} to {names[-1]}, cross-validated"),
@@ -144,8 +153,14 @@ def _marked(text: str) -> Lines:
 
 
 def _check_features(runs: list[SavedRun]) -> None:
-    """Numbers of different features do not belong into one table."""
-    sets = {run.result.feature_set: run.result for run in runs}
+    """Numbers of different features, or of other clips, do not belong into one table."""
+    for run in runs:
+        if run.result.imported and not _same_clips(run, runs[0]):
+            raise MsaError(
+                f"{run.folder} was imported for other test clips or labels than {runs[0].folder} has; import "
+                "it again with `msa-cli import-predictions`, or remove the folder"
+            )
+    sets = {run.result.feature_set: run.result for run in runs if not run.result.imported}
     if len(sets) > 1:
         found = "; ".join(
             f"{one.method}-{one.seed} saw {key[:12]} ({', '.join(one.features.values())})"
@@ -156,11 +171,19 @@ def _check_features(runs: list[SavedRun]) -> None:
         )
 
 
+def _same_clips(run: SavedRun, other: SavedRun) -> bool:
+    """Whether two runs are of the same test clips with the same labels."""
+    mine, its = run.predictions[TEST], other.predictions[TEST]
+    return mine.clip_ids == its.clip_ids and np.allclose(mine.label, its.label)
+
+
 # ------------------------------------------------------------------------------------------------- writing
 def _write_curves(runs: list[SavedRun], path: Path) -> None:
     """Every epoch of every run; a column that a method has not is empty there."""
     last = ["valid_loss", "lr"]
-    columns = dict.fromkeys(name for run in runs for name in run.curves[0] if name not in last)
+    columns = dict.fromkeys(
+        name for run in runs for row in run.curves[:1] for name in row if name not in last
+    )
     names = [*columns, *last]
     rows = (
         [*_key(run), *(f"{row[name]:.6g}" if name in row else "" for name in names)]

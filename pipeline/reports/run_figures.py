@@ -43,15 +43,19 @@ SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes 
 def run_figures(
     run: SavedRun, views: dict[str, Any] | None, span: tuple[float, float], whole: bool
 ) -> list[Picture]:
-    """The pictures of a run: losses and predictions, of a `whole` run its diagnostics and views too.
+    """The pictures of a run: losses and predictions, of a `whole` run its diagnostics and views too; of
+    imported predictions these alone.
 
     `span` is the label range of a regression.
     """
     terms: dict[str, float] = {} if views is None else views["terms"]
-    found = [draw_terms(run, terms), *_prediction_figures(run, span)]
+    epoch = run.result.epoch
+    if epoch is None:  # it was imported, and has no curves
+        return _prediction_figures(run, span)
+    found = [draw_terms(run, terms, epoch), *_prediction_figures(run, span)]
     if not whole:
         return found
-    found += draw_diagnostics(run.curves, list(terms), run.result.epoch)
+    found += draw_diagnostics(run.curves, list(terms), epoch)
     return found + (_view_figures(run, views) if views else [])
 
 
@@ -114,12 +118,12 @@ def error_by_range(
 
 
 # --------------------------------------------------------------------------------------------------- curves
-def draw_terms(run: SavedRun, terms: dict[str, float]) -> Picture:
+def draw_terms(run: SavedRun, terms: dict[str, float], epoch: int) -> Picture:
     """A panel a loss term (`terms`: their weights), and the validation loss; the chosen epoch is marked.
 
     Each term's share there is that of its weighted absolute value in the sum of all of them.
     """
-    curves, epoch = run.curves, run.result.epoch
+    curves = run.curves
     epochs, last = [int(row["epoch"]) for row in curves], curves[epoch - 1]
     unit = "cross-entropy" if run.result.class_names else "MAE"
     sizes = {name: abs(weight * last[name]) for name, weight in terms.items() if name in last}

@@ -45,8 +45,8 @@ Scores = dict[str, dict[str, Spread]]  # method -> metric -> spread over the see
 def summarize(runs: dict[str, list[SavedRun]]) -> Scores:
     """Scores of one dataset, from the runs of each method.
 
-    The test metrics, and `valid_mae`, or `valid_accuracy` of a classification; where there is a second test
-    split, of another distribution, its metrics with `ood_` before their names.
+    The test metrics; of what was trained here `valid_mae`, or `valid_accuracy` of a classification; where
+    there is a second test split, of another distribution, its metrics with `ood_` before their names.
     """
     scores = {}
     for method, of_method in runs.items():
@@ -55,7 +55,8 @@ def summarize(runs: dict[str, list[SavedRun]]) -> Scores:
             first = [n for n in (*FIRST, *(f"f1_{name}" for name in result.class_names)) if n in result.test]
             chief = "accuracy" if result.class_names else "mae"
             found = {name: result.test[name] for name in (*first, *sorted(result.test))}
-            found[f"valid_{chief}"] = result.valid[chief]
+            if chief in result.valid:  # what was imported has none
+                found[f"valid_{chief}"] = result.valid[chief]
             found |= {f"{OOD}{name}": value for name, value in result.test_ood.items()}
             for name, value in found.items():
                 values.setdefault(name, []).append(value)

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.core.files import is_locked
 from pipeline.core.paths import PROGRESS, run_folder
@@ -23,7 +23,7 @@ from pipeline.params.search import leaves
 if TYPE_CHECKING:
     from rich.table import Table
 
-STATES = ("evaluated", "trained", "running", "unfinished", "stale", "missing", "not wanted")
+STATES = ("evaluated", "imported", "trained", "running", "unfinished", "stale", "missing", "not wanted")
 CONFIG = "config.json"
 Key = tuple[str, str, int]
 """method, training set, seed"""
@@ -68,7 +68,6 @@ class OfOneRun(RunFile):
     dataset: str
     seed: int
     feature_set: str
-    epoch: int
 
     @property
     def key(self) -> Key:
@@ -80,15 +79,18 @@ class TrainedConfig(OfOneRun):
 
     params: dict[str, Any]
     train: dict[str, Any]
+    epoch: int
     epochs: int
     valid_loss: float
     files: dict[str, str]
 
 
 class EvaluatedRun(OfOneRun):
-    """An entry of metrics.json."""
+    """An entry of metrics.json; of imported predictions there is no epoch."""
 
     test: dict[str, float]
+    epoch: int | None = None
+    imported: dict[str, str] = Field(default_factory=dict)
 
 
 class MethodMetrics(RunFile):
@@ -132,6 +134,8 @@ def list_runs(params: Params) -> list[RunRow]:
     for key in (*wanted, *sorted((configs.keys() | results.keys()) - {*wanted})):
         config, result, title = configs.get(key), results.get(key), "-".join(map(str, key))
         state, note = "not wanted", ""
+        if result and result.imported:
+            state, note = "imported", result.imported.get("file", "")
         if key in wanted:
             state, note = _state(key, params, config, result, done.get(title))
         row = RunRow(*key, state, note, test=result.test if result else {})

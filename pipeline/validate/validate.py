@@ -123,7 +123,8 @@ def _under_protocol(
     chosen = params.assemble[subject.training_set].protocol
     if chosen == ProtocolParams():
         return rows, []
-    facts = ClipFacts.of(subject.dataset, subject.corpus)
+    raw = isinstance(subject.corpus, DatasetParams)
+    facts = (ingest.facts if raw else ClipFacts.of)(subject.dataset, subject.corpus)
     table = clip_table(rows).replace_schema_metadata({METADATA_KEY: facts.to_json()})
     try:
         table, left_out = protocol.apply(table, chosen, f"assemble.{subject.training_set}")
@@ -131,7 +132,7 @@ def _under_protocol(
         return rows, [Finding("error", "protocol", str(error))]
     parts = []
     if chosen.folds is not None:
-        parts.append(f"fold {chosen.folds.fold} of {chosen.folds.number} (from 0) by {chosen.folds.by}")
+        parts.append(f"fold {chosen.folds.fold} (from 0) of {chosen.folds.text}")
     if left_out:
         parts.append(f"{chosen.train_fraction:g} of the train clips, {len(left_out)} left out")
     if chosen.label_noise:

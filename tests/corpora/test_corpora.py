@@ -65,7 +65,7 @@ def test_unknown_settings_are_named(tmp_path: Path, kind: str) -> None:
         survey("x", dataset(kind, tmp_path, colour="red"))
 
 
-@pytest.mark.parametrize("kind", ["cherma", "urfunny", "mustard"])
+@pytest.mark.parametrize("kind", ["cherma", "urfunny", "mustard", "ravdess"])
 def test_a_regression_is_refused_where_the_corpus_has_classes(tmp_path: Path, kind: str) -> None:
     made[kind](tmp_path)
     wrong = dataset(kind, tmp_path).model_copy(update={"task": "regression", "classes": []})

@@ -75,7 +75,7 @@ def test_options_reach_the_entry(corpus: Path, cli: Callable[..., Any]) -> None:
     assert params.datasets_run == ["sample", "mine-f0", "mine-f1", "mine-f2"]
 
 
-@pytest.mark.parametrize("kind", ["mosi", "sims", "cherma", "urfunny", "mustard", "simsv2"])
+@pytest.mark.parametrize("kind", ["mosi", "sims", "cherma", "urfunny", "mustard", "simsv2", "ravdess"])
 def test_published_corpora_bring_their_labels(kind: str, here: Path, cli: Callable[..., Any]) -> None:
     made[kind](here / "corpus")
     code, shown = cli("ingest", kind, here / "corpus", "--name", "mine", "--no-run")

@@ -155,7 +155,9 @@ def test_folds_that_cannot_be_made() -> None:
     unknown = few.set_column(
         few.schema.get_field_index("speaker"), few.schema.field("speaker"), pa.nulls(len(few), pa.string())
     )
-    with pytest.raises(MsaError, match=r"by is 'speaker', but 30 of 30 clips have no speaker, e\.g\. 's0v0"):
+    with pytest.raises(
+        MsaError, match=r"asks for speakers, but 30 of 30 clips have no speaker, e\.g\. 's0v0"
+    ):
         folds(unknown, 2, "speaker")
     empty = few.filter(pa.compute.equal(few["split"], "unlabeled"))
     with pytest.raises(MsaError, match="there are 0 clips"):
@@ -173,6 +175,39 @@ def test_three_speakers_in_two_folds() -> None:
 
 
 # ------------------------------------------------------------------------------------------- train_fraction
+# ---------------------------------------------------------------------------------------------- held back
+def without_validation(table: pa.Table) -> pa.Table:
+    old = table["split"].to_pylist()
+    split = pa.array(["train" if one == "valid" else one for one in old], table.schema.field("split").type)
+    return table.set_column(table.schema.get_field_index("split"), table.schema.field("split"), split)
+
+
+@pytest.mark.parametrize(("by", "column", "groups"), [("speaker", "speaker", 24), ("video", "video_id", 48)])
+def test_a_share_of_the_train_groups_validates(by: str, column: str, groups: int) -> None:
+    table = without_validation(corpus())
+    rows, _ = under(table, held_back={"by": by, "fraction": 0.2})
+    before = {row["clip_id"]: row["split"] for row in table.to_pylist()}
+    moved = {clip_id for clip_id, split in splits(rows).items() if split != before[clip_id]}
+    assert moved == {clip_id for clip_id, row in rows.items() if row["split"] == "valid"}
+    assert {before[clip_id] for clip_id in moved} == {"train"}
+    validating = {rows[clip_id][column] for clip_id in moved}
+    assert len(validating) == np.ceil(0.2 * groups)
+    assert not validating & {row[column] for row in rows.values() if row["split"] == "train"}
+    order = np.random.default_rng(0).permutation(len(table))
+    assert splits(under(table.take(order), held_back={"by": by, "fraction": 0.2})[0]) == splits(rows)
+    other = under(table, held_back={"by": by, "fraction": 0.2, "seed": 2})[0]
+    assert splits(other) != splits(rows)
+
+
+def test_what_cannot_be_held_back() -> None:
+    with pytest.raises(MsaError, match=r"assemble\.toy\.protocol\.held_back: the corpus has 24 validation"):
+        under(corpus(), held_back={})
+    with pytest.raises(MsaError, match="are of 1 speakers; expected 2 or more"):
+        under(without_validation(corpus(speakers=1)), held_back={"by": "speaker"})
+    with pytest.raises(ValidationError, match="take held_back away"):
+        ProtocolParams.model_validate({"folds": {"fold": 0}, "held_back": {}})
+
+
 def test_shares_are_exact_nested_and_seeded() -> None:
     table = corpus()
     train = {row["clip_id"] for row in table.to_pylist() if row["split"] == "train"}
@@ -296,7 +331,8 @@ def test_a_protocol_stands_in_the_statistics(tmp_path: Path) -> None:
     folder = assembled(tmp_path / "few", train_fraction=0.25, label_noise=0.1)
     assert hashes(folder) == hashes(assembled(tmp_path / "again", train_fraction=0.25, label_noise=0.1))
     stats = json.loads((folder / "stats.json").read_text())
-    assert stats["protocol"] == {"folds": None, "train_fraction": 0.25, "label_noise": 0.1, "seed": 1}
+    expected = {"folds": None, "held_back": None, "train_fraction": 0.25, "label_noise": 0.1, "seed": 1}
+    assert stats["protocol"] == expected
     assert stats["counts"]["train"]["clips"] == 42  # a quarter of 24 x 7
     assert stats["counts"]["left_out"] == {NOT_CHOSEN: 126}
 

@@ -14,6 +14,8 @@ from typing import Any
 import h5py
 import joblib
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from made import (
     made_arrays,
     made_cherma,
@@ -30,6 +32,7 @@ from made import (
 from made.media_factory import make_clip, tone
 from made.openface_tables import FULL as OPENFACE
 from made.subtitled import subtitled
+from made.tiny_set import write_tiny_set
 from made.validated import validate
 from ruamel.yaml import YAML
 
@@ -37,6 +40,7 @@ from pipeline.core.errors import AbsentError, MsaError, ParamsError
 from pipeline.corpora.clips import ClipFacts, clip_table, measure, write_clips
 from pipeline.corpora.ingest import KINDS as CORPORA
 from pipeline.corpora.ingest import ingest
+from pipeline.evaluation.imported import import_predictions
 from pipeline.formats.hdf5 import open_hdf5
 from pipeline.formats.npz import PickledArray, load_npy, load_npz
 from pipeline.formats.pickle import load
@@ -255,6 +259,21 @@ def read_corpus(kind: str, folder: Path, file: Path, out: Path) -> None:
     write_clips(table, out / "clips.parquet", facts)
 
 
+def make_predictions(folder: Path) -> None:
+    """Of the test clips of a set, as classes and as scores; only the two files are damaged."""
+    write_tiny_set(
+        folder / "set", {"train": 4, "valid": 2, "test": 3, "unlabeled": 0}, classes=("a", "b", "c")
+    )
+    clips = [f"test$_${i:04d}" for i in range(3)]
+    (folder / "p.csv").write_text("clip,prediction\n" + "".join(f"{clip},b\n" for clip in clips))
+    scores = {name: [0.1, 0.2, -0.3] for name in "abc"}
+    pq.write_table(pa.table({"clip": clips, **scores}), folder / "p.pq")
+
+
+def read_predictions(folder: Path, file: Path, out: Path) -> None:
+    import_predictions(file, "theirs", "tiny", folder / "set", out / "results", "cls")
+
+
 def make_captions(folder: Path) -> None:
     srt = "1\n00:00:00,500 --> 00:00:01,500\n<i>Hello</i> you\n\n2\n00:00:02,000 --> 00:01:03,5\nBye\n"
     vtt = "WEBVTT\n\nNOTE x\n\n00:00.500 --> 00:02.000 align:left\nOh <00:00:01.500>really &amp; so\n\n"
@@ -307,6 +326,7 @@ TARGETS: dict[str, Target] = {
     ),
     "pickle": Target(make_pickles, read_arrays, (".pkl", ".joblib")),
     "files": Target(make_arrays, read_arrays, (".npy", ".npz", ".h5")),
+    "predictions": Target(make_predictions, read_predictions, (".csv", ".pq")),
     "captions": Target(make_captions, read_captions, (".srt", ".vtt", ".txt")),
     "import-draft": Target(made_arrays.make, read_draft, STORES),
     "params": Target(make_params, read_params, (".yaml",)),
@@ -323,5 +343,6 @@ TARGETS: dict[str, Target] = {
             partial(make_corpus, kind), partial(read_corpus, kind), (*TABLES, ".pkl", ".p", ".txt")
         )
         for kind in CORPORA
+        if kind != "ravdess"  # all that it reads is the names of files
     },
 }

@@ -124,6 +124,28 @@ def test_splits_by_lists_and_columns_of_a_csv(folder: Path) -> None:
         read(folder, settings | {"splits": {"train": "lists.npz:a"}})
 
 
+def test_columns_of_a_csv_are_features(tmp_path: Path) -> None:
+    """A row a clip; the columns that are meant keep their names and order."""
+    (tmp_path / "label.csv").write_text("clip,mood\na,calm\nb,sad\nc,sad\n")
+    (tmp_path / "au.csv").write_text("clip,AU01_r,pose_Rx,AU01_c\nc,0.5,9,1\na,,9,-2e-1\n")
+    visual: dict[str, Any] = {"array": "au.csv", "ids": "au.csv:clip", "columns": ["AU*_c", "AU*_r"]}
+    settings = {"ids": "label.csv:clip", "labels": {"class_label": "label.csv:mood"}, "visual": visual}
+    found = read(tmp_path, settings)
+    assert [row["clip_id"] for row in found.rows] == ["a$_$0", "b$_$0", "c$_$0"]
+    sequences = found.modalities["visual"]
+    assert sequences.columns == ["AU01_r", "AU01_c"] and not sequences.padded
+    np.testing.assert_array_equal(sequences.read("c$_$0"), [[0.5, 1]])
+    np.testing.assert_array_equal(sequences.read("a$_$0"), [[np.nan, -0.2]])
+    assert sequences.read("b$_$0") is None and "1 clips are not in au.csv: b$_$0" in found.notes
+    for change, message in (
+        ({"columns": None}, "row 1 of column clip is 'c', no number; name the columns"),
+        ({"columns": ["AU*", "gaze*"]}, r"no column 'gaze\*' \(there are: clip, AU01_r"),
+        ({"ids": "label.csv:clip"}, r"shape \(2, 2\), and there are 3 ids"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            read(tmp_path, settings | {"visual": visual | change})
+
+
 def test_lists_in_a_pickle(tmp_path: Path) -> None:
     sequences = [np.full((i + 1, 2), float(i)) for i in range(2)]
     tree = {"all": {"id": ["a", "b"], "y": [1, 0], "audio": sequences}}

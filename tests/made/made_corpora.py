@@ -196,6 +196,18 @@ def mosi_ood(folder: Path) -> None:
         (folder / "splits" / f"{name}.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
 
 
+def ravdess(folder: Path) -> None:
+    """Of five actors, one a published fold, a clip each; one sings, one has a file a modality."""
+    for number, name in enumerate(("01-01-03-01-01-01-02", "01-01-01-01-02-01-03", "01-02-06-02-01-02-03")):
+        clip(folder / f"Actor_{name[-2:]}" / f"{name}.mp4", number=number)
+    for number, name in enumerate(
+        ("01-01-08-02-01-02-10", "01-01-05-01-01-01-08", "01-01-05-01-01-01-01"), 3
+    ):
+        clip(folder / f"Actor_{name[-2:]}" / f"{name}.mp4", number=number)
+    clip(folder / "Actor_10" / "02-01-08-02-01-02-10.mp4", number=9)
+    voice(folder / "Actor_10" / "03-01-08-02-01-02-10.wav")
+
+
 def folder_of_videos(folder: Path) -> None:
     """Nested folders, a table, a part of a file and a video without a label."""
     for number, name in enumerate(("talk/3.mp4", "talk/4.mp4", "other/deep/a.mov", "top.MP4", "spare.mp4")):
@@ -223,6 +235,7 @@ made: dict[str, Callable[[Path], None]] = {
     "mustard": mustard,
     "voxceleb": voxceleb,
     "mosi_ood": mosi_ood,
+    "ravdess": ravdess,
     "folder": folder_of_videos,
 }
 

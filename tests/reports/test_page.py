@@ -22,6 +22,7 @@ from PIL import Image
 from test_report import MOODS, chosen, make_params, runs_of, write_moods, write_result
 
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.evaluation.imported import import_predictions
 from pipeline.evaluation.saved import read_runs, write_views
 from pipeline.params.params import Params
 from pipeline.reports import page as report_page
@@ -318,6 +319,42 @@ def test_what_is_missing_is_named(place: Path, tmp_path: Path) -> None:
         written(make_params_of(models_run=[]), tmp_path / "results", tmp_path / "reports")
 
 
+def test_imported_predictions_stand_beside_the_runs(place: Path, tmp_path: Path) -> None:
+    """Without curves, views, weights or an entry in params.yaml; of both tasks."""
+    results = tmp_path / "results"
+    shutil.copytree(place / "results", results)
+    for dataset, target in (("mosi", "label"), ("moods", "class_label")):
+        clips = pq.read_table(results / dataset / "misr" / "predictions.parquet")
+        table = clips.select(["clip_id", "video_id", "speaker"]).append_column(target, clips["label"])
+        assembled = tmp_path / dataset
+        assembled.mkdir()
+        for split in ("train", "test"):
+            pq.write_table(table, assembled / f"{split}.parquet")
+        task, classes = ("regression", ()) if dataset == "mosi" else ("classification", MOODS)
+        stats = {"format": 1, "task": task, "class_names": classes, "feature_set": "", "modalities": {}}
+        (assembled / "stats.json").write_text(json.dumps(stats))
+        file = tmp_path / "llm.csv"
+        guesses = zip(clips["clip_id"].to_pylist(), clips["label"].to_pylist(), strict=True)
+        file.write_text("\n".join(["id,pred", *(f"{clip},{label}" for clip, label in guesses)]))
+        metric_set = "cls" if classes else "mmsa"
+        import_predictions(file, "llm", dataset, assembled, results / dataset / "llm", metric_set)
+    page = Page(written(make_params_of(), results, tmp_path / "reports"))
+    assert "imported from llm.csv" in page.words
+    assert {"mosi-llm-0", "moods-llm-0", "mosi-misr-1"} <= set(page.ids)
+    rows = [row for table in page.tables for row in table if row[0][0] == "llm"]
+    assert len(rows) == 2 and {row[1][1] for row in rows} == {"0", "1"}  # MAE and accuracy
+    said = (tmp_path / "reports" / "report.md").read_text()
+    assert said.count("| llm ") == 2 and "nan" not in said
+    curves, predictions = ((tmp_path / "reports" / n).read_text() for n in ("curves.tsv", "predictions.csv"))
+    assert "llm" not in curves and "llm,mosi,0," in predictions
+    path = results / "mosi" / "llm" / "predictions.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(
+        MsaError, match=r"mosi/llm was imported for other test clips or labels than mosi/misr"
+    ):
+        written(make_params_of(), results, tmp_path / "reports")
+
+
 # ------------------------------------------------------------------------------------------- what is drawn
 def test_the_curves_say_each_terms_share_of_the_loss() -> None:
     """Of the weighted terms at the chosen epoch; a term below zero counts by its size."""
@@ -326,9 +363,9 @@ def test_the_curves_say_each_terms_share_of_the_loss() -> None:
         for i in (1, 2)
     ]
     run: Any = SimpleNamespace(curves=curves, result=SimpleNamespace(epoch=1, class_names=()))
-    said = draw_terms(run, {"error": 1.0, "pull": 0.25, "off": 0.0}).alt
+    said = draw_terms(run, {"error": 1.0, "pull": 0.25, "off": 0.0}, 1).alt
     assert "error 1.5 (75.0% of the loss), pull -2 (25.0% of the loss), total 1, valid_loss 1" in said
-    assert "%" not in draw_terms(run, {}).alt
+    assert "%" not in draw_terms(run, {}, 1).alt
 
 
 def test_errors_by_range_by_hand() -> None:

@@ -83,7 +83,7 @@ def test_splits_of_a_training_set_are_those_of_its_protocol(project: Path) -> No
     kept = (32 - clips["test"] - clips["valid"]) / 2
     assert clips["train"] == kept
     assert f"{kept:g} left out" in checks(found)["protocol"]["message"]
-    assert "fold 1 of 4 (from 0) by video" in checks(found)["protocol"]["message"]
+    assert "fold 1 (from 0) of 4 folds by video" in checks(found)["protocol"]["message"]
 
 
 def test_folds_that_cannot_be_made_are_an_error(project: Path) -> None:

@@ -1,7 +1,8 @@
 """Arrays of any layout (npz, npy, HDF5, pickles, columns of CSV files); settings say what they are.
 
 A *reference* is `file:array`: of an .npz the array's name, of HDF5 and pickles the path inside
-(`train/audio`), of a .csv the column; a .npy needs no name. `*` in a path is each clip of a group or dict
+(`train/audio`), of a .csv the column, or for features nothing: all its columns, or the `columns` that are
+named; a .npy needs no name. `*` in a path is each clip of a group or dict
 (`labels.npz:corpus/*/score`), or each entry of a list. A folder of .npy files, one a clip, is a group.
 Where a split has files or paths of its own, `{split}` stands for its word. Files are named from the folder of
 the import. For example:
@@ -41,6 +42,14 @@ the import. For example:
           labels: {class_label: "label.npz:{split}_corpus/*/emo", label: "label.npz:{split}_corpus/*/val"}
           audio: {array: features/hubert}
 
+      tables:                               # a CSV with a row a clip: means of OpenFace's action units
+        kind: arrays
+        root: data/raw/tables
+        settings:
+          ids: "label.csv:clip"
+          labels: {class_label: "label.csv:emotion", speaker: "label.csv:speaker"}
+          visual: {array: au_mean.csv, ids: "au_mean.csv:clip", columns: ["AU*"]}
+
 What an array may be: (n, T, D), padded unless `padded: false`; (n, D), one vector a clip; a list of (T, D);
 or a group, or dict, with a (T, D) or (D,) for each id. A clip that an array has not is absent there.
 
@@ -66,7 +75,7 @@ from pipeline.imports.checks import split_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.kinds.arrays.clips import Clips, Names, clips_of, rows_of
 from pipeline.imports.kinds.arrays.draft import draft
-from pipeline.imports.kinds.arrays.files import SUFFIXES, ArrayFiles
+from pipeline.imports.kinds.arrays.files import SUFFIXES, ArrayFiles, CsvTable
 from pipeline.imports.kinds.arrays.listing import entries
 from pipeline.imports.kinds.arrays.sequences import joined, read_sequences
 from pipeline.imports.kinds.arrays.settings import SPLIT, ArrayFilesSettings
@@ -143,7 +152,8 @@ def _read(files: ArrayFiles, settings: ArrayFilesSettings, params: ImportParams)
             if split is not None and SPLIT in chosen.array:
                 _check_split(own.array, split_of("settings.splits", split), found[-1].clips, splits)
         modalities[modality] = joined(chosen.array, found)
-        group = isinstance(files.find(own.array), Mapping)
+        named = files.find(own.array)
+        group = isinstance(named, Mapping) and not isinstance(named, CsvTable)
         notes += _about_clips(chosen.array, modalities[modality].clips, splits, group)
     return Imported(rows, modalities, labelling, notes=notes)
 

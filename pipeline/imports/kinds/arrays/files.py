@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +14,10 @@ import numpy as np
 from pipeline.core.errors import FormatError
 from pipeline.corpora.survey import CorpusSurvey
 from pipeline.corpora.tables.csv import decoded, records
+from pipeline.corpora.tables.values import number_of
 from pipeline.formats.npz import PickledArray, load_npy, load_npz
 from pipeline.formats.source import HDF5, PICKLES, Source
+from pipeline.formats.text import listed
 from pipeline.imports.checks import read_npy
 
 SUFFIXES = (".npz", ".npy", *HDF5)
@@ -36,6 +40,33 @@ class ArrayFolder(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+class CsvTable(dict[str, list[str]]):
+    """Columns of a CSV file by their names in the first line: cells as they stand there."""
+
+    def __init__(self, path: Path, columns: Mapping[str, list[str]]):
+        super().__init__(columns)
+        self.path = path
+
+    def matrix(self, patterns: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Names of the columns that match a pattern (`AU*`), in their order, and their numbers, (rows, D).
+
+        An empty cell, or `nan`, is NaN. FormatError: a pattern matches nothing, or a cell is no number.
+        """
+        for pattern in patterns:
+            if not fnmatch.filter(self, pattern):
+                raise FormatError(f"{self.path}: no column {pattern!r} (there are: {listed(list(self))})")
+        names = [name for name in self if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+        numbers = [[self._number(name, row, cell) for row, cell in enumerate(self[name])] for name in names]
+        return names, np.array(numbers, np.float64).T
+
+    def _number(self, name: str, row: int, cell: str) -> float:
+        number = math.nan if cell.lower() in ("", "nan") else number_of(cell)
+        if number is None:
+            said = f"row {row + 1} of column {name} is {cell[:40]!r}, no number"
+            raise FormatError(f"{self.path}: {said}; name the columns that are features under `columns`")
+        return number
 
 
 class ArrayFiles:
@@ -159,8 +190,7 @@ def _single(value: Any) -> Any:
     return value
 
 
-def _columns(path: Path) -> dict[str, Sequence[str]]:
-    """Columns of a CSV file by their names in the first line."""
+def _columns(path: Path) -> CsvTable:
     found = CorpusSurvey(str(path))
     text = decoded(path, found, ("a name for each column",))
     rows = [] if text is None else list(records(text, found))
@@ -174,4 +204,6 @@ def _columns(path: Path) -> dict[str, Sequence[str]]:
             raise FormatError(f"{path}: line {line} has {len(cells)} cells, the header {len(header)}")
         if formula := next((cell for cell in cells if cell[:1] in FORMULAS), None):
             raise FormatError(f"{path}: line {line}: {formula[:40]!r} is a spreadsheet formula, not a value")
-    return {name: [cells[place] for _, cells in rows[1:]] for place, name in enumerate(header)}
+    return CsvTable(
+        path, {name: [cells[place] for _, cells in rows[1:]] for place, name in enumerate(header)}
+    )

@@ -13,7 +13,7 @@ from pipeline.core.errors import ClipError, FormatError
 from pipeline.formats.text import listed, text_of
 from pipeline.imports.checks import matrix
 from pipeline.imports.contract import FeatureSequences
-from pipeline.imports.kinds.arrays.files import ArrayFiles, shape_of
+from pipeline.imports.kinds.arrays.files import ArrayFiles, CsvTable, shape_of
 from pipeline.imports.kinds.arrays.settings import ArraySettings
 
 
@@ -33,6 +33,10 @@ def read_sequences(
     """
     reference = settings.array
     array = files.find(reference)
+    columns: Sequence[str] | str | None = settings.columns
+    if table := isinstance(array, CsvTable):
+        patterns = ["*"] if columns is None else [columns] if isinstance(columns, str) else columns
+        columns, array = array.matrix(patterns)
     places: dict[str, Any] = {}
     if isinstance(array, Mapping):
         for name in array:
@@ -58,13 +62,13 @@ def read_sequences(
     def rows_of(clip: str) -> np.ndarray | None:
         if clip not in places:
             return None
-        entry = files.find(reference)[places[clip]]  # `files` keeps its file open
+        entry = (array if table else files.find(reference))[places[clip]]  # `files` keeps its file open
         return matrix(entry, width, f"{reference}: clip {clip}")
 
     if settings.lengths and not padded:
         raise FormatError(f"{reference}: {_shape(array)} has no padding; take `lengths` away")
     return FeatureSequences(
-        _columns(files, settings.columns, width, modality, reference),
+        _columns(files, columns, width, modality, reference),
         rows_of,
         list(places),
         lengths=_lengths(files, settings.lengths, places),

@@ -25,7 +25,7 @@ class ArraySettings(Section):
     lengths: str | None = None
     """reference to the real steps of each entry"""
     columns: list[str] | str | None = None
-    """names of the D columns, or a reference to them"""
+    """names of the D columns, or a reference to them; of a CSV file patterns of those that are meant"""
     padded: bool = True
     """of (n, T, D): shorter clips are filled with zeros"""
     side: Side | None = None

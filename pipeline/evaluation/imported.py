@@ -1,0 +1,393 @@
+"""Predictions that another system made for the test clips of a set, scored as a run without weights.
+
+A CSV or Parquet file has a row a clip: which clip it is, and a prediction (a score; a class by name or index)
+or one score a class, of which the highest decides. Columns are found by name, case aside:
+
+    clip         clip_id, clip, id ...: the whole id, a part of it (`video_id$_$clip_id`), or the media file,
+                 where that says which clip is meant
+    prediction   prediction, pred, y_pred ...
+    scores       the classes' names, or their indices; `score_`, `prob_`, `logit_` ... may stand before
+
+Every clip of the test split must be there, once. Clips of other splits, or that assemble left out, are passed
+over: a file of all folds serves each fold. `results/<set>/<name>/` then has metrics.json and
+predictions.parquet as evaluate writes them; seed 0, no epoch, no validation metrics, and `imported` says of
+which file. How the system was trained and chosen is not known here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import FormatError, LabelFileError, MsaError, ParamsError, first_line
+from pipeline.core.files import file_hash, replaced_files, write_json
+from pipeline.core.vocabulary import ALL_SPLITS, SEPARATOR, TEST, TEST_OOD, TRAIN
+from pipeline.corpora.clips import target_column
+from pipeline.corpora.findings import shortened
+from pipeline.corpora.survey import CorpusSurvey
+from pipeline.corpora.tables.csv import read_table
+from pipeline.corpora.tables.values import label_value, number_of
+from pipeline.datasets.training_set import read_stats
+from pipeline.evaluation.evaluate import DECIMALS, least_scores, score_decided, summary
+from pipeline.evaluation.saved import FORMAT, METRICS, PREDICTIONS, is_imported
+from pipeline.formats.text import listed
+from pipeline.params.explain import unknown
+from pipeline.params.params import class_key
+
+SEED = 0  # of what has none
+CLIP, PREDICTION = "clip", "prediction"  # what columns are of, beside classes
+NAMES = {  # the first that is there
+    CLIP: ("clip_id", "clip", "id", "utterance_id", "utterance", "file", "filename", "path"),
+    PREDICTION: ("prediction", "predicted", "pred", "y_pred"),
+}
+TASK_NAMES = {
+    True: ("class", "predicted_class"),
+    False: ("score",),
+}  # of predictions too: of classes, of scores
+BEFORE_CLASS = re.compile(r"(score|prob|probability|logit|p)[ _]")
+LEFT_OUT = "left out"  # beside the splits
+
+
+@dataclass(frozen=True)
+class ImportedPredictions:
+    """What became of a file; printed, it is a summary."""
+
+    name: str
+    dataset: str
+    columns: dict[str, str]
+    scored: int
+    passed_over: int
+    metrics: dict[str, float]
+
+    def __str__(self) -> str:
+        read = ", ".join(f"{what}: {column}" for what, column in self.columns.items())
+        chief = ("accuracy", "f1_weighted") if "accuracy" in self.metrics else ("mae", "corr")
+        numbers = ", ".join(f"{metric} {self.metrics[metric]:.4f}" for metric in chief)
+        return (
+            f"{self.name} on {self.dataset}: all {self.scored} test clips scored, {numbers}; "
+            f"{self.passed_over} rows of other clips passed over (columns: {read})"
+        )
+
+
+def import_predictions(
+    file: Path,
+    name: str,
+    dataset: str,
+    assembled: Path,
+    out: Path,
+    metric_set: str,
+    columns: Mapping[str, str] | None = None,
+) -> ImportedPredictions:
+    """Write the results of a system that was trained elsewhere.
+
+    Parameters
+    ----------
+    name, dataset : what the system is called in tables, and the training set whose test split it predicted
+    assembled : that set
+    out : folder of the results; only what was imported before is replaced
+    columns : `clip`, `prediction` or a class -> its column, where the name does not say it
+
+    Raises
+    ------
+    LabelFileError : the file's columns, clips or values are not as described; all that is wrong is listed
+    ParamsError : `columns` names what is not there
+    FormatError : the assembled set cannot be read
+    MsaError : there are results of a method that was trained here
+    """
+    stats = read_stats(assembled)
+    if (out / METRICS).exists() and not is_imported(out / METRICS):
+        raise MsaError(f"{out} has results of a method that was trained here; choose another --name")
+    clips = _Clips.read(assembled, stats)
+    found = CorpusSurvey(str(file))
+    table = _table(file, found)
+    chosen = (
+        _columns(table.columns, stats["class_names"], dict(columns or {}), found) if table.columns else {}
+    )
+    values: dict[str, float] = {}
+    seen: Counter[str] = Counter()
+    ties = 0
+    for line, cells in table.rows if chosen else ():
+        clip_id = clips.find(cells[chosen[CLIP]], found, line)
+        if clip_id is None:
+            continue
+        seen[clip_id] += 1
+        if seen[clip_id] > 1:
+            found.reject("clips twice", f"clip {clip_id} is there a second time; keep one row of it", line)
+        elif clips.splits[clip_id] in (TEST, TEST_OOD):
+            value, tied = _value(cells, chosen, stats["class_names"], clip_id, found, line)
+            values[clip_id], ties = value, ties + tied
+    if chosen:
+        clips.check_all(seen, found)
+    if found.problems:
+        raise LabelFileError(found.source, shortened(found.problems))
+    entry, predictions = _scored(clips, values, stats, metric_set)
+    if ties:
+        entry["remarks"].setdefault(TEST, []).append(
+            f"{ties} clips have several highest scores: the first is taken"
+        )
+    entry = {
+        "format": FORMAT,
+        "method": name,
+        "dataset": dataset,
+        "seed": SEED,
+        "imported": {"file": file.name, "sha256": file_hash(file)},
+        "feature_set": "",
+        "features": {},
+        "task": stats["task"],
+        "class_names": stats["class_names"],
+        "metric_set": metric_set,
+        **entry,
+    }
+    with replaced_files(out) as folder:
+        write_json({**summary([entry]), "runs": [entry]}, folder / METRICS)
+        pq.write_table(predictions, folder / PREDICTIONS)
+    passed_over = sum(seen.values()) - len(values)
+    return ImportedPredictions(name, dataset, chosen, entry["n"][TEST], passed_over, entry[TEST])
+
+
+# ------------------------------------------------------------------------------------------------- the clips
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of an assembled set.
+
+    Attributes
+    ----------
+    splits : clip id -> split, or LEFT_OUT
+    names : every way to name a clip -> the ids that are named so
+    tables : test split -> its clips in order: clip_id, video_id, speaker and the target
+    known : labels of the train split
+    """
+
+    splits: dict[str, str]
+    names: dict[str, set[str]]
+    tables: dict[str, pa.Table]
+    known: np.ndarray
+
+    @classmethod
+    def read(cls, assembled: Path, stats: Mapping[str, Any]) -> _Clips:
+        target = target_column(stats["task"])
+        wanted = ("clip_id", "video_id", "speaker", "path", target)
+        splits = dict.fromkeys(stats.get("left_out", {}), LEFT_OUT)
+        files: dict[str, str | None] = dict.fromkeys(splits)
+        tables = {}
+        for split in ALL_SPLITS:
+            path = assembled / f"{split}.parquet"
+            if not path.exists():
+                continue
+            try:
+                there = pq.read_schema(path).names
+                table = pq.read_table(path, columns=[column for column in wanted if column in there])
+            except (OSError, pa.ArrowException) as error:
+                raise FormatError(
+                    f"{path}: cannot be read ({error}); run the assemble stage again"
+                ) from error
+            ids = table["clip_id"].to_pylist()
+            splits |= dict.fromkeys(ids, split)
+            paths = table["path"].to_pylist() if "path" in there else [None] * len(ids)
+            files |= dict(zip(ids, paths, strict=True))
+            tables[split] = table.sort_by("clip_id").replace_schema_metadata(None)
+        for split in (TRAIN, TEST):
+            if split not in tables or not len(tables[split]):
+                raise FormatError(f"{assembled}: no clips in {split}; run its assemble stage")
+        names: dict[str, set[str]] = {}
+        for clip_id, file in files.items():
+            for alias in _aliases(clip_id, file):
+                names.setdefault(alias, set()).add(clip_id)
+        tested = {split: tables[split] for split in (TEST, TEST_OOD) if split in tables}
+        return cls(splits, names, tested, tables[TRAIN][target].to_numpy())
+
+    def find(self, given: str, found: CorpusSurvey, line: int) -> str | None:
+        """The clip of that name; None and a problem where there is none, or several."""
+        if given in self.splits:
+            return given
+        meant = self.names.get(given, set())
+        if len(meant) == 1:
+            return next(iter(meant))
+        if meant:
+            message = f"clip {given!r} could be {listed(sorted(meant))}; write the whole id"
+            found.reject("ambiguous clips", message, line)
+        else:
+            known = next(iter(self.tables[TEST]["clip_id"].to_pylist()))
+            message = f"clip {given!r} is none of this set; expected ids such as {known}"
+            found.reject("unknown clips", message, line)
+        return None
+
+    def check_all(self, seen: Mapping[str, int], found: CorpusSurvey) -> None:
+        """A problem where test clips have no row; a second test split may be left out as a whole."""
+        for split, table in self.tables.items():
+            ids = table["clip_id"].to_pylist()
+            lacking = [clip_id for clip_id in ids if clip_id not in seen]
+            if lacking and (split == TEST or len(lacking) < len(ids)):
+                said = f"{len(lacking)} of {len(ids)} {split} clips have no row: {listed(lacking)}"
+                found.reject("missing clips", f"{said}; predict them too, as every run here did")
+
+
+def _aliases(clip_id: str, file: str | None) -> set[str]:
+    """Ways to name a clip beside its id."""
+    video, _, clip = clip_id.partition(SEPARATOR)
+    names = {video, clip}
+    if file is not None:
+        path = PurePosixPath(file)
+        names |= {file, str(path.with_suffix("")), path.name, path.stem}
+    return names
+
+
+# ------------------------------------------------------------------------------------------------- the file
+@dataclass(frozen=True)
+class _Table:
+    """Lower-case names of the columns, and rows with their number in the file; empty where it is no table."""
+
+    columns: list[str]
+    rows: Iterator[tuple[int, dict[str, str]]]
+
+
+def _table(file: Path, found: CorpusSurvey) -> _Table:
+    if not file.is_file():
+        raise MsaError(f"{file}: no such file; expected a CSV or Parquet file of predictions")
+    if file.suffix.lower() not in (".parquet", ".pq"):
+        read = read_table(file, found, (), ())
+        return _Table(read.columns, read.rows)
+    try:
+        opened = pq.ParquetFile(file)
+        flat = [field.name for field in opened.schema_arrow if not pa.types.is_nested(field.type)]
+        table = opened.read(columns=flat)
+    except (OSError, pa.ArrowException) as error:
+        found.reject("file", f"cannot be read as Parquet ({first_line(error)})")
+        return _Table([], iter(()))
+    names = [name.lower() for name in flat]
+    rows = (
+        (
+            number,
+            {name: "" if row[was] is None else str(row[was]) for name, was in zip(names, flat, strict=True)},
+        )
+        for number, row in enumerate(table.to_pylist(), 1)
+    )
+    return _Table(names, rows)
+
+
+def _columns(
+    there: Sequence[str], classes: Sequence[str], asked: Mapping[str, str], found: CorpusSurvey
+) -> dict[str, str]:
+    """`clip`, `prediction` or the classes -> column; empty and a problem where they cannot be told."""
+    for key, column in asked.items():
+        if key not in (known := (CLIP, PREDICTION, *classes)):
+            raise ParamsError(unknown("--column", key, known))
+        if column.lower() not in there:
+            raise ParamsError(unknown(f"--column {key}: column", column, there))
+    chosen = {key: column.lower() for key, column in asked.items()}
+    for key, usual in NAMES.items():
+        names = [*usual, *(TASK_NAMES[bool(classes)] if key == PREDICTION else ())]
+        found_here = next((name for name in names if name in there and name not in chosen.values()), None)
+        by_class = key == PREDICTION and any(name in chosen for name in classes)  # it was said
+        if found_here is not None and key not in chosen and not by_class:
+            chosen[key] = found_here
+    if PREDICTION not in chosen:
+        chosen |= _score_columns(there, classes, chosen, found)
+    if len(decisive := [key for key in chosen if key != CLIP]) > 1 and PREDICTION in chosen:
+        found.reject("columns", f"a prediction and scores were asked for ({listed(decisive)}); name one kind")
+    listing = f"there are: {listed(list(there))}; name it with --column"
+    if CLIP not in chosen:
+        found.reject(
+            "columns", f"no column of clips, expected {' or '.join(NAMES[CLIP][:3])} ({listing} clip=...)"
+        )
+    if not decisive and not found.problems:
+        scores = " or a score of each class" if classes else ""
+        expected = f"expected prediction{scores} ({listing} prediction=...)"
+        found.reject("columns", f"no column of predictions, {expected}")
+    if twice := sorted({column for column in chosen.values() if there.count(column) > 1}):
+        found.reject("columns", f"column(s) {', '.join(twice)} occur twice: remove one")
+    return {} if found.problems else chosen
+
+
+def _score_columns(
+    there: Sequence[str], classes: Sequence[str], chosen: Mapping[str, str], found: CorpusSurvey
+) -> dict[str, str]:
+    """Class -> column of its scores; a problem where some classes have one and others have not."""
+    plain = {column: class_key(BEFORE_CLASS.sub("", column, count=1)) for column in dict.fromkeys(there)}
+    numbered = not any(number_of(name) is not None for name in classes)
+    scores: dict[str, str] = {}
+    for index, name in enumerate(classes):
+        ways = {class_key(name), *([str(index)] if numbered else [])}
+        mine = (
+            [chosen[name]]
+            if name in chosen
+            else [c for c, key in plain.items() if key in ways or c == name.lower()]
+        )
+        if len(mine) > 1:
+            said = f"columns {', '.join(mine)} could be the scores of {name}; say which: --column {name}=..."
+            found.reject("columns", said)
+        elif mine:
+            scores[name] = mine[0]
+    lacking = [name for name in classes if name not in scores]
+    if scores and lacking and not found.problems:
+        found.reject(
+            "columns",
+            f"no scores of {', '.join(lacking)}; expected a column for each of {len(classes)} classes",
+        )
+    return scores
+
+
+def _value(
+    cells: Mapping[str, str],
+    chosen: Mapping[str, str],
+    classes: Sequence[str],
+    clip_id: str,
+    found: CorpusSurvey,
+    line: int,
+) -> tuple[float, bool]:
+    """The predicted score or class index of a clip, and whether other classes have as high a score."""
+    if PREDICTION in chosen:
+        given = cells[chosen[PREDICTION]]
+        value, check, expected = label_value(given, (-math.inf, math.inf), classes)
+        if value is None:
+            found.reject(check, f"prediction of {clip_id} is {given!r}, expected {expected}", line)
+        return value or 0.0, False
+    scores = []
+    for name in classes:
+        given = cells[chosen[name]]
+        if (number := number_of(given)) is None:
+            found.reject(
+                "scores", f"score of {name} of {clip_id} is {given!r}, expected a finite number", line
+            )
+        scores.append(number or 0.0)
+    highest = int(np.argmax(scores))
+    return float(highest), scores.count(scores[highest]) > 1
+
+
+# -------------------------------------------------------------------------------------------------- scoring
+def _scored(
+    clips: _Clips, values: Mapping[str, float], stats: Mapping[str, Any], metric_set: str
+) -> tuple[dict[str, Any], pa.Table]:
+    """What metrics.json says of the predictions, and the table of them."""
+    class_names, target = stats["class_names"], target_column(stats["task"])
+    kind = pa.int32() if class_names else pa.float32()
+    entry: dict[str, Any] = {"n": {}, "floor": {}, "remarks": {}, "valid": {}}
+    parts = []
+    for split, table in clips.tables.items():
+        ids = table["clip_id"].to_pylist()
+        if ids[0] not in values:  # a second test split that the file has not
+            continue
+        predicted = np.array([values[clip_id] for clip_id in ids], np.float32)
+        labels = table[target].to_numpy()
+        metrics, said = score_decided(predicted, labels, metric_set, class_names)
+        entry[split] = {key: round(value, DECIMALS) for key, value in metrics.items()}
+        entry["remarks"] |= {split: said} if said else {}
+        entry["n"][split] = len(ids)
+        for key, value in least_scores(clips.known, labels, class_names).items():
+            entry["floor"][f"{split}_{key}"] = round(value, DECIMALS)
+        columns = {"split": pa.array([split] * len(ids), pa.string())}
+        columns |= {column: table[column] for column in ("clip_id", "video_id", "speaker")}
+        columns["label"] = pc.cast(table[target], kind)
+        columns[f"prediction_{SEED}"] = pa.array(predicted).cast(kind)
+        parts.append(pa.table(columns))
+    return entry, pa.concat_tables(parts)
