@@ -57,6 +57,7 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "khar": MMSA,
     "mag_bert": MMSA,
     "wsa_bert": MMSA,
+    "ithp": MMSA,
 }
 
 

@@ -41,6 +41,7 @@ INDISPENSABLE = {
     "text_only": ("text",),
     "mag_bert": ("text",),
     "wsa_bert": ("text",),
+    "ithp": ("text",),
 }
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
