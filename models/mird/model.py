@@ -10,7 +10,7 @@ stands beside the lines. In the paper's order, m ∈ {text, audio, visual}:
 Before each update of the model the estimators of (12) take T' steps on (22). Clips without a label join all
 terms but the first.
 
-The shared encoder (3.3) is in wsabert.py; private encoders and decoders (3.2, 3.4) and the estimators of
+The shared encoder (3.3) is in shared.py; private encoders and decoders (3.2, 3.4) and the estimators of
 mutual information (3.5) are in disentangle.py.
 
 Shapes: B clips, T steps, d width of a representation, P pairs. A clip without a modality keeps its rows in
@@ -41,7 +41,7 @@ from models.mird.disentangle import (
     standardized,
 )
 from models.mird.settings import MIRDSettings
-from models.mird.wsabert import WSABert
+from models.mird.shared import SharedEncoder
 from pipeline.core.errors import ParamsError
 
 
@@ -72,7 +72,7 @@ class MIRD(Method):
             )
         tokenizer = self.tokenizer if self.backbone is not None else None
         no_words = tokenizer.encode([""], config.max_tokens)[0].tolist() if tokenizer else []
-        self.shared = WSABert(config, self.dims, self.backbone, no_words)
+        self.shared = SharedEncoder(config, self.dims, self.backbone, no_words)
 
         # 3.2 and 3.4: widths of a private encoder's input and of a decoder's output
         d, private = config.width, tuple(self.dims) if config.private else ()
@@ -140,9 +140,11 @@ class MIRD(Method):
             return encoder(source.values, source.mask)
         if self.token_table is not None:
             return encoder(self.token_table(source.ids), source.mask)
-        ids, mask = self.shared.token_inputs(source, self.private_backbone)
-        rows = self.shared.rows(self.private_backbone, ids, mask)
-        return encoder(self.shared.pooled(self.private_backbone, rows, mask))
+        reader = self.shared.reader
+        assert reader is not None
+        ids, mask = reader.token_inputs(source, self.private_backbone)
+        rows = reader.rows(self.private_backbone, ids, mask)
+        return encoder(reader.pooled(self.private_backbone, rows, mask))
 
     def reconstruct(self, name: str, source: Sequences | Tokens, start: Tensor) -> Reconstruction:
         """X̂^m beside X^m, over the batch's steps, or `decoder_steps` of them without `recon_mask`."""

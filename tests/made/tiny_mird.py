@@ -9,10 +9,10 @@ from made.tiny_batch import DIMS
 from made.tiny_models import tiny_bert
 from torch import nn
 
+from models.core.gate import MultimodalAdaptationGate
 from models.core.method import REGRESSION, Task
 from models.mird.model import MIRD
 from models.mird.settings import MIRDSettings
-from models.mird.wsabert import MultimodalAdaptationGate
 
 TINY: dict[str, Any] = {
     "width": 8,

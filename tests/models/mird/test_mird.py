@@ -19,10 +19,11 @@ from transformers import RobertaConfig, RobertaModel
 
 from models.core.batch import Batch, Sequences
 from models.core.blocks import changed_output, key_bias, mean_over_time
+from models.core.gate import shift_scale
+from models.core.sparse_attention import WordwiseSparseAttention
 from models.mird.disentangle import Decoder, PrivateEncoder
 from models.mird.model import MIRD
 from models.mird.settings import MIRDSettings
-from models.mird.wsabert import WordwiseSparseAttention, shift_scale
 
 
 def arrays(method: nn.Module) -> dict[str, np.ndarray]:

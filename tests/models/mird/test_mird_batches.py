@@ -37,7 +37,7 @@ def test_a_clip_without_text_says_only_special_tokens() -> None:
     method = tiny_finetuned().eval()
     assert method.tokenizer is not None
     silent = method.tokenizer.encode([""], 50)[0].tolist()
-    assert method.shared.no_words.tolist() == silent and len(silent) == 2
+    assert method.shared.reader.no_words.tolist() == silent and len(silent) == 2
     batch = random_batch(vocabulary=40, absent={(1, "text")})
     tokens = batch.tokens
     assert tokens is not None

@@ -1,4 +1,4 @@
-"""The parts of MIRD's shared encoder: sparsemax and the gate that shifts words."""
+"""The gate that shifts words (MAG)."""
 
 from __future__ import annotations
 
@@ -12,69 +12,9 @@ from made.tiny_mird import shift_words
 from reference import blocks as reference
 from torch import Tensor, nn
 
-from models.mird.wsabert import MultimodalAdaptationGate, shift_scale, sparsemax
+from models.core.gate import MultimodalAdaptationGate, shift_scale
 
 
-# -------------------------------------------------------------------------------------------- sparsemax
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ([0, 0, 0], [1 / 3, 1 / 3, 1 / 3]),
-        ([1, 0], [1, 0]),
-        ([0.5, 0.5], [0.5, 0.5]),
-        ([0.8, 0.6, 0.1], [0.6, 0.4, 0]),
-        ([3, 1, 0.2], [1, 0, 0]),
-        ([0.1, 1.1, 0.2], [0, 0.95, 0.05]),
-        ([-1000, -1000.5, -999.9], [0.45, 0, 0.55]),
-    ],
-)
-def test_sparsemax(scores: list[float], expected: list[float]) -> None:
-    assert sparsemax(torch.tensor(scores, dtype=torch.float64)).tolist() == pytest.approx(expected, abs=1e-12)
-    assert sparsemax(torch.tensor(scores)).tolist() == pytest.approx(expected, abs=1e-4)
-
-
-def test_sparsemax_equals_the_projection() -> None:
-    scores = 2 * double(40, 9)
-    probabilities = sparsemax(scores)
-    for row, given in zip(probabilities.numpy(), scores.tolist(), strict=True):
-        np.testing.assert_allclose(row, reference.sparsemax(given), atol=1e-12)
-    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(40, dtype=torch.float64))
-    torch.testing.assert_close(sparsemax(scores + 7.5), probabilities)
-    assert (probabilities == 0).any()
-
-
-def test_masked_scores_are_as_if_not_there() -> None:
-    scores, mask = double(3, 4, 6), torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 0, 1, 1, 0], [0] * 6]).bool()
-    loud = scores.masked_fill(~mask[:, None], torch.nan).requires_grad_()
-    probabilities = sparsemax(loud, mask[:, None])
-    torch.testing.assert_close(probabilities[0, :, :4], sparsemax(scores[0, :, :4]))
-    torch.testing.assert_close(probabilities[1][:, mask[1]], sparsemax(scores[1][:, mask[1]]))
-    assert (probabilities[2] == 0).all()
-    assert (probabilities.masked_select(~mask[:, None]) == 0).all()
-    (gradient,) = finite_gradients(probabilities.square(), loud)
-    assert (gradient.masked_select(~mask[:, None]) == 0).all()
-
-
-def test_gradient_of_sparsemax() -> None:
-    scores = (2 * double(5, 6)).requires_grad_()
-    mask = torch.ones(5, 6, dtype=torch.bool)
-    mask[1, 2:] = False
-    mask[4] = False
-    assert torch.autograd.gradcheck(lambda x: sparsemax(x), (scores,))
-    assert torch.autograd.gradcheck(lambda x: sparsemax(x, mask), (scores,))
-    probabilities = sparsemax(scores)
-    (gradient,) = finite_gradients(probabilities.square(), scores)
-    assert (gradient[probabilities == 0] == 0).all()
-    torch.testing.assert_close(gradient.sum(dim=-1), torch.zeros(5, dtype=torch.float64))
-
-
-def test_sparsemax_of_bfloat16_scores_is_float32() -> None:
-    probabilities = sparsemax(torch.randn(4, 300).bfloat16())
-    assert probabilities.dtype == torch.float32
-    assert probabilities.sum(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
-
-
-# -------------------------------------------------------------------------------------------------- MAG
 @pytest.mark.parametrize(
     ("word", "shift", "scale"),
     [(2.0, 10.0, 0.2), (5.0, 2.0, 1.0), (3.0, 0.0, 1.0), (0.0, 4.0, 0.0), (0.0, 0.0, 1.0)],
@@ -97,11 +37,24 @@ def shifts_of(clips: int, words: int) -> tuple[dict[str, Tensor], dict[str, Tens
     return {"audio": double(clips, words, 3, seed=1), "visual": double(clips, words, 5, seed=2)}, present
 
 
+def adapt(
+    gate: MultimodalAdaptationGate, words: Tensor, beside: dict[str, Tensor], known: dict[str, Tensor]
+) -> Tensor:
+    adapted: Tensor = gate(words, gate.parts(words, beside, known))
+    return adapted
+
+
+def shift(
+    gate: MultimodalAdaptationGate, words: Tensor, beside: dict[str, Tensor], known: dict[str, Tensor]
+) -> Tensor:
+    return gate.shift(words, gate.parts(words, beside, known))
+
+
 def test_mag_equals_the_equations() -> None:
     gate, words = mag(), double(2, 4, 8)
     shifts, present = shifts_of(2, 4)
     present["visual"][1] = False
-    adapted = (words + gate.shift(words, shifts, present)).detach().numpy()
+    adapted = (words + shift(gate, words, shifts, present)).detach().numpy()
 
     def layer(linear: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
         return lambda x: linear(torch.from_numpy(x)).detach().numpy()
@@ -120,9 +73,9 @@ def test_mag_equals_the_equations() -> None:
 def test_no_shift_is_longer_than_its_word(activation: str, epsilon: float) -> None:
     gate, words = mag(gate=activation, epsilon=epsilon), 0.1 * double(3, 4, 8)
     shifts, present = shifts_of(3, 4)
-    shift = gate.shift(words, {name: 100 * x for name, x in shifts.items()}, present)
-    assert (shift.norm(dim=-1) <= epsilon * words.norm(dim=-1) * (1 + 1e-12)).all()
-    assert shift.norm(dim=-1).max() > 0
+    moved = shift(gate, words, {name: 100 * x for name, x in shifts.items()}, present).norm(dim=-1)
+    assert (moved <= epsilon * words.norm(dim=-1) * (1 + 1e-12)).all()
+    assert moved.max() > 0
 
 
 def test_at_the_start_no_word_is_shifted() -> None:
@@ -130,15 +83,15 @@ def test_at_the_start_no_word_is_shifted() -> None:
     torch.manual_seed(0)
     gate, words = MultimodalAdaptationGate(8, {"audio": 3, "visual": 5}).double().eval(), double(2, 4, 8)
     shifts, present = shifts_of(2, 4)
-    assert (gate.shift(words, shifts, present) == 0).all()
-    assert torch.equal(gate(words, shifts, present), gate.norm(words))
+    assert (shift(gate, words, shifts, present) == 0).all()
+    assert torch.equal(adapt(gate, words, shifts, present), gate.norm(words))
     optimizer, before = (
         torch.optim.SGD(gate.parameters(), lr=0.1),
         {k: v.clone() for k, v in gate.state_dict().items()},
     )
     for _ in range(2):
         optimizer.zero_grad()
-        gate(words, shifts, present).pow(3).sum().backward()
+        adapt(gate, words, shifts, present).pow(3).sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in gate.parameters())
         optimizer.step()
     assert [name for name, value in gate.state_dict().items() if torch.equal(value, before[name])] == []
@@ -149,22 +102,22 @@ def test_what_is_absent_does_not_shift() -> None:
     shifts, present = shifts_of(3, 4)
     present = {"audio": torch.tensor([True, False, False]), "visual": torch.tensor([True, True, False])}
     loud = {name: x.masked_fill(~present[name][:, None, None], torch.nan) for name, x in shifts.items()}
-    adapted = gate(words, loud, present)
-    assert torch.equal(adapted, gate(words, shifts, present))
+    adapted = adapt(gate, words, loud, present)
+    assert torch.equal(adapted, adapt(gate, words, shifts, present))
     torch.testing.assert_close(adapted[2], gate.norm(words[2]), rtol=0, atol=0)  # plain words
     finite_gradients(adapted.square(), words, *gate.parameters())
     only_text = MultimodalAdaptationGate(8, {}).double().eval()
-    torch.testing.assert_close(only_text(words, {}, {}), only_text.norm(words), rtol=0, atol=0)
+    torch.testing.assert_close(only_text(words, {}), only_text.norm(words), rtol=0, atol=0)
 
 
 def test_mag_under_autocast_stays_near() -> None:
     gate, words = mag().float(), double(3, 4, 8).float()
     shifts, present = shifts_of(3, 4)
     shifts = {name: x.float() for name, x in shifts.items()}
-    exact = gate.shift(words, shifts, present)
+    exact = shift(gate, words, shifts, present)
     with torch.autocast("cpu", torch.bfloat16):
-        rough = gate.shift(words.bfloat16(), shifts, present)
-        assert gate(words, shifts, present).dtype == torch.float32
+        rough = shift(gate, words.bfloat16(), shifts, present)
+        assert adapt(gate, words, shifts, present).dtype == torch.float32
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
 
@@ -172,6 +125,6 @@ def test_mag_under_autocast_stays_near() -> None:
 def test_mag_drops_out_after_its_norm() -> None:
     gate, words = mag(dropout=0.5), double(30, 4, 8)
     shifts, present = shifts_of(30, 4)
-    dropped = gate(words, shifts, present) == 0
+    dropped = adapt(gate, words, shifts, present) == 0
     assert 0.4 < dropped.double().mean() < 0.6
-    assert not (gate.eval()(words, shifts, present) == 0).any()
+    assert not (adapt(gate.eval(), words, shifts, present) == 0).any()
