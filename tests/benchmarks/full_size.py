@@ -57,6 +57,7 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "khar": MMSA,
     "tfn": MMSA,
     "lmf": MMSA,
+    "mult": MMSA,
 }
 
 
