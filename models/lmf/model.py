@@ -19,6 +19,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from models.core.batch import Batch
+from models.core.blocks import full_precision
 from models.core.method import FusedOutput, Method, MethodSettings, Share, Training
 from models.core.subnets import Dropouts, HiddenWidths, Subnets
 from pipeline.core.section import Section
@@ -113,7 +114,9 @@ class LMF(Method):
 
 def low_rank_fusion(vectors: list[Tensor], factors: list[Tensor]) -> Tensor:
     """Z, the product over m of z̃^m F^m, by rank: M of (B, 1 + h_m) and of (r, 1 + h_m, o) -> (B, r · o)."""
-    projected = torch.stack(
-        [torch.einsum("bh,rho->bro", vector, factor) for vector, factor in zip(vectors, factors, strict=True)]
-    )
-    return projected.prod(dim=0).flatten(1)
+    with torch.autocast(vectors[0].device.type, enabled=False):  # what it gives is all but the score
+        projected = [
+            torch.einsum("bh,rho->bro", full_precision(vector), factor)
+            for vector, factor in zip(vectors, factors, strict=True)
+        ]
+    return torch.stack(projected).prod(dim=0).flatten(1)
