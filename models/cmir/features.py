@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.cmir.settings import CmIRSettings
-from models.core.blocks import TransformerLayer, key_bias, mean_over_time
+from models.core.blocks import TransformerLayer, key_bias, mean_over_time, sinusoids
 from models.core.method import attended
 
 
@@ -71,11 +71,3 @@ class BiLSTMLayer(nn.Module):
         back, _ = self.back(x.gather(1, turned.expand_as(x)))
         ahead, _ = self.ahead(x)
         return self.dropout(torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1))
-
-
-def sinusoids(like: Tensor) -> Tensor:
-    """(B, T, D) -> (T, D) sines and cosines of each position: a table to learn would bound the length."""
-    steps, width = like.shape[1:]
-    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)  # 1 to 1/10000
-    angles = torch.arange(steps, device=like.device)[:, None] * rates  # (T, D/2)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(like.dtype)

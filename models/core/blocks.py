@@ -116,6 +116,14 @@ class TransformerLayer(nn.Module):
         return x + self.feedforward(x)
 
 
+def sinusoids(like: Tensor) -> Tensor:
+    """(B, T, D) -> (T, D) sines and cosines of each position: a table to learn would bound the length."""
+    steps, width = like.shape[1:]
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=like.device) / width)  # 1 to 1/10000
+    angles = torch.arange(steps, device=like.device)[:, None] * rates  # (T, D/2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(like.dtype)
+
+
 @contextmanager
 def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within it, what the module gives goes through `change`; the rest of a tuple stays."""
@@ -165,6 +173,15 @@ def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     # a row of nothing but -inf has no gradient; such a row counts 0s, and is set to -inf afterwards
     total = values.masked_fill(~mask, -torch.inf).masked_fill(~some, 0.0).logsumexp(dim=dim)
     return total.masked_fill(~some.squeeze(dim), -torch.inf)
+
+
+def last_step(values: Tensor, mask: Tensor) -> Tensor:
+    """The last real step: (B, T, D), mask (B, T), real steps first -> (B, D); the first step where none is.
+
+    An LSTM's state there is that of a packed sequence, which would have a GPU wait for the lengths.
+    """
+    last = (mask.sum(dim=1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, values.shape[-1])
+    return values.gather(1, last).squeeze(1)
 
 
 def pairs(rows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.blocks import full_precision, masked_mean, mean_over_time
+from models.core.blocks import full_precision, last_step, masked_mean, mean_over_time
 
 SMALLEST = 1e-6  # of a mean whose logarithm is a loss
 NEAR_ZERO = 1e-6  # variance over clips that counts as none
@@ -31,12 +31,10 @@ class PrivateEncoder(nn.Module):
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """(B, T, features), mask (B, T), real steps first -> (B, d).
 
-        The authors' code takes the last step, padding or not [D]. A packed sequence would give the same as
-        this, but have a GPU wait for the lengths.
+        The authors' code takes the last step, padding or not [D].
         """
         states, _ = self.lstm(values)
-        last = (mask.sum(dim=1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
-        return self.project(states.gather(1, last).squeeze(1))
+        return self.project(last_step(states, mask))
 
 
 class Decoder(nn.Module):

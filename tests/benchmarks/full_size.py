@@ -58,6 +58,9 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "mag_bert": MMSA,
     "wsa_bert": MMSA,
     "ithp": MMSA,
+    "tfn": MMSA,
+    "lmf": MMSA,
+    "mult": MMSA,
 }
 
 

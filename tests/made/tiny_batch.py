@@ -106,6 +106,18 @@ def select(batch: Batch, rows: list[int]) -> Batch:
     return replace(chosen, clip_ids=[batch.clip_ids[row] for row in rows], **labels)
 
 
+def clips_of(batch: Batch, names: Collection[str]) -> dict[str, list[np.ndarray | None]]:
+    """The real steps of each clip, (T, D), by modality; None where it has none."""
+    return {
+        name: [
+            values[mask] if mask.any() else None
+            for values, mask in zip(part.values.numpy(), part.mask.numpy(), strict=True)
+        ]
+        for name in names
+        if (part := getattr(batch, name)) is not None
+    }
+
+
 def pad_more(batch: Batch, steps: int) -> Batch:
     """The batch with `steps` further zero steps in every modality."""
 

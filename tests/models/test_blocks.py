@@ -17,6 +17,7 @@ from models.core.blocks import (
     full_precision,
     key_bias,
     kl_to_prior,
+    last_step,
     masked_logsumexp,
     masked_mean,
     mean_over_time,
@@ -47,6 +48,13 @@ def test_mean_over_time_of_bfloat16_counts_in_float32() -> None:
     mean = mean_over_time(values, torch.ones(1, 4096, dtype=torch.bool))
     assert mean.dtype == torch.float32
     assert mean.item() == 1
+
+
+def test_the_last_step_is_the_last_real_one() -> None:
+    values = double(3, 4, 2)
+    mask = torch.arange(4) < torch.tensor([[4], [2], [0]])
+    expected = torch.stack([values[0, 3], values[1, 1], values[2, 0]])
+    assert torch.equal(last_step(values, mask), expected)
 
 
 # -------------------------------------------------------------------------------------------- logsumexp
