@@ -55,6 +55,9 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "slad": {"audio": Frames(768, 299, 50.0)},
     "mird": {"audio": Frames(33, 400, 43.0), "visual": Frames(709, 55, 30.0)},
     "khar": MMSA,
+    "misa": MMSA,
+    "mmim": MMSA,
+    "self_mm": MMSA,
 }
 
 

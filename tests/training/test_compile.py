@@ -31,7 +31,8 @@ from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.train import train
 
 CPU = torch.device("cpu")
-WITHOUT_LSTM = [name for name in NAMES if name != "mird"]
+RECURRENT = ("mird", "misa", "mmim", "self_mm")
+WITHOUT_LSTM = [name for name in NAMES if name not in RECURRENT]
 
 
 @pytest.fixture(autouse=True)
