@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.cmir.settings import CmIRSettings
 from models.core.blocks import TransformerLayer, key_bias, mean_over_time, sinusoids
 from models.core.method import attended
+from models.core.recurrent import Recurrent
 
 
 class TextFeature(nn.Module):
@@ -56,18 +57,10 @@ class BiLSTMLayer(nn.Module):
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
-        self.ahead = nn.LSTM(width, width // 2, batch_first=True)
-        self.back = nn.LSTM(width, width // 2, batch_first=True)
+        self.lstm = Recurrent(width, width // 2, both=True)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, width), mask (B, T), real steps first -> (B, T, width).
-
-        A packed sequence would have a GPU wait for the lengths; so the real steps are turned round instead,
-        and padding, which then still stands last, is read by no real step in either direction.
-        """
-        steps = torch.arange(x.shape[1], device=x.device)
-        turned = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - steps, steps)[..., None]  # (B, T, 1)
-        back, _ = self.back(x.gather(1, turned.expand_as(x)))
-        ahead, _ = self.ahead(x)
-        return self.dropout(torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1))
+        """(B, T, width), mask (B, T), real steps first -> (B, T, width)."""
+        states, _ = self.lstm(x, mask)
+        return self.dropout(states)

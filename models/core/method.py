@@ -242,6 +242,9 @@ class Method(nn.Module, ABC):
         """Scalars that are worth a curve besides the losses, detached."""
         return {}
 
+    def remember(self, batch: Batch, output: Any) -> None:
+        """Keep of a step, in buffers, what later ones need; runs after the update of the model."""
+
     def internals(self, batch: Batch, output: Any) -> dict[str, dict[str, float]]:
         """What the method weighs in a batch of one clip: name -> modality -> share in [0, 1].
 

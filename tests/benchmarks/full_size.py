@@ -61,6 +61,9 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "tfn": MMSA,
     "lmf": MMSA,
     "mult": MMSA,
+    "misa": MMSA,
+    "mmim": MMSA,
+    "self_mm": MMSA,
 }
 
 

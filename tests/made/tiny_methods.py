@@ -147,4 +147,5 @@ class Loop:
         objective(method, losses, progress).backward()
         torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], 1.0)
         self.optimizer.step()
+        method.remember(batch, output)
         return {term: value.item() for term, value in losses.items()} | values

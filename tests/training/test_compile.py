@@ -31,7 +31,7 @@ from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.train import train
 
 CPU = torch.device("cpu")
-RECURRENT = ("lmf", "mird", "tfn")
+RECURRENT = ("lmf", "mird", "misa", "mmim", "self_mm", "tfn")
 WITHOUT_LSTM = [name for name in NAMES if name not in RECURRENT]
 
 

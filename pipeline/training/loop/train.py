@@ -216,6 +216,7 @@ def fit(
                 if train_params.gradient_clip is not None:
                     nn.utils.clip_grad_norm_(learning, train_params.gradient_clip)
                 optimizer.step()
+                method.remember(batch, output)
                 columns = {"total": total, **losses, **method.diagnostics(batch, output)}
                 steps.append(torch.stack([value.detach().float() for value in columns.values()]))
 

@@ -57,9 +57,9 @@ def test_the_transformer_knows_the_order_of_the_frames() -> None:
 def test_the_bilstm_equals_torchs_on_packed_sequences() -> None:
     torch.manual_seed(0)
     layer, whole = BiLSTMLayer(6, 0.0), nn.LSTM(6, 3, batch_first=True, bidirectional=True)
-    for name, parameter in layer.ahead.named_parameters():
+    for name, parameter in layer.lstm.ahead.named_parameters():
         getattr(whole, name).data.copy_(parameter)
-        getattr(whole, f"{name}_reverse").data.copy_(layer.back.get_parameter(name))
+        getattr(whole, f"{name}_reverse").data.copy_(layer.lstm.back.get_parameter(name))
     lengths = torch.tensor([5, 1, 7, 3])
     x, mask = torch.randn(4, 7, 6), torch.arange(7) < lengths[:, None]
     packed, _ = whole(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
