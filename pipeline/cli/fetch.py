@@ -16,8 +16,8 @@ def fetch(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="Encoders of params.yaml (bert, blendshapes ...), the Whispers base, small, large-v3, turbo (for "
-            "transcribe.asr.engine), or hub ids (owner/model@COMMIT).",
+            help="Encoders of params.yaml (bert, blendshapes ...), Whispers (base, small, large-v3, turbo), "
+            "or hub ids (owner/model@COMMIT).",
         ),
     ],
     pin: Annotated[

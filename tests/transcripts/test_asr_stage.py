@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made.media_factory import make_clip, tone
-from made.tiny_speech import save_tiny_whisper, speech
+from made.tiny_speech import speech
 
 from pipeline.core.errors import TooManyFailedError
 from pipeline.corpora.clips import clip_table
@@ -20,11 +20,6 @@ from pipeline.transcripts.stage import TranscribeReport, transcribe_dataset
 RATE = 16_000
 LIMITS = MediaLimits()
 ANYTHING = 99.0  # times that a text may be smaller: what a random model says, it may say again and again
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "whisper-tiny-random")
 
 
 def test_the_stage_takes_the_first_source_that_tells(folder: Path, tmp_path: Path) -> None:
