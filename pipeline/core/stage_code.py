@@ -30,6 +30,7 @@ _LEARN = (
 _ENCODE = (
     "models/core/backbones.py",
     "models/core/loading.py",
+    "pipeline/features/checkpoint.py",
     "pipeline/features/encoder.py",
     "pipeline/features/pooling.py",
     "pipeline/features/pretrained.py",

@@ -1,9 +1,10 @@
 """`msa-cli fetch`: the models of encoders into huggingface_hub's cache, and their commits into params.yaml.
 
-    connected:  HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin
+    connected:  HF_HUB_CACHE=folder msa-cli fetch bert hubert base --pin
     elsewhere:  HF_HUB_CACHE=folder HF_HUB_OFFLINE=1 dvc repro
 
-Of each model come its config, its tokenizer and its weights (safetensors where there are any), at one commit.
+Of each model come its config, its tokenizer and its weights (safetensors where there are any, or what
+CTranslate2 reads), at one commit. The short names of speech recognition mean what its engine reads.
 `--pin` writes the commits into params.yaml and moves no other byte of it: where the encoder is, and wherever
 else, also in the section of a method, the same model has none yet.
 """
@@ -19,8 +20,10 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.encoders import BlendshapesParams, Pretrained
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
+from pipeline.params.transcribe import PRESETS
 
 PARTS: tuple[Part, ...] = ("config", "tokenizer", "weights")
+FETCHED: tuple[Part, ...] = (*PARTS, "ctranslate2")
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class HubModel:
 
 
 def wanted_models(names: list[str], params: Params) -> list[HubModel]:
-    """The models on a hub behind names of encoders, or behind a hub id itself.
+    """The models on a hub behind names of encoders, short names of recognition, or a hub id itself.
 
-    ParamsError where a name is neither, or its model is on no hub.
+    ParamsError where a name is none of them, or its model is on no hub.
     """
+    recognizers = PRESETS[params.transcribe.asr.engine]
     encoders = {
         name: (modality, settings)
         for modality in MODALITIES
@@ -50,12 +54,14 @@ def wanted_models(names: list[str], params: Params) -> list[HubModel]:
             if not (models := list(of_encoder(modality, name, settings))):
                 raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: nothing of it is on a hub")
             found += models
+        elif name in recognizers:
+            found.append(HubModel((), *recognizers[name]))
         elif "/" in name and is_hub_id(name.partition("@")[0]):
             model, _, revision = name.partition("@")
             found.append(HubModel((), model, revision or None))
         else:
             raise ParamsError(
-                unknown("encoder", name, encoders)
+                unknown("encoder or Whisper", name, [*encoders, *recognizers])
                 + "; a hub id will do too: owner/model or owner/model@COMMIT"
             )
     return found

@@ -15,24 +15,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from models.core.backbones import has_native_bf16
-from models.core.checkpoints import (
-    Part,
-    is_unpinned,
-    members,
-    model_folder,
-    model_identity,
-    read_model_json,
-)
+from models.core.checkpoints import Part, is_unpinned, model_identity
 from pipeline.core.console import say
 from pipeline.core.devices import prepare_device
 from pipeline.core.errors import ClipError, FormatError, MissingModelError, MsaError, ParamsError, first_line
 from pipeline.execution.gpu import Prepared
+from pipeline.features.checkpoint import memory_note
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
 from pipeline.params.encoders import PretrainedKinds, Source
 
 FLOAT16_MAX = 65504.0
-PREPROCESSOR = "preprocessor_config.json"
-WORTH_SAYING = 1_000_000_000  # bytes of weights
 UNPINNED = "unpinned"  # identity of a model without a commit, which no clip of a store has seen
 
 
@@ -170,22 +162,10 @@ class PretrainedStates(BatchEncoder):
     def backbone(self, source: Source) -> Any:
         """The model of a checkpoint on the device, read once."""
         if source not in self._backbones:
-            self._say_size(source)
+            if note := memory_note(source, self.params.precision):
+                say(f"{self.key}: {note}", error=True)
             self._backbones[source] = self.read_backbone(source).to(self.device)
         return self._backbones[source]
-
-    def _say_size(self, source: Source) -> None:
-        """Before large weights are read: what they take, and what is free."""
-        precision, size = self.params.precision, weights_in_memory(source, self.params.precision)
-        if size < WORTH_SAYING:
-            return
-        free = free_memory()
-        said = f"{self.key}: the weights of {source[0]} take {size / 1e9:.1f} GB of memory in {precision}, "
-        said += f"more than the {free / 1e9:.1f} GB" if size > free else f"{free / 1e9:.1f} GB"
-        say(
-            f"{said} that are free" + ("; precision: bf16 takes half" if precision == "fp32" else ""),
-            error=True,
-        )
 
     def infer(self, prepared: list[Prepared]) -> list[Encoded | ClipError]:
         """Features of some clips, checkpoint by checkpoint; a prepared clip's content names its `source`."""
@@ -223,37 +203,6 @@ class PretrainedStates(BatchEncoder):
                 mean = chosen[0].float() if len(chosen) == 1 else torch.stack(chosen).float().mean(dim=0)
             values: np.ndarray = mean.cpu().numpy()
         return values
-
-
-def weights_in_memory(source: Source, precision: str) -> int:
-    """About how many bytes the weights of a checkpoint take in a precision, from its files' sizes.
-
-    They hold what config.json says (`dtype`), 4 bytes a number where it says nothing.
-    """
-    folder = model_folder(*source, ("config", "weights"))
-    names = members([path.name for path in folder.iterdir()], "weights")
-    stored_bytes = sum((folder / name).stat().st_size for name in names if not name.endswith(".json"))
-    known = read_model_json(folder / "config.json")
-    width = 2 if str(known.get("dtype") or known.get("torch_dtype")).endswith("float16") else 4
-    return stored_bytes * (2 if precision == "bf16" else 4) // width
-
-
-def free_memory() -> int:
-    """Bytes that a process may take without pushing another one out, as Linux says."""
-    with open("/proc/meminfo", encoding="ascii") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-
-
-def preprocessor(source: Source, part: str) -> dict[str, Any]:
-    """What a checkpoint's file says of its input; empty where there is none.
-
-    `part`: its name in processor_config.json, where newer versions of transformers put it.
-    """
-    folder = model_folder(*source, ("config",))
-    nested = folder / "processor_config.json"
-    if nested.is_file() and part in (found := read_model_json(nested)):
-        return dict(found[part])
-    return read_model_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
 
 
 def stored(states: np.ndarray) -> np.ndarray:

@@ -279,7 +279,7 @@ TEXT_MODELS: dict[str, str | dict[str, str]] = {
 AUDIO_MODELS: dict[str, str | dict[str, str]] = {
     "hubert": {
         "en": "facebook/hubert-base-ls960@dba3bb02fda4248b6e082697eee756de8fe8aa8a",
-        "zh": "TencentGameMate/chinese-hubert-base",
+        "zh": "TencentGameMate/chinese-hubert-base@fce0375452b1dd6c080ac3248d423d4d037bc831",
     },
     "data2vec": "facebook/data2vec-audio-base",
     "data2vec_large": "facebook/data2vec-audio-large-960h",
@@ -318,7 +318,9 @@ VISUAL: dict[str, VisualEncoder] = {
     "facemesh": FaceMeshParams(),
     "facecrops": FaceCropsParams(),
     **{name: TransformerVision(**_pinned(model)) for name, model in VISION_MODELS.items()},
-    "videomae": TransformerVision(model="MCG-NJU/videomae-base", tokens="patches", fps=7.5),
+    "videomae": TransformerVision(
+        **_pinned("MCG-NJU/videomae-base@dc740ceda42fce44faed2ea03c6d447db72f6af9"), tokens="patches", fps=7.5
+    ),
     "blendshapes": BlendshapesParams(),
     "pyfeat": PyFeatParams(),
     "openface": OpenFaceParams(),

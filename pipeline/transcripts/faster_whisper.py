@@ -8,27 +8,17 @@ have files of their own (model.bin), in which CTranslate2's converter puts those
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.core.checkpoints import HUB_TIMEOUT_S, is_hub_id, model_identity
-from pipeline.core.errors import (
-    ClipError,
-    FormatError,
-    MissingDependencyError,
-    MissingModelError,
-    first_line,
-)
-from pipeline.core.files import file_hash, json_hash
+from models.core.checkpoints import Part, model_folder, model_identity
+from pipeline.core.errors import ClipError, FormatError, MissingDependencyError, first_line
 from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.params.transcribe import Precision
 from pipeline.transcripts.whisper import ENGLISH, FRAME_S, HOP, Hearing
 
-NEEDED = ("config.json", "model.bin", "tokenizer.json", "vocabulary.*")
-FILES = (*NEEDED, "preprocessor_config.json")
+PARTS: tuple[Part, ...] = ("config", "ctranslate2")
 WINDOW_S = 30
 MOST_TOKENS = 224  # of a stretch, half of what the decoder has places for
 COMPUTE_TYPES = {"fp32": "float32", "int8": "int8"}
@@ -103,7 +93,7 @@ def load_faster_whisper(
     FormatError : they cannot be read, or are those of another model
     """
     library = _library()
-    folder = _folder(model, revision)
+    folder = model_folder(model, revision, PARTS)
     kind, _, index = device.partition(":")
     try:
         found = library.WhisperModel(
@@ -127,55 +117,7 @@ def load_faster_whisper(
 def faster_whisper_identity(model: str, revision: str | None) -> str:
     """`hub id@commit`, or the SHA-256 (hex) over a folder's files; errors as those of loading."""
     _library()
-    if is_hub_id(model):
-        return model_identity(model, revision)
-    folder = _folder(model, revision)
-    return json_hash({name: file_hash(folder / name) for name in _found(folder)})
-
-
-def _folder(model: str, revision: str | None) -> Path:
-    """Where the files are; a hub's are fetched where they are missing."""
-    if not is_hub_id(model):
-        folder = Path(model).expanduser()
-        if not folder.is_dir():
-            raise MissingModelError(f"model {model!r}: there is no such folder")
-        if missing := _missing(folder):
-            raise MissingModelError(f"model {model!r}: {', '.join(missing)} missing in {folder}; {_WAY_OUT}")
-        return folder
-    from huggingface_hub import snapshot_download
-
-    why = ""
-    for local in (True, False):
-        try:
-            folder = Path(
-                snapshot_download(
-                    model,
-                    revision=revision,
-                    allow_patterns=list(FILES),
-                    local_files_only=local,
-                    etag_timeout=HUB_TIMEOUT_S,
-                )
-            )
-            if not (missing := _missing(folder)):
-                return folder
-            why = f"{', '.join(missing)} missing in {folder}"
-        except Exception as error:  # the hub's client changes its HTTP library, and so its errors, by version
-            why = first_line(error)
-    raise MissingModelError(f"model {model!r} (revision {revision or 'main'}): {why}; {_WAY_OUT}")
-
-
-_WAY_OUT = (
-    "on a connected machine: hf download ID --revision COMMIT --local-dir FOLDER, and with FOLDER carried "
-    "here transcribe.asr.model: FOLDER (or --asr FOLDER)"
-)
-
-
-def _found(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if any(fnmatchcase(path.name, one) for one in FILES))
-
-
-def _missing(folder: Path) -> list[str]:
-    return [one for one in NEEDED if not any(fnmatchcase(name, one) for name in _found(folder))]
+    return model_identity(model, revision, PARTS)
 
 
 def _library() -> Any:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from made.hub import COMMIT, Hub, bert, copy, hub, online  # noqa: F401  (fixtures)
+from made.tiny_speech import save_tiny_whisper
 
 from models.core.backbones import load_text_backbone, load_tokenizer
 from models.core.checkpoints import download, missing_here, model_folder, model_identity, pinned_revision
@@ -20,6 +21,9 @@ from pipeline.features.fetch import PARTS, needed, wanted_models
 from pipeline.params.edit import pin
 from pipeline.params.encoders import Pretrained, TransformerText
 from pipeline.params.params import Params, load_params
+from pipeline.params.transcribe import PRESETS, AsrParams, Engine, TranscribeParams
+from pipeline.transcripts import faster_whisper
+from pipeline.transcripts.engines import load_engine
 
 
 def params() -> Params:
@@ -63,6 +67,47 @@ def test_fetched_here_and_used_without_the_hub(
     found, expected = load_text_backbone("org/tiny", COMMIT).state_dict(), load_text_backbone(str(bert))
     assert all(torch.equal(found[key], value) for key, value in expected.state_dict().items())
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("engine", list(PRESETS))
+def test_a_short_name_of_recognition_is_what_its_engine_reads(
+    engine: Engine,
+    hub: type[Hub],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cli: Callable[..., tuple[int, str]],
+) -> None:
+    model, commit = hub.repository, hub.commit = PRESETS[engine]["base"]
+    hub.folder = tiny = save_tiny_whisper(tmp_path / "whisper")
+    files = {path.name for path in tiny.iterdir()}
+    if engine == "faster-whisper":
+        files = {"config.json", "tokenizer.json", "preprocessor_config.json", "model.bin", "vocabulary.txt"}
+        hub.folder = tmp_path / "converted"
+        hub.folder.mkdir()
+        for name in files:
+            source = tiny / name
+            (hub.folder / name).write_bytes(source.read_bytes() if source.is_file() else name.encode())
+    (hub.folder / "README.md").write_text("never fetched")
+    code, said = cli("fetch", "base", "--set", f"transcribe.asr.engine={engine}")
+    assert code == 0 and f"{model}: " in said and f"commit: {commit}" in said
+    hub.asked.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if engine == "transformers":
+        assert load_engine(AsrParams(model="base"), model, commit, "cpu").languages
+    folder = model_folder(model, commit, PARTS if engine == "transformers" else faster_whisper.PARTS)
+    assert {path.name for path in folder.iterdir()} == files
+    assert hub.asked == []
+
+
+def test_every_short_name_and_an_encoder_of_that_name() -> None:
+    for engine, presets in PRESETS.items():
+        known = Params(transcribe=TranscribeParams(asr=AsrParams(engine=engine)))
+        found = wanted_models(["base", "small", "large-v3", "turbo"], known)
+        assert [(one.key, one.model, one.revision) for one in found] == [
+            ((), *presets[name]) for name in ("base", "small", "large-v3", "turbo")
+        ]
+    (own,) = wanted_models(["base"], Params(text={"base": TransformerText(model="org/tiny")}))
+    assert (own.key, own.model) == (("text", "base", "revision"), "org/tiny")
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it(hub: type[Hub]) -> None:
@@ -186,6 +231,8 @@ def test_what_cannot_be_fetched_is_a_message(
 ) -> None:
     with pytest.raises(ParamsError, match="did you mean 'hubert'"):
         wanted_models(["huberd"], Params())
+    with pytest.raises(ParamsError, match="did you mean 'turbo'"):
+        wanted_models(["trubo"], Params())
     with pytest.raises(ParamsError, match=r"text\.minilm\.model is 'minilm': nothing of it is on a hub"):
         wanted_models(["minilm"], Params())
     with pytest.raises(MissingModelError, match=r"'org/gone'.* http://127.0.0.1:\d+ gave: .*404"):

@@ -53,7 +53,7 @@ def encode_images(encoder: FaceMesh, images: list[np.ndarray], monkeypatch: pyte
     def pictures(*_: object, **__: object) -> Iterator[Frame]:
         return (Frame(np.ascontiguousarray(image), i / 25, 1.0) for i, image in enumerate(images))
 
-    monkeypatch.setattr(mesh, "frames", pictures)
+    monkeypatch.setattr(mesh, "clip_frames", pictures)
     return encode(encoder, Path("pictures"))
 
 

@@ -1,4 +1,5 @@
-"""A model hub on this machine that has the tiny BERT as org/tiny, and a cache of it made by hand."""
+"""A model hub on this machine that has the tiny BERT as org/tiny (or what a test gives it), and a cache of it
+made by hand."""
 
 from __future__ import annotations
 
@@ -50,6 +51,7 @@ class Hub(BaseHTTPRequestHandler):
 
     folder: Path
     asked: list[str]
+    repository, commit = "org/tiny", COMMIT
     damaged: str = ""  # name of a file of which other bytes are sent than are listed
 
     def _answer(self, body: bytes, **headers: str) -> None:
@@ -63,19 +65,21 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.asked.append(self.path)
         files = sorted(path.name for path in self.folder.iterdir())
-        if re.fullmatch(rf"/api/models/org/tiny(/revision/(main|{COMMIT}))?", self.path):
+        known = f"/api/models/{self.repository}"
+        if re.fullmatch(rf"{re.escape(known)}(/revision/(main|{self.commit}))?", self.path):
             siblings = [{"rfilename": name} for name in files]
-            self._answer(json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode())
-        elif self.path.startswith("/api/models/org/tiny/tree/"):
+            described = {"id": self.repository, "sha": self.commit, "siblings": siblings}
+            self._answer(json.dumps(described).encode())
+        elif self.path.startswith(f"{known}/tree/"):
             self._answer(
                 json.dumps([self._entry(name) for name in files]).encode(), Content_Type="application/json"
             )
-        elif self.path.startswith("/org/tiny/resolve/"):
+        elif self.path.startswith(f"/{self.repository}/resolve/"):
             name = self.path.rpartition("/")[2]
             body = (self.folder / name).read_bytes()
             if name == self.damaged:
                 body = body[:-1] + bytes([body[-1] ^ 1])
-            self._answer(body, ETag=f'"{name}"', X_Repo_Commit=COMMIT)
+            self._answer(body, ETag=f'"{name}"', X_Repo_Commit=self.commit)
         else:
             self.send_error(404)
 

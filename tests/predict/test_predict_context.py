@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from made.sample_runs import SampleRuns, make_sample_runs
+from made.sample_runs import SampleRuns
 from ruamel.yaml import YAML
 
 from models.core.batch import Reading
@@ -27,11 +27,6 @@ from pipeline.training.runs import open_runs
 VALID = ("video_0002$_$0001", "video_0002$_$0002")
 
 pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, project: Path) -> SampleRuns:
-    return make_sample_runs(tmp_path_factory.mktemp("context"), project / "data" / "sample")
 
 
 def written(run: Path, clip_id: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made.media_factory import make_clip, tone
-from made.sample_runs import SampleRuns, make_sample_runs
+from made.sample_runs import SampleRuns
 from matplotlib.figure import Figure
 
 from pipeline.params.params import Params
@@ -23,11 +23,6 @@ CLIP = "video_0001$_$0001"
 PITCH = 220.0  # Hz
 
 pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, project: Path) -> SampleRuns:
-    return make_sample_runs(tmp_path_factory.mktemp("timeline"), project / "data" / "sample")
 
 
 @pytest.fixture(scope="module")

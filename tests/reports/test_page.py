@@ -8,8 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made.html_page import Page
+from made.made_results import (
+    MOODS,
+    chosen,
+    make_params,
+    runs_of,
+    views,
+    write_moods,
+    write_one,
+)
 from PIL import Image
-from test_report import MOODS, chosen, make_params, runs_of, write_moods, write_result
 
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.evaluation.imported import import_predictions
@@ -34,99 +41,6 @@ from pipeline.reports.tables import paper_figures, results_table, summarize
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SEEDS = [1, 2]
-ADDRESSES = ("src", "href", "action", "srcset")
-LABELS = np.random.default_rng(0).uniform(-3, 3, 60).astype(np.float32)
-
-
-@dataclass
-class Page(HTMLParser):
-    """What is looked at of a page."""
-
-    text: str
-    images: list[dict[str, str | None]] = field(default_factory=list)
-    addresses: list[str] = field(default_factory=list)
-    tables: list[list[list[tuple[str, str, bool]]]] = field(default_factory=list)  # text, data-v, bold
-    ids: list[str] = field(default_factory=list)
-    words: str = ""
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.inside = self.bold = self.silent = False
-        self.feed(self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.addresses += [value or "" for name, value in attrs if name in ADDRESSES]
-        self.ids += [found["id"]] if found.get("id") else []
-        if tag == "img":
-            self.images.append(found)
-        elif tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append(("", found.get("data-v") or "", False))
-            self.inside = True
-        self.silent = self.silent or tag in ("style", "script")
-        self.bold = self.bold or tag == "strong"
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = self.inside and tag not in ("td", "th")
-        self.bold = self.bold and tag != "strong"
-        self.silent = self.silent and tag not in ("style", "script")
-
-    def handle_data(self, data: str) -> None:
-        if not self.silent:
-            self.words += data
-        if self.inside:
-            row = self.tables[-1][-1]
-            row[-1] = (row[-1][0] + data, row[-1][1], row[-1][2] or self.bold)
-
-
-def views(classes: bool = False, transcript: str = "<b>Not & so</b> 'good'") -> dict[str, Any]:
-    random = np.random.default_rng(1)
-    points = random.normal(size=(24, 2)).round(3)
-    return {
-        "reading": "Look here: a < b.",
-        "terms": {"prior": 0.4},
-        "notes": ["nothing of <that>"],
-        "panels": [
-            {
-                **{"kind": "bars", "title": "Risk", "unit": "MAE", "groups": ["text", "audio"]},
-                "series": {"here": [0.5, None], "there": [0.25, 0.75]},
-                "references": {"floor": 0.6},
-            },
-            {
-                **{"kind": "histogram", "title": "ω", "unit": "ω", "edges": [0, 0.5, 1]},
-                "series": {"text": [3, 1], "audio": [0, 4]},
-            },
-        ],
-        "maps": [
-            {
-                "title": "z",
-                "parts": [
-                    {"name": "shared", "modality": "joint", "shared": True},
-                    {"name": "private text", "modality": "text", "shared": False},
-                ],
-                **{"part": [0] * 12 + [1] * 12, "x": points[:, 0].tolist(), "y": points[:, 1].tolist()},
-                "label": (random.integers(0, 3, 24) if classes else random.uniform(-3, 3, 24)).tolist(),
-            }
-        ],
-        "worst": [
-            {"clip_id": "video$_$1", "label": 2, "prediction": 0, "error": 2.5, "transcript": transcript},
-            {"clip_id": "video$_$2", "label": 1, "prediction": 2, "error": 1.25, "transcript": ""},
-        ],
-    }
-
-
-def write_one(here: Path, method: str, seed: int, noise: float) -> None:
-    """A result on mosi whose predictions are off by `noise`, on the same clips for all."""
-    random = np.random.default_rng([seed, int(noise * 100)])
-    found = (LABELS + random.normal(scale=noise, size=60)).astype(np.float32)
-    mae = float(np.abs(found - LABELS).mean())
-    scores = {"acc7": 0.4 + seed / 100, "corr": float(np.corrcoef(found, LABELS)[0, 1]), "mae": mae}
-    predicted = pa.array(LABELS), pa.array(found)
-    write_result(here, method, "mosi", seed, predicted, test=scores, remarks={"test": ["a < b"]})
 
 
 def make_params_of(**changes: Any) -> Params:

@@ -3,115 +3,32 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made.made_results import (
+    DATASETS,
+    MAE,
+    METHODS,
+    MOODS,
+    SEEDS,
+    chosen,
+    make_params,
+    write_moods,
+    write_result,
+)
 
 from pipeline.core.errors import MsaError
 from pipeline.evaluation.saved import Spread, read_runs
-from pipeline.params.params import Params, check_params
+from pipeline.params.params import Params
 from pipeline.reports.report import report
 from pipeline.reports.tables import summarize
-
-SEEDS = (1, 2, 3)
-METHODS = ("misr", "other")
-DATASETS = ("sample", "mosi")
-MAE = {"misr": (0.7, 0.8, 0.75), "other": (0.9, 0.95, 1.0)}
-
-
-def chosen(dataset: str, metrics: str = "mmsa") -> dict[str, str]:
-    none = dict.fromkeys(("text", "audio", "visual", "waveform"), "none")
-    return {"dataset": dataset, "metrics": metrics, **none}
-
-
-def make_params(**changes: Any) -> Params:
-    tree: dict[str, Any] = {
-        "datasets": {name: {"root": name} for name in DATASETS},
-        "datasets_run": list(DATASETS),
-        "assemble": {name: chosen(name) for name in DATASETS},
-        "models": {name: {"corpora": {dataset: {} for dataset in DATASETS}} for name in METHODS},
-        "models_run": list(METHODS),
-        "seeds": list(SEEDS),
-    }
-    return check_params({**tree, **changes}, "test")
-
-
-def write_result(
-    here: Path,
-    method: str,
-    dataset: str,
-    seed: int,
-    predicted: tuple[pa.Array, pa.Array] | None = None,
-    **changes: Any,
-) -> None:
-    """One run more, or anew, in a method's results.
-
-    Parameters
-    ----------
-    predicted : labels and predictions; by default of 30 clips
-    changes : of the run's entry
-    """
-    mae = MAE[method][SEEDS.index(seed)]
-    result = {
-        "format": 2,
-        "method": method,
-        "dataset": dataset,
-        "seed": seed,
-        "feature_set": "abcdef0123456789",
-        "features": {"text": "minilm", "audio": "librosa33"},
-        "epoch": 2,
-        "task": "regression",
-        "class_names": [],
-        "metric_set": "mmsa",
-        "n": {"valid": 4, "test": 30},
-        "floor": {"test_mae": 1.25, "valid_mae": 1.5},
-        "remarks": {"test": ["corr is 0: all predictions are 1"]} if seed == 3 else {},
-        "test": {"acc7": 0.4 + seed / 100, "corr": 0.5, "mae": mae},
-        "valid": {"acc7": 0.5, "corr": 0.6, "mae": mae + 0.1},
-        **changes,
-    }
-    folder = here / "results" / dataset / method
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = {run["seed"]: run for run in runs_of(folder)} | {seed: result}
-    (folder / "metrics.json").write_text(json.dumps({"runs": [*entries.values()]}))
-    if predicted is None:
-        labels = np.random.default_rng(0).uniform(-3, 3, size=30).astype(np.float32)
-        errors = np.random.default_rng([seed, len(method)]).normal(scale=mae, size=30)
-        predicted = pa.array(labels), pa.array((labels + errors).astype(np.float32))
-    save_predictions(folder / "predictions.parquet", seed, *predicted)
-    term = "prior" if method == "misr" else "swap"
-    rows = [f"{seed}\t{e}\t{2 / e}\t{1 / e}\t{1 + seed / 10 / e}\t0.001" for e in (1, 2, 3)]
-    path = folder / "curves.tsv"
-    lines = (
-        path.read_text().splitlines() if path.exists() else [f"seed\tepoch\ttotal\t{term}\tvalid_loss\tlr"]
-    )
-    path.write_text("\n".join([*(line for line in lines if line not in rows), *rows]) + "\n")
-
-
-def runs_of(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "metrics.json"
-    runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.exists() else []
-    return runs
-
-
-def save_predictions(path: Path, seed: int, labels: pa.Array, predictions: pa.Array) -> None:
-    """Put a seed's predictions beside those of the others, whose labels are the same."""
-    clips = len(labels)
-    videos = [f"video{i // 2:02d}" for i in range(clips)]
-    table = {"split": ["test"] * clips, "clip_id": [f"{video}$_${i:02d}" for i, video in enumerate(videos)]}
-    table |= {"video_id": videos, "speaker": pa.array([None] * clips, pa.string())}
-    others = {} if not path.exists() else pq.read_table(path).to_pydict()
-    columns = {**table, "label": labels, **{k: v for k, v in others.items() if k.startswith("prediction_")}}
-    pq.write_table(pa.table({**columns, f"prediction_{seed}": predictions}), path)
 
 
 @pytest.fixture(autouse=True)
@@ -234,37 +151,6 @@ def test_missing_or_mixed_results(place: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------- classifications
-MOODS = ["anger", "joy", "no_mood | none"]
-ACCURACY = {1: 0.5, 2: 0.6, 3: 0.7}
-
-
-def write_moods(here: Path, method: str, seed: int, **changes: Any) -> None:
-    """As evaluate writes it of a classification; the predictions are by hand, so that counts are known."""
-    each = {f"f1_{name}": (number + 1) / 10 for number, name in enumerate(MOODS)}
-    labels, found = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 2]
-    scores = {"accuracy": ACCURACY[seed], "f1_macro": 0.4, "f1_weighted": 0.45, **each}
-    write_result(
-        here,
-        method,
-        "moods",
-        seed,
-        task="classification",
-        class_names=MOODS,
-        metric_set="cls",
-        floor={
-            "test_accuracy": 0.4,
-            "test_f1_weighted": 0.25,
-            "valid_accuracy": 0.35,
-            "valid_f1_weighted": 0.2,
-        },
-        predicted=(pa.array(labels, pa.int32()), pa.array(found if seed == 1 else labels, pa.int32())),
-        remarks={},
-        test=dict(sorted(scores.items())),
-        valid=dict(sorted(scores.items())) | {"accuracy": ACCURACY[seed] + 0.1},
-        **changes,
-    )
-
-
 @pytest.fixture
 def mixed(place: Path) -> tuple[Path, Params]:
     """Results of two regressions and a classification, and params that run the three."""

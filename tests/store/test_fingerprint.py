@@ -211,11 +211,11 @@ def test_how_a_definition_is_imported_does_not_count(
     file = code / "pipeline/features/visual/face/mesh.py"
     edited(
         file,
-        "from pipeline.media.decode import SILENCE_DBFS, Frame, frames, level_dbfs, waveform\n",
+        "from pipeline.media.decode import SILENCE_DBFS, Frame, level_dbfs, waveform\n",
         "from pipeline.media import decode as media\n"
-        "from pipeline.media.decode import SILENCE_DBFS, level_dbfs, waveform\n",
+        "from pipeline.media.decode import SILENCE_DBFS, level_dbfs\n",
     )
-    edited(file, "= frames(", "= media.frames(")
+    edited(file, "= waveform(", "= media.waveform(")
     assert hashes(code) == before
 
 

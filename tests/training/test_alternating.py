@@ -10,7 +10,7 @@ import pytest
 import torch
 from made import tiny_set
 from made.tiny_set import Tiny, TinyOutput, TinySettings, write_tiny_set
-from test_train import contents, run
+from made.tiny_training import contents, run
 from torch import Tensor, nn
 
 from models import METHODS, MethodEntry

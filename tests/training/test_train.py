@@ -18,18 +18,18 @@ import pytest
 import torch
 from made import tiny_set
 from made.tiny_set import Tiny, write_tiny_set
-from safetensors.torch import load_file
+from made.tiny_training import contents, run
 
 import pipeline.training.loop.device
 import pipeline.training.loop.train
 from models import METHODS, MethodEntry
 from pipeline.core.errors import FormatError, MsaError, ParamsError
-from pipeline.datasets.training_set import TrainingSet
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
 from pipeline.training.loop.curves import read_table
 from pipeline.training.loop.train import train
-from pipeline.training.runs import open_runs
+
+pytestmark = pytest.mark.usefixtures("tiny_method")
 
 # what `python -c` runs: the same training as `run`, in a process of its own
 SCRIPT = """
@@ -50,44 +50,12 @@ train(RunConfig(**whole, assembled=Path(sys.argv[2]), pretrained=here / "pretrai
 """
 
 
-@pytest.fixture(autouse=True)
-def _tiny_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "tiny", MethodEntry("made.tiny_set"))
-
-
-@pytest.fixture(scope="module")
-def assembled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_set(tmp_path_factory.mktemp("assembled") / "tiny")
-
-
-def run(assembled: Path, here: Path, params: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
-    seed = settings.pop("seed", 7)
-    train_params = settings.pop("train_params", TrainParams())
-    return train(
-        RunConfig(
-            method_name="tiny",
-            dataset="tiny",
-            seed=seed,
-            method_params=params or {},
-            train_params=train_params,
-            assembled=assembled,
-            pretrained=here / "pretrained",
-            out=here / "runs" / f"tiny-tiny-{seed}",
-        ),
-        **{"device": "cpu", "state_root": here / "state", "logs": here / "logs", **settings},
-    )
-
-
 def python(script: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
     tests = Path(tiny_set.__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)], env=environment, capture_output=True, text=True
     )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -254,96 +222,6 @@ def test_early_stopping_and_ties(assembled: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("pipeline.training.loop.train.valid_loss", lambda *arguments: next(script))
     summary = run(assembled, tmp_path, {"training": {"patience": 3}})
     assert (summary["epoch"], summary["valid_loss"], summary["epochs"]) == (2, 4.0, 5)
-
-
-# --------------------------------------------------------------------------------------------- the terms
-def test_total_is_the_weighted_sum_with_the_schedule(
-    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[float] = []
-
-    def schedule(self: Tiny, term: str, progress: float) -> float:
-        seen.append(progress)
-        return 3.0 if term == "spread" else 1.0
-
-    monkeypatch.setattr(Tiny, "schedule", schedule)
-    run(assembled, tmp_path, {"weights": {"prediction": 2.0, "spread": 0.5}, "training": {"epochs": 2}})
-    for row in read_table(tmp_path / "runs" / "tiny-tiny-7" / "curves.tsv"):
-        assert row["total"] == pytest.approx(2 * row["prediction"] + 1.5 * row["spread"], rel=1e-6)
-    assert sorted(set(seen)) == pytest.approx([i / 16 for i in range(16)])
-
-
-def test_weight_0_is_not_computed(assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, losses = [], Tiny.losses
-
-    def spy(self: Tiny, batch: Any, output: Any, terms: Any) -> Any:
-        asked.append((set(terms), self.active_terms))
-        return losses(self, batch, output, terms)
-
-    monkeypatch.setattr(Tiny, "losses", spy)
-    run(assembled, tmp_path, {"weights": {"spread": 0}, "training": {"epochs": 1}})
-    assert all(terms == active == {"prediction"} for terms, active in asked)
-    assert "spread" not in read_table(tmp_path / "runs" / "tiny-tiny-7" / "curves.tsv")[0]
-    with pytest.raises(ParamsError, match="all weights are 0"):
-        run(assembled, tmp_path, {"weights": {"prediction": 0, "spread": 0}})
-
-
-def test_bf16_is_for_the_forward_passes_of_training_alone(
-    assembled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    half: dict[str, set[bool]] = {"training": set(), "evaluation": set(), "losses": set()}
-    forward, losses = Tiny.forward, Tiny.losses
-
-    def spy_forward(self: Tiny, batch: Any) -> Any:
-        half["training" if self.training else "evaluation"].add(torch.is_autocast_enabled("cpu"))
-        return forward(self, batch)
-
-    def spy_losses(self: Tiny, batch: Any, output: Any, terms: Any) -> Any:
-        half["losses"].add(torch.is_autocast_enabled("cpu"))
-        assert output.prediction.dtype == torch.float32
-        assert (output.prediction != output.prediction.bfloat16()).all()  # nor is the head's
-        return losses(self, batch, output, terms)
-
-    monkeypatch.setattr(Tiny, "forward", spy_forward)
-    monkeypatch.setattr(Tiny, "losses", spy_losses)
-    run(assembled, tmp_path, {"training": {"epochs": 2}}, train_params=TrainParams(precision="bf16"))
-    assert half == {"training": {True}, "evaluation": {False}, "losses": {False}}
-
-    (opened,) = open_runs([tmp_path / "runs" / "tiny-tiny-7"])
-    valid = TrainingSet.load(assembled, only=("valid",)).splits["valid"]
-    saved = pq.read_table(opened.folder / "valid.predictions.parquet")["prediction"].to_numpy()
-    assert len(np.unique(saved)) == len(saved)
-    found = opened.forward(valid.batch(torch.arange(len(valid)))).prediction
-    np.testing.assert_allclose(found.numpy(), saved, rtol=1e-6)
-    assert half["evaluation"] == {False}
-
-
-def test_gradients_are_clipped_unless_that_is_switched_off(assembled: Path, tmp_path: Path) -> None:
-    """One step of plain SGD moves the weights by the learning rate times the gradient, at most the norm."""
-
-    def moved(clip: float | None) -> float:
-        out = tmp_path / "runs" / "tiny-tiny-7"
-        step = {"optimizer": "sgd", "epochs": 1, "batch_size": 512, "warmup": 0.0, "schedule": "constant"}
-        weights = []
-        for rate in (0.0, 1e-3):
-            settings = {"weights": {"prediction": 1000.0}, "training": step | {"lr_other": rate}}
-            run(assembled, tmp_path, settings, train_params=TrainParams(gradient_clip=clip))
-            found = load_file(out / "model.safetensors")
-            weights.append(torch.cat([found[name].double().flatten() for name in sorted(found)]))
-        return float((weights[1] - weights[0]).norm()) / 1e-3
-
-    free = moved(None)
-    assert free > 20
-    assert moved(10.0) == pytest.approx(10, rel=1e-3)
-    assert moved(2 * free) == pytest.approx(free, rel=1e-3)
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_other_optimizers_learn(optimizer: str, assembled: Path, tmp_path: Path) -> None:
-    settings = {"optimizer": optimizer, "momentum": 0.9, "weight_decay": 0.01, "epochs": 6, "warmup": 0.0}
-    run(assembled, tmp_path, {"training": settings})
-    curves = read_table(tmp_path / "runs" / "tiny-tiny-7" / "curves.tsv")
-    assert curves[-1]["prediction"] < curves[0]["prediction"]
 
 
 # ------------------------------------------------------------------------------------ what can go wrong

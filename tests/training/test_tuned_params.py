@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from made.tiny_search import contents, searched, trials_in
 from ruamel.yaml import YAML
-from test_tune import _tiny_method, assembled, contents, searched, trials_in  # noqa: F401  (fixtures)
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
@@ -23,6 +23,8 @@ from pipeline.params.run import RunConfig
 from pipeline.params.search import with_values
 from pipeline.training.loop.pretrain import pretrain
 from pipeline.training.loop.train import train
+
+pytestmark = pytest.mark.usefixtures("tiny_method")
 
 PARAMS = """\
 # what is learnt
@@ -105,7 +107,7 @@ def run(*command: str, here: Path) -> str:
 @pytest.fixture
 def repository(
     tmp_path: Path,
-    assembled: Path,  # noqa: F811
+    assembled: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A DVC project below the root of a git repository, with a change that is not committed."""

@@ -37,11 +37,6 @@ ANYTHING = 99.0  # times that a text may be smaller: what a random model says, i
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "whisper-tiny-random")
-
-
-@pytest.fixture(scope="module")
 def whisper(folder: Path) -> Whisper:
     return load_whisper(str(folder))
 

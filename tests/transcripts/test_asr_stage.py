@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made.long_sound import count_decoded, state_no_length, write_hour
 from made.media_factory import make_clip, tone
-from made.tiny_speech import save_tiny_whisper, speech
+from made.tiny_speech import speech
 
 from pipeline.core.errors import TooManyFailedError
 from pipeline.corpora.clips import clip_table
@@ -20,11 +21,6 @@ from pipeline.transcripts.stage import TranscribeReport, transcribe_dataset
 RATE = 16_000
 LIMITS = MediaLimits()
 ANYTHING = 99.0  # times that a text may be smaller: what a random model says, it may say again and again
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_whisper(tmp_path_factory.mktemp("models") / "whisper-tiny-random")
 
 
 def test_the_stage_takes_the_first_source_that_tells(folder: Path, tmp_path: Path) -> None:
@@ -140,6 +136,32 @@ def test_a_clip_too_long_or_in_another_language_costs_itself_alone(folder: Path,
     assert texts[0] and texts[1:] == [None, None] and report.failed == 2
     assert report.problems["b"] == "transcribe.asr.model has no model for the language 'zh'; name one there"
     assert "longer (5.00 s) than media.max_seconds=2" in report.problems["c"]
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_an_hour_is_told_and_not_listened_to(
+    stated: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_hour(tmp_path / "hour.wav")
+    if not stated:
+        state_no_length(monkeypatch)
+    decoded = count_decoded(monkeypatch)
+    recognizer = Recognizer(AsrParams(model=str(folder)))
+    monkeypatch.setattr("pipeline.transcripts.recognition.Recognizer", lambda *_: recognizer)
+    monkeypatch.setattr(
+        "pipeline.transcripts.stage.local.run",  # workers would hide what is decoded
+        lambda make, clips, **_: [(clip, make()(clip)) for clip in clips],
+    )
+    row = {"clip_id": "a", "video_id": "a", "split": "train", "language": "en", "path": "hour.wav"}
+    settings = TranscribeParams(asr=recognizer.settings)
+    table, report = transcribe_dataset(
+        clip_table([{**row, "status": "ok"}]), tmp_path, "toy", settings, LIMITS
+    )
+    assert table["text"].to_pylist() == [None] and report.failed == 1
+    assert report.problems["a"].startswith("hour.wav: longer (")
+    assert "than media.max_seconds=600" in report.problems["a"]
+    assert sum(decoded) == 0 if stated else 600 < sum(decoded) < 602
+    assert not recognizer._models, "no weights are read for it"
 
 
 def test_a_txt_cannot_tell_parts_apart(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_folder_that_is_damaged_or_lacks_a_file(converted: Path, tmp_path: Pat
             load_engine(settings, str(broken), None, "cpu")
     with pytest.raises(MissingModelError, match="there is no such folder"):
         load_faster_whisper(str(tmp_path / "nowhere"))
-    with pytest.raises(MissingModelError, match=r"Systran/faster-whisper-base.*hf download ID"):
+    with pytest.raises(MissingModelError, match=r"fetch Systran/faster-whisper-base@ebe41"):
         load_faster_whisper(*PRESETS[FAST]["base"])  # HF_HUB_OFFLINE is set
 
 

@@ -11,12 +11,12 @@ of float32's epsilon. Of 128 bands some of the lowest hold no bin of the FFT and
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from pipeline.core.devices import prepare_device
-from pipeline.core.errors import ClipError, MissingDependencyError
+from pipeline.core.errors import ClipError
 from pipeline.core.waveform import SAMPLE_RATE
+from pipeline.features.audio.extras import import_extra
 from pipeline.features.audio.hf_audio import FrameGrid
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
@@ -71,12 +71,10 @@ class Fbank(Encoder):
 
 
 def _library() -> Any:
-    """torchaudio's Kaldi; MissingDependencyError where the extra is not installed, or not for this torch."""
-    try:
-        return importlib.import_module("torchaudio.compliance.kaldi")
-    except (ImportError, OSError, RuntimeError) as error:
-        raise MissingDependencyError(
-            f"kind fbank needs torchaudio ({error}): pip install 'msa-pipeline[torchaudio]', beside a torch "
-            "for CUDA. Beside one for CPU it imports, and so does transformers, once the files "
-            "torchaudio/lib/*.so are removed, which nothing here needs"
-        ) from error
+    """torchaudio's Kaldi, which also must fit this torch."""
+    return import_extra(
+        "torchaudio.compliance.kaldi",
+        "kind fbank needs torchaudio",
+        "pip install 'msa-pipeline[torchaudio]', beside a torch for CUDA. Beside one for CPU it imports, and "
+        "so does transformers, once the files torchaudio/lib/*.so are removed, which nothing here needs",
+    )

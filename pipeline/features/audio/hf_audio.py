@@ -36,8 +36,9 @@ from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.execution.gpu import Prepared
 from pipeline.features.audio.padded import PaddedBackbone
 from pipeline.features.audio.sound import clip_sound
+from pipeline.features.checkpoint import PREPROCESSOR, preprocessor
 from pipeline.features.encoder import Clip, Encoded
-from pipeline.features.pretrained import PREPROCESSOR, PretrainedStates, preprocessor, stored
+from pipeline.features.pretrained import PretrainedStates, stored
 from pipeline.params.encoders import Source, TransformerAudio
 
 FORWARD_SAMPLES = 240 * SAMPLE_RATE  # of a batch, padding included: its largest activation has 1.6 GB

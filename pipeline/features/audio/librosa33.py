@@ -46,8 +46,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import ClipError, MissingDependencyError, ParamsError
+from pipeline.core.errors import ClipError, ParamsError
 from pipeline.core.files import lock
+from pipeline.features.audio.extras import import_extra
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.params.encoders import Librosa33Params
@@ -234,13 +235,12 @@ def _installation() -> str:
 
 
 def _parselmouth() -> Any:
-    """Praat as a library; MissingDependencyError where the extra is not installed."""
-    try:
-        return importlib.import_module("parselmouth")
-    except (ImportError, OSError, RuntimeError) as error:
-        raise MissingDependencyError(
-            f"f0: praat needs {PRAAT} ({error}): pip install 'msa-pipeline[praat]', or choose f0: pyin"
-        ) from error
+    """Praat as a library."""
+    return import_extra(
+        "parselmouth",
+        f"f0: praat needs {PRAAT}",
+        "pip install 'msa-pipeline[praat]', or choose f0: pyin",
+    )
 
 
 def _at_least(n_samples: int, y: np.ndarray) -> np.ndarray:

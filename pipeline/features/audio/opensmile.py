@@ -10,13 +10,13 @@ and no use in products without a licence from audEERING. Nothing of it comes wit
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.core.errors import ClipError, MissingDependencyError
+from pipeline.core.errors import ClipError
 from pipeline.core.waveform import SAMPLE_RATE
+from pipeline.features.audio.extras import import_extra
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.params.encoders import OpenSmileParams
@@ -75,11 +75,8 @@ class OpenSmile(Encoder):
 
 
 def _library() -> Any:
-    """The openSMILE package; MissingDependencyError where the extra is not installed."""
-    try:
-        return importlib.import_module("opensmile")
-    except (ImportError, OSError, RuntimeError) as error:
-        raise MissingDependencyError(
-            f"kind opensmile needs openSMILE ({error}): pip install 'msa-pipeline[opensmile]' (audEERING "
-            "Research License: no commercial use)"
-        ) from error
+    return import_extra(
+        "opensmile",
+        "kind opensmile needs openSMILE",
+        "pip install 'msa-pipeline[opensmile]' (audEERING Research License: no commercial use)",
+    )

@@ -18,7 +18,6 @@ FORWARD pictures of a clip are a forward, on CPU on one thread: a row's bytes de
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -27,13 +26,14 @@ import numpy as np
 
 from models.core.checkpoints import Part, model_folder
 from models.core.loading import importing_models, load_config, load_weights
-from pipeline.core.errors import AbsentError, MissingModelError, ParamsError, first_line
+from pipeline.core.errors import MissingModelError, ParamsError, first_line
 from pipeline.execution.gpu import Prepared
+from pipeline.features.checkpoint import PREPROCESSOR, preprocessor
 from pipeline.features.encoder import Clip, Encoded
-from pipeline.features.pretrained import PREPROCESSOR, PretrainedStates, preprocessor, stored
+from pipeline.features.pretrained import PretrainedStates, stored
 from pipeline.features.visual.facecrops import FaceCrops
+from pipeline.features.visual.frames import clip_frames
 from pipeline.features.visual.preprocessing import Preprocessing
-from pipeline.media.decode import Frame, frames
 from pipeline.params.encoders import FaceCropsParams, FaceDetection, Source, TransformerVision
 from pipeline.params.explain import settings_of
 
@@ -203,25 +203,13 @@ class VisionStates(PretrainedStates):
         else:
             notes: list[str] = []
             seen = [
-                (frame.time_s, self.preprocessing.square(frame.image)) for frame in self._frames(clip, notes)
+                (frame.time_s, self.preprocessing.square(frame.image))
+                for frame in clip_frames(clip, self.limits, self.params, notes)
             ]
             times, note = np.array([time for time, _ in seen], np.float32), "; ".join(notes)
             pictures, shown = np.stack([picture for _, picture in seen]), np.arange(len(seen))
         content = PreparedPictures(source, pictures, shown, times, note)
         return Prepared(content, max(pictures.nbytes, 1))
-
-    def _frames(self, clip: Clip, notes: list[str]) -> Iterator[Frame]:
-        if clip.path is None:
-            raise AbsentError("no video file")
-        return frames(
-            clip.path,
-            self.limits,
-            fps=self.params.fps,
-            max_long_side=self.params.max_long_side,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
 
     # --------------------------------------------------------------------------------------------- the states
     def states(self, source: Source, contents: list[PreparedPictures]) -> list[np.ndarray]:

@@ -39,12 +39,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipeline.core.devices import prepare_device
-from pipeline.core.errors import AbsentError, MissingDependencyError, MissingModelError, ParamsError
+from pipeline.core.errors import MissingDependencyError, MissingModelError, ParamsError
 from pipeline.core.openface_layout import GAZE_ANGLES, GROUPS, LANDMARKS_2D, ROTATION, columns_of
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.face.canonical import LANDMARKS_68
+from pipeline.features.visual.frames import clip_frames
 from pipeline.features.visual.no_face import notes_on
-from pipeline.media.decode import Frame, frames
+from pipeline.media.decode import Frame
 from pipeline.params.encoders import PyFeatParams
 
 if TYPE_CHECKING:
@@ -209,20 +210,10 @@ class PyFeat(Encoder):
         return parts
 
     def encode(self, clip: Clip) -> Encoded:
-        if clip.path is None:
-            raise AbsentError("no video file")
+        notes: list[str] = []  # of the file, then of the faces
+        source = clip_frames(clip, self.limits, self.params, notes)
         if self._detector is None:
             self.load()
-        notes: list[str] = []  # of the file, then of the faces
-        source = frames(
-            clip.path,
-            self.limits,
-            fps=self.params.fps,
-            max_long_side=self.params.max_long_side,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
         times: list[float] = []
         counts: list[int] = []  # faces in each frame
         blocks: list[np.ndarray] = []

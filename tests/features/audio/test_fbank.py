@@ -118,7 +118,7 @@ def test_one_for_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     encoder = built()
     stub = SimpleNamespace(import_module=broken)
-    monkeypatch.setattr("pipeline.features.audio.fbank.importlib", stub)
+    monkeypatch.setattr("pipeline.features.audio.extras.importlib", stub)
     refuses(encoder)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from made.tiny_models import save_tiny_bert, save_tiny_decoder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.core.errors import ParamsError
-from pipeline.features import pretrained
+from pipeline.features import checkpoint
 from pipeline.features.encoder import BatchEncoder, Clip, Encoded
 from pipeline.features.registry import build_encoder
 from pipeline.params.encoders import TransformerText
@@ -122,14 +124,14 @@ def test_large_weights_are_announced(
     assert "weights" not in capsys.readouterr().err, "small ones are not worth a line"
     model = AutoModelForCausalLM.from_pretrained(folders["llama"])
     size = sum(weights.numel() for weights in model.parameters()) * width
-    monkeypatch.setattr(pretrained, "WORTH_SAYING", 1000)
-    monkeypatch.setattr(pretrained, "free_memory", lambda: 2 * size)
+    monkeypatch.setattr(checkpoint, "WORTH_SAYING", 1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2 * size))
     make("llama", precision=precision)
     said = " ".join(capsys.readouterr().err.split())
     assert f"the weights of {folders['llama']} take {size / 1e9:.1f} GB of memory in {precision}" in said
     assert ("precision: bf16 takes half" in said) == (precision == "fp32")
     assert "more than" not in said
-    monkeypatch.setattr(pretrained, "free_memory", lambda: size // 2)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=size // 2))
     make("llama", precision=precision)
     assert "more than the" in capsys.readouterr().err
 
@@ -137,12 +139,11 @@ def test_large_weights_are_announced(
 def test_stored_in_half_and_loaded_whole(folders: dict[str, Path], tmp_path: Path) -> None:
     """A file of bf16 takes twice its size in fp32; a file of fp32 half of it in bf16."""
     whole = save_tiny_bert(tmp_path / "whole")
-    assert pretrained.weights_in_memory((str(whole), None), "fp32") == pytest.approx(
+    assert checkpoint.weights_in_memory((str(whole), None), "fp32") == pytest.approx(
         (whole / "model.safetensors").stat().st_size, rel=0.2
     )
     half = tmp_path / "half"
     AutoModelForCausalLM.from_pretrained(folders["qwen2"], dtype=torch.bfloat16).save_pretrained(half)
     size = (half / "model.safetensors").stat().st_size
-    assert pretrained.weights_in_memory((str(half), None), "bf16") == pytest.approx(size, rel=0.1)
-    assert pretrained.weights_in_memory((str(half), None), "fp32") == pytest.approx(2 * size, rel=0.1)
-    assert 1e8 < pretrained.free_memory() < 1e15
+    assert checkpoint.weights_in_memory((str(half), None), "bf16") == pytest.approx(size, rel=0.1)
+    assert checkpoint.weights_in_memory((str(half), None), "fp32") == pytest.approx(2 * size, rel=0.1)

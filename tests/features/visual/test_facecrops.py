@@ -49,7 +49,7 @@ def encode_images(encoder: Any, images: list[np.ndarray], monkeypatch: pytest.Mo
     def pictures(*_: object, **__: object) -> Iterator[Frame]:
         return (Frame(np.ascontiguousarray(image), i / 25, 1.0) for i, image in enumerate(images))
 
-    monkeypatch.setattr(mesh, "frames", pictures)
+    monkeypatch.setattr(mesh, "clip_frames", pictures)
     encoded = encoder.encode(Clip("clip", Path("pictures")))
     monkeypatch.undo()
     return encoded
@@ -156,7 +156,7 @@ def test_a_file_holds_bytes(
 ) -> None:
     images = [astronaut] * 4
     monkeypatch.setattr(
-        mesh, "frames", lambda *_, **__: (Frame(image, i / 25, 1.0) for i, image in enumerate(images))
+        mesh, "clip_frames", lambda *_, **__: (Frame(image, i / 25, 1.0) for i, image in enumerate(images))
     )
     row = encode_row(encoder, EncodingTask(Clip("clip", tmp_path), "source"))
     write_rows(tmp_path / "shard-000.parquet", [row], footer(encoder))

@@ -88,7 +88,7 @@ def test_a_mirrored_clip_has_mirrored_points_and_gaze(
         def pictures(*_: object, images: list[np.ndarray] = images, **__: object) -> Iterator[Frame]:
             return (Frame(np.ascontiguousarray(image), i / 25, 1.0) for i, image in enumerate(images))
 
-        monkeypatch.setattr(mesh, "frames", pictures)
+        monkeypatch.setattr(mesh, "clip_frames", pictures)
         mirrored = encoder.encode(Clip(name, Path("pictures")))
         monkeypatch.undo()
         both = (talkers[name].features[:, SUCCESS] == 1) & (mirrored.features[:, SUCCESS] == 1)

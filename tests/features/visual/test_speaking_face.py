@@ -18,7 +18,8 @@ from pipeline.features.encoder import Clip, Encoded
 from pipeline.features.registry import build_encoder
 from pipeline.features.visual.face import mesh
 from pipeline.features.visual.face.speaking import persons, speaking_faces, together
-from pipeline.media.decode import Frame, frames, waveform
+from pipeline.features.visual.frames import clip_frames
+from pipeline.media.decode import Frame, waveform
 from pipeline.params.encoders import FaceCropsParams, FaceMeshParams
 
 pytestmark = pytest.mark.filterwarnings("ignore:SymbolDatabase.GetPrototype")
@@ -146,8 +147,8 @@ def test_two_talkers_and_their_mirror_image(shared: Path, monkeypatch: pytest.Mo
         asked.append(given)
         return speaking_faces(*given)
 
-    def mirrored(*given: Any, **named: Any) -> Iterator[Frame]:
-        for frame in frames(*given, **named):
+    def mirrored(*given: Any) -> Iterator[Frame]:
+        for frame in clip_frames(*given):
             yield replace(frame, image=frame.image[:, ::-1])
 
     def right_of(encoded: Encoded) -> set[bool]:
@@ -156,7 +157,7 @@ def test_two_talkers_and_their_mirror_image(shared: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(mesh, "speaking_faces", listened)
     encoder = build(face="speaking")
     straight = encode(encoder, clip)
-    monkeypatch.setattr(mesh, "frames", mirrored)
+    monkeypatch.setattr(mesh, "clip_frames", mirrored)
     turned = encode(encoder, clip)
     assert straight.note == turned.note == "2 faces in 75 of 75 frames"
     # both voices at once: one face is taken throughout, and in the mirror image the same person

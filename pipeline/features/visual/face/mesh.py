@@ -33,8 +33,9 @@ from pipeline.core.lean_imports import import_bare
 from pipeline.execution.ahead import read_ahead
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.visual.face.speaking import LEAST_FPS, speaking_faces
+from pipeline.features.visual.frames import clip_frames
 from pipeline.features.visual.no_face import notes_on
-from pipeline.media.decode import SILENCE_DBFS, Frame, frames, level_dbfs, waveform
+from pipeline.media.decode import SILENCE_DBFS, Frame, level_dbfs, waveform
 from pipeline.params.encoders import BlendshapesParams, FaceCropsParams, FaceMeshParams
 
 MESH_POINTS = 478  # 468 of the face, 5 of each iris
@@ -148,8 +149,6 @@ class MeshEncoder(Encoder):
 
     def tracked_frames(self, clip: Clip, notes: list[str]) -> Generator[TrackedFrame, None, None]:
         """The sampled frames of a clip, at least one, each with the chosen face; see `decode.frames`."""
-        if clip.path is None:
-            raise AbsentError("no video file")
         if self._graph is None:
             self.load()
         if self.params.face == "speaking":
@@ -167,16 +166,7 @@ class MeshEncoder(Encoder):
                 yield TrackedFrame(frame, face, len(faces))
 
     def _decoded(self, clip: Clip, notes: list[str]) -> Generator[Frame, None, None]:
-        assert clip.path is not None
-        source = frames(
-            clip.path,
-            self.limits,
-            fps=self.params.fps,
-            max_long_side=self.params.max_long_side,
-            start_s=clip.start_s,
-            end_s=clip.end_s,
-            notes=notes,
-        )
+        source = clip_frames(clip, self.limits, self.params, notes)
         # a decoder that hangs must not hold up a clip that was given up
         return read_ahead(source, FRAMES_AHEAD, wait_s=1.0)
 
