@@ -5,7 +5,6 @@ Shapes: B clips, T steps, x = d_x. Masks: True = real.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from models.cmir.settings import CmIRSettings
