@@ -59,6 +59,10 @@ class PresentBatchNorm(nn.BatchNorm1d):
     [R] counts all, and cannot train on a batch of one clip.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, input: Tensor, present: Tensor) -> Tensor:  # type: ignore[override]
         """(B, D), rows of absent clips 0; present (B,) bool."""
         if not self.training:
