@@ -100,7 +100,7 @@ class Conditional(nn.Module):
         )
         self.mean, self.logvar = nets
 
-    def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """ln q(y | x) without its constant, summed over the width: (B, x), (B, y) -> (B,).
 
         The public code leaves −½ ln σ² out, and is best with infinite variance.
@@ -227,8 +227,7 @@ class MMIM(Method):
         """Σ_m of the mean ln q(x_m | x_text) over the clips that have both."""
         present, x = self.having(output), output.vectors
         parts = [
-            masked_mean(q.log_likelihood(x["text"], x[m]), present["text"] & present[m])
-            for m, q in self.estimators.items()
+            masked_mean(q(x["text"], x[m]), present["text"] & present[m]) for m, q in self.estimators.items()
         ]
         return torch.stack(parts).sum() if parts else output.prediction.new_zeros(())
 

@@ -43,15 +43,6 @@ class SelfMMOutput(FusedOutput):
     unimodal: dict[str, Tensor]  # ŷ_s, shaped as `prediction`
 
 
-class Branch(nn.Module):
-    """A representation F, and the head on it."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, dropout: float):
-        super().__init__()
-        self.represent = nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, width), nn.ReLU())
-        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
-
-
 class SelfMM(Method):
     """The model and its losses; see the module's text."""
 
@@ -61,7 +52,7 @@ class SelfMM(Method):
     config: SelfMMSettings
 
     def build(self, backbones: dict[str, nn.Module]) -> None:
-        config, width = self.config, self.config.width
+        config = self.config
         self.sequence = nn.ModuleDict(
             {
                 m: SentenceVector(
@@ -75,14 +66,16 @@ class SelfMM(Method):
             m: getattr(config.sequence_width, m) if m in self.sequence else d for m, d in self.dims.items()
         }
         apart = inputs if config.weights.unimodal > 0 else {}
-        self.branch = nn.ModuleDict(
-            {
-                name: Branch(number, getattr(width, name), self.task.outputs, getattr(config.dropout, name))
-                for name, number in {FUSED: sum(inputs.values()), **apart}.items()
-            }
-        )
+        branches = {FUSED: sum(inputs.values()), **apart}
+        widths: dict[str, int] = {name: getattr(config.width, name) for name in branches}
+        self.representation = nn.ModuleDict()
+        self.head = nn.ModuleDict()
+        for name, number in branches.items():
+            w, dropout = widths[name], nn.Dropout(getattr(config.dropout, name))
+            self.representation[name] = nn.Sequential(dropout, nn.Linear(number, w), nn.ReLU())
+            self.head[name] = nn.Sequential(nn.Linear(w, w), nn.ReLU(), nn.Linear(w, self.task.outputs))
         generating = bool(apart) and self.task.classes == 0
-        self.memory = Memory({name: getattr(width, name) for name in self.branch}) if generating else None
+        self.memory = Memory(widths) if generating else None
 
     def prepare(self, train: Iterable[Batch], valid: Iterable[Batch]) -> None:
         """Tell the memory of the training clips, which stand in it by name."""
@@ -113,18 +106,18 @@ class SelfMM(Method):
             vectors[m] = full_precision(vector).masked_fill(~source.present[:, None], 0.0)
         fused = self.represent(FUSED, torch.cat([*vectors.values()], dim=-1))
         wanted = vectors if self.training and "unimodal" in self.active_terms else {}
-        features = {m: self.represent(m, vector) for m, vector in wanted.items() if m in self.branch}
+        features = {m: self.represent(m, vector) for m, vector in wanted.items() if m in self.head}
         return SelfMMOutput(
-            prediction=self.task.predict(self.branch[FUSED].head, fused),
+            prediction=self.task.predict(self.head[FUSED], fused),
             fused=fused,
             present=torch.stack([source.present for source in inputs.values()]),
             features=features,
-            unimodal={m: self.task.predict(self.branch[m].head, F) for m, F in features.items()},
+            unimodal={m: self.task.predict(self.head[m], F) for m, F in features.items()},
         )
 
     def represent(self, name: str, vector: Tensor) -> Tensor:
         """F, (B, p) in float32 at least."""
-        return full_precision(self.branch[name].represent(vector))
+        return full_precision(self.representation[name](vector))
 
     def losses(self, batch: Batch, output: SelfMMOutput, terms: Collection[str]) -> dict[str, Tensor]:
         """The asked terms, unweighted."""

@@ -29,9 +29,9 @@ def forward(clip: Clip, names: list[str], widths: dict[str, int], weights: Array
     joint = np.concatenate([x.get(m, np.zeros(widths[m])) for m in names])
     features, predictions = {}, {}
     for name, vector in {"fused": joint, **x}.items():
-        features[name] = np.maximum(linear(vector, weights, f"branch.{name}.represent.1"), 0)
-        hidden = np.maximum(linear(features[name], weights, f"branch.{name}.head.0"), 0)
-        predictions[name] = float(linear(hidden, weights, f"branch.{name}.head.2")[0])
+        features[name] = np.maximum(linear(vector, weights, f"representation.{name}.1"), 0)
+        hidden = np.maximum(linear(features[name], weights, f"head.{name}.0"), 0)
+        predictions[name] = float(linear(hidden, weights, f"head.{name}.2")[0])
     return Vectors(features, predictions)
 
 

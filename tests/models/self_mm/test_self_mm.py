@@ -272,15 +272,16 @@ def test_what_each_term_moves() -> None:
         moved = [name for name, p in method.named_parameters() if p.grad is not None and p.grad.any()]
         reached[term] = {".".join(name.split(".")[:2]) for name in moved}
     sequences = {"sequence.audio", "sequence.visual"}
-    assert reached["prediction"] == sequences | {"branch.fused"}
-    assert reached["unimodal"] == sequences | {f"branch.{m}" for m in DIMS}
+    assert reached["prediction"] == sequences | {"representation.fused", "head.fused"}
+    own = {f"{part}.{m}" for part in ("representation", "head") for m in DIMS}
+    assert reached["unimodal"] == sequences | own
     assert math.isfinite(sum(p.sum().item() for p in method.parameters()))
 
 
 def test_without_its_second_term_it_has_no_heads_of_modalities() -> None:
     method = tiny(weights={"unimodal": 0.0})
     assert terms_of(method) == ["prediction"]
-    assert list(method.branch) == ["fused"]
+    assert list(method.head) == ["fused"]
     assert method.memory is None
     found: Tensor = method(random_batch(3)).prediction
     assert found.isfinite().all()
