@@ -55,8 +55,8 @@ def accuracies(
     folds = list(next(iter(methods.values())))
     clips = next(iter(whole.values()))[0].result.n["test"]
     said = (
-        "## Accuracy\n\nTest folds: mean over the seeds; the mean of the folds (as the literature prints it), "
-        f"± their sample standard deviation;\nall {clips} clips pooled, mean ± sample standard deviation over "
+        "## Accuracy\n\nTest folds: mean over the seeds; the mean of the folds (as printed in papers), "
+        f"± their sample standard deviation;\nall {clips} clips pooled, mean ± standard deviation over "
         "the seeds.\n\n"
     )
     head = ["method", *folds, "mean of folds", *(f"pooled {metric}" for metric in METRICS)]

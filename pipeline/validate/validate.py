@@ -123,8 +123,8 @@ def _under_protocol(
     chosen = params.assemble[subject.training_set].protocol
     if chosen == ProtocolParams():
         return rows, []
-    raw = isinstance(subject.corpus, DatasetParams)
-    facts = (ingest.facts if raw else ClipFacts.of)(subject.dataset, subject.corpus)
+    name, corpus = subject.dataset, subject.corpus
+    facts = ingest.facts(name, corpus) if isinstance(corpus, DatasetParams) else ClipFacts.of(name, corpus)
     table = clip_table(rows).replace_schema_metadata({METADATA_KEY: facts.to_json()})
     try:
         table, left_out = protocol.apply(table, chosen, f"assemble.{subject.training_set}")
@@ -133,6 +133,8 @@ def _under_protocol(
     parts = []
     if chosen.folds is not None:
         parts.append(f"fold {chosen.folds.fold} (from 0) of {chosen.folds.text}")
+    if chosen.held_back is not None:
+        parts.append(f"{chosen.held_back.fraction:g} of the train {chosen.held_back.by}s validate")
     if left_out:
         parts.append(f"{chosen.train_fraction:g} of the train clips, {len(left_out)} left out")
     if chosen.label_noise:
