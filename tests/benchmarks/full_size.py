@@ -55,6 +55,8 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "slad": {"audio": Frames(768, 299, 50.0)},
     "mird": {"audio": Frames(33, 400, 43.0), "visual": Frames(709, 55, 30.0)},
     "khar": MMSA,
+    "almt": MMSA,
+    "mmml": {"audio": Frames(768, 299, 50.0)},
 }
 
 
@@ -77,7 +79,7 @@ def narrow(name: str) -> Method:
     """As many layers as at full size, of little width, which reads batches of tests/made/tiny_batch.py."""
     widths = {m: replace(kind, width=DIMS[m]) for m, kind in FRAMES[name].items()}
     bert = BertConfig(hidden_size=24, num_attention_heads=2, intermediate_size=32, vocab_size=VOCABULARY)
-    return full_size(name, widths, bert, **({"width": 24, "heads": 2} if name == "slad" else {}))
+    return full_size(name, widths, bert, **({"width": 24, "heads": 2} if name in ("slad", "mmml") else {}))
 
 
 # ------------------------------------------------------------------------------------------------- clips

@@ -35,7 +35,13 @@ MISSING = {
     "no clip has both text and visual": {(0, "text"), (1, "text"), (2, "visual"), (3, "visual")},
     "no clip has audio": {(clip, "audio") for clip in range(4)},
 }
-INDISPENSABLE = {"slad": ("text", "audio"), "mird": ("text",), "text_only": ("text",)}
+INDISPENSABLE = {
+    "slad": ("text", "audio"),
+    "mird": ("text",),
+    "text_only": ("text",),
+    "almt": ("text",),
+    "mmml": ("text", "audio"),
+}
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 both = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
