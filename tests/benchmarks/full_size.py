@@ -56,6 +56,7 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "mird": {"audio": Frames(33, 400, 43.0), "visual": Frames(709, 55, 30.0)},
     "khar": MMSA,
     "almt": MMSA,
+    "kuda": MMSA,
     "mmml": {"audio": Frames(768, 299, 50.0)},
 }
 
