@@ -2,8 +2,8 @@
 
 Anonymous ACL submission, no code of the authors. Equation numbers are the paper's; where the paper is silent,
 the choice stands beside the line: [R] follows the code of its relatives (KuDA, CLGSI, MIB), [D] is ours.
-In the paper's order: harvest.py and stage_one.py have the harvest (3.3) and its pretraining, refinement.py
-the refinement (3.4), this file the fusion (3.5) and the model, contrast.py the contrast (3.6):
+In the paper's order: core/harvest.py and core/stage_one.py have the harvest (3.3) and its pretraining,
+refinement.py the refinement (3.4), this file the fusion (3.5) and the model, contrast.py the contrast (3.6):
 
     I_m ─harvest─▶ X_m ─MoE_m─▶ x̂_m ─┬─▶ fusion ─▶ x ─▶ N(μ, σ²) ─▶ z ─▶ D ─▶ ŷ     m ∈ {text, audio, visual}
                                      └─▶ contrast of all pairs of clips by their labels
@@ -29,9 +29,10 @@ from torch.nn import functional as F
 
 from models.core.batch import Batch
 from models.core.blocks import full_precision, kl_to_prior, mean_over_time
+from models.core.harvest import Harvester, HarvestSettings
 from models.core.method import Method, Output, Share, Training, attended
+from models.core.stage_one import load_stage_one, stage_one_methods
 from models.khar.contrast import sentiment_contrast
-from models.khar.harvest import Adapters, Harvester, HarvestSettings
 from models.khar.refinement import (
     AttentionRefinement,
     ConvolutionRefinement,
@@ -42,7 +43,6 @@ from models.khar.refinement import (
     Usage,
     squared_cv,
 )
-from models.khar.stage_one import UnimodalRegressor, load_stage_one
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
 
@@ -208,9 +208,7 @@ class KHaR(Harvester):
         if not task.classes and config.kappa is None:
             raise ParamsError("models.khar.kappa is null, but the labels are scores; the paper has 0.4")
         if config.pretraining.adapters == "pretrained":
-            for part in self.modules():  # also before `load_pretrained`: a run folder brings its own weights
-                if isinstance(part, Adapters):
-                    part.freeze()  # [R]
+            self.freeze_adapters()  # [R]
         width = config.pretraining.width * (1 if config.pretraining.adapters == "none" else 2)  # D
         self.narrow = None  # [D] a fine-tuned text encoder is wider than the others' X_m
         if self.backbone is not None:
@@ -227,12 +225,7 @@ class KHaR(Harvester):
 
     @classmethod
     def pretraining_methods(cls, config: KHaRSettings, dims: dict[str, int]) -> dict[str, Method]:
-        """Stage 1 by modality; nothing unless the adapters are to be pretrained."""
-        if config.pretraining.adapters != "pretrained":
-            return {}
-        finetunes = config.text == "finetune"
-        names = [name for name in cls.NEEDS if name in dims or (name == "text" and finetunes)]
-        return {name: UnimodalRegressor.of(config, name, dims) for name in names}
+        return stage_one_methods(config, dims)
 
     def load_pretrained(self, folder: Path) -> None:
         """Encoders and adapters of stage 1, from `folder/<modality>.safetensors`; see `load_stage_one`."""

@@ -2,8 +2,8 @@
 
 Wang and Liu, "SLaD: Sub-modal Label-aware Disentanglement for Multimodal Sentiment Analysis", submitted to
 ICLR 2026. No code of the authors is available. Equation numbers are the paper's; where the paper is silent,
-the choice stands beside the line. Here is 3.1 to 3.5 and the objective; the layers that align and fuse two
-streams are in streams.py, what the labels y^m steer (3.6 to 3.8) in submodal.py. In the paper's order:
+the choice stands beside the line. Here is 3.1 to 3.5 and the objective; how text and sound are read is in
+core/speech.py, what the labels y^m steer (3.6 to 3.8) in submodal.py. In the paper's order:
 
     text, audio ─encoders─▶ X^m ─alignment─▶ X'^m ─┬─▶ head ─▶ y^m (1, 2)              m ∈ {text, audio}
                                                    ├─▶ I^m (shared), S^m (its own)
@@ -17,18 +17,18 @@ or column of the similarities: `rows`, (B,) bool, leaves it out.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from models.core.batch import Batch, Inputs, Reading, Sequences, Waveform
+from models.core.batch import Batch, Inputs, Sequences
 from models.core.blocks import masked_mean, mean_over_time, row_similarity
-from models.core.method import Method, Output, attended
+from models.core.crossmodal import CrossModalEncoder
+from models.core.method import Output
+from models.core.speech import SpeechMethod
 from models.slad.settings import SLaDSettings
-from models.slad.streams import CrossModalEncoder, audio_frame_mask, pooled_into_bins, standardized
 from models.slad.submodal import (
     annotated_labels,
     contrastive_loss,
@@ -39,8 +39,6 @@ from models.slad.submodal import (
     relations,
     repulsion_loss,
 )
-from pipeline.core.errors import MsaError, ParamsError
-from pipeline.core.waveform import SAMPLE_RATE
 
 LABEL_AWARE = ("contrastive", "repulsion", "multilabel")  # terms that sub-modal labels steer
 
@@ -57,38 +55,22 @@ class SLaDOutput(Output):
     fused: Tensor  # (B, slots d) X^f, all summaries: what the classifier reads
 
 
-class SLaD(Method):
+class SLaD(SpeechMethod):
     """The model and its losses; see the module's text."""
 
     TERMS = ("prediction", "unimodal", *LABEL_AWARE)
-    NEEDS = ("text", "audio")
     Config = SLaDSettings
     config: SLaDSettings
 
     def build(self, backbones: dict[str, nn.Module]) -> None:
         config = self.config
-        if missing := [name for name in self.NEEDS if name not in self.dims]:
-            raise ParamsError(
-                f"SLaD compares text with audio, but the training set has no {missing[0]}; name a feature "
-                f"folder under assemble.<dataset>.{missing[0]} in params.yaml, or set {missing[0]}: finetune"
-            )
-        if self.audio_backbone is not None:
-            number = torch.tensor(self.samples, device="cpu")  # also while the model is built without memory
-            if int(self.audio_backbone._get_feat_extract_output_lengths(number)) < 1:
-                raise ParamsError(
-                    f"waveform_seconds is {config.waveform_seconds}, too short for one frame of the audio "
-                    f"encoder {config.audio_backbone!r}; raise it under models.slad in params.yaml"
-                )
+        super().build(backbones)
         width, dropout = config.width, config.dropout
 
         def each(*layers: Callable[[], nn.Module]) -> nn.ModuleDict:
             return nn.ModuleDict({m: nn.Sequential(*(layer() for layer in layers)) for m in self.NEEDS})
 
         linear, norm = partial(nn.Linear, width, width), partial(nn.LayerNorm, width)
-        self.project = nn.ModuleDict({m: nn.Linear(dim, width) for m, dim in self.dims.items()})
-        if self.backbone is not None and self.dims["text"] == width:
-            self.project["text"] = nn.Identity()  # text is not changed
-        self.null_token = nn.ParameterDict({m: nn.Parameter(0.02 * torch.randn(width)) for m in self.NEEDS})
         score = partial(nn.Linear, width, self.task.outputs)
         self.head = each(linear, nn.GELU, partial(nn.Dropout, dropout), score)
         self.invariant = each(linear, nn.GELU, norm)
@@ -100,43 +82,10 @@ class SLaD(Method):
             nn.Dropout(dropout), nn.Linear(slots * width, width), nn.ReLU(), score()
         )
 
-    @property
-    def samples(self) -> int:
-        """S of the sound, always: encoders that normalise over time see how long the padding is."""
-        return round(SAMPLE_RATE * self.config.waveform_seconds)
-
-    def reading(self) -> Reading:
-        """Also the sound where its encoder learns, and the utterances before each clip."""
-        return replace(
-            super().reading(),
-            sentence_case=self.config.text_case == "sentence",
-            waveform=0 if self.audio_backbone is None else self.samples,
-            context=self.config.context,
-            context_keep=self.config.context_keep,
-        )
-
     def schedule(self, term: str, progress: float) -> float:
         """A ramp over the first epoch [D] for what predicted labels steer: near 0 their signs are chance."""
         ramped = term in LABEL_AWARE and self.config.label_source == "pred"
         return min(1.0, progress * self.config.training.epochs) if ramped else 1.0
-
-    def inputs(self, batch: Inputs) -> dict[str, Sequences]:
-        """As in `Method`, with the states of the sound's encoder in place of its samples."""
-        if self.audio_backbone is not None and batch.waveform is not None:
-            batch = replace(batch, audio=self.encode_audio(batch.waveform))
-        return super().inputs(batch)
-
-    def encode_audio(self, waveform: Waveform) -> Sequences:
-        """Last hidden states (B, T, D) of the first `samples` of each clip, cut or padded to that many."""
-        missing = self.samples - waveform.values.shape[1]
-        mask = F.pad(waveform.mask & waveform.present[:, None], (0, missing))
-        values = standardized(F.pad(waveform.values, (0, missing)), mask)
-        frames = audio_frame_mask(self.audio_backbone, mask)
-        present = frames.any(dim=1)
-        # The encoder counts frames back from the end; a clip without one goes through as silence instead.
-        heard = mask | ~present[:, None]
-        states = self.audio_backbone(values.to(self.audio_backbone.dtype), attention_mask=heard.long())
-        return Sequences(states.last_hidden_state, frames, present)
 
     def aligned(self, batch: Inputs) -> dict[str, Sequences]:
         """X'^m, (B, T, d) of text and (B, l, d) of audio, at least one step of each clip being real.
@@ -145,16 +94,11 @@ class SLaD(Method):
         into a fixed number of bins: were they as many as the batch's longest text, a clip's result would
         depend on its neighbours, and no layer needs streams of one length.
         """
-        streams: dict[str, Sequences] = {}
-        for name, source in self.inputs(batch).items():
-            values, mask = source.values, source.mask
-            if name == "audio":
-                values = pooled_into_bins(values, mask, self.config.aligned_steps)
-                mask = source.present[:, None].expand(values.shape[:2])
-            values = self.project[name](values)
-            values = torch.where(source.present[:, None, None], values, self.null_token[name].to(values))
-            streams[name] = Sequences(values, attended(mask), source.present)
-        return streams
+        inputs = self.inputs(batch)
+        audio = inputs["audio"]
+        pooled = pooled_into_bins(audio.values, audio.mask, self.config.aligned_steps)
+        everywhere = audio.present[:, None].expand(pooled.shape[:2])
+        return self.streams(inputs | {"audio": Sequences(pooled, everywhere, audio.present)})
 
     def summaries(self, aligned: dict[str, Sequences], invariant: dict[str, Tensor]) -> list[Tensor]:
         """Four of (B, d): of I^t and I^a (3, 4), of X'^t and X'^a (5, 6)."""
@@ -173,12 +117,7 @@ class SLaD(Method):
         invariant = {m: self.invariant[m](x.values) for m, x in aligned.items()}  # (B, T, d)
         summaries = self.summaries(aligned, invariant)
         if self.config.context:
-            if batch.context is None:
-                raise MsaError(
-                    f"the model reads {self.config.context} utterances before each clip, but the batch has "
-                    "no context; set context to 0 under models.slad in params.yaml to do without"
-                )
-            before = self.aligned(batch.context)  # which enters ŷ alone, no loss
+            before = self.aligned(self.context_of(batch))  # which enters ŷ alone, no loss
             summaries += self.summaries(before, {m: self.invariant[m](x.values) for m, x in before.items()})
         asked = self.active_terms if self.training else frozenset()
         own: dict[str, Tensor] = {}
@@ -195,11 +134,6 @@ class SLaD(Method):
         unimodal = {m: self.task.predict(self.head[m], x) for m, x in pooled.items()}  # (1), (2)
         shared = {m: mean_over_time(invariant[m], x.mask) for m, x in aligned.items()}
         return SLaDOutput(prediction, present, unimodal, shared, own, pooled, fused)
-
-    def target(self, batch: Batch, name: str) -> Tensor:
-        """Label of a modality, (B,); the label of all together where it is not annotated [R]."""
-        own: Tensor = getattr(batch, f"label_{name}")
-        return torch.where(own.isfinite(), own, batch.label)
 
     def submodal_labels(self, batch: Batch, output: SLaDOutput) -> tuple[Tensor, Tensor]:
         """y^m (2, B, C), text first, no gradient: just predicted by the heads, or annotated; and rows."""
@@ -270,3 +204,18 @@ class SLaD(Method):
             hardest = hardest_negative(self.similarity(output.specific), rows, self.config.rep_target)
             curves["within_margin"] = masked_mean((hardest <= self.config.margin).float(), rows)
         return curves
+
+
+def pooled_into_bins(values: Tensor, mask: Tensor, bins: int) -> Tensor:
+    """Adaptive average pooling of the n real frames of each clip: (B, T, D), mask (B, T) -> (B, bins, D).
+
+    Bin b is the mean of the frames ⌊b n / bins⌋ to ⌈(b + 1) n / bins⌉ - 1, so that bins share frames where
+    there are fewer than bins, and none is empty. A clip without a frame gives zeros.
+    """
+    number = mask.sum(dim=1)[:, None, None]  # n, (B, 1, 1)
+    place = mask.cumsum(dim=1)[:, None] - 1  # of a frame among the real ones, (B, 1, T)
+    edge = torch.arange(bins + 1, device=mask.device)[:, None]  # (bins + 1, 1)
+    first = edge[:-1] * number // bins  # (B, bins, 1)
+    beyond = -(-edge[1:] * number // bins)
+    member = mask[:, None] & (place >= first) & (place < beyond)  # (B, bins, T)
+    return member.to(values) @ values / (beyond - first).clamp(min=1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
-from torch import nn
 
-from models.core.backbones import load_audio_backbone
-from models.core.method import MethodSettings, Share, Training
+from models.core.method import Share, Training
+from models.core.speech import SpeechSettings
 from pipeline.core.section import Section
 
 RATE = 5e-6  # [P] one learning rate for all
@@ -39,19 +38,12 @@ class SLaDTraining(Training):
     patience: PositiveInt = 5  # [P]
 
 
-class SLaDSettings(MethodSettings):
+class SLaDSettings(SpeechSettings):
     """Settings of SLaD, section `models.slad` of params.yaml."""
 
     weights: SLaDWeights = SLaDWeights()
     training: SLaDTraining = SLaDTraining()
-    max_tokens: Annotated[int, Field(ge=3)] = 96  # [R]; 64 on SIMS
-    text_case: Literal["asis", "sentence"] = "sentence"  # [R] of finetune: all but the first letter lowered
-    audio: Literal["frozen", "finetune"] = "frozen"  # [P] finetune
-    audio_backbone: str = "facebook/data2vec-audio-base-960h"  # [P] data2vec; a Chinese HuBERT on SIMS
-    audio_revision: str | None = None
-    waveform_seconds: PositiveFloat = 6.0  # [P]
     context: Annotated[int, Field(ge=0)] = 2  # [P] utterances before the clip; 0 on SIMS
-    context_keep: Literal["last", "first"] = "last"  # [D] [R] loses the nearest utterance
     aligned_steps: PositiveInt = 96  # [D] l, bins of the sound: longest text of [R]; 64 on SIMS
     width: PositiveInt = 768  # [D] d: base encoders, as 12 does not divide 1024; 1024 of the large ones
     fusion_layers: PositiveInt = 3  # [D] [R] has 3 or 5
@@ -81,17 +73,3 @@ class SLaDSettings(MethodSettings):
         learns = "finetune" in (values.get("text"), values.get("audio"))
         rate = RATE if learns else RATE_WITHOUT_ENCODERS
         return values | {"training": training | {"lr_other": rate}}
-
-    @model_validator(mode="after")
-    def _width_is_shared_out(self) -> SLaDSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, which {self.heads} heads cannot share out evenly")
-        return self
-
-    def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:
-        """As in `MethodSettings`, and the encoder of the sound where it learns."""
-        backbones = super().open_backbones(config_only)
-        if self.audio == "finetune":
-            sound = load_audio_backbone(self.audio_backbone, self.audio_revision, config_only=config_only)
-            backbones["audio"] = sound
-        return backbones

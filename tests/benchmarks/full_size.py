@@ -64,6 +64,9 @@ FRAMES: dict[str, dict[str, Frames]] = {
     "misa": MMSA,
     "mmim": MMSA,
     "self_mm": MMSA,
+    "almt": MMSA,
+    "kuda": MMSA,
+    "mmml": {"audio": Frames(768, 299, 50.0)},
 }
 
 
@@ -86,7 +89,7 @@ def narrow(name: str) -> Method:
     """As many layers as at full size, of little width, which reads batches of tests/made/tiny_batch.py."""
     widths = {m: replace(kind, width=DIMS[m]) for m, kind in FRAMES[name].items()}
     bert = BertConfig(hidden_size=24, num_attention_heads=2, intermediate_size=32, vocab_size=VOCABULARY)
-    return full_size(name, widths, bert, **({"width": 24, "heads": 2} if name == "slad" else {}))
+    return full_size(name, widths, bert, **({"width": 24, "heads": 2} if name in ("slad", "mmml") else {}))
 
 
 # ------------------------------------------------------------------------------------------------- clips

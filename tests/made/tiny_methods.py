@@ -17,7 +17,8 @@ from models.core.method import REGRESSION, Method, Task
 
 NAMES = [name for name in METHODS if (Path(__file__).parent / f"tiny_{name}.py").is_file()]
 VOCABULARY = 40  # of the text encoders in tiny_finetuned
-CONTEXTUAL = {"slad": {"context": 2}}  # settings of tiny_finetuned, so that utterances before are read too
+# settings of tiny_finetuned, so that utterances before are read too
+CONTEXTUAL = {"slad": {"context": 2}, "mmml": {"context": 2}}
 
 
 def tiny(name: str, task: Task = REGRESSION, **settings: object) -> Method:

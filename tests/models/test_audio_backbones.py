@@ -13,7 +13,7 @@ from made.tiny_models import save_tiny_bert, save_tiny_data2vec_audio, save_tiny
 from transformers import AutoConfig, AutoModel
 
 from models.core.backbones import load_audio_backbone, load_text_backbone
-from models.slad.streams import audio_frame_mask
+from models.core.speech import audio_frame_mask
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
 from pipeline.media.decode import waveform
 from pipeline.params.params import MediaLimits

@@ -42,6 +42,8 @@ INDISPENSABLE = {
     "mag_bert": ("text",),
     "wsa_bert": ("text",),
     "ithp": ("text",),
+    "almt": ("text",),
+    "mmml": ("text", "audio"),
 }
 
 pytestmark = pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,7 @@ def test_the_source_tells_what_the_class_is() -> None:
         assert issubclass(found, Method)
         own = found.pretraining_methods.__func__ is not Method.pretraining_methods.__func__  # type: ignore[attr-defined]
         assert entry.pretrains == own
-    assert {name for name, entry in METHODS.items() if entry.pretrains} == {"khar"}
+    assert {name for name, entry in METHODS.items() if entry.pretrains} == {"khar", "kuda"}
 
 
 def test_listing_the_methods_imports_no_torch(project: Path) -> None:

@@ -94,7 +94,7 @@ def test_methods_learn_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     for packs in (True, False):
         with monkeypatch.context() as patch:
             if not packs:
-                for module in ("core.method", "khar.harvest", "core.injection"):
+                for module in ("core.method", "core.harvest", "core.injection"):
                     patch.setattr(
                         f"models.{module}.text_rows", lambda _config, ids, mask, _: TextRows(ids, mask)
                     )

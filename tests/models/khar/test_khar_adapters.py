@@ -16,7 +16,7 @@ from reference import khar as reference
 from torch import Tensor
 
 from models.core.batch import Batch
-from models.khar.harvest import Adapters, Harvester, KHaRPretraining, text_states
+from models.core.harvest import Adapters, Harvester, HarvestPretraining, text_states
 from models.khar.model import KHaR
 from pipeline.core.errors import ParamsError
 
@@ -178,7 +178,7 @@ def test_built_on_the_meta_device() -> None:
 
 
 def test_settings_of_the_section() -> None:
-    assert KHaRPretraining().model_dump(exclude={"epochs"}) == {
+    assert HarvestPretraining().model_dump(exclude={"epochs"}) == {
         "adapters": "pretrained",
         "width": 128,
         "max_steps": 512,
@@ -198,7 +198,7 @@ def test_settings_of_the_section() -> None:
         "patience": 100,
     }
     paper = KHaR(
-        settings_of(pretraining={**KHaRPretraining().model_dump(), "adapters": "scratch"}), {"audio": 33}
+        settings_of(pretraining={**HarvestPretraining().model_dump(), "adapters": "scratch"}), {"audio": 33}
     )
     layer, adapter = paper.encoder["audio"].layers[0], paper.harvest["audio"].adapters[0]
     assert (layer.self_attn.num_heads, layer.linear1.out_features, layer.dropout.p) == (8, 64, 0.2)
@@ -206,7 +206,7 @@ def test_settings_of_the_section() -> None:
     inner = adapter.layers[0]
     assert (adapter.down.out_features, inner.self_attn.num_heads, inner.linear1.out_features) == (64, 4, 32)
     assert len(adapter.layers) == 2 and inner.dropout.p == 0.1
-    assert set(PRETRAINING) <= set(KHaRPretraining.model_fields) and set(TINY).isdisjoint(PRETRAINING)
+    assert set(PRETRAINING) <= set(HarvestPretraining.model_fields) and set(TINY).isdisjoint(PRETRAINING)
     for wrong in ({"dropout": 1.0}, {"adapter_width": 0}, {"lr": -1}):
         with pytest.raises(ValidationError):
-            KHaRPretraining.model_validate(wrong)
+            HarvestPretraining.model_validate(wrong)

@@ -14,9 +14,9 @@ from made.tiny_khar import FROZEN, settings_of, tiny
 from made.tiny_models import save_tiny_bert
 from safetensors.torch import save_file, save_model
 
-from models.khar.harvest import KHaRPretraining, StageOneEpochs
+from models.core.harvest import HarvestPretraining, StageOneEpochs
+from models.core.stage_one import UnimodalRegressor
 from models.khar.model import KHaR
-from models.khar.stage_one import UnimodalRegressor
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
 
 
@@ -39,7 +39,7 @@ def unimodal(name: str, **pretraining: Any) -> UnimodalRegressor:
 
 
 def test_stage_one_of_the_relative() -> None:
-    config = KHaRPretraining()
+    config = HarvestPretraining()
     assert StageOneEpochs().model_dump() == {"text": 100, "audio": 50, "visual": 100}
     training = config.training("audio")
     assert (training.optimizer, training.lr_backbone, training.lr_other) == ("adamw", 1e-4, 1e-4)

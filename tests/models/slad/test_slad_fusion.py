@@ -8,7 +8,7 @@ from made.tensors import double, finite_gradients
 from reference import blocks as reference
 from torch import Tensor
 
-from models.slad.streams import CrossModalEncoder
+from models.core.crossmodal import CrossModalEncoder
 
 
 def streams(clips: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:

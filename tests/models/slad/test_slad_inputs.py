@@ -22,8 +22,9 @@ from reference import slad as reference
 
 from models.core.batch import Batch, Inputs, Waveform
 from models.core.method import Task
+from models.core.speech import standardized
 from models.slad import model as slad
-from models.slad.model import SLaD, SLaDSettings, pooled_into_bins, standardized
+from models.slad.model import SLaD, SLaDSettings, pooled_into_bins
 from pipeline.core.errors import MsaError, ParamsError
 
 SAMPLES = 320  # of SECONDS
@@ -339,7 +340,7 @@ def test_both_encoders_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((model, revision, config_only))
         return tiny_sound_encoder()
 
-    monkeypatch.setattr("models.slad.settings.load_audio_backbone", load)
+    monkeypatch.setattr("models.core.speech.load_audio_backbone", load)
     settings = SLaDSettings(text="finetune", audio="finetune", audio_backbone="x/y", audio_revision="0a")
     assert set(settings.open_backbones(config_only=True)) == {"text", "audio"}
     assert asked == [("x/y", "0a", True)]

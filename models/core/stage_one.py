@@ -1,10 +1,11 @@
-"""Stage 1 of KHaR's harvest (3.3): each modality's encoder and adapters learn its own sentiment alone.
+"""Stage 1 of the harvest: each modality's encoder and adapters learn its own sentiment alone.
 
 [R] marks what is taken from the code of KuDA, see harvest.py.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 
 from models.core.batch import Batch
 from models.core.blocks import masked_mean, mean_over_time
-from models.core.method import Output
-from models.khar.harvest import Harvester, HarvestSettings
+from models.core.harvest import Harvester, HarvestSettings
+from models.core.method import Method, Output
 from pipeline.core.errors import FormatError, MissingModelError, ParamsError
 from pipeline.core.section import Section
 
@@ -31,7 +32,7 @@ class UnimodalWeights(Section):
 
 
 class UnimodalSettings(HarvestSettings):
-    """Settings of stage 1 of one modality; `UnimodalRegressor.of` makes them from KHaR's."""
+    """Settings of stage 1 of one modality; `UnimodalRegressor.of` makes them from the method's."""
 
     weights: UnimodalWeights = UnimodalWeights()
 
@@ -46,7 +47,7 @@ class UnimodalOutput(Output):
 class UnimodalRegressor(Harvester):
     """Stage 1 of one modality [R]: encoder, adapters and a head learn the modality's own sentiment.
 
-    Always a regression; `batch.label` is the label. KHaR takes everything but the head (`load_pretrained`).
+    Always a regression; `batch.label` is the label. KuDA takes all of it, KHaR everything but the head.
     """
 
     TERMS = ("error",)
@@ -55,16 +56,14 @@ class UnimodalRegressor(Harvester):
     def build(self, backbones: dict[str, nn.Module]) -> None:
         super().build(backbones)
         if len(self.dims) != 1:
-            raise ParamsError(f"stage 1 of KHaR takes one modality, not {', '.join(self.dims)}")
+            raise ParamsError(f"stage 1 takes one modality, not {', '.join(self.dims)}")
         (self.modality,) = self.dims
         width = self.dims["text"] if self.backbone is not None else self.config.pretraining.width
-        sizes = [self.harvest_width[self.modality], *(max(1, width // part) for part in (2, 4, 8))]  # [R]
-        hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.GELU())]
-        self.classifier = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+        self.classifier = unimodal_head(self.harvest_width[self.modality], width)
 
     @classmethod
     def of(cls, config: HarvestSettings, modality: str, dims: dict[str, int]) -> UnimodalRegressor:
-        """Stage 1 of a modality for a KHaR of these settings; a text encoder is opened for it alone."""
+        """Stage 1 of a modality for a method of these settings; a text encoder is opened for it alone."""
         finetunes = modality == "text" and config.text == "finetune"
         settings = UnimodalSettings(
             **config.model_dump(include={"text_backbone", "text_revision", "max_tokens", "pretraining"}),
@@ -86,28 +85,47 @@ class UnimodalRegressor(Harvester):
         return {"error": masked_mean(squared, among)} if "error" in terms else {}
 
 
-def load_stage_one(method: Harvester, name: str, file: Path) -> None:
-    """A modality's encoder and adapters from the weights of its `UnimodalRegressor`; the head is left.
+def unimodal_head(features: int, width: int) -> nn.Sequential:
+    """The sentiment of a modality from the mean of X_m, of so many features; width w of its states [R]."""
+    sizes = [features, *(max(1, width // part) for part in (2, 4, 8))]
+    hidden = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), nn.GELU())]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
-    Where stage 1 saw features of another width (another corpus' features), the encoder's first layer stays as
-    it is, with a word on stderr.
+
+def stage_one_methods(config: HarvestSettings, dims: dict[str, int]) -> dict[str, Method]:
+    """Stage 1 by modality; nothing unless the adapters are to be pretrained."""
+    if config.pretraining.adapters != "pretrained":
+        return {}
+    finetunes = config.text == "finetune"
+    names = [name for name in Harvester.NEEDS if name in dims or (name == "text" and finetunes)]
+    return {name: UnimodalRegressor.of(config, name, dims) for name in names}
+
+
+def load_stage_one(method: Harvester, name: str, file: Path) -> None:
+    """A modality's encoder and adapters from the weights of its `UnimodalRegressor`.
+
+    Its head, too, where the method has one, `classifier.<modality>`. Where stage 1 saw features of another
+    width (another corpus' features), the encoder's first layer stays as it is, with a word on stderr.
 
     Raises
     ------
     MissingModelError : there is no such file
     FormatError : it is not of a stage 1 with these settings
     """
+    whose, head = type(method).__name__.lower(), f"classifier.{name}."
     if not file.exists():
         raise MissingModelError(
-            f"{file}: khar has no pretrained adapters of {name}; run its train stage, or set "
-            "models.khar.base.pretraining.adapters to scratch"
+            f"{file}: {whose} has no pretrained adapters of {name}; run its train stage, or set "
+            f"models.{whose}.base.pretraining.adapters to scratch"
         )
     try:
-        saved = {key: value for key, value in load_file(file).items() if not key.startswith("classifier.")}
+        saved = {re.sub(r"^classifier\.", head, key): value for key, value in load_file(file).items()}
     except (OSError, SafetensorError) as error:
         raise FormatError(f"{file}: cannot be read ({error}); run the train stage again") from error
-    parts = [f"encoder.{name}.", f"harvest.{name}.", *(["backbone."] if name == "text" else [])]
+    parts = [f"encoder.{name}.", f"harvest.{name}.", head, *(["backbone."] if name == "text" else [])]
     own = {key: value for key, value in method.state_dict().items() if key.startswith(tuple(parts))}
+    if not any(key.startswith(head) for key in own):
+        saved = {key: value for key, value in saved.items() if not key.startswith(head)}
     first = f"encoder.{name}.project."
     before, now = (state.get(f"{first}weight") for state in (saved, own))
     if before is not None and now is not None and before.shape[1] != now.shape[1]:
@@ -122,7 +140,7 @@ def load_stage_one(method: Harvester, name: str, file: Path) -> None:
     if shapes != expected:
         wrong = min(key for key in shapes | expected if shapes.get(key) != expected.get(key))
         raise FormatError(
-            f"{file}: the weights do not fit the settings of khar ({wrong} has another shape, or is in one "
-            "of them only); run the train stage again"
+            f"{file}: the weights do not fit the settings of {whose} ({wrong} has another shape, or is in "
+            "one of them only); run the train stage again"
         )
     method.load_state_dict(saved, strict=False)

@@ -1,57 +1,46 @@
-"""The streams of SLaD: sound that is aligned with text (3.2), and how two streams are fused.
+"""Attention from one sequence to another.
 
-Shapes: B clips, S samples, T, L time steps, D width. Masks: True = real.
+Shapes: B clips, T, L time steps, D width.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.core.blocks import attention, full_precision, key_bias
+from models.core.blocks import attention, key_bias
 
 
-# -------------------------------------------------------------------------------------------- sound (3.2)
-def standardized(samples: Tensor, mask: Tensor) -> Tensor:
-    """Zero mean and unit variance over each clip's real samples, 0 elsewhere: (B, S), mask (B, S)."""
-    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
-    samples = full_precision(samples).masked_fill(~mask, 0.0)
-    centred = (samples - samples.sum(dim=1, keepdim=True) / count).masked_fill(~mask, 0.0)
-    return centred / (centred.square().sum(dim=1, keepdim=True) / count + 1e-7).sqrt()
+class CrossAttention(nn.Module):
+    """Heads of their own inner width; no bias but that of the last projection, no norm, no residual."""
+
+    def __init__(self, width: int, heads: int, head_dim: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, heads * head_dim, bias=False) for _ in range(3))
+        self.out = nn.Linear(heads * head_dim, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, T, D), (B, L, D), (B, L, D), `key_bias` of the L keys -> (B, T, D)."""
+        q, k, v = (
+            split_heads(part, self.heads) for part in (self.query(query), self.key(key), self.value(value))
+        )
+        return self.dropout(self.out(joined_heads(attention(q, k, v, bias))))
 
 
-def audio_frame_mask(backbone: nn.Module, mask: Tensor) -> Tensor:
-    """(B, S) bool of samples, the real ones first -> (B, T) bool of the frames that an encoder makes of them.
-
-    A clip with fewer samples than one frame covers (400 at the usual strides) has no real frame. The encoder
-    itself wants at least as many samples, padding included.
-    """
-    model: Any = backbone
-    whole = torch.tensor(mask.shape[1])  # on the CPU, so that no device is waited for
-    width = max(int(model._get_feat_extract_output_lengths(whole)), 0)
-    frames = model._get_feat_extract_output_lengths(mask.sum(dim=1))  # (B,), not above 0 for too short clips
-    return torch.arange(width, device=mask.device) < frames[:, None]
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, heads D) -> (B, heads, T, D)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def pooled_into_bins(values: Tensor, mask: Tensor, bins: int) -> Tensor:
-    """Adaptive average pooling of the n real frames of each clip: (B, T, D), mask (B, T) -> (B, bins, D).
-
-    Bin b is the mean of the frames ⌊b n / bins⌋ to ⌈(b + 1) n / bins⌉ - 1, so that bins share frames where
-    there are fewer than bins, and none is empty. A clip without a frame gives zeros.
-    """
-    number = mask.sum(dim=1)[:, None, None]  # n, (B, 1, 1)
-    place = mask.cumsum(dim=1)[:, None] - 1  # of a frame among the real ones, (B, 1, T)
-    edge = torch.arange(bins + 1, device=mask.device)[:, None]  # (bins + 1, 1)
-    first = edge[:-1] * number // bins  # (B, bins, 1)
-    beyond = -(-edge[1:] * number // bins)
-    member = mask[:, None] & (place >= first) & (place < beyond)  # (B, bins, T)
-    return member.to(values) @ values / (beyond - first).clamp(min=1)
+def joined_heads(x: Tensor) -> Tensor:
+    """(B, heads, T, D) -> (B, T, heads D)."""
+    return x.transpose(1, 2).flatten(2)
 
 
-# ---------------------------------------------------------------------------------------- fusion (3) to (6)
+# ------------------------------------------------------------------------- two streams that read each other
 class PostNormAttention(nn.Module):
     """LN(x + MHA(x, y, y)): attention from one sequence to itself or to another, with post-norm residual."""
 

@@ -1,7 +1,7 @@
-"""Knowledge harvest of KHaR (3.3): encoders and adapters; stage_one.py has the training that fills them.
+"""Knowledge harvest of KuDA, and of KHaR (3.3) after it: encoders and adapters; stage_one.py fills them.
 
-The paper says of the adapters only that their parameters are "pretrained". [R] marks what is taken from the
-code of the method that KHaR's figure 3 follows (KuDA, Findings of EMNLP 2024), [P] the paper, [D] us.
+Equation numbers are KHaR's, whose paper says of the adapters only that their parameters are "pretrained". [R]
+marks what is taken from the code of KuDA (Findings of EMNLP 2024), [P] KHaR's paper, [D] us.
 
     I_m ─encoder─▶ h_0 ... h_n ─▶ O_m                 (1)
                    └─ adapters ─▶ A_m ─▶ X_m = [A_m; O_m]   (2), (3)    m ∈ {text, audio, visual}
@@ -41,8 +41,8 @@ class StageOneEpochs(Section):
     visual: PositiveInt = 100  # [R]
 
 
-class KHaRPretraining(Section):
-    """What shapes encoders and adapters, and how stage 1 trains them; section `models.khar.pretraining`."""
+class HarvestPretraining(Section):
+    """What shapes encoders and adapters, and how stage 1 trains them; `pretraining` of a method."""
 
     # [R] filled by stage 1, then frozen; without stage 1: scratch = learn with the rest, none = X_m is O_m
     adapters: Literal["pretrained", "scratch", "none"] = "pretrained"
@@ -75,7 +75,7 @@ class KHaRPretraining(Section):
 class HarvestSettings(MethodSettings):
     """What both stages read."""
 
-    pretraining: KHaRPretraining = KHaRPretraining()
+    pretraining: HarvestPretraining = HarvestPretraining()
 
 
 def text_states(layers: int) -> tuple[int, ...]:
@@ -111,7 +111,7 @@ def transformer_layers(
     if width % heads:
         raise ParamsError(
             f"{whose}: a width of {width} does not divide into {heads} heads; change width, adapter_width, "
-            "heads or adapter_heads under models.khar.base.pretraining"
+            "heads or adapter_heads under models.<method>.base.pretraining"
         )
     return nn.ModuleList(PostNormLayer(width, heads, feedforward, dropout) for _ in range(layers))
 
@@ -119,7 +119,7 @@ def transformer_layers(
 class SequenceEncoder(nn.Module):
     """Encoder_m of a sequence of features (1): Linear, learned positions, transformer layers."""
 
-    def __init__(self, features: int, config: KHaRPretraining):
+    def __init__(self, features: int, config: HarvestPretraining):
         super().__init__()
         width = config.width
         self.project = nn.Linear(features, width)
@@ -140,7 +140,7 @@ class SequenceEncoder(nn.Module):
 class Adapter(nn.Module):
     """One adapter of figure 3: down, transformer layers, up, and its own input added."""
 
-    def __init__(self, width: int, config: KHaRPretraining):
+    def __init__(self, width: int, config: HarvestPretraining):
         super().__init__()
         inner = max(1, round(width * config.adapter_width))
         feedforward = max(1, round(width * config.adapter_feedforward))
@@ -179,7 +179,7 @@ class Harvest(nn.Module):
     that of a text encoder, which ends in one [R].
     """
 
-    def __init__(self, width: int, reads: Sequence[int], normalises: bool, config: KHaRPretraining):
+    def __init__(self, width: int, reads: Sequence[int], normalises: bool, config: HarvestPretraining):
         super().__init__()
         self.reads = tuple(reads)
         self.normalises = normalises
@@ -198,7 +198,7 @@ class Harvest(nn.Module):
 
 
 class Harvester(Method):
-    """A method that begins with the harvest: stage 1 with one modality, KHaR with all."""
+    """A method that begins with the harvest: stage 1 with one modality, KuDA and KHaR with all."""
 
     NEEDS = ("text", "audio", "visual")
     config: HarvestSettings
@@ -221,6 +221,12 @@ class Harvester(Method):
             self.harvest[name] = Harvest(width, reads, not finetuned, shape)
             self.harvest_width[name] = 2 * width if reads else width
 
+    def freeze_adapters(self) -> None:
+        """Also before `load_pretrained`: a run folder brings its own weights."""
+        for part in self.modules():
+            if isinstance(part, Adapters):
+                part.freeze()
+
     def harvested(self, inputs: Inputs) -> dict[str, Sequences]:
         """X_m of each modality, with its mask; what stands in masked steps means nothing, but is finite.
 
@@ -241,8 +247,8 @@ class Harvester(Method):
                 longest = self.config.pretraining.max_steps
                 if (steps := source.values.shape[1]) > longest:
                     raise ParamsError(
-                        f"{name} has {steps} steps, but models.khar takes {longest} at most; lower "
-                        f"assemble.<dataset>.max_steps.{name} or raise models.khar.base.pretraining.max_steps"
+                        f"{name} has {steps} steps, but its encoder takes {longest} at most; lower assemble."
+                        f"<dataset>.max_steps.{name} or raise models.<method>.base.pretraining.max_steps"
                     )
                 states = self.encoder[name](source.values, bias)  # (1)
             found[name] = Sequences(self.harvest[name](states, bias), source.mask, source.present)
