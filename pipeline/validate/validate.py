@@ -123,8 +123,8 @@ def _under_protocol(
     chosen = params.assemble[subject.training_set].protocol
     if chosen == ProtocolParams():
         return rows, []
-    raw = isinstance(subject.corpus, DatasetParams)
-    facts = (ingest.facts if raw else ClipFacts.of)(subject.dataset, subject.corpus)
+    name, corpus = subject.dataset, subject.corpus
+    facts = ingest.facts(name, corpus) if isinstance(corpus, DatasetParams) else ClipFacts.of(name, corpus)
     table = clip_table(rows).replace_schema_metadata({METADATA_KEY: facts.to_json()})
     try:
         table, left_out = protocol.apply(table, chosen, f"assemble.{subject.training_set}")
