@@ -52,14 +52,14 @@ def accuracies(
         together = [Spread.of([run.result.test[metric] for run in whole[name]]).text(4) for metric in METRICS]
         cells = [*(f"{mean:.3f}" for mean in means), Spread.of(means).text(4), *together]
         lines.append([f"{name} (published)" if whole[name][0].result.imported else name, *cells])
-    folds = list(next(iter(methods.values())))
+    sets = list(next(iter(methods.values())))
     clips = next(iter(whole.values()))[0].result.n["test"]
     said = (
-        "## Accuracy\n\nTest folds: mean over the seeds; the mean of the folds (as printed in papers), "
-        f"± their sample standard deviation;\nall {clips} clips pooled, mean ± standard deviation over "
-        "the seeds.\n\n"
+        "## Accuracy\n\nTest folds: mean over the seeds; the mean of the folds (as papers print it), "
+        f"± their sample standard\ndeviation; all {clips} clips pooled, mean ± sample standard deviation "
+        "over the seeds.\n\n"
     )
-    head = ["method", *folds, "mean of folds", *(f"pooled {metric}" for metric in METRICS)]
+    head = ["method", *sets, "mean of folds", *(f"pooled {metric}" for metric in METRICS)]
     return said + table(head, lines)
 
 

@@ -70,7 +70,8 @@ class ImportedPredictions:
     metrics: dict[str, float]
 
     def __str__(self) -> str:
-        read = ", ".join(f"{what}: {column}" for what, column in self.columns.items())
+        of = {class_key(what): column for what, column in self.columns.items()}
+        read = ", ".join(column if what == column else f"{what}: {column}" for what, column in of.items())
         chief = ("accuracy", "f1_weighted") if "accuracy" in self.metrics else ("mae", "corr")
         numbers = ", ".join(f"{metric} {self.metrics[metric]:.4f}" for metric in chief)
         return (

@@ -31,7 +31,10 @@ WRONG = [
     ("ingest folder folder --name a --range a b", "valid number"),
     ("ingest folder folder --name a --folds 1", "expected at least 2"),
     ("ingest mmsa folder --name a --folds 999999999", "less than or equal to 200"),
-    ("ingest mmsa folder --name a --folds 5 --by color", "--by color: expected speaker, video or clip"),
+    (
+        "ingest mmsa folder --name a --folds 5 --by color",
+        "--by color: expected speaker, video, clip or published",
+    ),
     ("extract --video clip.mkv --set visual.facemesh.fsp=3", "did you mean 'fps'"),
     # names
     ("stage ingest sampel", "did you mean 'sample'"),

@@ -139,8 +139,8 @@ def published(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         stats = {"format": 1, "task": "classification", "class_names": EMOTIONS, "feature_set": ""}
         (assembled / "stats.json").write_text(json.dumps({**stats, "modalities": {}}))
         for system in PUBLISHED:
-            file, out = corpus / "published" / f"{system}.csv", here / "results" / fold / system
-            done = import_predictions(file, system, fold, assembled, out, "cls")
+            scores, out = corpus / "published" / f"{system}.csv", here / "results" / fold / system
+            done = import_predictions(scores, system, fold, assembled, out, "cls")
             assert (done.scored, done.passed_over) == (60 * len(actors), 1440 - 60 * len(actors))
     saved = open_revision(None, here)
     return {f: {s: read_results(saved, f"results/{f}/{s}") for s in PUBLISHED} for f in FOLDS}

@@ -34,7 +34,7 @@ LAYOUT = "<root>/.../Actor_12/03-01-06-01-02-01-12.wav (02-... and 01-... are .m
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # 01 to 08
 LABELLING = Labelling("classification", classes=EMOTIONS, metrics="cls")
 STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
-MODALITIES = {"audio_visual": "01", "visual": "02", "audio": "03"}
+HELD = {"audio_visual": "01", "visual": "02", "audio": "03"}  # by a file
 VOCALS = {"speech": "01", "song": "02"}
 NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 ACTOR = re.compile(r"Actor_(\d\d)")
@@ -89,7 +89,7 @@ def survey(name: str, dataset: DatasetParams, settings: RavdessSettings) -> Corp
     recordings = {file: one for file in files if (one := _recording(found, file)) is not None}
     taken: dict[Recording, list[str]] = {}
     for file, one in recordings.items():
-        if one.modality == MODALITIES[settings.modality] and one.vocal in vocals:
+        if one.modality == HELD[settings.modality] and one.vocal in vocals:
             taken.setdefault(one, []).append(file)
     if not taken and not found.problems:
         found.reject("file", _nothing(name, dataset, settings, [*recordings.values()]))
@@ -163,8 +163,8 @@ def _nothing(
     kinds = {
         f"modality: {modality}, vocal: {vocal}"
         for one in recordings
-        for modality, vocal in product(MODALITIES, VOCALS)
-        if (MODALITIES[modality], VOCALS[vocal]) == one[:2]
+        for modality, vocal in product(HELD, VOCALS)
+        if (HELD[modality], VOCALS[vocal]) == one[:2]
     }
     asked, there = f"modality: {settings.modality}, vocal: {settings.vocal}", " or ".join(sorted(kinds))
     return f"{where}: none of its files is {asked}; expected in datasets.{name}.settings {there}"

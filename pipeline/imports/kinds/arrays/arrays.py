@@ -75,7 +75,7 @@ from pipeline.imports.checks import split_of
 from pipeline.imports.contract import FeatureSequences, Imported
 from pipeline.imports.kinds.arrays.clips import Clips, Names, clips_of, rows_of
 from pipeline.imports.kinds.arrays.draft import draft
-from pipeline.imports.kinds.arrays.files import SUFFIXES, ArrayFiles, CsvTable
+from pipeline.imports.kinds.arrays.files import SUFFIXES, ArrayFiles, TableColumns
 from pipeline.imports.kinds.arrays.listing import entries
 from pipeline.imports.kinds.arrays.sequences import joined, read_sequences
 from pipeline.imports.kinds.arrays.settings import SPLIT, ArrayFilesSettings
@@ -153,7 +153,7 @@ def _read(files: ArrayFiles, settings: ArrayFilesSettings, params: ImportParams)
                 _check_split(own.array, split_of("settings.splits", split), found[-1].clips, splits)
         modalities[modality] = joined(chosen.array, found)
         named = files.find(own.array)
-        group = isinstance(named, Mapping) and not isinstance(named, CsvTable)
+        group = isinstance(named, Mapping) and not isinstance(named, TableColumns)
         notes += _about_clips(chosen.array, modalities[modality].clips, splits, group)
     return Imported(rows, modalities, labelling, notes=notes)
 

@@ -42,7 +42,7 @@ class ArrayFolder(Mapping[str, Any]):
         return len(self._places)
 
 
-class CsvTable(dict[str, list[str]]):
+class TableColumns(dict[str, list[str]]):
     """Columns of a CSV file by their names in the first line: cells as they stand there."""
 
     def __init__(self, path: Path, columns: Mapping[str, list[str]]):
@@ -190,7 +190,7 @@ def _single(value: Any) -> Any:
     return value
 
 
-def _columns(path: Path) -> CsvTable:
+def _columns(path: Path) -> TableColumns:
     found = CorpusSurvey(str(path))
     text = decoded(path, found, ("a name for each column",))
     rows = [] if text is None else list(records(text, found))
@@ -204,6 +204,6 @@ def _columns(path: Path) -> CsvTable:
             raise FormatError(f"{path}: line {line} has {len(cells)} cells, the header {len(header)}")
         if formula := next((cell for cell in cells if cell[:1] in FORMULAS), None):
             raise FormatError(f"{path}: line {line}: {formula[:40]!r} is a spreadsheet formula, not a value")
-    return CsvTable(
+    return TableColumns(
         path, {name: [cells[place] for _, cells in rows[1:]] for place, name in enumerate(header)}
     )

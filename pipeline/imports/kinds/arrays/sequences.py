@@ -13,7 +13,7 @@ from pipeline.core.errors import ClipError, FormatError
 from pipeline.formats.text import listed, text_of
 from pipeline.imports.checks import matrix
 from pipeline.imports.contract import FeatureSequences
-from pipeline.imports.kinds.arrays.files import ArrayFiles, CsvTable, shape_of
+from pipeline.imports.kinds.arrays.files import ArrayFiles, TableColumns, shape_of
 from pipeline.imports.kinds.arrays.settings import ArraySettings
 
 
@@ -34,7 +34,7 @@ def read_sequences(
     reference = settings.array
     array = files.find(reference)
     columns: Sequence[str] | str | None = settings.columns
-    if table := isinstance(array, CsvTable):
+    if table := isinstance(array, TableColumns):
         patterns = ["*"] if columns is None else [columns] if isinstance(columns, str) else columns
         columns, array = array.matrix(patterns)
     places: dict[str, Any] = {}
