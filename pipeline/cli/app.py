@@ -12,7 +12,7 @@ from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
-from pipeline.cli.info import info
+from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
 from pipeline.cli.noise import noise
 from pipeline.cli.predict import predict
@@ -41,6 +41,7 @@ app.command("import")(import_files)
 app.command()(validate)
 app.command()(extract)
 app.command()(info)
+app.command()(methods)
 app.command()(repro)
 app.command()(doctor)
 app.command()(fetch)

@@ -184,8 +184,8 @@ def test_modules_to_run_exist() -> None:
 
 
 def test_targets_of_make_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
     texts = [page.read_text("utf-8") for page in PAGES if page.name != "CHANGELOG.md"]
-    used = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)}
+    used = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
     assert used <= targets
     assert {"demo", "test", "bench", "docs", "sample"} <= used
