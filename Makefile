@@ -17,11 +17,15 @@ install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin
 INSTALL = $(call install,.venv,constraints.txt)
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: demo test test-extras bench fuzz lint docs sample clean
+.PHONY: demo demo-all test test-extras bench fuzz lint docs sample clean
 MINUTES ?= 10
 
 demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
 	$(BIN)/msa-cli repro
+	@cat reports/report.md
+
+demo-all: $(SETUP)  ## the same with every method, in place of the models_run of params.yaml
+	$(BIN)/msa-cli repro --models all
 	@cat reports/report.md
 
 test: $(DEV) lint

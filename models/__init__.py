@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.core.errors import FormatError
 if TYPE_CHECKING:
     from models.core.method import Method
 
+PAPER = re.compile(r'[^"]{0,40}"[^"]+"(?:, [^.;]*?\d{4})?|Anonymous [^.,;]+')  # authors, "title", venue year
+
 
 @dataclass(frozen=True)
 class MethodEntry:
@@ -27,25 +30,31 @@ class MethodEntry:
     module: str  # dotted name of its model.py
 
     @cached_property
-    def definition(self) -> ast.ClassDef:
-        """Syntax of the method's class.
-
-        Raises
-        ------
-        FormatError : the file has not one class that names its TERMS, or is no Python
-        """
+    def file(self) -> str:
+        """Path of its model.py."""
         spec = importlib.util.find_spec(self.module)
         assert spec is not None
         assert spec.origin is not None
+        return spec.origin
+
+    @cached_property
+    def source(self) -> ast.Module:
+        """Syntax of its model.py; FormatError where that is no Python."""
         try:
-            tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+            return ast.parse(Path(self.file).read_text(encoding="utf-8"))
         except SyntaxError as error:
-            raise FormatError(f"{spec.origin}: cannot be read as Python: {error}") from error
-        found = [part for part in tree.body if isinstance(part, ast.ClassDef) and "TERMS" in _assigned(part)]
+            raise FormatError(f"{self.file}: cannot be read as Python: {error}") from error
+
+    @cached_property
+    def definition(self) -> ast.ClassDef:
+        """Syntax of the method's class; FormatError where not one class names its TERMS."""
+        found = [
+            part for part in self.source.body if isinstance(part, ast.ClassDef) and "TERMS" in _assigned(part)
+        ]
         if len(found) != 1:
             names = ", ".join(part.name for part in found) or "none"
             raise FormatError(
-                f"{spec.origin}: expected one class that names its loss terms, `TERMS = (...)`, found {names}"
+                f"{self.file}: expected one class that names its loss terms, `TERMS = (...)`, found {names}"
             )
         return found[0]
 
@@ -53,6 +62,26 @@ class MethodEntry:
     def class_name(self) -> str:
         """Name of the method's class."""
         return self.definition.name
+
+    @property
+    def title(self) -> str:
+        """Its name and what it is: the first line of the file."""
+        return (ast.get_docstring(self.source) or "").partition("\n")[0]
+
+    @property
+    def paper(self) -> str:
+        """Authors, title and venue, as the second paragraph begins; empty where it is of no paper."""
+        paragraphs = [" ".join(part.split()) for part in (ast.get_docstring(self.source) or "").split("\n\n")]
+        found = PAPER.match(paragraphs[1]) if len(paragraphs) > 1 else None
+        return found[0] if found else ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Modalities that it can use."""
+        named = (part for part in self.definition.body if isinstance(part, ast.Assign))
+        values = [part.value for part in named if getattr(part.targets[0], "id", "") == "NEEDS"]
+        found: tuple[str, ...] = ast.literal_eval(values[0]) if values else ()
+        return found
 
     @property
     def pretrains(self) -> bool:

@@ -86,6 +86,7 @@ class Reading:
     context_keep: Literal["first", "last"] = "last"  # end of a context that stays where it is too long
     unlabeled: int = 0  # clips of the split `unlabeled` beside each labeled one in training
     modalities: tuple[str, ...] | None = None  # whose features are read; None = all of the set
+    absent: bool = False  # clips that have nothing of what is read are there too, and no error
 
     @property
     def replaced(self) -> set[str]:

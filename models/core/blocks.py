@@ -162,6 +162,18 @@ def mean_over_time(values: Tensor, mask: Tensor) -> Tensor:
     return total / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
+def std_over_time(values: Tensor, mask: Tensor) -> Tensor:
+    """Population standard deviation of the real steps: (B, T, D), mask (B, T) -> (B, D), 0 of one or none.
+
+    In float32 at least. Where it is 0 so is its gradient, and what lies in masked steps has no effect.
+    """
+    values = full_precision(values).masked_fill(~mask[..., None], 0.0)
+    away = values - mean_over_time(values, mask)[:, None]
+    variance = mean_over_time(away.square(), mask)
+    some = variance > 0
+    return variance.where(some, 1.0).sqrt().masked_fill(~some, 0.0)
+
+
 def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     """ln Σ exp of the entries that the mask selects, over `dim`; -inf where it selects none.
 

@@ -161,6 +161,7 @@ class Method(nn.Module, ABC):
     TERMS: ClassVar[tuple[str, ...]]  # names of the loss terms
     NEEDS: ClassVar[tuple[str, ...]]  # modalities that it can use
     Config: ClassVar[type[MethodSettings]]
+    SCORES_ABSENT: ClassVar[bool] = False  # a clip with none of its modalities is scored, not refused
 
     def __init__(
         self,
@@ -185,7 +186,7 @@ class Method(nn.Module, ABC):
                 )
         widths = dims | {name: backbone.config.hidden_size for name, backbone in opened.items()}
         self.dims = {name: widths[name] for name in self.NEEDS if name in widths}
-        if not self.dims:
+        if not self.dims and self.NEEDS:
             raise ParamsError(
                 f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
                 "name a feature folder of one under `assemble` in params.yaml, let a text encoder learn from "
@@ -206,7 +207,12 @@ class Method(nn.Module, ABC):
 
     def reading(self) -> Reading:
         """What the method reads of a training set beside its feature sequences."""
-        return Reading(self.tokenizer, self.config.max_tokens, modalities=tuple(self.dims))
+        return Reading(
+            self.tokenizer,
+            self.config.max_tokens,
+            modalities=tuple(self.dims),
+            absent=self.SCORES_ABSENT,
+        )
 
     @classmethod
     def pretraining_methods(cls, config: Any, dims: dict[str, int]) -> dict[str, Method]:
@@ -224,6 +230,12 @@ class Method(nn.Module, ABC):
 
         Runs once, before the first step of every training; a saved state is laid over it. What has to stay
         is a parameter or a buffer.
+        """
+
+    def calibrate(self, valid: Iterable[Batch]) -> None:
+        """Choose by all validation clips what no step learns, before the validation loss of every epoch.
+
+        What is chosen is a buffer: with the weights of an epoch it is kept, or left.
         """
 
     @abstractmethod
@@ -287,7 +299,7 @@ class Method(nn.Module, ABC):
             else:
                 values = source.values.masked_fill(~mask[..., None], 0.0)
                 found[name] = Sequences(values, mask, mask.any(dim=1))
-        if isinstance(inputs, Batch) and not self.training:
+        if isinstance(inputs, Batch) and not self.training and not self.SCORES_ABSENT:
             self.refuse_empty(inputs, {name: source.present for name, source in found.items()})
         return found
 

@@ -194,6 +194,7 @@ class KHaR(Harvester):
     """The model and its losses; see the module's text."""
 
     TERMS = ("task", "bottleneck_error", "compression", "balance", "contrastive")
+    NEEDS = ("text", "audio", "visual")
     Config = KHaRSettings
     config: KHaRSettings
 

@@ -10,25 +10,16 @@ Shapes: B clips, T tokens, D width of the text features or of the encoder.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
-from models.core.batch import Batch
-from models.core.blocks import mean_over_time
-from models.core.method import FusedOutput, Method, MethodSettings, Share, Training
-from pipeline.core.section import Section
+from models.core.method import MethodSettings, Share, Training
+from models.core.pooled import PooledMethod, PredictionWeight
 
 
 # All are our decisions [D]
-class TextOnlyWeights(Section):
-    """Weight of the one term."""
-
-    prediction: NonNegativeFloat = 1.0
-
-
 class TextOnlyTraining(Training):
     """For a Linear on frozen features; params.yaml has what an encoder that learns needs, under `corpora`."""
 
@@ -45,12 +36,12 @@ class TextOnlyTraining(Training):
 class TextOnlySettings(MethodSettings):
     """Settings of text only, section `models.text_only` of params.yaml."""
 
-    weights: TextOnlyWeights = TextOnlyWeights()
+    weights: PredictionWeight = PredictionWeight()
     training: TextOnlyTraining = TextOnlyTraining()
     dropout: Share = 0.1  # of the mean
 
 
-class TextOnly(Method):
+class TextOnly(PooledMethod):
     """The model and its loss. A clip without text has the mean 0, and in training its score is the bias."""
 
     TERMS = ("prediction",)
@@ -59,15 +50,6 @@ class TextOnly(Method):
     config: TextOnlySettings
 
     def build(self, backbones: dict[str, nn.Module]) -> None:
+        self.hidden = nn.Identity()
         self.dropout = nn.Dropout(self.config.dropout)
         self.score = nn.Linear(self.dims["text"], self.task.outputs)
-
-    def forward(self, batch: Batch) -> FusedOutput:
-        text = self.inputs(batch)["text"]
-        pooled = mean_over_time(text.values, text.mask)  # (B, D), 0 where the clip has no text
-        return FusedOutput(self.task.predict(self.score, self.dropout(pooled)), pooled, text.present[None])
-
-    def losses(self, batch: Batch, output: FusedOutput, terms: Collection[str]) -> dict[str, Tensor]:
-        """The task's loss, of labeled clips: the mean absolute error, or the cross-entropy."""
-        error = self.task.loss(output.prediction, batch.label, among=batch.labeled)
-        return {"prediction": error} if "prediction" in terms else {}

@@ -13,7 +13,7 @@ from pipeline.cli.doctor import doctor
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
-from pipeline.cli.info import info
+from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
 from pipeline.cli.noise import noise
 from pipeline.cli.predict import predict
@@ -43,6 +43,7 @@ app.command("import-predictions")(import_predictions)
 app.command()(validate)
 app.command()(extract)
 app.command()(info)
+app.command()(methods)
 app.command()(repro)
 app.command()(doctor)
 app.command()(fetch)

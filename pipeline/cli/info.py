@@ -1,4 +1,4 @@
-"""`msa-cli info`: what a Parquet file of ours, a folder of them, or a run is."""
+"""`msa-cli info`: what a Parquet file of ours, a folder of them, or a run is; `methods`: which there are."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ def info(
         say(json.dumps(described, indent=2, ensure_ascii=False), in_json=True)
     else:
         show(*render(described))
+
+
+def methods(as_json: AsJson = False) -> None:
+    """List the methods: what each is, of which paper, and what it can read; docs/methods.md has more."""
+    from rich.table import Table
+
+    from models import METHODS
+
+    rows = [
+        {"method": name, "what": entry.title, "paper": entry.paper, "reads": list(entry.needs)}
+        for name, entry in METHODS.items()
+    ]
+    if as_json:
+        say(json.dumps(rows, indent=2, ensure_ascii=False), in_json=True)
+        return
+    table = Table("method", "what", "paper", "reads", show_lines=True)
+    for row in rows:
+        table.add_row(
+            row["method"], row["what"], row["paper"] or "none", ", ".join(row["reads"]) or "nothing"
+        )
+    show(table)
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,10 @@ def repro(
     runs_per_gpu: RunsPerGpu = 1,
     executor: ExecutorName = ExecutorKind.local,
     run_cache: RunCacheFolder = Path(".state/runs"),
+    models: Annotated[
+        list[str] | None,
+        typer.Option(help="Methods and groups of them in place of models_run, for this time. Repeatable."),
+    ] = None,
 ) -> None:
     """Bring targets (default: everything) up to date as `dvc repro` does, with independent work side by side.
 
@@ -44,12 +49,50 @@ def repro(
 
     Example: msa-cli repro --workers 4
     """
-    from pipeline.params.params import load_params
-
-    params, wanted = load_params(), targets or []
     given = {"WORKERS": workers, "DEVICE": device, "RUNS_PER_GPU": runs_per_gpu, "EXECUTOR": executor.value}
     given["RUN_CACHE"] = run_cache
     os.environ.update({f"MSA_{name}": str(value) for name, value in given.items()})  # for the stages
+    with _running(models or []):
+        _repro(targets or [], workers, device, runs_per_gpu, executor, run_cache)
+
+
+@contextmanager
+def _running(names: list[str]) -> Iterator[None]:
+    """Within it, params.yaml has these methods in models_run: DVC takes them from nowhere else.
+
+    Afterwards it is as before, unless someone has changed it meanwhile.
+    """
+    from pipeline.params.edit import with_models_run
+    from pipeline.params.params import PARAMS_FILE, load_params
+
+    if not names:
+        yield
+        return
+    methods, file = load_params().methods(names), Path(PARAMS_FILE)
+    load_params(
+        overrides=[f"models_run=[{', '.join(methods)}]"]
+    )  # says what is missing, before anything changes
+    before = file.read_bytes()
+    changed = with_models_run(before.decode("utf-8"), methods).encode()
+    file.write_bytes(changed)
+    try:
+        yield
+    finally:
+        if file.read_bytes() == changed:
+            file.write_bytes(before)
+
+
+def _repro(
+    wanted: list[str],
+    workers: int,
+    device: str,
+    runs_per_gpu: int,
+    executor: ExecutorKind,
+    run_cache: Path,
+) -> None:
+    from pipeline.params.params import load_params
+
+    params = load_params()
     _bring(wanted, TABLES)
     jobs = [[kind, *arguments(kind, entry)] for kind, entry in _due(wanted, MODALITIES)]
     if len(jobs) > 1:

@@ -173,7 +173,7 @@ class Split:
         level = None
         if few_shapes:
             parts = [*self.streams.values(), *(self.context or {}).values()]
-            level = max(level_of(part, indices) for part in parts)
+            level = max((level_of(part, indices) for part in parts), default=0)
         context = None if self.context is None else Inputs(**padded(self.context, indices, rows, level))
         labels: dict[str, Any] = {name: values[rows] for name, values in self.labels.items()}
         return Batch(

@@ -136,8 +136,10 @@ class _SplitReader:
         if self.reading.tokenizer is not None:
             streams["tokens"] = self._tokens(texts)
         context = self._context(before, texts) if self.reading.context else None
-        lengths = torch.stack([part.lengths for part in streams.values()]).sum(dim=0)
-        if empty := [self.clip_ids[row] for row in (lengths[: self.own] == 0).nonzero()]:
+        nothing = torch.zeros(len(self.clip_ids), dtype=torch.int64)  # where no modality is read
+        lengths = torch.stack([nothing, *(part.lengths for part in streams.values())]).sum(dim=0)
+        empty = [self.clip_ids[row] for row in (lengths[: self.own] == 0).nonzero()]
+        if empty and not self.reading.absent:
             needed = ["transcript" if name == "tokens" else name for name in streams]
             raise FormatError(
                 f"{self.path}: {len(empty)} clip(s) without any of {', '.join(needed)}: "

@@ -68,6 +68,21 @@ def with_tuned(text: str, method: str, dataset: str, values: Mapping[str, Any]) 
     return with_edits(text, {(*place, *key.split(".")): value for key, value in values.items()})
 
 
+def with_models_run(text: str, methods: Sequence[str]) -> str:
+    """The text of params.yaml with other methods to run; what follows the list in its place, a comment, goes.
+
+    For a file that is put back afterwards. ParamsError where the file cannot be read, or runs none so far.
+    """
+    entries = YAML().compose(text).value if read_yaml(text, "params.yaml") else []
+    for number, (key, _) in enumerate(entries):
+        if (
+            key.value == "models_run"
+        ):  # not what its value's mark says: that of an alias is where its anchor is
+            rest = entries[number + 1][0].start_mark.index if number + 1 < len(entries) else len(text)
+            return f"{text[: key.end_mark.index]}: {as_yaml(list(methods))}\n{text[rest:]}"
+    raise ParamsError("params.yaml has no models_run; write `models_run: []` there")
+
+
 def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
     """Write commits of models into params.yaml, and nothing else; the keys that were written.
 

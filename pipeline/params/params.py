@@ -175,6 +175,8 @@ class Params(Section):
     imports: dict[Name, ImportParams] = Field(default_factory=dict)
     datasets_run: list[Name] = Field(default_factory=list)
     """training sets, keys of `assemble`"""
+    groups: dict[Name, list[Name]] = Field(default_factory=dict)
+    """methods that are named together: each group with a YAML anchor of its name, for `models_run: *all`"""
     models_run: list[Name] = Field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
     shards: int = Field(16, ge=1, le=1024)
@@ -196,6 +198,13 @@ class Params(Section):
     tune: dict[Name, SearchSpace] = Field(default_factory=dict)
     """of each method, the settings that `msa-cli tune` searches"""
 
+    @field_validator("models_run", mode="before")
+    @classmethod
+    def _methods_are_a_list(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(f"expected a list, found {value!r}; a group is written `models_run: *{value}`")
+        return value
+
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, value: list[int]) -> list[int]:
@@ -216,6 +225,8 @@ class Params(Section):
         for key in self.reports.transcripts:
             _known("reports.transcripts", key, self.corpora)
         for key in self.models_run:
+            if key in self.groups and key not in self.models:
+                raise ValueError(f"models_run has {key!r}, which is a group: write `models_run: *{key}`")
             _known("models_run", key, self.models)
         for dataset in self.datasets_run:  # DVC looks these keys up and would stop in the middle without them
             if dataset not in self.assemble:
@@ -281,6 +292,15 @@ class Params(Section):
     def corpus_of(self, training_set: str) -> CorpusParams:
         """The dataset or import whose clips a training set has."""
         return self.corpora[self.training_set(training_set).dataset]
+
+    def methods(self, names: list[str]) -> list[str]:
+        """The methods of these names, each once; a name is a method's or a group's."""
+        found: dict[str, None] = {}
+        for name in names:
+            if name not in self.groups and name not in self.models:
+                raise ParamsError(unknown("method or group", name, [*self.groups, *self.models]))
+            found |= dict.fromkeys(self.groups.get(name, [name]))
+        return list(found)
 
     def model(self, method: str, dataset: str) -> dict[str, Any]:
         """A method's settings on a dataset; empty, that is its defaults, where params have none."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from made.tiny_batch import fill_masked, random_batch
 from torch import Tensor
@@ -17,6 +18,7 @@ from models.core.method import REGRESSION, Method, Task
 
 NAMES = [name for name in METHODS if (Path(__file__).parent / f"tiny_{name}.py").is_file()]
 VOCABULARY = 40  # of the text encoders in tiny_finetuned
+FITTED = ("constant", "ridge")  # by `prepare`: their learning rates are 0
 # settings of tiny_finetuned, so that utterances before are read too
 CONTEXTUAL = {"slad": {"context": 2}, "mmml": {"context": 2}}
 
@@ -54,6 +56,11 @@ def batch_for(method: Method, clips: int = 4, **options: Any) -> Batch:
 def leaving_something(method: Method, absent: set[tuple[int, str]]) -> set[tuple[int, str]]:
     """What is absent, but for clips of which the method would see nothing: it refuses to score these."""
     return {(clip, key) for clip, key in absent if any((clip, own) not in absent for own in method.dims)}
+
+
+def weights_of(method: Method) -> dict[str, np.ndarray]:
+    """Parameters by name, as NumPy has them."""
+    return {name: value.detach().numpy() for name, value in method.named_parameters()}
 
 
 def weighted(method: Method, losses: dict[str, Tensor]) -> Tensor:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import models
 from models import METHODS, MethodEntry
 from models.core.method import Method
 from pipeline.core.errors import FormatError
+from pipeline.params.params import load_params
 
 
 def test_every_folder_but_core_is_a_method(project: Path) -> None:
@@ -27,10 +29,25 @@ def test_the_source_tells_what_the_class_is() -> None:
     assert {name for name, entry in METHODS.items() if entry.pretrains} == {"khar", "kuda"}
 
 
+def test_the_source_tells_papers_and_what_is_read() -> None:
+    found = {name: (entry.title, entry.paper, entry.needs) for name, entry in METHODS.items()}
+    assert all(found[name][2] == entry.load().NEEDS for name, entry in METHODS.items())
+    assert found["misr"] == (
+        "MISR: multimodal invariant sentiment representation learning.",
+        'Zhu et al., "Multimodal Invariant Sentiment Representation Learning", Findings of ACL 2025',
+        ("text", "audio", "visual"),
+    )
+    papers = {name: paper for name, (_, paper, _) in found.items()}
+    assert papers["slad"].endswith(", submitted to ICLR 2026") and papers["cmir"].endswith('", ACL 2026')
+    assert papers["khar"] == "Anonymous ACL submission"
+    groups = load_params(Path(models.__file__).parents[1] / "params.yaml").groups
+    assert {name for name, paper in papers.items() if not paper} == set(groups["anchors"])
+
+
 def test_listing_the_methods_imports_no_torch(project: Path) -> None:
     code = (
         "import sys; from models import METHODS\n"
-        "assert all(entry.class_name and entry.pretrains in (True, False) for entry in METHODS.values())\n"
+        "assert all(e.class_name and e.title and e.paper + str(e.needs) for e in METHODS.values())\n"
         "sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=project).returncode == 0

@@ -98,9 +98,15 @@ def test_every_page_is_in_the_contents() -> None:
 
 
 def test_tables_of_settings_are_those_of_params() -> None:
-    filled = runpy.run_path(str(PROJECT / "docs/settings.py"))["filled"]
+    """Each method's on one page."""
+    script = runpy.run_path(str(PROJECT / "docs/settings.py"))
     params = (PROJECT / "params.yaml").read_text("utf-8")
-    assert doc("methods.md") == filled(doc("methods.md"), params), "run: python docs/settings.py"
+    pages = [doc(name) for name in script["PAGES"]]
+    for page in pages:
+        assert page == script["filled"](page, params), "run: python docs/settings.py"
+    places = sorted(name for page in pages for name in script["tables_of"](page))
+    methods = sorted(YAML(typ="safe").load(params)["models"])
+    assert places == methods, "a section `## Name` in docs/baselines.md, then: python docs/settings.py"
 
 
 def first_cells(text: str) -> set[str]:
@@ -178,8 +184,8 @@ def test_modules_to_run_exist() -> None:
 
 
 def test_targets_of_make_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE))
     texts = [page.read_text("utf-8") for page in PAGES if page.name != "CHANGELOG.md"]
-    used = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)}
+    used = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
     assert used <= targets
     assert {"demo", "test", "bench", "docs", "sample"} <= used

@@ -222,6 +222,7 @@ def fit(
 
             state.epoch += 1
             means = finite_means(torch.stack(steps), list(columns), ["total", *weights], state.epoch)
+            method.calibrate(whole(splits["valid"]))
             loss = valid_loss(method.task, splits["valid"], predict(method, splits["valid"]), state.epoch)
             if loss < state.best_loss:
                 state.best_epoch, state.best_loss = state.epoch, loss

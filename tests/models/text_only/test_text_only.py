@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made.tiny_batch import DIMS, random_batch
-from made.tiny_methods import weighted
+from made.tiny_methods import weighted, weights_of
 from made.tiny_text_only import tiny, tiny_finetuned
 from reference import text_only as reference
 from torch.nn import functional as F
@@ -25,10 +25,6 @@ def clips_of(batch: Batch) -> list[np.ndarray | None]:
     assert text is not None
     rows = zip(text.values.numpy(), text.mask.numpy(), text.present.tolist(), strict=True)
     return [values[mask] if present else None for values, mask, present in rows]
-
-
-def weights_of(method: TextOnly) -> dict[str, np.ndarray]:
-    return {name: value.detach().numpy() for name, value in method.named_parameters()}
 
 
 @pytest.mark.parametrize("classes", [0, 5])
