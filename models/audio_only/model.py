@@ -7,7 +7,7 @@ It is of no paper. A clip without sound gets the score of the vector 0, which it
 
 from __future__ import annotations
 
-from models.core.pooled import PooledPerceptron, PooledSettings
+from models.core.pooled import PooledPerceptron, TextlessSettings
 
 
 class AudioOnly(PooledPerceptron):
@@ -15,5 +15,5 @@ class AudioOnly(PooledPerceptron):
 
     TERMS = ("prediction",)
     NEEDS = ("audio",)
-    Config = PooledSettings
+    Config = TextlessSettings
     SCORES_ABSENT = True  # [D] the sound of some clips is nowhere, and a table is of all clips

@@ -56,4 +56,4 @@ class Constant(TaskAlone):
         self.value.copy_(value.expand_as(self.value))
 
     def forward(self, batch: Batch) -> Output:
-        return Output(self.task.shaped(self.value.expand(len(batch.clip_ids), -1)))
+        return Output(self.task.shaped(self.value.repeat(len(batch.clip_ids), 1)))

@@ -75,13 +75,18 @@ class FittedTraining(Training):
 
 
 class PooledSettings(MethodSettings):
-    """Settings of audio only and visual only."""
+    """Settings of one hidden layer on pooled features."""
 
     weights: PredictionWeight = PredictionWeight()
     training: PooledTraining = PooledTraining()
-    text: Literal["frozen"] = "frozen"  # none is read
     hidden: PositiveInt = 64
     dropout: Share = 0.3  # of the hidden layer
+
+
+class TextlessSettings(PooledSettings):
+    """Settings of audio only and visual only."""
+
+    text: Literal["frozen"] = "frozen"  # none is read
 
 
 class TaskAlone(Method):
@@ -98,7 +103,7 @@ class PooledMethod(TaskAlone):
 
     hidden: nn.Module
     dropout: nn.Module
-    score: nn.Module
+    score: nn.Linear
 
     def forward(self, batch: Batch) -> FusedOutput:
         sources = self.inputs(batch)

@@ -10,15 +10,7 @@ clip lacks is 0.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from models.core.pooled import PooledPerceptron, PooledSettings
-
-
-class EarlyFusionSettings(PooledSettings):
-    """Settings of early fusion, section `models.early_fusion` of params.yaml; all are our decisions [D]."""
-
-    text: Literal["frozen", "finetune"] = "frozen"
 
 
 class EarlyFusion(PooledPerceptron):
@@ -26,4 +18,4 @@ class EarlyFusion(PooledPerceptron):
 
     TERMS = ("prediction",)
     NEEDS = ("text", "audio", "visual")
-    Config = EarlyFusionSettings
+    Config = PooledSettings

@@ -114,8 +114,8 @@ class Ridge(PooledMethod):
         for batch in batches:
             x, known, _ = self.vectors(batch)
             parts.append(tuple(part[batch.labeled].cpu().numpy() for part in (x, known, batch.label)))
-        x, known, label = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return x.astype(np.float64), known, label.astype(np.float64)
+        vectors, has, label = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return vectors.astype(np.float64), has, label.astype(np.float64)
 
     def _fitted(
         self, linear_model: Any, alpha: float, z: np.ndarray, y: np.ndarray

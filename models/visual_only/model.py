@@ -7,7 +7,7 @@ It is of no paper. A clip without a face gets the score of the vector 0, which i
 
 from __future__ import annotations
 
-from models.core.pooled import PooledPerceptron, PooledSettings
+from models.core.pooled import PooledPerceptron, TextlessSettings
 
 
 class VisualOnly(PooledPerceptron):
@@ -15,5 +15,5 @@ class VisualOnly(PooledPerceptron):
 
     TERMS = ("prediction",)
     NEEDS = ("visual",)
-    Config = PooledSettings
+    Config = TextlessSettings
     SCORES_ABSENT = True  # [D] the face of some clips is nowhere, and a table is of all clips

@@ -45,7 +45,7 @@ def methods(as_json: AsJson = False) -> None:
 
     from models import METHODS
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"method": name, "what": entry.title, "paper": entry.paper, "reads": list(entry.needs)}
         for name, entry in METHODS.items()
     ]

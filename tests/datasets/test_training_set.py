@@ -212,3 +212,11 @@ def test_features_that_the_method_does_not_read_do_not_count(folder: Path, tmp_p
     assert TrainingSet.load(copy).splits["train"].streams.keys() == DIMS.keys()
     with pytest.raises(FormatError, match=r"1 clip\(s\) without any of text, audio: train\$_\$0000"):
         TrainingSet.load(copy, Reading(modalities=("text", "audio")), only=("train",))
+    scored = TrainingSet.load(copy, Reading(modalities=("text", "audio"), absent=True), only=("train",))
+    batch = scored.splits["train"].batch(torch.tensor([1, 0]))
+    assert batch.audio is not None and batch.audio.present.tolist() == [True, False]
+    nothing = TrainingSet.load(copy, Reading(modalities=(), absent=True), only=("train",)).splits["train"]
+    assert nothing.clip_ids == scored.splits["train"].clip_ids and not nothing.streams
+    for few_shapes in (False, True):
+        (batch,) = nothing.batches([torch.tensor([2, 0])], few_shapes)
+        assert batch.text is batch.audio is None and batch.label.shape == (2,)

@@ -9,7 +9,7 @@ from made.tiny_batch import DIMS
 
 from models.audio_only.model import AudioOnly
 from models.core.method import REGRESSION, Task
-from models.core.pooled import PooledSettings
+from models.core.pooled import TextlessSettings
 
 TINY: dict[str, Any] = {"hidden": 96, "dropout": 0.0}
 
@@ -19,7 +19,7 @@ def tiny(
 ) -> AudioOnly:
     """A small model in training mode, without dropout unless asked."""
     torch.manual_seed(seed)
-    return AudioOnly(PooledSettings(**{**TINY, **settings}), DIMS if dims is None else dims, task)
+    return AudioOnly(TextlessSettings(**{**TINY, **settings}), DIMS if dims is None else dims, task)
 
 
 tiny_finetuned = tiny

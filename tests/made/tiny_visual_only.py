@@ -8,7 +8,7 @@ import torch
 from made.tiny_batch import DIMS
 
 from models.core.method import REGRESSION, Task
-from models.core.pooled import PooledSettings
+from models.core.pooled import TextlessSettings
 from models.visual_only.model import VisualOnly
 
 TINY: dict[str, Any] = {"hidden": 96, "dropout": 0.0}
@@ -19,7 +19,7 @@ def tiny(
 ) -> VisualOnly:
     """A small model in training mode, without dropout unless asked."""
     torch.manual_seed(seed)
-    return VisualOnly(PooledSettings(**{**TINY, **settings}), DIMS if dims is None else dims, task)
+    return VisualOnly(TextlessSettings(**{**TINY, **settings}), DIMS if dims is None else dims, task)
 
 
 tiny_finetuned = tiny

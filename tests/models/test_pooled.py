@@ -15,7 +15,7 @@ from reference.text_only import cross_entropy, loss
 
 from models.core.blocks import std_over_time
 from models.core.method import Task
-from models.core.pooled import PooledSettings, pooled, pooled_width
+from models.core.pooled import TextlessSettings, pooled, pooled_width
 from pipeline.core.errors import ParamsError
 
 OWN = {"audio_only": "audio", "visual_only": "visual"}
@@ -83,7 +83,7 @@ def test_a_clip_without_it_gets_the_score_of_the_vector_0(name: str, modality: s
 
 def test_no_text_encoder_can_be_asked_for() -> None:
     with pytest.raises(ValidationError, match="text"):
-        PooledSettings(text="finetune")
+        TextlessSettings(text="finetune")
 
 
 @alone

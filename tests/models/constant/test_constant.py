@@ -55,3 +55,9 @@ def test_it_reads_nothing() -> None:
     assert sum(p.numel() for p in method.parameters()) == 1
     with pytest.raises(ValidationError, match="text"):
         ConstantSettings(text="finetune")
+
+
+def test_a_prediction_for_use_alone_can_be_taken_as_numbers() -> None:
+    """What only looks at a parameter would ask for a gradient even here."""
+    with torch.inference_mode():
+        assert tiny().eval()(random_batch(2)).prediction.numpy().shape == (2,)
