@@ -107,7 +107,7 @@ def _map(parts: list[Part], split: Split) -> dict[str, Any]:
 def lay_out(values: np.ndarray) -> np.ndarray:
     """t-SNE of (points, D), at least `FEWEST` -> (points, 2), centred, the farthest point at distance 1."""
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     if np.ptp(values, axis=0).max() == 0:  # all the same: there is nothing to lay out
         return np.zeros((len(values), 2))
