@@ -80,7 +80,8 @@ def run_by(stage: str, method: str, source: SourceCode) -> set[str]:
     if method:
         entries.append(f"{METHODS[method].module}:{METHODS[method].class_name}")
     if stage == "evaluate":
-        entries.append(f"pipeline.evaluation.views.{method}:*")
+        own = (source.project / f"pipeline/evaluation/views/{method}.py").is_file()
+        entries.append(f"pipeline.evaluation.views.{method if own else 'fused'}:*")
     modules = {module for module, _ in source.definitions(*entries)}
     return {
         file.relative_to(source.project).as_posix() for module in modules if (file := source.file(module))
