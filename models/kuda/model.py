@@ -159,6 +159,7 @@ class KuDA(Harvester):
     """The model and its losses; see the module's text."""
 
     TERMS = ("prediction", "contrastive")
+    NEEDS = ("text", "audio", "visual")
     Config = KuDASettings
     config: KuDASettings
 

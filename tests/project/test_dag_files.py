@@ -80,7 +80,7 @@ def run_by(stage: str, method: str, source: SourceCode) -> set[str]:
     if method:
         entries.append(f"{METHODS[method].module}:{METHODS[method].class_name}")
     if stage == "evaluate":
-        own = (source.project / f"pipeline/evaluation/views/{method}.py").exists()
+        own = (source.project / f"pipeline/evaluation/views/{method}.py").is_file()
         entries.append(f"pipeline.evaluation.views.{method if own else 'fused'}:*")
     modules = {module for module, _ in source.definitions(*entries)}
     return {
