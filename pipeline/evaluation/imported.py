@@ -16,10 +16,8 @@ which file. How the system was trained and chosen is not known here.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,32 +27,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core.errors import FormatError, LabelFileError, MsaError, ParamsError, first_line
+from pipeline.core.errors import FormatError, LabelFileError, MsaError
 from pipeline.core.files import file_hash, replaced_files, write_json
 from pipeline.core.vocabulary import ALL_SPLITS, SEPARATOR, TEST, TEST_OOD, TRAIN
 from pipeline.corpora.clips import target_column
 from pipeline.corpora.findings import shortened
 from pipeline.corpora.survey import CorpusSurvey
-from pipeline.corpora.tables.csv import read_table
-from pipeline.corpora.tables.values import label_value, number_of
 from pipeline.datasets.training_set import read_stats
 from pipeline.evaluation.evaluate import DECIMALS, least_scores, score_decided, summary
+from pipeline.evaluation.prediction_file import CLIP, choose_columns, open_rows, value_of
 from pipeline.evaluation.saved import FORMAT, METRICS, PREDICTIONS, is_imported
 from pipeline.formats.text import listed
-from pipeline.params.explain import unknown
 from pipeline.params.params import class_key
 
 SEED = 0  # of what has none
-CLIP, PREDICTION = "clip", "prediction"  # what columns are of, beside classes
-NAMES = {  # the first that is there
-    CLIP: ("clip_id", "clip", "id", "utterance_id", "utterance", "file", "filename", "path"),
-    PREDICTION: ("prediction", "predicted", "pred", "y_pred"),
-}
-TASK_NAMES = {
-    True: ("class", "predicted_class"),
-    False: ("score",),
-}  # of predictions too: of classes, of scores
-BEFORE_CLASS = re.compile(r"(score|prob|probability|logit|p)[ _]")
 LEFT_OUT = "left out"  # beside the splits
 
 
@@ -110,9 +96,11 @@ def import_predictions(
         raise MsaError(f"{out} has results of a method that was trained here; choose another --name")
     clips = _Clips.read(assembled, stats)
     found = CorpusSurvey(str(file))
-    table = _table(file, found)
+    table = open_rows(file, found)
     chosen = (
-        _columns(table.columns, stats["class_names"], dict(columns or {}), found) if table.columns else {}
+        choose_columns(table.columns, stats["class_names"], dict(columns or {}), found)
+        if table.columns
+        else {}
     )
     values: dict[str, float] = {}
     seen: Counter[str] = Counter()
@@ -125,7 +113,7 @@ def import_predictions(
         if seen[clip_id] > 1:
             found.reject("clips twice", f"clip {clip_id} is there a second time; keep one row of it", line)
         elif clips.splits[clip_id] in (TEST, TEST_OOD):
-            value, tied = _value(cells, chosen, stats["class_names"], clip_id, found, line)
+            value, tied = value_of(cells, chosen, stats["class_names"], clip_id, found, line)
             values[clip_id], ties = value, ties + tied
     if chosen:
         clips.check_all(seen, found)
@@ -241,128 +229,6 @@ def _aliases(clip_id: str, file: str | None) -> set[str]:
         path = PurePosixPath(file)
         names |= {file, str(path.with_suffix("")), path.name, path.stem}
     return names
-
-
-# ------------------------------------------------------------------------------------------------- the file
-@dataclass(frozen=True)
-class _Table:
-    """Lower-case names of the columns, and rows with their number in the file; empty where it is no table."""
-
-    columns: list[str]
-    rows: Iterator[tuple[int, dict[str, str]]]
-
-
-def _table(file: Path, found: CorpusSurvey) -> _Table:
-    if not file.is_file():
-        raise MsaError(f"{file}: no such file; expected a CSV or Parquet file of predictions")
-    if file.suffix.lower() not in (".parquet", ".pq"):
-        read = read_table(file, found, (), ())
-        return _Table(read.columns, read.rows)
-    try:
-        opened = pq.ParquetFile(file)
-        flat = [field.name for field in opened.schema_arrow if not pa.types.is_nested(field.type)]
-        table = opened.read(columns=flat)
-    except (OSError, pa.ArrowException) as error:
-        found.reject("file", f"cannot be read as Parquet ({first_line(error)})")
-        return _Table([], iter(()))
-    names = [name.lower() for name in flat]
-    rows = (
-        (
-            number,
-            {name: "" if row[was] is None else str(row[was]) for name, was in zip(names, flat, strict=True)},
-        )
-        for number, row in enumerate(table.to_pylist(), 1)
-    )
-    return _Table(names, rows)
-
-
-def _columns(
-    there: Sequence[str], classes: Sequence[str], asked: Mapping[str, str], found: CorpusSurvey
-) -> dict[str, str]:
-    """`clip`, `prediction` or the classes -> column; empty and a problem where they cannot be told."""
-    for key, column in asked.items():
-        if key not in (known := (CLIP, PREDICTION, *classes)):
-            raise ParamsError(unknown("--column", key, known))
-        if column.lower() not in there:
-            raise ParamsError(unknown(f"--column {key}: column", column, there))
-    chosen = {key: column.lower() for key, column in asked.items()}
-    for key, usual in NAMES.items():
-        names = [*usual, *(TASK_NAMES[bool(classes)] if key == PREDICTION else ())]
-        found_here = next((name for name in names if name in there and name not in chosen.values()), None)
-        by_class = key == PREDICTION and any(name in chosen for name in classes)  # it was said
-        if found_here is not None and key not in chosen and not by_class:
-            chosen[key] = found_here
-    if PREDICTION not in chosen:
-        chosen |= _score_columns(there, classes, chosen, found)
-    if len(decisive := [key for key in chosen if key != CLIP]) > 1 and PREDICTION in chosen:
-        found.reject("columns", f"a prediction and scores were asked for ({listed(decisive)}); name one kind")
-    listing = f"there are: {listed(list(there))}; name it with --column"
-    if CLIP not in chosen:
-        found.reject(
-            "columns", f"no column of clips, expected {' or '.join(NAMES[CLIP][:3])} ({listing} clip=...)"
-        )
-    if not decisive and not found.problems:
-        scores = " or a score of each class" if classes else ""
-        expected = f"expected prediction{scores} ({listing} prediction=...)"
-        found.reject("columns", f"no column of predictions, {expected}")
-    if twice := sorted({column for column in chosen.values() if there.count(column) > 1}):
-        found.reject("columns", f"column(s) {', '.join(twice)} occur twice: remove one")
-    return {} if found.problems else chosen
-
-
-def _score_columns(
-    there: Sequence[str], classes: Sequence[str], chosen: Mapping[str, str], found: CorpusSurvey
-) -> dict[str, str]:
-    """Class -> column of its scores; a problem where some classes have one and others have not."""
-    plain = {column: class_key(BEFORE_CLASS.sub("", column, count=1)) for column in dict.fromkeys(there)}
-    numbered = not any(number_of(name) is not None for name in classes)
-    scores: dict[str, str] = {}
-    for index, name in enumerate(classes):
-        ways = {class_key(name), *([str(index)] if numbered else [])}
-        mine = (
-            [chosen[name]]
-            if name in chosen
-            else [c for c, key in plain.items() if key in ways or c == name.lower()]
-        )
-        if len(mine) > 1:
-            said = f"columns {', '.join(mine)} could be the scores of {name}; say which: --column {name}=..."
-            found.reject("columns", said)
-        elif mine:
-            scores[name] = mine[0]
-    lacking = [name for name in classes if name not in scores]
-    if scores and lacking and not found.problems:
-        found.reject(
-            "columns",
-            f"no scores of {', '.join(lacking)}; expected a column for each of {len(classes)} classes",
-        )
-    return scores
-
-
-def _value(
-    cells: Mapping[str, str],
-    chosen: Mapping[str, str],
-    classes: Sequence[str],
-    clip_id: str,
-    found: CorpusSurvey,
-    line: int,
-) -> tuple[float, bool]:
-    """The predicted score or class index of a clip, and whether other classes have as high a score."""
-    if PREDICTION in chosen:
-        given = cells[chosen[PREDICTION]]
-        value, check, expected = label_value(given, (-math.inf, math.inf), classes)
-        if value is None:
-            found.reject(check, f"prediction of {clip_id} is {given!r}, expected {expected}", line)
-        return value or 0.0, False
-    scores = []
-    for name in classes:
-        given = cells[chosen[name]]
-        if (number := number_of(given)) is None:
-            found.reject(
-                "scores", f"score of {name} of {clip_id} is {given!r}, expected a finite number", line
-            )
-        scores.append(number or 0.0)
-    highest = int(np.argmax(scores))
-    return float(highest), scores.count(scores[highest]) > 1
 
 
 # -------------------------------------------------------------------------------------------------- scoring
