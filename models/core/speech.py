@@ -107,7 +107,7 @@ class SpeechMethod(Method):
         """Last hidden states (B, T, D) of the first `samples` of each clip, cut or padded to that many."""
         missing = self.samples - waveform.values.shape[1]
         mask = F.pad(waveform.mask & waveform.present[:, None], (0, missing))
-        values = standardized(F.pad(waveform.values, (0, missing)), mask)
+        values = normalized_waveform(F.pad(waveform.values, (0, missing)), mask)
         frames = audio_frame_mask(self.audio_backbone, mask)
         present = frames.any(dim=1)
         # The encoder counts frames back from the end; a clip without one goes through as silence instead.
@@ -145,7 +145,7 @@ class SpeechMethod(Method):
         return torch.where(own.isfinite(), own, batch.label)
 
 
-def standardized(samples: Tensor, mask: Tensor) -> Tensor:
+def normalized_waveform(samples: Tensor, mask: Tensor) -> Tensor:
     """Zero mean and unit variance over each clip's real samples, 0 elsewhere: (B, S), mask (B, S)."""
     count = mask.sum(dim=1, keepdim=True).clamp(min=1)
     samples = full_precision(samples).masked_fill(~mask, 0.0)

@@ -52,7 +52,7 @@ def bins(frames: np.ndarray, number: int) -> np.ndarray:
     )
 
 
-def standardized(samples: np.ndarray) -> np.ndarray:
+def normalized_waveform(samples: np.ndarray) -> np.ndarray:
     return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
 
 

@@ -22,7 +22,7 @@ from reference import slad as reference
 
 from models.core.batch import Batch, Inputs, Waveform
 from models.core.method import Task
-from models.core.speech import standardized
+from models.core.speech import normalized_waveform
 from models.slad import model as slad
 from models.slad.model import SLaD, SLaDSettings, pooled_into_bins
 from pipeline.core.errors import MsaError, ParamsError
@@ -248,13 +248,13 @@ def test_a_model_with_context_wants_it() -> None:
 # --------------------------------------------------------------------------------------------------- sound
 def test_waveforms_are_standardized_over_their_real_samples() -> None:
     sound = waveform([320, 57, 0, 1], dtype=torch.float64)
-    found = standardized(sound.values, sound.mask)
+    found = normalized_waveform(sound.values, sound.mask)
     for clip, length in enumerate((320, 57, 0, 1)):
         if length:
-            expected = reference.standardized(sound.values[clip, :length].numpy())
+            expected = reference.normalized_waveform(sound.values[clip, :length].numpy())
             np.testing.assert_allclose(found[clip, :length].numpy(), expected, atol=1e-12)
         assert (found[clip, length:] == 0).all()
-    assert torch.equal(standardized(sound.values.masked_fill(~sound.mask, math.nan), sound.mask), found)
+    assert torch.equal(normalized_waveform(sound.values.masked_fill(~sound.mask, math.nan), sound.mask), found)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
