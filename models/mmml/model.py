@@ -78,6 +78,7 @@ class MMML(SpeechMethod):
     """The model and its losses; see the module's text."""
 
     TERMS = ("prediction", "unimodal_text", "unimodal_audio")
+    NEEDS = ("text", "audio")
     Config = MMMLSettings
     config: MMMLSettings
 

@@ -88,7 +88,7 @@ class MulTSettings(MethodSettings):
         return self
 
 
-class CrossAttention(nn.Module):
+class DirectedAttention(nn.Module):
     """Multi-head attention of one sequence to another, or to itself."""
 
     def __init__(self, width: int, heads: int, dropout: float):
@@ -108,13 +108,13 @@ class CrossAttention(nn.Module):
         return self.out(read.transpose(1, 2).flatten(2))
 
 
-class CrossModalLayer(nn.Module):
+class DirectedLayer(nn.Module):
     """Pre-norm transformer layer that may read another sequence, under the same norm [C]."""
 
     def __init__(self, width: int, dropout: float, config: MulTSettings):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = CrossAttention(width, config.heads, dropout)
+        self.attention = DirectedAttention(width, config.heads, dropout)
         self.dropout = nn.Dropout(config.residual_dropout)
         self.feedforward = nn.Sequential(
             nn.LayerNorm(width),
@@ -144,7 +144,7 @@ class CrossModalStack(nn.Module):
         super().__init__()
         self.config = config
         self.dropout = nn.Dropout(config.embedding_dropout)
-        self.layers = nn.ModuleList(CrossModalLayer(width, dropout, config) for _ in range(layers))
+        self.layers = nn.ModuleList(DirectedLayer(width, dropout, config) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def embed(self, x: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class SLaD(SpeechMethod):
     """The model and its losses; see the module's text."""
 
     TERMS = ("prediction", "unimodal", *LABEL_AWARE)
+    NEEDS = ("text", "audio")
     Config = SLaDSettings
     config: SLaDSettings
 

@@ -104,7 +104,7 @@ def paper_figures(method: str, dataset: str) -> dict[str, float]:
     """What the method's paper prints of its full model on the corpus of this name, shares in [0, 1]."""
     for (of, _), table in TABLES.items():
         for row in table.rows if of == method else ():
-            if row.overrides or row.without or row.blocked:
+            if row.method != "" or row.overrides or row.without or row.blocked:
                 continue
             for corpus, figures in row.paper.items():
                 if plain_name(corpus) == plain_name(dataset):

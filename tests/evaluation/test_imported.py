@@ -247,6 +247,7 @@ def test_the_command_takes_all_folds_of_a_dataset(
     code, shown = cli("import-predictions", file, *words, "--set", "toy")
     assert code == 0 and "llm on a: all 10" in shown and "llm on b: all 10" in shown, shown
     assert (tmp_path / "results/b/llm/predictions.parquet").exists()
+    monkeypatch.setenv("COLUMNS", "200")
     code, shown = cli("runs")
     assert code == 0 and "imported: theirs.csv" in " ".join(shown.split()), shown
     for wrong, message in (

@@ -203,7 +203,10 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
         (["--name", "mine", "--setting", "what=1"], "what"),
         (["--name", "mine", "--setting", "what"], "expected key=value"),
         (["--name", "mine", "--folds", "1"], "expected at least 2"),
-        (["--name", "mine", "--by", "face", "--folds", "2"], "--by face: expected speaker, video or clip"),
+        (
+            ["--name", "mine", "--by", "face", "--folds", "2"],
+            "--by face: expected speaker, video, clip or published",
+        ),
         (["--name", "mine", "--mapping", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )

@@ -99,6 +99,8 @@ def test_methods_learn_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> N
                         f"models.{module}.text_rows", lambda _config, ids, mask, _: TextRows(ids, mask)
                     )
             method = tiny_finetuned(name)
+            if method.backbone is None:
+                pytest.skip("no text encoder learns with it")
             batch = batch_for(method, clips=6)
             torch.manual_seed(0)  # of the noise
             losses = method.losses(batch, method(batch), terms_of(method))

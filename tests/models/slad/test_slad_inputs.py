@@ -254,7 +254,9 @@ def test_waveforms_are_standardized_over_their_real_samples() -> None:
             expected = reference.normalized_waveform(sound.values[clip, :length].numpy())
             np.testing.assert_allclose(found[clip, :length].numpy(), expected, atol=1e-12)
         assert (found[clip, length:] == 0).all()
-    assert torch.equal(normalized_waveform(sound.values.masked_fill(~sound.mask, math.nan), sound.mask), found)
+    assert torch.equal(
+        normalized_waveform(sound.values.masked_fill(~sound.mask, math.nan), sound.mask), found
+    )
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
