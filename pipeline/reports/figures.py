@@ -11,6 +11,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -29,6 +30,8 @@ LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0,
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 PANEL = 3.6  # inches
 PALETTE = 64  # colours of a PNG in a page; more only make it larger
+COLUMNS = 6  # panels beside each other; more go on below
+LEGEND = 8  # names that have room in a panel; more stand beside it
 
 Runs = dict[str, dict[str, list[SavedRun]]]  # of each method on each dataset
 
@@ -110,17 +113,22 @@ def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> Non
     panel.set(xlabel="prediction", ylabel="label")
 
 
+def line_style(number: int) -> dict[str, Any]:
+    """Colour, line and marker of a method by its number; those of 49 differ."""
+    colour, form = number % len(COLOURS), (number + number // len(COLOURS)) % len(LINES)
+    return {"color": COLOURS[colour], "linestyle": LINES[form], "marker": MARKERS[form]}
+
+
 # ---------------------------------------------------------------------------------------------- the report's
 def draw_learning_curves(runs: Runs, folder: Path) -> None:
     """learning_curves.png: validation loss above, training loss below, one column a dataset."""
-    with new_figure(len(runs) * PANEL * 1.4, 2 * PANEL) as figure:
+    many = max(map(len, runs.values())) > LEGEND
+    with new_figure(len(runs) * PANEL * (2.2 if many else 1.4), 2 * PANEL) as figure:
         panels = figure.subplots(2, len(runs), squeeze=False, sharex="col")
         for (upper, lower), (dataset, methods) in zip(panels.T, runs.items(), strict=True):
             result = next(iter(methods.values()))[0].result
             for number, (method, seeds) in enumerate(methods.items()):
-                place = number % len(COLOURS)
-                style: dict[str, Any] = {"color": COLOURS[place], "linestyle": LINES[place], "linewidth": 1.2}
-                style |= {"marker": MARKERS[place], "markersize": 7, "label": method}
+                style = line_style(number) | {"linewidth": 1.2, "markersize": 7, "label": method}
                 for run in seeds:
                     if run.result.epoch is None:  # it was imported, and has no curves
                         continue
@@ -136,22 +144,29 @@ def draw_learning_curves(runs: Runs, folder: Path) -> None:
             upper.set(title=f"{dataset}: validation", ylabel=unit)
             upper.set_ylim(bottom=0)
             lower.set(title=f"{dataset}: training", ylabel="weighted sum of the loss terms", xlabel="epoch")
-            upper.legend(frameon=False, fontsize="small")
+            beside: dict[str, Any] = (
+                {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": 2} if many else {}
+            )
+            upper.legend(frameon=False, fontsize="small", **beside)
         figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
         save_png(figure, folder / "learning_curves.png")
 
 
 def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], folder: Path) -> None:
-    """predicted_vs_true.png: a row a dataset, a column a method, the test clips of all seeds.
+    """predicted_vs_true.png: a panel a method, each dataset in rows of its own, the test clips of all seeds.
 
     Predictions over labels; of a classification the confusion matrix.
     """
-    columns = max(map(len, runs.values()))
-    with new_figure(columns * PANEL, len(runs) * (PANEL + 0.3) + 0.6) as figure:
-        panels = figure.subplots(len(runs), columns, squeeze=False)
+    columns = min(COLUMNS, max(map(len, runs.values())))
+    rows = {dataset: -(-len(methods) // columns) for dataset, methods in runs.items()}
+    with new_figure(columns * PANEL, sum(rows.values()) * (PANEL + 0.3) + 0.6) as figure:
+        panels = iter(figure.subplots(sum(rows.values()), columns, squeeze=False).flat)
         tasks = set()
-        for row, (dataset, methods) in zip(panels, runs.items(), strict=True):
-            for panel, (method, seeds) in zip(row, methods.items(), strict=True):
+        for dataset, methods in runs.items():
+            own = list(islice(panels, rows[dataset] * columns))
+            for panel in own[len(methods) :]:
+                panel.set_axis_off()
+            for panel, (method, seeds) in zip(own, methods.items(), strict=False):
                 names = seeds[0].result.class_names
                 tasks.add(bool(names))
                 panel.set_title(f"{method} on {dataset}")

@@ -22,6 +22,7 @@ from pipeline.reports.figures import (
     MARKERS,
     confusion,
     fill_confusion,
+    line_style,
     new_figure,
     png_picture,
 )
@@ -168,8 +169,7 @@ def draw_diagnostics(curves: list[dict[str, float]], terms: Sequence[str], epoch
                 panel.plot(
                     [int(row["epoch"]) for row in curves],
                     [row[name] for row in curves],
-                    color=COLOURS[number % len(COLOURS)],
-                    linestyle=LINES[(number + number // len(LINES)) % len(LINES)],
+                    **{**line_style(number), "marker": ""},
                     linewidth=1.1,
                     label=name.rpartition("/")[2],
                 )

@@ -27,6 +27,7 @@ from made.made_results import (
 from pipeline.core.errors import MsaError
 from pipeline.evaluation.saved import Spread, read_runs
 from pipeline.params.params import Params
+from pipeline.reports.figures import draw_learning_curves, draw_predictions
 from pipeline.reports.report import report
 from pipeline.reports.tables import summarize
 
@@ -224,6 +225,34 @@ def test_confusion_matrix_counts_the_clips_of_all_seeds(
     upper = drawn["learning_curves.png"].axes[2]
     assert (upper.get_title(), upper.get_ylabel()) == ("moods: validation", "cross-entropy (nats)")
     assert "train median" not in [line.get_label() for line in upper.lines]
+
+
+def test_pictures_of_many_methods_and_of_sets_with_fewer(
+    mixed: tuple[Path, Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Panels go on below, no name is drawn over the curves, and no two methods look alike."""
+    place, params = mixed
+    drawn = {}
+    monkeypatch.setattr(
+        "pipeline.reports.figures.save_png", lambda figure, path: drawn.update({path.name: figure})
+    )
+    runs = {name: dict(methods) for name, methods in read_runs(params, place / "results").items()}
+    first, *others = runs
+    seeds = next(iter(runs[first].values()))
+    runs[first] = {f"method{number}": seeds for number in range(24)}
+    ranges = dict.fromkeys(runs, (-3.0, 3.0))
+    draw_learning_curves(runs, place)
+    draw_predictions(runs, ranges, place)
+    panels = drawn["predicted_vs_true.png"].axes
+    assert len(panels) == 24 + 6 * len(others)
+    assert sum(panel.axison for panel in panels) == 24 + sum(len(runs[name]) for name in others)
+    assert drawn["predicted_vs_true.png"].get_size_inches()[0] < 25
+    upper = drawn["learning_curves.png"].axes[0]
+    names = upper.get_legend().legend_handles
+    looks = {(line.get_color(), line.get_marker()) for line in names if line.get_label() != "train median"}
+    assert len(looks) == 24
+    drawn["learning_curves.png"].draw_without_rendering()
+    assert upper.get_legend().get_window_extent().x0 >= upper.get_window_extent().x1 - 1
 
 
 def test_pictures_of_a_classification_alone(mixed: tuple[Path, Params]) -> None:
