@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CLIP_SUFFIX = ".features"  # of the folder that `extract` writes; what stands before it names the clip
 PROGRESS = "progress.json"  # beside the state of a training: which run it is, and its epochs done
 
 
