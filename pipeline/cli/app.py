@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
+from pipeline.cli.export import export
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
@@ -42,6 +43,7 @@ app.command("import")(import_files)
 app.command("import-predictions")(import_predictions)
 app.command()(validate)
 app.command()(extract)
+app.command()(export)
 app.command()(info)
 app.command()(methods)
 app.command()(repro)

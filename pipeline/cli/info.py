@@ -15,6 +15,7 @@ import typer
 from pipeline.cli.options import AsJson
 from pipeline.core.console import say, show
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.paths import given_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Explain a file: what it holds, how it was made, its columns, counts and a few statistics."""
-    described = describe(file)
+    described = describe(given_run(file))
     if as_json:
         say(json.dumps(described, indent=2, ensure_ascii=False), in_json=True)
     else:

@@ -33,6 +33,11 @@ def run_folder(method: str, dataset: str, seed: int) -> Path:
     return runs_folder(method, dataset) / str(seed)
 
 
+def given_run(given: Path) -> Path:
+    """A run by its folder, or as its results are called: `misr-mosi/1111`, `misr-mosi` for all seeds."""
+    return given if given.exists() or not (Path("runs") / given).exists() else Path("runs") / given
+
+
 def pretrained_folder(method: str, dataset: str) -> Path:
     """What all these runs start from, of a method that pretrains."""
     return runs_folder(method, dataset) / "pretrained"
