@@ -16,6 +16,7 @@ from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
+from pipeline.cli.new import new
 from pipeline.cli.noise import noise
 from pipeline.cli.predict import predict
 from pipeline.cli.report import report
@@ -46,6 +47,7 @@ app.command()(extract)
 app.command()(export)
 app.command()(info)
 app.command()(methods)
+app.command()(new)
 app.command()(repro)
 app.command()(doctor)
 app.command()(fetch)
