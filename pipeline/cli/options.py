@@ -33,10 +33,11 @@ ParamsFile = Annotated[
 ]
 Clips = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="CLIP...", help="Clips, or folders of clips.", show_default=False),
+    typer.Argument(metavar="CLIP", help="Clips, or folders of clips.", show_default=False),
 ]
 Videos = Annotated[
-    list[Path] | None, typer.Option("--video", metavar="CLIP", help="The same by its name. May be repeated.")
+    list[Path] | None,
+    typer.Option("--video", metavar="CLIP", help="A clip or a folder, as an option. May be repeated."),
 ]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
 EncoderDevice = Annotated[

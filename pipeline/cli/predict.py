@@ -29,7 +29,7 @@ def predict(
     clips: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="CLIP...",
+            metavar="CLIP",
             help="Clips, or folders of clips. Folders of runs are further runs (--run runs/misr-*).",
             show_default=False,
         ),

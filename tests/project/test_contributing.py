@@ -36,9 +36,7 @@ def workspace(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def follow(workspace: Workspace, what: str, name: str) -> None:
-    """`msa-cli new`, the commands of that section of CONTRIBUTING.md (`~` is the folder that the project lies in),
-    and the tests that were written.
-    """
+    """`msa-cli new`, the commands of that section (`~`: where the project lies), the tests that it wrote."""
     said = workspace.run("msa-cli", "new", what, name)
     heading, example = SECTIONS[What(what)]
     page = (workspace.folder / "CONTRIBUTING.md").read_text("utf-8")
