@@ -32,7 +32,8 @@ SECTIONS = {  # of CONTRIBUTING.md, and what its example is called
 }
 NEXT = {
     What.method: "then its page: a row in docs/methods.md, a section `## {title}` in docs/baselines.md, and "
-    "`python docs/settings.py`",
+    "`python docs/settings.py`; its paper in its first lines, or its name in "
+    "tests/models/test_methods_found.py",
     What.encoder: "then its page: a row in docs/features.md",
     What.corpus: "then its page: a row in docs/corpora.md",
 }

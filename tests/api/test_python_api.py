@@ -13,21 +13,14 @@ import pytest
 import torch
 from made.feature_rows import META, make_row
 from made.made_set import LABELS, SPLITS, TEXTS, make_set
-from made.sample_runs import SampleRuns, make_sample_runs
 
 import pipeline as msa
 from pipeline.core.errors import FormatError, MsaError
-from pipeline.predict.predict import Predictor
 from pipeline.store.shard import write_rows
 from pipeline.store.store import shard_name
 
 HEAVY = ("numpy", "pandas", "pyarrow", "torch", "transformers", "librosa", "mediapipe")
 IDS = ("a", "b", "c")
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, project: Path) -> SampleRuns:
-    return make_sample_runs(tmp_path_factory.mktemp("api"), project / "data" / "sample")
 
 
 def test_the_import_is_light() -> None:
@@ -139,27 +132,3 @@ def test_extract_gives_what_the_command_writes(project: Path, tmp_path: Path) ->
     assert list(msa.extract(folder, **only)) == ["deep/x", "x"]
     with pytest.raises(MsaError, match="text belongs to one clip, 2 were given"):
         msa.extract(folder, text="one", **only)
-
-
-def test_predict_and_runs(sample: SampleRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = sample.run("misr")
-    clip_id, video = next(iter(sample.videos.items()))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs/misr-sample").mkdir(parents=True)
-    (tmp_path / "runs/misr-sample/1").symlink_to(run)
-    before = torch.get_num_threads()
-    predictions = msa.predict(video, "misr-sample", text=sample.texts[clip_id])  # as its results are called
-    assert torch.get_num_threads() == before
-    from pipeline.params.params import load_params
-
-    direct = Predictor.open([run], load_params())(video.stem, video, sample.texts[clip_id])
-    assert predictions[video.stem].value == direct.value
-    frame = predictions.frame()
-    assert frame["prediction"].tolist() == [pytest.approx(direct.value)] and frame["status"].tolist() == [
-        "ok"
-    ]
-    loaded = msa.load_run("misr-sample/1")
-    assert loaded.config["method"] == "misr" and not loaded.method.training
-    (tmp_path / "runs/misr-sample/2").symlink_to(run)
-    with pytest.raises(MsaError, match="has runs of the seeds 1, 2; give one of them"):
-        msa.load_run("misr-sample")
