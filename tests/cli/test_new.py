@@ -1,4 +1,4 @@
-"""`msa-cli new`: what it refuses, and that its changes fit a second time; tests/project/test_contributing.py runs it."""
+"""`msa-cli new`: what it refuses, and that its changes fit twice; test_contributing.py runs it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Cli = Callable[..., tuple[int, str]]
         ("method Misr", "'Misr' cannot name a method: expected small letters"),
         ("method 2d", "cannot name a method"),
         ("encoder lambda", "no keyword of Python"),
-        ("method misr", "misr: there is a method of this name; choose another"),
-        ("encoder whisper", "whisper: there is a encoder of this name"),
-        ("corpus mosi", "mosi: there is a corpus of this name"),
+        ("method misr", "misr: another method has this name; choose one that is free"),
+        ("encoder whisper", "whisper: another encoder has this name"),
+        ("corpus mosi", "mosi: another corpus has this name"),
         ("modell demo", "'modell' is not one of"),
     ],
 )
@@ -84,8 +84,8 @@ def test_a_change_that_does_not_fit_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_names_are_changed_as_words() -> None:
-    text = 'class MeansWeights: ...  # means, "means", test_means, sample-means; meanswhile, demeans, Meanspirited'
+    text = 'class MeansWeights: ...  # means, "means", test_means, sample-means; meanswhile, Meanspirited'
     assert renamed(text, {"means": "two_parts"}) == (
         'class TwoPartsWeights: ...  # two_parts, "two_parts", test_two_parts, sample-two_parts; meanswhile, '
-        "demeans, Meanspirited"
+        "Meanspirited"
     )
