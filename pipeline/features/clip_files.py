@@ -50,7 +50,7 @@ class ClipFolders:
             found = _made_before(request.out / f"{name}.parquet", encoder)
             if found is not None and (row := found.rows.get(clip_id)) is not None and not row.transient:
                 known[name] = KnownRow.of(row)
-        return ClipTask(request, clip_id, text, known, request.out / HEARD)
+        return ClipTask(request, clip_id, text, known, None if self._fresh else request.out / HEARD)
 
     def write(self, task: ClipTask, rows: Written) -> None:
         for name, (row, footer) in rows.items():
@@ -86,7 +86,8 @@ class OneFolder:
         clip_id = request.out.relative_to(self.folder).as_posix().removesuffix(CLIP_SUFFIX)
         rows = {name: found[clip_id] for name, found in self._rows.items() if clip_id in found}
         known = {name: KnownRow.of(row) for name, row in rows.items() if not row.transient}
-        return ClipTask(Request(request.video, self.folder), clip_id, text, known, self.folder / HEARD)
+        heard = None if self._fresh else self.folder / HEARD
+        return ClipTask(Request(request.video, self.folder), clip_id, text, known, heard)
 
     def write(self, task: ClipTask, rows: Written) -> None:
         for name, (row, self._footers[name]) in rows.items():

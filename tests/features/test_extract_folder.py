@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ import pytest
 from made.media_factory import make_clip, tone
 
 from pipeline.api.clips import load_features
+from pipeline.features import clip_extraction
+from pipeline.params.transcribe import AsrParams, TranscribeParams
 from pipeline.store.shard import read_rows
+from pipeline.transcripts import stage
+from pipeline.transcripts.stage import Transcript
 
 Cli = Callable[..., tuple[int, str]]
+HEARING = TranscribeParams(asr=AsrParams(model="base"))
 QUICK = ("--text-encoder", "none", "--visual-encoder", "none", "--audio-encoder", "waveform16k")
 
 
@@ -150,3 +156,30 @@ def test_info_explains_the_folder_that_extract_wrote(folder: Path, cli: Cli) -> 
     assert encoders["audio-waveform16k"]["frames"]["total"] == 16_000
     code, printed = cli("info", "out")
     assert code == 0 and "librosa33" in printed and "2 ok, 1 failed" in printed
+
+
+def test_what_was_heard_is_not_heard_again(
+    folder: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recognition costs more than all else; `--fresh` asks it again."""
+    asked: list[str] = []
+
+    def listener(*settings: Any) -> Callable[[Transcript], Transcript]:
+        def listen(clip: Transcript) -> Transcript:
+            asked.append(clip.clip_id)
+            return replace(clip, text="heard words", source="asr")
+
+        return listen
+
+    monkeypatch.setattr(clip_extraction, "transcriber", listener)
+    monkeypatch.setattr(stage, "weights_of", lambda settings: {})
+    monkeypatch.setattr(clip_extraction, "recognition", lambda params, asr: HEARING)
+    words = ("extract", "clips/a.mkv", "--out", "out", "--json", "--asr", "base")
+    only_text = ("--audio-encoder", "none", "--visual-encoder", "none")
+    for options, kept, times in (((), False, 1), ((), True, 1), (("--fresh",), False, 2), ((), True, 2)):
+        code, printed = cli(*words, *only_text, *options)
+        (text,) = reports(printed)["clips/a.mkv"]["modalities"]
+        assert (code, text["status"], text["note"], text["kept"]) == (0, "ok", "from asr", kept)
+        assert len(asked) == times
+    _, printed = cli(*words, *only_text, "--set", "text.minilm.max_length=8")  # its words are known
+    assert len(asked) == 2 and not reports(printed)["clips/a.mkv"]["modalities"][0]["kept"]
