@@ -113,9 +113,9 @@ def extract(
         requests = plan(videos, folder)
         if text is not None and len(requests) > 1:
             raise MsaError(f"text belongs to one clip, {len(requests)} were given; extract them one by one")
-        said = {} if text is None else {request.video: text for request in requests}
-        for video in videos:
-            said |= texts_of(video)[0] if video.is_dir() else {}
+        said = {path: told for video in videos if video.is_dir() for path, told in texts_of(video)[0].items()}
+        if text is not None:
+            said = {request.video: text for request in requests}
         loaded = load_params(None if params is None else Path(params))
         make = partial(make_extractor, loaded, names, language, asr, device)
         place = ClipFolders(make().streams, fresh)

@@ -113,12 +113,14 @@ def extract(
     for path, reason in passed_over.items():
         say(f"{path}: passed over: {reason}", error=True)
     text = speech.said(len(requests), "extract")
-    said: dict[Path, str] = {} if text is None else {request.video: text for request in requests}
+    said: dict[Path, str] = {}
     for folder in folders:
         found, remarks = texts_of(folder, texts)
         said |= found
         for remark in remarks:
             say(remark, error=True)
+    if text is not None:  # the one clip's, whatever a table says
+        said = {request.video: text for request in requests}
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}
     loaded = load_params(params, settings)
     make = partial(make_extractor, loaded, names, language, speech.asr, device)
