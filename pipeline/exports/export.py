@@ -14,10 +14,10 @@ from pipeline.params.explain import unknown
 FORMATS = ("mmsa", "hf", "webdataset", "csv")
 GRAPHS = ("torchscript", "onnx")
 NO_GRAPH = (
-    "a run is not written as {format}: a graph would be the network alone, which reads features that are scaled "
-    "and cut already. Encoders, scaling, the tokenizer, the context of earlier utterances and the checks of "
-    "its input would be left behind, and a clip would get other numbers without a word. Use `msa-cli predict`, "
-    "or in Python pipeline.load_run, whose `method` is a torch module"
+    "a run is not written as {format}: a graph would be the network alone, which reads features that are "
+    "scaled and cut already. Encoders, scaling, the tokenizer, the context of earlier utterances and the "
+    "checks of its input would be left behind, and a clip would get other numbers without a word. Use "
+    "`msa-cli predict`, or in Python pipeline.load_run, whose `method` is a torch module"
 )
 
 
