@@ -19,7 +19,39 @@ reports      pages, tables, pictures
 status       why a stage is stale, the list of runs, dvc.lock of two branches
 predict      trained runs on new clips
 validate     a corpus examined before anything is learnt
+api          features, training sets and runs as Python objects: `import pipeline as msa`
+exports      training sets in the formats of other projects
 cli          one file a command
 
 `models` stands beside `media` and imports `core` alone.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.api.clips import load_features
+    from pipeline.api.runs import extract, load_run, predict
+    from pipeline.api.sets import load_set
+
+_PLACES = {
+    "extract": "pipeline.api.runs",
+    "load_features": "pipeline.api.clips",
+    "load_run": "pipeline.api.runs",
+    "load_set": "pipeline.api.sets",
+    "predict": "pipeline.api.runs",
+}
+__all__ = ["extract", "load_features", "load_run", "load_set", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is asked for: torch and its like take seconds."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

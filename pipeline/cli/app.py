@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
+from pipeline.cli.export import export
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
+from pipeline.cli.new import new
 from pipeline.cli.noise import noise
+from pipeline.cli.plain_help import PlainGroup
 from pipeline.cli.predict import predict
 from pipeline.cli.report import report
 from pipeline.cli.repro import repro
@@ -31,32 +35,52 @@ from pipeline.core.lean_imports import arrow_without_pandas
 UsageError: Any = typer.BadParameter.__base__  # click's, which typer holds inside
 
 app = typer.Typer(
+    cls=PlainGroup,
     no_args_is_help=True,
     add_completion=False,
     help="Multimodal sentiment analysis, from raw video clips to tracked, comparable metrics.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.add_typer(stage_app, name="stage")
-app.command()(ingest)
-app.command("import")(import_files)
-app.command("import-predictions")(import_predictions)
-app.command()(validate)
-app.command()(extract)
-app.command()(info)
-app.command()(methods)
-app.command()(repro)
-app.command()(doctor)
-app.command()(fetch)
-app.command()(tune)
-app.command()(table)
-app.command()(noise)
-app.command()(runs)
-app.command()(why)
-app.command("merge-lock")(merge_lock)
-app.command()(compare)
-app.command(cls=RunsAgainstRuns)(significance)
-app.command()(report)
-app.command()(predict)
+DATA, TRAIN, LOOK, SHARE, MACHINE = "Data", "Train", "Look", "Share", "Machine"  # panels of the help page
+app.command(rich_help_panel=DATA)(ingest)
+app.command("import", rich_help_panel=DATA)(import_files)
+app.command(rich_help_panel=DATA)(validate)
+app.command(rich_help_panel=DATA)(extract)
+app.command(rich_help_panel=DATA)(info)
+app.command(rich_help_panel=TRAIN)(methods)
+app.command(rich_help_panel=TRAIN)(new)
+app.command(rich_help_panel=TRAIN)(repro)
+app.add_typer(stage_app, name="stage", rich_help_panel=TRAIN)
+app.command(rich_help_panel=TRAIN)(tune)
+app.command(rich_help_panel=TRAIN)(table)
+app.command(rich_help_panel=LOOK)(runs)
+app.command(rich_help_panel=LOOK)(why)
+app.command(rich_help_panel=LOOK)(report)
+app.command(rich_help_panel=LOOK)(compare)
+app.command(cls=RunsAgainstRuns, rich_help_panel=LOOK)(significance)
+app.command(rich_help_panel=LOOK)(noise)
+app.command(rich_help_panel=LOOK)(predict)
+app.command(rich_help_panel=SHARE)(export)
+app.command("import-predictions", rich_help_panel=SHARE)(import_predictions)
+app.command("merge-lock", rich_help_panel=SHARE)(merge_lock)
+app.command(rich_help_panel=MACHINE)(doctor)
+app.command(rich_help_panel=MACHINE)(fetch)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(f"msa-cli {version('msa-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all_commands(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None: ...
 
 
 def main() -> Any:

@@ -10,12 +10,11 @@ import os
 from itertools import product
 from typing import Any
 
-from typer.core import TyperGroup
-
+from pipeline.cli.plain_help import PlainGroup
 from pipeline.core.vocabulary import MODALITIES
 
 
-class StageGroup(TyperGroup):
+class StageGroup(PlainGroup):
     """Commands that take their arguments from DVC where they are given none."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

@@ -15,6 +15,7 @@ import typer
 from pipeline.cli.options import AsJson
 from pipeline.core.console import say, show
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.paths import given_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,16 @@ RUN_CONFIG = "config.json"
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A Parquet file of ours, a folder of shards, or a run.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A feature or other Parquet file of ours, a folder of them, a training set, or a run."
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Explain a file: what it holds, how it was made, its columns, counts and a few statistics."""
-    described = describe(file)
+    described = describe(given_run(file))
     if as_json:
         say(json.dumps(described, indent=2, ensure_ascii=False), in_json=True)
     else:
@@ -72,8 +78,8 @@ def describe(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     from pipeline.formats.text import read_json
+    from pipeline.store.found import feature_streams
     from pipeline.store.shard import META_KEY, read_meta, stream_rows
-    from pipeline.store.store import FeatureStore
 
     if not path.exists():
         raise MsaError(f"{path}: no such file or folder")
@@ -85,16 +91,22 @@ def describe(path: Path) -> dict[str, Any]:
         if (path / "stats.json").exists():
             facts = {"kind": "training set", "path": str(path)}
             return facts | {"stats": read_json(path / "stats.json")}
-        store = FeatureStore(path)
-        meta = store.meta()
-        if meta is None:
+        streams = feature_streams(path)
+        if not streams:
             inside = [str(file) for file in sorted(path.glob("*.parquet"))]
             way_out = f"; give one of {', '.join(inside)}" if inside else ""
             raise FormatError(
-                f"{path}: neither a run ({RUN_CONFIG}), a training set (stats.json) nor a feature folder "
-                f"(shard-NNN.parquet){way_out}"
+                f"{path}: neither a run ({RUN_CONFIG}), a training set (stats.json) nor a folder with "
+                f"feature files{way_out}"
             )
-        return _describe_features(path, meta, store.stream())
+        described = [_describe_features(path, stream.meta, stream.rows()) for stream in streams.values()]
+        if len(described) == 1:
+            return described[0]
+        return {
+            "kind": "features of several encoders",
+            "path": str(path),
+            "encoders": dict(zip(streams, described, strict=True)),
+        }
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
@@ -218,6 +230,8 @@ def render(described: dict[str, Any]) -> list[RenderableType]:
     from rich.text import Text
     from rich.tree import Tree
 
+    if "encoders" in described:
+        return [_overview(described)]
     tree = Tree(Text.assemble((described["path"], "bold"), f": {described['kind']}"))
     for key, value in described.items():
         if key not in ("path", "kind", "columns"):
@@ -235,6 +249,21 @@ def render(described: dict[str, Any]) -> list[RenderableType]:
             table.add_row(f"... {len(columns) - SHOWN_COLUMNS} more (--json has all)")
         shown.append(table)
     return shown
+
+
+def _overview(described: dict[str, Any]) -> RenderableType:
+    """A line an encoder."""
+    from rich.table import Table
+
+    heads = ("stream", "encoder", "columns", "frames", "clips", "status", "fingerprint")
+    table = Table(*heads, title=f"{described['path']}: {described['kind']}")
+    for name, one in described["encoders"].items():
+        made = one["provenance"]
+        status = ", ".join(f"{count} {status}" for status, count in one["status"].items())
+        cells = (name, made["encoder"], len(one["columns"]), one["frames"]["total"], one["clips"], status)
+        table.add_row(*map(str, cells), made["fingerprint"][:12])
+    table.caption = "columns, settings and notes of one of them: msa-cli info FILE, or --json for all"
+    return table
 
 
 def _grow(tree: Any, key: str, value: Any) -> None:

@@ -15,7 +15,7 @@ def noise(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Run folders: runs/misr-mosi/1111, or all seeds: runs/misr-mosi"
+            metavar="RUN...", help="Runs: misr-mosi/1111, or all seeds: misr-mosi. Or their folders."
         ),
     ],
     kind: Annotated[str, typer.Option(help="gaussian, laplace or erase.")] = "gaussian",
@@ -30,11 +30,12 @@ def noise(
     Example: msa-cli noise runs/cmir-mosi/1111 runs/misr-mosi/1111 --kind erase
     """
     from pipeline.core.files import write_json
+    from pipeline.core.paths import given_run
     from pipeline.evaluation.noise import render, under_noise
     from pipeline.training.runs import run_folders
 
     results = []
-    for run in (run for given in runs for run in run_folders(given)):
+    for run in (run for given in runs for run in run_folders(given_run(given))):
         results.append(under_noise(run, kind, assembled, device))
         show(render(results[-1], kind))
     if out is not None:

@@ -31,8 +31,13 @@ ParamsFile = Annotated[
         "--params", help="params.yaml to use. Default: that of the current folder, if there is one."
     ),
 ]
+Clips = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="CLIP", help="Clips, or folders of clips.", show_default=False),
+]
 Videos = Annotated[
-    list[Path], typer.Option("--video", help="A clip, or a folder of clips. May be given several times.")
+    list[Path] | None,
+    typer.Option("--video", metavar="CLIP", help="A clip or a folder, as an option. May be repeated."),
 ]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
 EncoderDevice = Annotated[
@@ -59,6 +64,14 @@ MethodName = Annotated[
     str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def given_clips(clips: list[Path] | None, videos: list[Path] | None, example: str) -> list[Path]:
+    """The clips that were given, in either way; MsaError where there are none."""
+    found = [*(clips or []), *(videos or [])]
+    if not found:
+        raise MsaError(f"no clip was given; name one, or a folder of clips: msa-cli {example}")
+    return found
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,27 +8,33 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, with_options
+from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, given_clips, with_options
 from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import MsaError
+from pipeline.core.paths import given_run
 
 PICTURE = ".png"
 
 
 @with_options
 def predict(
-    video: Videos,
     run: Annotated[
         list[Path],
         typer.Option(
-            help="Run folder: runs/misr-mosi/1111, or runs/misr-mosi for all its seeds. May repeat, or be "
-            "followed by more."
+            metavar="RUN",
+            help="A run: misr-mosi/1111, or misr-mosi for all its seeds; or its folder. May be repeated.",
         ),
     ],
     speech: SpeechOptions,
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Further run folders (--run runs/misr-*).")
+    clips: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="CLIP",
+            help="Clips, or folders of clips. Folders of runs are further runs (--run runs/misr-*).",
+            show_default=False,
+        ),
     ] = None,
+    video: Videos = None,
     language: Annotated[
         str | None,
         typer.Option(help="Language of the clips, ISO 639-1. Default: the training corpus', or en."),
@@ -64,10 +70,10 @@ def predict(
     Features are made as the runs had them: their encoders, settings and scaling are those of the run folder,
     whatever params say now. Each clip is read alone, unless --context gives methods that read the utterances
     before a clip (SLaD) those of its folder. Without --text, what is said is looked for in a .srt, .vtt or
-    .txt beside the clip and in its subtitles. Leaves with 1 if a clip gave nothing, 2 if features of a run
-    cannot be made here.
+    .txt beside the clip and in its subtitles. Exits with status 1 if a clip gave nothing, 2 if features of a
+    run cannot be made here.
 
-    Example: msa-cli predict --video clip.mp4 --text "It was great." --run runs/misr-mosi/1111
+    Example: msa-cli predict clip.mp4 --text "It was great." --run misr-mosi/1111
     """
     from pipeline.execution.local import THREADS
 
@@ -78,18 +84,22 @@ def predict(
     from pipeline.reports.blocks import as_renderables
 
     passed_over: dict[str, str] = {}
-    clips = predicting.clips_of(video, passed_over)
+    more = [path for path in clips or [] if _is_run(path)]
+    videos = given_clips(
+        [path for path in clips or [] if path not in more], video, "predict clip.mp4 --run RUN"
+    )
+    named = predicting.clips_of(videos, passed_over)
     for path, reason in passed_over.items():
         say(f"{path}: passed over: {reason}", error=True)
-    text = speech.said(len(clips), "predict")
-    pictures = _pictures(plot, list(clips))
+    text = speech.said(len(named), "predict")
+    pictures = _pictures(plot, list(named))
     predictor = predicting.Predictor.open(
-        [*run, *(more or [])], load_params(params, settings), device, speech.asr
+        [given_run(path) for path in (*run, *more)], load_params(params, settings), device, speech.asr
     )
     _prepare([*(file.parent for file in pictures.values()), *([] if out is None else [out])])
     found = []
-    work = predicting.predict(predictor, clips, text, language, context)
-    for clip in tracked(work, "predicting", len(clips)):
+    work = predicting.predict(predictor, named, text, language, context)
+    for clip in tracked(work, "predicting", len(named)):
         found.append(clip)
         if clip.ok and clip.features.clip_id in pictures:
             from pipeline.predict.timeline import draw_timeline
@@ -108,6 +118,11 @@ def predict(
             say(f"{clip.features.video}: nothing could be predicted: {clip.reason}", error=True)
     if not all(clip.ok for clip in found):
         raise typer.Exit(1)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is the folder of a run, or of all its seeds."""
+    return (path / "config.json").exists() or any(path.glob("*/config.json"))
 
 
 def _prepare(folders: list[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CLIP_SUFFIX = ".features"  # of the folder that `extract` writes; what stands before it names the clip
 PROGRESS = "progress.json"  # beside the state of a training: which run it is, and its epochs done
 
 
@@ -30,6 +31,11 @@ def runs_folder(method: str, dataset: str) -> Path:
 
 def run_folder(method: str, dataset: str, seed: int) -> Path:
     return runs_folder(method, dataset) / str(seed)
+
+
+def given_run(given: Path) -> Path:
+    """A run by its folder, or as its results are called: `misr-mosi/1111`, `misr-mosi` for all seeds."""
+    return given if given.exists() or not (Path("runs") / given).exists() else Path("runs") / given
 
 
 def pretrained_folder(method: str, dataset: str) -> Path:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.core.errors import ClipError, MsaError
+from pipeline.core.paths import CLIP_SUFFIX
 from pipeline.core.vocabulary import TRANSIENT
 from pipeline.corpora.clips import natural_key
 from pipeline.features.clip import make_transcriber, plan
@@ -33,7 +34,6 @@ from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript, read
 
 ENGLISH = "en"
-SUFFIX = ".features"  # of the folders that `extract` plans; what stands before it names the clip
 
 
 @dataclass
@@ -174,7 +174,7 @@ def clips_of(videos: Sequence[Path], passed_over: dict[str, str] | None = None) 
     found: dict[str, Path] = {}
     for video in videos:
         named = {
-            request.out.as_posix().removesuffix(SUFFIX): request
+            request.out.as_posix().removesuffix(CLIP_SUFFIX): request
             for request in plan([video], None, passed_over)
         }
         for clip_id in sorted(named, key=natural_key):

@@ -18,7 +18,7 @@ WRONG = [
     ("info", "msa-cli info: Missing argument 'file' (see msa-cli info --help)"),
     ("info a b", "unexpected extra argument(s) (b)"),
     ("info --jsn a", "--json"),
-    ("extract", "Missing option '--video'"),
+    ("extract", "no clip was given; name one, or a folder of clips: msa-cli extract clip.mp4"),
     ("extract --video", "'--video' requires an argument"),
     ("stage evaluate misr", "Missing argument 'SET'"),
     ("stage train misr sample --seed -1", "'--seed': Input should be greater than or equal to 0"),

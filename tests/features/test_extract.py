@@ -19,8 +19,8 @@ from made.media_factory import make_clip, tone
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import ABSENT, FAILED, OK
 from pipeline.execution import local
-from pipeline.features import clip as extract_module
-from pipeline.features.clip import ClipReport, ModalityReport, overview, plan
+from pipeline.features.clip import plan
+from pipeline.features.clip_report import ClipReport, ModalityReport, overview
 from pipeline.store.shard import FeatureRow, read_rows
 from pipeline.store.store import FeatureStore
 
@@ -253,7 +253,9 @@ def test_settings_by_full_key_and_a_text_file(shared: Path, tmp_path: Path) -> N
         ),
         (["--video", "clip.mp4", "--out", "other.mp4"], "--out: the folder other.mp4"),
         (["--video", "clip.mp4", "--out", "other.mp4/sub"], "--out: the folder other.mp4/sub"),
-        ([], "Missing option"),
+        ([], "no clip was given; name one, or a folder of clips: msa-cli extract clip.mp4"),
+        (["clip.mp4", "--single-file"], "--single-file is for several clips"),
+        (["clip.mp4", "--texts", "a.csv"], "--texts a.csv: belongs to a folder of clips"),
     ],
 )
 def test_wrong_use_is_a_message_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -315,8 +317,8 @@ def test_every_help_page_reads(tmp_path: Path) -> None:
 
 
 def test_reason_names_failures_before_absences() -> None:
-    report = extract_module.ClipReport("x/clip.mp4", "out")
-    entry = extract_module.ModalityReport
+    report = ClipReport("x/clip.mp4", "out")
+    entry = ModalityReport
     report.modalities = [
         entry("text", "minilm", "absent", 0, 384, 0.0, "no transcript"),
         entry("audio", "librosa33", "failed", 0, 33, 0.0, "clip.mp4: the file is empty"),

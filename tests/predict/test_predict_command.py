@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from made.media_factory import make_clip, tone
 from made.sample_runs import CLASSES, SampleRuns
 from typer.testing import CliRunner
 
+import pipeline as msa
 from pipeline.cli.app import app
 from pipeline.core.errors import MsaError
 
@@ -109,3 +111,41 @@ def test_classes_in_the_table_and_in_json(sample: SampleRuns, tmp_path: Path) ->
     assert (row["prediction"], row["in_words"]) == (clip["prediction"], clip["in_words"])
     shown = CliRunner().invoke(app, arguments)
     assert f"probability of {clip['in_words']}" in shown.stdout
+
+
+def test_clips_by_place_and_runs_as_their_results_are_called(
+    sample: SampleRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from Python, where torch has its threads again afterwards."""
+    clip_id, video = next(iter(sample.videos.items()))
+    for seed in (1, 2):
+        (tmp_path / "runs/misr-sample").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"runs/misr-sample/{seed}").symlink_to(sample.run("misr", seed=seed))
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", str(video), "--text", sample.texts[clip_id], "--json", "--run"]
+
+    def values(*runs: str) -> dict[str, list[float]]:
+        done = CliRunner().invoke(app, [*words, *runs])
+        assert done.exit_code == 0, done.output
+        (clip,) = json.loads(done.stdout)["clips"]
+        found: dict[str, list[float]] = clip["runs"]
+        return found
+
+    both = values("misr-sample")
+    assert len(both) == 2
+    assert values("runs/misr-sample/1", "runs/misr-sample/2") == both  # as a shell writes runs/misr-sample/*
+    assert values("misr-sample/2").items() <= both.items()
+
+    torch.set_num_threads(2)
+    predictions = msa.predict(video, "misr-sample", text=sample.texts[clip_id])
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert predictions[video.stem].value == pytest.approx(np.mean(list(both.values())), abs=1e-6)
+    frame = predictions.frame()
+    assert frame["status"].tolist() == ["ok"] and frame["runs"].tolist() == [2]
+    loaded = msa.load_run("misr-sample/1")
+    assert loaded.config["seed"] == 1 and not loaded.method.training
+    with pytest.raises(MsaError, match="has runs of the seeds 1, 2; give one of them"):
+        msa.load_run("misr-sample")
+    with pytest.raises(MsaError, match="text belongs to one clip, 2 were given"):
+        msa.predict(list(sample.videos.values())[:2], "misr-sample", text="one")

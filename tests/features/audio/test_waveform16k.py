@@ -17,7 +17,9 @@ from pipeline.cli.info import describe, render
 from pipeline.core.errors import AbsentError, FormatError
 from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.features.audio.waveform16k import Waveform16k
-from pipeline.features.clip import Request, extract
+from pipeline.features.clip import Request
+from pipeline.features.clip_extraction import ClipExtractor, extract
+from pipeline.features.clip_files import ClipFolders
 from pipeline.features.encoder import Clip
 from pipeline.features.registry import build_encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer
@@ -189,7 +191,9 @@ def test_extract_of_one_clip(tmp_path: Path) -> None:
     """As `msa-cli extract --audio-encoder waveform16k` does, with no other modality and no params.yaml."""
     path = make_clip(tmp_path / "said.mkv", times=[0.0, 0.04], sound=tone(200, 0.5, 16_000))
     encoder = build_encoder("audio", "waveform16k", Params().encoder("audio", "waveform16k"), LIMITS)
-    (report,) = extract([Request(path, tmp_path)], None, {"text": [], "audio": [encoder]}, "en")
+    extractor = ClipExtractor({"text": [], "audio": [encoder]}, "en")
+    place = ClipFolders(extractor.streams)
+    (report,) = extract(place.tasks([Request(path, tmp_path)], {}), lambda: extractor, place)
     (audio,) = report.modalities
     assert (audio.status, audio.frames, audio.dim) == ("ok", 8_000, 1)
     row = read_rows(tmp_path / "audio.parquet").rows["said"]

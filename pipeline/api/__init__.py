@@ -1,0 +1,1 @@
+"""What `import pipeline as msa` offers: features, training sets and runs as Python objects."""
