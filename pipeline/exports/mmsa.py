@@ -84,9 +84,9 @@ def _split(clips: LoadedClips, steps: dict[str, int], aligned: bool) -> dict[str
             found[f"regression_labels{suffix}"] = np.array(values, np.float32)
     for stream, key in STACKS.items():
         if stream in steps:
-            values, lengths = clips.padded(stream)
+            padded, lengths = clips.padded(stream)
             block = np.zeros((len(clips), steps[stream], len(clips.columns(stream))), np.float32)
-            block[:, : values.shape[1]] = values
+            block[:, : padded.shape[1]] = padded
             found[key] = block
             if stream != "text" and not aligned:
                 found[f"{key}_lengths"] = np.maximum(lengths, 1)

@@ -10,6 +10,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def write(found: LoadedSet, folder: Path) -> list[str]:
         for shard, start in enumerate(range(0, len(numbered), CLIPS)):
             with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
                 for number, (clip_id, frames) in numbered[start : start + CLIPS]:
-                    arrays = {name: one.values for name, one in frames.items() if len(one)}
+                    arrays: dict[str, Any] = {name: one.values for name, one in frames.items() if len(one)}
                     content = io.BytesIO()
                     np.savez(content, **arrays)
                     facts = {"clip_id": clip_id, **clips.facts[clip_id]}

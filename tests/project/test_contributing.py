@@ -64,7 +64,7 @@ def test_examples_are_formatted_as_the_project_is(project: Path) -> None:
 
 def test_a_corpus(workspace: Workspace, project: Path) -> None:
     media = sorted((workspace.folder / "data/sample/Raw").glob("*/*.mp4"))
-    talks = workspace.folder.parent / "talks"
+    talks = workspace.folder.parent / "speeches"
     for clip, file in zip(CLIPS, media, strict=False):
         (talks / clip).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, talks / f"{clip}.mp4")
