@@ -1,7 +1,7 @@
 """Batches without some of what is in them: a modality, or steps of one.
 
-What is removed is gone as it is from a clip that never had it: `mask` and `present` say so, and the steps that
-are left move up. What was said before a clip, its context, stays.
+What is removed is gone as it is from a clip that never had it: `mask` and `present` say so, and the steps
+that are left move up. What was said before a clip, its context, stays.
 
 Shapes: B clips, T steps, M modalities.
 """

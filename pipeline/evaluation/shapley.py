@@ -4,12 +4,12 @@ With v(S) what a method predicts of a clip that has the modalities S alone, and 
 
     φ_m = Σ_{S ⊆ N∖{m}}  |S|! (|N|−|S|−1)! / |N|!  ·  (v(S ∪ {m}) − v(S))
 
-Shapley, "A value for n-person games", 1953. Every S is computed, none is drawn: 2^M − 1 passes, seven of three
-modalities, for all clips of a batch together. The φ of a clip add up to v(N) − v(∅).
+Shapley, "A value for n-person games", 1953. Every S is computed, none is drawn: 2^M − 1 passes, seven of
+three modalities, for all clips of a batch together. The φ of a clip add up to v(N) − v(∅).
 
 v(∅) is no pass: most methods refuse a clip that has nothing. It is the run's *mean prediction of its training
-clips* (of classes the mean probability), what one would guess of a clip that one knows nothing of. Methods that
-do score an empty clip have the same, so that the values of methods can be compared.
+clips* (of classes the mean probability), what one would guess of a clip that one knows nothing of. Methods
+that do score an empty clip have the same, so that the values of methods can be compared.
 
 Shapes: B clips, M modalities of the method, K numbers a clip: 1 score, or C probabilities.
 """
@@ -73,7 +73,8 @@ def shapley(method: Method, batch: Batch, baseline: np.ndarray) -> Shapley:
 
 @torch.inference_mode()
 def scores(method: Method, batch: Batch, baseline: np.ndarray) -> np.ndarray:
-    """v of the clips as they are, (B, K) float64: a score, or probabilities; of an empty clip the baseline."""
+    """v of the clips as they are, (B, K) float64: a score, or probabilities; of an empty clip the
+    baseline."""
     names = tuple(method.dims)
     count = len(batch.clip_ids)
     has = present_in(batch, names).any(dim=0) if names else torch.ones(count, dtype=torch.bool)
@@ -99,8 +100,8 @@ def baseline_of(run: TrainedRun) -> np.ndarray:
             raise ValueError("no finite predictions")
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise FormatError(
-            f"{path}: no predictions of a training ({first_line(error)}); contributions are counted from their "
-            "mean, so train again"
+            f"{path}: no predictions of a training ({first_line(error)}); contributions are counted from "
+            "their mean, so train again"
         ) from error
     mean: np.ndarray = values.mean(axis=0)
     return mean

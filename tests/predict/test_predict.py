@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -31,6 +32,7 @@ from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, batch_of, inputs_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import outcome
+from pipeline.predict.report import blocks, to_table
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript
@@ -112,8 +114,9 @@ def test_classes_have_the_probabilities_that_training_wrote(sample: SampleRuns) 
     assert clip.class_index == mean.argmax() and clip.value == pytest.approx(mean.max(), abs=1e-6)
     own = [table["probability"][place][clip.class_index] for table in written]
     assert clip.sd == pytest.approx(statistics.stdev(own), abs=1e-6)
-    without = [one.without["audio"][clip.class_index] for one in clip.outcomes]
-    assert clip.contributions["audio"][0] == pytest.approx(clip.value - statistics.fmean(without))
+    parts = [mean for mean, _ in clip.contributions.values()]
+    assert sum(parts) == pytest.approx(clip.value - clip.baseline, abs=1e-6)
+    assert 0 < clip.baseline < 1
 
 
 @pytest.mark.shared
@@ -131,31 +134,50 @@ def test_speech_is_recognised_on_the_way(
 
 
 # ---------------------------------------------------------------------------------------------- contributions
-def test_leaving_a_modality_out_is_a_clip_that_lacks_it(
+def test_contributions_add_up_to_what_the_runs_say_more_than_on_average(first: Any) -> None:
+    """Of each run, and of their mean: SLaD does not see, and gives the face nothing."""
+    for one in first.outcomes:
+        total = sum(one.contributions.values())
+        assert total == pytest.approx(one.scores - one.baseline, abs=1e-6)
+    assert set(first.contributions) == {"text", "audio", "visual"}
+    means = [mean for mean, _ in first.contributions.values()]
+    assert sum(means) == pytest.approx(first.value - first.baseline, abs=1e-6)
+    own = [float(one.contributions.get("visual", np.zeros(1))[0]) for one in first.outcomes]
+    assert own[METHODS.index("slad")] == 0 and "visual" not in first.outcomes[2].contributions
+    mean, sd = first.contributions["visual"]
+    assert (mean, sd) == pytest.approx((statistics.fmean(own), statistics.stdev(own)))
+
+
+def test_a_modality_that_is_not_there_contributes_nothing_and_is_not_named(
     sample: SampleRuns, predictor: Predictor, first: Any, tmp_path: Path
 ) -> None:
-    silent = predictor(
-        "muted", muted(sample.videos[VALID[0]], tmp_path / "muted.mp4"), sample.texts[VALID[0]]
-    )
-    wordless = predictor("wordless", sample.videos[VALID[0]])
+    """The sound of two clips with the same words and pictures, one of them mute."""
+    video = muted(sample.videos[VALID[0]], tmp_path / "muted.mp4")
+    silent = predictor("muted", video, sample.texts[VALID[0]])
     assert ("absent", "audio") in {(one.kind, one.modality) for one in silent.cautions}
-    assert ("absent", "text") in {(one.kind, one.modality) for one in wordless.cautions}
-    for whole, no_sound, no_words in zip(first.outcomes, silent.outcomes, wordless.outcomes, strict=True):
-        assert whole.without["audio"] == pytest.approx(no_sound.scores, abs=1e-6)
-        assert whole.without["text"] == pytest.approx(no_words.scores, abs=1e-6)
-        assert "audio" not in no_sound.without
-    reading = [one for one in first.outcomes if one.method != "slad"]  # which does not see
-    assert all("visual" in one.without for one in reading)
-    changes = [float(one.scores[0] - one.without["visual"][0]) for one in reading]
-    mean, sd = first.contributions["visual"]
-    assert (mean, sd) == pytest.approx((statistics.fmean(changes), statistics.stdev(changes)))
+    assert set(silent.contributions) == {"text", "visual"}
+    for whole, mute in zip(first.outcomes, silent.outcomes, strict=True):
+        assert "audio" not in mute.contributions
+        if set(whole.contributions) == {"text", "audio"}:  # two players: a half of each difference
+            text = mute.scores - mute.baseline  # v(text) - v(nothing)
+            assert mute.contributions["text"] == pytest.approx(text, abs=1e-6)
+            both = whole.scores - mute.scores
+            alone = 2 * whole.contributions["audio"] - both  # v(audio) - v(nothing)
+            assert whole.contributions["text"] == pytest.approx(
+                (text + whole.scores - whole.baseline - alone) / 2, abs=1e-6
+            )
+    table = to_table([silent], predictor.facts).to_pylist()[0]
+    assert table["contribution_audio"] is None and table["contribution_text"] is not None
+    shown = "\n".join(str(block) for block in blocks([silent]))
+    assert "audio" not in shown.split("What each modality contributed")[1]
 
 
-def test_the_only_modality_of_a_clip_has_no_contribution(sample: SampleRuns, predictor: Predictor) -> None:
+def test_the_only_modality_of_a_clip_contributes_all(sample: SampleRuns, predictor: Predictor) -> None:
     run = predictor.runs[0]
     nothing: dict[str, np.ndarray | None] = {"text": None, "visual": None}
-    alone = ClipInputs("a", {**nothing, "audio": np.ones((4, 33), np.float32)})
-    assert outcome(run, alone, "run").without == {"audio": None}
+    found = outcome(run, ClipInputs("a", {**nothing, "audio": np.ones((4, 33), np.float32)}), "run")
+    assert list(found.contributions) == ["audio"]
+    assert found.contributions["audio"] == pytest.approx(found.scores - found.baseline)
 
 
 def test_the_text_alone_needs_no_sound_and_no_face(sample: SampleRuns) -> None:
@@ -191,13 +213,15 @@ def test_the_spread_is_the_sample_deviation_over_the_runs(first: Any) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- the sound
-def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
+def test_a_method_of_sound_gets_the_samples_and_an_empty_context(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = SLaDSettings(audio="finetune", waveform_seconds=0.02, **{**tiny_slad.TINY, "context": 2})
     method = SLaD(config, {"text": DIMS["text"]}, Task(), {"audio": tiny_slad.tiny_sound_encoder()}).eval()
     stats = {"modalities": {"text": {"dim": DIMS["text"], "max_steps": 5}}, "waveform": {"fingerprint": "w"}}
     facts = {"method": "slad", "stats": stats, "train": {"precision": "fp32"}}
-    run = TrainedRun(Path("run"), facts, method, torch.device("cpu"))
+    train = pa.table({"prediction": pa.array([0.5, 1.5], pa.float32())})
+    pq.write_table(train, tmp_path / "train.predictions.parquet")
+    run = TrainedRun(tmp_path, facts, method, torch.device("cpu"))
     assert set(run.needed) == {"text", "waveform"}
     sound = np.arange(-200, 200, dtype=np.int16) * 100
     inputs = ClipInputs("a", {"text": np.ones((3, DIMS["text"]), np.float32)}, sound=sound)
@@ -207,7 +231,11 @@ def test_a_method_of_sound_gets_the_samples_and_an_empty_context() -> None:
     assert not batch.context.waveform.present.any() and not batch.context.text.present.any()
     assert inputs.present == ("text", "audio")
     found = outcome(run, inputs, "run")
-    assert found.without["audio"] == outcome(run, inputs.without("audio"), "run").scores
+    deaf = outcome(run, replace(inputs, sound=None), "run")
+    mute = outcome(run, replace(inputs, sequences={"text": None}), "run")
+    assert found.baseline == 1.0 and set(deaf.contributions) == {"text"}
+    half = (found.scores - deaf.scores + mute.scores - found.baseline) / 2
+    assert found.contributions["audio"] == pytest.approx(half, abs=1e-6)
 
     words, quiet = np.full((2, DIMS["text"]), 2, np.float32), ClipInputs("c", {"text": None}, sound=sound[:9])
     earlier = (ClipInputs("0", {"text": words}), ClipInputs("b", {"text": words}, sound=sound), quiet)
