@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
+from pipeline.cli.explain import explain
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
@@ -57,6 +58,7 @@ app.command()(compare)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(report)
 app.command()(predict)
+app.command()(explain)
 
 
 def main() -> Any:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.core import paths
-from pipeline.core.errors import MsaError, first_line
+from pipeline.core.errors import ClipError, MsaError, first_line
 from pipeline.core.vocabulary import TEST, TRAIN
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
@@ -73,7 +73,7 @@ class Explanation:
                     found[modality].append((*place.seconds, value))
         return Marks(words, found["visual"], found["audio"])
 
-    def strongest(self, number: int) -> list[tuple[str, Place, float]]:
+    def strongest(self, number: int | None = None) -> list[tuple[str, Place, float]]:
         """Modality, place and evidence of the places that count most, without their sign."""
         rows = [
             (modality, place, value)
@@ -88,7 +88,7 @@ class Explainer:
     """One run with what explaining needs; `predictor` holds this run alone."""
 
     predictor: Predictor
-    how: How = "occlusion"
+    how: How
 
     @property
     def run(self) -> TrainedRun:
@@ -113,11 +113,11 @@ class Explainer:
 
     def explain(
         self, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None, label: float | None = None
-    ) -> Explanation | ClipPrediction:
-        """A clip explained; its prediction alone, with the reason, where the run gives nothing of it."""
+    ) -> Explanation:
+        """A clip explained; ClipError where the run gives nothing of it."""
         prediction = self.predictor.predict(features, before)
         if not prediction.ok:
-            return prediction
+            raise ClipError(f"{features.clip_id}: nothing could be predicted: {prediction.reason}")
         run = self.run
         inputs = self.predictor.inputs(run, features, before)
         batch = batch_of(run, inputs)

@@ -1,7 +1,8 @@
 """Clips that a method holds to be alike: nearest in what its head reads, with their labels.
 
 The representation is `fused` of the method's output; of methods without one it is what its last head read in
-that pass. Likeness is the cosine. Neighbours show what the method puts together, not why.
+that pass. Likeness is the cosine, counted from the mean of the training clips. Neighbours show what the
+method puts together, not why.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _heard(method: Method) -> Iterator[list[Tensor]]:
 
 @torch.inference_mode()
 def represented(method: Method, batch: Batch) -> np.ndarray | None:
-    """(B, D) float64, of length 1 each; None of a method that reads no clip (a constant)."""
+    """(B, D) float64; None of a method that reads no clip (a constant)."""
     with _heard(method) as heard:
         output = method(batch)
     fused = getattr(output, "fused", None)
@@ -70,7 +71,13 @@ def represented(method: Method, batch: Batch) -> np.ndarray | None:
     if fused is None:
         return None
     values: np.ndarray = fused.double().cpu().numpy()
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return values
+
+
+def _directions(values: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """(N, D) of length 1 each, as seen from the centre (D,)."""
+    away = values - centre
+    return np.asarray(away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12))
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class Neighbourhood:
     labels: np.ndarray
     texts: list[str]
     values: np.ndarray  # (N, D)
+    centre: np.ndarray  # (D,) mean of the training clips
 
     @classmethod
     def of(cls, run: TrainedRun, splits: dict[str, Split], assembled: Path) -> Neighbourhood | None:
@@ -105,13 +113,15 @@ class Neighbourhood:
                 labels += batch.label.cpu().tolist()
                 texts += [said.get(clip_id) or "" for clip_id in batch.clip_ids]
                 names += [name] * len(batch.clip_ids)
-        return cls(clip_ids, names, np.array(labels), texts, np.concatenate(values))
+        joined = np.concatenate(values)
+        centre = joined[np.array(names) == TRAIN].mean(axis=0)
+        return cls(clip_ids, names, np.array(labels), texts, joined, centre)
 
     def nearest(self, method: Method, batch: Batch, number: int = NEAREST) -> list[Neighbour]:
         """The nearest clips to one clip, most alike first; the clip itself, by its id, is none."""
         own = represented(method, batch)
         assert own is not None
-        likeness = self.values @ own[0]
+        likeness = _directions(self.values, self.centre) @ _directions(own, self.centre)[0]
         order = np.argsort(-likeness, kind="stable").tolist()
         others = [place for place in order if self.clip_ids[place] != batch.clip_ids[0]]
         return [

@@ -184,10 +184,9 @@ def _of_frames(times: np.ndarray | None, ranges: Sequence[tuple[int, int]]) -> l
     begin, end = borders[ranges[0][0]], borders[ranges[-1][1]]
     number = _number(float(end - begin), steps)
     edges = np.linspace(0, steps, number + 1).round().astype(int).tolist()
-    return [
-        _stretch(a, b, float(borders[ranges[a][0]]), float(borders[ranges[b - 1][1]]))
-        for a, b in itertools.pairwise(edges)
-    ]
+    # neighbouring means share a frame where their number does not divide: it is shown with the later one
+    begins = [float(borders[ranges[step][0]]) for step in edges[:-1]] + [float(end)]
+    return [_stretch(a, b, begins[i], begins[i + 1]) for i, (a, b) in enumerate(itertools.pairwise(edges))]
 
 
 def _number(seconds: float, steps: int) -> int:

@@ -65,6 +65,11 @@ class Predictor:
         encoders, remarks = make_encoders(runs, params, device)
         return cls(runs, encoders, remarks, _language(runs[0], params), make_transcriber(params, asr, device))
 
+    @classmethod
+    def without_encoders(cls, runs: list[TrainedRun], params: Params) -> Predictor:
+        """For clips whose features are there."""
+        return cls(runs, {}, [], _language(runs[0], params), lambda spoken: spoken)
+
     @property
     def facts(self) -> Facts:
         return Facts.of(self.runs[0])

@@ -141,7 +141,7 @@ def timeline(
     _draw_scores(panels["scores"], clip)
     _draw_parts(panels["parts"], clip)
     for number, note in enumerate(notes):
-        figure.text(LEFT / WIDTH, (bottom - 0.55 - LINE * (number + 0.5)) / total, note, fontsize=8)
+        figure.text(LEFT / WIDTH, (bottom - 0.62 - LINE * (number + 0.5)) / total, note, fontsize=8)
     if missing := undrawn(text):
         said = (
             f"{missing} characters of the transcript are in no font here; install Noto Sans CJK to see them"
