@@ -128,14 +128,14 @@ def _test_clips(explainer: Explainer, params: Params, clips: list[str], out: Pat
 
 def _page(explainer: Explainer, params: Params, out: Path, form: str) -> None:
     """The clips that tell most, and what all test clips say together."""
-    from pipeline.explain.explain import TestSet
+    from pipeline.explain.explain import MOST_TELLING, Contributions
     from pipeline.explain.run_page import means_table, write_page
     from pipeline.explain.stored import StoredClips
     from pipeline.reports.blocks import Heading, as_renderables
 
     stored = StoredClips.of(explainer.run, params)
-    test = TestSet.of(explainer.run, explainer.splits["test"])
-    found = stored.features(test.most_telling())
+    test = Contributions.of(explainer.run, explainer.splits["test"])
+    found = stored.features(test.most_telling(MOST_TELLING))
     cards = [
         explainer.explain(*found[name], label=stored.labels.get(name))
         for name in tracked(list(found), "explaining", len(found))

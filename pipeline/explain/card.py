@@ -164,8 +164,8 @@ def _faithful(found: Explanation) -> list[str]:
     verdict = "above" if min(deleted, inserted) > 0 else "not above"
     return [
         f"Faithfulness, {verdict} chance: when words and moments are removed in the order of their "
-        f"evidence, the prediction loses {deleted:+.3f} more than in random orders; when they are put back in "
-        f"that order, it gains {inserted:+.3f} more (area between the curves, {unit}; 0 is chance)."
+        f"evidence, the prediction loses {deleted:+.3f} more than in random orders; when they are put back "
+        f"in that order, it gains {inserted:+.3f} more (area between the curves, {unit}; 0 is chance)."
     ]
 
 

@@ -104,8 +104,8 @@ def gradients(clip: Clip) -> dict[str, np.ndarray]:
     method, batch = clip.method, clip.batch
     if batch.tokens is not None and batch.context is not None and batch.context.tokens is not None:
         raise MsaError(
-            "--evidence gradients: the run's fine-tuned text encoder also reads the utterances before the "
-            "clip, whose words would be on the same path; take --evidence occlusion"
+            "--gradients: the run's fine-tuned text encoder also reads the utterances before the "
+            "clip, whose words would be on the same path; take occlusion"
         )
     share = (torch.arange(PATH, device=batch.labeled.device) + 0.5) / PATH
     path = take(batch, torch.zeros(PATH, dtype=torch.int64))

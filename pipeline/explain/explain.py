@@ -143,7 +143,7 @@ class Explainer:
 
 
 @dataclass(frozen=True)
-class TestSet:
+class Contributions:
     """Contributions of all test clips of a run: C clips, K numbers a clip.
 
     Attributes
@@ -160,7 +160,7 @@ class TestSet:
     baseline: np.ndarray
 
     @classmethod
-    def of(cls, run: TrainedRun, split: Split) -> TestSet:
+    def of(cls, run: TrainedRun, split: Split) -> Contributions:
         """Of a split, batch by batch."""
         base = baseline_of(run)
         clip_ids: list[str] = []
@@ -184,7 +184,7 @@ class TestSet:
         sizes = [np.nan_to_num(np.abs(values)) for values in self.values.values()]
         return np.sum(sizes, axis=0) if sizes else np.zeros(len(self.clip_ids))
 
-    def most_telling(self, number: int = MOST_TELLING) -> list[str]:
+    def most_telling(self, number: int) -> list[str]:
         """Ids of the clips that tell most, these first."""
         return [self.clip_ids[i] for i in np.argsort(-self.telling, kind="stable")[:number]]
 

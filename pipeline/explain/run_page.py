@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.files import write_text
 from pipeline.explain.card import card_blocks, shown_label, title_of, write_pdf
-from pipeline.explain.explain import Explanation, TestSet
+from pipeline.explain.explain import Explanation, Contributions
 from pipeline.predict.report import in_words
 from pipeline.reports.blocks import Block, Details, Heading, Lines, PageBlock, Table, as_html, rendered
 from pipeline.reports.figures import plain_style
@@ -30,7 +30,7 @@ MEANING = (
 )
 
 
-def write_page(run: TrainedRun, test: TestSet, found: Sequence[Explanation], path: Path) -> None:
+def write_page(run: TrainedRun, test: Contributions, found: Sequence[Explanation], path: Path) -> None:
     """HTML or PDF, by the name's ending."""
     summary = summary_blocks(run, test, found)
     if path.suffix == ".pdf":
@@ -54,7 +54,7 @@ def _first_page(text: str) -> Figure:
     return page
 
 
-def summary_blocks(run: TrainedRun, test: TestSet, found: Sequence[Explanation]) -> list[Block]:
+def summary_blocks(run: TrainedRun, test: Contributions, found: Sequence[Explanation]) -> list[Block]:
     """The head of the page; `found` are the most telling clips, these first."""
     unit = "probability of the predicted class" if run.task.classes else "label"
     title = f"{run.title}: the {len(found)} most telling of {len(test.clip_ids)} test clips"
@@ -70,7 +70,7 @@ def summary_blocks(run: TrainedRun, test: TestSet, found: Sequence[Explanation])
     return [*blocks, Heading("The most telling clips"), Lines([TELLING]), overview(test, found)]
 
 
-def means_table(test: TestSet) -> Table:
+def means_table(test: Contributions) -> Table:
     """Mean contribution and mean size of each modality."""
     rows = [
         [name, f"{mean:+.3f}", f"{size:.3f}", str(count)]
@@ -91,7 +91,7 @@ def faithful_line(found: Sequence[Explanation]) -> str:
     )
 
 
-def overview(test: TestSet, found: Sequence[Explanation]) -> Table:
+def overview(test: Contributions, found: Sequence[Explanation]) -> Table:
     """A row a clip."""
     names = list(test.values)
     rows = []

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +31,6 @@ from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, batch_of, inputs_of
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import outcome
-from pipeline.predict.report import blocks, to_table
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript
@@ -53,17 +51,6 @@ def predictor(sample: SampleRuns) -> Predictor:
 def first(sample: SampleRuns, predictor: Predictor) -> Any:
     """The prediction of a clip with everything, the first utterance of its split and video."""
     return predictor(VALID[0], sample.videos[VALID[0]], sample.texts[VALID[0]])
-
-
-def muted(source: Path, target: Path) -> Path:
-    """The same pictures without the sound, packet by packet."""
-    with av.open(str(source)) as given, av.open(str(target), "w") as taken:
-        stream = taken.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(given.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                taken.mux(packet)
-    return target
 
 
 # ------------------------------------------------------------------------------------- the pipeline's numbers
@@ -131,53 +118,6 @@ def test_speech_is_recognised_on_the_way(
     assert code == 0
     assert "asr:whisper-base-hf: my fellow Americans." in told
     assert re.search(r"text_only\W+1\W+-?\d\.\d{3}", told)
-
-
-# ---------------------------------------------------------------------------------------------- contributions
-def test_contributions_add_up_to_what_the_runs_say_more_than_on_average(first: Any) -> None:
-    """Of each run, and of their mean: SLaD does not see, and gives the face nothing."""
-    for one in first.outcomes:
-        total = sum(one.contributions.values())
-        assert total == pytest.approx(one.scores - one.baseline, abs=1e-6)
-    assert set(first.contributions) == {"text", "audio", "visual"}
-    means = [mean for mean, _ in first.contributions.values()]
-    assert sum(means) == pytest.approx(first.value - first.baseline, abs=1e-6)
-    own = [float(one.contributions.get("visual", np.zeros(1))[0]) for one in first.outcomes]
-    assert own[METHODS.index("slad")] == 0 and "visual" not in first.outcomes[2].contributions
-    mean, sd = first.contributions["visual"]
-    assert (mean, sd) == pytest.approx((statistics.fmean(own), statistics.stdev(own)))
-
-
-def test_a_modality_that_is_not_there_contributes_nothing_and_is_not_named(
-    sample: SampleRuns, predictor: Predictor, first: Any, tmp_path: Path
-) -> None:
-    """The sound of two clips with the same words and pictures, one of them mute."""
-    video = muted(sample.videos[VALID[0]], tmp_path / "muted.mp4")
-    silent = predictor("muted", video, sample.texts[VALID[0]])
-    assert ("absent", "audio") in {(one.kind, one.modality) for one in silent.cautions}
-    assert set(silent.contributions) == {"text", "visual"}
-    for whole, mute in zip(first.outcomes, silent.outcomes, strict=True):
-        assert "audio" not in mute.contributions
-        if set(whole.contributions) == {"text", "audio"}:  # two players: a half of each difference
-            text = mute.scores - mute.baseline  # v(text) - v(nothing)
-            assert mute.contributions["text"] == pytest.approx(text, abs=1e-6)
-            both = whole.scores - mute.scores
-            alone = 2 * whole.contributions["audio"] - both  # v(audio) - v(nothing)
-            assert whole.contributions["text"] == pytest.approx(
-                (text + whole.scores - whole.baseline - alone) / 2, abs=1e-6
-            )
-    table = to_table([silent], predictor.facts).to_pylist()[0]
-    assert table["contribution_audio"] is None and table["contribution_text"] is not None
-    shown = "\n".join(str(block) for block in blocks([silent]))
-    assert "audio" not in shown.split("What each modality contributed")[1]
-
-
-def test_the_only_modality_of_a_clip_contributes_all(sample: SampleRuns, predictor: Predictor) -> None:
-    run = predictor.runs[0]
-    nothing: dict[str, np.ndarray | None] = {"text": None, "visual": None}
-    found = outcome(run, ClipInputs("a", {**nothing, "audio": np.ones((4, 33), np.float32)}), "run")
-    assert list(found.contributions) == ["audio"]
-    assert found.contributions["audio"] == pytest.approx(found.scores - found.baseline)
 
 
 def test_the_text_alone_needs_no_sound_and_no_face(sample: SampleRuns) -> None:

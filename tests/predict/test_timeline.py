@@ -13,8 +13,10 @@ from made.media_factory import make_clip, tone
 from made.sample_runs import SampleRuns
 from matplotlib.figure import Figure
 
+from pipeline.media.words import spans
 from pipeline.params.params import Params
 from pipeline.predict.clip_curves import FEWEST_PICTURES, ClipCurves, curves_of
+from pipeline.predict.marks import Marks
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.timeline import STRIP, draw_timeline, timeline
@@ -74,6 +76,29 @@ def test_bars_and_scores_are_those_of_the_prediction(clip: ClipPrediction, predi
     assert names == ["misr (2)", "cmir (1)", "mean (3)"]
     low, high = panels["scores"].get_xlim()
     assert low <= -3 and high >= 3
+
+
+def test_evidence_is_drawn_at_its_words_and_times(clip: ClipPrediction) -> None:
+    """Bars as high as the evidence; words tinted by it, and underlined by its sign; no mark, no colour."""
+    text = clip.features.spoken.text or ""
+    (first, second) = spans(text)[:2]
+    marks = Marks([(*first, 0.2), (*second, -0.1)], [(0.0, 0.5, -0.3)], [(0.5, 1.0, 0.4), (1.0, 1.5, -0.2)])
+    curves = ClipCurves(2.0, [], None, None, {})
+    with style(text):
+        figure = timeline(clip, curves, marks, ["a note"])
+    panels = {str(panel.get_label()): panel for panel in figure.axes}
+    assert list(panels) == ["seen", "words", "heard", "scores", "parts"]
+    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in panels["heard"].patches]
+    assert bars == [(0.5, 0.5, 0.4), (1.0, 0.5, -0.2)]
+    assert panels["heard"].get_ylim() == panels["seen"].get_ylim()  # one scale
+    up, down, *rest = panels["words"].texts
+    assert [up.get_text(), down.get_text()] == [text[slice(*first)], text[slice(*second)]]
+    boxes = [one.get_bbox_patch() for one in (up, down)]
+    assert boxes[0].get_alpha() == pytest.approx(2 * boxes[1].get_alpha())
+    assert boxes[0].get_facecolor()[:3] != boxes[1].get_facecolor()[:3]
+    assert all(one.get_bbox_patch() is None for one in rest)
+    assert [line.get_linestyle() for line in panels["words"].lines] == ["-", ":"]
+    assert "a note" in [one.get_text() for one in figure.texts]
 
 
 def test_lines_differ_without_colour(clip: ClipPrediction, predictor: Predictor) -> None:
