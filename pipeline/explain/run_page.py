@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.files import write_text
 from pipeline.explain.card import card_blocks, shown_label, title_of, write_pdf
-from pipeline.explain.explain import Explanation, Contributions
+from pipeline.explain.explain import Contributions, Explanation
 from pipeline.predict.report import in_words
 from pipeline.reports.blocks import Block, Details, Heading, Lines, PageBlock, Table, as_html, rendered
 from pipeline.reports.figures import plain_style
