@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from made.tiny_batch import DIMS, random_batch
 from made.tiny_methods import NAMES, batch_for, tiny, tiny_finetuned
+from made.tiny_runs import made_run, made_set
 
 from models.core.batch import Batch, Sequences
 from models.core.method import Method, Task
 from pipeline.core.errors import MsaError
+from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.removal import stream_of
 from pipeline.evaluation.shapley import scores
 from pipeline.explain.evidence import WINDOWS, Clip, evidence, gradients, occlusion
+from pipeline.explain.explain import Contributions
 from pipeline.explain.faithfulness import POINTS, faithfulness
 from pipeline.explain.places import Place
+from pipeline.training.runs import open_runs
 
 BASE = np.array([0.25])
 JUMPING = ("mag_bert", "wsa_bert")  # they divide a word by its own length: no path from zero is smooth
@@ -193,3 +198,20 @@ def test_a_prediction_below_the_mean_is_followed_downwards() -> None:
     assert score is not None and score.deletion[0] == pytest.approx(-scores(method, batch, BASE)[0, 0])  # type: ignore[arg-type]
     alone = Clip(method, batch, BASE, 0, {"text": [Place(0, 1, "one")]})  # type: ignore[arg-type]
     assert faithfulness(alone, {"text": np.ones(1)}) is None
+
+
+# ------------------------------------------------------------------------------------------------- test split
+def test_contributions_of_classes_are_of_the_predicted_one(tmp_path: Path) -> None:
+    """They add up to its probability minus its mean probability; a constant has none."""
+    assembled = made_set(tmp_path / "tiny", ("a", "b", "c"))
+    run = open_runs([made_run(tmp_path, "late_fusion", assembled, True)])[0]
+    split = TrainingSet.load(assembled, run.reading, only=("test",)).splits["test"]
+    test = Contributions.of(run, split)
+    total = np.sum([np.nan_to_num(values) for values in test.values.values()], axis=0)
+    chosen = test.prediction.argmax(axis=1)
+    wanted = test.prediction[np.arange(len(chosen)), chosen] - test.baseline[chosen]
+    assert len(test.clip_ids) == 14 and total == pytest.approx(wanted, abs=1e-12)
+    constant = open_runs([made_run(tmp_path, "constant", assembled, True)])[0]
+    empty = TrainingSet.load(assembled, constant.reading, only=("test",)).splits["test"]
+    none = Contributions.of(constant, empty)
+    assert none.values == {} and none.means() == {} and not none.telling.any()
