@@ -56,7 +56,7 @@ def explain(
         ),
     ] = None,
 ) -> None:
-    """Show what carries a run's predictions: modalities, words, moments of sound and pictures, clips alike.
+    """Show what carries a run's predictions: modalities, words, moments of sound, pictures, similar clips.
 
     Of new clips (--video) or test clips (--clip) a card each; of neither a page of the 20 test clips that
     tell most, with what each modality contributes on average. Contributions are Shapley values. Features of
