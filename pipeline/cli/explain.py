@@ -13,6 +13,7 @@ from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import ClipError, MsaError
 
 if TYPE_CHECKING:
+    from pipeline.explain.evidence import How
     from pipeline.explain.explain import Explainer, Explanation
     from pipeline.params.params import Params
 
@@ -81,7 +82,7 @@ def explain(
     if len(folders) > 1:
         raise MsaError(f"--run {run} has {len(folders)} seeds; explain one, e.g. --run {folders[0]}")
     loaded = load_params(params, settings)
-    how = "gradients" if gradients else "occlusion"
+    how: How = "gradients" if gradients else "occlusion"
     passed_over: dict[str, str] = {}
     files = clips_of(video, passed_over) if video else {}
     for path, reason in passed_over.items():

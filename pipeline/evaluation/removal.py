@@ -75,7 +75,8 @@ def keeping(batch: Batch, modality: str, kept: Tensor) -> Batch:
     counts = kept.sum(dim=1, keepdim=True)
     order = (~kept).to(torch.int8).argsort(dim=1, stable=True)[:, : max(1, int(counts.max()))]
     real = torch.arange(order.shape[1], device=order.device) < counts
-    return replace(batch, **{name: _filled(part, real, order)})
+    changed: dict[str, Any] = {name: _filled(part, real, order)}
+    return replace(batch, **changed)
 
 
 def _filled(part: Stream, real: Tensor, order: Tensor) -> Stream:

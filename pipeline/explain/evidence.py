@@ -20,9 +20,9 @@ Shapes: V variants of a clip, T steps, n places, K numbers a clip.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ def gradients(clip: Clip) -> dict[str, np.ndarray]:
     share = (torch.arange(PATH, device=batch.labeled.device) + 0.5) / PATH
     path = take(batch, torch.zeros(PATH, dtype=torch.int64))
     moving: dict[str, Tensor] = {}
-    changed: dict[str, object] = {}
+    changed: dict[str, Any] = {}
     for modality in clip.places:
         found = stream_of(path, modality)
         assert found is not None
@@ -125,9 +125,9 @@ def gradients(clip: Clip) -> dict[str, np.ndarray]:
             moving["text"] = (words.detach() * share[:, None, None]).requires_grad_()
         return moving["text"]
 
-    hooked = nullcontext()
+    hooked: AbstractContextManager[None] = nullcontext()
     if batch.tokens is not None and "text" in clip.places:
-        hooked = changed_output(method.backbone.get_input_embeddings(), embedded)  # type: ignore[assignment]
+        hooked = changed_output(method.backbone.get_input_embeddings(), embedded)
     # recurrent layers of cuDNN have no way back in evaluation mode
     with hooked, torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         prediction = method(replace(path, **changed)).prediction.float()
@@ -136,8 +136,8 @@ def gradients(clip: Clip) -> dict[str, np.ndarray]:
     result = {}
     for (modality, values), slope in zip(moving.items(), slopes, strict=True):
         whole = values.detach() / share.view(-1, *(1,) * (values.dim() - 1))
-        part = torch.zeros_like(whole) if slope is None else whole * slope
-        of_steps = part.mean(dim=0).double()
+        terms = torch.zeros_like(whole) if slope is None else whole * slope
+        of_steps = terms.mean(dim=0).double()
         of_steps = of_steps.sum(dim=-1) if of_steps.dim() == 2 else of_steps  # (T,)
         steps = of_steps.cpu().numpy()
         result[modality] = np.array([steps[p.first : p.last].sum() for p in clip.places[modality]])
