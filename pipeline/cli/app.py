@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
+from pipeline.cli.explain import explain
 from pipeline.cli.export import export
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
@@ -61,6 +62,7 @@ app.command(rich_help_panel=LOOK)(compare)
 app.command(cls=RunsAgainstRuns, rich_help_panel=LOOK)(significance)
 app.command(rich_help_panel=LOOK)(noise)
 app.command(rich_help_panel=LOOK)(predict)
+app.command(rich_help_panel=LOOK)(explain)
 app.command(rich_help_panel=SHARE)(export)
 app.command("import-predictions", rich_help_panel=SHARE)(import_predictions)
 app.command("merge-lock", rich_help_panel=SHARE)(merge_lock)

@@ -104,7 +104,7 @@ def predict(
         if clip.ok and clip.features.clip_id in pictures:
             from pipeline.predict.timeline import draw_timeline
 
-            draw_timeline(clip, predictor, pictures[clip.features.clip_id])
+            draw_timeline(clip, predictor.runs, pictures[clip.features.clip_id])
     if out is not None:
         report.write_predictions(found, predictor.facts, out)
     if as_json:

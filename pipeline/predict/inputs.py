@@ -8,7 +8,7 @@ Utterances before the clip are chained, oldest first, and cut as those of a trai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -48,13 +48,6 @@ class ClipInputs:
         """The modalities that the clip has."""
         own = {"text": self.text, "audio": self.sound}
         return tuple(m for m in MODALITIES if any(part.get(m) is not None for part in (own, self.sequences)))
-
-    def without(self, modality: str) -> ClipInputs:
-        """The same clip, if it lacked this modality; what was before it stays."""
-        sequences = {name: None if name == modality else values for name, values in self.sequences.items()}
-        text = None if modality == "text" else self.text
-        sound = None if modality == "audio" else self.sound
-        return replace(self, sequences=sequences, text=text, sound=sound)
 
 
 def inputs_of(

@@ -29,7 +29,6 @@ from pipeline.predict.cautions import Caution
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, inputs_of
 from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts, outcome
-from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript, read
 
@@ -66,6 +65,11 @@ class Predictor:
         encoders, remarks = make_encoders(runs, params, device)
         return cls(runs, encoders, remarks, _language(runs[0], params), make_transcriber(params, asr, device))
 
+    @classmethod
+    def without_encoders(cls, runs: list[TrainedRun], params: Params) -> Predictor:
+        """For clips whose features are there."""
+        return cls(runs, {}, [], _language(runs[0], params), lambda spoken: spoken)
+
     @property
     def facts(self) -> Facts:
         return Facts.of(self.runs[0])
@@ -100,7 +104,8 @@ class Predictor:
         for key, encoder in self.encoders.items():
             problem = spoken.failure if encoder.modality == "text" else None
             rows[key] = encode_row(encoder, EncodingTask(clip, "", problem))
-        return ClipFeatures(clip_id, video, spoken, rows)
+        columns = {key: encoder.column_names for key, encoder in self.encoders.items()}
+        return ClipFeatures(clip_id, video, spoken, rows, columns)
 
     def predict(self, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None) -> ClipPrediction:
         """What the runs predict of a clip; see `__call__`."""
@@ -109,13 +114,13 @@ class Predictor:
         remarks = cautions.of_language(spoken, self.language)
         names = [run.title for run in self.runs]
         for run, own in zip(self.runs, names, strict=True):
-            rows, columns = self._streams(run, features)
+            rows, columns = features.streams(run)
             remarks += cautions.of_rows(rows, columns)
             if run.reading.tokenizer is not None and not (spoken.text or "").strip():
                 remarks.append(Caution("absent", "text", "absent: no transcript"))
             name = own if names.count(own) == 1 else str(run.folder)  # runs of two projects may have one name
             try:
-                inputs = inputs_of(run, features.clip_id, rows, columns, spoken)
+                inputs = self.inputs(run, features, before)
             except ClipError as error:
                 failures[name] = (
                     f"{error}; a row is a word there: give a .vtt or .srt with the times of words"
@@ -124,8 +129,6 @@ class Predictor:
             if run.modalities and not inputs.present:  # a constant reads none
                 failures[name] = f"the clip has none of {', '.join(run.modalities)}"
                 continue
-            if before is not None:
-                inputs = replace(inputs, before=self._before(run, before))
             remarks += cautions.of_run(run, inputs, rows, spoken)
             found.outcomes.append(outcome(run, inputs, name))
         for problem in spoken.problems:
@@ -143,25 +146,25 @@ class Predictor:
             found.reason = "; ".join(listed or dict.fromkeys(failures.values())).replace(TRANSIENT, "")
         return found
 
-    def _streams(
-        self, run: TrainedRun, features: ClipFeatures
-    ) -> tuple[dict[str, FeatureRow], dict[str, list[str]]]:
-        """A clip's rows and their column names, by the stream that they are of the run."""
-        keys = {stream: entry["fingerprint"] for stream, entry in run.needed.items()}
-        rows = {stream: features.rows[key] for stream, key in keys.items()}
-        return rows, {stream: self.encoders[key].column_names for stream, key in keys.items()}
+    @staticmethod
+    def inputs(
+        run: TrainedRun, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None
+    ) -> ClipInputs:
+        """What a run reads of a clip, and before it; ClipError as `inputs_of` has it.
 
-    def _before(self, run: TrainedRun, earlier: Sequence[ClipFeatures]) -> tuple[ClipInputs, ...]:
-        """What a run reads before a clip; utterances that a training set would leave out do not count."""
+        Utterances before it that a training set would leave out do not count.
+        """
+        inputs = inputs_of(run, features.clip_id, *features.streams(run), features.spoken)
+        if before is None:
+            return inputs
         found: list[ClipInputs] = []
-        for features in reversed(earlier):
+        for earlier in reversed(before):
             if len(found) == run.reading.context:
                 break
             with suppress(ClipError):
-                streams = self._streams(run, features)
-                inputs = inputs_of(run, features.clip_id, *streams, features.spoken)
-                found += [inputs] if inputs.present else []
-        return tuple(reversed(found))
+                own = inputs_of(run, earlier.clip_id, *earlier.streams(run), earlier.spoken)
+                found += [own] if own.present else []
+        return replace(inputs, before=tuple(reversed(found)))
 
 
 def clips_of(videos: Sequence[Path], passed_over: dict[str, str] | None = None) -> dict[str, Path]:

@@ -1,7 +1,9 @@
 """What trained runs predict of one clip together: each run's outcome, their mean and spread.
 
-*Contribution* of a modality, alike for all methods: the prediction minus that of the same clip without the
-modality (leave one out), in units of the label, or in probability. They need not add up to anything.
+*Contribution* of a modality, alike for all methods: its Shapley value (evaluation/shapley.py), in units of
+the label, or in probability. Those of a clip add up to its prediction minus the *baseline*, the mean
+prediction of the training clips. A modality that a run does not read, or that a clip lacks, has none there;
+where other runs have one, it counts as 0, so that the means over the runs add up, too.
 
 Symbols: R runs that could predict the clip, C classes; of a regression scores have one value.
 """
@@ -19,6 +21,7 @@ import torch
 from models.core.method import Output
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.evaluation.shapley import baseline_of, shapley
 from pipeline.predict.cautions import Caution
 from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.store.shard import FeatureRow
@@ -43,12 +46,24 @@ class Facts:
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """A clip, its file as it was given, and what the encoders made of it: rows by fingerprint."""
+    """A clip, its file as it was given, and what the encoders made of it.
+
+    Attributes
+    ----------
+    rows, columns : features and the names of their columns, by fingerprint
+    """
 
     clip_id: str
     video: Path
     spoken: Transcript
     rows: dict[str, FeatureRow]
+    columns: dict[str, list[str]]
+
+    def streams(self, run: TrainedRun) -> tuple[dict[str, FeatureRow], dict[str, list[str]]]:
+        """Rows and their column names, by the stream that they are of a run."""
+        keys = {stream: entry["fingerprint"] for stream, entry in run.needed.items()}
+        rows = {stream: self.rows[key] for stream, key in keys.items()}
+        return rows, {stream: self.columns[key] for stream, key in keys.items()}
 
 
 @dataclass(frozen=True)
@@ -59,14 +74,16 @@ class Outcome:
     ----------
     run : its name
     scores : (1,) the score, or (C,) probabilities
-    without : modality -> the same of the clip without it; None where it is all that the clip has
+    baseline : the same on average of the run's training clips
+    contributions : modality that the clip has and the run reads -> what it adds to the scores
     internals : name -> modality -> share in [0, 1], see `internals` of the method's class; often empty
     """
 
     run: str
     method: str
     scores: np.ndarray
-    without: dict[str, np.ndarray | None]
+    baseline: np.ndarray
+    contributions: dict[str, np.ndarray]
     internals: dict[str, dict[str, float]]
 
 
@@ -128,16 +145,19 @@ class ClipPrediction:
 
     @property
     def contributions(self) -> dict[str, tuple[float, float | None]]:
-        """Modality -> mean and sd, over the runs that read it and something else of the clip, of what it
-        changes `value` by.
-        """
-        changes = {
-            modality: [
-                one.scores - rest for one in self.outcomes if (rest := one.without.get(modality)) is not None
-            ]
-            for modality in MODALITIES
+        """Modality that the clip has -> mean and sd over the runs of what it adds to `value`."""
+        had = [m for m in MODALITIES if any(m in one.contributions for one in self.outcomes)]
+        return {
+            modality: self._mean_and_sd(
+                [one.contributions.get(modality, np.zeros_like(one.scores)) for one in self.outcomes]
+            )
+            for modality in had
         }
-        return {modality: self._mean_and_sd(own) for modality, own in changes.items() if own}
+
+    @property
+    def baseline(self) -> float:
+        """What the contributions add up from: the mean over the runs, of the class of `value`."""
+        return self._mean_and_sd([one.baseline for one in self.outcomes])[0]
 
     @property
     def internals(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -165,16 +185,16 @@ class ClipPrediction:
 
 # ----------------------------------------------------------------------------------------------- one run
 def outcome(run: TrainedRun, inputs: ClipInputs, name: str) -> Outcome:
-    """Predict a clip that has something of what the run reads, and again without each modality.
+    """Predict a clip that has something of what the run reads, and what each modality adds to it.
 
     MsaError where a prediction is not finite.
     """
     batch = batch_of(run, inputs)
     output = run.forward(batch)
-    lacking: dict[str, np.ndarray | None] = {}
-    for modality in inputs.present:
-        rest = inputs.without(modality)
-        lacking[modality] = _scores(run, run.forward(batch_of(run, rest))) if rest.present else None
+    parts = shapley(run.method, batch, baseline_of(run))
+    contributions = {
+        modality: values[0] for modality, values in parts.values.items() if not np.isnan(values).all()
+    }
     with torch.inference_mode():
         internals = run.method.internals(batch, output)
     own = {
@@ -182,7 +202,8 @@ def outcome(run: TrainedRun, inputs: ClipInputs, name: str) -> Outcome:
         for name, shares in internals.items()
     }
     shown = {name: shares for name, shares in own.items() if shares}
-    return Outcome(name, run.config["method"], _scores(run, output), lacking, shown)
+    scores = _scores(run, output)
+    return Outcome(name, run.config["method"], scores, parts.baseline, contributions, shown)
 
 
 def _scores(run: TrainedRun, output: Output) -> np.ndarray:

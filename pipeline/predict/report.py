@@ -9,7 +9,9 @@
     probability          of the class (regression: null);  probabilities  of all classes
     sd                   over the runs, null of a single one;  runs  that predicted the clip
     prediction_<method>  mean of the method's runs (of a classification: of that class' probability)
-    contribution_<m>     what text, audio, visual change the score (or the probability) by; null where unknown
+    baseline             the mean prediction of the training clips, mean over the runs
+    contribution_<m>     Shapley values of text, audio, visual: with the baseline they add up to the score
+                         (or the probability); null where the clip has not the modality, or no run reads it
     warnings
 
 Numbers are float64 and null where a clip failed. Text in CSV cells that a spreadsheet would take for a
@@ -36,7 +38,7 @@ from pipeline.reports.blocks import Block, Heading, Lines, Table
 from pipeline.training.runs import TrainedRun
 from pipeline.transcripts.table import LABEL
 
-FORMAT = 1
+FORMAT = 2  # 1: the contributions were those of leaving one modality out
 METADATA_KEY = b"msa.predictions"
 GRADES = (
     "strongly negative",
@@ -102,6 +104,7 @@ def _clip(clip: ClipPrediction) -> dict[str, Any]:
             for method, (mean, sd, count) in clip.methods.items()
         },
         "runs": {one.run: one.scores.tolist() for one in clip.outcomes},
+        "baseline": clip.baseline,
         "contributions": {
             modality: {"mean": mean, "sd": sd} for modality, (mean, sd) in clip.contributions.items()
         },
@@ -151,6 +154,7 @@ def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
             ("sd", pa.float64()),
             ("runs", pa.int32()),
             *((f"prediction_{method}", pa.float64()) for method in methods),
+            ("baseline", pa.float64()),
             *((f"contribution_{modality}", pa.float64()) for modality in MODALITIES),
             ("warnings", pa.string()),
         ],
@@ -171,6 +175,7 @@ def _row(clip: ClipPrediction) -> dict[str, Any]:
         "probability": clip.value if classes else None,
         "probabilities": clip.scores.tolist() if classes else None,
         "sd": clip.sd,
+        "baseline": clip.baseline,
     }
     row |= {f"prediction_{method}": mean for method, (mean, *_) in clip.methods.items()}
     return row | {f"contribution_{modality}": mean for modality, (mean, _) in clip.contributions.items()}
@@ -213,12 +218,17 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
         if modality in changes or any(own):
             change, spread = changes.get(modality, (None, None))
             parts.append([modality, _number(change, "+"), _number(spread), *own])
-    head = ["modality", "changes it by", "sd", *clip.internals]
+    head = ["modality", "contribution", "sd", *clip.internals]
     return [
         *page,
         Heading("What each modality contributed"),
         Table(head, parts, words=(0, *range(3, len(head)))),
-        Lines(["The prediction minus that of the clip without the modality; then the method's own weights."]),
+        Lines(
+            [
+                f"Shapley values. With {clip.baseline:+.3f}, the mean prediction of the training clips, they "
+                "add up to the prediction. Further columns: the method's own weights."
+            ]
+        ),
     ]
 
 
@@ -239,7 +249,12 @@ def _overview(clips: Sequence[ClipPrediction]) -> list[Block]:
         rows.append([*row, *(_number(change, "+") for change in changes), note])
     return [
         Table(["clip", "prediction", "sd", "in words", *MODALITIES, "note"], rows, words=(0, 3, 7)),
-        Lines(["text, audio, visual: the prediction minus that of the clip without the modality"]),
+        Lines(
+            [
+                "text, audio, visual: Shapley values; with the mean prediction of the training clips they "
+                "add up to the prediction"
+            ]
+        ),
     ]
 
 

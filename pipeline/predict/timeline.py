@@ -1,9 +1,11 @@
 """The timeline of a predicted clip as a picture: what was seen, said and heard, and what came of it.
 
 From top to bottom, over one time axis in seconds: a strip of frames; the transcript (each word at its time
-where the times are known); pitch (Hz); energy (dBFS); the action units that move most, frames without a face
+where the times are known); the waveform; pitch (Hz); the action units that move most, frames without a face
 shaded. Below: each run's or method's score on the corpus' scale (or the probability of each class), and what
-each modality contributed. Lines, markers and hatches differ as colours do, so grey print can be read.
+each modality contributed. Where evidence is given (`Marks`, which `explain` makes), the words are coloured by
+it, and bars below frames and waveform show it. Lines, markers, hatches and signs differ as colours do, so
+that grey print can be read.
 
 What a clip does not have has no panel. Sizes are inches.
 """
@@ -11,46 +13,41 @@ What a clip does not have has no panel. Sizes are inches.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.core.files import atomic_write
-from pipeline.predict.clip_curves import MOST_UNITS, QUIETEST, UNIT, ClipCurves, Curve, curves_of
-from pipeline.predict.predict import Predictor
+from pipeline.predict.clip_curves import MOST_UNITS, UNIT, ClipCurves, Curve, curves_of
+from pipeline.predict.marks import LOWERS, RAISES, Marks
 from pipeline.predict.prediction import ClipPrediction
 from pipeline.predict.report import in_words
-from pipeline.reports.figures import COLOURS, LINES, MARKERS, plain_style, save_png
+from pipeline.predict.words_panel import (
+    LEFT,
+    LINE,
+    RIGHT,
+    SPAN,
+    draw_words,
+    shades_of,
+    style,
+    undrawn,
+    word_rows,
+    wrapped,
+)
+from pipeline.reports.figures import COLOURS, LINES, MARKERS, save_png
+from pipeline.training.runs import TrainedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, LEFT, RIGHT = 11.0, 0.95, 0.35  # of the picture and its margins
-SPAN = WIDTH - LEFT - RIGHT  # of the time axis
-STRIP, CURVE, RESULT = 1.15, 1.0, 1.5  # heights
-GAP, LINE = 0.16, 0.2  # between panels; of a line of text
-MOST_LINES = 8
-CELL = 0.076  # width of a Latin letter; an ideograph has two
+WIDTH = LEFT + SPAN + RIGHT
+STRIP, CURVE, RESULT, BARS = 1.15, 1.0, 1.5, 0.6  # heights
+GAP = 0.16  # between panels
 HATCHES = {"text": "", "audio": "///", "visual": "..."}
-# Han is in none of matplotlib's own fonts: the first of these that is installed stands in
-IDEOGRAPHIC = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-    "Microsoft YaHei",
-    "SimHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Arial Unicode MS",
-)
 UNITS = {
     1: "inner brow raiser",
     2: "outer brow raiser",
@@ -73,59 +70,47 @@ UNITS = {
 SCALES = {"mesh": "AU (mesh estimate)", "r": "AU (0 to 5)", "pyfeat": "AU (0 to 1)"}
 
 
-def draw_timeline(clip: ClipPrediction, predictor: Predictor, path: Path) -> None:
+def draw_timeline(clip: ClipPrediction, runs: Sequence[TrainedRun], path: Path) -> None:
     """Write the picture of a clip that was predicted; the same clip and runs give the same bytes."""
     with style(clip.features.spoken.text or ""):
-        figure = timeline(clip, curves_of(clip, predictor, SPAN / STRIP))
+        figure = timeline(clip, curves_of(clip.features, runs, SPAN / STRIP))
         with atomic_write(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # the picture itself says so
             save_png(figure, temporary)
 
 
-@contextmanager
-def style(text: str) -> Iterator[None]:
-    """matplotlib's own defaults with fonts for the text; nothing in it is read as a formula."""
-    from matplotlib.font_manager import fontManager
+def timeline(
+    clip: ClipPrediction, curves: ClipCurves, marks: Marks | None = None, notes: Sequence[str] = ()
+) -> Figure:
+    """The figure, with `notes` as lines at its end.
 
-    changes: dict[str, Any] = {"text__parse_math": False, "axes__unicode_minus": False, "font__size": 9}
-    if not text.isascii():
-        known = {font.name for font in fontManager.ttflist}
-        changes["font__family"] = ["DejaVu Sans", *[name for name in IDEOGRAPHIC if name in known][:1]]
-    with plain_style(**changes):
-        yield
-
-
-def undrawn(text: str) -> int:
-    """Characters of the text that no font of the present style has."""
-    from matplotlib import rcParams
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    known: set[int] = set()
-    for family in rcParams["font.family"]:
-        known |= set(get_font(findfont(FontProperties(family=[family]))).get_charmap())
-    return len({character for character in text if not character.isspace() and ord(character) not in known})
-
-
-def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
-    """The figure; its axes are labelled `frames`, `words`, `pitch`, `energy`, `units`, `scores`, `parts`."""
+    Its axes are labelled `frames`, `seen`, `words`, `waveform`, `heard`, `pitch`, `units`, `scores`, `parts`.
+    """
     from matplotlib.figure import Figure
 
-    words = clip.features.spoken.words or []
-    rows = _word_rows(words, curves.duration_s)
-    lines = [] if rows else _wrapped(clip.features.spoken.text or "")
+    words, text = clip.features.spoken.words or [], clip.features.spoken.text or ""
+    rows = word_rows(words, curves.duration_s)
+    lines = [] if rows else wrapped(text)
     drawn: dict[str, tuple[float, Callable[[Axes], None]]] = {}  # panel -> height, and what draws it
+    bars = [*marks.frames, *marks.sound] if marks else []
+    largest = max((abs(value) for *_, value in bars), default=0.0) or 1.0  # one scale for both
     if curves.pictures:
         drawn["frames"] = STRIP, partial(_draw_frames, curves=curves)
+    if marks and marks.frames:
+        drawn["seen"] = BARS, partial(_draw_bars, bars=marks.frames, largest=largest, of="pictures")
     if rows or lines:
         height = LINE * (max(rows, default=-1) + 1 or len(lines)) + 0.1
-        drawn["words"] = height, partial(_draw_words, words=words, rows=rows, lines=lines)
+        shades = shades_of(marks, words, text) if marks else {}
+        drawn["words"] = height, partial(draw_words, words=words, rows=rows, lines=lines, shades=shades)
+    if curves.waveform:
+        drawn["waveform"] = CURVE * 0.8, partial(_draw_waveform, envelope=curves.waveform)
+    if marks and marks.sound:
+        drawn["heard"] = BARS, partial(_draw_bars, bars=marks.sound, largest=largest, of="sound")
     if curves.pitch:
         drawn["pitch"] = CURVE, partial(_draw_pitch, curve=curves.pitch)
-    if curves.energy:
-        drawn["energy"] = CURVE * 0.8, partial(_draw_energy, curve=curves.energy)
     if curves.units:
         drawn["units"] = CURVE * 1.3, partial(_draw_units, curves=curves)
-    below = 0.65 + RESULT + 0.62  # label of the time axis, the results, their labels
+    below = 0.65 + RESULT + 0.62 + LINE * len(notes)  # label of the time axis, the results, labels, notes
     total = 0.55 + sum(height + GAP for height, _ in drawn.values()) + below
     figure = Figure(figsize=(WIDTH, total), dpi=120)
     sd = "" if clip.sd is None else f" ± {clip.sd:.2f}"
@@ -149,12 +134,15 @@ def timeline(clip: ClipPrediction, curves: ClipCurves) -> Figure:
         if last.get_label() in ("frames", "words"):
             last.tick_params(bottom=True, labelbottom=True)
     between, after = 1.5, 0.4  # inches: names of the modalities; their values
-    half = (SPAN - between - after) / 2
+    half, bottom = (SPAN - between - after) / 2, 0.62 + LINE * len(notes)
     for name, left in (("scores", LEFT), ("parts", LEFT + half + between)):
-        panels[name] = figure.add_axes((left / WIDTH, 0.62 / total, half / WIDTH, RESULT / total), label=name)
+        box = (left / WIDTH, bottom / total, half / WIDTH, RESULT / total)
+        panels[name] = figure.add_axes(box, label=name)
     _draw_scores(panels["scores"], clip)
     _draw_parts(panels["parts"], clip)
-    if missing := undrawn(clip.features.spoken.text or ""):
+    for number, note in enumerate(notes):
+        figure.text(LEFT / WIDTH, (bottom - 0.62 - LINE * (number + 0.5)) / total, note, fontsize=8)
+    if missing := undrawn(text):
         said = (
             f"{missing} characters of the transcript are in no font here; install Noto Sans CJK to see them"
         )
@@ -176,44 +164,6 @@ def _draw_frames(panel: Axes, curves: ClipCurves) -> None:
     panel.tick_params(bottom=False)
 
 
-def _word_rows(words: list[dict[str, Any]], duration_s: float) -> list[int]:
-    """The row of each word, so that none overlaps another; empty where they do not fit."""
-    from rich.cells import cell_len
-
-    ends = [0.0] * MOST_LINES
-    rows = []
-    for word in words:
-        free = next((row for row, end in enumerate(ends) if end <= word["start_s"]), None)
-        if free is None:
-            return []
-        rows.append(free)
-        ends[free] = word["start_s"] + (cell_len(word["text"]) + 1) * CELL * duration_s / SPAN
-    return rows
-
-
-def _wrapped(text: str) -> list[str]:
-    """The text in lines as wide as the panel, at most MOST_LINES of them."""
-    from rich.console import Console
-    from rich.text import Text
-
-    width = int(SPAN / CELL)
-    lines = [line.plain for line in Text(" ".join(text.split())).wrap(Console(width=width), width)]
-    if len(lines) > MOST_LINES:
-        lines = [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1][: width - 2]} …"]
-    return [line for line in lines if line]
-
-
-def _draw_words(panel: Axes, words: list[dict[str, Any]], rows: list[int], lines: list[str]) -> None:
-    panel.set(ylim=(max(rows, default=len(lines) - 1) + 1, 0), yticks=[])
-    panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    panel.tick_params(bottom=False)
-    for word, row in zip(words, rows, strict=False):
-        panel.plot([word["start_s"], word["end_s"]], [row + 0.9] * 2, color="0.4", linewidth=1)
-        panel.text(word["start_s"], row + 0.5, word["text"], va="center", clip_on=False)
-    for row, line in enumerate(lines):
-        panel.text(0, row + 0.5, line, va="center")
-
-
 def _draw_pitch(panel: Axes, curve: Curve) -> None:
     panel.plot(*curve, marker=".", markersize=3, linewidth=1, color=COLOURS[0])
     panel.set_ylabel("pitch (Hz)")
@@ -222,11 +172,21 @@ def _draw_pitch(panel: Axes, curve: Curve) -> None:
         panel.text(0.5, 0.5, "no voice found", transform=panel.transAxes, ha="center", va="center")
 
 
-def _draw_energy(panel: Axes, curve: Curve) -> None:
-    times, level = curve
-    panel.fill_between(times, QUIETEST, level, color="0.75", linewidth=0)
-    panel.plot(times, level, color=COLOURS[0], linewidth=0.8)
-    panel.set(ylabel="energy\n(dBFS)", ylim=(QUIETEST, 0))
+def _draw_waveform(panel: Axes, envelope: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """The lowest and the highest sample of each stretch; full scale is 1, the axis as large as the sound."""
+    times, low, high = envelope
+    panel.fill_between(times, low, high, color="0.45", linewidth=0.3)
+    largest = max(float(np.abs([low, high]).max()), 1e-3)
+    panel.set(ylabel="waveform", ylim=(-1.1 * largest, 1.1 * largest))
+
+
+def _draw_bars(panel: Axes, bars: Sequence[tuple[float, float, float]], largest: float, of: str) -> None:
+    """Evidence of stretches of time, upwards where it raises the prediction."""
+    for begin, end, value in bars:
+        colour, hatch = (RAISES, "") if value > 0 else (LOWERS, "///")
+        panel.bar(begin, value, end - begin, align="edge", color=colour, alpha=0.6, hatch=hatch, linewidth=0)
+    panel.axhline(0, color="black", linewidth=0.6)
+    panel.set(ylabel=f"evidence\n({of})", ylim=(-1.1 * largest, 1.1 * largest))
 
 
 def _draw_units(panel: Axes, curves: ClipCurves) -> None:
@@ -282,10 +242,10 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
 
 
 def _draw_parts(panel: Axes, clip: ClipPrediction) -> None:
-    """What each modality changes the prediction by."""
+    """What each modality adds to the prediction."""
     changes = clip.contributions
     if not changes:
-        panel.text(0.5, 0.5, "one modality alone", transform=panel.transAxes, ha="center", va="center")
+        panel.text(0.5, 0.5, "no modality is read", transform=panel.transAxes, ha="center", va="center")
         panel.set(xticks=[], yticks=[])
         return
     for number, (modality, (mean, sd)) in enumerate(changes.items()):
@@ -312,4 +272,5 @@ def _draw_parts(panel: Axes, clip: ClipPrediction) -> None:
     panel.set_yticks(range(len(changes)), list(changes))
     panel.invert_yaxis()
     unit = f"probability of {in_words(clip)}" if clip.facts.class_names else "score (label units)"
-    panel.set_xlabel(f"change of the {unit}\nthrough the modality")
+    start = f"from {clip.baseline:+.2f}, the mean of the training clips"
+    panel.set_xlabel(f"contribution to the {unit}\n{start}")

@@ -130,10 +130,29 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures beside each other, as many as the screen has room for; fewer where they are `large`."""
+    """Pictures beside each other, as many as the screen has room for; fewer where they are `large`, and one
+    where it is `wide`.
+    """
 
     pictures: Sequence[Picture]
     large: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a text; `shade` in [-1, 1] colours and underlines it, None = it is as it is."""
+
+    text: str
+    shade: float | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text whose words are coloured: blue and underlined above 0, orange and dotted below."""
+
+    words: Sequence[Word]
 
 
 @dataclass(frozen=True)
@@ -147,7 +166,7 @@ class Details:
 
 
 Block = Heading | Lines | Table
-PageBlock = Callout | Figures | Details  # of pages of HTML alone
+PageBlock = Callout | Figures | Passage | Details  # of pages of HTML alone
 
 
 def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:

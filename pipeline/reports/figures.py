@@ -66,15 +66,15 @@ def save_png(figure: Figure, path: Path | BinaryIO) -> None:
     FigureCanvasAgg(figure).print_png(path, metadata=metadata)
 
 
-def png_picture(figure: Figure, title: str, alt: str) -> Picture:
-    """A figure inside a page, small, of PALETTE colours."""
+def png_picture(figure: Figure, title: str, alt: str, colours: int = PALETTE) -> Picture:
+    """A figure inside a page, small, of few colours (256 at most)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     with Image.fromarray(np.asarray(canvas.buffer_rgba())) as image:
-        small = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+        small = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     small.save(packed, format="png", optimize=True)
     return _picture(figure, title, alt, "image/png", packed.getvalue())

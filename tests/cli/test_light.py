@@ -67,6 +67,7 @@ LIGHT = (
 )
 HELP = (
     "doctor",
+    "explain",
     "extract",
     "fetch",
     "import",

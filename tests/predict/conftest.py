@@ -8,6 +8,6 @@ import pytest
 from made.sample_runs import SampleRuns, make_sample_runs
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def sample(tmp_path_factory: pytest.TempPathFactory, project: Path) -> SampleRuns:
     return make_sample_runs(tmp_path_factory.mktemp("predict"), project / "data" / "sample")

@@ -13,11 +13,14 @@ from made.media_factory import make_clip, tone
 from made.sample_runs import SampleRuns
 from matplotlib.figure import Figure
 
+from pipeline.media.words import spans
 from pipeline.params.params import Params
-from pipeline.predict.clip_curves import FEWEST_PICTURES, QUIETEST, ClipCurves, curves_of
+from pipeline.predict.clip_curves import FEWEST_PICTURES, ClipCurves, curves_of
+from pipeline.predict.marks import Marks
 from pipeline.predict.predict import Predictor
 from pipeline.predict.prediction import ClipPrediction
-from pipeline.predict.timeline import MOST_LINES, SPAN, STRIP, draw_timeline, style, timeline
+from pipeline.predict.timeline import STRIP, draw_timeline, timeline
+from pipeline.predict.words_panel import MOST_LINES, SPAN, style
 
 CLIP = "video_0001$_$0001"
 PITCH = 220.0  # Hz
@@ -48,21 +51,21 @@ def said(panel: Any) -> list[str]:
 
 
 def test_every_part_is_there_with_its_unit(clip: ClipPrediction, predictor: Predictor) -> None:
-    curves = curves_of(clip, predictor, SPAN / STRIP)
+    curves = curves_of(clip.features, predictor.runs, SPAN / STRIP)
     panels = drawn(clip, curves)
-    assert list(panels) == ["frames", "words", "pitch", "energy", "units", "scores", "parts"]
+    assert list(panels) == ["frames", "words", "waveform", "pitch", "units", "scores", "parts"]
     assert len(panels["frames"].images) == len(curves.pictures) >= FEWEST_PICTURES
     assert said(panels["words"]) == [clip.features.spoken.text]
-    assert panels["pitch"].get_ylabel() == "pitch (Hz)" and "dBFS" in panels["energy"].get_ylabel()
+    assert panels["pitch"].get_ylabel() == "pitch (Hz)" and panels["waveform"].get_ylabel() == "waveform"
     assert panels["units"].get_ylabel() == "AU (mesh estimate)"
     assert panels["units"].get_xlabel() == "time (seconds)"
     assert "label units" in panels["scores"].get_xlabel() and "label units" in panels["parts"].get_xlabel()
-    shared = {panels[name].get_xlim() for name in ("frames", "words", "pitch", "energy", "units")}
+    shared = {panels[name].get_xlim() for name in ("frames", "words", "waveform", "pitch", "units")}
     assert shared == {(0.0, curves.duration_s)}
 
 
 def test_bars_and_scores_are_those_of_the_prediction(clip: ClipPrediction, predictor: Predictor) -> None:
-    panels = drawn(clip, curves_of(clip, predictor, SPAN / STRIP))
+    panels = drawn(clip, curves_of(clip.features, predictor.runs, SPAN / STRIP))
     parts = panels["parts"]
     widths = [bar.get_width() for bar in parts.patches]
     assert widths == pytest.approx([mean for mean, _ in clip.contributions.values()])
@@ -75,28 +78,52 @@ def test_bars_and_scores_are_those_of_the_prediction(clip: ClipPrediction, predi
     assert low <= -3 and high >= 3
 
 
+def test_evidence_is_drawn_at_its_words_and_times(clip: ClipPrediction) -> None:
+    """Bars as high as the evidence; words tinted by it, and underlined by its sign; no mark, no colour."""
+    text = clip.features.spoken.text or ""
+    (first, second) = spans(text)[:2]
+    marks = Marks([(*first, 0.2), (*second, -0.1)], [(0.0, 0.5, -0.3)], [(0.5, 1.0, 0.4), (1.0, 1.5, -0.2)])
+    curves = ClipCurves(2.0, [], None, None, {})
+    with style(text):
+        figure = timeline(clip, curves, marks, ["a note"])
+    panels = {str(panel.get_label()): panel for panel in figure.axes}
+    assert list(panels) == ["seen", "words", "heard", "scores", "parts"]
+    bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in panels["heard"].patches]
+    assert bars == [(0.5, 0.5, 0.4), (1.0, 0.5, -0.2)]
+    assert panels["heard"].get_ylim() == panels["seen"].get_ylim()  # one scale
+    up, down, *rest = panels["words"].texts
+    assert [up.get_text(), down.get_text()] == [text[slice(*first)], text[slice(*second)]]
+    boxes = [one.get_bbox_patch() for one in (up, down)]
+    assert boxes[0].get_alpha() == pytest.approx(2 * boxes[1].get_alpha())
+    assert boxes[0].get_facecolor()[:3] != boxes[1].get_facecolor()[:3]
+    assert all(one.get_bbox_patch() is None for one in rest)
+    assert [line.get_linestyle() for line in panels["words"].lines] == ["-", ":"]
+    assert "a note" in [one.get_text() for one in figure.texts]
+
+
 def test_lines_differ_without_colour(clip: ClipPrediction, predictor: Predictor) -> None:
-    units = drawn(clip, curves_of(clip, predictor, SPAN / STRIP))["units"]
+    units = drawn(clip, curves_of(clip.features, predictor.runs, SPAN / STRIP))["units"]
     assert len(units.lines) > 1
     assert len({str(line._dash_pattern) for line in units.lines}) == len(units.lines)
     legend = [text.get_text() for text in units.get_legend().get_texts()]
     assert all(label.startswith("AU") for label in legend)
 
 
-def test_pitch_and_energy_of_a_tone(predictor: Predictor, tmp_path: Path) -> None:
-    """A sine of amplitude 0.5 has an RMS of 0.5 / sqrt 2 = -9.03 dBFS."""
+def test_pitch_and_waveform_of_a_tone(predictor: Predictor, tmp_path: Path) -> None:
+    """A sine of amplitude 0.5, then silence."""
     sound = np.concatenate([tone(PITCH, 1.0, 16_000), np.zeros(16_000, np.float32)])
     path = make_clip(tmp_path / "tone.mkv", times=[i / 25 for i in range(50)], sound=sound)
     found = predictor("tone", path)
-    curves = curves_of(found, predictor, SPAN / STRIP)
-    assert curves.pitch is not None and curves.energy is not None
+    curves = curves_of(found.features, predictor.runs, SPAN / STRIP)
+    assert curves.pitch is not None and curves.waveform is not None
     times, hertz = curves.pitch
     inner = (times > 0.2) & (times < 0.8)
     assert np.nanmedian(hertz[inner]) == pytest.approx(PITCH, rel=0.02)
     assert np.isnan(hertz[times > 1.3]).all()
-    times, level = curves.energy
-    assert np.median(level[(times > 0.2) & (times < 0.8)]) == pytest.approx(-9.03, abs=0.05)
-    assert (level[times > 1.2] == QUIETEST).all()
+    times, low, high = curves.waveform
+    assert len(times) == 1000 and times[500] == pytest.approx(1.0, abs=0.01)
+    assert high.max() == pytest.approx(0.5, abs=0.01) and low.min() == pytest.approx(-0.5, abs=0.01)
+    assert np.abs([low, high])[:, times > 1.1].max() < 0.01
     assert curves.units == {}  # the pictures show no face
     assert curves.duration_s == pytest.approx(2.0, abs=0.05)
 
@@ -107,9 +134,10 @@ def test_what_a_clip_lacks_has_no_panel(predictor: Predictor, tmp_path: Path) ->
     sound = make_clip(tmp_path / "sound.mka", sound=tone(PITCH, 0.5, 16_000))
     clip, curves = _found(predictor, sound)
     panels = drawn(clip, curves)
-    assert list(panels) == ["pitch", "energy", "scores", "parts"]
-    assert panels["energy"].get_xlabel() == "time (seconds)"
-    assert said(panels["parts"]) == ["one modality alone"]
+    assert list(panels) == ["waveform", "pitch", "scores", "parts"]
+    assert panels["pitch"].get_xlabel() == "time (seconds)"
+    (only,) = panels["parts"].patches  # all of what is not the mean prediction
+    assert only.get_width() == pytest.approx(clip.value - clip.baseline, abs=1e-6)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 100)
     assert list(drawn(*_found(predictor, broken, "only words"))) == ["words", "scores", "parts"]
@@ -117,7 +145,7 @@ def test_what_a_clip_lacks_has_no_panel(predictor: Predictor, tmp_path: Path) ->
 
 def _found(predictor: Predictor, path: Path, text: str | None = None) -> tuple[ClipPrediction, ClipCurves]:
     clip = predictor(path.stem, path, text)
-    return clip, curves_of(clip, predictor, SPAN / STRIP)
+    return clip, curves_of(clip.features, predictor.runs, SPAN / STRIP)
 
 
 def with_speech(clip: ClipPrediction, text: str, words: list[dict[str, Any]] | None = None) -> ClipPrediction:
@@ -160,7 +188,7 @@ def test_scripts_and_signs_do_not_crash_it(
 ) -> None:
     text = "价格是 $5 和 $6_a^b \\frac 🙂"
     path = tmp_path / "sub" / "picture.png"
-    draw_timeline(with_speech(clip, text), predictor, path)
+    draw_timeline(with_speech(clip, text), predictor.runs, path)
     assert path.read_bytes().startswith(b"\x89PNG")
     panels = drawn(with_speech(clip, text), ClipCurves(2.0, [], None, None, {}))
     assert said(panels["words"]) == [text]  # no formula is made of it
@@ -192,11 +220,11 @@ def test_classes_are_bars_of_probability(sample: SampleRuns) -> None:
 def test_the_same_clip_gives_the_same_bytes(
     clip: ClipPrediction, predictor: Predictor, tmp_path: Path
 ) -> None:
-    draw_timeline(clip, predictor, tmp_path / "a.png")
+    draw_timeline(clip, predictor.runs, tmp_path / "a.png")
     moved = tmp_path / "elsewhere.mp4"
     shutil.copy(clip.features.video, moved)
     again = replace(clip, features=replace(clip.features, video=moved))
-    draw_timeline(again, predictor, tmp_path / "b.png")
+    draw_timeline(again, predictor.runs, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -205,9 +233,9 @@ def test_portraits_have_more_pictures(predictor: Predictor, shared: Path) -> Non
     counts = []
     for name in ("grid/lbbc2a.mpg", "awkward/pixels_rotated_90.mp4"):
         clip = predictor(name, shared / "clips" / name, "text")
-        pictures = curves_of(clip, predictor, SPAN / STRIP).pictures
+        pictures = curves_of(clip.features, predictor.runs, SPAN / STRIP).pictures
         height, width = pictures[0].shape[:2]
-        panel = drawn(clip, curves_of(clip, predictor, SPAN / STRIP))["frames"]
+        panel = drawn(clip, curves_of(clip.features, predictor.runs, SPAN / STRIP))["frames"]
         left, right, bottom, top = panel.images[0].get_extent()
         wide = (right - left) / panel.get_xlim()[1] * SPAN
         assert wide / ((top - bottom) * STRIP) == pytest.approx(width / height, rel=1e-6)  # not distorted

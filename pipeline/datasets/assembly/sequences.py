@@ -65,7 +65,7 @@ def shorten(
     features: np.ndarray, column_names: Sequence[str], entry: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n, all columns) to (up to k, D) float32 of its own memory, and (up to k,) bool: which are real."""
-    features = features[_skipped(features, entry) :]
+    features = features[leading_zeros(features, entry) :]
     names, columns, steps = list(column_names), list(entry["columns"]), entry["max_steps"]
     real = real_frames(features, names)  # also where `success` is not among the chosen columns
     if columns != names:
@@ -83,7 +83,7 @@ def real_frames(features: np.ndarray, column_names: Sequence[str]) -> np.ndarray
     return np.asarray(features[:, column_names.index(SUCCESS)] > 0)
 
 
-def _skipped(features: np.ndarray, entry: dict[str, Any]) -> int:
+def leading_zeros(features: np.ndarray, entry: dict[str, Any]) -> int:
     """Leading frames that `skip` leaves out: all-zero ones; one stays where there is nothing else."""
     if entry["shorten"] != "skip" or not len(features):
         return 0
