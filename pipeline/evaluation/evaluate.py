@@ -8,8 +8,9 @@ and, once, on the test split.
                          set's metric set (and `test_ood` where the set has a second test split, of another
                          distribution); `floor`, what a predictor that only knows the training labels reaches;
                          number of clips; best epoch; feature set; task and classes
-    predictions.parquet  a row a test clip: split, clip_id, video_id, speaker, label, and of each seed
-                         `prediction_<seed>`, of a classification `probability_<seed>` too
+    predictions.parquet  a row a test clip: split, clip_id, video_id, speaker, label, label_text, label_audio
+                         and label_visual where the corpus has them, and of each seed `prediction_<seed>`, of
+                         a classification `probability_<seed>` too
     curves.tsv           the learning curves: a row an epoch of a seed
     views.json           see inspect.py
 """
@@ -31,7 +32,7 @@ from models.core.batch import Reading
 from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
 from pipeline.core.files import replaced_files, write_json
-from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
+from pipeline.core.vocabulary import CLASSES, LABELS, TEST, TEST_OOD, VALID
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.inspect import inspect
@@ -107,7 +108,7 @@ def evaluate(
     result = {**summary(entries), "runs": entries}
     with replaced_files(out) as folder:
         write_json(result, folder / METRICS)
-        pq.write_table(_all_predictions(tested, assembled), folder / PREDICTIONS)
+        pq.write_table(_all_predictions(tested, assembled, bool(stats["class_names"])), folder / PREDICTIONS)
         (folder / CURVES).write_text(_all_curves(configs), encoding="utf-8")
         write_views(views, folder / VIEWS)
     return result
@@ -186,22 +187,29 @@ def _entry(
     }
 
 
-def _all_predictions(tested: Mapping[int, Mapping[str, pa.Table]], assembled: Path) -> pa.Table:
+def _all_predictions(
+    tested: Mapping[int, Mapping[str, pa.Table]], assembled: Path, classes: bool
+) -> pa.Table:
     """Of all seeds beside each other, test splits one after the other, by clip id."""
     parts = []
+    of_modalities = dict(zip(LABELS[1:], (CLASSES if classes else LABELS)[1:], strict=True))
     for split in next(iter(tested.values())):
-        clips = pq.read_table(assembled / f"{split}.parquet", columns=["clip_id", "video_id", "speaker"])
+        wanted = ("clip_id", "video_id", "speaker", *of_modalities.values())
+        clips = pq.read_table(assembled / f"{split}.parquet", columns=[*wanted])
         clips = clips.sort_by("clip_id").replace_schema_metadata(None)
-        part = clips.add_column(0, "split", pa.array([split] * len(clips), pa.string()))
+        part = clips.select(wanted[:3]).add_column(0, "split", pa.array([split] * len(clips), pa.string()))
         for seed, tables in tested.items():
             table = tables[split]
             if "label" not in part.column_names:
                 part = part.append_column("label", table["label"])
+                for name, column in of_modalities.items():
+                    if clips[column].null_count < len(clips):
+                        part = part.append_column(name, clips[column])
             for name in ("prediction", "probability"):
                 if name in table.column_names:
                     part = part.append_column(f"{name}_{seed}", table[name])
         parts.append(part)
-    return pa.concat_tables(parts)
+    return pa.concat_tables(parts, promote_options="default")  # a split may lack labels of modalities
 
 
 def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:

@@ -72,6 +72,7 @@ class Sides:
     a, b : (runs, clips), in label units or indices of classes
     clusters : of the clips
     paired : run i of `a` and run i of `b` have the same seed
+    clip_ids : of the clips, where they are known
     """
 
     label: np.ndarray
@@ -81,6 +82,18 @@ class Sides:
     metric_set: str
     class_names: tuple[str, ...] = ()
     paired: bool = True
+    clip_ids: tuple[str, ...] = ()
+
+    def take(self, chosen: np.ndarray) -> Sides:
+        """The clips where `chosen`, (clips,) bool, is True; their clusters stay of one kind."""
+        return replace(
+            self,
+            label=self.label[chosen],
+            a=self.a[:, chosen],
+            b=self.b[:, chosen],
+            clusters=self.clusters.take(chosen),
+            clip_ids=tuple(np.array(self.clip_ids)[chosen]) if self.clip_ids else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,41 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
         means = float(a[:, i].mean()), float(b[:, i].mean()), float(found[i])
         rows.append(Difference(name, *means, low, high, float(p[i]), *over_runs))
     return rows
+
+
+def per_run(sides: Sides) -> dict[str, np.ndarray]:
+    """Metric -> its value for each run, (runs,): those of A, then those of B."""
+    metric = MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
+    return dict(zip(metric.names, metric.scores(metric.terms.sum(axis=0)).T, strict=True))
+
+
+def contrast(sides: Sides, here: np.ndarray, there: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Metric -> how much larger B - A is on the clips `there` than on those `here`, and its interval.
+
+    For these runs on other clips; the jackknife leaves a cluster out of both groups of clips.
+
+    Parameters
+    ----------
+    here, there : (clips,) bool, each with clips of two clusters at least
+    """
+    metric, first_b = _summed(sides), len(sides.a)
+
+    def gain(sums: np.ndarray) -> np.ndarray:
+        """B - A of (..., runs, terms): (..., metrics)."""
+        scores = metric.scores(sums)
+        gained: np.ndarray = scores[..., first_b:, :].mean(axis=-2) - scores[..., :first_b, :].mean(axis=-2)
+        return gained
+
+    terms = [sides.clusters.sums(metric.terms * chosen[:, None, None]) for chosen in (here, there)]
+    totals = [part.sum(axis=0) for part in terms]
+    found = gain(totals[1]) - gain(totals[0])
+    without_one = gain(totals[1] - terms[1]) - gain(totals[0] - terms[0])  # (clusters, metrics)
+    count = len(without_one)
+    variance = without_one.var(axis=0) * (count - 1)
+    return {
+        name: (float(found[i]), *_student(found[i], float(variance[i]), count - 1)[:2])
+        for i, name in enumerate(metric.names)
+    }
 
 
 def holm(p: Sequence[float]) -> list[float]:
