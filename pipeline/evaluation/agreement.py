@@ -24,16 +24,16 @@ from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES, TEST
 from pipeline.evaluation.clusters import ClusterCount
 from pipeline.evaluation.comparison import hindrance_of, sides_of
+from pipeline.evaluation.metrics import MetricSums
 from pipeline.evaluation.saved import SavedRun, Spread
 from pipeline.evaluation.significance import (
     RESAMPLES,
     SEED,
     Difference,
     Sides,
-    contrast,
     corrected,
     differences,
-    per_run,
+    jackknife_interval,
 )
 
 AGREE, NEUTRAL, DISAGREE = "agree", "neutral", "disagree"
@@ -155,7 +155,7 @@ def compare_parts(
             remarks.append(f"{part}: {warning}")
     gained = None
     if all(part in parts and parts[part].test is not None for part in (AGREE, DISAGREE)):
-        gained = contrast(sides, of_clip == AGREE, of_clip == DISAGREE)[metric]
+        gained = _contrast(sides, metric, of_clip == AGREE, of_clip == DISAGREE)
     return PartsComparison(title, metric, parts, gained, remarks)
 
 
@@ -213,12 +213,33 @@ def _parts(
 
 def _in_part(sides: Sides, metric: str, resamples: int, seed: int) -> PartDifference:
     counted = sides.clusters.counted
-    scores = per_run(sides)[metric]
-    spreads = [Spread.of(own.tolist()) for own in (scores[: len(sides.a)], scores[len(sides.a) :])]
+    sums = MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
+    scores = sums.scores(sums.terms.sum(axis=0))[:, sums.names.index(metric)].tolist()
+    spreads = [Spread.of(own) for own in (scores[: len(sides.a)], scores[len(sides.a) :])]
     if counted.count < 2:
         return PartDifference(counted, *spreads)
     test = next(row for row in differences(sides, resamples, seed) if row.metric == metric)
     return PartDifference(counted, *spreads, test)
+
+
+def _contrast(sides: Sides, metric: str, here: np.ndarray, there: np.ndarray) -> tuple[float, float, float]:
+    """How much larger B - A is on the clips `there` than on those `here`, (clips,) bool, and its interval.
+
+    The jackknife of `differences`; a cluster is left out of both groups of clips.
+    """
+    sums = MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
+    place, first_b = sums.names.index(metric), len(sides.a)
+
+    def gain(terms: np.ndarray) -> np.ndarray:
+        """B - A, (...), from (..., runs, terms)."""
+        scores = sums.scores(terms)[..., place]
+        gained: np.ndarray = scores[..., first_b:].mean(axis=-1) - scores[..., :first_b].mean(axis=-1)
+        return gained
+
+    near, far = (sides.clusters.sums(sums.terms * mine[:, None, None]) for mine in (here, there))
+    found = float(gain(far.sum(axis=0)) - gain(near.sum(axis=0)))
+    without_one = gain(far.sum(axis=0) - far) - gain(near.sum(axis=0) - near)  # (clusters,)
+    return found, *jackknife_interval(found, without_one)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ and, once, on the test split.
                          `runs`, which DVC does not list, an entry a seed: `test` and `valid` metrics of the
                          set's metric set (and `test_ood` where the set has a second test split, of another
                          distribution); `floor`, what a predictor that only knows the training labels reaches;
-                         number of clips; best epoch; feature set; task and classes
+                         clips; best epoch; feature set; task and classes; calibration; `tasks` (tasks.py)
     predictions.parquet  a row a test clip: split, clip_id, video_id, speaker, label, label_text, label_audio
                          and label_visual where the corpus has them, and of each seed `prediction_<seed>`, of
                          a classification `probability_<seed>` too
@@ -31,13 +31,15 @@ import torch
 from models.core.batch import Reading
 from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
-from pipeline.core.files import replaced_files, write_json
+from pipeline.core.files import replaced_files, rounded, write_json
 from pipeline.core.vocabulary import CLASSES, LABELS, TEST, TEST_OOD, VALID
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
+from pipeline.evaluation.calibration import of_classes, of_scores
 from pipeline.evaluation.inspect import inspect
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import CURVES, FORMAT, METRICS, PREDICTIONS, VIEWS, Spread, write_views
+from pipeline.evaluation.tasks import side_by_side
 from pipeline.params.explain import unknown
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
@@ -162,16 +164,17 @@ def _entry(
 ) -> dict[str, Any]:
     """What metrics.json says of a run."""
     class_names = stats["class_names"]
-    known_labels = _training_labels(run / "train.predictions.parquet")
+    known_labels = training_labels(run)
     scores: dict[str, Any] = {}
     remarks: dict[str, list[str]] = {}
     floor: dict[str, float] = {}
+    labels = {name: splits[name].label.cpu().numpy() for name in predictions}
     for name, predicted in predictions.items():
-        labels, what = splits[name].label.cpu().numpy(), f"{run}: predictions of {name}"
-        metrics, said = score(predicted, labels, metric_set, class_names, what)
+        what = f"{run}: predictions of {name}"
+        metrics, said = score(predicted, labels[name], metric_set, class_names, what)
         scores[name] = {key: round(value, DECIMALS) for key, value in metrics.items()}
         remarks |= {name: said} if said else {}
-        least = least_scores(known_labels, labels, class_names)
+        least = least_scores(known_labels, labels[name], class_names)
         floor |= {f"{name}_{key}": round(value, DECIMALS) for key, value in least.items()}
     return {
         "format": FORMAT,
@@ -184,7 +187,21 @@ def _entry(
         "floor": floor,
         "remarks": remarks,
         **scores,
+        **_beside(predictions, labels, metric_set, class_names),
     }
+
+
+def _beside(
+    outputs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], metric_set: str, classes: list[str]
+) -> dict[str, Any]:
+    """`calibration`, and of a regression `tasks`; outputs and labels are by split."""
+    if classes:
+        sure = Task(len(classes)).probabilities
+        found = {name: (sure(torch.from_numpy(out)).numpy(), labels[name]) for name, out in outputs.items()}
+        return {"calibration": of_classes(found)}
+    errors = {name: np.abs(found - labels[name]) for name, found in outputs.items()}
+    tasks = side_by_side(outputs[TEST], labels[TEST], metric_set)
+    return {"calibration": of_scores(errors.pop(VALID), errors), "tasks": rounded(tasks, DECIMALS)}
 
 
 def _all_predictions(
@@ -228,14 +245,13 @@ def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _training_labels(path: Path) -> np.ndarray:
+def training_labels(run: Path) -> np.ndarray:
+    path = run / "train.predictions.parquet"
     try:
         labels: np.ndarray = pq.read_table(path, columns=["label"])["label"].to_numpy()
         return labels
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise FormatError(
-            f"{path}: no predictions of a training ({first_line(error)}); train again"
-        ) from error
+        raise FormatError(f"{path}: no training predictions ({first_line(error)}); train again") from error
 
 
 def score(

@@ -15,7 +15,7 @@ from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.metrics import MetricSums
 from pipeline.evaluation.predictions import Predictions
-from pipeline.evaluation.saved import SavedRun
+from pipeline.evaluation.saved import Calibration, SavedRun
 
 
 def pooled(folds: Mapping[str, Sequence[SavedRun]], name: str) -> list[SavedRun]:
@@ -83,6 +83,7 @@ def _of_seed(runs: Sequence[SavedRun], name: str) -> SavedRun:
             "epoch": None,
             "floor": {},
             "remarks": {},
+            "calibration": Calibration(),
         }
     )
     return replace(runs[0], result=result, predictions={TEST: whole}, curves=[])

@@ -35,6 +35,25 @@ FORMAT = 2  # of results and views
 VIEWS_KEYS = ("reading", "terms", "panels", "maps", "worst", "notes")
 
 
+class Interval(BaseModel):
+    """Around a score: its half width, and the share of labels that it holds by test split."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    half_width: float | None
+    coverage: dict[str, float]
+
+
+class Calibration(BaseModel):
+    """What calibration.py measured: `intervals` by their level, of scores; `ece` by split, of classes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    clips: int = 0
+    intervals: dict[float, Interval] = Field(default_factory=dict)
+    ece: dict[str, float] = Field(default_factory=dict)
+
+
 class Result(BaseModel):
     """What is read of a run's entry in metrics.json.
 
@@ -60,6 +79,7 @@ class Result(BaseModel):
     n: dict[str, int]
     floor: dict[str, float]
     remarks: dict[str, list[str]]
+    calibration: Calibration = Calibration()
 
 
 class _Metrics(BaseModel):

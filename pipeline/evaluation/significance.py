@@ -176,39 +176,17 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     return rows
 
 
-def per_run(sides: Sides) -> dict[str, np.ndarray]:
-    """Metric -> its value for each run, (runs,): those of A, then those of B."""
-    metric = MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
-    return dict(zip(metric.names, metric.scores(metric.terms.sum(axis=0)).T, strict=True))
+def mean_interval(values: np.ndarray, clusters: Clusters) -> tuple[float, float]:
+    """Interval of the mean of (clips,) values for other clips, over two clusters or more."""
+    sums, counts = clusters.sums(values), clusters.sums(np.ones(len(values)))
+    without_one = (sums.sum() - sums) / (counts.sum() - counts)
+    return jackknife_interval(float(values.mean()), without_one)
 
 
-def contrast(sides: Sides, here: np.ndarray, there: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """Metric -> how much larger B - A is on the clips `there` than on those `here`, and its interval.
-
-    For these runs on other clips; the jackknife leaves a cluster out of both groups of clips.
-
-    Parameters
-    ----------
-    here, there : (clips,) bool, each with clips of two clusters at least
-    """
-    metric, first_b = _summed(sides), len(sides.a)
-
-    def gain(sums: np.ndarray) -> np.ndarray:
-        """B - A of (..., runs, terms): (..., metrics)."""
-        scores = metric.scores(sums)
-        gained: np.ndarray = scores[..., first_b:, :].mean(axis=-2) - scores[..., :first_b, :].mean(axis=-2)
-        return gained
-
-    terms = [sides.clusters.sums(metric.terms * chosen[:, None, None]) for chosen in (here, there)]
-    totals = [part.sum(axis=0) for part in terms]
-    found = gain(totals[1]) - gain(totals[0])
-    without_one = gain(totals[1] - terms[1]) - gain(totals[0] - terms[0])  # (clusters, metrics)
+def jackknife_interval(found: float, without_one: np.ndarray) -> tuple[float, float]:
+    """Student's t interval of a number, from what it is without each of the (clusters,) in turn."""
     count = len(without_one)
-    variance = without_one.var(axis=0) * (count - 1)
-    return {
-        name: (float(found[i]), *_student(found[i], float(variance[i]), count - 1)[:2])
-        for i, name in enumerate(metric.names)
-    }
+    return _student(found, float(without_one.var()) * (count - 1), count - 1)[:2]
 
 
 def holm(p: Sequence[float]) -> list[float]:
