@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
+from pipeline.cli.evaluate import evaluate
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
@@ -49,6 +50,7 @@ app.command()(doctor)
 app.command()(fetch)
 app.command()(tune)
 app.command()(table)
+app.command()(evaluate)
 app.command()(noise)
 app.command()(runs)
 app.command()(why)

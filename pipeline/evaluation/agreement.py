@@ -2,7 +2,8 @@
 
 A clip's part is decided by what its modalities say alone: by the labels of text, audio and visual where the
 corpus has them, else by what the unimodal methods that were run on the same set predict (their seeds
-together: the mean score, or the class of the highest mean probability).
+together: the mean score, or the class of the highest mean probability). A method that is not better than a
+constant is not asked where two others are.
 
     agree      all have the same sign; of classes, all the same class
     neutral    some are 0, and the others do not differ (of scores alone)
@@ -22,9 +23,10 @@ import numpy as np
 
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES, TEST
-from pipeline.evaluation.clusters import ClusterCount
+from pipeline.evaluation.clusters import ClusterCount, clusters_of
 from pipeline.evaluation.comparison import hindrance_of, sides_of
 from pipeline.evaluation.metrics import MetricSums
+from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.saved import SavedRun, Spread
 from pipeline.evaluation.significance import (
     RESAMPLES,
@@ -34,6 +36,7 @@ from pipeline.evaluation.significance import (
     corrected,
     differences,
     jackknife_interval,
+    mean_interval,
 )
 
 AGREE, NEUTRAL, DISAGREE = "agree", "neutral", "disagree"
@@ -116,14 +119,20 @@ def modality_agreement(methods: Mapping[str, Sequence[SavedRun]]) -> Agreement |
         own = run.predictions[TEST].modality_labels
         if len(own) > 1:
             return _parts(LABELS, run.predictions[TEST].clip_ids, own, bool(run.result.class_names), [])
-    of_modality = {m: methods[name] for m, name in UNIMODAL.items() if methods.get(name)}
-    found = {m: said for m, of_method in of_modality.items() if (said := _ensemble(of_method)) is not None}
+    classes = bool(runs and runs[0].result.class_names)
+    found = {m: said for m, name in UNIMODAL.items() if (said := _ensemble(methods.get(name, [])))}
     if len(found) < 2:
         return None
+    remarks = ["Predictions err: modalities of a clip may agree where it is counted as disagreeing"]
+    blind = [m for m in found if not _knows(methods[UNIMODAL[m]][0].predictions[TEST], found[m], classes)]
+    left_out = blind if len(found) - len(blind) > 1 else []
+    for modality in blind:
+        asked = "is not asked" if modality in left_out else "is asked all the same, as too few are left else"
+        remarks.append(f"{UNIMODAL[modality]} is not shown to be better than a constant: {modality} {asked}")
+    found = {m: said for m, said in found.items() if m not in left_out}
     clips = sorted(set.intersection(*(set(ids) for ids, _ in found.values())))
     said = {m: values[np.isin(ids, clips)] for m, (ids, values) in found.items()}  # ids are in order
-    remarks = ["Predictions err: modalities of a clip may agree where it is counted as disagreeing"]
-    return _parts(RUNS, clips, said, bool(runs[0].result.class_names), remarks)
+    return _parts(RUNS, clips, said, classes, remarks)
 
 
 def compare_parts(
@@ -186,6 +195,18 @@ def _ensemble(runs: Sequence[SavedRun]) -> tuple[Sequence[str], np.ndarray] | No
     if len(chances) < len(found):
         return None
     return found[0].clip_ids, np.mean(chances, axis=0).argmax(axis=1).astype(np.float64)
+
+
+def _knows(tested: Predictions, said: tuple[Sequence[str], np.ndarray], classes: bool) -> bool:
+    """Whether predictions are better than the best constant, at the lower end of the interval by clusters."""
+    label, predicted = tested.label, said[1]
+    if classes:
+        most = np.bincount(label.astype(int)).argmax()
+        gained = (predicted == label).astype(float) - (label == most)
+    else:
+        gained = np.abs(label - np.median(label)) - np.abs(label - predicted)
+    clusters = clusters_of(tested.speakers, tested.videos)
+    return clusters.counted.count < 2 or mean_interval(gained, clusters)[0] > 0
 
 
 def _parts(

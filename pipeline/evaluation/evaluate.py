@@ -85,7 +85,7 @@ def evaluate(
         raise ParamsError(unknown("metric set", metric_set, known))
     configs = {run: read_config(run) for run in runs}
     configs = dict(sorted(configs.items(), key=lambda item: item[1]["seed"]))
-    _check_alike(configs)
+    check_alike(configs)
     for run, config in configs.items():
         stats = stats_of_run(assembled, run, config)
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
@@ -131,7 +131,7 @@ def summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float |
 
 
 # ---------------------------------------------------------------------------------------- one run, all runs
-def _check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     """Seeds of one training differ in nothing else, and each is there once."""
     (first, one), *others = configs.items()
     for run, config in others:
@@ -179,7 +179,7 @@ def _entry(
     return {
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset", "seed", "feature_set", "epoch")},
-        "features": {modality: _encoder(modality, config) for modality in config["dims"]},
+        "features": {modality: encoder_of(modality, config) for modality in config["dims"]},
         "task": stats["task"],
         "class_names": class_names,
         "metric_set": metric_set,
@@ -344,7 +344,7 @@ def _encoders(stats: dict[str, Any]) -> str:
     return ", ".join(f"{name} {entry['encoder']}" for name, entry in sorted(stats["modalities"].items()))
 
 
-def _encoder(modality: str, config: Mapping[str, Any]) -> str:
+def encoder_of(modality: str, config: Mapping[str, Any]) -> str:
     """What the method read of a modality: an encoder's name, or the encoder that it fine-tuned."""
     params = config["params"]
     if params.get(modality) == "finetune":  # text, or the sound

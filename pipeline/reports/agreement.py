@@ -40,9 +40,10 @@ def agreement_blocks(
     agreement = modality_agreement(methods)
     if agreement is None:
         return []
-    unimodal = [name for name in UNIMODAL.values() if name in methods]
+    unimodal = [UNIMODAL[m] for m in agreement.modalities if UNIMODAL[m] in methods]
     reference = reference or [*unimodal, *methods][0]
-    compared, remarks = [], [*agreement.remarks]
+    compared: list[PartsComparison] = []
+    remarks = [*agreement.remarks]
     for name, runs in methods.items():
         if name != reference:
             try:
@@ -53,13 +54,13 @@ def agreement_blocks(
         return []
     compared, family = correct_parts(compared)
     remarks += [f"{remark[0].upper()}{remark[1:]}" for one in compared for remark in one.remarks]
+    listed = [f"{line}." for line in dict.fromkeys(remarks)]
     return [
         Heading("Where modalities agree, and where they do not", level),
         Lines([_how_many(agreement, compared[0]), *_winners(methods, agreement, compared, reference)]),
         _table(compared, reference),
-        Lines(
-            [f"{line}." for line in [*dict.fromkeys(remarks), _reading(compared[0], reference, family)]], True
-        ),
+        *([Lines(listed, bullets=True)] if listed else []),
+        Lines([_reading(compared[0], reference, family)]),
     ]
 
 

@@ -12,7 +12,7 @@ from pipeline.evaluation.calibration import Reliability, reliability
 from pipeline.evaluation.clusters import clusters_of
 from pipeline.evaluation.saved import Interval, SavedRun, Spread
 from pipeline.evaluation.significance import LEVEL, mean_interval
-from pipeline.reports.blocks import Block, Cell, Heading, Lines, Picture, Table
+from pipeline.reports.blocks import Block, Heading, Lines, Picture, Table
 from pipeline.reports.figures import COLOURS, MARKERS, new_figure, png_picture
 
 Methods = Mapping[str, Sequence[SavedRun]]
@@ -138,22 +138,25 @@ def _coverage(runs: Sequence[SavedRun]) -> dict[float, Coverage]:
 
 
 def _coverage_table(methods: Methods) -> Table:
-    covered = {name: _coverage(runs) for name, runs in methods.items()}
+    covered = {name: found for name, runs in methods.items() if (found := _coverage(runs))}
     levels = sorted({level for found in covered.values() for level in found})
     rows = []
     for name, found in covered.items():
-        if not found:
-            continue
         cells = [f"{found[level].mean:.{DIGITS}f}" if level in found else "–" for level in levels]
-        shown, width = found.get(SHOWN), "–"
-        if shown is not None:
-            widths = [_intervals(run)[SHOWN].half_width for run in methods[name]]
-            width = Spread.of([one for one in widths if one is not None]).text(DIGITS)
-        ends = "–" if shown is None else f"{shown.low:.{DIGITS}f} to {shown.high:.{DIGITS}f}"
-        rows.append([name, width, *cells, ends])
-    head: list[str | Cell] = ["method", f"half width at {SHOWN:.0%}"]
-    head += [f"coverage at {level:.0%}" for level in levels]
-    return Table([*head, f"that at {SHOWN:.0%}: {LEVEL:.0%} interval"], rows)
+        if SHOWN in levels:
+            cells += _shown(methods[name], found.get(SHOWN))
+        rows.append([name, *cells])
+    head = ["method", *(f"coverage at {level:.0%}" for level in levels)]
+    head += [f"its {LEVEL:.0%} interval at {SHOWN:.0%}", f"half width at {SHOWN:.0%}"] * (SHOWN in levels)
+    return Table(head, rows)
+
+
+def _shown(runs: Sequence[SavedRun], found: Coverage | None) -> list[str]:
+    """The interval of the coverage, and the half width over the runs."""
+    if found is None:
+        return ["–", "–"]
+    widths = [width for run in runs if (width := _intervals(run)[SHOWN].half_width) is not None]
+    return [f"{found.low:.{DIGITS}f} to {found.high:.{DIGITS}f}", Spread.of(widths).text(DIGITS)]
 
 
 def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Picture:

@@ -48,7 +48,7 @@ def report(params: Params, results: Path, out: Path) -> str:
         _check_features(of_dataset)
     runs = [*chain(*by_dataset.values())]
     summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
-    blocks = _report_blocks(grouped, summary, params.seeds) + _fold_blocks(params, summary)
+    blocks = _report_blocks(grouped, summary, params.seeds, results) + _fold_blocks(params, summary)
     text = as_markdown(blocks, top=1)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
     with replaced_files(out) as folder:
@@ -62,7 +62,10 @@ def report(params: Params, results: Path, out: Path) -> str:
 
 
 def _report_blocks(
-    grouped: dict[str, dict[str, list[SavedRun]]], summary: dict[str, Scores], seeds: Sequence[int]
+    grouped: dict[str, dict[str, list[SavedRun]]],
+    summary: dict[str, Scores],
+    seeds: Sequence[int],
+    results: Path,
 ) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
     said = (
@@ -84,7 +87,7 @@ def _report_blocks(
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines(said_of_runs, bullets=True, marked=True))
-        blocks += sections(of_methods)
+        blocks += sections(dataset, of_methods, results)
     return blocks
 
 

@@ -106,6 +106,24 @@ def test_parts_by_the_class_of_the_mean_probability() -> None:
         assert found is not None and [*found.parts.values()] == [part]
 
 
+def test_a_modality_that_knows_nothing_is_not_asked() -> None:
+    """Text is noise; of audio, visual and text two others are left, of audio and text none."""
+    random = np.random.default_rng(0)
+    label = random.normal(size=80)
+    good = {m: label + random.normal(scale=0.2, size=80) for m in ("audio", "visual")}
+    runs = {f"{m}_only": [saved(f"{m}_only", said, label)] for m, said in good.items()}
+    runs["text_only"] = [saved("text_only", random.normal(size=80), label)]
+    found = modality_agreement(runs)
+    assert found is not None and found.modalities == ("audio", "visual")
+    assert "text_only is not shown to be better than a constant: text is not asked" in found.remarks
+    differ = good["audio"] * good["visual"] < 0
+    assert [*found.parts.values()] == ["disagree" if apart else "agree" for apart in differ]
+    del runs["visual_only"]
+    found = modality_agreement(runs)
+    assert found is not None and found.modalities == ("text", "audio")
+    assert "text is asked all the same" in found.remarks[1]
+
+
 def test_a_modality_that_always_says_the_same_is_told() -> None:
     random = np.random.default_rng(0)
     text, label = random.normal(size=40), np.zeros(40)
@@ -115,7 +133,7 @@ def test_a_modality_that_always_says_the_same_is_told() -> None:
     }
     found = modality_agreement(runs)
     assert found is not None
-    (said,) = [line for line in found.remarks if line.startswith("visual")]
+    (said,) = [line for line in found.remarks if line.startswith("visual ")]
     assert "visual says positive of 100% of the clips" in said
 
 
