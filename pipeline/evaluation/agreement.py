@@ -120,7 +120,7 @@ def modality_agreement(methods: Mapping[str, Sequence[SavedRun]]) -> Agreement |
         if len(own) > 1:
             return _parts(LABELS, run.predictions[TEST].clip_ids, own, bool(run.result.class_names), [])
     classes = bool(runs and runs[0].result.class_names)
-    found = {m: said for m, name in UNIMODAL.items() if (said := _ensemble(methods.get(name, [])))}
+    found = {m: both for m, name in UNIMODAL.items() if (both := _ensemble(methods.get(name, [])))}
     if len(found) < 2:
         return None
     remarks = ["Predictions err: modalities of a clip may agree where it is counted as disagreeing"]
@@ -129,7 +129,7 @@ def modality_agreement(methods: Mapping[str, Sequence[SavedRun]]) -> Agreement |
     for modality in blind:
         asked = "is not asked" if modality in left_out else "is asked all the same, as too few are left else"
         remarks.append(f"{UNIMODAL[modality]} is not shown to be better than a constant: {modality} {asked}")
-    found = {m: said for m, said in found.items() if m not in left_out}
+    found = {m: both for m, both in found.items() if m not in left_out}
     clips = sorted(set.intersection(*(set(ids) for ids, _ in found.values())))
     said = {m: values[np.isin(ids, clips)] for m, (ids, values) in found.items()}  # ids are in order
     return _parts(RUNS, clips, said, classes, remarks)
@@ -236,7 +236,7 @@ def _in_part(sides: Sides, metric: str, resamples: int, seed: int) -> PartDiffer
     counted = sides.clusters.counted
     sums = MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
     scores = sums.scores(sums.terms.sum(axis=0))[:, sums.names.index(metric)].tolist()
-    spreads = [Spread.of(own) for own in (scores[: len(sides.a)], scores[len(sides.a) :])]
+    spreads = Spread.of(scores[: len(sides.a)]), Spread.of(scores[len(sides.a) :])
     if counted.count < 2:
         return PartDifference(counted, *spreads)
     test = next(row for row in differences(sides, resamples, seed) if row.metric == metric)

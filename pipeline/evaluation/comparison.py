@@ -175,8 +175,8 @@ def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
     if others := sorted({run.result.method for run in (*a, *b) if run.result.imported}):
         said = f"predictions of {', '.join(others)} were imported"
         return [f"{said}: what features they are of, and how they were chosen, is not known here"]
-    if others := {run.result.method: run.result.trained_on for run in (*a, *b) if run.result.trained_on}:
-        said = ", ".join(f"{method} was trained on {name}" for method, name in others.items())
+    if trained := {run.result.method: run.result.trained_on for run in (*a, *b) if run.result.trained_on}:
+        said = ", ".join(f"{method} was trained on {name}" for method, name in trained.items())
         return [f"{said}: a difference is not of the method alone"]
     sets = [{run.result.feature_set for run in side} for side in (a, b)]
     if sets[0] == sets[1]:

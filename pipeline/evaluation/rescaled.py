@@ -88,11 +88,12 @@ def rescaled(
     """(N, D) float32 steps with other statistics, and how many values lay at the limit of the old ones."""
     columns = np.asarray(have["columns"])
     own = np.flatnonzero(np.isin(columns, have["normalized"]))
-    real = values[:, columns == SUCCESS][:, 0] > 0 if SUCCESS in columns else values.any(axis=1)
+    flagged = SUCCESS in have["columns"]
+    real = values[:, have["columns"].index(SUCCESS)] > 0 if flagged else (values != 0).any(axis=1)
     found = values.astype(np.float64)
     mean, sd = (np.asarray(have[key])[own] for key in ("mean", "sd"))
     found[:, own] = found[:, own] * np.where(sd < SD_FLOOR, 0, sd) + mean
-    scale(found, real, dict(wanted))
+    scale(found, np.asarray(real), dict(wanted))
     at_limit = int((np.abs(values[:, own]) >= Z_LIMIT)[real].sum())
     return found.astype(np.float32), at_limit
 

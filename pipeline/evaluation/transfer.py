@@ -195,10 +195,10 @@ class _Scored:
     def of(
         cls, clip_ids: Sequence[str], label: np.ndarray, prediction: np.ndarray, chances: Any, what: str
     ) -> _Scored:
-        kept = np.flatnonzero(np.isfinite(label))
+        kept = np.flatnonzero(np.isfinite(label)).tolist()
         if not np.isfinite(prediction).all():
             raise MsaError(f"{what}: predictions are not finite; train again with a lower rate")
-        if not len(kept):
+        if not kept:
             raise FormatError(f"{what}: no clip has a label that the run knows; evaluation needs some")
         return cls(
             [clip_ids[place] for place in kept],

@@ -179,7 +179,7 @@ def test_differences_in_parts_and_the_contrast(sides: dict[str, list[SavedRun]])
         there, here = (gained[kept & (part == name)].mean() for name in ("disagree", "agree"))
         return float(there - here)
 
-    names = sorted(set(first.videos))
+    names = sorted(set(video.tolist()))
     without = np.array([contrast(video != name) for name in names])
     sd = np.sqrt((len(names) - 1) / len(names) * np.square(without - without.mean()).sum())
     value = contrast(np.ones(len(video), bool))

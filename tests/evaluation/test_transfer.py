@@ -212,5 +212,5 @@ def test_values_rescaled_by_hand() -> None:
     want = {"columns": names, "normalized": ["a"], "mean": [0, 2.0, 0], "sd": [1, 4.0, 1]}
     values = np.array([[1, 1.0, -1.0], [0, 0, 0], [1, 10.0, 2.0]], np.float32)
     found, at_limit = rescaled(values, have, want)
-    np.testing.assert_allclose(found, [[1, 0.25, 4.0], [0, 0, 0], [1, 4.75, 7.0]])
+    np.testing.assert_allclose(found, np.array([[1, 0.25, 4.0], [0, 0, 0], [1, 4.75, 7.0]]))
     assert at_limit == 1

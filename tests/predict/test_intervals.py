@@ -34,7 +34,7 @@ def test_half_width_of_the_mean_of_runs(tmp_path: Path) -> None:
 
 
 def test_it_is_said(tmp_path: Path) -> None:
-    spoken = Transcript("clip", tmp_path / "clip.mp4", "so", "given", "en")
+    spoken = Transcript("clip", tmp_path / "clip.mp4", None, None, "en", "so")
     found = ClipPrediction(
         Facts("c", (-3.0, 3.0), ()),
         ClipFeatures("clip", tmp_path / "clip.mp4", spoken, {}),
