@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
+from pipeline.cli.evaluate import evaluate
 from pipeline.cli.explain import explain
 from pipeline.cli.export import export
 from pipeline.cli.extract import extract
@@ -55,6 +56,7 @@ app.command(rich_help_panel=TRAIN)(repro)
 app.add_typer(stage_app, name="stage", rich_help_panel=TRAIN)
 app.command(rich_help_panel=TRAIN)(tune)
 app.command(rich_help_panel=TRAIN)(table)
+app.command(rich_help_panel=TRAIN)(evaluate)
 app.command(rich_help_panel=LOOK)(runs)
 app.command(rich_help_panel=LOOK)(why)
 app.command(rich_help_panel=LOOK)(report)

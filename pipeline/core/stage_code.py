@@ -67,9 +67,11 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "train": _LEARN,
     # a run's config.json holds the hashes of what it was trained with, so that its code counts here too
     "evaluate": (
+        "pipeline/evaluation/calibration.py",
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/inspect.py",
         "pipeline/evaluation/metrics.py",
+        "pipeline/evaluation/tasks.py",
         "pipeline/evaluation/views",
         "pipeline/training/runs.py",
     ),

@@ -79,6 +79,10 @@ class Clusters:
     def counted(self) -> ClusterCount:
         return ClusterCount(self.kind, int(self.of_clip.max(initial=-1)) + 1, len(self.of_clip), self.why)
 
+    def take(self, chosen: np.ndarray) -> Clusters:
+        """Those of some clips, (clips,) bool; of the same kind, where each clip is of another one too."""
+        return Clusters(self.kind, np.unique(self.of_clip[chosen], return_inverse=True)[1], self.why)
+
     def sums(self, terms: np.ndarray) -> np.ndarray:
         """Terms of clips, (clips, ...), added up in each cluster, (clusters, ...)."""
         order = np.argsort(self.of_clip, kind="stable")

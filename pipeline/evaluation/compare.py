@@ -11,6 +11,13 @@ from typing import Any
 
 from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.git import Revision
+from pipeline.evaluation.agreement import (
+    Agreement,
+    PartsComparison,
+    compare_parts,
+    correct_parts,
+    modality_agreement,
+)
 from pipeline.evaluation.comparison import MethodComparison, compare_runs, correct
 from pipeline.evaluation.saved import METRICS, SavedRun, find_results, read_results
 from pipeline.evaluation.significance import RESAMPLES, SEED
@@ -57,6 +64,9 @@ class Comparison:
     only_a, only_b : runs that one side lacks
     not_compared : JSON files in `results` that are no runs of a method
     family : number of tests that Holm's correction covers
+    parts : of the same methods, where modalities agree and where they do not, corrected apart
+    told_apart : set -> its parts
+    parts_family : number of their tests
     """
 
     a: Revision
@@ -71,6 +81,9 @@ class Comparison:
     resamples: int
     seed: int
     family: int
+    parts: list[PartsComparison]
+    told_apart: dict[str, Agreement]
+    parts_family: int
 
 
 def compare(
@@ -95,7 +108,8 @@ def compare(
     changes = _param_changes(_yaml(PARAMS_FILE, a), _yaml(PARAMS_FILE, b), keys)
     methods = sorted({method for _, method in keys})
     code = _code_changes(a, b, methods)
-    entries = []
+    entries, parts = [], []
+    agreements = {dataset: _agreement(dataset, results_a, results_b) for dataset, _ in keys} if test else {}
     for dataset, method in keys:
         runs_a, runs_b = (side.get((dataset, method), []) for side in (results_a, results_b))
         entry = compare_runs(f"{method} on {dataset}", runs_a, runs_b, resamples, seed, test)
@@ -106,9 +120,14 @@ def compare(
                 "not meant, `dvc repro` makes them anew"
             )
         entries.append(entry)
+        if (agreement := agreements.get(dataset)) is not None and entry.paired is not None:
+            parts.append(compare_parts(entry.title, runs_a, runs_b, agreement, resamples, seed))
     entries, family = correct(entries)
+    parts, parts_family = correct_parts(parts)
+    told_apart = {dataset: found for dataset, found in agreements.items() if found is not None}
     others = sorted({path for revision in (a, b) for path in find_results(revision)[1]})
-    return Comparison(a, b, methods, changes, code, entries, only_a, only_b, others, resamples, seed, family)
+    found = (a, b, methods, changes, code, entries, only_a, only_b, others, resamples, seed, family)
+    return Comparison(*found, parts, told_apart, parts_family)
 
 
 # ------------------------------------------------------------------------------------------------- results
@@ -122,6 +141,15 @@ def _results(revision: Revision) -> dict[tuple[str, str], list[SavedRun]]:
         )
     found = [read_results(revision, folder) for folder in folders]
     return {(runs[0].result.dataset, runs[0].result.method): runs for runs in found}
+
+
+def _agreement(dataset: str, *sides: dict[tuple[str, str], list[SavedRun]]) -> Agreement | None:
+    """The parts of a set's test clips, by the runs of the later side that knows them."""
+    found = None
+    for results in sides:
+        of_set = {method: runs for (name, method), runs in results.items() if name == dataset}
+        found = modality_agreement(of_set) or found
+    return found
 
 
 # -------------------------------------------------------------------------------------------------- params

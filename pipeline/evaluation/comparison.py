@@ -98,7 +98,7 @@ def compare_runs(
     entry.remarks.extend(_feature_remarks(a, b))
     if not test:
         return entry
-    if hindrance := _hindrance(a, b):
+    if hindrance := hindrance_of(a, b):
         entry.remarks.append(f"no statistics: {hindrance}")
         return entry
     if alike:
@@ -175,6 +175,9 @@ def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
     if others := sorted({run.result.method for run in (*a, *b) if run.result.imported}):
         said = f"predictions of {', '.join(others)} were imported"
         return [f"{said}: what features they are of, and how they were chosen, is not known here"]
+    if trained := {run.result.method: run.result.trained_on for run in (*a, *b) if run.result.trained_on}:
+        said = ", ".join(f"{method} was trained on {name}" for method, name in trained.items())
+        return [f"{said}: a difference is not of the method alone"]
     sets = [{run.result.feature_set for run in side} for side in (a, b)]
     if sets[0] == sets[1]:
         return []
@@ -191,7 +194,7 @@ def _features(run: SavedRun) -> str:
     return ", ".join(f"{name} {encoder}" for name, encoder in sorted(run.result.features.items()))
 
 
-def _hindrance(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
+def hindrance_of(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
     """Why no statistics can be made; empty if they can."""
     metric_sets = sorted({run.result.metric_set for run in (*a, *b)})
     if len(metric_sets) > 1:
@@ -212,7 +215,7 @@ def _tested(
     seed: int,
 ) -> MethodComparison:
     """The entry with what the predictions for one test split say."""
-    sides = _sides(entry.title, a, b, split)
+    sides = sides_of(entry.title, a, b, split)
     prefix, named = ("", "") if split == TEST else (f"{split}_", f"{split}: ")
     clusters = sides.clusters.counted
     clips = clusters.clips
@@ -253,7 +256,7 @@ def _predicted(run: SavedRun) -> list[Any]:
     return [(one.clip_ids, one.label.tolist(), one.prediction.tolist()) for one in run.predictions.values()]
 
 
-def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> Sides:
+def sides_of(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str) -> Sides:
     """The predictions for the clips that all runs have; what one run knows of a clip holds for all."""
     runs = (*a, *b)
     found = [run.predictions[split] for run in runs]
@@ -284,4 +287,4 @@ def _sides(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: str)
         videos |= {clip: name for clip, name in zip(one.clip_ids, one.videos, strict=True) if name}
     clusters = clusters_of([*map(speakers.get, common)], [*map(videos.get, common)])
     sides = predictions[: len(a)], predictions[len(a) :]
-    return Sides(label, *sides, clusters, result.metric_set, result.class_names, paired)
+    return Sides(label, *sides, clusters, result.metric_set, result.class_names, paired, tuple(common))

@@ -7,9 +7,10 @@ and, once, on the test split.
                          `runs`, which DVC does not list, an entry a seed: `test` and `valid` metrics of the
                          set's metric set (and `test_ood` where the set has a second test split, of another
                          distribution); `floor`, what a predictor that only knows the training labels reaches;
-                         number of clips; best epoch; feature set; task and classes
-    predictions.parquet  a row a test clip: split, clip_id, video_id, speaker, label, and of each seed
-                         `prediction_<seed>`, of a classification `probability_<seed>` too
+                         clips; best epoch; feature set; task and classes; calibration; `tasks` (tasks.py)
+    predictions.parquet  a row a test clip: split, clip_id, video_id, speaker, label, label_text, label_audio
+                         and label_visual where the corpus has them, and of each seed `prediction_<seed>`, of
+                         a classification `probability_<seed>` too
     curves.tsv           the learning curves: a row an epoch of a seed
     views.json           see inspect.py
 """
@@ -30,13 +31,15 @@ import torch
 from models.core.batch import Reading
 from models.core.method import Task
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
-from pipeline.core.files import replaced_files, write_json
-from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
+from pipeline.core.files import replaced_files, rounded, write_json
+from pipeline.core.vocabulary import CLASSES, LABELS, TEST, TEST_OOD, VALID
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet, read_stats
+from pipeline.evaluation.calibration import of_classes, of_scores
 from pipeline.evaluation.inspect import inspect
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import CURVES, FORMAT, METRICS, PREDICTIONS, VIEWS, Spread, write_views
+from pipeline.evaluation.tasks import side_by_side
 from pipeline.params.explain import unknown
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
@@ -82,7 +85,7 @@ def evaluate(
         raise ParamsError(unknown("metric set", metric_set, known))
     configs = {run: read_config(run) for run in runs}
     configs = dict(sorted(configs.items(), key=lambda item: item[1]["seed"]))
-    _check_alike(configs)
+    check_alike(configs)
     for run, config in configs.items():
         stats = stats_of_run(assembled, run, config)
     if (metric_set == CLASSIFICATION) != (stats["task"] == "classification"):
@@ -107,7 +110,7 @@ def evaluate(
     result = {**summary(entries), "runs": entries}
     with replaced_files(out) as folder:
         write_json(result, folder / METRICS)
-        pq.write_table(_all_predictions(tested, assembled), folder / PREDICTIONS)
+        pq.write_table(_all_predictions(tested, assembled, bool(stats["class_names"])), folder / PREDICTIONS)
         (folder / CURVES).write_text(_all_curves(configs), encoding="utf-8")
         write_views(views, folder / VIEWS)
     return result
@@ -128,7 +131,7 @@ def summary(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float |
 
 
 # ---------------------------------------------------------------------------------------- one run, all runs
-def _check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
+def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     """Seeds of one training differ in nothing else, and each is there once."""
     (first, one), *others = configs.items()
     for run, config in others:
@@ -161,21 +164,22 @@ def _entry(
 ) -> dict[str, Any]:
     """What metrics.json says of a run."""
     class_names = stats["class_names"]
-    known_labels = _training_labels(run / "train.predictions.parquet")
+    known_labels = training_labels(run)
     scores: dict[str, Any] = {}
     remarks: dict[str, list[str]] = {}
     floor: dict[str, float] = {}
+    labels = {name: splits[name].label.cpu().numpy() for name in predictions}
     for name, predicted in predictions.items():
-        labels, what = splits[name].label.cpu().numpy(), f"{run}: predictions of {name}"
-        metrics, said = score(predicted, labels, metric_set, class_names, what)
+        what = f"{run}: predictions of {name}"
+        metrics, said = score(predicted, labels[name], metric_set, class_names, what)
         scores[name] = {key: round(value, DECIMALS) for key, value in metrics.items()}
         remarks |= {name: said} if said else {}
-        least = least_scores(known_labels, labels, class_names)
+        least = least_scores(known_labels, labels[name], class_names)
         floor |= {f"{name}_{key}": round(value, DECIMALS) for key, value in least.items()}
     return {
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset", "seed", "feature_set", "epoch")},
-        "features": {modality: _encoder(modality, config) for modality in config["dims"]},
+        "features": {modality: encoder_of(modality, config) for modality in config["dims"]},
         "task": stats["task"],
         "class_names": class_names,
         "metric_set": metric_set,
@@ -183,25 +187,46 @@ def _entry(
         "floor": floor,
         "remarks": remarks,
         **scores,
+        **_beside(predictions, labels, metric_set, class_names),
     }
 
 
-def _all_predictions(tested: Mapping[int, Mapping[str, pa.Table]], assembled: Path) -> pa.Table:
+def _beside(
+    outputs: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], metric_set: str, classes: list[str]
+) -> dict[str, Any]:
+    """`calibration`, and of a regression `tasks`; outputs and labels are by split."""
+    if classes:
+        sure = Task(len(classes)).probabilities
+        found = {name: (sure(torch.from_numpy(out)).numpy(), labels[name]) for name, out in outputs.items()}
+        return {"calibration": of_classes(found)}
+    errors = {name: np.abs(found - labels[name]) for name, found in outputs.items()}
+    tasks = side_by_side(outputs[TEST], labels[TEST], metric_set)
+    return {"calibration": of_scores(errors.pop(VALID), errors), "tasks": rounded(tasks, DECIMALS)}
+
+
+def _all_predictions(
+    tested: Mapping[int, Mapping[str, pa.Table]], assembled: Path, classes: bool
+) -> pa.Table:
     """Of all seeds beside each other, test splits one after the other, by clip id."""
     parts = []
+    of_modalities = dict(zip(LABELS[1:], (CLASSES if classes else LABELS)[1:], strict=True))
     for split in next(iter(tested.values())):
-        clips = pq.read_table(assembled / f"{split}.parquet", columns=["clip_id", "video_id", "speaker"])
+        wanted = ("clip_id", "video_id", "speaker", *of_modalities.values())
+        clips = pq.read_table(assembled / f"{split}.parquet", columns=[*wanted])
         clips = clips.sort_by("clip_id").replace_schema_metadata(None)
-        part = clips.add_column(0, "split", pa.array([split] * len(clips), pa.string()))
+        part = clips.select(wanted[:3]).add_column(0, "split", pa.array([split] * len(clips), pa.string()))
         for seed, tables in tested.items():
             table = tables[split]
             if "label" not in part.column_names:
                 part = part.append_column("label", table["label"])
+                for name, column in of_modalities.items():
+                    if clips[column].null_count < len(clips):
+                        part = part.append_column(name, clips[column])
             for name in ("prediction", "probability"):
                 if name in table.column_names:
                     part = part.append_column(f"{name}_{seed}", table[name])
         parts.append(part)
-    return pa.concat_tables(parts)
+    return pa.concat_tables(parts, promote_options="default")  # a split may lack labels of modalities
 
 
 def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:
@@ -220,14 +245,13 @@ def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _training_labels(path: Path) -> np.ndarray:
+def training_labels(run: Path) -> np.ndarray:
+    path = run / "train.predictions.parquet"
     try:
         labels: np.ndarray = pq.read_table(path, columns=["label"])["label"].to_numpy()
         return labels
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise FormatError(
-            f"{path}: no predictions of a training ({first_line(error)}); train again"
-        ) from error
+        raise FormatError(f"{path}: no training predictions ({first_line(error)}); train again") from error
 
 
 def score(
@@ -320,7 +344,7 @@ def _encoders(stats: dict[str, Any]) -> str:
     return ", ".join(f"{name} {entry['encoder']}" for name, entry in sorted(stats["modalities"].items()))
 
 
-def _encoder(modality: str, config: Mapping[str, Any]) -> str:
+def encoder_of(modality: str, config: Mapping[str, Any]) -> str:
     """What the method read of a modality: an encoder's name, or the encoder that it fine-tuned."""
     params = config["params"]
     if params.get(modality) == "finetune":  # text, or the sound

@@ -319,9 +319,9 @@ def score_classes(values: np.ndarray, limit: int) -> np.ndarray:
 SIMS_EDGES = (-0.7, -0.1, 0.1, 0.7)  # of acc5
 
 
-def sims_bins(values: np.ndarray) -> np.ndarray:
-    """The class of acc5 of each score of the set `sims`, int 0 to 4."""
-    return _bins(values.clip(-1, 1), SIMS_EDGES)
+def sims_bins(values: np.ndarray, edges: Sequence[float] = SIMS_EDGES) -> np.ndarray:
+    """The class of each score of the set `sims`, int from 0: by default that of acc5."""
+    return _bins(values.clip(-1, 1), edges)
 
 
 def _bins(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:

@@ -15,7 +15,7 @@ from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import TEST
 from pipeline.evaluation.metrics import MetricSums
 from pipeline.evaluation.predictions import Predictions
-from pipeline.evaluation.saved import SavedRun
+from pipeline.evaluation.saved import Calibration, SavedRun
 
 
 def pooled(folds: Mapping[str, Sequence[SavedRun]], name: str) -> list[SavedRun]:
@@ -59,12 +59,17 @@ def _of_seed(runs: Sequence[SavedRun], name: str) -> SavedRun:
     label, prediction = (
         np.concatenate([getattr(part, of) for part in parts])[order] for of in ("label", "prediction")
     )
+    labelled = set.intersection(*(set(part.modality_labels) for part in parts))
+    own = {m: np.concatenate([part.modality_labels[m] for part in parts])[order] for m in sorted(labelled)}
+    chances = [part.probability for part in parts if part.probability is not None]
     whole = Predictions(
         tuple(clips[order].tolist()),
         tuple(videos[place] for place in order),
         tuple(speakers[place] for place in order),
         label,
         prediction,
+        own,
+        np.concatenate(chances)[order] if len(chances) == len(parts) else None,
     )
     sums = MetricSums(first.metric_set, prediction[None], label, first.class_names)
     scores = dict(zip(sums.names, sums.scores(sums.terms.sum(axis=0))[0].tolist(), strict=True))
@@ -78,6 +83,7 @@ def _of_seed(runs: Sequence[SavedRun], name: str) -> SavedRun:
             "epoch": None,
             "floor": {},
             "remarks": {},
+            "calibration": Calibration(),
         }
     )
     return replace(runs[0], result=result, predictions={TEST: whole}, curves=[])

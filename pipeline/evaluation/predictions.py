@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import FormatError
-from pipeline.core.vocabulary import SEPARATOR, TEST, TEST_OOD
+from pipeline.core.vocabulary import LABELS, MODALITIES, SEPARATOR, TEST, TEST_OOD
+
+LABEL_OF = dict(zip(MODALITIES, LABELS[1:], strict=True))  # modality -> its column, of classes too
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Predictions:
     clip_ids : sorted, each once
     videos, speakers : of the clips; None = not known
     label, prediction : (clips,) float64, label units or indices of classes
+    modality_labels : modality -> (clips,) float64 what the clip is labelled by that modality alone, NaN where
+        it is not known; empty where the corpus has no such labels
+    probability : (clips, classes) float64 of a classification; None where it was not saved
     """
 
     clip_ids: tuple[str, ...]
@@ -31,6 +36,8 @@ class Predictions:
     speakers: tuple[str | None, ...]
     label: np.ndarray
     prediction: np.ndarray
+    modality_labels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    probability: np.ndarray | None = None
 
 
 def read_predictions(content: bytes, seeds: Sequence[int], source: str) -> dict[int, dict[str, Predictions]]:
@@ -81,4 +88,27 @@ def _of_seed(table: pa.Table, seed: int, source: str) -> Predictions:
     videos, speakers = (_names(table, name, source) for name in ("video_id", "speaker"))
     if "video_id" not in table.column_names:  # an id begins with that of its video
         videos = tuple(clip.partition(SEPARATOR)[0] for clip in clips)
-    return Predictions(tuple(clips), videos, speakers, label, prediction)
+    own = {
+        modality: _numbers(table[column])
+        for modality, column in LABEL_OF.items()
+        if column in table.column_names
+    }
+    probability = _probabilities(table, seed, source)
+    return Predictions(tuple(clips), videos, speakers, label, prediction, own, probability)
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """As float64, null as NaN."""
+    numbers: np.ndarray = pc.cast(column, pa.float64()).to_numpy()
+    return numbers
+
+
+def _probabilities(table: pa.Table, seed: int, source: str) -> np.ndarray | None:
+    """(clips, classes) float64; None where there are none."""
+    name = f"probability_{seed}"
+    if name not in table.column_names or not len(table):
+        return None
+    values = np.array(table[name].to_pylist(), dtype=np.float64)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise FormatError(f"{source}: {name} has not one finite number a class; evaluate the runs again")
+    return values

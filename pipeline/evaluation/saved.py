@@ -35,11 +35,31 @@ FORMAT = 2  # of results and views
 VIEWS_KEYS = ("reading", "terms", "panels", "maps", "worst", "notes")
 
 
+class Interval(BaseModel):
+    """Around a score: its half width, and the share of labels that it holds by test split."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    half_width: float | None
+    coverage: dict[str, float]
+
+
+class Calibration(BaseModel):
+    """What calibration.py measured: `intervals` by their level, of scores; `ece` by split, of classes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    clips: int = 0
+    intervals: dict[float, Interval] = Field(default_factory=dict)
+    ece: dict[str, float] = Field(default_factory=dict)
+
+
 class Result(BaseModel):
     """What is read of a run's entry in metrics.json.
 
     Of predictions that another system made (imported.py) `imported` names the file, there is no epoch, and
-    `valid` and `features` are empty.
+    `valid` and `features` are empty. Of runs of another set (transfer.py) `trained_on` names that, and `map`
+    says how they were put on this one.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
@@ -60,6 +80,9 @@ class Result(BaseModel):
     n: dict[str, int]
     floor: dict[str, float]
     remarks: dict[str, list[str]]
+    calibration: Calibration = Calibration()
+    trained_on: str = ""
+    map: tuple[str, ...] = ()
 
 
 class _Metrics(BaseModel):
@@ -187,6 +210,14 @@ def _read_imported(dataset: str, results: Path) -> dict[str, list[SavedRun]]:
     folders = [path.parent for path in sorted((results / dataset).glob(f"*/{METRICS}")) if is_imported(path)]
     revision = open_revision(None, results)
     return {folder.name: read_results(revision, f"{dataset}/{folder.name}") for folder in folders}
+
+
+def read_transferred(dataset: str, results: Path) -> dict[str, list[SavedRun]]:
+    """Runs that were trained on other sets and tested on this one, by their names."""
+    revision = open_revision(None, results)
+    folders = [path.parent.name for path in sorted((results / dataset).glob(f"*-from-*/{METRICS}"))]
+    found = {name: read_results(revision, f"{dataset}/{name}") for name in folders}
+    return {name: runs for name, runs in found.items() if runs[0].result.trained_on}
 
 
 def is_imported(metrics: Path) -> bool:

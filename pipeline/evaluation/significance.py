@@ -72,6 +72,7 @@ class Sides:
     a, b : (runs, clips), in label units or indices of classes
     clusters : of the clips
     paired : run i of `a` and run i of `b` have the same seed
+    clip_ids : of the clips, where they are known
     """
 
     label: np.ndarray
@@ -81,6 +82,18 @@ class Sides:
     metric_set: str
     class_names: tuple[str, ...] = ()
     paired: bool = True
+    clip_ids: tuple[str, ...] = ()
+
+    def take(self, chosen: np.ndarray) -> Sides:
+        """The clips where `chosen`, (clips,) bool, is True; their clusters stay of one kind."""
+        return replace(
+            self,
+            label=self.label[chosen],
+            a=self.a[:, chosen],
+            b=self.b[:, chosen],
+            clusters=self.clusters.take(chosen),
+            clip_ids=tuple(np.array(self.clip_ids)[chosen]) if self.clip_ids else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,19 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
         means = float(a[:, i].mean()), float(b[:, i].mean()), float(found[i])
         rows.append(Difference(name, *means, low, high, float(p[i]), *over_runs))
     return rows
+
+
+def mean_interval(values: np.ndarray, clusters: Clusters) -> tuple[float, float]:
+    """Interval of the mean of (clips,) values for other clips, over two clusters or more."""
+    sums, counts = clusters.sums(values), clusters.sums(np.ones(len(values)))
+    without_one = (sums.sum() - sums) / (counts.sum() - counts)
+    return jackknife_interval(float(values.mean()), without_one)
+
+
+def jackknife_interval(found: float, without_one: np.ndarray) -> tuple[float, float]:
+    """Student's t interval of a number, from what it is without each of the (clusters,) in turn."""
+    count = len(without_one)
+    return _student(found, float(without_one.var()) * (count - 1), count - 1)[:2]
 
 
 def holm(p: Sequence[float]) -> list[float]:

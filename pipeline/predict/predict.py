@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.core.errors import ClipError, MsaError
@@ -28,6 +29,7 @@ from pipeline.predict import cautions
 from pipeline.predict.cautions import Caution
 from pipeline.predict.encoders import make_encoders
 from pipeline.predict.inputs import ClipInputs, inputs_of
+from pipeline.predict.intervals import half_width_of
 from pipeline.predict.prediction import ClipFeatures, ClipPrediction, Facts, outcome
 from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.stage import Transcript, read
@@ -73,6 +75,11 @@ class Predictor:
     @property
     def facts(self) -> Facts:
         return Facts.of(self.runs[0])
+
+    @cached_property
+    def half_width(self) -> float | None:
+        """Of the interval around the mean score of all runs; see intervals.py."""
+        return half_width_of(self.runs)
 
     def __call__(
         self,
@@ -134,6 +141,8 @@ class Predictor:
         for problem in spoken.problems:
             if not any(one.message.endswith(problem) for one in remarks):  # the file itself, say
                 remarks.append(Caution("note", "text", problem))
+        if len(found.outcomes) == len(self.runs):
+            found.half_width = self.half_width
         found.cautions = list(dict.fromkeys(remarks))
         for name, reason in failures.items():
             found.cautions.append(Caution("failed", "", f"{name} gave nothing: {reason}"))

@@ -95,6 +95,7 @@ class ClipPrediction:
     ----------
     outcomes : one a run that could predict it; none = the clip failed, for `reason`
     cautions : what a reader should know
+    half_width : of the interval around the score, see intervals.py; None where there is none
     """
 
     facts: Facts
@@ -102,6 +103,7 @@ class ClipPrediction:
     outcomes: list[Outcome] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
     reason: str = ""
+    half_width: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -127,6 +129,15 @@ class ClipPrediction:
     def sd(self) -> float | None:
         """Sample standard deviation (n - 1) of `value` over the runs; None of a single one."""
         return self._mean_and_sd([one.scores for one in self.outcomes])[1]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the interval around `value`, inside the label range."""
+        if self.half_width is None:
+            return None
+        low, high = self.facts.label_range
+        ends = np.clip([self.value - self.half_width, self.value + self.half_width], low, high)
+        return float(ends[0]), float(ends[1])
 
     @property
     def methods(self) -> dict[str, tuple[float, float | None, int]]:

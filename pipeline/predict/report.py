@@ -8,6 +8,7 @@
     in_words             `negative`, `slightly positive` ..., or the name of the class
     probability          of the class (regression: null);  probabilities  of all classes
     sd                   over the runs, null of a single one;  runs  that predicted the clip
+    low, high            the 90 % interval around a score, see intervals.py; null where there is none
     prediction_<method>  mean of the method's runs (of a classification: of that class' probability)
     baseline             the mean prediction of the training clips, mean over the runs
     contribution_<m>     Shapley values of text, audio, visual: with the baseline they add up to the score
@@ -33,6 +34,7 @@ from pipeline.core.names import id_of
 from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.predict.cautions import Caution
+from pipeline.predict.intervals import LEVEL
 from pipeline.predict.prediction import ClipPrediction, Facts
 from pipeline.reports.blocks import Block, Heading, Lines, Table
 from pipeline.training.runs import TrainedRun
@@ -99,6 +101,9 @@ def _clip(clip: ClipPrediction) -> dict[str, Any]:
         "in_words": in_words(clip),
         "probabilities": dict(zip(classes, clip.scores.tolist(), strict=True)) if classes else None,
         "sd": clip.sd,
+        "interval": None
+        if (ends := clip.interval) is None
+        else {"level": LEVEL, "low": ends[0], "high": ends[1]},
         "methods": {
             method: {"mean": mean, "sd": sd, "runs": count}
             for method, (mean, sd, count) in clip.methods.items()
@@ -152,6 +157,8 @@ def to_table(clips: Sequence[ClipPrediction], facts: Facts) -> pa.Table:
             ("probability", pa.float64()),
             ("probabilities", pa.list_(pa.float64())),
             ("sd", pa.float64()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
             ("runs", pa.int32()),
             *((f"prediction_{method}", pa.float64()) for method in methods),
             ("baseline", pa.float64()),
@@ -177,6 +184,7 @@ def _row(clip: ClipPrediction) -> dict[str, Any]:
         "sd": clip.sd,
         "baseline": clip.baseline,
     }
+    row |= dict(zip(("low", "high"), clip.interval or (None, None), strict=True))
     row |= {f"prediction_{method}": mean for method, (mean, *_) in clip.methods.items()}
     return row | {f"contribution_{modality}": mean for modality, (mean, _) in clip.contributions.items()}
 
@@ -208,6 +216,9 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
         *([Lines([f"{spoken.source}: {found}"])] if found else []),
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
     ]
+    if (ends := clip.interval) is not None:
+        said = "from the errors of the runs' validation clips; of clips unlike those it holds less"
+        page.append(Lines([f"{LEVEL:.0%} interval: {ends[0]:.3f} to {ends[1]:.3f}, {said}."]))
     if facts.class_names:
         listed = zip(facts.class_names, clip.scores, strict=True)
         page.append(Lines([", ".join(f"{name} {share:.0%}" for name, share in listed)]))

@@ -13,7 +13,9 @@ from pipeline.evaluation.compare import Comparison, ParamChange
 from pipeline.evaluation.comparison import MethodComparison, MetricRow
 from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
 from pipeline.params.explain import some_of
+from pipeline.reports.agreement import parts_blocks
 from pipeline.reports.blocks import Block, Heading, Lines, Table
+from pipeline.reports.tables import interval, signed
 
 SHORT = 10  # characters of a commit's hash
 LONGEST_VALUE = 60  # characters of a param's value
@@ -46,6 +48,7 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
     }
     for title, lines in lists.items():
         blocks += [Heading(title), Lines(lines, bullets=True)] if lines else []
+    blocks += parts_blocks(comparison.parts, comparison.told_apart, comparison.parts_family)
     if comparison.not_compared:
         some = some_of(comparison.not_compared)
         blocks += [Heading("Not compared"), Lines([f"Files that are no runs of a method: {some}."])]
@@ -134,14 +137,14 @@ def _cells(row: MetricRow) -> list[str]:
     test = row.test
     if test is None:
         return [*cells, "–", "–", "–", "–", ""]
-    interval = f"{signed(test.low)} to {signed(test.high)}"
-    return [*cells, interval, _p(test.p), _p(test.p_holm), _p(test.p_runs_holm), test.words]
-
-
-def signed(value: float) -> str:
-    """Three decimals with a sign that is seen; zero has none."""
-    text = f"{value:+.3f}".replace("-", "−")
-    return "0.000" if text[1:] == "0.000" else text
+    return [
+        *cells,
+        interval(test.low, test.high),
+        _p(test.p),
+        _p(test.p_holm),
+        _p(test.p_runs_holm),
+        test.words,
+    ]
 
 
 def _p(value: float | None) -> str:
@@ -159,6 +162,14 @@ def comparison_facts(comparison: Comparison) -> dict[str, Any]:
         found[name] = {"name": side.name, "commit": side.commit or None, "subject": side.subject or None}
     return found | {
         "entries": [entry_facts(entry) for entry in comparison.entries],
+        "agreement": {
+            "told_apart": {
+                name: {"by": found.text, "clips": found.counts, "unknown": found.unknown}
+                for name, found in comparison.told_apart.items()
+            },
+            "tests": comparison.parts_family,
+            "entries": [dataclasses.asdict(entry) for entry in comparison.parts],
+        },
         "statistics": statistics_facts(comparison.resamples, comparison.seed, comparison.family),
     }
 

@@ -29,8 +29,10 @@ from pipeline.reports.blocks import (
     Table,
     as_html,
 )
+from pipeline.reports.calibration import calibration_picture
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.run_figures import run_figures
+from pipeline.reports.sections import sections
 from pipeline.reports.tables import OOD, Scores, metric_table, number_cell, results_table
 
 LIMIT = 5_000_000  # bytes of the page
@@ -68,7 +70,9 @@ def page(
         for method in methods
         for of_run, found in _views(method, name, results).items()
     }
-    pictures = _pictures_that_fit(runs, views, params)
+    of_sets = {name: calibration_picture(methods) for name, methods in grouped.items()}
+    room = PICTURES - sum(len(picture.address) for picture in of_sets.values() if picture)
+    pictures = _pictures_that_fit(runs, views, params, room)
     seeds = ", ".join(map(str, params.seeds))
     said = (
         f"Test split, mean ± sample standard deviation over the seeds {seeds}. Every run is one checkpoint, "
@@ -79,7 +83,9 @@ def page(
     contents = []
     for name, methods in grouped.items():
         contents.append([(name, name), *((method, f"{name}-{method}") for method in methods)])
-        blocks += _dataset_blocks(name, methods, summary[name])
+        blocks += _dataset_blocks(name, methods, summary[name]) + sections(name, methods, results)
+        if (picture := of_sets[name]) is not None:
+            blocks.append(Figures([picture], large=True))
         for method, mine in methods.items():
             blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))
             reading = next((found["reading"] for run in mine if (found := views.get(_anchor(run)))), "")
@@ -108,11 +114,10 @@ def _views(method: str, dataset: str, results: Path) -> dict[str, Views]:
 
 
 def _pictures_that_fit(
-    runs: list[SavedRun], views: dict[str, Views], params: Params
+    runs: list[SavedRun], views: dict[str, Views], params: Params, left: int
 ) -> dict[str, list[Picture]]:
-    """Anchor -> pictures, first seeds first, until the page is full."""
+    """Anchor -> pictures, first seeds first, until `left` bytes are full."""
     found: dict[str, list[Picture]] = {}
-    left = PICTURES
     places = {seed: place for place, seed in enumerate(params.seeds)}
     for run in sorted(runs, key=lambda run: 0 if run.result.imported else places[run.result.seed]):
         span = params.corpus_of(run.result.dataset).label_range

@@ -22,6 +22,7 @@ from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.figures import draw_learning_curves, draw_predictions
 from pipeline.reports.page import page
+from pipeline.reports.sections import sections
 from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 
 KEY = ("method", "dataset", "seed")  # of a run
@@ -47,7 +48,7 @@ def report(params: Params, results: Path, out: Path) -> str:
         _check_features(of_dataset)
     runs = [*chain(*by_dataset.values())]
     summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
-    blocks = _report_blocks(by_dataset, summary, params.seeds) + _fold_blocks(params, summary)
+    blocks = _report_blocks(grouped, summary, params.seeds, results) + _fold_blocks(params, summary)
     text = as_markdown(blocks, top=1)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
     with replaced_files(out) as folder:
@@ -61,7 +62,10 @@ def report(params: Params, results: Path, out: Path) -> str:
 
 
 def _report_blocks(
-    runs: dict[str, list[SavedRun]], summary: dict[str, Scores], seeds: Sequence[int]
+    grouped: dict[str, dict[str, list[SavedRun]]],
+    summary: dict[str, Scores],
+    seeds: Sequence[int],
+    results: Path,
 ) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
     said = (
@@ -71,8 +75,8 @@ def _report_blocks(
         "`train majority` their most frequent class."
     )
     blocks: list[Block] = [Heading("Results", 1), _marked(said)]
-    for dataset, mine in runs.items():
-        methods = summary[dataset]
+    for dataset, of_methods in grouped.items():
+        mine, methods = [*chain(*of_methods.values())], summary[dataset]
         blocks.append(Heading(dataset))
         if dataset == SAMPLE:
             blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))
@@ -83,6 +87,7 @@ def _report_blocks(
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines(said_of_runs, bullets=True, marked=True))
+        blocks += sections(dataset, of_methods, results)
     return blocks
 
 

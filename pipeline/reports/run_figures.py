@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.core.vocabulary import TEST
-from pipeline.evaluation.metrics import score_classes, sims_bins
 from pipeline.evaluation.saved import SavedRun
+from pipeline.evaluation.tasks import intensity_classes
 from pipeline.params.explain import some_of
 from pipeline.reports.blocks import Picture
 from pipeline.reports.figures import (
@@ -38,7 +38,6 @@ STYLE_OF = {"text": 2, "audio": 1, "visual": 3, "joint": 0}  # modality -> colou
 FLAT = 1e-4  # of its values: what varies less is flat
 MOST_NAMED = 12  # groups of bars whose numbers are said in words
 RANGES = 6  # of labels
-SIMS_NAMES = ("≤ -0.7", "≤ -0.1", "≤ 0.1", "≤ 0.7", "> 0.7")  # classes of acc5
 
 
 def run_figures(
@@ -95,10 +94,8 @@ def classes_of(
     """True and predicted class (clips,) int, and the classes' names; scores as the metric set bins them."""
     if class_names:
         return label.astype(int), prediction.astype(int), class_names
-    if metric_set == "sims":
-        return sims_bins(label), sims_bins(prediction), SIMS_NAMES
-    true, guessed = (score_classes(values, 3).astype(int) + 3 for values in (label, prediction))  # acc7
-    return true, guessed, [str(score) for score in range(-3, 4)]
+    (true, names), (guessed, _) = (intensity_classes(values, metric_set) for values in (label, prediction))
+    return true, guessed, names
 
 
 def error_by_range(

@@ -164,6 +164,17 @@ def number_cell(value: float) -> Cell:
     return Cell(f"{value:.{DIGITS}f}", f"{value:.6g}")
 
 
+def signed(value: float) -> str:
+    """Three decimals with a sign that is seen; zero has none."""
+    text = f"{value:+.3f}".replace("-", "−")
+    return "0.000" if text[1:] == "0.000" else text
+
+
+def interval(low: float, high: float) -> str:
+    """`−0.031 to +0.025`."""
+    return f"{signed(low)} to {signed(high)}"
+
+
 def _head(metric: str) -> Cell:
     plain = metric.removeprefix(OOD)
     meaning = MEANING.get(plain.removeprefix("valid_"), "F1 of this class against all others")

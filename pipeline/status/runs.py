@@ -23,7 +23,17 @@ from pipeline.params.search import leaves
 if TYPE_CHECKING:
     from rich.table import Table
 
-STATES = ("evaluated", "imported", "trained", "running", "unfinished", "stale", "missing", "not wanted")
+STATES = (
+    "evaluated",
+    "imported",
+    "transferred",
+    "trained",
+    "running",
+    "unfinished",
+    "stale",
+    "missing",
+    "not wanted",
+)
 CONFIG = "config.json"
 Key = tuple[str, str, int]
 """method, training set, seed"""
@@ -91,6 +101,7 @@ class EvaluatedRun(OfOneRun):
     test: dict[str, float]
     epoch: int | None = None
     imported: dict[str, str] = Field(default_factory=dict)
+    trained_on: str = ""
 
 
 class MethodMetrics(RunFile):
@@ -136,6 +147,8 @@ def list_runs(params: Params) -> list[RunRow]:
         state, note = "not wanted", ""
         if result and result.imported:
             state, note = "imported", result.imported.get("file", "")
+        if result and result.trained_on:
+            state, note = "transferred", f"trained on {result.trained_on}"
         if key in wanted:
             state, note = _state(key, params, config, result, done.get(title))
         row = RunRow(*key, state, note, test=result.test if result else {})
