@@ -51,7 +51,7 @@ def robust(
 ) -> None:
     """Test metrics of trained runs when what they read is noisy, has gaps, or is missing.
 
-    Predictions and numbers go to robust/<regime>/<set>/<method>.
+    Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json.
 
     Example: msa-cli robust runs/cmir-mosi runs/misr-mosi --kind subsets --kind gaussian --out robust-page
     """
@@ -59,13 +59,13 @@ def robust(
     from pipeline.reports.blocks import as_renderables
     from pipeline.reports.robust_tables import as_sets, robust_blocks, write_robust
     from pipeline.robustness.conditions import chosen_kinds, chosen_sites
-    from pipeline.robustness.robust import Asked, read_summary
+    from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
     from pipeline.training.runs import run_folders
 
     asked = Asked(chosen_kinds(kind), chosen_sites(site), tuple(range(draws)), missing.value)
-    folders = run([folder for given in runs for folder in run_folders(given)], asked, assembled, device)
-    sets = as_sets([read_summary(folder) for folder in folders], load_params().cross_validations())
+    found = run([folder for given in runs for folder in run_folders(given)], asked, assembled, device)
+    sets = as_sets(found, load_params().cross_validations())
     show(*as_renderables(robust_blocks(sets)), width_of_file=160, highlight=False)
     if out is not None:
         write_robust(sets, out)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
@@ -38,6 +39,7 @@ LEVELS = {
 }
 KINDS = tuple(LEVELS)
 SITED = (*NOISE, "frames")  # kinds that a site is chosen of
+WHOLE = ("subsets", "shared", "imbalanced")  # kinds in which modalities are missing as a whole
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
 CLEAN = "clean"
 FRAGILE, STURDY = 2.0, 0.5  # shares of r
@@ -84,6 +86,13 @@ UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
 SUBSETS = tuple(
     "".join(LETTERS[name] for name in kept) for n in (1, 2, 3) for kept in combinations(MODALITIES, n)
 )
+
+
+def settings_of(kind: str, sites: Sequence[str], draws: Sequence[int], missing: str) -> dict[str, Any]:
+    """What decides the conditions of a kind, and what they do."""
+    found: dict[str, Any] = {} if kind == "subsets" else {"draws": [*draws]}
+    found |= {"sites": [*sites]} if kind in SITED else {}
+    return found | ({"missing": missing} if kind in WHOLE else {})
 
 
 def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
