@@ -57,7 +57,7 @@ def robust(
     """
     from pipeline.params.params import load_params
     from pipeline.reports.blocks import as_renderables
-    from pipeline.reports.robust_tables import as_sets, robust_blocks, write_robust
+    from pipeline.reports.robust_tables import as_sets, overview, robust_blocks, write_robust
     from pipeline.robustness.conditions import chosen_kinds, chosen_sites
     from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
@@ -66,6 +66,7 @@ def robust(
     asked = Asked(chosen_kinds(kind), chosen_sites(site), tuple(range(draws)), missing.value)
     found = run([folder for given in runs for folder in run_folders(given)], asked, assembled, device)
     sets = as_sets(found, load_params().cross_validations())
-    show(*as_renderables(robust_blocks(sets)), width_of_file=160, highlight=False)
+    shown = robust_blocks(sets) if len(asked.kinds) == 1 else overview(sets)
+    show(*as_renderables(shown), width_of_file=160, highlight=False)
     if out is not None:
         write_robust(sets, out)

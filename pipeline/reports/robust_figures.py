@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.evaluation.robust_results import ALL, KINDS, SUBSETS
 from pipeline.evaluation.significance import lower_is_better
 from pipeline.reports.figures import COLOURS, COLUMNS, LEGEND, line_style, new_figure
-from pipeline.robustness.conditions import ALL, KINDS, SUBSETS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,8 +166,10 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
                 text = "=" if flat[row, column] else f"{scores[row, column]:.2f}"
                 ink = "white" if abs(worse[row, column]) > 0.75 * limit else "black"
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
-        turned = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}
-        panel.set_xticks(range(width), ["clean", *cases], fontsize=8, **turned)
+        turned: dict[str, Any] = (
+            {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}
+        )
+        panel.set_xticks(range(width), ["clean", *cases], fontsize=8, **(turned if kind == "blocks" else {}))
         panel.set_yticks(range(len(methods)), methods, fontsize=8)
         panel.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
         panel.axvline(0.5, color="black", linewidth=1)

@@ -16,19 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.evaluation.robust_results import ALL, KINDS, NOISE, SUBSETS
 from pipeline.params.explain import unknown
 from pipeline.robustness.streams import SEEDS
 
-ALL = "all"
 SITES = (ALL, *MODALITIES)
 LETTERS = {"text": "T", "audio": "A", "visual": "V"}
 POSITIONS = ("start", "middle", "end", "random")
-NOISE = ("gaussian", "laplace", "erase")
 LEVELS = {
     **dict.fromkeys(NOISE, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
     "frames": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -37,7 +35,6 @@ LEVELS = {
     "shared": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "imbalanced": (0.1, 0.2, 0.3, 0.4, 0.5),
 }
-KINDS = tuple(LEVELS)
 SITED = (*NOISE, "frames")  # kinds that a site is chosen of
 WHOLE = ("subsets", "shared", "imbalanced")  # kinds in which modalities are missing as a whole
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
@@ -83,9 +80,6 @@ class Condition:
 
 
 UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
-SUBSETS = tuple(
-    "".join(LETTERS[name] for name in kept) for n in (1, 2, 3) for kept in combinations(MODALITIES, n)
-)
 
 
 def settings_of(kind: str, sites: Sequence[str], draws: Sequence[int], missing: str) -> dict[str, Any]:
