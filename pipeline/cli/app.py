@@ -20,11 +20,11 @@ from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
 from pipeline.cli.new import new
-from pipeline.cli.noise import noise
 from pipeline.cli.plain_help import PlainGroup
 from pipeline.cli.predict import predict
 from pipeline.cli.report import report
 from pipeline.cli.repro import repro
+from pipeline.cli.robust import robust
 from pipeline.cli.stages import app as stage_app
 from pipeline.cli.status import merge_lock, runs, why
 from pipeline.cli.table import table
@@ -62,7 +62,7 @@ app.command(rich_help_panel=LOOK)(why)
 app.command(rich_help_panel=LOOK)(report)
 app.command(rich_help_panel=LOOK)(compare)
 app.command(cls=RunsAgainstRuns, rich_help_panel=LOOK)(significance)
-app.command(rich_help_panel=LOOK)(noise)
+app.command(rich_help_panel=LOOK)(robust)
 app.command(rich_help_panel=LOOK)(predict)
 app.command(rich_help_panel=LOOK)(explain)
 app.command(rich_help_panel=SHARE)(export)

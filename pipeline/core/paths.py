@@ -45,3 +45,8 @@ def pretrained_folder(method: str, dataset: str) -> Path:
 
 def results_folder(method: str, dataset: str, root: Path = Path("results")) -> Path:
     return root / dataset / method
+
+
+def robust_rows(method: str, dataset: str, root: Path = Path("robust")) -> Path:
+    """Predictions of a method's runs under corruptions."""
+    return root / dataset / f"{method}.parquet"

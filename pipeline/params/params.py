@@ -10,11 +10,19 @@ Executor, workers and device are options of `msa-cli stage`, never params: they 
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
@@ -29,6 +37,9 @@ from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
 
 Entry = TypeVar("Entry")
+Corruption = Literal[
+    "gaussian", "laplace", "erase", "frames", "blocks", "subsets", "shared", "imbalanced", "all"
+]
 
 PARAMS_FILE = "params.yaml"
 LARGEST_SEED = 2**63  # torch's generators take no larger one
@@ -147,6 +158,14 @@ class TrainParams(Section):
     """of the steps of training, by torch.compile; reduce-overhead: as CUDA graphs"""
     pool_batches: int = Field(50, ge=1)
     """batches that are sorted by length together, at most 3 or a tenth of an epoch's; 1 = no sorting"""
+    regime: Literal["complete", "dropout", "lnln"] = "complete"
+    """what is taken away from the clips that are learnt from: nothing, whole modalities, or steps"""
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_regime(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs from before there were regimes are of complete clips, and stay what they are."""
+        found: dict[str, Any] = serialize(self)
+        return {key: value for key, value in found.items() if (key, value) != ("regime", "complete")}
 
 
 class ModelParams(Section):
@@ -166,6 +185,21 @@ class ReportsParams(Section):
     transcripts: list[Name] = Field(default_factory=list)
     """datasets and imports whose texts may stand in results/ and reports/, which git tracks: those of the
     clips with the largest errors"""
+
+
+class RobustParams(Section):
+    """What the stage `robust` does, which is of no other stage's business."""
+
+    sets: list[Name] = Field(default_factory=list)
+    """training sets whose runs are tested under corruptions; none = the stage is off"""
+    kinds: list[Corruption] = Field(default=["all"], min_length=1)
+    """what docs/robustness.md explains"""
+    sites: list[Literal["all", "text", "audio", "visual"]] = Field(default=["all"], min_length=1)
+    """whom noise and dropped frames hit"""
+    draws: int = Field(5, ge=1)
+    """of every random corruption"""
+    missing: Literal["blank", "absent"] = "blank"
+    """what stands for a missing modality: zeros and no words, or nothing, as where a clip lacks it"""
 
 
 class Params(Section):
@@ -193,6 +227,7 @@ class Params(Section):
     pretrain_on: str = NONE
     """training set whose labels methods pretrain on; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
+    robust: RobustParams = Field(default_factory=RobustParams)
     reports: ReportsParams = Field(default_factory=ReportsParams)
     models: dict[Name, ModelParams] = Field(default_factory=dict)
     tune: dict[Name, SearchSpace] = Field(default_factory=dict)
@@ -239,6 +274,8 @@ class Params(Section):
                         f"models.{method}.corpora.{dataset} is missing; write `{dataset}: {{}}` there, or "
                         f"the values that differ from models.{method}.base on this dataset"
                     )
+        for key in self.robust.sets:
+            _known("robust.sets", key, self.datasets_run)
         for dataset, chosen in self.assemble.items():
             _known(f"assemble.{dataset}.dataset", chosen.dataset, self.corpora)
             task = self.corpus_of(dataset).task
@@ -284,6 +321,16 @@ class Params(Section):
 
     def training_set(self, name: str) -> AssembleParams:
         return _named(name, self.assemble, "training set", "assemble")
+
+    def cross_validations(self) -> list[list[str]]:
+        """Of each cross-validation the training sets that are run, which differ in the fold alone."""
+        groups: dict[str, list[str]] = {}
+        for name in self.datasets_run:
+            if self.assemble[name].protocol.folds is not None:
+                alike = self.assemble[name].model_dump(mode="json")
+                alike["protocol"]["folds"].pop("fold")
+                groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
+        return [names for names in groups.values() if len(names) > 1]
 
     def encoder(self, modality: str, name: str) -> EncoderParams:
         encoders: dict[str, EncoderParams] = getattr(self, modality)

@@ -1,0 +1,189 @@
+"""Trained runs under corruptions, kept as files: what is there already is not computed again.
+
+robust/<set>/<method>.parquet        a row a run, condition and clip: `seed` (of the run), `kind`, `case`,
+                                     `level`, `draw` (seed of the corruption), `flat` (the method reads
+                                     nothing of what is hit), `clip_id`, `label`, `prediction` (a score, or
+                                     the index of a class)
+results/<set>/<method>/robust.json   what the runs are, `floors` (what constants reach), `clean` scores and
+                                     `kinds`: of each its `settings` and its `cases`, see summary.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core import paths
+from pipeline.core.console import say
+from pipeline.core.errors import FormatError, MsaError, first_line
+from pipeline.core.files import json_hash, one_writer, write_parquet, write_text
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.evaluation.evaluate import DECIMALS
+from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
+from pipeline.evaluation.robust_results import ALL, FORMAT, KINDS, read_robust
+from pipeline.evaluation.saved import METRICS, ROBUST
+from pipeline.robustness.conditions import CLEAN, conditions, settings_of
+from pipeline.robustness.corruptions import Missing
+from pipeline.robustness.streams import SEEDS
+from pipeline.robustness.summary import constant_floors, summary
+from pipeline.robustness.sweep import Sweep, sweep
+from pipeline.store.fingerprint import stage_hashes
+from pipeline.training.runs import hashes, read_config, regime_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of runs.
+
+    Attributes
+    ----------
+    sites : whom noise and dropped frames hit
+    draws : seeds of the corruptions
+    missing : what stands for a missing modality
+    """
+
+    kinds: tuple[str, ...] = KINDS
+    sites: tuple[str, ...] = (ALL,)
+    draws: tuple[int, ...] = SEEDS
+    missing: Missing = "blank"
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        """What decides the rows of a kind."""
+        return settings_of(kind, self.sites, self.draws, self.missing)
+
+
+def robust(
+    runs: Sequence[Path], asked: Asked, assembled: Path | None = None, device: str = "auto"
+) -> list[dict[str, Any]]:
+    """Sweep all runs; gives what robust.json says of each method and set.
+
+    Parameters
+    ----------
+    runs : run folders, of any methods and sets
+    assembled : set with the features that the runs were trained on; None = data/assembled/<set> of each
+
+    Raises
+    ------
+    MsaError : runs of a method have the same seed, or were trained under different regimes; see `sweep` for
+        the others
+    """
+    configs = {run: read_config(run) for run in runs}
+    found = []
+    ordered = sorted(configs.items(), key=lambda item: (*_group(item[1]), item[1]["seed"]))
+    for (dataset, method), group in groupby(ordered, key=lambda item: _group(item[1])):
+        mine = dict(group)
+        named = ", ".join(map(str, mine))
+        if len({config["seed"] for config in mine.values()}) < len(mine):
+            raise MsaError(f"{named}: two runs have the same seed; give each run once")
+        if len(regimes := sorted({regime_of(config) for config in mine.values()})) > 1:
+            raise MsaError(
+                f"{named}: trained under the regimes {' and '.join(regimes)}, which never stand in one "
+                "table; give the runs of one regime"
+            )
+        folder = paths.assembled_folder(dataset) if assembled is None else assembled
+        rows, out = paths.robust_rows(method, dataset), paths.results_folder(method, dataset)
+        with one_writer(rows):
+            _sweep_method(mine, asked, folder, device, rows, out / ROBUST)
+        found.append(read_robust(out))
+    return found
+
+
+def _group(config: Mapping[str, Any]) -> tuple[str, str]:
+    return config["dataset"], config["method"]
+
+
+def _sweep_method(
+    configs: Mapping[Path, dict[str, Any]], asked: Asked, assembled: Path, device: str, rows: Path, out: Path
+) -> None:
+    """Write the rows and robust.json, `out`, of one method's runs."""
+    config = next(iter(configs.values()))
+    metric_set, class_names = metric_set_of(config), config["stats"]["class_names"]
+    identity = {
+        "runs": {str(own["seed"]): json_hash(own) for own in configs.values()},
+        "test": hashes(assembled, "stats.json", "test.parquet", "test.waveform.parquet"),
+        "code": json_hash(stage_hashes("robust", config["method"])),
+    }
+    kept = _kept(rows, out, identity)
+    due = [kind for kind in asked.kinds if kept.get(kind, {}).get("settings") != asked.settings(kind)]
+    if not due:
+        say(f"{out}: kept")
+        return
+    sweeps: dict[int, Sweep] = {}
+    for run, own in configs.items():
+        known = training_labels(run)
+        constant = float(np.bincount(known.astype(int)).argmax()) if class_names else float(np.median(known))
+        found = [one for kind in due for one in conditions(kind, asked.sites, asked.draws)]
+        weigh = [one for one in found if one.kind == "subsets"]
+        sweeps[own["seed"]] = sweep(
+            run, found, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
+        )
+        say(f"{run}: {len(found)} conditions on {len(sweeps[own['seed']].label)} test clips")
+    first = next(iter(sweeps.values()))
+    floors = constant_floors(known, first.label, metric_set, class_names)
+    new = summary(sweeps, metric_set, class_names, floors)
+    kinds = {kind: {"settings": asked.settings(kind), "cases": cases} for kind, cases in new["kinds"].items()}
+    written = {
+        "format": FORMAT,
+        **{key: config[key] for key in ("method", "dataset")},
+        "regime": regime_of(config),
+        "reads": [name for name in MODALITIES if name in config["dims"]],
+        "identity": identity,
+        "metric_set": metric_set,
+        "class_names": class_names,
+        "n": len(first.label),
+        "silent": first.silent,
+        "floors": {name: round(value, DECIMALS) for name, value in floors.items()},
+        "clean": new["clean"],
+        "kinds": {kind: cases for kind in KINDS if (cases := kinds.get(kind) or kept.get(kind))},
+    }
+    table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
+    before = pq.read_table(rows) if kept else table.slice(0, 0)
+    parts = [
+        (table if kind in (*kinds, CLEAN) else before).filter(pc.field("kind") == kind)
+        for kind in (CLEAN, *written["kinds"])
+    ]
+    write_parquet(pa.concat_tables(parts), rows)
+    write_text(json.dumps(written, ensure_ascii=False, separators=(",", ":")) + "\n", out)
+
+
+def _kept(rows: Path, out: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Kinds that are there already, of these very runs, clips and this code; none where anything differs."""
+    if not (rows.is_file() and out.is_file()):
+        return {}
+    found = read_robust(out.parent)
+    kinds: dict[str, Any] = found["kinds"] if found["identity"] == identity else {}
+    return kinds
+
+
+def training_labels(run: Path) -> np.ndarray:
+    """(clips,) of the training split, as the run's folder has them."""
+    path = run / "train.predictions.parquet"
+    try:
+        labels: np.ndarray = pq.read_table(path, columns=["label"])["label"].to_numpy()
+        return labels.astype(np.float64)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise FormatError(
+            f"{path}: no predictions of a training ({first_line(error)}); train again"
+        ) from error
+
+
+def metric_set_of(config: Mapping[str, Any]) -> str:
+    """The set that the runs were evaluated with, from the results in the current folder."""
+    if config["stats"]["task"] == "classification":
+        return CLASSIFICATION
+    path = paths.results_folder(config["method"], config["dataset"]) / METRICS
+    try:
+        name: str = json.loads(path.read_text(encoding="utf-8"))["runs"][0]["metric_set"]
+        METRIC_SETS[name]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FormatError(f"{path}: no metric set in it ({error}); run its evaluate stage") from error
+    return name
