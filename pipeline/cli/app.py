@@ -15,10 +15,10 @@ from pipeline.cli.fetch import fetch
 from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
-from pipeline.cli.noise import noise
 from pipeline.cli.predict import predict
 from pipeline.cli.report import report
 from pipeline.cli.repro import repro
+from pipeline.cli.robust import robust
 from pipeline.cli.stages import app as stage_app
 from pipeline.cli.status import merge_lock, runs, why
 from pipeline.cli.table import table
@@ -49,7 +49,7 @@ app.command()(doctor)
 app.command()(fetch)
 app.command()(tune)
 app.command()(table)
-app.command()(noise)
+app.command()(robust)
 app.command()(runs)
 app.command()(why)
 app.command("merge-lock")(merge_lock)

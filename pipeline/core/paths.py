@@ -39,3 +39,8 @@ def pretrained_folder(method: str, dataset: str) -> Path:
 
 def results_folder(method: str, dataset: str, root: Path = Path("results")) -> Path:
     return root / dataset / method
+
+
+def robust_folder(method: str, dataset: str, regime: str, root: Path = Path("robust")) -> Path:
+    """What came of a method's runs under corruptions; `regime` is what they were trained on."""
+    return root / regime / dataset / method

@@ -10,6 +10,7 @@ Executor, workers and device are options of `msa-cli stage`, never params: they 
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -284,6 +285,16 @@ class Params(Section):
 
     def training_set(self, name: str) -> AssembleParams:
         return _named(name, self.assemble, "training set", "assemble")
+
+    def cross_validations(self) -> list[list[str]]:
+        """Of each cross-validation the training sets that are run, which differ in the fold alone."""
+        groups: dict[str, list[str]] = {}
+        for name in self.datasets_run:
+            if self.assemble[name].protocol.folds is not None:
+                alike = self.assemble[name].model_dump(mode="json")
+                alike["protocol"]["folds"].pop("fold")
+                groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
+        return [names for names in groups.values() if len(names) > 1]
 
     def encoder(self, modality: str, name: str) -> EncoderParams:
         encoders: dict[str, EncoderParams] = getattr(self, modality)

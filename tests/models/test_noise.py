@@ -1,4 +1,4 @@
-"""The noise protocol: what is hit, by how much, what stays, and the scores under it."""
+"""The noise that methods train with: what is hit, by how much, and what stays."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made.tiny_batch import DIMS, random_batch
-from made.tiny_cmir import tiny, tiny_finetuned
-from torch import Tensor
+from made.tiny_cmir import tiny_finetuned
 
 from models.core.batch import Waveform
 from models.core.noise import (
@@ -21,8 +20,6 @@ from models.core.noise import (
     standard_deviation,
 )
 from pipeline.core.errors import MsaError, ParamsError
-from pipeline.datasets.splits import Ragged
-from pipeline.evaluation.noise import RATES, SEEDS, robustness, train_deviations
 
 STD = {"text": torch.full((12,), 0.5), "audio": torch.arange(1.0, 6), "visual": torch.ones(7)}
 KINDS = ("gaussian", "laplace", "erase")
@@ -153,31 +150,6 @@ def test_words_are_spoilt_inside_the_encoder_and_only_within() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- deviations
-def ragged(values: Tensor, lengths: list[int]) -> Ragged:
-    padding = np.zeros((1, *values.shape[1:]), values.numpy().dtype)
-    return Ragged.of(np.concatenate([values.numpy(), padding]), np.array(lengths), "cpu")
-
-
-def test_spreads_of_a_train_split() -> None:
-    torch.manual_seed(0)
-    audio = 5 + 3 * torch.randn(9, 5)
-    ids = torch.tensor([7, 3, 3, 9, 7, 7])
-    sound = torch.randint(-3000, 3000, (1000,), dtype=torch.int16)
-    streams = {
-        "audio": ragged(audio, [4, 5]),
-        "tokens": ragged(ids, [2, 4]),
-        "waveform": ragged(sound, [400, 600]),
-    }
-    backbone = tiny_finetuned().backbone
-    found = train_deviations(streams, backbone)
-    assert list(found) == ["audio", "tokens", "waveform"]
-    torch.testing.assert_close(found["audio"], audio.std(dim=0, correction=0))
-    words = backbone.get_input_embeddings()(ids).detach()
-    torch.testing.assert_close(found["tokens"], words.std(dim=0, correction=0))
-    expected = (sound.double() / 32768).std(correction=0).float()
-    torch.testing.assert_close(found["waveform"], expected[None])
-
-
 def test_spread_counts_rows_and_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.core.noise.BLOCK", 2)
     values = torch.tensor([[1.0, 5.0], [torch.nan, torch.nan], [4.0, 5.0], [1.0, 5.0]])
@@ -197,49 +169,6 @@ def test_spreads_of_a_batch() -> None:
     words = method.backbone.get_input_embeddings()(batch.tokens.ids[batch.tokens.mask]).detach()
     torch.testing.assert_close(found["tokens"], words.std(dim=0, correction=0))
     assert list(batch_deviations(random_batch())) == ["text", "audio", "visual"]
-
-
-# --------------------------------------------------------------------------------------------------- scores
-def error(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    return {"mae": float(np.abs(predictions - labels).mean()), "clips": float(len(labels))}
-
-
-def test_robustness_is_a_mean_over_seeds_and_rates() -> None:
-    method = tiny()
-    batches = [random_batch(5, seed=1), random_batch(3, seed=2)]
-    batches = [replace(batch, label=method.eval()(batch).prediction.detach()) for batch in batches]
-    table = robustness(method.train(), batches, error, "gaussian", STD)
-    assert list(table) == ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "mean"]
-    assert {one["clips"] for row in table.values() for one in row} == {8}
-    assert {len(row) for row in table.values()} == {len(SEEDS)}
-    maes = [np.mean([one["mae"] for one in row]) for row in table.values()]
-    assert 0 < maes[0] < maes[3] < maes[6]
-    assert maes[-1] == pytest.approx(np.mean(maes[:-1]))
-    by_hand = []
-    for seed in SEEDS:
-        generator = seeded(seed)
-        gaps = []
-        for batch in batches:
-            noisy = corrupt(batch, "gaussian", RATES[2], STD, generator)
-            gaps += (method(noisy).prediction - batch.label).abs().tolist()
-        by_hand.append(np.mean(gaps))
-    assert len(SEEDS) == 5 and maes[2] == pytest.approx(np.mean(by_hand))
-    assert robustness(method, batches, error, "gaussian", STD) == table
-    clean = robustness(method, batches, error, "laplace", STD, rates=[0], seeds=[1])
-    assert clean["mean"][0]["mae"] == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize(("kind", "mask_id"), [*((kind, None) for kind in KINDS), ("erase", 3)])
-def test_robustness_reaches_fine_tuned_text(kind: str, mask_id: int | None) -> None:
-    method = tiny_finetuned().eval()
-    for name in ("audio", "visual"):  # only text can move a prediction
-        for parameter in method.encoder[name].parameters():
-            parameter.data.zero_()
-    batch = random_batch(vocabulary=40)
-    batch = replace(batch, label=method(batch).prediction.detach())
-    std = {**STD, "tokens": torch.ones(12)}
-    table = robustness(method, [batch], error, kind, std, mask_id, rates=[0.5], seeds=[1])
-    assert table["mean"][0]["mae"] > 1e-4
 
 
 def test_wrong_noise_is_refused() -> None:

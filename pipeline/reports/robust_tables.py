@@ -1,0 +1,241 @@
+"""Runs under corruptions as tables: what a method keeps, kind by kind, beside its clean score.
+
+Methods that were trained under different regimes never stand in one table. Folds of a cross-validation are
+one set: their mean, and the deviation over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.files import replaced_files, write_text
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.evaluation.saved import Spread
+from pipeline.evaluation.significance import lower_is_better
+from pipeline.reports.blocks import Block, Cell, Heading, Lines, Table, as_html, as_markdown
+from pipeline.reports.tables import DIGITS, EMPTY, MEANING
+from pipeline.robustness.conditions import ALL, SUBSETS
+
+CASES = ("blocks", "subsets", "imbalanced")  # kinds of which a table has a column a case, not a level
+CHIEF = (("mae", "accuracy"), ("acc2_non0", "acc2", "f1_weighted"))  # of each the first that there is
+FRAMES = ("acc7", "acc5", "acc3", "acc2_has0", "acc2_non0", "acc2", "f1_has0", "f1_non0", "f1", "mae", "corr")
+TITLES = {
+    "gaussian": "Gaussian noise on a share r of the steps",
+    "laplace": "Laplace noise on a share r of the steps",
+    "erase": "A share r of the steps hidden",
+    "frames": "A share r of the frames and words dropped",
+    "blocks": "A stretch of one modality dropped",
+    "subsets": "What is left of the modalities",
+    "shared": "Each modality missing with probability r",
+    "imbalanced": "One modality missing four times as often as the others",
+}
+READING = (
+    "Corruption is of the test clips alone, the same for every method. `mean` is over the levels (with the "
+    "clean score where the kind's authors include it), `kept` is what is left above a constant predictor: "
+    "(mean - f) / (clean - f). A method can keep much by being bad when clean: read both.",
+    "= marks what is as when clean because the method reads nothing of what is hit: that is no robustness.",
+)
+Summary = dict[str, Any]  # see robust.py
+Methods = dict[str, Summary]
+
+
+def as_sets(
+    summaries: Sequence[Summary], folds: Sequence[Sequence[str]] = ()
+) -> dict[tuple[str, str], Methods]:
+    """(Set, regime) -> method -> its summary.
+
+    Parameters
+    ----------
+    folds : names of the training sets of each cross-validation; they become one set where a method has all
+    """
+    found: dict[tuple[str, str], Methods] = {}
+    for one in summaries:
+        found.setdefault((one["dataset"], one["regime"]), {})[one["method"]] = one
+    for names in folds:
+        for regime in {one["regime"] for one in summaries}:
+            parts = [found.get((name, regime), {}) for name in names]
+            methods = [name for name in parts[0] if all(name in part for part in parts)]
+            if len(names) < 2 or not methods:
+                continue
+            for name in names:
+                found.pop((name, regime))
+            title = f"{names[0]} to {names[-1]}"
+            found[title, regime] = {name: across([part[name] for part in parts]) for name in methods}
+    return found
+
+
+def across(folds: Sequence[Summary]) -> Summary:
+    """One summary of several sets: means of their means, deviations over them, of the cases that all have."""
+
+    def joined(parts: Sequence[Any]) -> Any:
+        first = parts[0]
+        if isinstance(first, dict):
+            return {
+                key: joined([part[key] for part in parts]) for key in first if all(key in p for p in parts)
+            }
+        if isinstance(first, bool):
+            return all(parts)
+        if isinstance(first, list):
+            return [joined(each) for each in zip(*parts, strict=True)]
+        if isinstance(first, int | float):
+            return sum(parts) / len(parts) if None not in parts else None
+        return first
+
+    def spreads(parts: Sequence[Any]) -> Any:
+        """As `joined`, of [mean, sd] pairs."""
+        if isinstance(parts[0], dict):
+            return {key: spreads([part[key] for part in parts]) for key in parts[0]}
+        found = Spread.of([mean for mean, _ in parts])
+        return [found.mean, found.sd]
+
+    whole: Summary = {**joined(folds), "n": sum(one["n"] for one in folds)}
+    whole["clean"] = spreads([one["clean"] for one in folds])
+    for kind, cases in whole["kinds"].items():
+        for case, found in cases.items():
+            own = [one["kinds"][kind][case]["scores"] for one in folds]
+            found["scores"] = {
+                metric: [spreads(each) for each in zip(*(one[metric] for one in own), strict=True)]
+                for metric in found["scores"]
+            }
+    return whole
+
+
+def robust_blocks(sets: Mapping[tuple[str, str], Methods], level: int = 2) -> list[Block]:
+    """A table for each set, regime, kind and chief metric."""
+    blocks: list[Block] = []
+    for (name, regime), methods in sets.items():
+        first = next(iter(methods.values()))
+        trained = "complete clips" if regime == "complete" else f"the regime `{regime}`"
+        blocks.append(Heading(f"{name}: under corruptions", level))
+        said = [
+            f"{first['n']} test clips; trained on {trained}. Means over runs and draws; on a page the sample "
+            "standard deviation beside them."
+        ]
+        blocks.append(Lines([*said, *READING], marked=True))
+        kinds = dict.fromkeys(kind for one in methods.values() for kind in one["kinds"])
+        for kind in kinds:
+            blocks.append(Heading(TITLES[kind], level + 1))
+            mine = {method: one for method, one in methods.items() if kind in one["kinds"]}
+            blocks += _kind_tables(kind, mine)
+    return blocks
+
+
+def chief_metrics(summary: Summary) -> list[str]:
+    """The one or two that tables and pictures have."""
+    return [next(name for name in names if name in summary["clean"]) for names in CHIEF]
+
+
+def _kind_tables(kind: str, methods: Methods) -> list[Block]:
+    first = next(iter(methods.values()))
+    blocks: list[Block] = []
+    for metric in chief_metrics(first):
+        arrow = "↓" if lower_is_better(metric) else "↑"
+        said = f"{metric.replace('_', ' ')} {arrow}: {MEANING[metric]}"
+        if kind in CASES:
+            blocks += [Lines([said]), _case_table(kind, metric, methods)]
+            continue
+        for case in first["kinds"][kind]:
+            where = "" if case == ALL else f"; {case} alone is hit"
+            blocks += [Lines([said + where]), _level_table(kind, case, metric, methods)]
+    if kind == "frames" and not first["class_names"]:
+        blocks += [Lines(["Means over the ten rates 0 to 0.9"]), _means_table(methods)]
+    return blocks
+
+
+def _case_table(kind: str, metric: str, methods: Methods) -> Table:
+    """A column a case, of its mean over the levels."""
+    cases = dict.fromkeys(case for one in methods.values() for case in one["kinds"][kind])
+    columns = [case for case in cases if case != SUBSETS[-1]]
+    rows = []
+    for method, one in methods.items():
+        found = one["kinds"][kind]
+        cells = [EMPTY if case not in found else _mean_cell(found[case], metric) for case in columns]
+        rows.append([_name(method, one), _spread_cell(one["clean"][metric]), *cells])
+    floor = next(iter(methods.values()))["floors"].get(metric)
+    return Table(["method", "clean", *columns], [*rows, _floor_row(floor, len(columns) + 1)], sortable=True)
+
+
+def _level_table(kind: str, case: str, metric: str, methods: Methods) -> Table:
+    """A column a level, then what the curve comes to."""
+    levels = next(iter(methods.values()))["kinds"][kind][case]["levels"]
+    rows = []
+    for method, one in methods.items():
+        found = one["kinds"][kind].get(case)
+        if found is None:
+            continue
+        numbers = found["numbers"][metric]
+        summed = [numbers["mean"], numbers["auilc"], numbers["above_floor"], found["change"][-1]]
+        rows.append(
+            [
+                _name(method, one),
+                _spread_cell(one["clean"][metric]),
+                *(_spread_cell(pair, found["flat"]) for pair in found["scores"][metric]),
+                *(EMPTY if value is None else _number(value) for value in summed),
+            ]
+        )
+    floor = next(iter(methods.values()))["floors"].get(metric)
+    head = [
+        "method",
+        "clean",
+        *(f"{r:g}" for r in levels),
+        "mean",
+        "AUILC",
+        "kept",
+        f"change at {levels[-1]:g}",
+    ]
+    return Table(head, [*rows, _floor_row(floor, len(head) - 1)], sortable=True)
+
+
+def _means_table(methods: Methods) -> Table:
+    """Every metric's mean over the rates, in the order of LNLN's tables."""
+    first = next(iter(methods.values()))
+    metrics = [name for name in FRAMES if name in first["clean"]]
+    rows = [
+        [
+            _name(method, one),
+            *(_number(one["kinds"]["frames"][ALL]["numbers"][name]["mean"]) for name in metrics),
+        ]
+        for method, one in methods.items()
+        if ALL in one["kinds"]["frames"]
+    ]
+    return Table(["method", *(name.replace("_", " ") for name in metrics)], rows, sortable=True)
+
+
+def _name(method: str, summary: Summary) -> Cell:
+    """With what it reads, where that is not everything."""
+    reads = summary["reads"]
+    said = "" if [*reads] == [*MODALITIES] else f" ({', '.join(reads) or 'nothing'})"
+    return Cell(f"{method}{said}", method)
+
+
+def _mean_cell(found: Mapping[str, Any], metric: str) -> Cell:
+    if len(found["levels"]) == 1:
+        return _spread_cell(found["scores"][metric][0], found["flat"])
+    return _number(found["numbers"][metric]["mean"], found["flat"])
+
+
+def _spread_cell(pair: Sequence[float | None], flat: bool = False) -> Cell:
+    mean, sd = pair
+    if mean is None:
+        return EMPTY
+    spread = "" if sd is None or flat else f"± {sd:.{DIGITS}f}"
+    return Cell(f"{mean:.{DIGITS}f}{' =' if flat else ''}", f"{mean:.6g}", spread=spread)
+
+
+def _number(value: float, flat: bool = False) -> Cell:
+    return Cell(f"{value:.{DIGITS}f}{' =' if flat else ''}", f"{value:.6g}")
+
+
+def _floor_row(floor: float | None, columns: int) -> list[Cell]:
+    cell = EMPTY if floor is None else _number(floor)
+    return [Cell("best constant", "best constant"), cell, *[EMPTY] * (columns - 1)]
+
+
+def write_robust(sets: Mapping[tuple[str, str], Methods], out: Path) -> None:
+    """index.html, tables.md and a PNG of each picture into a folder."""
+    blocks = [Heading("Under corruptions", 1), *robust_blocks(sets)]
+    with replaced_files(out) as folder:
+        write_text(as_html(blocks), folder / "index.html")
+        write_text(as_markdown(blocks, top=1), folder / "tables.md")

@@ -1,0 +1,123 @@
+"""What is done to test clips, as a list: kinds, whom they hit, how much, and with which draw.
+
+    gaussian, laplace, erase   steps are hit with probability r = .1 ... .7: noise, or hidden
+    frames                     steps are dropped with probability r = .1 ... .9, as LNLN does
+    blocks                     a stretch of one modality is dropped, at the start, in the middle, at the end
+                               or anywhere: r = .1 ... .9 of its length
+    subsets                    every subset of the modalities, the others missing as a whole
+    shared                     each modality of each clip is missing with probability r = .1 ... .7, never all
+    imbalanced                 the same, one modality with 2 r and the others with r / 2, r = .1 ... .5: as
+                               many are missing as of `shared`, but one is fragile
+
+Rates of `shared` and `imbalanced` are of the draw, before the last modality of a clip is spared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from pipeline.core.errors import ParamsError
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.params.explain import unknown
+from pipeline.robustness.streams import SEEDS
+
+ALL = "all"
+SITES = (ALL, *MODALITIES)
+LETTERS = {"text": "T", "audio": "A", "visual": "V"}
+POSITIONS = ("start", "middle", "end", "random")
+NOISE = ("gaussian", "laplace", "erase")
+LEVELS = {
+    **dict.fromkeys(NOISE, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
+    "frames": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "blocks": (0.1, 0.3, 0.5, 0.7, 0.9),
+    "subsets": (1.0,),
+    "shared": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+    "imbalanced": (0.1, 0.2, 0.3, 0.4, 0.5),
+}
+KINDS = tuple(LEVELS)
+SITED = (*NOISE, "frames")  # kinds that a site is chosen of
+WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
+CLEAN = "clean"
+FRAGILE, STURDY = 2.0, 0.5  # shares of r
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to spoil the test clips; `clean` leaves them as they are.
+
+    Attributes
+    ----------
+    kind : one of KINDS, or `clean`
+    case : whom it hits: a site, of blocks a modality and a position (`audio start`), of subsets the letters
+        of what is left (`TA`), of `imbalanced` the fragile modality
+    level : r
+    draw : seed of what is drawn; 0 where nothing is
+    """
+
+    kind: str
+    case: str
+    level: float
+    draw: int
+
+    @property
+    def hits(self) -> tuple[str, ...]:
+        """Modalities that may be changed."""
+        if self.kind == CLEAN:
+            return ()
+        if self.kind == "subsets":
+            return tuple(name for name in MODALITIES if LETTERS[name] not in self.case)
+        if self.kind == "imbalanced":
+            return MODALITIES
+        site = self.case.partition(" ")[0]
+        return MODALITIES if site == ALL else (site,)
+
+    def rates(self) -> dict[str, float]:
+        """Of `shared` and `imbalanced`: probability that each modality is missing."""
+        if self.kind == "shared":
+            return dict.fromkeys(MODALITIES, self.level)
+        return {name: self.level * (FRAGILE if name == self.case else STURDY) for name in MODALITIES}
+
+
+UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
+SUBSETS = tuple(
+    "".join(LETTERS[name] for name in kept) for n in (1, 2, 3) for kept in combinations(MODALITIES, n)
+)
+
+
+def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
+    """Kinds of these names, `all` for all of them, in their own order; ParamsError names an unknown one."""
+    for name in names:
+        if name not in (ALL, *KINDS):
+            raise ParamsError(unknown("kind of corruption", name, (ALL, *KINDS)))
+    return tuple(kind for kind in KINDS if kind in names or ALL in names)
+
+
+def chosen_sites(names: Sequence[str]) -> tuple[str, ...]:
+    """Sites of these names, each once; ParamsError names an unknown one."""
+    for name in names:
+        if name not in SITES:
+            raise ParamsError(unknown("site", name, SITES))
+    return tuple(dict.fromkeys(names))
+
+
+def conditions(kind: str, sites: Sequence[str] = (ALL,), draws: Sequence[int] = SEEDS) -> list[Condition]:
+    """Those of a kind, clean not among them.
+
+    Parameters
+    ----------
+    sites : whom noise and dropped frames hit
+    draws : seeds of what is drawn
+    """
+    if kind == "subsets":
+        return [Condition(kind, case, 1.0, 0) for case in SUBSETS]
+    cases: Sequence[str] = {"shared": (ALL,), "imbalanced": MODALITIES}.get(kind, sites)
+    if kind == "blocks":
+        cases = [f"{name} {position}" for name in MODALITIES for position in POSITIONS]
+    return [
+        Condition(kind, case, level, draw)
+        for case in cases
+        for draw in (draws if "random" in case or kind != "blocks" else (0,))
+        for level in LEVELS[kind]
+    ]
