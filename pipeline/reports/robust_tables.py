@@ -30,6 +30,15 @@ TITLES = {
     "subsets": "What is left of the modalities",
     "shared": "Each modality missing with probability r",
     "imbalanced": "One modality missing four times as often as the others",
+    "white": "White noise, by its signal-to-noise ratio in dB",
+    "babble": "Six other voices at once, by the signal-to-noise ratio in dB",
+    "mute": "A share of the sound muted",
+    "blur": "Pictures blurred, σ in pixels at 480 lines",
+    "lowres": "Pictures with so many times fewer lines and columns",
+    "occlude": "A black rectangle on a share of the face",
+    "eyes": "A black band over the eyes",
+    "mouth": "A black band over the mouth",
+    "freeze": "One picture for a share of the clip",
 }
 READING = (
     "Corruption is of the test clips alone, the same for every method. `mean` is over the levels (with the "

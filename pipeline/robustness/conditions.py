@@ -8,6 +8,7 @@
     shared                     each modality of each clip is missing with probability r = .1 ... .7, never all
     imbalanced                 the same, one modality with 2 r and the others with r / 2, r = .1 ... .5: as
                                many are missing as of `shared`, but one is fragile
+    white ... freeze           recordings are spoilt and features made anew: media/kinds.py has all of these
 
 Rates of `shared` and `imbalanced` are of the draw, before the last modality of a clip is spared.
 """
@@ -21,6 +22,7 @@ from itertools import combinations
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.params.explain import unknown
+from pipeline.robustness.media.kinds import DRAWN, MEDIA, MEDIA_LEVELS, modality_of
 from pipeline.robustness.streams import SEEDS
 
 ALL = "all"
@@ -36,7 +38,7 @@ LEVELS = {
     "shared": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "imbalanced": (0.1, 0.2, 0.3, 0.4, 0.5),
 }
-KINDS = tuple(LEVELS)
+KINDS = tuple(LEVELS)  # without those of media, which need the recordings
 SITED = (*NOISE, "frames")  # kinds that a site is chosen of
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
 CLEAN = "clean"
@@ -49,10 +51,10 @@ class Condition:
 
     Attributes
     ----------
-    kind : one of KINDS, or `clean`
+    kind : one of KINDS or MEDIA_LEVELS, or `clean`
     case : whom it hits: a site, of blocks a modality and a position (`audio start`), of subsets the letters
-        of what is left (`TA`), of `imbalanced` the fragile modality
-    level : r
+        of what is left (`TA`), of `imbalanced` the fragile modality, of media the modality
+    level : r; of media see media/kinds.py
     draw : seed of what is drawn; 0 where nothing is
     """
 
@@ -87,11 +89,16 @@ SUBSETS = tuple(
 
 
 def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
-    """Kinds of these names, `all` for all of them, in their own order; ParamsError names an unknown one."""
+    """Kinds of these names, in their own order; ParamsError names an unknown one.
+
+    `all` stands for KINDS, `media` for those of media.
+    """
+    known = (ALL, *KINDS, MEDIA, *MEDIA_LEVELS)
     for name in names:
-        if name not in (ALL, *KINDS):
-            raise ParamsError(unknown("kind of corruption", name, (ALL, *KINDS)))
-    return tuple(kind for kind in KINDS if kind in names or ALL in names)
+        if name not in known:
+            raise ParamsError(unknown("kind of corruption", name, known))
+    groups = ((ALL, KINDS), (MEDIA, tuple(MEDIA_LEVELS)))
+    return tuple(kind for group, kinds in groups for kind in kinds if kind in names or group in names)
 
 
 def chosen_sites(names: Sequence[str]) -> tuple[str, ...]:
@@ -112,6 +119,9 @@ def conditions(kind: str, sites: Sequence[str] = (ALL,), draws: Sequence[int] = 
     """
     if kind == "subsets":
         return [Condition(kind, case, 1.0, 0) for case in SUBSETS]
+    if kind in MEDIA_LEVELS:
+        chosen, case = draws if kind in DRAWN else (0,), modality_of(kind)
+        return [Condition(kind, case, level, draw) for draw in chosen for level in MEDIA_LEVELS[kind]]
     cases: Sequence[str] = {"shared": (ALL,), "imbalanced": MODALITIES}.get(kind, sites)
     if kind == "blocks":
         cases = [f"{name} {position}" for name in MODALITIES for position in POSITIONS]

@@ -6,7 +6,8 @@
                           `clip_id`, `label`, `prediction` (a score, or the index of a class)
     summary.json          what the runs are, `floors` (what constants reach), `clean` and `kinds`
                           (summary.py), of subsets `internals`: what the method weighs, as a mean over runs
-                          and test clips
+                          and test clips; of media `media`: what there is to see and hear at each level
+    media.parquet         of kinds of media alone: what the features say of each test clip (media/sweep.py)
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
 from pipeline.evaluation.saved import METRICS
 from pipeline.robustness.conditions import ALL, KINDS, Condition, conditions
 from pipeline.robustness.corruptions import Missing
+from pipeline.robustness.media.kinds import MEDIA_LEVELS
+from pipeline.robustness.media.sweep import Remaking, media_sweep, seen_and_heard
 from pipeline.robustness.streams import SEEDS
 from pipeline.robustness.summary import constant_floors, mean_internals, summary
 from pipeline.robustness.sweep import Sweep, sweep
-from pipeline.training.runs import read_config
+from pipeline.training.runs import open_runs, read_config
 
 FORMAT = 1
-PREDICTIONS, SUMMARY = "predictions.parquet", "summary.json"
+PREDICTIONS, SUMMARY, MEDIA_FACTS = "predictions.parquet", "summary.json", "media.parquet"
 COMPLETE = "complete"
 
 
@@ -50,12 +53,14 @@ class Asked:
     sites : whom noise and dropped frames hit
     draws : seeds of the corruptions
     missing : what stands for a missing modality
+    remaking : how features of spoilt recordings are made; for kinds of media
     """
 
     kinds: tuple[str, ...] = KINDS
     sites: tuple[str, ...] = (ALL,)
     draws: tuple[int, ...] = SEEDS
     missing: Missing = "blank"
+    remaking: Remaking | None = None
 
     def conditions(self) -> list[Condition]:
         return [one for kind in self.kinds for one in conditions(kind, self.sites, self.draws)]
@@ -111,15 +116,24 @@ def _sweep_method(
     config = next(iter(configs.values()))
     metric_set, class_names = metric_set_of(config), config["stats"]["class_names"]
     sweeps: dict[int, Sweep] = {}
+    of_media = [one for one in asked.conditions() if one.kind in MEDIA_LEVELS]
     for run, own in configs.items():
         known = training_labels(run)
         constant = float(np.bincount(known.astype(int)).argmax()) if class_names else float(np.median(known))
-        found = asked.conditions()
+        found = [one for one in asked.conditions() if one not in of_media]
         weigh = [one for one in found if one.kind == "subsets"]
         sweeps[own["seed"]] = sweep(
             run, found, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
         say(f"{run}: {len(found)} conditions on {len(sweeps[own['seed']].label)} test clips")
+    media: dict[str, Any] = {}
+    if of_media:
+        assert asked.remaking is not None, "kinds of media need to know how features are made"
+        opened = open_runs(list(configs), device)
+        remade = media_sweep(opened, of_media, assembled, asked.remaking)
+        for run, of_run in zip(opened, remade.predictions, strict=True):
+            sweeps[run.config["seed"]].add(of_run, of_media)
+        media = seen_and_heard(remade)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
     internals = {
@@ -142,9 +156,12 @@ def _sweep_method(
         "nothing_left": {one.case: number for one, number in first.floored.items() if one.kind == "subsets"},
         "floors": {name: round(value, 6) for name, value in floors.items()},
         "internals": internals,
+        "media": media,
         **summary(sweeps, metric_set, class_names, floors),
     }
     with replaced_files(out) as folder:
+        if media:
+            pq.write_table(remade.facts, folder / MEDIA_FACTS, compression="zstd")
         table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
         pq.write_table(table.unify_dictionaries(), folder / PREDICTIONS, compression="zstd")
         write_json(written, folder / SUMMARY, sort_keys=False)

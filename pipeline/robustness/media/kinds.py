@@ -13,10 +13,6 @@ freeze    a picture that stands  for 25, 50 % of the clip
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pipeline.robustness.conditions import Condition
-
 MEDIA = "media"  # all of them
 BABBLE = "babble"
 SNR_DB = (20.0, 15.0, 10.0, 5.0, 0.0, -5.0)
@@ -29,7 +25,9 @@ PICTURES = {
     "mouth": (1.0,),
     "freeze": (0.25, 0.5),
 }
-MEDIA_LEVELS: dict[str, tuple[float, ...]] = SOUND | PICTURES  # from mild to severe
+MEDIA_LEVELS: dict[str, tuple[float, ...]] = (
+    SOUND | PICTURES
+)  # from mild to severe; the clean clip is before them all
 OF_FACES = ("occlude", "eyes", "mouth")
 DRAWN = ("white", "babble", "mute", "occlude", "freeze")  # kinds in which chance decides something
 
@@ -37,11 +35,3 @@ DRAWN = ("white", "babble", "mute", "occlude", "freeze")  # kinds in which chanc
 def modality_of(kind: str) -> str:
     """The modality whose features a kind changes."""
     return "audio" if kind in SOUND else "visual"
-
-
-def media_conditions(kind: str, draws: Sequence[int]) -> list[Condition]:
-    """Those of a kind; where nothing is drawn, of one draw, 0."""
-    chosen = draws if kind in DRAWN else (0,)
-    return [
-        Condition(kind, modality_of(kind), level, draw) for draw in chosen for level in MEDIA_LEVELS[kind]
-    ]

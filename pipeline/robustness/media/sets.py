@@ -75,7 +75,7 @@ class SplitSequences:
 
 @contextmanager
 def set_with(assembled: Path, sequences: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[Path]:
-    """A folder that is the set with other test sequences, by stream and clip, as `SplitSequences` makes them."""
+    """A folder that is the set with other test sequences: by stream and clip, see `SplitSequences`."""
     with TemporaryDirectory(prefix="spoilt-") as temporary:
         folder = Path(temporary)
         written = {

@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.core.vocabulary import TEST
+from pipeline.core.vocabulary import FAILED, TEST
 from pipeline.datasets.assembly.sequences import real_frames
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.features.encoder import Encoder
 from pipeline.params.params import Params
-from pipeline.robustness.conditions import UNTOUCHED, Condition
+from pipeline.robustness.conditions import CLEAN, UNTOUCHED, Condition
 from pipeline.robustness.media.extract import Resources, SplitMedia, make_rows, row_name
-from pipeline.robustness.media.kinds import modality_of
+from pipeline.robustness.media.kinds import MEDIA_LEVELS, modality_of
 from pipeline.robustness.media.sets import SplitSequences, set_with
+from pipeline.robustness.media.spoil import SILENT
 from pipeline.store.shard import FeatureRow
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
@@ -104,6 +105,32 @@ def media_sweep(
     found.facts = pa.Table.from_pylist(remade.facts, FACTS)
     found.remarks = remade.remarks
     return found
+
+
+def seen_and_heard(found: MediaSweep) -> dict[str, Any]:
+    """What features say of the test clips: `remarks`, and of each of `kinds` (of clean ones `clean audio` ...)
+
+    levels         from mild to severe
+    face, voiced   at each level the mean share of the frames with a face, with a pitch; null where none is
+                   looked for
+    failed         at each level, rows that could not be made
+    silent         clips without a sound, which get no noise
+    """
+    kinds: dict[str, Any] = {}
+    table = found.facts.to_pandas()
+    for (kind, case), rows in table.groupby(["kind", "case"], sort=False):
+        levels = MEDIA_LEVELS.get(kind, (0.0,))
+        parts = [rows[rows["level"] == level] for level in levels]
+        kinds[f"{kind} {case}" if kind == CLEAN else kind] = {
+            "levels": levels,
+            **{
+                name: [None if of[name].isna().all() else round(float(of[name].mean()), 6) for of in parts]
+                for name in ("face", "voiced")
+            },
+            "failed": [int((of["status"] == FAILED).sum()) for of in parts],
+            "silent": int(rows[rows["note"].str.startswith(SILENT)]["clip_id"].nunique()),
+        }
+    return {"remarks": "; ".join(found.remarks), "kinds": kinds}
 
 
 class _Features:
