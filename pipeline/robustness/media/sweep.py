@@ -108,7 +108,7 @@ def media_sweep(
 
 
 def seen_and_heard(found: MediaSweep) -> dict[str, Any]:
-    """What features say of the test clips: `remarks`, and of each of `kinds` (clean ones are `clean audio` ...)
+    """What features say of the test clips: `remarks`, and of each of `kinds` (of clean ones, `clean audio`):
 
     levels         from mild to severe
     face, voiced   at each level the mean share of the frames with a face, with a pitch; null where none is
