@@ -148,9 +148,27 @@ def _kind_tables(kind: str, methods: Methods) -> list[Block]:
         for case in first["kinds"][kind]:
             where = "" if case == ALL else f"; {case} alone is hit"
             blocks += [Lines([said + where]), _level_table(kind, case, metric, methods)]
+    told = [one["media"][kind] for one in methods.values() if kind in one.get("media", {})]
+    if told:
+        blocks.append(Lines(_seen_and_heard(told[0])))
     if kind == "frames" and not first["class_names"]:
         blocks += [Lines(["Means over the ten rates 0 to 0.9"]), _means_table(methods)]
     return blocks
+
+
+def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
+    """What there is left to see and to hear in recordings of a kind."""
+    found = []
+    for key, what in (("face", "a face"), ("voiced", "a pitch")):
+        clean, *levels = told[key]
+        if clean is not None:
+            shares = ", ".join("–" if share is None else f"{100 * share:.0f} %" for share in levels)
+            found.append(f"Frames with {what}: {shares} (clean {100 * clean:.0f} %)")
+    if any(told["failed"]):
+        found.append(f"Clips that could not be encoded any more: {', '.join(map(str, told['failed']))}")
+    if told["silent"]:
+        found.append(f"Clips without a sound, which get no noise: {told['silent']}")
+    return found
 
 
 def _case_table(kind: str, metric: str, methods: Methods) -> Table:

@@ -131,9 +131,11 @@ def _sweep_method(
         assert asked.remaking is not None, "kinds of media need to know how features are made"
         opened = open_runs(list(configs), device)
         remade = media_sweep(opened, of_media, assembled, asked.remaking)
-        for run, of_run in zip(opened, remade.predictions, strict=True):
-            sweeps[run.config["seed"]].add(of_run, of_media)
+        for one, predictions in zip(opened, remade.predictions, strict=True):
+            sweeps[one.config["seed"]].add(predictions, of_media)
         media = seen_and_heard(remade)
+        for remark in remade.remarks:
+            say(f"note: {remark}", error=True)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
     internals = {

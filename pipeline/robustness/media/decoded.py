@@ -99,7 +99,7 @@ class DecodedClip:
             raise AbsentError(f"{clip.clip_id}: no media file")
         self.clip, self.limits, self.path = clip, limits, clip.path
         self._kept: list[Frame] | None = None
-        self._window = {"start_s": clip.start_s, "end_s": clip.end_s}
+        self._window: dict[str, Any] = {"start_s": clip.start_s, "end_s": clip.end_s}
 
     @cached_property
     def speech(self) -> np.ndarray:

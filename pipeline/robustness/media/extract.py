@@ -232,13 +232,15 @@ def spoilt_rows(
 ) -> list[FeatureRow]:
     """The rows of one clip, whose media are decoded once; what fails is a row with the reason."""
     clip = task.spoilt.clip
-    decoded = cache(lambda: DecodedClip(clip, encoder.limits))
+    decoded = cache(lambda: DecodedClip(clip, encoder.limits))  # its errors belong to each row
+
+    def under(condition: Condition) -> tuple[Clip, str]:
+        return spoil(task.spoilt, decoded(), condition, speech_of)
+
     found = []
     for name, (condition, source) in task.rows.items():
         asked = EncodingTask(clip, source, task.problem)
-        made = guarded(
-            encoder, asked, lambda condition=condition: spoil(task.spoilt, decoded(), condition, speech_of)
-        )
+        made = guarded(encoder, asked, partial(under, condition))
         if isinstance(made, FeatureRow):
             row = made
         else:

@@ -101,7 +101,7 @@ def _with_column(table: pa.Table, stream: str, sequences: Mapping[str, np.ndarra
     blocks = [sequences[clip_id] for clip_id, valid in zip(clip_ids, there, strict=True) if valid]
     counts = np.zeros(len(table), np.int64)
     counts[there] = [len(block) for block in blocks]
-    flat = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    flat: np.ndarray = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     values = pa.array(flat.reshape(-1))
     if flat.ndim == 2:
         values = pa.FixedSizeListArray.from_arrays(values, flat.shape[1])

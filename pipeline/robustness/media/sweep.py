@@ -108,29 +108,26 @@ def media_sweep(
 
 
 def seen_and_heard(found: MediaSweep) -> dict[str, Any]:
-    """What features say of the test clips: `remarks`, and of each of `kinds` (of clean ones, `clean audio`):
+    """What features say of the test clips, by kind
 
     levels         from mild to severe
-    face, voiced   at each level the mean share of the frames with a face, with a pitch; null where none is
-                   looked for
+    face, voiced   the mean share of the frames with a face, with a pitch: of clean clips, then at each level;
+                   null where none is looked for
     failed         at each level, rows that could not be made
     silent         clips without a sound, which get no noise
     """
-    kinds: dict[str, Any] = {}
     table = found.facts.to_pandas()
-    for (kind, case), rows in table.groupby(["kind", "case"], sort=False):
-        levels = MEDIA_LEVELS.get(kind, (0.0,))
+    clean = table[table["kind"] == CLEAN]
+    told: dict[str, Any] = {}
+    for kind, rows in table[table["kind"] != CLEAN].groupby("kind", sort=False):
+        levels = MEDIA_LEVELS[kind]
         parts = [rows[rows["level"] == level] for level in levels]
-        kinds[f"{kind} {case}" if kind == CLEAN else kind] = {
-            "levels": levels,
-            **{
-                name: [None if of[name].isna().all() else round(float(of[name].mean()), 6) for of in parts]
-                for name in ("face", "voiced")
-            },
-            "failed": [int((of["status"] == FAILED).sum()) for of in parts],
-            "silent": int(rows[rows["note"].str.startswith(SILENT)]["clip_id"].nunique()),
-        }
-    return {"remarks": "; ".join(found.remarks), "kinds": kinds}
+        told[kind] = {"levels": [*levels], "failed": [int((of["status"] == FAILED).sum()) for of in parts]}
+        for name in ("face", "voiced"):
+            shares = [of[name].mean() for of in (clean[clean["case"] == modality_of(kind)], *parts)]
+            told[kind][name] = [None if share != share else round(float(share), 6) for share in shares]
+        told[kind]["silent"] = int(rows[rows["note"].str.startswith(SILENT)]["clip_id"].nunique())
+    return told
 
 
 class _Features:
