@@ -15,7 +15,14 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.section import Section
@@ -148,6 +155,14 @@ class TrainParams(Section):
     """of the steps of training, by torch.compile; reduce-overhead: as CUDA graphs"""
     pool_batches: int = Field(50, ge=1)
     """batches that are sorted by length together, at most 3 or a tenth of an epoch's; 1 = no sorting"""
+    regime: Literal["complete", "dropout", "lnln"] = "complete"
+    """what is taken away from the clips that are learnt from: nothing, whole modalities, or steps"""
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_regime(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs from before there were regimes are of complete clips, and stay what they are."""
+        found: dict[str, Any] = serialize(self)
+        return {key: value for key, value in found.items() if (key, value) != ("regime", "complete")}
 
 
 class ModelParams(Section):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -35,9 +35,12 @@ from pipeline.training.loop.missing import (
     Blanks,
     Part,
     absent,
+    changed,
     contexts,
     emptied,
     parts_of,
+    spared,
+    values_of,
     with_values,
 )
 
@@ -105,14 +108,8 @@ class Spoiler:
     missing: Missing = "blank"
 
     def corrupted(self, batch: Batch, condition: Condition, draws: Draws) -> Batch:
-        """The batch with the utterances before its clips, under the condition; itself if nothing is hit."""
-        changed = {
-            prefix: replace(inputs, **parts)
-            for prefix, inputs in contexts(batch).items()
-            if (parts := self._parts(inputs, condition, draws, prefix))
-        }
-        found: Batch = changed.get("", batch)  # type: ignore[assignment]
-        return replace(found, context=changed["context "]) if "context " in changed else found
+        """The batch with the utterances before its clips, under the condition."""
+        return changed(batch, lambda inputs, prefix: self._parts(inputs, condition, draws, prefix))
 
     def _parts(self, inputs: Inputs, condition: Condition, draws: Draws, prefix: str) -> dict[str, Part]:
         """The streams that the condition changes."""
@@ -208,10 +205,7 @@ class Spoiler:
 
 # ------------------------------------------------------------------------------------------------ who is hit
 def missing_rows(condition: Condition, draws: Draws, modality: str) -> np.ndarray:
-    """(B,) bool, the clips whose modality is missing as a whole.
-
-    Where all of a clip's would be, the one stays that would be the last to go as r rises.
-    """
+    """(B,) bool, the clips whose modality is missing as a whole."""
     clips = len(draws.clip_ids)
     if condition.kind == "subsets":
         return np.ones(clips, bool)
@@ -219,10 +213,7 @@ def missing_rows(condition: Condition, draws: Draws, modality: str) -> np.ndarra
     rates = condition.rates()
     u = np.stack([draws.uniforms("missing", name, once)[:, 0] for name in MODALITIES])  # (M, B)
     order = u / np.array([[rates[name]] for name in MODALITIES])  # hit where below 1
-    gone = order < 1
-    gone[order.argmax(axis=0), np.arange(clips)] &= ~gone.all(axis=0)
-    found: np.ndarray = gone[MODALITIES.index(modality)]
-    return found
+    return spared(order)[MODALITIES.index(modality)]
 
 
 def in_block(condition: Condition, draws: Draws, key: str, lengths: np.ndarray, width: int) -> np.ndarray:
@@ -247,8 +238,7 @@ def in_block(condition: Condition, draws: Draws, key: str, lengths: np.ndarray, 
 def trimmed(part: Part) -> Part:
     """The part without the steps at the end that are padding in every clip; one step at least."""
     width = max(1, int(part.mask.sum(dim=1).max()))
-    values = {"ids": part.ids[:, :width]} if isinstance(part, Tokens) else {"values": part.values[:, :width]}
-    return replace(part, mask=part.mask[:, :width], **values)
+    return type(part)(values_of(part)[:, :width], part.mask[:, :width], part.present)
 
 
 def loudness(samples: Tensor, mask: Tensor) -> Tensor:

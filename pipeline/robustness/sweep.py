@@ -120,10 +120,10 @@ def sweep(
         test = splits[TEST]
         if len(test) == 0:
             raise FormatError(f"{assembled}: no clips in test; evaluation needs some")
-        method, train = opened.method.eval(), splits[TRAIN].streams
+        method, train = opened.method.eval(), splits[TRAIN]
         blanks = Blanks.of(method, stats, train)
         noisy = any(one.kind in ("gaussian", "laplace") for one in conditions)
-        std = train_spread(train, method.backbone, blanks.special) if noisy else {}
+        std = train_spread(train.streams, method.backbone, blanks.special) if noisy else {}
         swept = _Swept(opened, test, Spoiler(blanks, std, missing), constant)
         found = swept.all_of([UNTOUCHED, *conditions])
         found.internals = {one: swept.weighed(one) for one in weigh}

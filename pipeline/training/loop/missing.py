@@ -16,9 +16,9 @@ Shapes: B clips, T steps, S samples, D features, V values of one step: (D,), or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,15 +29,13 @@ from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
 from models.core.method import Method
 from pipeline.core.errors import MsaError
 from pipeline.core.waveform import SAMPLE_RATE
-from pipeline.datasets.splits import Streams
+from pipeline.datasets.splits import Split
 
 SOUND_STEP = SAMPLE_RATE // 50  # samples
 SD_FLOOR, Z_LIMIT = 1e-6, 10.0  # of normalisation, as assembly has them
 MODALITY = {"tokens": "text", "waveform": "audio"}  # of streams that are not called after theirs
 
 Part = Sequences | Tokens | Waveform
-AnyPart = TypeVar("AnyPart", Sequences, Tokens, Waveform)
-AnyInputs = TypeVar("AnyInputs", bound=Inputs)
 
 
 @dataclass(frozen=True)
@@ -59,17 +57,18 @@ class Blanks:
     framed: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, method: Method, stats: Mapping[str, Any], train: Streams) -> Blanks:
-        """Those of the streams that a method reads; `stats` and `train` are its training set's.
+    def of(cls, method: Method, stats: Mapping[str, Any], train: Split) -> Blanks:
+        """Those of the streams that a method reads, on their device; `stats` and `train` are its set's.
 
         MsaError where a tokenizer has no token for what is hidden or unknown.
         """
-        found = cls(framed=frozenset(name for name in train if _framed(name, stats)))
-        for name, stream in train.items():
+        place = train.labeled.device
+        found = cls(framed=frozenset(name for name in train.streams if _framed(name, stats)))
+        for name, stream in train.streams.items():
             if name == "tokens":
                 continue
             if name == "waveform":
-                silence = torch.zeros(SAMPLE_RATE, device=method_device(method))
+                silence = torch.zeros(SAMPLE_RATE, device=place)
                 found.masked[name] = found.dropped[name] = silence[0]
                 found.empty[name] = silence
                 continue
@@ -84,7 +83,6 @@ class Blanks:
             return found
         tokenizer: Any = method.tokenizer._tokenizer
         (bare,) = method.tokenizer.encode([""], method.config.max_tokens)
-        place = method_device(method)
         unknown, hidden = (getattr(tokenizer, f"{name}_token_id") for name in ("unk", "mask"))
         if unknown is None and hidden is None:
             raise MsaError(
@@ -123,11 +121,6 @@ def raw_zero(entry: Mapping[str, Any]) -> np.ndarray:
     return scaled.clip(-Z_LIMIT, Z_LIMIT).astype(np.float32)
 
 
-def method_device(method: Method) -> torch.device:
-    """Where a method's weights are; the CPU where it has none."""
-    return next((parameter.device for parameter in method.parameters()), torch.device("cpu"))
-
-
 # ------------------------------------------------------------------------------------------ parts of a batch
 def parts_of(inputs: Inputs) -> dict[str, Part]:
     """The streams that a batch has, by name."""
@@ -138,7 +131,12 @@ def parts_of(inputs: Inputs) -> dict[str, Part]:
     }
 
 
-def with_values(part: AnyPart, hit: Tensor, values: Tensor) -> AnyPart:
+def values_of(part: Part) -> Tensor:
+    """(B, T, V): what stands in each step."""
+    return part.ids if isinstance(part, Tokens) else part.values
+
+
+def with_values(part: Part, hit: Tensor, values: Tensor) -> Part:
     """The part with other values in the steps that are hit.
 
     Parameters
@@ -146,30 +144,41 @@ def with_values(part: AnyPart, hit: Tensor, values: Tensor) -> AnyPart:
     hit : (B, T) bool; of a waveform (B, S / 320)
     values : of every step, or of one (V)
     """
-    if isinstance(part, Tokens):
-        return replace(part, ids=torch.where(hit, values, part.ids))
+    own = values_of(part)
     if isinstance(part, Waveform):
-        hit = hit.repeat_interleave(SOUND_STEP, dim=1)[:, : part.values.shape[1]] & part.mask
-        return replace(part, values=torch.where(hit, values, part.values))
-    return replace(part, values=torch.where(hit[..., None], values.to(part.values), part.values))
+        hit = hit.repeat_interleave(SOUND_STEP, dim=1)[:, : own.shape[1]] & part.mask
+    hit = hit.view(*hit.shape, *(1,) * (own.dim() - 2))
+    return type(part)(torch.where(hit, values.to(own), own), part.mask, part.present)
 
 
-def emptied(part: AnyPart, rows: Tensor, empty: Tensor) -> AnyPart:
+def emptied(part: Part, rows: Tensor, empty: Tensor) -> Part:
     """The part with `empty` (n, V) as all steps of some clips, (B,) bool; what a clip lacks stays absent."""
-    rows = (rows & part.present)[:, None]
-    values = part.ids if isinstance(part, Tokens) else part.values
-    width = max(values.shape[1], len(empty))
-    trailing = (0, 0) * (values.dim() - 2)
-    values = F.pad(values, (*trailing, 0, width - values.shape[1]))
-    mask = F.pad(part.mask, (0, width - part.mask.shape[1]))
-    blank = F.pad(empty.to(values), (*trailing, 0, width - len(empty)))[None]
-    values = torch.where(rows.view(-1, *(1,) * (values.dim() - 1)), blank, values)
-    mask = torch.where(rows, torch.arange(width, device=mask.device) < len(empty), mask)
-    found = {"ids" if isinstance(part, Tokens) else "values": values}
-    return replace(part, mask=mask, **found)
+    own, rows = values_of(part), rows & part.present
+    width = max(own.shape[1], len(empty))
+    ones = (1,) * (own.dim() - 2)
+
+    def longer(values: Tensor, steps: int) -> Tensor:
+        """With zeros behind, (..., steps, V)."""
+        return F.pad(values, (*[0, 0] * len(ones), 0, width - steps))
+
+    blank = longer(empty.to(own)[None], len(empty))
+    values = torch.where(rows.view(-1, 1, *ones), blank, longer(own, own.shape[1]))
+    mask = F.pad(part.mask, (0, width - own.shape[1]))
+    mask = torch.where(rows[:, None], torch.arange(width, device=mask.device) < len(empty), mask)
+    return type(part)(values, mask, part.present)
 
 
-def absent(part: AnyPart, rows: Tensor) -> AnyPart:
+def spared(order: np.ndarray) -> np.ndarray:
+    """(M, B) bool, the modalities of each clip that are missing: where `order` (M, B) is below 1.
+
+    Where all of a clip's would be, the one with the largest stays: the last to go as probabilities rise.
+    """
+    gone: np.ndarray = order < 1
+    gone[order.argmax(axis=0), np.arange(order.shape[1])] &= ~gone.all(axis=0)
+    return gone
+
+
+def absent(part: Part, rows: Tensor) -> Part:
     """The part with some clips, (B,) bool, marked as not having it."""
     return replace(part, mask=part.mask & ~rows[:, None], present=part.present & ~rows)
 
@@ -178,3 +187,14 @@ def contexts(inputs: Inputs) -> dict[str, Inputs]:
     """The clips, and the utterances before them where there are any; keys stand before names of streams."""
     before = inputs.context if isinstance(inputs, Batch) else None
     return {"": inputs, **({"context ": before} if before is not None else {})}
+
+
+def changed(batch: Batch, change: Callable[[Inputs, str], dict[str, Any]]) -> Batch:
+    """The batch with streams in place of its own, of the utterances before its clips too.
+
+    `change` gives them by name, of inputs and what stands before names of their streams.
+    """
+    parts = {prefix: change(inputs, prefix) for prefix, inputs in contexts(batch).items()}
+    if batch.context is not None:
+        batch = replace(batch, context=replace(batch.context, **parts["context "]))
+    return replace(batch, **parts[""])

@@ -48,6 +48,7 @@ from pipeline.training.loop.compiling import compiled
 from pipeline.training.loop.curves import LiveCurves, write_table
 from pipeline.training.loop.device import open_device, reproducible
 from pipeline.training.loop.optimizers import open_optimizer, rate_factor
+from pipeline.training.loop.regimes import Incomplete
 from pipeline.training.loop.scoring import predict, whole
 from pipeline.training.runs import (
     FORMAT_VERSION,
@@ -102,13 +103,15 @@ def train(
         if METHODS[run.method_name].pretrains:
             method.load_pretrained(run.pretrained)
         splits = load_splits(run.assembled, method, place)
+        regime = run.train_params.regime
+        incomplete = Incomplete.of(regime, run.seed, method, stats, splits["train"])
         identity = run_identity(run, method, stats, place.type)
         checkpoint = Checkpoint(state_root / fingerprint(identity), run.title)
         with one_writer(checkpoint.folder):  # the same training may have another `out`
             if fresh:
                 checkpoint.remove()
             state, resumed_at = fit(
-                place, method, splits, run.train_params, run.seed, checkpoint, run.title, watch
+                place, method, splits, run.train_params, run.seed, checkpoint, run.title, watch, incomplete
             )
             method.load_state_dict(state.best_weights)
             predictions = {name: predict(method, splits[name]) for name in ("train", "valid")}
@@ -150,8 +153,11 @@ def fit(
     checkpoint: Checkpoint,
     title: str,
     watch: Watch | None = None,
+    incomplete: Incomplete | None = None,
 ) -> tuple[State, int]:
     """All epochs from where the checkpoint left off: the last state, and how many were there already.
+
+    `incomplete` takes something away from the clips that are learnt from.
 
     `watch` is told of an epoch before its state is saved, so it knows of those that a run goes on after.
     """
@@ -196,6 +202,8 @@ def fit(
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
 
+                if incomplete is not None:
+                    batch = incomplete.seen(batch, state.epoch, number)
                 # the smaller batch of an epoch is not worth programs of its own
                 forward, losses_of = fast if len(batches[number]) == settings.batch_size else bare
                 if train_params.compile == "reduce-overhead":
