@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import FAILED, TEST
 from pipeline.datasets.assembly.sequences import real_frames
 from pipeline.datasets.training_set import TrainingSet
@@ -85,7 +86,7 @@ def media_sweep(
 
     Raises
     ------
-    MsaError : an encoder cannot be had here
+    MsaError : an encoder cannot be had here, or clean clips cannot be encoded
     ParamsError : params do not know the set or its clips, or an encoder cannot be given spoilt media
     """
     remade = _Features(runs, assembled, remaking)
@@ -143,6 +144,7 @@ class _Features:
         chosen = params.training_set(stats["dataset"])
         root = Path(params.dataset(chosen.dataset).root)
         self.assembled, self.resources = assembled, remaking.resources
+        self.most_failed = params.max_failed_fraction
         self.encoders, self.remarks = remaking.make_encoders(list(runs), params, remaking.device)
         self.media = SplitMedia(assembled, stats["dataset"], chosen.dataset, root, STATE)
         self.make = SplitSequences(stats, chosen, list(self.media.tasks))
@@ -171,10 +173,20 @@ class _Features:
         return found
 
     def check_clean(self, modality: str) -> None:
-        """Remark where the features of clean clips, made here, are not those of the set."""
+        """Remark where the features of clean clips, made here, are not those of the set.
+
+        MsaError where more of them fail than the project puts up with: zeros would pass for what is spoilt.
+        """
         for stream in self.streams(modality):
             clean = replace(UNTOUCHED, case=modality)
             made = self.sequences(stream, [clean])[clean]
+            failed = [of["note"] for of in self.facts[-len(made) :] if of["status"] == FAILED]
+            if len(failed) > self.most_failed * len(made):
+                raise MsaError(
+                    f"{stream}: {len(failed)} of {len(made)} test clips cannot be encoded here even when "
+                    f"clean, more than max_failed_fraction = {self.most_failed:g} in params.yaml; the first: "
+                    f"{failed[0]}"
+                )
             with set_with(self.assembled, {stream: made}) as folder:
                 name = f"{TEST}.{stream}.parquet" if stream not in self.make.modalities else f"{TEST}.parquet"
                 there, here = (

@@ -12,7 +12,9 @@ import pytest
 from made.media_corpus import NAME, Loudness, audio_encoder, make_media_corpus
 from made.tiny_audio_only import TINY
 
+from pipeline.core.errors import MsaError
 from pipeline.core.paths import assembled_folder
+from pipeline.evaluation.evaluate import evaluate
 from pipeline.execution.local import TaskFailure
 from pipeline.features.encoder import Encoder
 from pipeline.features.registry import build_encoder
@@ -24,6 +26,7 @@ from pipeline.robustness.media import sweep as sweeping
 from pipeline.robustness.media.extract import Resources, SplitMedia, make_rows
 from pipeline.robustness.media.sets import set_with
 from pipeline.robustness.media.sweep import Remaking, media_sweep, seen_and_heard
+from pipeline.robustness.robust import Asked, read_summary, robust
 from pipeline.store.store import FeatureStore
 from pipeline.training.loop.train import train
 from pipeline.training.runs import TrainedRun, open_runs
@@ -222,6 +225,41 @@ def test_a_set_with_the_same_sequences_is_the_same_set(project: tuple[Path, Para
         assert pq.read_table(folder / "test.parquet").equals(table)
         assert np.array_equal(sweeping._predicted(run, folder), sweeping._predicted(run, ASSEMBLED))
     assert not folder.exists()
+
+
+def test_a_command_writes_rows_and_a_summary(
+    project: tuple[Path, Params], run: TrainedRun, here: list[str]
+) -> None:
+    """The clean rows are those that evaluate wrote; levels are from mild to severe, dB too."""
+    evaluate([run.folder], ASSEMBLED, Path("results") / NAME / "audio_only", "mmsa", device="cpu")
+    asked = Asked(("mute", "blur", "white"), draws=(0, 1), remaking=Remaking(project[1], encoders_of))
+    (folder,) = robust([run.folder], asked, device="cpu")
+    rows = pq.read_table(folder / "predictions.parquet").to_pandas()
+    assert len(rows) == 4 * (1 + 3 * 2 + 4 + 6 * 2)
+    clean = rows[rows["kind"] == "clean"].set_index("clip_id")["prediction"]
+    written = pq.read_table(f"results/{NAME}/audio_only/predictions.parquet").to_pandas()
+    assert clean.to_dict() == written.set_index("clip_id")["prediction_1"].to_dict()
+    blurred = rows[rows["kind"] == "blur"]
+    assert blurred["flat"].all() and not rows[rows["kind"] == "mute"]["flat"].any()
+    for clip_id, of_clip in blurred.groupby("clip_id"):
+        assert (of_clip["prediction"] == clean[clip_id]).all()
+    summary = read_summary(folder)
+    case = summary["kinds"]["white"]
+    case = case.get("cases", case)["audio"]
+    assert case["levels"] == [20, 15, 10, 5, 0, -5]
+    errors = [summary["clean"]["mae"][0], *(mean for mean, _ in case["scores"]["mae"])]
+    assert case["numbers"]["mae"]["auilc"] == pytest.approx(np.trapezoid(errors) / 6, abs=1e-5)
+    assert set(summary["media"]) == {"mute", "white"}
+    facts = pq.read_table(folder / "media.parquet")
+    assert len(facts) == 4 * (1 + 3 * 2 + 6 * 2)
+
+
+def test_missing_recordings_end_it(project: tuple[Path, Params], run: TrainedRun, here: list[str]) -> None:
+    params = project[1]
+    moved = {NAME: params.datasets[NAME].model_copy(update={"root": "elsewhere"})}
+    remaking = Remaking(params.model_copy(update={"datasets": moved}), encoders_of)
+    with pytest.raises(MsaError, match=r"audio: 4 of 4 test clips cannot be encoded .* no such file"):
+        media_sweep([run], QUIET[:1], ASSEMBLED, remaking)
 
 
 def test_other_features_of_clean_clips_are_told(
