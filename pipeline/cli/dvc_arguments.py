@@ -32,7 +32,6 @@ def arguments(stage: str, entry: str) -> list[str]:
     if stage in MODALITIES:
         job = getattr(params.jobs, stage)[entry]
         return [job.dataset, job.encoder]
-    runs = {
-        f"{method}-{name}": [method, name] for method, name in product(params.models_run, params.datasets_run)
-    }
+    sets = params.robust.sets if stage == "robust" else params.datasets_run
+    runs = {f"{method}-{name}": [method, name] for method, name in product(params.models_run, sets)}
     return runs.get(entry, [entry])

@@ -66,9 +66,9 @@ def robust(
 ) -> None:
     """Test metrics of trained runs when what they read is noisy, has gaps, or is missing.
 
-    Predictions and numbers go to robust/<regime>/<set>/<method>. For kinds of recordings the test clips'
-    media are spoilt in memory and their features made anew by the encoders of the runs; these stay in
-    .state/robust, so that other runs with the same encoders need not wait for them again.
+    Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json. For kinds of
+    recordings the test clips' media are spoilt in memory and their features made anew by the encoders of the
+    runs; these stay in .state/robust, so that other runs with the same encoders need not wait for them again.
 
     Example: msa-cli robust runs/cmir-mosi runs/misr-mosi --kind subsets --kind gaussian --out robust-page
     """
@@ -83,7 +83,7 @@ def robust(
     from pipeline.robustness.media.extract import Resources
     from pipeline.robustness.media.kinds import MEDIA_LEVELS
     from pipeline.robustness.media.sweep import Remaking
-    from pipeline.robustness.robust import Asked, read_summary
+    from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
     from pipeline.training.runs import run_folders
 
@@ -94,8 +94,8 @@ def robust(
         resources = Resources(processes, timeout, given.shards)
         remaking = Remaking(given, make_encoders, "cpu" if device == "auto" else device, resources)
     asked = Asked(kinds, chosen_sites(site), tuple(range(draws)), missing.value, remaking)
-    folders = run([folder for named in runs for folder in run_folders(named)], asked, assembled, device)
-    sets = as_sets([read_summary(folder) for folder in folders], given.cross_validations())
+    found = run([folder for named in runs for folder in run_folders(named)], asked, assembled, device)
+    sets = as_sets(found, given.cross_validations())
     show(*as_renderables(robust_blocks(sets)), width_of_file=160, highlight=False)
     if out is not None:
         write_robust(sets, out)

@@ -262,6 +262,20 @@ def evaluate(method: MethodName, dataset: TrainingSet, device: Device = "auto") 
 
 
 @app.command()
+def robust(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
+    """Runs of all seeds under corruptions -> robust/SET/METHOD.parquet and results/SET/METHOD/robust.json."""
+    from pipeline.params.params import load_params
+    from pipeline.robustness.conditions import chosen_kinds
+    from pipeline.robustness.robust import Asked
+    from pipeline.robustness.robust import robust as run
+
+    params = load_params()
+    wanted = params.robust
+    asked = Asked(chosen_kinds(wanted.kinds), tuple(wanted.sites), tuple(range(wanted.draws)), wanted.missing)
+    run([paths.run_folder(method, dataset, seed) for seed in params.seeds], asked, None, device)
+
+
+@app.command()
 def report() -> None:
     """Results -> reports/: tables and plots over methods and seeds, and index.html, one page of all runs."""
     from pipeline.params.params import load_params

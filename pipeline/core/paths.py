@@ -41,6 +41,6 @@ def results_folder(method: str, dataset: str, root: Path = Path("results")) -> P
     return root / dataset / method
 
 
-def robust_folder(method: str, dataset: str, regime: str, root: Path = Path("robust")) -> Path:
-    """What came of a method's runs under corruptions; `regime` is what they were trained on."""
-    return root / regime / dataset / method
+def robust_rows(method: str, dataset: str, root: Path = Path("robust")) -> Path:
+    """Predictions of a method's runs under corruptions."""
+    return root / dataset / f"{method}.parquet"

@@ -73,6 +73,14 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
         "pipeline/evaluation/views",
         "pipeline/training/runs.py",
     ),
+    # as of evaluate: the code that the runs were trained with counts by their config.json
+    "robust": (
+        "pipeline/evaluation/evaluate.py",
+        "pipeline/evaluation/metrics.py",
+        "pipeline/evaluation/significance.py",
+        "pipeline/robustness",
+        "pipeline/training/runs.py",
+    ),
     "report": ("pipeline/core/spreadsheets.py", "pipeline/evaluation", "pipeline/reports"),
 }
 

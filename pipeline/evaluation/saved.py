@@ -29,6 +29,7 @@ from pipeline.training.loop.curves import read_table
 
 RESULTS = "results"
 METRICS, PREDICTIONS, CURVES, VIEWS = "metrics.json", "predictions.parquet", "curves.tsv", "views.json"
+ROBUST = "robust.json"  # what runs are under corruptions, see pipeline/robustness
 FOLDER = re.compile(rf"({RESULTS}/[^/]+/[^/]+)/{METRICS}")
 OLDER = re.compile(rf"{RESULTS}/[^/]+/[^/]+-\d+\.json")  # where a run's metrics lay before format 2
 FORMAT = 2  # of results and views
@@ -122,7 +123,7 @@ def find_results(revision: Revision) -> tuple[list[str], list[str]]:
     """
     files = [path for path in revision.files(RESULTS) if path.endswith(".json")]
     folders = [found[1] for path in files if (found := FOLDER.fullmatch(path))]
-    own = {f"{folder}/{name}" for folder in folders for name in (METRICS, VIEWS)}
+    own = {f"{folder}/{name}" for folder in folders for name in (METRICS, VIEWS, ROBUST)}
     others = [path for path in files if path not in own]
     older = [path for path in others if OLDER.fullmatch(path)]
     if older and not folders:

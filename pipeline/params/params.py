@@ -184,6 +184,21 @@ class ReportsParams(Section):
     clips with the largest errors"""
 
 
+class RobustParams(Section):
+    """What the stage `robust` does, which is of no other stage's business."""
+
+    sets: list[Name] = Field(default_factory=list)
+    """training sets whose runs are tested under corruptions; none = the stage is off"""
+    kinds: list[str] = Field(default=["all"], min_length=1)
+    """gaussian, laplace, erase, frames, blocks, subsets, shared, imbalanced, or all"""
+    sites: list[Literal["all", "text", "audio", "visual"]] = Field(default=["all"], min_length=1)
+    """whom noise and dropped frames hit"""
+    draws: int = Field(5, ge=1)
+    """of every random corruption"""
+    missing: Literal["blank", "absent"] = "blank"
+    """what stands for a missing modality: zeros and no words, or nothing, as where a clip lacks it"""
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -209,6 +224,7 @@ class Params(Section):
     pretrain_on: str = NONE
     """training set whose labels methods pretrain on; `none` = the one that is trained on"""
     train: TrainParams = Field(default_factory=TrainParams)
+    robust: RobustParams = Field(default_factory=RobustParams)
     reports: ReportsParams = Field(default_factory=ReportsParams)
     models: dict[Name, ModelParams] = Field(default_factory=dict)
     tune: dict[Name, SearchSpace] = Field(default_factory=dict)
@@ -255,6 +271,8 @@ class Params(Section):
                         f"models.{method}.corpora.{dataset} is missing; write `{dataset}: {{}}` there, or "
                         f"the values that differ from models.{method}.base on this dataset"
                     )
+        for key in self.robust.sets:
+            _known("robust.sets", key, self.datasets_run)
         for dataset, chosen in self.assemble.items():
             _known(f"assemble.{dataset}.dataset", chosen.dataset, self.corpora)
             task = self.corpus_of(dataset).task

@@ -14,9 +14,22 @@ from pipeline.core.files import replaced_files, write_text
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.saved import Spread
 from pipeline.evaluation.significance import lower_is_better
-from pipeline.reports.blocks import Block, Cell, Heading, Lines, Table, as_html, as_markdown
+from pipeline.reports.blocks import (
+    Block,
+    Cell,
+    Figures,
+    Heading,
+    Lines,
+    PageBlock,
+    Table,
+    as_html,
+    as_markdown,
+)
+from pipeline.reports.figures import png_picture, save_png
+from pipeline.reports.robust_figures import drawings
 from pipeline.reports.tables import DIGITS, EMPTY, MEANING
-from pipeline.robustness.conditions import ALL, SUBSETS
+from pipeline.robustness.conditions import ALL, KINDS, SUBSETS
+from pipeline.robustness.robust import COMPLETE
 
 CASES = ("blocks", "subsets", "imbalanced")  # kinds of which a table has a column a case, not a level
 CHIEF = (("mae", "accuracy"), ("acc2_non0", "acc2", "f1_weighted"))  # of each the first that there is
@@ -101,9 +114,9 @@ def across(folds: Sequence[Summary]) -> Summary:
 
     whole: Summary = {**joined(folds), "n": sum(one["n"] for one in folds)}
     whole["clean"] = spreads([one["clean"] for one in folds])
-    for kind, cases in whole["kinds"].items():
-        for case, found in cases.items():
-            own = [one["kinds"][kind][case]["scores"] for one in folds]
+    for kind, of_kind in whole["kinds"].items():
+        for case, found in of_kind["cases"].items():
+            own = [one["kinds"][kind]["cases"][case]["scores"] for one in folds]
             found["scores"] = {
                 metric: [spreads(each) for each in zip(*(one[metric] for one in own), strict=True)]
                 for metric in found["scores"]
@@ -113,21 +126,26 @@ def across(folds: Sequence[Summary]) -> Summary:
 
 def robust_blocks(sets: Mapping[tuple[str, str], Methods], level: int = 2) -> list[Block]:
     """A table for each set, regime, kind and chief metric."""
-    blocks: list[Block] = []
+    blocks: list[Block] = [Lines([*READING])]
     for (name, regime), methods in sets.items():
-        first = next(iter(methods.values()))
-        trained = "complete clips" if regime == "complete" else f"the regime `{regime}`"
-        blocks.append(Heading(f"{name}: under corruptions", level))
-        said = [
-            f"{first['n']} test clips; trained on {trained}. Means over runs and draws; on a page the sample "
-            "standard deviation beside them."
-        ]
-        blocks.append(Lines([*said, *READING], marked=True))
-        kinds = dict.fromkeys(kind for one in methods.values() for kind in one["kinds"])
-        for kind in kinds:
-            blocks.append(Heading(TITLES[kind], level + 1))
-            mine = {method: one for method, one in methods.items() if kind in one["kinds"]}
-            blocks += _kind_tables(kind, mine)
+        blocks += [*_set_heading(name, regime, methods, level), *_tables(methods, level + 1)]
+    return blocks
+
+
+def _set_heading(name: str, regime: str, methods: Methods, level: int) -> list[Block]:
+    clips = next(iter(methods.values()))["n"]
+    trained = "complete clips" if regime == COMPLETE else f"clips of the regime {regime}"
+    said = f"{clips} test clips; methods were trained on {trained}. Means over runs and draws."
+    return [Heading(f"{name}: under corruptions", level), Lines([said])]
+
+
+def _tables(methods: Methods, level: int) -> list[Block]:
+    """Of every kind that a method was tested under."""
+    blocks: list[Block] = []
+    for kind in KINDS:
+        mine = {method: one for method, one in methods.items() if kind in one["kinds"]}
+        if mine:
+            blocks += [Heading(TITLES[kind], level), *_kind_tables(kind, mine)]
     return blocks
 
 
@@ -145,10 +163,10 @@ def _kind_tables(kind: str, methods: Methods) -> list[Block]:
         if kind in CASES:
             blocks += [Lines([said]), _case_table(kind, metric, methods)]
             continue
-        for case in first["kinds"][kind]:
+        for case in first["kinds"][kind]["cases"]:
             where = "" if case == ALL else f"; {case} alone is hit"
             blocks += [Lines([said + where]), _level_table(kind, case, metric, methods)]
-    told = [one["media"][kind] for one in methods.values() if kind in one.get("media", {})]
+    told = [one["kinds"][kind]["media"] for one in methods.values() if "media" in one["kinds"][kind]]
     if told:
         blocks.append(Lines(_seen_and_heard(told[0])))
     if kind == "frames" and not first["class_names"]:
@@ -173,11 +191,11 @@ def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
 
 def _case_table(kind: str, metric: str, methods: Methods) -> Table:
     """A column a case, of its mean over the levels."""
-    cases = dict.fromkeys(case for one in methods.values() for case in one["kinds"][kind])
+    cases = dict.fromkeys(case for one in methods.values() for case in one["kinds"][kind]["cases"])
     columns = [case for case in cases if case != SUBSETS[-1]]
     rows = []
     for method, one in methods.items():
-        found = one["kinds"][kind]
+        found = one["kinds"][kind]["cases"]
         cells = [EMPTY if case not in found else _mean_cell(found[case], metric) for case in columns]
         rows.append([_name(method, one), _spread_cell(one["clean"][metric]), *cells])
     floor = next(iter(methods.values()))["floors"].get(metric)
@@ -186,10 +204,10 @@ def _case_table(kind: str, metric: str, methods: Methods) -> Table:
 
 def _level_table(kind: str, case: str, metric: str, methods: Methods) -> Table:
     """A column a level, then what the curve comes to."""
-    levels = next(iter(methods.values()))["kinds"][kind][case]["levels"]
+    levels = next(iter(methods.values()))["kinds"][kind]["cases"][case]["levels"]
     rows = []
     for method, one in methods.items():
-        found = one["kinds"][kind].get(case)
+        found = one["kinds"][kind]["cases"].get(case)
         if found is None:
             continue
         numbers = found["numbers"][metric]
@@ -222,10 +240,10 @@ def _means_table(methods: Methods) -> Table:
     rows = [
         [
             _name(method, one),
-            *(_number(one["kinds"]["frames"][ALL]["numbers"][name]["mean"]) for name in metrics),
+            *(_number(one["kinds"]["frames"]["cases"][ALL]["numbers"][name]["mean"]) for name in metrics),
         ]
         for method, one in methods.items()
-        if ALL in one["kinds"]["frames"]
+        if ALL in one["kinds"]["frames"]["cases"]
     ]
     return Table(["method", *(name.replace("_", " ") for name in metrics)], rows, sortable=True)
 
@@ -262,7 +280,16 @@ def _floor_row(floor: float | None, columns: int) -> list[Cell]:
 
 def write_robust(sets: Mapping[tuple[str, str], Methods], out: Path) -> None:
     """index.html, tables.md and a PNG of each picture into a folder."""
-    blocks = [Heading("Under corruptions", 1), *robust_blocks(sets)]
+    blocks: list[Block | PageBlock] = [Heading("Under corruptions", 1), Lines([*READING])]
     with replaced_files(out) as folder:
+        for (name, regime), methods in sets.items():
+            pictures = []
+            for metric in chief_metrics(next(iter(methods.values()))):
+                for drawn in drawings(methods, metric):
+                    stem = "-".join([*name.split(), *([] if regime == COMPLETE else [regime]), drawn.name])
+                    save_png(drawn.figure, folder / f"{stem}.png")
+                    pictures.append(png_picture(drawn.figure, drawn.title, drawn.alt))
+            blocks += [*_set_heading(name, regime, methods, 2), Figures(pictures, large=True)]
+            blocks += _tables(methods, 3)
         write_text(as_html(blocks), folder / "index.html")
-        write_text(as_markdown(blocks, top=1), folder / "tables.md")
+        write_text(as_markdown(robust_blocks(sets, 1), top=1), folder / "tables.md")

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
@@ -40,6 +41,7 @@ LEVELS = {
 }
 KINDS = tuple(LEVELS)  # without those of media, which need the recordings
 SITED = (*NOISE, "frames")  # kinds that a site is chosen of
+WHOLE = ("subsets", "shared", "imbalanced")  # kinds in which modalities are missing as a whole
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
 CLEAN = "clean"
 FRAGILE, STURDY = 2.0, 0.5  # shares of r
@@ -86,6 +88,14 @@ UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
 SUBSETS = tuple(
     "".join(LETTERS[name] for name in kept) for n in (1, 2, 3) for kept in combinations(MODALITIES, n)
 )
+
+
+def settings_of(kind: str, sites: Sequence[str], draws: Sequence[int], missing: str) -> dict[str, Any]:
+    """What decides the conditions of a kind, and what they do."""
+    undrawn = kind == "subsets" or (kind in MEDIA_LEVELS and kind not in DRAWN)
+    found: dict[str, Any] = {} if undrawn else {"draws": [*draws]}
+    found |= {"sites": [*sites]} if kind in SITED else {}
+    return found | ({"missing": missing} if kind in WHOLE else {})
 
 
 def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from models.core.noise import standard_deviation
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.datasets.splits import Streams
-from pipeline.robustness.conditions import NOISE, Condition
+from pipeline.robustness.conditions import NOISE, WHOLE, Condition
 from pipeline.robustness.streams import stream
 from pipeline.training.loop.missing import (
     MODALITY,
@@ -119,7 +119,7 @@ class Spoiler:
             if modality not in condition.hits or condition.level == 0:
                 continue
             key = f"{prefix}{name if name == 'waveform' else modality}"
-            if condition.kind in ("subsets", "shared", "imbalanced"):
+            if condition.kind in WHOLE:
                 rows = torch.from_numpy(missing_rows(condition, draws, modality)).to(part.mask.device)
                 if self.missing == "absent":
                     found[name] = absent(part, rows)

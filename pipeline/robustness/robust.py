@@ -1,19 +1,19 @@
 """Trained runs under corruptions, kept as files: what is there already is not computed again.
 
-`robust/<regime>/<set>/<method>/`, all seeds of a method that was trained under one regime
-    predictions.parquet   a row a run, condition and clip: `seed` (of the run), `kind`, `case`, `level`,
-                          `draw` (seed of the corruption), `flat` (the method reads nothing of what is hit),
-                          `clip_id`, `label`, `prediction` (a score, or the index of a class)
-    summary.json          what the runs are, `floors` (what constants reach), `clean` and `kinds`
-                          (summary.py), of subsets `internals`: what the method weighs, as a mean over runs
-                          and test clips; of media `media`: what there is to see and hear at each level
-    media.parquet         of kinds of media alone: what the features say of each test clip (media/sweep.py)
+robust/<set>/<method>.parquet        a row a run, condition and clip: `seed` (of the run), `kind`, `case`,
+                                     `level`, `draw` (seed of the corruption), `flat` (the method reads
+                                     nothing of what is hit), `clip_id`, `label`, `prediction` (a score, or
+                                     the index of a class)
+results/<set>/<method>/robust.json   what the runs are, `floors` (what constants reach), `clean` scores and
+                                     `kinds`: of each its `settings` and its `cases`, see summary.py; of media
+                                     `media`, what there is left to see and to hear
+robust/<set>/<method>.media.parquet  of kinds of media alone: what features say of each clip, media/sweep.py
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,26 +21,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import paths
 from pipeline.core.console import say
-from pipeline.core.errors import FormatError, MsaError, first_line
-from pipeline.core.files import json_hash, one_writer, read_described, replaced_files, write_json
+from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
+from pipeline.core.files import json_hash, one_writer, read_described, write_parquet, write_text
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.evaluation.evaluate import DECIMALS
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
-from pipeline.evaluation.saved import METRICS
-from pipeline.robustness.conditions import ALL, KINDS, Condition, conditions
+from pipeline.evaluation.saved import METRICS, ROBUST
+from pipeline.robustness.conditions import ALL, CLEAN, KINDS, Condition, conditions, settings_of
 from pipeline.robustness.corruptions import Missing
 from pipeline.robustness.media.kinds import MEDIA_LEVELS
-from pipeline.robustness.media.sweep import Remaking, media_sweep, seen_and_heard
+from pipeline.robustness.media.sweep import FACTS, Remaking, media_sweep, seen_and_heard
 from pipeline.robustness.streams import SEEDS
-from pipeline.robustness.summary import constant_floors, mean_internals, summary
+from pipeline.robustness.summary import constant_floors, summary
 from pipeline.robustness.sweep import Sweep, sweep
-from pipeline.training.runs import open_runs, read_config
+from pipeline.store.fingerprint import stage_hashes
+from pipeline.training.runs import hashes, open_runs, read_config
 
 FORMAT = 1
-PREDICTIONS, SUMMARY, MEDIA_FACTS = "predictions.parquet", "summary.json", "media.parquet"
+MEDIA_SUFFIX = ".media.parquet"
 COMPLETE = "complete"
 
 
@@ -62,18 +65,15 @@ class Asked:
     missing: Missing = "blank"
     remaking: Remaking | None = None
 
-    def conditions(self) -> list[Condition]:
-        return [one for kind in self.kinds for one in conditions(kind, self.sites, self.draws)]
+    def settings(self, kind: str) -> dict[str, Any]:
+        """What decides the rows of a kind."""
+        return settings_of(kind, self.sites, self.draws, self.missing)
 
 
 def robust(
-    runs: Sequence[Path],
-    asked: Asked,
-    assembled: Path | None = None,
-    device: str = "auto",
-    root: Path = Path("robust"),
-) -> list[Path]:
-    """Sweep all runs; gives the folders with what came of them, a method and set each.
+    runs: Sequence[Path], asked: Asked, assembled: Path | None = None, device: str = "auto"
+) -> list[dict[str, Any]]:
+    """Sweep all runs; gives what robust.json says of each method and set.
 
     Parameters
     ----------
@@ -82,23 +82,29 @@ def robust(
 
     Raises
     ------
-    MsaError : two runs of a method have the same seed; see `sweep` for the others
+    ParamsError : recordings are to be spoilt, and nobody says how their features are made
+    MsaError : runs of a method have the same seed, or were trained under different regimes; see `sweep` for
+        the others
     """
     configs = {run: read_config(run) for run in runs}
-    folders = []
+    found = []
     ordered = sorted(configs.items(), key=lambda item: (*_group(item[1]), item[1]["seed"]))
-    for key, of_method in groupby(ordered, key=lambda item: _group(item[1])):
-        mine = dict(of_method)
-        seeds = [config["seed"] for config in mine.values()]
-        if len(set(seeds)) < len(seeds):
-            raise MsaError(f"{', '.join(map(str, mine))}: two runs have the same seed; give each run once")
-        regime, dataset, method = key
-        out = paths.robust_folder(method, dataset, regime, root)
+    for (dataset, method), group in groupby(ordered, key=lambda item: _group(item[1])):
+        mine = dict(group)
+        named = ", ".join(map(str, mine))
+        if len({config["seed"] for config in mine.values()}) < len(mine):
+            raise MsaError(f"{named}: two runs have the same seed; give each run once")
+        if len(regimes := sorted({regime_of(config) for config in mine.values()})) > 1:
+            raise MsaError(
+                f"{named}: trained under the regimes {' and '.join(regimes)}, which never stand in one "
+                "table; give the runs of one regime"
+            )
         folder = paths.assembled_folder(dataset) if assembled is None else assembled
-        with one_writer(out):
-            _sweep_method(mine, asked, folder, device, out)
-        folders.append(out)
-    return folders
+        rows, out = paths.robust_rows(method, dataset), paths.results_folder(method, dataset)
+        with one_writer(rows):
+            _sweep_method(mine, asked, folder, device, rows, out / ROBUST)
+        found.append(read_summary(out))
+    return found
 
 
 def regime_of(config: Mapping[str, Any]) -> str:
@@ -106,67 +112,112 @@ def regime_of(config: Mapping[str, Any]) -> str:
     return str(config["train"].get("regime", COMPLETE))
 
 
-def _group(config: Mapping[str, Any]) -> tuple[str, str, str]:
-    return regime_of(config), config["dataset"], config["method"]
+def _group(config: Mapping[str, Any]) -> tuple[str, str]:
+    return config["dataset"], config["method"]
 
 
 def _sweep_method(
-    configs: Mapping[Path, dict[str, Any]], asked: Asked, assembled: Path, device: str, out: Path
+    configs: Mapping[Path, dict[str, Any]], asked: Asked, assembled: Path, device: str, rows: Path, out: Path
 ) -> None:
+    """Write the rows and robust.json, `out`, of one method's runs."""
     config = next(iter(configs.values()))
     metric_set, class_names = metric_set_of(config), config["stats"]["class_names"]
+    identity = {
+        "runs": {str(own["seed"]): json_hash(own) for own in configs.values()},
+        "test": hashes(assembled, "stats.json", "test.parquet", "test.waveform.parquet"),
+        "code": json_hash(stage_hashes("robust", config["method"])),
+    }
+    kept = _kept(rows, out, identity)
+    due = [kind for kind in asked.kinds if kept.get(kind, {}).get("settings") != asked.settings(kind)]
+    if not due:
+        say(f"{out}: kept")
+        return
     sweeps: dict[int, Sweep] = {}
-    of_media = [one for one in asked.conditions() if one.kind in MEDIA_LEVELS]
     for run, own in configs.items():
         known = training_labels(run)
         constant = float(np.bincount(known.astype(int)).argmax()) if class_names else float(np.median(known))
-        found = [one for one in asked.conditions() if one not in of_media]
+        found = _conditions(asked, [kind for kind in due if kind in KINDS])
         weigh = [one for one in found if one.kind == "subsets"]
         sweeps[own["seed"]] = sweep(
             run, found, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
         say(f"{run}: {len(found)} conditions on {len(sweeps[own['seed']].label)} test clips")
-    media: dict[str, Any] = {}
-    if of_media:
-        assert asked.remaking is not None, "kinds of media need to know how features are made"
-        opened = open_runs(list(configs), device)
-        remade = media_sweep(opened, of_media, assembled, asked.remaking)
-        for one, predictions in zip(opened, remade.predictions, strict=True):
-            sweeps[one.config["seed"]].add(predictions, of_media)
-        media = seen_and_heard(remade)
-        for remark in remade.remarks:
-            say(f"note: {remark}", error=True)
+    facts = _sweep_media([*configs], asked, due, sweeps, assembled, device)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
-    internals = {
-        condition.case: shares
-        for condition in first.internals
-        if (shares := mean_internals([one.internals[condition] for one in sweeps.values()]))
-    }
+    new = summary(sweeps, metric_set, class_names, floors)
+    kinds = {kind: {"settings": asked.settings(kind), "cases": cases} for kind, cases in new["kinds"].items()}
+    for kind, told in seen_and_heard(facts).items():
+        kinds[kind]["media"] = told
     written = {
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset")},
         "regime": regime_of(config),
         "reads": [name for name in MODALITIES if name in config["dims"]],
-        "runs": {str(own["seed"]): json_hash(own) for own in configs.values()},
+        "identity": identity,
         "metric_set": metric_set,
         "class_names": class_names,
         "n": len(first.label),
-        "missing": asked.missing,
-        "draws": len(asked.draws),
         "silent": first.silent,
-        "nothing_left": {one.case: number for one, number in first.floored.items() if one.kind == "subsets"},
-        "floors": {name: round(value, 6) for name, value in floors.items()},
-        "internals": internals,
-        "media": media,
-        **summary(sweeps, metric_set, class_names, floors),
+        "floors": {name: round(value, DECIMALS) for name, value in floors.items()},
+        "clean": new["clean"],
+        "kinds": {
+            kind: found for kind in (*KINDS, *MEDIA_LEVELS) if (found := kinds.get(kind) or kept.get(kind))
+        },
     }
-    with replaced_files(out) as folder:
-        if media:
-            pq.write_table(remade.facts, folder / MEDIA_FACTS, compression="zstd")
-        table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
-        pq.write_table(table.unify_dictionaries(), folder / PREDICTIONS, compression="zstd")
-        write_json(written, folder / SUMMARY, sort_keys=False)
+    table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
+    _write_rows(table, rows, [CLEAN, *kinds], written["kinds"], bool(kept))
+    if len(facts):
+        _write_rows(facts, rows.with_suffix(MEDIA_SUFFIX), [CLEAN, *kinds], written["kinds"], bool(kept))
+    write_text(json.dumps(written, ensure_ascii=False, separators=(",", ":")) + "\n", out)
+
+
+def _conditions(asked: Asked, kinds: Sequence[str]) -> list[Condition]:
+    return [one for kind in kinds for one in conditions(kind, asked.sites, asked.draws)]
+
+
+def _sweep_media(
+    runs: Sequence[Path],
+    asked: Asked,
+    due: Sequence[str],
+    sweeps: Mapping[int, Sweep],
+    assembled: Path,
+    device: str,
+) -> pa.Table:
+    """Add predictions of spoilt recordings to the sweeps, by seed; gives what is known of them (FACTS)."""
+    found = _conditions(asked, [kind for kind in due if kind in MEDIA_LEVELS])
+    if not found:
+        return FACTS.empty_table()
+    if asked.remaking is None:
+        raise ParamsError(
+            f"{found[0].kind}: recordings are spoilt by the command alone: msa-cli robust RUN ... "
+            f"--kind {found[0].kind}; take it out of robust.kinds"
+        )
+    opened = open_runs(runs, device)
+    remade = media_sweep(opened, found, assembled, asked.remaking)
+    for run, predictions in zip(opened, remade.predictions, strict=True):
+        sweeps[run.config["seed"]].add(predictions, found)
+    for remark in remade.remarks:
+        say(f"note: {remark}", error=True)
+    return remade.facts
+
+
+def _write_rows(
+    table: pa.Table, path: Path, new: Sequence[str], kinds: Collection[str], with_old: bool
+) -> None:
+    """Rows of new kinds, and those that were there of others that stay."""
+    before = pq.read_table(path) if with_old and path.is_file() else table.slice(0, 0)
+    parts = [(table if kind in new else before).filter(pc.field("kind") == kind) for kind in (CLEAN, *kinds)]
+    write_parquet(pa.concat_tables(parts), path)
+
+
+def _kept(rows: Path, out: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Kinds that are there already, of these very runs, clips and this code; none where anything differs."""
+    if not (rows.is_file() and out.is_file()):
+        return {}
+    found = read_summary(out.parent)
+    kinds: dict[str, Any] = found["kinds"] if found["identity"] == identity else {}
+    return kinds
 
 
 def training_labels(run: Path) -> np.ndarray:
@@ -195,19 +246,11 @@ def metric_set_of(config: Mapping[str, Any]) -> str:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json of a folder; FormatError where there is none, or of another format."""
+    """robust.json of a folder of results; FormatError where there is none, or of another format."""
     keys = (
-        "method",
-        "dataset",
-        "regime",
-        "reads",
-        "metric_set",
-        "class_names",
-        "n",
-        "floors",
-        "clean",
-        "kinds",
+        *("method", "dataset", "regime", "reads", "identity", "metric_set", "class_names"),
+        *("n", "floors", "clean", "kinds"),
     )
     return read_described(
-        folder / SUMMARY, "what runs are under corruptions", FORMAT, "run `msa-cli robust`", keys
+        folder / ROBUST, "what runs are under corruptions", FORMAT, "run `msa-cli robust`", keys
     )

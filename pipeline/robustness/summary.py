@@ -55,7 +55,8 @@ def summary(
     """`clean` (metric -> mean, sd) and `kinds`: kind -> case -> what came of it.
 
     Of a case: `levels`; `scores` metric -> [mean, sd] at each level; `numbers` metric -> CurveNumbers;
-    `change` and `flips` at each level; `flat`, whether the method reads nothing of what is hit.
+    `change` and `flips` at each level; `flat`, whether the method reads nothing of what is hit; of subsets
+    `internals`, what the method weighs, as a mean over runs and clips, and `nothing_left`.
     """
     (first, *_) = sweeps.values()
     cases: dict[tuple[str, str], list[Condition]] = {}
@@ -118,6 +119,18 @@ def _of_case(
         "change": changes,
         "flips": None if class_names else flips,
         "flat": all(condition in one.flat for one in sweeps.values() for condition in found),
+        **_of_subset([*sweeps.values()], found[0]),
+    }
+
+
+def _of_subset(sweeps: Sequence[Sweep], condition: Condition) -> dict[str, Any]:
+    """`nothing_left`, clips whose prediction is the constant, and `internals`; nothing of other kinds."""
+    if condition.kind != "subsets":
+        return {}
+    internals = [one.internals[condition] for one in sweeps if condition in one.internals]
+    return {
+        "nothing_left": sweeps[0].floored.get(condition, 0),
+        "internals": mean_internals(internals) if internals else {},
     }
 
 

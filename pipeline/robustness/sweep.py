@@ -76,12 +76,12 @@ class Sweep:
         return pa.table(
             {
                 "seed": pa.array(np.full(clips * number, seed), pa.int64()),
-                "kind": repeated((one.kind for one in found), pa.string()).dictionary_encode(),
-                "case": repeated((one.case for one in found), pa.string()).dictionary_encode(),
+                "kind": repeated((one.kind for one in found), pa.string()),
+                "case": repeated((one.case for one in found), pa.string()),
                 "level": repeated((one.level for one in found), pa.float64()),
                 "draw": repeated((one.draw for one in found), pa.int32()),
                 "flat": repeated((one in self.flat for one in found), pa.bool_()),
-                "clip_id": pa.array(self.clip_ids * number, pa.string()).dictionary_encode(),
+                "clip_id": pa.array(self.clip_ids * number, pa.string()),
                 "label": pa.array(np.tile(self.label, number), pa.float32()),
                 "prediction": pa.array(np.concatenate([*self.predictions.values()]), pa.float32()),
             }

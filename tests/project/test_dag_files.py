@@ -36,6 +36,7 @@ ENTRIES: dict[str, list[str]] = {
     "assemble": ["pipeline.datasets.assembly.assemble:assemble"],
     "train": ["pipeline.training.loop.pretrain:pretrain", "pipeline.training.loop.train:train"],
     "evaluate": ["pipeline.evaluation.evaluate:evaluate"],
+    "robust": ["pipeline.robustness.robust:robust"],
     "report": ["pipeline.reports.report:report"],
 }
 # What stages run besides, and which decides nothing of their outputs; LEFT_OUT of fingerprint.py as well.
@@ -52,7 +53,7 @@ CARRIERS = {
     "pipeline/training/loop/curves.py",
     "pipeline/training/runs.py",
 }
-OF_METHODS = [stage for stage in STAGE_CODE if stage in ("train", "evaluate")]
+OF_METHODS = [stage for stage in STAGE_CODE if stage in ("train", "evaluate", "robust")]
 CASES = [
     *((stage, "") for stage in STAGE_CODE if stage not in OF_METHODS),
     *((stage, method) for stage in OF_METHODS for method in METHODS),
@@ -108,7 +109,7 @@ def test_the_stages_of_the_list_depend_on_the_lock(stages: dict[str, dict[str, A
 def test_the_list_has_what_a_stage_runs_and_nothing_else(source: SourceCode, stage: str, method: str) -> None:
     ran, listed = run_by(stage, method, source), code_of(stage, method)
     # the code that a run was trained with is in its config.json, on which these depend
-    known = listed + (code_of("train", method) if stage == "evaluate" else [])
+    known = listed + (code_of("train", method) if stage in ("evaluate", "robust") else [])
     assert {file for file in ran if not below(file, known)} <= CARRIERS
     assert [place for place in listed if not any(below(file, [place]) for file in ran)] == []
 

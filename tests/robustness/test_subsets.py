@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
 from pipeline.core.errors import MsaError
-from pipeline.core.paths import assembled_folder, robust_folder, run_folder
+from pipeline.core.paths import assembled_folder, results_folder, robust_rows, run_folder
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.robustness.conditions import SUBSETS, UNTOUCHED, Condition, conditions
-from pipeline.robustness.robust import Asked, robust
+from pipeline.robustness.robust import Asked, read_summary, robust
 from pipeline.robustness.sweep import sweep
 from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import load_method, read_config
@@ -122,47 +122,44 @@ def test_a_method_of_text_alone_is_flat_where_text_stays(
     assert row.count("=") == 3  # T, TA and TV
 
 
-def test_rows_and_summary(here: Path, tmp_path: Path) -> None:
-    (out,) = robust([RUN, RUN.with_name("4")], Asked(("subsets",)), device="cpu", root=tmp_path)
-    assert out == tmp_path / "complete/tiny/tiny"
-    table = pq.read_table(out / "predictions.parquet").to_pandas()
+def test_rows_and_summary(here: Path) -> None:
+    (summary,) = robust([RUN, RUN.with_name("4")], Asked(("subsets",)), device="cpu")
+    table = pq.read_table(robust_rows("tiny", "tiny")).to_pandas()
     assert len(table) == 2 * (1 + 7) * 40 and set(table["seed"]) == {3, 4}
     saved = pq.read_table("results/tiny/tiny/predictions.parquet").to_pandas().set_index("clip_id")
     for seed in (3, 4):
         clean = table[(table["seed"] == seed) & (table["kind"] == "clean")].set_index("clip_id")
         assert (clean["prediction"] == saved[f"prediction_{seed}"][clean.index]).all()
-    summary = json.loads((out / "summary.json").read_text())
+    assert summary == json.loads(Path("results/tiny/tiny/robust.json").read_text())
     results = json.loads(Path("results/tiny/tiny/metrics.json").read_text())
     assert summary["clean"]["mae"][0] == results["mae"]["mean"]
     assert summary["clean"]["mae"][1] == results["mae"]["sd"]
     part = table[(table["case"] == "TA") & (table["kind"] == "subsets")]
     by_seed = (part["prediction"] - part["label"]).abs().groupby(part["seed"]).mean()
-    case = summary["kinds"]["subsets"]["TA"]
+    case = summary["kinds"]["subsets"]["cases"]["TA"]
     assert case["scores"]["mae"][0] == pytest.approx([by_seed.mean(), by_seed.std()], abs=2e-6)
     gap = np.abs(part["prediction"].to_numpy() - table[table["kind"] == "clean"]["prediction"].to_numpy())
     assert case["change"][0] == pytest.approx(gap.mean(), abs=1e-6)
     assert case["numbers"]["mae"]["rise"] == pytest.approx(
         by_seed.mean() - summary["clean"]["mae"][0], abs=2e-6
     )
-    before = [file.read_bytes() for file in sorted(out.iterdir())]
-    robust([RUN.with_name("4"), RUN], Asked(("subsets",)), device="cpu", root=tmp_path)
-    assert [file.read_bytes() for file in sorted(out.iterdir())] == before
 
 
-def test_what_a_method_weighs_by_subset(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_method_weighs_by_subset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def internals(_self: Any, batch: Any, _output: Any) -> dict[str, dict[str, float]]:
         steps = {name: getattr(batch, name).mask.sum().item() for name in ("text", "audio", "visual")}
         return {"steps": {name: count / sum(steps.values()) for name, count in steps.items()}}
 
     monkeypatch.setattr("made.tiny_set.Tiny.internals", internals, raising=False)
-    (out,) = robust([RUN], Asked(("subsets",)), device="cpu", root=tmp_path)
-    found = json.loads((out / "summary.json").read_text())["internals"]
-    assert list(found) == list(SUBSETS)
+    monkeypatch.chdir(robust_project(tmp_path, training={"epochs": 1}))
+    (summary,) = robust([RUN], Asked(("subsets",)), device="cpu")
+    cases = summary["kinds"]["subsets"]["cases"]
+    assert list(cases) == list(SUBSETS)
     test = TrainingSet.load(SET).splits["test"]
     counts = {name: test.streams[name].lengths.double() for name in ("text", "audio", "visual")}
     blank = counts["visual"].clamp(max=1)  # what a clip lacks stays absent
     expected = (counts["text"] / (counts["text"] + 1 + blank)).mean().item()
-    assert found["T"]["steps"]["text"] == pytest.approx(expected, abs=1e-6)
+    assert cases["T"]["internals"]["steps"]["text"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_folds_of_a_classification(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,13 +171,11 @@ def test_folds_of_a_classification(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shown = called("runs/tiny-fold0", "runs/tiny-fold1", "--kind", "subsets", "--out", "page")
     assert shown.exit_code == 0, shown.output
     assert "fold0 to fold1: under corruptions" in shown.output and "fold0: under" not in shown.output
-    read = [
-        json.loads((robust_folder("tiny", fold, "complete") / "summary.json").read_text()) for fold in folds
-    ]
-    cells = [one["kinds"]["subsets"]["A"]["scores"]["accuracy"][0][0] for one in read]
+    read = [read_summary(results_folder("tiny", fold)) for fold in folds]
+    cells = [one["kinds"]["subsets"]["cases"]["A"]["scores"]["accuracy"][0][0] for one in read]
     assert f"{np.mean(cells):.3f}" in shown.output
     assert f"± {np.std(cells, ddof=1):.3f}" in (tmp_path / "page/index.html").read_text()
-    assert read[0]["kinds"]["subsets"]["A"]["flips"] is None
+    assert read[0]["kinds"]["subsets"]["cases"]["A"]["flips"] is None
 
 
 def study(folds: tuple[str, ...]) -> dict[str, Any]:

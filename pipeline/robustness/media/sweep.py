@@ -108,8 +108,8 @@ def media_sweep(
     return found
 
 
-def seen_and_heard(found: MediaSweep) -> dict[str, Any]:
-    """What features say of the test clips, by kind
+def seen_and_heard(facts: pa.Table) -> dict[str, Any]:
+    """What features say of the test clips, by kind, of schema FACTS
 
     levels         from mild to severe
     face, voiced   the mean share of the frames with a face, with a pitch: of clean clips, then at each level;
@@ -117,7 +117,7 @@ def seen_and_heard(found: MediaSweep) -> dict[str, Any]:
     failed         at each level, rows that could not be made
     silent         clips without a sound, which get no noise
     """
-    table = found.facts.to_pandas()
+    table = facts.to_pandas()
     clean = table[table["kind"] == CLEAN]
     told: dict[str, Any] = {}
     for kind, rows in table[table["kind"] != CLEAN].groupby("kind", sort=False):

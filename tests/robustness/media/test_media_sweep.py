@@ -12,7 +12,7 @@ import pytest
 from made.media_corpus import NAME, Loudness, audio_encoder, make_media_corpus
 from made.tiny_audio_only import TINY
 
-from pipeline.core.errors import MsaError
+from pipeline.core.errors import MsaError, ParamsError
 from pipeline.core.paths import assembled_folder
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.execution.local import TaskFailure
@@ -26,7 +26,7 @@ from pipeline.robustness.media import sweep as sweeping
 from pipeline.robustness.media.extract import Resources, SplitMedia, make_rows
 from pipeline.robustness.media.sets import set_with
 from pipeline.robustness.media.sweep import Remaking, media_sweep, seen_and_heard
-from pipeline.robustness.robust import Asked, read_summary, robust
+from pipeline.robustness.robust import Asked, robust
 from pipeline.store.store import FeatureStore
 from pipeline.training.loop.train import train
 from pipeline.training.runs import TrainedRun, open_runs
@@ -208,7 +208,7 @@ def test_a_run_under_conditions(project: tuple[Path, Params], run: TrainedRun, h
     assert not np.array_equal(half, clean)
     assert np.ptp(nothing) < 1e-6 < np.ptp(clean)  # silence is silence
     table = pq.read_table(ASSEMBLED / "test.parquet")
-    told = seen_and_heard(found)
+    told = seen_and_heard(found.facts)
     assert set(told) == {"mute"} and told["mute"]["levels"] == [0.25, 0.5, 1.0]
     assert told["mute"]["failed"] == [0, 0, 0] and told["mute"]["silent"] == 0
     assert told["mute"]["face"] == told["mute"]["voiced"] == [None] * 4  # its columns tell of neither
@@ -233,8 +233,8 @@ def test_a_command_writes_rows_and_a_summary(
     """The clean rows are those that evaluate wrote; levels are from mild to severe, dB too."""
     evaluate([run.folder], ASSEMBLED, Path("results") / NAME / "audio_only", "mmsa", device="cpu")
     asked = Asked(("mute", "blur", "white"), draws=(0, 1), remaking=Remaking(project[1], encoders_of))
-    (folder,) = robust([run.folder], asked, device="cpu")
-    rows = pq.read_table(folder / "predictions.parquet").to_pandas()
+    (summary,) = robust([run.folder], asked, device="cpu")
+    rows = pq.read_table("robust/made/audio_only.parquet").to_pandas()
     assert len(rows) == 4 * (1 + 3 * 2 + 4 + 6 * 2)
     clean = rows[rows["kind"] == "clean"].set_index("clip_id")["prediction"]
     written = pq.read_table(f"results/{NAME}/audio_only/predictions.parquet").to_pandas()
@@ -243,15 +243,21 @@ def test_a_command_writes_rows_and_a_summary(
     assert blurred["flat"].all() and not rows[rows["kind"] == "mute"]["flat"].any()
     for clip_id, of_clip in blurred.groupby("clip_id"):
         assert (of_clip["prediction"] == clean[clip_id]).all()
-    summary = read_summary(folder)
-    case = summary["kinds"]["white"]
-    case = case.get("cases", case)["audio"]
+    case = summary["kinds"]["white"]["cases"]["audio"]
     assert case["levels"] == [20, 15, 10, 5, 0, -5]
     errors = [summary["clean"]["mae"][0], *(mean for mean, _ in case["scores"]["mae"])]
     assert case["numbers"]["mae"]["auilc"] == pytest.approx(np.trapezoid(errors) / 6, abs=1e-5)
-    assert set(summary["media"]) == {"mute", "white"}
-    facts = pq.read_table(folder / "media.parquet")
-    assert len(facts) == 4 * (1 + 3 * 2 + 6 * 2)
+    assert [kind for kind, of in summary["kinds"].items() if "media" in of] == ["white", "mute"]
+    facts = "robust/made/audio_only.media.parquet"
+    assert pq.read_metadata(facts).num_rows == 4 * (1 + 3 * 2 + 6 * 2)
+    here.clear()
+    (again,) = robust([run.folder], replace(asked, kinds=("babble",), draws=(0,)), device="cpu")
+    assert set(again["kinds"]) == {*summary["kinds"], "babble"}
+    assert again["kinds"]["white"] == summary["kinds"]["white"]
+    assert {name.partition("|")[2] for name in here} == {f"{snr:g}|0" for snr in (20, 15, 10, 5, 0, -5)}
+    assert pq.read_metadata(facts).num_rows == 4 * (1 + 3 * 2 + 6 * 2 + 6)
+    with pytest.raises(ParamsError, match="by the command alone"):
+        robust([run.folder], Asked(("mute",), draws=(0, 1, 2)), device="cpu")
 
 
 def test_missing_recordings_end_it(project: tuple[Path, Params], run: TrainedRun, here: list[str]) -> None:

@@ -1,0 +1,182 @@
+"""Pictures of runs under corruptions: a metric over the level, and heat maps of cases.
+
+Up to LEGEND methods share a panel; of more each has a panel of its own, in which the others are grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.evaluation.significance import lower_is_better
+from pipeline.reports.figures import COLOURS, COLUMNS, LEGEND, line_style, new_figure
+from pipeline.robustness.conditions import ALL, KINDS, SUBSETS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANEL = (3.6, 2.9)  # inches
+SMALL = (1.75, 1.5)
+CELL = (0.62, 0.27)
+CURVED = ("gaussian", "laplace", "erase", "frames", "shared")  # kinds that are curves over the level
+MAPPED = ("subsets", "blocks", "imbalanced")  # kinds that are columns of a heat map
+UNITS = {"mae": "MAE (label units)"}
+
+Methods = Mapping[str, Mapping[str, Any]]  # method -> its summary
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and what is said of it."""
+
+    name: str
+    title: str
+    alt: str
+    figure: Figure
+
+
+def drawings(methods: Methods, metric: str) -> Iterator[Drawing]:
+    """All pictures of one set and regime; each figure is to be saved before the next is asked for."""
+    for kind in KINDS:
+        mine = {name: one for name, one in methods.items() if kind in one["kinds"]}
+        if not mine:
+            continue
+        if kind in MAPPED:
+            yield from _heat_map(kind, mine, metric)
+        elif len(mine) > LEGEND:
+            yield from _panel_each(kind, mine, metric)
+    curved = [kind for kind in CURVED if any(kind in one["kinds"] for one in methods.values())]
+    if curved and len(methods) <= LEGEND:
+        yield from _shared_panels(curved, methods, metric)
+
+
+# --------------------------------------------------------------------------------------------------- curves
+def _shared_panels(kinds: Sequence[str], methods: Methods, metric: str) -> Iterator[Drawing]:
+    """A panel a kind, a line a method."""
+    columns = min(3, len(kinds))
+    rows = -(-len(kinds) // columns)
+    with new_figure(columns * PANEL[0] + 1.3, rows * PANEL[1] + 0.4) as figure:
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+        handles: dict[str, Any] = {}
+        for panel, kind in zip(panels, kinds, strict=False):
+            for number, (name, one) in enumerate(methods.items()):
+                case = _first_case(one, kind)
+                if case is not None:
+                    style = line_style(number) | {"linewidth": 1.4, "markersize": 4}
+                    handles.setdefault(name, _line(panel, one, case, metric, band=0.15, **style))
+            handles["best constant"] = _floor(panel, methods, metric)
+            panel.set(title=kind, xlabel="level r")
+        for panel in figure.axes[::columns]:
+            panel.set_ylabel(_unit(metric))
+        for panel in figure.axes[len(kinds) :]:
+            panel.set_axis_off()
+        figure.legend(handles.values(), handles, loc="outside right upper", frameon=False, fontsize="small")
+        said = f"{_unit(metric)} over the level, one line a method; band: ± 1 sd over runs and draws"
+        yield Drawing(f"curves-{metric}", said, f"{said}: {', '.join(kinds)}.", figure)
+
+
+def _panel_each(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
+    """A panel a method, the others grey behind it."""
+    cases = {name: case for name, one in methods.items() if (case := _first_case(one, kind)) is not None}
+    from matplotlib.collections import LineCollection
+
+    columns = min(COLUMNS, len(cases))
+    rows = -(-len(cases) // columns)
+    with new_figure(columns * SMALL[0] + 0.5, rows * SMALL[1] + 0.7) as figure:
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for number, (panel, name) in enumerate(zip(panels.flat, cases, strict=False)):
+            others = [_points(methods[other], case, metric) for other, case in cases.items() if other != name]
+            panel.add_collection(LineCollection(others, colors="0.82", linewidths=0.7, zorder=1))
+            _floor(panel, methods, metric)
+            _line(panel, methods[name], cases[name], metric, band=0.25, color=COLOURS[2], linewidth=1.8)
+            flat = " =" if cases[name]["flat"] else ""
+            panel.set_title(f"{name}{flat}", fontsize=9)
+            panel.tick_params(labelsize=7)
+            if number >= len(cases) - columns:
+                panel.tick_params(labelbottom=True)
+        for panel in panels.flat[len(cases) :]:
+            panel.set_axis_off()
+        figure.supxlabel("level r", fontsize=9)
+        figure.supylabel(_unit(metric), fontsize=9)
+        said = f"{kind}: {_unit(metric)} over the level"
+        yield Drawing(
+            f"{kind}-{metric}",
+            f"{said}; grey: the other methods, dotted: the best constant, band: ± 1 sd over runs and draws",
+            f"{said}, a panel a method.",
+            figure,
+        )
+
+
+def _line(
+    panel: Axes, one: Mapping[str, Any], case: Mapping[str, Any], metric: str, band: float = 0.0, **style: Any
+) -> Any:
+    points = _points(one, case, metric)
+    (line,) = panel.plot(*points.T, **style)
+    if band:
+        pairs = [one["clean"][metric], *case["scores"][metric]]
+        half = np.array([sd for _, sd in pairs], dtype=float)  # NaN of one run
+        low, high = points[:, 1] - half, points[:, 1] + half
+        panel.fill_between(points[:, 0], low, high, color=line.get_color(), alpha=band, linewidth=0)
+    return line
+
+
+def _points(one: Mapping[str, Any], case: Mapping[str, Any], metric: str) -> np.ndarray:
+    """(levels, 2): level and mean, from the clean one on."""
+    means = [mean for mean, _ in (one["clean"][metric], *case["scores"][metric])]
+    return np.column_stack([[0.0, *case["levels"]], means])
+
+
+def _floor(panel: Axes, methods: Methods, metric: str) -> Any:
+    floor = next(iter(methods.values()))["floors"].get(metric, np.nan)
+    return panel.axhline(floor, color="0.4", linestyle=(0, (1, 2)), linewidth=1)
+
+
+def _first_case(one: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """Of all modalities where they were hit together, else the first."""
+    cases = one["kinds"].get(kind, {}).get("cases", {})
+    found: Mapping[str, Any] | None = cases.get(ALL) or next(iter(cases.values()), None)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ heat maps
+def _heat_map(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
+    """A row a method, a column a case: the score, coloured by how far it is from the method's clean one."""
+    first = next(iter(methods.values()))["kinds"][kind]["cases"]
+    cases = [case for case in first if case != SUBSETS[-1]]
+    scores = np.full((len(methods), len(cases) + 1), np.nan)
+    flat = np.zeros(scores.shape, bool)
+    for row, one in enumerate(methods.values()):
+        scores[row, 0] = one["clean"][metric][0]
+        for column, case in enumerate(cases, 1):
+            if found := one["kinds"][kind]["cases"].get(case):
+                scores[row, column] = found["numbers"][metric]["mean"]
+                flat[row, column] = found["flat"]
+    worse = (scores - scores[:, :1]) * (1 if lower_is_better(metric) else -1)
+    limit = max(float(np.nanmax(np.abs(worse), initial=0.0)), 1e-6)
+    width = len(cases) + 1
+    with new_figure(width * CELL[0] + 2.2, len(methods) * CELL[1] + 1.5) as figure:
+        panel = figure.subplots()
+        picture = panel.imshow(worse, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+        for row, column in np.ndindex(*scores.shape):
+            if np.isfinite(scores[row, column]):
+                text = "=" if flat[row, column] else f"{scores[row, column]:.2f}"
+                ink = "white" if abs(worse[row, column]) > 0.75 * limit else "black"
+                panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
+        turned = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}
+        panel.set_xticks(range(width), ["clean", *cases], fontsize=8, **turned)
+        panel.set_yticks(range(len(methods)), methods, fontsize=8)
+        panel.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+        panel.axvline(0.5, color="black", linewidth=1)
+        bar = figure.colorbar(picture, ax=panel, shrink=min(1.0, 8 / len(methods)), aspect=12)
+        bar.set_label("worse than clean", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+        said = f"{kind}: {_unit(metric)} (number), how much worse than clean (colour), = as clean, not read"
+        yield Drawing(f"{kind}-{metric}", said, f"{said}: a row a method, a column a case.", figure)
+
+
+def _unit(metric: str) -> str:
+    return UNITS.get(metric, metric.replace("_", " "))
