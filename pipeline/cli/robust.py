@@ -78,7 +78,7 @@ def robust(
     from pipeline.params.params import load_params
     from pipeline.predict.encoders import make_encoders
     from pipeline.reports.blocks import as_renderables
-    from pipeline.reports.robust_tables import as_sets, robust_blocks, write_robust
+    from pipeline.reports.robust_tables import as_sets, overview, robust_blocks, write_robust
     from pipeline.robustness.conditions import chosen_kinds, chosen_sites
     from pipeline.robustness.media.extract import Resources
     from pipeline.robustness.media.kinds import MEDIA_LEVELS
@@ -96,6 +96,7 @@ def robust(
     asked = Asked(kinds, chosen_sites(site), tuple(range(draws)), missing.value, remaking)
     found = run([folder for named in runs for folder in run_folders(named)], asked, assembled, device)
     sets = as_sets(found, given.cross_validations())
-    show(*as_renderables(robust_blocks(sets)), width_of_file=160, highlight=False)
+    shown = robust_blocks(sets) if len(asked.kinds) == 1 else overview(sets)
+    show(*as_renderables(shown), width_of_file=160, highlight=False)
     if out is not None:
         write_robust(sets, out)

@@ -77,6 +77,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "robust": (
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/metrics.py",
+        "pipeline/evaluation/robust_results.py",
         "pipeline/evaluation/significance.py",
         "pipeline/robustness",
         "pipeline/training/runs.py",

@@ -40,7 +40,7 @@ from pipeline.evaluation.saved import CURVES, FORMAT, METRICS, PREDICTIONS, VIEW
 from pipeline.params.explain import unknown
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
-from pipeline.training.runs import open_runs, prediction_table, read_config
+from pipeline.training.runs import COMPLETE, open_runs, prediction_table, read_config, regime_of
 
 DECIMALS = 6
 SCORED = (TEST, VALID, TEST_OOD)
@@ -153,7 +153,7 @@ def _splits(assembled: Path, reading: Reading, device: torch.device) -> dict[str
 
 def _entry(
     run: Path,
-    config: Mapping[str, Any],
+    config: dict[str, Any],
     stats: Mapping[str, Any],
     splits: Mapping[str, Split],
     predictions: Mapping[str, np.ndarray],
@@ -176,6 +176,7 @@ def _entry(
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset", "seed", "feature_set", "epoch")},
         "features": {modality: _encoder(modality, config) for modality in config["dims"]},
+        **({} if (regime := regime_of(config)) == COMPLETE else {"regime": regime}),
         "task": stats["task"],
         "class_names": class_names,
         "metric_set": metric_set,

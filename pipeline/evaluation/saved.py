@@ -51,6 +51,7 @@ class Result(BaseModel):
     seed: int
     metric_set: str
     feature_set: str
+    regime: str = "complete"
     features: dict[str, str]
     class_names: tuple[str, ...]
     test: dict[str, float]

@@ -37,6 +37,9 @@ from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
 
 Entry = TypeVar("Entry")
+Corruption = Literal[
+    "gaussian", "laplace", "erase", "frames", "blocks", "subsets", "shared", "imbalanced", "all"
+]
 
 PARAMS_FILE = "params.yaml"
 LARGEST_SEED = 2**63  # torch's generators take no larger one
@@ -189,8 +192,8 @@ class RobustParams(Section):
 
     sets: list[Name] = Field(default_factory=list)
     """training sets whose runs are tested under corruptions; none = the stage is off"""
-    kinds: list[str] = Field(default=["all"], min_length=1)
-    """gaussian, laplace, erase, frames, blocks, subsets, shared, imbalanced, or all"""
+    kinds: list[Corruption] = Field(default=["all"], min_length=1)
+    """what docs/robustness.md explains"""
     sites: list[Literal["all", "text", "audio", "visual"]] = Field(default=["all"], min_length=1)
     """whom noise and dropped frames hit"""
     draws: int = Field(5, ge=1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.evaluation.clusters import clusters_of
 from pipeline.evaluation.saved import SavedRun
+from pipeline.training.runs import COMPLETE
 
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
@@ -28,7 +29,9 @@ def facts(runs: Sequence[SavedRun], quote: str = "") -> str:
         for split in (VALID, TEST, TEST_OOD)
         if split in result.n
     )
-    return f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
+    regime = "" if result.regime == COMPLETE else f" Trained under the regime {quote}{result.regime}{quote}."
+    said = f"Features: {features} (feature set {sets}). Clips: {clips}. Metric set: {result.metric_set}."
+    return said + regime
 
 
 def _clusters(run: SavedRun, split: str) -> str:

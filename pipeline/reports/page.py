@@ -30,6 +30,7 @@ from pipeline.reports.blocks import (
     as_html,
 )
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
+from pipeline.reports.robust_tables import robust_section
 from pipeline.reports.run_figures import run_figures
 from pipeline.reports.tables import OOD, Scores, metric_table, number_cell, results_table
 
@@ -87,6 +88,7 @@ def page(
             for run in mine:
                 of_run = _anchor(run)
                 blocks.append(_details(run, views.get(of_run), pictures.get(of_run), run is mine[0]))
+    blocks += robust_section(params, results)
     blocks += [Heading("How to read the pictures", 2, "reading"), Lines([*READING], bullets=True)]
     text = as_html(blocks, contents)
     if len(text.encode()) > LIMIT:

@@ -22,6 +22,7 @@ from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.figures import draw_learning_curves, draw_predictions
 from pipeline.reports.page import page
+from pipeline.reports.robust_tables import robust_blocks, saved_sets
 from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
 
 KEY = ("method", "dataset", "seed")  # of a run
@@ -48,6 +49,7 @@ def report(params: Params, results: Path, out: Path) -> str:
     runs = [*chain(*by_dataset.values())]
     summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
     blocks = _report_blocks(by_dataset, summary, params.seeds) + _fold_blocks(params, summary)
+    blocks += robust_blocks(saved_sets(params, results))
     text = as_markdown(blocks, top=1)
     ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
     with replaced_files(out) as folder:
@@ -160,6 +162,12 @@ def _check_features(runs: list[SavedRun]) -> None:
                 f"{run.folder} was imported for other test clips or labels than {runs[0].folder} has; import "
                 "it again with `msa-cli import-predictions`, or remove the folder"
             )
+    regimes = {run.result.regime: run.name for run in runs if not run.result.imported}
+    if len(regimes) > 1:
+        found = "; ".join(f"{name} {regime}" for regime, name in regimes.items())
+        raise MsaError(
+            f"the runs on {runs[0].result.dataset} learnt under different regimes: {found}; run `dvc repro`"
+        )
     sets = {run.result.feature_set: run.result for run in runs if not run.result.imported}
     if len(sets) > 1:
         found = "; ".join(

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.evaluation.robust_results import ALL, KINDS, RECORDINGS, SUBSETS
 from pipeline.evaluation.significance import lower_is_better
 from pipeline.reports.figures import COLOURS, COLUMNS, LEGEND, line_style, new_figure
-from pipeline.robustness.conditions import ALL, KINDS, SUBSETS
-from pipeline.robustness.media.kinds import MEDIA_LEVELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +23,7 @@ PANEL = (3.6, 2.9)  # inches
 SMALL = (1.75, 1.5)
 CELL = (0.62, 0.27)
 CURVED = ("gaussian", "laplace", "erase", "frames", "shared")  # kinds that are curves over the level
-RECORDED = tuple(kind for kind, levels in MEDIA_LEVELS.items() if len(levels) > 1)  # those of recordings
+RECORDED = tuple(kind for kind in RECORDINGS if kind not in ("eyes", "mouth"))  # which have one level
 MAPPED = ("subsets", "blocks", "imbalanced")  # kinds that are columns of a heat map
 UNITS = {"mae": "MAE (label units)"}
 
@@ -86,7 +85,8 @@ def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: 
 
 def _recording_axes(panel: Axes, kind: str, methods: Methods) -> dict[str, Any]:
     """Levels one behind the other; and on the right the share of the frames with a face, or with a pitch."""
-    levels = [f"{level:g}" for level in MEDIA_LEVELS[kind]]
+    case = next(case for one in methods.values() if (case := _first_case(one, kind)) is not None)
+    levels = [f"{level:g}" for level in case["levels"]]
     panel.set_xticks(range(len(levels) + 1), ["clean", *levels], fontsize=8)
     panel.set_xlabel("SNR (dB)" if kind in ("white", "babble") else "level")
     told = [found["media"] for one in methods.values() if "media" in (found := one["kinds"].get(kind, {}))]
@@ -190,8 +190,10 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
                 text = "=" if flat[row, column] else f"{scores[row, column]:.2f}"
                 ink = "white" if abs(worse[row, column]) > 0.75 * limit else "black"
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
-        turned = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}
-        panel.set_xticks(range(width), ["clean", *cases], fontsize=8, **turned)
+        turned: dict[str, Any] = (
+            {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}
+        )
+        panel.set_xticks(range(width), ["clean", *cases], fontsize=8, **(turned if kind == "blocks" else {}))
         panel.set_yticks(range(len(methods)), methods, fontsize=8)
         panel.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
         panel.axvline(0.5, color="black", linewidth=1)

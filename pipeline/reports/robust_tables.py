@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import replaced_files, write_text
+from pipeline.core.paths import results_folder
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.evaluation.saved import Spread
+from pipeline.evaluation.robust_results import ALL, ALL_KINDS, SUBSETS, read_robust
+from pipeline.evaluation.saved import ROBUST, Spread
 from pipeline.evaluation.significance import lower_is_better
+from pipeline.params.params import Params
 from pipeline.reports.blocks import (
     Block,
     Cell,
+    Details,
     Figures,
     Heading,
     Lines,
@@ -28,8 +32,7 @@ from pipeline.reports.blocks import (
 from pipeline.reports.figures import png_picture, save_png
 from pipeline.reports.robust_figures import drawings
 from pipeline.reports.tables import DIGITS, EMPTY, MEANING
-from pipeline.robustness.conditions import ALL, KINDS, SUBSETS
-from pipeline.robustness.robust import COMPLETE
+from pipeline.training.runs import COMPLETE
 
 CASES = ("blocks", "subsets", "imbalanced")  # kinds of which a table has a column a case, not a level
 CHIEF = (("mae", "accuracy"), ("acc2_non0", "acc2", "f1_weighted"))  # of each the first that there is
@@ -59,6 +62,8 @@ READING = (
     "(mean - f) / (clean - f). A method can keep much by being bad when clean: read both.",
     "= marks what is as when clean because the method reads nothing of what is hit: that is no robustness.",
 )
+ROOM = 450_000  # bytes of pictures on the page of results
+
 Summary = dict[str, Any]  # see robust.py
 Methods = dict[str, Summary]
 
@@ -125,11 +130,53 @@ def across(folds: Sequence[Summary]) -> Summary:
 
 
 def robust_blocks(sets: Mapping[tuple[str, str], Methods], level: int = 2) -> list[Block]:
-    """A table for each set, regime, kind and chief metric."""
-    blocks: list[Block] = [Lines([*READING])]
+    """A table for each set, regime, kind and chief metric; nothing where there are no sets."""
+    blocks: list[Block] = [Lines([*READING])] if sets else []
     for (name, regime), methods in sets.items():
         blocks += [*_set_heading(name, regime, methods, level), *_tables(methods, level + 1)]
     return blocks
+
+
+def overview(sets: Mapping[tuple[str, str], Methods]) -> list[Block]:
+    """A table for each set, regime and chief metric, a column a kind: its mean over levels and cases."""
+    blocks: list[Block] = []
+    for (name, regime), methods in sets.items():
+        blocks += _set_heading(name, regime, methods, 2)
+        kinds = [kind for kind in ALL_KINDS if any(kind in one["kinds"] for one in methods.values())]
+        for metric in chief_metrics(next(iter(methods.values()))):
+            rows = []
+            for method, one in methods.items():
+                of_kinds = [one["kinds"].get(kind, {}).get("cases", {}).values() for kind in kinds]
+                means = [[case["numbers"][metric]["mean"] for case in cases] for cases in of_kinds]
+                cells = [_number(sum(found) / len(found)) if found else EMPTY for found in means]
+                rows.append([_name(method, one), _spread_cell(one["clean"][metric]), *cells])
+            blocks += [Lines([_meaning(metric)]), Table(["method", "clean", *kinds], rows)]
+    return blocks
+
+
+def robust_section(params: Params, results: Path) -> list[Block | PageBlock]:
+    """For the page of results: pictures, and the tables behind a line; nothing where no run was tested."""
+    sets = saved_sets(params, results)
+    blocks: list[Block | PageBlock] = []
+    left = ROOM
+    for (name, regime), methods in sets.items():
+        pictures = []
+        for drawn in drawings(methods, chief_metrics(next(iter(methods.values())))[0]):
+            picture = png_picture(drawn.figure, drawn.title, drawn.alt)
+            left -= len(picture.address)
+            if left > 0:
+                pictures.append(picture)
+        anchor = "-".join([*name.split(), "robust"])
+        blocks += [*_set_heading(name, regime, methods, 2), Lines([*READING]), Figures(pictures, large=True)]
+        blocks.append(Details("Tables of every kind of corruption", _tables(methods, 4), anchor))
+    return blocks
+
+
+def saved_sets(params: Params, results: Path) -> dict[tuple[str, str], Methods]:
+    """What is saved of the methods and sets that params run."""
+    folders = [results_folder(m, name, results) for name in params.datasets_run for m in params.models_run]
+    found = [read_robust(folder) for folder in folders if (folder / ROBUST).is_file()]
+    return as_sets(found, params.cross_validations())
 
 
 def _set_heading(name: str, regime: str, methods: Methods, level: int) -> list[Block]:
@@ -142,7 +189,7 @@ def _set_heading(name: str, regime: str, methods: Methods, level: int) -> list[B
 def _tables(methods: Methods, level: int) -> list[Block]:
     """Of every kind that a method was tested under."""
     blocks: list[Block] = []
-    for kind in KINDS:
+    for kind in ALL_KINDS:
         mine = {method: one for method, one in methods.items() if kind in one["kinds"]}
         if mine:
             blocks += [Heading(TITLES[kind], level), *_kind_tables(kind, mine)]
@@ -158,8 +205,7 @@ def _kind_tables(kind: str, methods: Methods) -> list[Block]:
     first = next(iter(methods.values()))
     blocks: list[Block] = []
     for metric in chief_metrics(first):
-        arrow = "↓" if lower_is_better(metric) else "↑"
-        said = f"{metric.replace('_', ' ')} {arrow}: {MEANING[metric]}"
+        said = _meaning(metric)
         if kind in CASES:
             blocks += [Lines([said]), _case_table(kind, metric, methods)]
             continue
@@ -187,6 +233,11 @@ def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
     if told["silent"]:
         found.append(f"Clips without a sound, which get no noise: {told['silent']}")
     return found
+
+
+def _meaning(metric: str) -> str:
+    arrow = "↓" if lower_is_better(metric) else "↑"
+    return f"{metric.replace('_', ' ')} {arrow}: {MEANING[metric]}"
 
 
 def _case_table(kind: str, metric: str, methods: Methods) -> Table:

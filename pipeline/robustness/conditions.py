@@ -17,20 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.evaluation.robust_results import ALL, KINDS, NOISE, RECORDINGS, SUBSETS
 from pipeline.params.explain import unknown
 from pipeline.robustness.media.kinds import DRAWN, MEDIA, MEDIA_LEVELS, modality_of
 from pipeline.robustness.streams import SEEDS
 
-ALL = "all"
 SITES = (ALL, *MODALITIES)
 LETTERS = {"text": "T", "audio": "A", "visual": "V"}
 POSITIONS = ("start", "middle", "end", "random")
-NOISE = ("gaussian", "laplace", "erase")
 LEVELS = {
     **dict.fromkeys(NOISE, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
     "frames": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
@@ -39,7 +37,6 @@ LEVELS = {
     "shared": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "imbalanced": (0.1, 0.2, 0.3, 0.4, 0.5),
 }
-KINDS = tuple(LEVELS)  # without those of media, which need the recordings
 SITED = (*NOISE, "frames")  # kinds that a site is chosen of
 WHOLE = ("subsets", "shared", "imbalanced")  # kinds in which modalities are missing as a whole
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
@@ -85,9 +82,6 @@ class Condition:
 
 
 UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
-SUBSETS = tuple(
-    "".join(LETTERS[name] for name in kept) for n in (1, 2, 3) for kept in combinations(MODALITIES, n)
-)
 
 
 def settings_of(kind: str, sites: Sequence[str], draws: Sequence[int], missing: str) -> dict[str, Any]:
@@ -103,11 +97,11 @@ def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
 
     `all` stands for KINDS, `media` for those of media.
     """
-    known = (ALL, *KINDS, MEDIA, *MEDIA_LEVELS)
+    known = (ALL, *KINDS, MEDIA, *RECORDINGS)
     for name in names:
         if name not in known:
             raise ParamsError(unknown("kind of corruption", name, known))
-    groups = ((ALL, KINDS), (MEDIA, tuple(MEDIA_LEVELS)))
+    groups = ((ALL, KINDS), (MEDIA, RECORDINGS))
     return tuple(kind for group, kinds in groups for kind in kinds if kind in names or group in names)
 
 

@@ -27,7 +27,8 @@ from models.core.noise import standard_deviation
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.datasets.splits import Streams
-from pipeline.robustness.conditions import NOISE, WHOLE, Condition
+from pipeline.evaluation.robust_results import NOISE
+from pipeline.robustness.conditions import WHOLE, Condition
 from pipeline.robustness.streams import stream
 from pipeline.training.loop.missing import (
     MODALITY,

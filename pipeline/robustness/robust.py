@@ -27,12 +27,13 @@ import pyarrow.parquet as pq
 from pipeline.core import paths
 from pipeline.core.console import say
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
-from pipeline.core.files import json_hash, one_writer, read_described, write_parquet, write_text
+from pipeline.core.files import json_hash, one_writer, write_parquet, write_text
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.evaluate import DECIMALS
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
+from pipeline.evaluation.robust_results import ALL, ALL_KINDS, FORMAT, KINDS, read_robust
 from pipeline.evaluation.saved import METRICS, ROBUST
-from pipeline.robustness.conditions import ALL, CLEAN, KINDS, Condition, conditions, settings_of
+from pipeline.robustness.conditions import CLEAN, Condition, conditions, settings_of
 from pipeline.robustness.corruptions import Missing
 from pipeline.robustness.media.kinds import MEDIA_LEVELS
 from pipeline.robustness.media.sweep import FACTS, Remaking, media_sweep, seen_and_heard
@@ -40,11 +41,9 @@ from pipeline.robustness.streams import SEEDS
 from pipeline.robustness.summary import constant_floors, summary
 from pipeline.robustness.sweep import Sweep, sweep
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.runs import hashes, open_runs, read_config
+from pipeline.training.runs import hashes, open_runs, read_config, regime_of
 
-FORMAT = 1
 MEDIA_SUFFIX = ".media.parquet"
-COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,8 @@ def robust(
         rows, out = paths.robust_rows(method, dataset), paths.results_folder(method, dataset)
         with one_writer(rows):
             _sweep_method(mine, asked, folder, device, rows, out / ROBUST)
-        found.append(read_summary(out))
+        found.append(read_robust(out))
     return found
-
-
-def regime_of(config: Mapping[str, Any]) -> str:
-    """What a run was trained on: `complete` clips, or a regime that takes something away."""
-    return str(config["train"].get("regime", COMPLETE))
 
 
 def _group(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -161,9 +155,7 @@ def _sweep_method(
         "silent": first.silent,
         "floors": {name: round(value, DECIMALS) for name, value in floors.items()},
         "clean": new["clean"],
-        "kinds": {
-            kind: found for kind in (*KINDS, *MEDIA_LEVELS) if (found := kinds.get(kind) or kept.get(kind))
-        },
+        "kinds": {kind: found for kind in ALL_KINDS if (found := kinds.get(kind) or kept.get(kind))},
     }
     table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
     _write_rows(table, rows, [CLEAN, *kinds], written["kinds"], bool(kept))
@@ -215,7 +207,7 @@ def _kept(rows: Path, out: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Kinds that are there already, of these very runs, clips and this code; none where anything differs."""
     if not (rows.is_file() and out.is_file()):
         return {}
-    found = read_summary(out.parent)
+    found = read_robust(out.parent)
     kinds: dict[str, Any] = found["kinds"] if found["identity"] == identity else {}
     return kinds
 
@@ -243,14 +235,3 @@ def metric_set_of(config: Mapping[str, Any]) -> str:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise FormatError(f"{path}: no metric set in it ({error}); run its evaluate stage") from error
     return name
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """robust.json of a folder of results; FormatError where there is none, or of another format."""
-    keys = (
-        *("method", "dataset", "regime", "reads", "identity", "metric_set", "class_names"),
-        *("n", "floors", "clean", "kinds"),
-    )
-    return read_described(
-        folder / ROBUST, "what runs are under corruptions", FORMAT, "run `msa-cli robust`", keys
-    )

@@ -45,6 +45,7 @@ FORMAT_VERSION = 1
 STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
 KEYS = ("method", "dataset", "seed", "params", "dims", "train", *(f"stats.{key}" for key in STATS_KEYS))
 WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
+COMPLETE = "complete"  # regime of runs that learnt from whole clips
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 
@@ -79,6 +80,11 @@ def read_config(run: Path) -> dict[str, Any]:
 def task_of(stats: dict[str, Any]) -> Task:
     """The task of an assembled set."""
     return Task(len(stats["class_names"]) if stats["task"] == "classification" else 0)
+
+
+def regime_of(config: dict[str, Any]) -> str:
+    """What a run learnt from: `complete` clips, or under which regime of params.yaml."""
+    return str(config["train"].get("regime", COMPLETE))
 
 
 def load_method(run: Path, config: dict[str, Any]) -> Method:

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from timing import CALM, measure, others_cpu_s
 
+from pipeline.evaluation.robust_results import NOISE
 from pipeline.params.params import TrainParams
 from pipeline.params.run import RunConfig
-from pipeline.robustness.conditions import NOISE, conditions
+from pipeline.robustness.conditions import conditions
 from pipeline.robustness.sweep import sweep
 from pipeline.training.loop.train import train
 

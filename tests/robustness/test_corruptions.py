@@ -13,10 +13,9 @@ from made.tiny_slad import waveform
 
 from models.core.batch import Batch, Sequences, Tokens
 from pipeline.core.errors import MsaError
+from pipeline.evaluation.robust_results import KINDS, NOISE
 from pipeline.robustness.conditions import (
-    KINDS,
     LEVELS,
-    NOISE,
     POSITIONS,
     Condition,
     chosen_kinds,
@@ -159,7 +158,7 @@ def test_what_is_hidden_and_what_is_dropped() -> None:
         assert found.audio is not None and batch.audio is not None and found.tokens is not None
         hit = (found.audio.values != batch.audio.values).any(dim=2)
         assert (found.audio.values[hit] == frame).all()
-        words = found.tokens.ids != batch.tokens.ids  # type: ignore[union-attr]
+        words = found.tokens.ids != batch.tokens.ids
         assert (found.tokens.ids[words] == token).all()
         assert not words[:, 0].any() and not words[torch.arange(50), lengths - 1].any()
         inner = (lengths - 2).sum().item()

@@ -17,8 +17,9 @@ from pipeline.cli.app import app
 from pipeline.core.errors import MsaError
 from pipeline.core.paths import assembled_folder, results_folder, robust_rows, run_folder
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.robustness.conditions import SUBSETS, UNTOUCHED, Condition, conditions
-from pipeline.robustness.robust import Asked, read_summary, robust
+from pipeline.evaluation.robust_results import SUBSETS, read_robust
+from pipeline.robustness.conditions import UNTOUCHED, Condition, conditions
+from pipeline.robustness.robust import Asked, robust
 from pipeline.robustness.sweep import sweep
 from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import load_method, read_config
@@ -46,7 +47,7 @@ def called(*arguments: str) -> Result:
 
 def by_hand(left: str) -> np.ndarray:
     """Predictions of the tiny method, which takes means over time, when the others are one zero step."""
-    method = load_method(RUN, read_config(RUN)).eval()
+    method: Any = load_method(RUN, read_config(RUN)).eval()
     sets = TrainingSet.load(SET, method.reading(), only=("train", "test")).splits
     predictions = []
     for row in range(len(sets["test"])):
@@ -70,7 +71,7 @@ def by_hand(left: str) -> np.ndarray:
 
 def test_subsets_are_as_by_hand_and_clean_is_clean_bit_for_bit(here: Path) -> None:
     found = sweep(RUN, EVERY, SET, "cpu")
-    method = load_method(RUN, read_config(RUN)).eval()
+    method: Any = load_method(RUN, read_config(RUN)).eval()
     clean = predict(method, TrainingSet.load(SET, method.reading()).splits["test"])
     assert found.predictions[UNTOUCHED].astype(np.float32).tobytes() == clean.tobytes()
     assert (
@@ -88,7 +89,7 @@ def test_an_absent_modality_is_as_where_a_clip_lacks_it(here: Path) -> None:
     """And a clip of which nothing is left has the constant of the training labels."""
     found = sweep(RUN, EVERY, SET, "cpu", missing="absent", constant=0.25)
     seen = Condition("subsets", "V", 1.0, 0)
-    method = load_method(RUN, read_config(RUN)).eval()
+    method: Any = load_method(RUN, read_config(RUN)).eval()
     test = TrainingSet.load(SET, method.reading()).splits["test"]
     lacking = (test.streams["visual"].lengths == 0).numpy()
     assert lacking.sum() == 5 and found.floored == {seen: 5}
@@ -171,7 +172,7 @@ def test_folds_of_a_classification(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shown = called("runs/tiny-fold0", "runs/tiny-fold1", "--kind", "subsets", "--out", "page")
     assert shown.exit_code == 0, shown.output
     assert "fold0 to fold1: under corruptions" in shown.output and "fold0: under" not in shown.output
-    read = [read_summary(results_folder("tiny", fold)) for fold in folds]
+    read = [read_robust(results_folder("tiny", fold)) for fold in folds]
     cells = [one["kinds"]["subsets"]["cases"]["A"]["scores"]["accuracy"][0][0] for one in read]
     assert f"{np.mean(cells):.3f}" in shown.output
     assert f"± {np.std(cells, ddof=1):.3f}" in (tmp_path / "page/index.html").read_text()

@@ -15,11 +15,12 @@ from typer.testing import CliRunner, Result
 from pipeline.cli.app import app
 from pipeline.core.errors import MsaError
 from pipeline.core.paths import assembled_folder, robust_rows, run_folder
+from pipeline.evaluation.robust_results import KINDS
 from pipeline.params.params import TrainParams
 from pipeline.reports.blocks import as_markdown
 from pipeline.reports.robust_figures import drawings
 from pipeline.reports.robust_tables import as_sets, robust_blocks, write_robust
-from pipeline.robustness.conditions import KINDS, UNTOUCHED, conditions
+from pipeline.robustness.conditions import UNTOUCHED, conditions
 from pipeline.robustness.robust import Asked, robust
 from pipeline.robustness.sweep import sweep
 

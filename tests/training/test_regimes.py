@@ -86,7 +86,7 @@ def test_draws_are_those_of_seed_epoch_and_batch(name: Regime) -> None:
 def test_what_a_clip_lacks_stays_absent() -> None:
     batch = random_batch(60, absent={(row, "audio") for row in range(30)})
     for name in ("dropout", "lnln"):
-        found = Incomplete(name, 3, BLANKS).seen(batch, 0, 0)  # type: ignore[arg-type]
+        found = Incomplete(name, 3, BLANKS).seen(batch, 0, 0)
         assert found.audio is not None and batch.audio is not None
         assert torch.equal(found.audio.present, batch.audio.present)
         assert not found.audio.mask[:30].any()
