@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,8 @@ def robust(
     kind: Annotated[
         list[str],
         typer.Option(
-            help="gaussian, laplace, erase, frames, blocks, subsets, shared, imbalanced or all. May repeat."
+            help="gaussian, laplace, erase, frames, blocks, subsets, shared, imbalanced or all; of "
+            "recordings white, babble, mute, blur, lowres, occlude, eyes, mouth, freeze or media. May repeat."
         ),
     ],
     site: Annotated[
@@ -47,25 +49,53 @@ def robust(
         Path | None, typer.Option(help="Assembled set to score on. Default: data/assembled/SET.")
     ] = None,
     device: Device = "auto",
+    workers: Annotated[
+        int,
+        typer.Option(envvar="MSA_WORKERS", min=0, help="Processes that make features; 0 = one a free core."),
+    ] = 0,
+    timeout: Annotated[
+        float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take in an encoder.")
+    ] = 600.0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and tables.", file_okay=False)] = None,
 ) -> None:
     """Test metrics of trained runs when what they read is noisy, has gaps, or is missing.
 
-    Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json.
+    Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json. For kinds of
+    recordings the test clips' media are spoilt in memory and their features made anew by the encoders of the
+    runs; these stay in .state/robust, so that other runs with the same encoders need not wait for them again.
 
     Example: msa-cli robust runs/cmir-mosi runs/misr-mosi --kind subsets --kind gaussian --out robust-page
     """
+    from pipeline.execution.local import THREADS
+
+    os.environ.update(THREADS)  # before NumPy is there: the same sums as in the DAG
     from pipeline.params.params import load_params
+    from pipeline.predict.encoders import make_encoders
     from pipeline.reports.blocks import as_renderables
     from pipeline.reports.robust_tables import as_sets, overview, robust_blocks, write_robust
     from pipeline.robustness.conditions import chosen_kinds, chosen_sites
+    from pipeline.robustness.media.extract import Resources
+    from pipeline.robustness.media.kinds import MEDIA_LEVELS
+    from pipeline.robustness.media.sweep import Remaking
     from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
     from pipeline.training.runs import run_folders
 
-    asked = Asked(chosen_kinds(kind), chosen_sites(site), tuple(range(draws)), missing.value)
-    found = run([folder for given in runs for folder in run_folders(given)], asked, assembled, device)
-    sets = as_sets(found, load_params().cross_validations())
+    given, kinds = load_params(overrides=settings), chosen_kinds(kind)
+    remaking = None
+    if not {*MEDIA_LEVELS}.isdisjoint(kinds):
+        processes = workers or len(os.sched_getaffinity(0))
+        resources = Resources(processes, timeout, given.shards)
+        remaking = Remaking(given, make_encoders, "cpu" if device == "auto" else device, resources)
+    asked = Asked(kinds, chosen_sites(site), tuple(range(draws)), missing.value, remaking)
+    found = run([folder for named in runs for folder in run_folders(named)], asked, assembled, device)
+    sets = as_sets(found, given.cross_validations())
     shown = robust_blocks(sets) if len(asked.kinds) == 1 else overview(sets)
     show(*as_renderables(shown), width_of_file=160, highlight=False)
     if out is not None:

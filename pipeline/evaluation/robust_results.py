@@ -15,6 +15,8 @@ FORMAT = 1
 ALL = "all"  # modalities, together
 NOISE = ("gaussian", "laplace", "erase")
 KINDS = (*NOISE, "frames", "blocks", "subsets", "shared", "imbalanced")
+RECORDINGS = ("white", "babble", "mute", "blur", "lowres", "occlude", "eyes", "mouth", "freeze")
+ALL_KINDS = (*KINDS, *RECORDINGS)
 SUBSETS = ("T", "A", "V", "TA", "TV", "AV", "TAV")  # what is left: text, audio, visual
 KEYS = (
     *("method", "dataset", "regime", "reads", "identity", "metric_set", "class_names"),

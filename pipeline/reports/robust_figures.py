@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.evaluation.robust_results import ALL, KINDS, SUBSETS
+from pipeline.evaluation.robust_results import ALL, KINDS, RECORDINGS, SUBSETS
 from pipeline.evaluation.significance import lower_is_better
 from pipeline.reports.figures import COLOURS, COLUMNS, LEGEND, line_style, new_figure
 
@@ -23,6 +23,7 @@ PANEL = (3.6, 2.9)  # inches
 SMALL = (1.75, 1.5)
 CELL = (0.62, 0.27)
 CURVED = ("gaussian", "laplace", "erase", "frames", "shared")  # kinds that are curves over the level
+RECORDED = tuple(kind for kind in RECORDINGS if kind not in ("eyes", "mouth"))  # which have one level
 MAPPED = ("subsets", "blocks", "imbalanced")  # kinds that are columns of a heat map
 UNITS = {"mae": "MAE (label units)"}
 
@@ -41,7 +42,7 @@ class Drawing:
 
 def drawings(methods: Methods, metric: str) -> Iterator[Drawing]:
     """All pictures of one set and regime; each figure is to be saved before the next is asked for."""
-    for kind in KINDS:
+    for kind in (*KINDS, *RECORDED):
         mine = {name: one for name, one in methods.items() if kind in one["kinds"]}
         if not mine:
             continue
@@ -49,13 +50,14 @@ def drawings(methods: Methods, metric: str) -> Iterator[Drawing]:
             yield from _heat_map(kind, mine, metric)
         elif len(mine) > LEGEND:
             yield from _panel_each(kind, mine, metric)
-    curved = [kind for kind in CURVED if any(kind in one["kinds"] for one in methods.values())]
-    if curved and len(methods) <= LEGEND:
-        yield from _shared_panels(curved, methods, metric)
+    for name, kinds in (("curves", CURVED), ("recordings", RECORDED)):
+        there = [kind for kind in kinds if any(kind in one["kinds"] for one in methods.values())]
+        if there and len(methods) <= LEGEND:
+            yield from _shared_panels(name, there, methods, metric)
 
 
 # --------------------------------------------------------------------------------------------------- curves
-def _shared_panels(kinds: Sequence[str], methods: Methods, metric: str) -> Iterator[Drawing]:
+def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: str) -> Iterator[Drawing]:
     """A panel a kind, a line a method."""
     columns = min(3, len(kinds))
     rows = -(-len(kinds) // columns)
@@ -70,13 +72,35 @@ def _shared_panels(kinds: Sequence[str], methods: Methods, metric: str) -> Itera
                     handles.setdefault(name, _line(panel, one, case, metric, band=0.15, **style))
             handles["best constant"] = _floor(panel, methods, metric)
             panel.set(title=kind, xlabel="level r")
-        for panel in figure.axes[::columns]:
+            if kind in RECORDED:
+                handles |= _recording_axes(panel, kind, methods)
+        for panel in figure.axes[: rows * columns : columns]:
             panel.set_ylabel(_unit(metric))
-        for panel in figure.axes[len(kinds) :]:
+        for panel in figure.axes[len(kinds) : rows * columns]:
             panel.set_axis_off()
         figure.legend(handles.values(), handles, loc="outside right upper", frameon=False, fontsize="small")
         said = f"{_unit(metric)} over the level, one line a method; band: ± 1 sd over runs and draws"
-        yield Drawing(f"curves-{metric}", said, f"{said}: {', '.join(kinds)}.", figure)
+        yield Drawing(f"{called}-{metric}", said, f"{said}: {', '.join(kinds)}.", figure)
+
+
+def _recording_axes(panel: Axes, kind: str, methods: Methods) -> dict[str, Any]:
+    """Levels one behind the other; and on the right the share of the frames with a face, or with a pitch."""
+    case = next(case for one in methods.values() if (case := _first_case(one, kind)) is not None)
+    levels = [f"{level:g}" for level in case["levels"]]
+    panel.set_xticks(range(len(levels) + 1), ["clean", *levels], fontsize=8)
+    panel.set_xlabel("SNR (dB)" if kind in ("white", "babble") else "level")
+    told = [found["media"] for one in methods.values() if "media" in (found := one["kinds"].get(kind, {}))]
+    lines = {}
+    for key in ("face", "voiced"):
+        if told and told[0][key][0] is not None:
+            right = panel.twinx()
+            shares = np.array(told[0][key], dtype=float)  # NaN where nothing could be made
+            (lines["right: frames with\na face, or a pitch"],) = right.plot(
+                shares, color="0.55", linestyle="--", linewidth=1
+            )
+            right.set_ylim(0, 1.05)
+            right.tick_params(labelsize=7, labelcolor="0.45")
+    return lines
 
 
 def _panel_each(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
@@ -125,9 +149,9 @@ def _line(
 
 
 def _points(one: Mapping[str, Any], case: Mapping[str, Any], metric: str) -> np.ndarray:
-    """(levels, 2): level and mean, from the clean one on."""
+    """(levels, 2): place of the level and mean, from the clean one on."""
     means = [mean for mean, _ in (one["clean"][metric], *case["scores"][metric])]
-    return np.column_stack([[0.0, *case["levels"]], means])
+    return np.column_stack([case["places"], means])
 
 
 def _floor(panel: Axes, methods: Methods, metric: str) -> Any:

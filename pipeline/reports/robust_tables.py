@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.core.files import replaced_files, write_text
 from pipeline.core.paths import results_folder
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.evaluation.robust_results import ALL, KINDS, SUBSETS, read_robust
+from pipeline.evaluation.robust_results import ALL, ALL_KINDS, SUBSETS, read_robust
 from pipeline.evaluation.saved import ROBUST, Spread
 from pipeline.evaluation.significance import lower_is_better
 from pipeline.params.params import Params
@@ -46,6 +46,15 @@ TITLES = {
     "subsets": "What is left of the modalities",
     "shared": "Each modality missing with probability r",
     "imbalanced": "One modality missing four times as often as the others",
+    "white": "White noise, by its signal-to-noise ratio in dB",
+    "babble": "Six other voices at once, by the signal-to-noise ratio in dB",
+    "mute": "A share of the sound muted",
+    "blur": "Pictures blurred, σ in pixels at 480 lines",
+    "lowres": "Pictures with so many times fewer lines and columns",
+    "occlude": "A black rectangle on a share of the face",
+    "eyes": "A black band over the eyes",
+    "mouth": "A black band over the mouth",
+    "freeze": "One picture for a share of the clip",
 }
 READING = (
     "Corruption is of the test clips alone, the same for every method. `mean` is over the levels (with the "
@@ -133,7 +142,7 @@ def overview(sets: Mapping[tuple[str, str], Methods]) -> list[Block]:
     blocks: list[Block] = []
     for (name, regime), methods in sets.items():
         blocks += _set_heading(name, regime, methods, 2)
-        kinds = [kind for kind in KINDS if any(kind in one["kinds"] for one in methods.values())]
+        kinds = [kind for kind in ALL_KINDS if any(kind in one["kinds"] for one in methods.values())]
         for metric in chief_metrics(next(iter(methods.values()))):
             rows = []
             for method, one in methods.items():
@@ -180,7 +189,7 @@ def _set_heading(name: str, regime: str, methods: Methods, level: int) -> list[B
 def _tables(methods: Methods, level: int) -> list[Block]:
     """Of every kind that a method was tested under."""
     blocks: list[Block] = []
-    for kind in KINDS:
+    for kind in ALL_KINDS:
         mine = {method: one for method, one in methods.items() if kind in one["kinds"]}
         if mine:
             blocks += [Heading(TITLES[kind], level), *_kind_tables(kind, mine)]
@@ -203,9 +212,27 @@ def _kind_tables(kind: str, methods: Methods) -> list[Block]:
         for case in first["kinds"][kind]["cases"]:
             where = "" if case == ALL else f"; {case} alone is hit"
             blocks += [Lines([said + where]), _level_table(kind, case, metric, methods)]
+    told = [one["kinds"][kind]["media"] for one in methods.values() if "media" in one["kinds"][kind]]
+    if told:
+        blocks.append(Lines(_seen_and_heard(told[0])))
     if kind == "frames" and not first["class_names"]:
         blocks += [Lines(["Means over the ten rates 0 to 0.9"]), _means_table(methods)]
     return blocks
+
+
+def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
+    """What there is left to see and to hear in recordings of a kind."""
+    found = []
+    for key, what in (("face", "a face"), ("voiced", "a pitch")):
+        clean, *levels = told[key]
+        if clean is not None:
+            shares = ", ".join("–" if share is None else f"{100 * share:.0f} %" for share in levels)
+            found.append(f"Frames with {what}: {shares} (clean {100 * clean:.0f} %)")
+    if any(told["failed"]):
+        found.append(f"Clips that could not be encoded any more: {', '.join(map(str, told['failed']))}")
+    if told["silent"]:
+        found.append(f"Clips without a sound, which get no noise: {told['silent']}")
+    return found
 
 
 def _meaning(metric: str) -> str:

@@ -8,6 +8,7 @@
     shared                     each modality of each clip is missing with probability r = .1 ... .7, never all
     imbalanced                 the same, one modality with 2 r and the others with r / 2, r = .1 ... .5: as
                                many are missing as of `shared`, but one is fragile
+    white ... freeze           recordings are spoilt and features made anew: media/kinds.py has all of these
 
 Rates of `shared` and `imbalanced` are of the draw, before the last modality of a clip is spared.
 """
@@ -20,8 +21,9 @@ from typing import Any
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.evaluation.robust_results import ALL, KINDS, NOISE, SUBSETS
+from pipeline.evaluation.robust_results import ALL, KINDS, NOISE, RECORDINGS, SUBSETS
 from pipeline.params.explain import unknown
+from pipeline.robustness.media.kinds import DRAWN, MEDIA, MEDIA_LEVELS, modality_of
 from pipeline.robustness.streams import SEEDS
 
 SITES = (ALL, *MODALITIES)
@@ -48,10 +50,10 @@ class Condition:
 
     Attributes
     ----------
-    kind : one of KINDS, or `clean`
+    kind : one of KINDS or MEDIA_LEVELS, or `clean`
     case : whom it hits: a site, of blocks a modality and a position (`audio start`), of subsets the letters
-        of what is left (`TA`), of `imbalanced` the fragile modality
-    level : r
+        of what is left (`TA`), of `imbalanced` the fragile modality, of media the modality
+    level : r; of media see media/kinds.py
     draw : seed of what is drawn; 0 where nothing is
     """
 
@@ -84,17 +86,23 @@ UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
 
 def settings_of(kind: str, sites: Sequence[str], draws: Sequence[int], missing: str) -> dict[str, Any]:
     """What decides the conditions of a kind, and what they do."""
-    found: dict[str, Any] = {} if kind == "subsets" else {"draws": [*draws]}
+    undrawn = kind == "subsets" or (kind in MEDIA_LEVELS and kind not in DRAWN)
+    found: dict[str, Any] = {} if undrawn else {"draws": [*draws]}
     found |= {"sites": [*sites]} if kind in SITED else {}
     return found | ({"missing": missing} if kind in WHOLE else {})
 
 
 def chosen_kinds(names: Sequence[str]) -> tuple[str, ...]:
-    """Kinds of these names, `all` for all of them, in their own order; ParamsError names an unknown one."""
+    """Kinds of these names, in their own order; ParamsError names an unknown one.
+
+    `all` stands for KINDS, `media` for those of media.
+    """
+    known = (ALL, *KINDS, MEDIA, *RECORDINGS)
     for name in names:
-        if name not in (ALL, *KINDS):
-            raise ParamsError(unknown("kind of corruption", name, (ALL, *KINDS)))
-    return tuple(kind for kind in KINDS if kind in names or ALL in names)
+        if name not in known:
+            raise ParamsError(unknown("kind of corruption", name, known))
+    groups = ((ALL, KINDS), (MEDIA, RECORDINGS))
+    return tuple(kind for group, kinds in groups for kind in kinds if kind in names or group in names)
 
 
 def chosen_sites(names: Sequence[str]) -> tuple[str, ...]:
@@ -115,6 +123,9 @@ def conditions(kind: str, sites: Sequence[str] = (ALL,), draws: Sequence[int] = 
     """
     if kind == "subsets":
         return [Condition(kind, case, 1.0, 0) for case in SUBSETS]
+    if kind in MEDIA_LEVELS:
+        chosen, case = draws if kind in DRAWN else (0,), modality_of(kind)
+        return [Condition(kind, case, level, draw) for draw in chosen for level in MEDIA_LEVELS[kind]]
     cases: Sequence[str] = {"shared": (ALL,), "imbalanced": MODALITIES}.get(kind, sites)
     if kind == "blocks":
         cases = [f"{name} {position}" for name in MODALITIES for position in POSITIONS]

@@ -5,13 +5,15 @@ robust/<set>/<method>.parquet        a row a run, condition and clip: `seed` (of
                                      nothing of what is hit), `clip_id`, `label`, `prediction` (a score, or
                                      the index of a class)
 results/<set>/<method>/robust.json   what the runs are, `floors` (what constants reach), `clean` scores and
-                                     `kinds`: of each its `settings` and its `cases`, see summary.py
+                                     `kinds`: of each its `settings` and its `cases`, see summary.py; of media
+                                     `media`, what there is left to see and to hear
+robust/<set>/<method>.media.parquet  of kinds of media alone: what features say of each clip, media/sweep.py
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,20 +26,24 @@ import pyarrow.parquet as pq
 
 from pipeline.core import paths
 from pipeline.core.console import say
-from pipeline.core.errors import FormatError, MsaError, first_line
+from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
 from pipeline.core.files import json_hash, one_writer, write_parquet, write_text
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.evaluate import DECIMALS
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
-from pipeline.evaluation.robust_results import ALL, FORMAT, KINDS, read_robust
+from pipeline.evaluation.robust_results import ALL, ALL_KINDS, FORMAT, KINDS, read_robust
 from pipeline.evaluation.saved import METRICS, ROBUST
-from pipeline.robustness.conditions import CLEAN, conditions, settings_of
+from pipeline.robustness.conditions import CLEAN, Condition, conditions, settings_of
 from pipeline.robustness.corruptions import Missing
+from pipeline.robustness.media.kinds import MEDIA_LEVELS
+from pipeline.robustness.media.sweep import FACTS, Remaking, media_sweep, seen_and_heard
 from pipeline.robustness.streams import SEEDS
 from pipeline.robustness.summary import constant_floors, summary
 from pipeline.robustness.sweep import Sweep, sweep
 from pipeline.store.fingerprint import stage_hashes
-from pipeline.training.runs import hashes, read_config, regime_of
+from pipeline.training.runs import hashes, open_runs, read_config, regime_of
+
+MEDIA_SUFFIX = ".media.parquet"
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ class Asked:
     sites : whom noise and dropped frames hit
     draws : seeds of the corruptions
     missing : what stands for a missing modality
+    remaking : how features of spoilt recordings are made; for kinds of media
     """
 
     kinds: tuple[str, ...] = KINDS
     sites: tuple[str, ...] = (ALL,)
     draws: tuple[int, ...] = SEEDS
     missing: Missing = "blank"
+    remaking: Remaking | None = None
 
     def settings(self, kind: str) -> dict[str, Any]:
         """What decides the rows of a kind."""
@@ -73,6 +81,7 @@ def robust(
 
     Raises
     ------
+    ParamsError : recordings are to be spoilt, and nobody says how their features are made
     MsaError : runs of a method have the same seed, or were trained under different regimes; see `sweep` for
         the others
     """
@@ -121,16 +130,19 @@ def _sweep_method(
     for run, own in configs.items():
         known = training_labels(run)
         constant = float(np.bincount(known.astype(int)).argmax()) if class_names else float(np.median(known))
-        found = [one for kind in due for one in conditions(kind, asked.sites, asked.draws)]
+        found = _conditions(asked, [kind for kind in due if kind in KINDS])
         weigh = [one for one in found if one.kind == "subsets"]
         sweeps[own["seed"]] = sweep(
             run, found, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
         say(f"{run}: {len(found)} conditions on {len(sweeps[own['seed']].label)} test clips")
+    facts = _sweep_media([*configs], asked, due, sweeps, assembled, device)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
     new = summary(sweeps, metric_set, class_names, floors)
     kinds = {kind: {"settings": asked.settings(kind), "cases": cases} for kind, cases in new["kinds"].items()}
+    for kind, told in seen_and_heard(facts).items():
+        kinds[kind]["media"] = told
     written = {
         "format": FORMAT,
         **{key: config[key] for key in ("method", "dataset")},
@@ -143,16 +155,52 @@ def _sweep_method(
         "silent": first.silent,
         "floors": {name: round(value, DECIMALS) for name, value in floors.items()},
         "clean": new["clean"],
-        "kinds": {kind: cases for kind in KINDS if (cases := kinds.get(kind) or kept.get(kind))},
+        "kinds": {kind: found for kind in ALL_KINDS if (found := kinds.get(kind) or kept.get(kind))},
     }
     table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
-    before = pq.read_table(rows) if kept else table.slice(0, 0)
-    parts = [
-        (table if kind in (*kinds, CLEAN) else before).filter(pc.field("kind") == kind)
-        for kind in (CLEAN, *written["kinds"])
-    ]
-    write_parquet(pa.concat_tables(parts), rows)
+    _write_rows(table, rows, [CLEAN, *kinds], written["kinds"], bool(kept))
+    if len(facts):
+        _write_rows(facts, rows.with_suffix(MEDIA_SUFFIX), [CLEAN, *kinds], written["kinds"], bool(kept))
     write_text(json.dumps(written, ensure_ascii=False, separators=(",", ":")) + "\n", out)
+
+
+def _conditions(asked: Asked, kinds: Sequence[str]) -> list[Condition]:
+    return [one for kind in kinds for one in conditions(kind, asked.sites, asked.draws)]
+
+
+def _sweep_media(
+    runs: Sequence[Path],
+    asked: Asked,
+    due: Sequence[str],
+    sweeps: Mapping[int, Sweep],
+    assembled: Path,
+    device: str,
+) -> pa.Table:
+    """Add predictions of spoilt recordings to the sweeps, by seed; gives what is known of them (FACTS)."""
+    found = _conditions(asked, [kind for kind in due if kind in MEDIA_LEVELS])
+    if not found:
+        return FACTS.empty_table()
+    if asked.remaking is None:
+        raise ParamsError(
+            f"{found[0].kind}: recordings are spoilt by the command alone: msa-cli robust RUN ... "
+            f"--kind {found[0].kind}; take it out of robust.kinds"
+        )
+    opened = open_runs(runs, device)
+    remade = media_sweep(opened, found, assembled, asked.remaking)
+    for run, predictions in zip(opened, remade.predictions, strict=True):
+        sweeps[run.config["seed"]].add(predictions, found)
+    for remark in remade.remarks:
+        say(f"note: {remark}", error=True)
+    return remade.facts
+
+
+def _write_rows(
+    table: pa.Table, path: Path, new: Sequence[str], kinds: Collection[str], with_old: bool
+) -> None:
+    """Rows of new kinds, and those that were there of others that stay."""
+    before = pq.read_table(path) if with_old and path.is_file() else table.slice(0, 0)
+    parts = [(table if kind in new else before).filter(pc.field("kind") == kind) for kind in (CLEAN, *kinds)]
+    write_parquet(pa.concat_tables(parts), path)
 
 
 def _kept(rows: Path, out: Path, identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pipeline.evaluation.evaluate import DECIMALS
 from pipeline.evaluation.metrics import CLASSIFICATION, MetricSums
 from pipeline.evaluation.saved import Spread
 from pipeline.robustness.conditions import UNTOUCHED, WITH_CLEAN, Condition
+from pipeline.robustness.media.kinds import MEDIA_LEVELS
 from pipeline.robustness.numbers import change, curve_numbers, sign_flips
 from pipeline.robustness.sweep import Internals, Sweep
 
@@ -53,9 +54,10 @@ def summary(
 ) -> dict[str, Any]:
     """`clean` (metric -> mean, sd) and `kinds`: kind -> case -> what came of it.
 
-    Of a case: `levels`; `scores` metric -> [mean, sd] at each level; `numbers` metric -> CurveNumbers;
-    `change` and `flips` at each level; `flat`, whether the method reads nothing of what is hit; of subsets
-    `internals`, what the method weighs, as a mean over runs and clips, and `nothing_left`.
+    Of a case: `levels`, and their `places` on a curve, clean first; `scores` metric -> [mean, sd] at each
+    level; `numbers` metric -> CurveNumbers; `change` and `flips` at each level; `flat`, whether the method
+    reads nothing of what is hit; of subsets `internals`, what the method weighs, as a mean over runs and
+    clips, and `nothing_left`.
     """
     (first, *_) = sweeps.values()
     cases: dict[tuple[str, str], list[Condition]] = {}
@@ -80,7 +82,9 @@ def _of_case(
     floors: Floors,
 ) -> dict[str, Any]:
     kind, label = found[0].kind, next(iter(sweeps.values())).label
-    levels = sorted({condition.level for condition in found})
+    steps = MEDIA_LEVELS.get(kind)  # from mild to severe, as they lie on a curve one behind the other
+    levels = sorted({condition.level for condition in found}, key=None if steps is None else steps.index)
+    places = [0.0, *(levels if steps is None else map(float, range(1, len(levels) + 1)))]
     scores: dict[str, list[list[float | None]]] = {name: [] for name in clean}
     changes, flips = [], []
     for level in levels:
@@ -101,7 +105,7 @@ def _of_case(
             for key, value in asdict(
                 curve_numbers(
                     name,
-                    [0.0, *levels],
+                    places,
                     [float(clean[name].mean()), *(at[0] or 0.0 for at in scores[name])],
                     floors.get(name),
                     with_clean=kind in WITH_CLEAN,
@@ -112,6 +116,7 @@ def _of_case(
     }
     return {
         "levels": levels,
+        "places": places,
         "scores": scores,
         "numbers": numbers,
         "change": changes,

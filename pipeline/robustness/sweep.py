@@ -6,7 +6,7 @@ A condition that hits nothing that the method reads is not computed: its predict
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -57,6 +57,13 @@ class Sweep:
     silent: int = 0
     floored: dict[Condition, int] = field(default_factory=dict)
     internals: dict[Condition, Internals] = field(default_factory=dict)
+
+    def add(self, predictions: Mapping[Condition, np.ndarray], asked: Sequence[Condition]) -> None:
+        """Predictions under asked conditions, made elsewhere; where there are none, nothing is hit."""
+        for condition in asked:
+            if condition not in predictions:
+                self.flat.add(condition)
+            self.predictions[condition] = predictions.get(condition, self.predictions[UNTOUCHED])
 
     def rows(self, seed: int) -> pa.Table:
         """A row a condition and clip; `seed` is the run's."""

@@ -1,0 +1,101 @@
+"""A corpus of small clips in a project's folder, with a clip table and a training set of their sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from made import media_factory
+from made.stored import assemble
+
+from pipeline.core.paths import assembled_folder, clip_table
+from pipeline.corpora.clips import ClipFacts, full_id, write_clips
+from pipeline.corpora.clips import clip_table as as_table
+from pipeline.features.audio.sound import clip_sound
+from pipeline.features.encoder import Clip, Encoded, Encoder
+from pipeline.features.rows import EncodingTask, encode_row, footer
+from pipeline.params.params import Params
+from pipeline.store.shard import Features
+from pipeline.transcripts.table import TRANSCRIPTS
+
+SPLITS = {"train": 8, "valid": 2, "test": 4}
+NAME = "made"
+
+
+class Loudness(Encoder):
+    """Loudness and zero crossings of every 20 ms: an encoder of sound that costs nothing."""
+
+    modality = "audio"
+    LIBRARIES = ("numpy",)
+    column_names: ClassVar[list[str]] = ["rms", "crossings"]
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def encode(self, clip: Clip) -> Encoded:
+        sound, note = clip_sound(clip, self.limits, 16_000)
+        blocks = sound[: len(sound) // 320 * 320].reshape(-1, 320)
+        rms = np.sqrt(np.square(blocks).mean(axis=1))
+        crossings = (np.diff(np.sign(blocks), axis=1) != 0).mean(axis=1)
+        times = (np.arange(len(blocks)) + 0.5) * 0.02
+        return Encoded(np.stack([rms, crossings], axis=1).astype(np.float32), times.astype(np.float32), note)
+
+
+def media_params(root: Path) -> Params:
+    """Of a project whose one corpus is this one."""
+    return Params.model_validate(
+        {
+            "datasets": {NAME: {"kind": "mmsa", "root": str(root), "task": "regression"}},
+            "audio": {"sound": {"kind": "waveform16k"}},  # has no settings either
+            "assemble": {
+                NAME: {
+                    **{"dataset": NAME, "text": "none", "audio": f"{NAME}/audio-sound", "visual": "none"},
+                    **{"waveform": "none", "max_steps": {"audio": 20}, "metrics": "mmsa"},
+                }
+            },
+            "shards": 2,
+        }
+    )
+
+
+def make_media_corpus(project: Path) -> Params:
+    """Clips of half a second, each a video of its own and a tone of its own, and what is made of them."""
+    root = project / "corpus"
+    root.mkdir()
+    rows = []
+    for split, count in SPLITS.items():
+        for number in range(count):
+            video = f"{split}{number}"
+            sound = media_factory.tone(200 + 40 * len(rows), 0.5, 16_000, 0.1 + 0.02 * number)
+            media_factory.make_clip(root / f"{video}.mkv", times=np.arange(12) / 24, sound=sound)
+            rows.append(
+                {
+                    **{"clip_id": full_id(video, "1"), "video_id": video, "split": split, "language": "en"},
+                    **{"path": f"{video}.mkv", "sha256": video, "label": float(number - 2), "status": "ok"},
+                }
+            )
+    params = media_params(root)
+    table = as_table(rows)
+    facts = ClipFacts(NAME, "en", (-3.0, 3.0))
+    write_clips(table, project / clip_table(NAME), facts)
+    encoder = audio_encoder(params)
+    made = {
+        row["clip_id"]: encode_row(encoder, EncodingTask(Clip(row["clip_id"], root / row["path"]), ""))
+        for row in rows
+    }
+    nothing = [{"clip_id": clip_id, "text": None} for clip_id in sorted(made)]
+    assemble(
+        table.replace_schema_metadata({b"msa.dataset": facts.to_json()}),
+        pa.Table.from_pylist(nothing, schema=TRANSCRIPTS),
+        {"audio": Features(footer(encoder), made)},
+        params.assemble[NAME],
+        project / assembled_folder(NAME),
+        NAME,
+    )
+    return params
+
+
+def audio_encoder(params: Params) -> Encoder:
+    return Loudness("sound", params.encoder("audio", "sound"), params.media)
