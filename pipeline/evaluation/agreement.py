@@ -42,7 +42,7 @@ from pipeline.evaluation.significance import (
 AGREE, NEUTRAL, DISAGREE = "agree", "neutral", "disagree"
 PARTS = (AGREE, NEUTRAL, DISAGREE)
 UNIMODAL = {modality: f"{modality}_only" for modality in MODALITIES}  # the methods of one modality
-LABELS, RUNS = "labels", "runs"
+BY_LABELS, BY_RUNS = "labels", "runs"
 SIGNS = {-1.0: "negative", 0.0: "neutral", 1.0: "positive"}
 CONSTANT = 0.95  # share of clips of which a modality says the same, from which on it says nothing
 
@@ -69,7 +69,7 @@ class Agreement:
     @property
     def text(self) -> str:
         """By what the clips were told apart."""
-        if self.basis == LABELS:
+        if self.basis == BY_LABELS:
             return f"the labels of {_listed(self.modalities)}"
         return f"the predictions of {_listed([UNIMODAL[m] for m in self.modalities])}"
 
@@ -118,7 +118,7 @@ def modality_agreement(methods: Mapping[str, Sequence[SavedRun]]) -> Agreement |
     for run in runs:
         own = run.predictions[TEST].modality_labels
         if len(own) > 1:
-            return _parts(LABELS, run.predictions[TEST].clip_ids, own, bool(run.result.class_names), [])
+            return _parts(BY_LABELS, run.predictions[TEST].clip_ids, own, bool(run.result.class_names), [])
     classes = bool(runs and runs[0].result.class_names)
     found = {m: both for m, name in UNIMODAL.items() if (both := _ensemble(methods.get(name, [])))}
     if len(found) < 2:
@@ -132,7 +132,7 @@ def modality_agreement(methods: Mapping[str, Sequence[SavedRun]]) -> Agreement |
     found = {m: both for m, both in found.items() if m not in left_out}
     clips = sorted(set.intersection(*(set(ids) for ids, _ in found.values())))
     said = {m: values[np.isin(ids, clips)] for m, (ids, values) in found.items()}  # ids are in order
-    return _parts(RUNS, clips, said, classes, remarks)
+    return _parts(BY_RUNS, clips, said, classes, remarks)
 
 
 def compare_parts(

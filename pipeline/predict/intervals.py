@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.vocabulary import VALID
 from pipeline.evaluation.calibration import half_width
 from pipeline.training.runs import TrainedRun
 
 LEVEL = 0.9
-VALID = "valid.predictions.parquet"  # in a run folder
 
 
 def half_width_of(runs: Sequence[TrainedRun]) -> float | None:
@@ -26,7 +26,9 @@ def half_width_of(runs: Sequence[TrainedRun]) -> float | None:
     if runs[0].task.classes:
         return None
     try:
-        tables = [pq.read_table(run.folder / VALID).sort_by("clip_id") for run in runs]
+        tables = [
+            pq.read_table(run.folder / f"{VALID}.predictions.parquet").sort_by("clip_id") for run in runs
+        ]
     except (OSError, pa.ArrowException):
         return None
     first = tables[0]

@@ -84,7 +84,8 @@ def page(
     contents = []
     for name, methods in grouped.items():
         contents.append([(name, name), *((method, f"{name}-{method}") for method in methods)])
-        blocks += _dataset_blocks(name, methods, summary[name]) + sections(name, methods, results)
+        blocks += _dataset_blocks(name, methods, summary[name])
+        blocks += sections(name, methods, results)
         if (picture := of_sets[name]) is not None:
             blocks.append(Figures([picture], large=True))
         for method, mine in methods.items():
