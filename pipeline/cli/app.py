@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from pipeline.cli.claims import claims
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
 from pipeline.cli.extract import extract
@@ -50,6 +51,7 @@ app.command()(fetch)
 app.command()(tune)
 app.command()(table)
 app.command()(noise)
+app.command()(claims)
 app.command()(runs)
 app.command()(why)
 app.command("merge-lock")(merge_lock)
