@@ -69,9 +69,11 @@ class Finding:
 
 
 INVARIANCE = (
-    Claim("error where the cue misleads, less plain fusion's of the same size", WORST, f"plain/{WORST}"),
-    Claim("the same, less late fusion's", WORST, f"late_fusion:{WORST}"),
-    Claim("the same, less its own without the invariance term", WORST, f"without/{WORST}"),
+    Claim(
+        "error where the cue misleads, beside early fusion with as many parameters", WORST, f"plain/{WORST}"
+    ),
+    Claim("the same, beside late fusion", WORST, f"late_fusion:{WORST}"),
+    Claim("the same, beside itself without the invariance term", WORST, f"without/{WORST}"),
 )
 DISENTANGLEMENT = (
     *(
@@ -93,7 +95,7 @@ DISENTANGLEMENT = (
 )
 CONFLICT = tuple(
     Claim(
-        f"error at conflict rate {rate:g}, less that with ω = 1",
+        f"error at conflict rate {rate:g}, beside ω = 1",
         f"conflict/{rate:g}",
         f"without/conflict/{rate:g}",
     )
@@ -101,7 +103,7 @@ CONFLICT = tuple(
 )
 EXPERTS = (
     Claim("agreement of experts with sub-populations", "groups/agreement", lower=False),
-    Claim("error, less that with one expert", "groups/error", "without/groups/error"),
+    Claim("error on sub-populations, beside one expert", "groups/error", "without/groups/error"),
 )
 CLAIMED: dict[str, tuple[Claim, ...]] = {
     "misr": (*INVARIANCE, *(c for c in DISENTANGLEMENT if "private/sentiment" not in c.value)),

@@ -147,7 +147,7 @@ def _misled(figure: Figure, found: Found, known: Sequence[str]) -> None:
             if all(one is not None for one in values):
                 style = line_style(number) | ({"markerfacecolor": "white"} if prefix else {})
                 _line(panel, [rho + 0.012 * number for rho in TEST_RHO], values, label=said, **style)
-        panel.set(title=name, xlabel="correlation of cue and sentiment in the test clips")
+        panel.set(title=name, xlabel="correlation of cue and sentiment in the test clips", xticks=TEST_RHO)
         panel.invert_xaxis()
     panels[0].set(ylabel=ERROR)
     panels[0].legend(frameon=False, fontsize="x-small", loc="upper left")
@@ -182,9 +182,9 @@ def _special(figure: Figure, found: Found, special: Sequence[str]) -> None:
             panel.legend(frameon=False, fontsize="small")
         else:
             keys = {
-                "experts": "groups/error",
-                "one expert": "without/groups/error",
-                "agreement": "groups/agreement",
+                "error,\nexperts": "groups/error",
+                "error,\none expert": "without/groups/error",
+                "agreement of\nexperts and groups": "groups/agreement",
             }
             for row, key in enumerate(keys.values()):
                 values = mine.of(key)
@@ -198,7 +198,7 @@ def _special(figure: Figure, found: Found, special: Sequence[str]) -> None:
                     markerfacecolor="white" if row == 1 else "black",
                 )
             panel.set_xticks(range(len(keys)), keys)
-            panel.set(title=name, ylabel=f"{ERROR}; adjusted mutual information", ylim=(0, None))
+            panel.set(title=name, ylabel="label units; mutual information", ylim=(0, None))
 
 
 def _methods(figure: Figure, found: Found) -> None:
@@ -224,9 +224,7 @@ def _methods(figure: Figure, found: Found) -> None:
             ("train median", "error/constant", ":"),
         ):
             panel.axvline(interval(one.of(key))[0], color="0.4", linestyle=line, linewidth=1, label=said)
-        panel.legend(
-            frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2
-        )
+        panel.legend(frameon=False, fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
         panel.set(xlabel=ERROR)
         panel.grid(axis="y", color="0.93")
     panels[0].set_yticks(range(len(order)), order, fontsize="small")

@@ -29,7 +29,7 @@ TOPICS = {
     "Conflict between modalities": CONFLICT,
     "Experts for sub-populations": EXPERTS,
 }
-HEAD = ("method", "claim", "value", "beside", "difference, 95 % interval", "p", "corrected", "verdict")
+HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "p", "corrected", "verdict")
 HOW = (
     "Planted corpora: features whose factors are known. Every number is a mean over seeds, each with corpora "
     "of its own; differences are paired by seed (t-test, 95 % interval), p corrected by Holm over all claims "

@@ -159,7 +159,8 @@ class PlantedClips:
         grid = np.linspace(-5, 5, 801)
         planted, g = self.planted, self.factors["group"]
         prior = np.where(grid > 0, planted.positive, 1 - planted.positive) * np.exp(-(grid**2) / 2)
-        same, opposite = {}, {}
+        same: dict[str, np.ndarray] = {}
+        opposite: dict[str, np.ndarray] = {}
         for place, (modality, columns) in enumerate(planted.directions().items()):
             read = (self.mean(modality) * columns[:, g].T).sum(axis=1)
             variance = planted.noise[place] ** 2 + FRAME_NOISE**2 / self.factors[f"steps_{modality}"]

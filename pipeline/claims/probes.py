@@ -2,8 +2,8 @@
 
 A probe is fitted on some clips and scored on others by R², the share of the factor's variance that it
 explains there; below 0 nothing is read, which counts as 0. A linear probe is ridge regression whose penalty
-is chosen on the clips that it is fitted on; an MLP has one hidden layer, and stops by a fifth of these clips.
-Both see standardised values, and all factors at once.
+is chosen on the clips that it is fitted on; an MLP has one hidden layer. Both see standardised values, and
+all factors at once.
 
 Symbols: C clips, D width of a representation, F factors.
 """
@@ -11,15 +11,15 @@ Symbols: C clips, D width of a representation, F factors.
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 FITTED = 2 / 3  # share of the clips, the first ones
 PENALTIES = np.logspace(-1, 4, 6)
 HIDDEN = 32
-SETTINGS = {"alpha": 1.0, "learning_rate_init": 0.005, "max_iter": 100, "batch_size": 50}
-STOPPING = {"early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 20, "random_state": 0}
+DECAY = 20.0  # of the MLP's weights, whose loss is a sum over clips
+ITERATIONS = 60  # of L-BFGS, all clips at once
 
 Probe = Literal["linear", "mlp"]
 
@@ -36,11 +36,12 @@ def read(values: np.ndarray, factors: np.ndarray, probe: Probe) -> np.ndarray:
     scale = StandardScaler().fit(factors[:cut])
     wanted = scale.transform(factors)
     if probe == "linear":
-        model = RidgeCV(PENALTIES, alpha_per_target=True)
+        model: Any = RidgeCV(PENALTIES, alpha_per_target=True)
     else:
-        model = MLPRegressor(hidden_layer_sizes=(HIDDEN,), **SETTINGS, **STOPPING)
+        options: dict[str, Any] = {"alpha": DECAY, "max_iter": ITERATIONS, "random_state": 0}
+        model = MLPRegressor(hidden_layer_sizes=(HIDDEN,), solver="lbfgs", **options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many epochs and no more
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many iterations and no more
         fitted = make_pipeline(StandardScaler(), model).fit(values[:cut], wanted[:cut])
     guessed = fitted.predict(values[cut:]).reshape(len(values) - cut, -1)
     truth = wanted[cut:]
