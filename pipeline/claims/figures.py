@@ -116,8 +116,10 @@ def drawings(found: Found, invariant: Sequence[str]) -> list[Drawing]:
     return made
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
+def interval(values: np.ndarray | None) -> tuple[float, float, float]:
     """Mean of (n,) values and the ends of its interval; the mean itself where there is one value."""
+    if values is None:  # leaves no mark
+        return np.nan, np.nan, np.nan
     return student(values)[:3] if len(values) > 1 else (float(values[0]),) * 3
 
 
@@ -125,7 +127,7 @@ def _has(found: Found, method: str, key: str) -> bool:
     return method in found and found[method].of(key) is not None
 
 
-def _line(panel: Axes, places: Sequence[float], values: Sequence[np.ndarray], **style: Any) -> None:
+def _line(panel: Axes, places: Sequence[float], values: Sequence[np.ndarray | None], **style: Any) -> None:
     """Means with intervals over places; `values` (n,) each."""
     rows = np.array([interval(one) for one in values])
     reach = np.abs(rows[:, 1:] - rows[:, :1]).T
@@ -187,12 +189,14 @@ def _special(figure: Figure, found: Found, special: Sequence[str]) -> None:
                 "agreement of\nexperts and groups": "groups/agreement",
             }
             for row, key in enumerate(keys.values()):
-                values = mine.of(key)
-                panel.plot(np.full(len(values), row) + 0.15, values, ".", color="0.6")
+                each = mine.of(key)
+                if each is None:
+                    continue
+                panel.plot(np.full(len(each), row) + 0.15, each, ".", color="0.6")
                 _line(
                     panel,
                     [row],
-                    [values],
+                    [each],
                     marker="o",
                     color="black",
                     markerfacecolor="white" if row == 1 else "black",
