@@ -16,6 +16,7 @@ datasets     training sets, made and read
 training     the loop, runs, search
 evaluation   metrics, scoring, views, significance, comparison, the papers' tables
 reports      pages, tables, pictures
+claims       planted corpora, and what methods make of them
 status       why a stage is stale, the list of runs, dvc.lock of two branches
 predict      trained runs on new clips
 validate     a corpus examined before anything is learnt

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.claims import claims
 from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
 from pipeline.cli.evaluate import evaluate
@@ -63,6 +64,7 @@ app.command(rich_help_panel=LOOK)(report)
 app.command(rich_help_panel=LOOK)(compare)
 app.command(cls=RunsAgainstRuns, rich_help_panel=LOOK)(significance)
 app.command(rich_help_panel=LOOK)(robust)
+app.command(rich_help_panel=LOOK)(claims)
 app.command(rich_help_panel=LOOK)(predict)
 app.command(rich_help_panel=LOOK)(explain)
 app.command(rich_help_panel=SHARE)(export)

@@ -66,6 +66,7 @@ LIGHT = (
     "stage report",
 )
 HELP = (
+    "claims",
     "doctor",
     "explain",
     "extract",

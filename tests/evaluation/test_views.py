@@ -11,11 +11,13 @@ from made.tiny_runs import COUNTS, OWN_LABELS, made_run, made_set
 
 from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
-from pipeline.evaluation.views import cmir, fused, khar, mird, misr, slad
+from pipeline.evaluation.views import cmir, fused, khar, mird, misa, misr, slad
 from pipeline.evaluation.views.view import Bars, Histogram, as_in_training, gather, histogram
 from pipeline.training.runs import TrainedRun, open_runs
 
-VIEWS = {"misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar, "text_only": fused}
+VIEWS = {
+    "misr": misr, "cmir": cmir, "slad": slad, "mird": mird, "khar": khar, "misa": misa, "text_only": fused
+}  # fmt: skip
 MOODS = ("bad", "middling", "good")
 
 

@@ -1,0 +1,1 @@
+"""Claims of methods, measured on corpora whose factors are planted."""

@@ -1,0 +1,165 @@
+"""Claims as pages: of one method, and of a study of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.claims.bench import SIZES, TEST_RHO, Measurements
+from pipeline.claims.claims import (
+    CLAIMED,
+    CONFLICT,
+    DISENTANGLEMENT,
+    EVERYBODY,
+    EXPERTS,
+    INVARIANCE,
+    LEVEL,
+    REFERENCE,
+    Finding,
+    claims_of,
+    findings,
+)
+from pipeline.claims.figures import HELD, drawings, interval
+from pipeline.core.errors import MsaError
+from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Table
+
+TOPICS = {
+    "Invariance": INVARIANCE,
+    "Private and shared": DISENTANGLEMENT,
+    "Conflict between modalities": CONFLICT,
+    "Experts for sub-populations": EXPERTS,
+}
+HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "p", "corrected", "verdict")
+HOW = (
+    "Planted corpora: features whose factors are known. Every number is a mean over seeds, each with corpora "
+    "of its own; differences are paired by seed (t-test, 95 % interval), p corrected by Holm over all claims "
+    f"of this page. shown: the corrected p is below {LEVEL:g} and the sign is the claimed one; opposite: "
+    "below it with the other sign; not shown: neither."
+)
+
+
+def method_blocks(found: Measurements) -> list[Block]:
+    """The claims of one method, and everything that was measured."""
+    tested = findings({found.method: found}, {found.method: claims_of(found.method)})
+    seeds = ", ".join(map(str, found.seeds))
+    blocks: list[Block] = [
+        Heading(f"{found.method}: claims on planted corpora", 1),
+        Lines([HOW, f"Seeds: {seeds}."]),
+    ]
+    if tested:
+        blocks.append(claims_table(tested))
+    else:
+        blocks.append(Lines(["Nothing can be tested: give two seeds at least, ten say something."]))
+    rows = []
+    for name in next(iter(found.seeds.values())):
+        values = found.of(name)
+        if values is not None:
+            mean, low, high = interval(values)
+            rows.append([name, f"{mean:.3f}", f"{low:.3f} to {high:.3f}"])
+    return [*blocks, Heading("Measurements"), Table(["measurement", "mean", "95 % interval"], rows)]
+
+
+def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block | PageBlock]:
+    """The page of a study; its pictures go into `folder` too.
+
+    MsaError where there are no measurements, or some have other seeds.
+    """
+    if not found:
+        raise MsaError("results: there are no measurements; `dvc repro` makes them, a stage a method")
+    seeds = {tuple(mine.seeds) for mine in found.values()}
+    if len(seeds) > 1:
+        raise MsaError("results: methods were measured with different seeds; `dvc repro` makes them alike")
+    tested = findings(found, CLAIMED)
+    pictures = {
+        one.name: one.picture(folder)
+        for one in drawings(found, [n for n in CLAIMED if _claims(n, INVARIANCE)])
+    }
+    shown = {"Invariance": "misled", "Private and shared": "held", "Conflict between modalities": "special"}
+    said = ", ".join(map(str, next(iter(seeds))))
+    blocks: list[Block | PageBlock] = [
+        Heading("Do methods do what they claim?", 1),
+        Lines([HOW, f"Seeds {said}; {len(tested)} claims were tested."]),
+    ]
+    for topic, claims in TOPICS.items():
+        own = [finding for finding in tested if finding.claim in claims]
+        if own:
+            blocks += [Heading(topic), claims_table(own)]
+        if shown.get(topic) in pictures:
+            blocks.append(Figures([pictures[shown[topic]]], large=True))
+        if claims is DISENTANGLEMENT and (rows := _held_rows(found)):
+            blocks.append(Table(["method", "probe", *HELD.values()], rows, words=(0, 1)))
+    blocks += [Heading("All methods"), Lines([_everybody_said()]), _methods_table(found)]
+    if "methods" in pictures:
+        blocks.append(Figures([pictures["methods"]], large=True))
+    return blocks
+
+
+def claims_table(tested: Sequence[Finding]) -> Table:
+    """A row a claim."""
+    rows = [
+        [
+            one.method,
+            one.claim.words,
+            f"{one.value:.3f}",
+            f"{one.against:.3f}" if one.claim.against else "–",
+            f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})",
+            small(one.p),
+            small(one.corrected),
+            one.verdict,
+        ]
+        for one in tested
+    ]
+    strong = frozenset(row for row, one in enumerate(tested) if one.verdict != "not shown")
+    return Table(HEAD, rows, words=(0, 1, 7), strong=strong)
+
+
+def small(p: float) -> str:
+    """A p value."""
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _claims(method: str, claims: Sequence[object]) -> bool:
+    return bool(set(claims) & set(CLAIMED[method]))
+
+
+def _held_rows(found: Mapping[str, Measurements]) -> list[list[str]]:
+    """R² by method and probe: with, and in brackets without the terms."""
+    rows = []
+    for name, mine in found.items():
+        for probe in ("linear", "mlp"):
+            cells = []
+            for key in HELD:
+                values, without = (mine.of(f"{prefix}read/{probe}/{key}") for prefix in ("", "without/"))
+                beside = "" if without is None else f" ({without.mean():.2f})"
+                cells.append("–" if values is None else f"{values.mean():.2f}{beside}")
+            if any(cell != "–" for cell in cells):
+                rows.append([name, probe, *cells])
+    return rows
+
+
+def _everybody_said() -> str:
+    return (
+        f"No paper's claim: each method beside {REFERENCE}, seed by seed, at its own small size. Mean "
+        f"absolute error with {SIZES[0]} and {SIZES[-1]} training clips, and with a cue whose correlation is "
+        f"turned from +{max(TEST_RHO):g} to {min(TEST_RHO):g}; a star: differs from {REFERENCE} "
+        f"(p < {LEVEL:g}, Holm over this table)."
+    )
+
+
+def _methods_table(found: Mapping[str, Measurements]) -> Table:
+    """A row a method, best first."""
+    tested = findings(found, dict.fromkeys(found, EVERYBODY))
+    stars = {(one.method, one.claim.value) for one in tested if one.corrected < LEVEL}
+    columns = [claim.value for claim in EVERYBODY]
+    extra = ["agreeing", "contrary"]
+    order = sorted(found, key=lambda name: found[name].of(columns[1]).mean())  # type: ignore[union-attr]
+    rows = []
+    for name in order:
+        cells = []
+        for column in (*columns, *extra):
+            values = found[name].of(column)
+            mark = " *" if (name, column) in stars else ""
+            cells.append("–" if values is None else f"{values.mean():.3f} ± {values.std(ddof=1):.3f}{mark}")
+        rows.append([name, *cells])
+    head = ["method", *(claim.words for claim in EVERYBODY), "clips that agree", "clips that contradict"]
+    return Table(head, rows)
