@@ -31,6 +31,7 @@ from pipeline.reports.blocks import (
 )
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.run_figures import run_figures
+from pipeline.reports.sections import SetResults, sections
 from pipeline.reports.tables import OOD, Scores, metric_table, number_cell, results_table
 
 LIMIT = 5_000_000  # bytes of the page
@@ -80,6 +81,7 @@ def page(
     for name, methods in grouped.items():
         contents.append([(name, name), *((method, f"{name}-{method}") for method in methods)])
         blocks += _dataset_blocks(name, methods, summary[name])
+        blocks += sections(SetResults(name, methods, summary[name], params, results))
         for method, mine in methods.items():
             blocks.append(Heading(f"{method} on {name}", 3, f"{name}-{method}"))
             reading = next((found["reading"] for run in mine if (found := views.get(_anchor(run)))), "")

@@ -1,0 +1,44 @@
+"""Sections of a training set's page, below what is said of all its methods: each a function of its results.
+
+A section gives the blocks that the page shows, its heading (level 3, with an anchor) first, or none where the
+set has nothing of the kind. A new one goes to the end of `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.evaluation.saved import SavedRun
+from pipeline.params.params import Params
+from pipeline.reports.blocks import Block, PageBlock
+from pipeline.reports.tables import Scores
+
+
+@dataclass(frozen=True)
+class SetResults:
+    """What is known of a training set.
+
+    Attributes
+    ----------
+    methods : method -> its runs, by seed, with curves and test predictions
+    scores : method -> metric -> mean and deviation over the seeds
+    results : folder with `<set>/<method>/metrics.json` and the files beside it
+    """
+
+    name: str
+    methods: dict[str, list[SavedRun]]
+    scores: Scores
+    params: Params
+    results: Path
+
+
+Section = Callable[[SetResults], list[Block | PageBlock]]
+
+SECTIONS: tuple[Section, ...] = ()
+
+
+def sections(found: SetResults) -> list[Block | PageBlock]:
+    """The blocks of all sections, in their order."""
+    return [block for section in SECTIONS for block in section(found)]
