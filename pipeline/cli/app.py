@@ -12,6 +12,7 @@ from pipeline.cli.compare import RunsAgainstRuns, compare, significance
 from pipeline.cli.doctor import doctor
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
+from pipeline.cli.figures import figures
 from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
@@ -56,6 +57,7 @@ app.command("merge-lock")(merge_lock)
 app.command()(compare)
 app.command(cls=RunsAgainstRuns)(significance)
 app.command()(report)
+app.command()(figures)
 app.command()(predict)
 
 

@@ -163,6 +163,23 @@ def differences(sides: Sides, resamples: int = RESAMPLES, seed: int = SEED) -> l
     return rows
 
 
+def score_intervals(sides: Sides) -> dict[str, tuple[float, float, float]]:
+    """Metric -> mean over the runs of A, low and high of its interval over clusters, as of a difference.
+
+    `b` of the sides may be anything of its shape. Errors: see `differences`.
+    """
+    metric = _summed(sides)
+    terms = sides.clusters.sums(metric.terms)
+    total, count, runs = terms.sum(axis=0), len(terms), len(sides.a)
+    means = metric.scores(total)[:runs].mean(axis=0)
+    without_one = metric.scores(total - terms)[:, :runs].mean(axis=1)  # (clusters, metrics)
+    variances = without_one.var(axis=0) * (count - 1)
+    return {
+        name: (float(mean), *_student(float(mean), float(variance), count - 1)[:2])
+        for name, mean, variance in zip(metric.names, means, variances, strict=True)
+    }
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down correction: p values that hold for the family as a whole, in the order given.
 

@@ -33,6 +33,16 @@ class SetResults:
     params: Params
     results: Path
 
+    @property
+    def runs(self) -> list[SavedRun]:
+        """Of all methods."""
+        return [run for runs in self.methods.values() for run in runs]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Label range of a regression."""
+        return self.params.corpus_of(self.name).label_range
+
 
 Section = Callable[[SetResults], list[Block | PageBlock]]
 
