@@ -293,4 +293,16 @@ def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[tup
     environment.filters["whole"] = Markup  # SVG of our own
     title = next(block.text for block in blocks if isinstance(block, Heading))
     template = environment.get_template("base.html.j2")
-    return template.render(title=title, blocks=blocks, contents=contents)
+    return template.render(title=title, blocks=blocks, contents=contents, scripted=_scripted(blocks))
+
+
+def _scripted(blocks: Sequence[Block | PageBlock]) -> bool:
+    """Whether there is something to sort or to enlarge."""
+    inner = [
+        part
+        for block in blocks
+        for group in (block.groups if isinstance(block, Beside) else [getattr(block, "blocks", [])])
+        for part in group
+    ]
+    here = (isinstance(one, Figures) or (isinstance(one, Table) and one.sortable) for one in blocks)
+    return any(here) or (bool(inner) and _scripted(inner))

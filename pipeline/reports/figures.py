@@ -31,11 +31,12 @@ LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0,
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 WIDTH, HEIGHT, TALL = 3.7, 2.75, 5.9  # inches of a page's picture; a tall one stands beside two others
 COLUMN, PAGE = 3.35, 7.0  # inches of a paper's column, and of its page
+MOST_POINTS = 600  # of a map or scatter: more are one blot, or cells
 SMALL, FONT = 7.5, 8.0  # points
 FORMATS = ("pdf", "svg", "png")
 DPI = 300  # of a PNG, and of what a PDF has as pixels
 PRINTED = {  # of every picture
-    "font__size": FONT,
+    **{"font__size": FONT, "text__parse_math": False},  # a class may be called $x$
     **{f"{part}__labelsize": SMALL for part in ("xtick", "ytick")},
     **{"axes__labelsize": FONT, "axes__titlesize": FONT, "legend__fontsize": SMALL},
     **{"axes__linewidth": 0.6, "lines__linewidth": 1.1, "hatch__linewidth": 0.6},

@@ -129,8 +129,14 @@ def _in_words(found: Interval) -> str:
 
 def draw_curves(name: str, methods: Runs) -> Drawing:
     """A panel a method: the validation loss of all its runs; in grey that of the method with the lowest."""
-    learnt = {method: [run for run in runs if len(run.curves) > 1] for method, runs in methods.items()}
+    learnt = {method: [run for run in runs if run.curves] for method, runs in methods.items()}
     learnt = {method: runs for method, runs in learnt.items() if runs}
+    longer = {method: runs for method, runs in learnt.items() if any(len(run.curves) > 1 for run in runs)}
+    learnt = longer or learnt  # a fit in closed form is one point
+    title = "Validation loss, a line a seed (grey: the method with the lowest)"
+    if not learnt:
+        none = "No method has learning curves: all predictions were imported"
+        return Drawing(name, title, f"{none}.", lambda figure: _say(figure, none), CURVES, PANEL_ROW)
     first = next(iter(learnt.values()))[0].result
     unit = "cross-entropy (nats)" if first.class_names else "MAE (label units)"
     columns = _columns(len(learnt))
@@ -181,8 +187,11 @@ def draw_curves(name: str, methods: Runs) -> Drawing:
         for method, runs in learnt.items()
     )
     alt = f"Validation loss ({unit}) over epochs of {len(learnt)} methods, a line a seed; lowest: {said}."
-    title = "Validation loss, a line a seed (grey: the method with the lowest)"
     return Drawing(name, title, alt, paint, CURVES, 0.5 + PANEL_ROW * max(rows, 2))
+
+
+def _say(figure: Figure, words: str) -> None:
+    figure.text(0.5, 0.5, words, ha="center", va="center")
 
 
 def _columns(count: int) -> int:

@@ -157,7 +157,7 @@ def _overview_pictures(
     drawings: list[Drawing] = []
     if clusters is not None:
         drawings.append(draw_forest(f"{name}-standing", standing, chief, floor, called, clusters))
-    if any(len(run.curves) > 1 for runs in methods.values() for run in runs):
+    if any(run.curves for runs in methods.values() for run in runs):
         drawings.append(draw_curves(f"{name}-curves", methods))
     return [*map(picture, drawings)]
 

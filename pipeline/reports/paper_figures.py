@@ -69,7 +69,7 @@ def _of_set(name: str, methods: dict[str, list[SavedRun]], params: Params | None
         if clusters is not None:
             floor = first[0].result.floor.get(f"{TEST}_{metric}")
             yield draw_forest(f"{name}-standing", standing, metric, floor, constant(first), clusters)
-        if any(len(run.curves) > 1 for runs in methods.values() for run in runs):
+        if any(run.curves for runs in methods.values() for run in runs):
             yield draw_curves(f"{name}-curves", methods)
         yield draw_predictions(f"{name}-predictions", methods, span)
     for runs in methods.values():
