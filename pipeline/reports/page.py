@@ -186,9 +186,13 @@ def _legend(table: ResultsTable, floor: str) -> str:
 def _fold_blocks(folds: Sequence[SetResults], names: list[str], params: Params) -> Blocks:
     """A cross-validation: its test clips together, its numbers as means over the folds."""
     scores = fold_scores(names, {one.name: one.scores for one in folds})
-    together = {
-        method: pooled({one.name: one.methods[method] for one in folds}, names[0]) for method in scores
-    }
+    together: dict[str, list[SavedRun]] = {}
+    notes: dict[str, None] = {}
+    for method in scores:
+        try:
+            together[method] = pooled({one.name: one.methods[method] for one in folds}, names[0])
+        except MsaError as error:
+            notes[f"{method_name(method).text} has no interval over all folds: {error}."] = None
     learnt = {method: [run for one in folds for run in one.methods[method]] for method in scores}
     floor = constant(folds[0].runs)
     chief = chief_metric(folds[0].runs)
@@ -200,7 +204,7 @@ def _fold_blocks(folds: Sequence[SetResults], names: list[str], params: Params) 
     rows = [_fold_row(one, chief) for one in folds]
     return [
         Heading(fold_name(names), 2, names[0]),
-        Lines([fold_text(names, params), facts(folds[0].runs)]),
+        Lines([fold_text(names, params), f"{names[0]}: {facts(folds[0].runs)}", *notes]),
         Beside([[Figures([*map(picture, drawings)], overview=True)], [_plain_table(scores, metrics)]]),
         Table(["fold", f"best {metric_name(chief).text}"], rows),
     ]

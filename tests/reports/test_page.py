@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,62 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made.html_page import Page
-from made.made_results import (
-    MOODS,
-    chosen,
-    make_params,
-    runs_of,
-    views,
-    write_moods,
-    write_one,
-)
+from made.made_results import MOODS, PAGE_SEEDS, page_params, runs_of
 
-from models import METHODS
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.evaluation.imported import import_predictions
-from pipeline.evaluation.saved import read_runs, write_views
+from pipeline.evaluation.saved import read_runs
 from pipeline.params.params import Params
 from pipeline.reports import page as report_page
 from pipeline.reports.blocks import Heading, Lines
 from pipeline.reports.facts import facts
-from pipeline.reports.figures import confusion, limits_of
-from pipeline.reports.names import Name, method_name, metric_name, term_name, typeset
 from pipeline.reports.page import index_page, set_page
 from pipeline.reports.report import report
-from pipeline.reports.run_figures import classes_of, draw_terms, error_by_range
 from pipeline.reports.sections import SetResults
 from pipeline.reports.tables import paper_figures, results_table, summarize
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SEEDS = [1, 2]
-
-
-def make_params_of(**changes: Any) -> Params:
-    moods = {"root": "moods", "task": "classification", "classes": MOODS}
-    names = ("mosi", "moods")
-    tree: dict[str, Any] = {
-        "datasets": {"mosi": {"root": "mosi"}, "moods": moods},
-        "datasets_run": ["mosi", "moods"],
-        "assemble": {name: chosen(name, "cls" if name == "moods" else "mmsa") for name in names},
-        "models": {name: {"corpora": {dataset: {} for dataset in names}} for name in ("misr", "other")},
-        "seeds": SEEDS,
-    }
-    return make_params(**{**tree, **changes})
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with results of a regression and of classes, views of some, and the page of them all."""
-    here = tmp_path_factory.mktemp("page")
-    for seed in SEEDS:
-        write_one(here, "misr", seed, 0.2)
-        write_one(here, "other", seed, 1.5)
-        for method in ("misr", "other"):
-            write_moods(here, method, seed)
-    write_views({1: views()}, here / "results" / "mosi" / "misr" / "views.json")
-    write_views({1: views(classes=True)}, here / "results" / "moods" / "misr" / "views.json")
-    report(make_params_of(), here / "results", here / "reports")
-    return here
 
 
 def written(params: Params, results: Path, name: str = "") -> str:
@@ -78,24 +33,6 @@ def written(params: Params, results: Path, name: str = "") -> str:
     grouped = read_runs(params, results)
     sets = {of: SetResults(of, runs, summarize(runs), params, results) for of, runs in grouped.items()}
     return set_page(sets[name]) if name else index_page([*sets.values()], params)
-
-
-@pytest.fixture(scope="module")
-def page(place: Path) -> Page:
-    """All sets side by side."""
-    return Page((place / "reports" / "index.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def mosi(place: Path) -> Page:
-    """One set's page, of scores."""
-    return Page((place / "reports" / "sets" / "mosi.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def moods(place: Path) -> Page:
-    """One of classes."""
-    return Page((place / "reports" / "sets" / "moods.html").read_text(encoding="utf-8"))
 
 
 def saved(place: Path, method: str, dataset: str, seed: int) -> dict[str, Any]:
@@ -109,7 +46,7 @@ def test_numbers_are_those_of_the_results(place: Path, page: Page) -> None:
     for row, method in ((misr, "MISR"), (other, "other")):
         assert row[0][0] == method
         for cell, metric in zip(row[1:4], ("mae", "corr", "acc7"), strict=True):
-            values = [saved(place, method.lower(), "mosi", seed)["test"][metric] for seed in SEEDS]
+            values = [saved(place, method.lower(), "mosi", seed)["test"][metric] for seed in PAGE_SEEDS]
             text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
             assert re.sub(r"[†\s]+", " ", cell[0]).startswith(text)
             assert float(cell[1]) == pytest.approx(np.mean(values), abs=1e-4)
@@ -149,7 +86,7 @@ def test_clusters_are_said(page: Page) -> None:
 def test_nothing_stands_out_where_few_people_speak(place: Path, tmp_path: Path) -> None:
     """Four speakers can be swapped in 16 ways alone, so that p is at least 2/16."""
     shutil.copytree(place / "results", tmp_path / "results")
-    params = make_params_of(datasets_run=["mosi"])
+    params = page_params(datasets_run=["mosi"])
 
     def strong() -> tuple[int, list[str], str]:
         runs = read_runs(params, tmp_path / "results")["mosi"]
@@ -196,7 +133,7 @@ def test_sections_stand_between_the_table_and_the_methods(
         return [Heading(f"Told of {found.name}", 3, "told"), Lines([f"seeds {seeds}"])]
 
     monkeypatch.setattr("pipeline.reports.sections.SECTIONS", (of_set, lambda found: []))
-    text = written(make_params_of(datasets_run=["mosi"]), place / "results", "mosi")
+    text = written(page_params(datasets_run=["mosi"]), place / "results", "mosi")
     places = [text.index(words) for words in ("<table", "Told of mosi", "seeds [1, 2, 1, 2]", 'id="methods"')]
     assert places == sorted(places)
 
@@ -249,33 +186,13 @@ def test_pictures_have_words_and_letters_that_can_be_read(page: Page, mosi: Page
         assert "ω" in mosi.drawn, marker
 
 
-def test_symbols_are_set_and_explained() -> None:
-    text = typeset("the constraint L_IC of (H^u, μ) and X'^t; `mi_norm: none`, a_b, f1 < 2")
-    assert (
-        '<abbr title="MISR: the loss that wants the risks of all environments alike"><i>L</i><sub>IC</sub>'
-        in text
-    )
-    assert "<i>H</i><sup>u</sup></abbr>, μ" in text and "<i>X′</i><sup>t</sup></abbr>;" in text
-    assert "<code>mi_norm: none</code>" in text and "f1 &lt; 2" in text
-    assert term_name("gap_over_std/text", "cmir").text == "Gap ÷ spread, text"
-    assert term_name("never_seen/of_it").text == "Never seen, of it"
-    assert method_name("mag_bert").text == "MAG-BERT" and method_name("llm") == Name("llm")
-    assert metric_name("f1_joy").text == "F1, joy" and metric_name("ood_acc2_has0").text == "Acc-2 (≥ 0)"
-
-
-def test_every_method_has_names_for_all_its_terms() -> None:
-    """Of the methods that are here: a loss term without a name would be shown as a key in words."""
-    for method, entry in METHODS.items():
-        assert all(term_name(term, method).why for term in entry.load().TERMS), method
-
-
 def test_losses_below_zero_are_explained(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "results", tmp_path / "results")
     curves = tmp_path / "results" / "mosi" / "misr" / "curves.tsv"
     rows = [line.split("\t") for line in curves.read_text().splitlines()]
     negative = ["\t".join([seed, epoch, "-1", "-2", *rest]) for seed, epoch, _, _, *rest in rows[1:]]
     curves.write_text("\n".join(["\t".join(rows[0]), *negative]) + "\n")
-    params = make_params_of(datasets_run=["mosi"])
+    params = page_params(datasets_run=["mosi"])
     text = written(params, tmp_path / "results", "mosi")
     assert "below 0, which is no mistake. Prior: distance of" in text
     assert "no mistake" not in (place / "reports" / "sets" / "mosi.html").read_text(encoding="utf-8")
@@ -283,7 +200,7 @@ def test_losses_below_zero_are_explained(place: Path, tmp_path: Path) -> None:
 
 def test_same_results_same_bytes_whatever_is_not_seen(place: Path, tmp_path: Path) -> None:
     """The last decimals of results, which nobody sees, change no page."""
-    params = make_params_of(datasets_run=["mosi"], models_run=["misr"], seeds=[1])
+    params = page_params(datasets_run=["mosi"], models_run=["misr"], seeds=[1])
     shutil.copytree(place / "results", tmp_path / "results")
     path = tmp_path / "results" / "mosi" / "misr" / "metrics.json"
     tree = json.loads(path.read_text())
@@ -298,7 +215,7 @@ def test_same_results_same_bytes_whatever_is_not_seen(place: Path, tmp_path: Pat
 def test_many_methods_keep_numbers_and_lose_pictures(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = make_params_of(datasets_run=["moods"])
+    params = page_params(datasets_run=["moods"])
     monkeypatch.setattr(report_page, "PICTURES", 40_000)
     text = written(params, place / "results", "moods")
     assert text.count("No pictures: the page would be too large") == 1
@@ -311,20 +228,20 @@ def test_many_methods_keep_numbers_and_lose_pictures(
 def test_pages_of_sets_that_are_no_longer_run_go(place: Path, tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets" / "mosi.html").write_text("old")
-    report(make_params_of(datasets_run=["moods"], models_run=["other"]), place / "results", tmp_path)
+    report(page_params(datasets_run=["moods"], models_run=["other"]), place / "results", tmp_path)
     assert [file.name for file in (tmp_path / "sets").iterdir()] == ["moods.html"]
 
 
 def test_what_is_missing_is_named(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "results", tmp_path / "results")
     folder = tmp_path / "results" / "mosi" / "misr"
-    params = make_params_of(datasets_run=["mosi"], models_run=["misr"])
+    params = page_params(datasets_run=["mosi"], models_run=["misr"])
     for name in ("curves.tsv", "predictions.parquet", "metrics.json"):
         (folder / name).unlink()
         with pytest.raises(FormatError, match=re.escape(name)):
             written(params, tmp_path / "results")
     with pytest.raises(MsaError, match="nothing to report"):
-        written(make_params_of(models_run=[]), tmp_path / "results")
+        written(page_params(models_run=[]), tmp_path / "results")
 
 
 def test_imported_predictions_stand_beside_the_runs(place: Path, tmp_path: Path) -> None:
@@ -346,7 +263,7 @@ def test_imported_predictions_stand_beside_the_runs(place: Path, tmp_path: Path)
         file.write_text("\n".join(["id,pred", *(f"{clip},{label}" for clip, label in guesses)]))
         metric_set = "cls" if classes else "mmsa"
         import_predictions(file, "llm", dataset, assembled, results / dataset / "llm", metric_set)
-    report(make_params_of(seeds=[1]), results, tmp_path / "reports")
+    report(page_params(seeds=[1]), results, tmp_path / "reports")
     page = Page((tmp_path / "reports" / "index.html").read_text())
     sets = [Page((tmp_path / "reports" / "sets" / f"{name}.html").read_text()) for name in ("mosi", "moods")]
     for found in sets:
@@ -362,112 +279,4 @@ def test_imported_predictions_stand_beside_the_runs(place: Path, tmp_path: Path)
     with pytest.raises(
         MsaError, match=r"mosi/llm was imported for other test clips or labels than mosi/misr"
     ):
-        report(make_params_of(seeds=[1]), results, tmp_path / "reports")
-
-
-# ------------------------------------------------------------------------------------------- what is drawn
-def test_the_curves_say_each_terms_share_of_the_loss() -> None:
-    """Of the weighted terms at the chosen epoch; a term below zero counts by its size."""
-    curves = [
-        {"epoch": i, "total": 1.0, "prior": 0.5 + i, "pull": -2.0 * i, "valid_loss": 1.0, "lr": 0.1}
-        for i in (1, 2)
-    ]
-    result = SimpleNamespace(epoch=1, class_names=(), method="new", dataset="mosi")
-    runs: Any = [SimpleNamespace(curves=curves, result=result)]
-    said = draw_terms(runs, {"prior": 1.0, "pull": 0.25, "off": 0.0}).alt
-    assert "Prior 1.5 (75.0% of the loss), Pull -2 (25.0% of the loss), Weighted sum 1, Validation 1" in said
-    assert "%" not in draw_terms(runs, {}).alt
-
-
-def test_limits_leave_out_a_spike_and_keep_a_slope() -> None:
-    slope = np.linspace(3, 0.5, 40)
-    low, high = limits_of(slope.tolist())
-    assert low < 0.5 and high > 3
-    low, high = limits_of([*slope, 400.0])
-    assert 3 < high < 5 and low < 0.5
-    low, high = limits_of([1.0, 1.0 + 1e-9])
-    assert high - low > 0.1
-
-
-def test_errors_by_range_by_hand() -> None:
-    label, prediction = np.array([-3, -2, 0.5, 3.0]), np.array([[-2, -2.5, 0.5, 1.0], [-2, -2.5, 0.5, 1.0]])
-    names, errors = error_by_range(label, prediction, (-3, 3))
-    assert names[0] == "-3 to -2\nn = 1" and names[1] == "-2 to -1\nn = 1" and names[5] == "2 to 3\nn = 1"
-    assert errors == [1.0, 0.5, None, 0.0, None, 2.0]
-
-
-def test_classes_of_scores_are_the_metric_sets() -> None:
-    label, found = np.array([-3.0, 0.5, 1.5, 0.1]), np.array([-9.0, 0.4, 2.4, -0.1])
-    true, guessed, names = classes_of(label, found, "mmsa", [])
-    assert [names[i] for i in true] == ["-3", "0", "2", "0"] and [names[i] for i in guessed] == [
-        "-3",
-        "0",
-        "2",
-        "0",
-    ]
-    true, guessed, names = classes_of(label / 3, found / 3, "sims", [])
-    assert [names[i] for i in true] == ["≤ -0.7", "≤ 0.7", "≤ 0.7", "≤ 0.1"]
-    counts = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-    np.testing.assert_array_equal(counts, [[1, 1], [0, 1]])
-
-
-# ------------------------------------------------------------------------------------------------- browser
-PROBE = """<script>
-const told = [];
-window.addEventListener("error", event => told.push(event.message), true);
-console.error = (...words) => told.push(words.join(" "));
-window.addEventListener("load", () => {
-  const table = document.querySelector("table.sortable"), seen = [];
-  const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent).join(",");
-  for (const click of [1, 1, 0]) {
-    table.tHead.rows[0].cells[click].querySelector("button").click();
-    seen.push(order());
-  }
-  document.querySelectorAll("details").forEach(one => { one.open = true; });
-  const sizes = [...document.querySelectorAll("svg text")].map(text => {
-    const svg = text.closest("svg");
-    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-    return parseFloat(text.getAttribute("font-size")) * scale;
-  });
-  const smallest = Math.min(...sizes), drawn = document.querySelector(".drawn");
-  drawn.click();
-  const area = element => element.getBoundingClientRect().width * element.getBoundingClientRect().height;
-  const enlarged = area(document.querySelector("dialog[open] svg")) > 1.2 * area(drawn);
-  const saved = document.querySelector("dialog a").download;
-  document.querySelector("dialog").click();
-  const closed = !document.querySelector("dialog[open]");
-  const wide = document.documentElement.scrollWidth, inner = window.innerWidth;
-  const result = {told, seen, smallest, enlarged, saved, closed, wide, inner};
-  const shown = document.createElement("pre");
-  shown.id = "told";
-  shown.textContent = JSON.stringify(result);
-  document.body.append(shown);
-  parent.postMessage(shown.textContent, "*");
-});
-</script>"""
-FRAME = """<html><body><iframe src="probed.html" style="width:%dpx;height:900px;border:0"></iframe>
-<pre id="told"></pre><script>window.addEventListener("message", event => {
-document.getElementById("told").textContent = event.data; });</script></body></html>"""
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome in PATH")
-@pytest.mark.parametrize("width", [1920, 1280, 390])
-def test_in_a_browser(width: int, page: Page, tmp_path: Path) -> None:
-    (tmp_path / "probed.html").write_text(page.text.replace("<head>", f"<head>{PROBE}", 1), encoding="utf-8")
-    (tmp_path / "frame.html").write_text(FRAME % width)  # a window has a least width, a frame has none
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom"]
-    done = subprocess.run(
-        [*command, (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=120
-    )
-    told = re.search(r'<pre id="told">(\{.*?\})</pre>', done.stdout, re.DOTALL)
-    assert told, done.stderr[-2000:]
-    result = json.loads(told[1])
-    assert result["told"] == []
-    assert result["inner"] == width
-    assert result["smallest"] >= (9 if width >= 1280 else 7.5)  # CSS pixels
-    assert result["enlarged"] and result["closed"] and result["saved"] == "mosi-standing.svg"
-    assert result["wide"] <= width  # wide tables scroll in themselves
-    rising = [row[0][0] for row in sorted(page.tables[0][1:], key=lambda row: float(row[1][1]))]
-    assert result["seen"] == [",".join(order) for order in (rising, rising[::-1], sorted(rising))]
+        report(page_params(seeds=[1]), results, tmp_path / "reports")

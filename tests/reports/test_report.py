@@ -244,7 +244,8 @@ def test_pictures_of_many_methods(mixed: tuple[Path, Params]) -> None:
         assert all(len(panel.lines) == 1 + 2 * len(seeds) for panel in curves.axes[:count])  # and the best
         assert [panel.get_title() for panel in curves.axes[:count]] == list(runs)
         assert sum(panel.axison for panel in painted(draw_predictions("m", runs, (-3, 3))).axes) == count
-    fitted = [replace(run, curves=run.curves[:1]) for run in seeds]
+    first = {"update": {"epoch": 1}}
+    fitted = [replace(run, curves=run.curves[:1], result=run.result.model_copy(**first)) for run in seeds]
     assert painted(draw_curves("mosi", {"ridge": fitted})).axes[0].get_title() == "Ridge"
     assert len(painted(draw_curves("mosi", {"misr": seeds, "ridge": fitted})).axes) == 1
     imported = painted(draw_curves("mosi", {"llm": [replace(run, curves=[]) for run in seeds]}))
