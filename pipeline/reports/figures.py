@@ -45,6 +45,7 @@ PRINTED = {  # of every picture
 FLAT = 1e-4  # of its values: what varies less is flat
 ENOUGH = 10  # values, to tell a spike
 SPIKE = 2.0  # times the range of nearly all values: a range that is wider is that of a few
+DARKEST = 1.1  # share that would be black: a whole row is not quite, as black turns to white on a dark page
 INK, PAPER = "#010101", "#FEFEFE"  # on what is filled: these do not follow a dark page
 
 
@@ -149,7 +150,7 @@ def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> Non
     """Draw the clips of each true (row) and predicted (column) class; darker is a larger share of the row."""
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     edges = np.arange(len(names) + 1) - 0.5
-    panel.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=1, edgecolors=INK, linewidth=0.3)
+    panel.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=DARKEST, edgecolors=INK, linewidth=0.3)
     for row, column in np.ndindex(*counts.shape):
         ink = PAPER if shares[row, column] > 0.5 else INK
         panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=SMALL)

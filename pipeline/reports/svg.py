@@ -57,7 +57,7 @@ def _clean(root: ET.Element) -> None:
         part.tag = part.tag.rpartition("}")[2]
         if part.tag != "text":
             part.text = None
-        attributes = {}
+        attributes: dict[str, str] = {}
         for name, value in part.attrib.items():
             plain = name.rpartition("}")[2]
             if plain == "style":

@@ -139,8 +139,11 @@ def draw_map(name: str, drawn: dict[str, Any], by: str, classes: Sequence[str] =
     def paint(figure: Figure) -> None:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import BoundaryNorm
+        from matplotlib.colors import BoundaryNorm, ListedColormap
 
+        shades = ListedColormap(
+            colormaps["cividis"](np.linspace(0.25, 0.95, SHADES))
+        )  # seen on dark pages too
         panel = figure.subplots()
         size = 3.2 if len(part) > 200 else 4.5
 
@@ -155,9 +158,7 @@ def draw_map(name: str, drawn: dict[str, Any], by: str, classes: Sequence[str] =
             for kind in range(SHADES if scores else len(classes) if by == "sentiment" else 1):
                 mine = part == number
                 if scores:
-                    points(
-                        mine & (shade == kind), sign, full, colormaps["cividis"](kind / (SHADES - 1)), None
-                    )
+                    points(mine & (shade == kind), sign, full, shades(kind), None)
                 elif by == "sentiment":
                     of = mine & (label == kind)
                     points(
@@ -168,9 +169,9 @@ def draw_map(name: str, drawn: dict[str, Any], by: str, classes: Sequence[str] =
             if scores and len(entries) > 1:
                 points(np.zeros_like(part, bool), sign, full, "0.4", entry["name"])  # for the legend
         if scores and edges[0] < edges[-1]:
-            shades = ScalarMappable(BoundaryNorm(edges, 256), "cividis")
+            scale = ScalarMappable(BoundaryNorm(edges, SHADES), shades)
             ticks = sorted({edges[0], min(max(0.0, edges[0]), edges[-1]), edges[-1]})
-            figure.colorbar(shades, ax=panel, label="label", shrink=0.8, format="%.2g", ticks=ticks)
+            figure.colorbar(scale, ax=panel, label="label", shrink=0.8, format="%.2g", ticks=ticks)
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
         panel.set_aspect("equal", adjustable="datalim")

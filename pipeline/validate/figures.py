@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.params.params import CorpusParams
 from pipeline.reports.blocks import Picture
-from pipeline.reports.figures import INK, PAPER, new_figure, svg_picture
+from pipeline.reports.figures import DARKEST, INK, PAPER, new_figure, svg_picture
 from pipeline.validate.corpus import SHORTEST_S
 from pipeline.validate.labels import BINS, JOINT, POLARITIES, Conflicts, SplitSummary
 
@@ -78,7 +78,9 @@ def conflict_picture(conflicts: Conflicts) -> Picture:
     with _figure(WIDTH * 0.85) as figure:
         panel = figure.subplots()
         edges = np.arange(len(names) + 1) - 0.5
-        panel.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=100, edgecolors=INK, linewidth=0.3)
+        panel.pcolormesh(
+            edges, edges, shares, cmap="Greys", vmin=0, vmax=100 * DARKEST, edgecolors=INK, linewidth=0.3
+        )
         panel.invert_yaxis()
         for row, column in np.argwhere(np.isfinite(shares)):
             share = shares[row, column]

@@ -1,4 +1,4 @@
-"""`msa-cli figures`: files of a column's width with their fonts in them, told apart in grey, the same bytes twice."""
+"""`msa-cli figures`: files of a column's width with their fonts in them, the same bytes twice."""
 
 from __future__ import annotations
 
