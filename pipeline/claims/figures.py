@@ -5,24 +5,21 @@ Filled marks are a method, hollow ones the method without what its claim rests o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.claims.bench import RATES, SIZES, TEST_RHO, Measurements
 from pipeline.claims.claims import WORST, student
-from pipeline.reports.blocks import Picture
-from pipeline.reports.figures import PANEL, line_style, new_figure, png_picture, save_png
+from pipeline.reports.figures import Drawing, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Found = Mapping[str, Measurements]
-ROW = 0.24  # inches of a row of marks
+PANEL, ROW = 3.6, 0.24  # inches of a panel, and of a row of marks
 HELD = {
     "shared/sentiment": "sentiment in shared",
     "shared/private": "private factors in shared",
@@ -30,26 +27,6 @@ HELD = {
     "private/private": "private factors in private",
 }
 ERROR = "mean absolute error (label units)"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A picture that is not drawn yet; sizes in inches."""
-
-    name: str
-    title: str
-    alt: str
-    width: float
-    height: float
-    draw: Callable[[Figure], None]
-
-    def picture(self, folder: Path | None = None) -> Picture:
-        """It, for a page; with a folder also as `<name>.png` there."""
-        with new_figure(self.width, self.height) as figure:
-            self.draw(figure)
-            if folder is not None:
-                save_png(figure, folder / f"{self.name}.png")
-            return png_picture(figure, self.title, self.alt)
 
 
 def drawings(found: Found, invariant: Sequence[str]) -> list[Drawing]:
@@ -70,9 +47,9 @@ def drawings(found: Found, invariant: Sequence[str]) -> list[Drawing]:
                 "misled",
                 "Where the cue misleads",
                 "Test error over the correlation of cue and sentiment, of " + ", ".join(known),
+                lambda figure: _misled(figure, found, known),
                 PANEL * 1.2 * len(known) + 0.4,
                 PANEL,
-                lambda figure: _misled(figure, found, known),
             )
         )
     if parted:
@@ -81,9 +58,9 @@ def drawings(found: Found, invariant: Sequence[str]) -> list[Drawing]:
                 "held",
                 "What shared and private representations hold",
                 "R² of a linear probe, with and without the terms that part them, of " + ", ".join(parted),
+                lambda figure: _held(figure, found, parted),
                 2.2 * len(parted) + 1.6,
                 2.4,
-                lambda figure: _held(figure, found, parted),
             )
         )
     special = [
@@ -97,9 +74,9 @@ def drawings(found: Found, invariant: Sequence[str]) -> list[Drawing]:
                 "special",
                 "Conflict (SLaD) and sub-populations (KHaR)",
                 "SLaD's error over the conflict rate; KHaR's error and agreement on sub-populations",
+                lambda figure: _special(figure, found, special),
                 PANEL * 1.2 * len(special),
                 PANEL,
-                lambda figure: _special(figure, found, special),
             )
         )
     if len(found) > 1:
@@ -108,9 +85,9 @@ def drawings(found: Found, invariant: Sequence[str]) -> list[Drawing]:
                 "methods",
                 "All methods: few clips, and a cue that misleads",
                 "Test errors of all methods by training clips and by the cue's correlation",
+                lambda figure: _methods(figure, found),
                 PANEL * 2.6,
                 ROW * len(found) + 1.2,
-                lambda figure: _methods(figure, found),
             )
         )
     return made

@@ -22,6 +22,7 @@ from pipeline.claims.claims import (
 from pipeline.claims.figures import HELD, drawings, interval
 from pipeline.core.errors import MsaError
 from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Table
+from pipeline.reports.figures import picture, save
 
 TOPICS = {
     "Invariance": INVARIANCE,
@@ -70,10 +71,11 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
     if len(seeds) > 1:
         raise MsaError("results: methods were measured with different seeds; `dvc repro` makes them alike")
     tested = findings(found, CLAIMED)
-    pictures = {
-        one.name: one.picture(folder)
-        for one in drawings(found, [n for n in CLAIMED if _claims(n, INVARIANCE)])
-    }
+    pictures = {}
+    for one in drawings(found, [n for n in CLAIMED if _claims(n, INVARIANCE)]):
+        pictures[one.name] = picture(one)
+        if folder is not None:
+            save(one, folder / f"{one.name}.png", one.width)
     shown = {"Invariance": "misled", "Private and shared": "held", "Conflict between modalities": "special"}
     said = ", ".join(map(str, next(iter(seeds))))
     blocks: list[Block | PageBlock] = [

@@ -17,6 +17,7 @@ from pipeline.cli.explain import explain
 from pipeline.cli.export import export
 from pipeline.cli.extract import extract
 from pipeline.cli.fetch import fetch
+from pipeline.cli.figures import figures
 from pipeline.cli.import_predictions import import_predictions
 from pipeline.cli.info import info, methods
 from pipeline.cli.ingest import import_files, ingest
@@ -61,6 +62,7 @@ app.command(rich_help_panel=TRAIN)(evaluate)
 app.command(rich_help_panel=LOOK)(runs)
 app.command(rich_help_panel=LOOK)(why)
 app.command(rich_help_panel=LOOK)(report)
+app.command(rich_help_panel=SHARE)(figures)
 app.command(rich_help_panel=LOOK)(compare)
 app.command(cls=RunsAgainstRuns, rich_help_panel=LOOK)(significance)
 app.command(rich_help_panel=LOOK)(robust)

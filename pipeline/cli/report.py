@@ -17,7 +17,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the report.", file_okay=False)] = Path("reports"),
     params: ParamsFile = None,
 ) -> None:
-    """Write the report on all runs: report.md with tables and pictures beside it, and index.html, one page.
+    """Write the report on all runs: report.md, index.html with all methods, and a page a set in `sets`.
 
     Made of what lies in RESULTS; nothing is trained, and no data is needed.
     """
@@ -26,4 +26,4 @@ def report(
 
     with one_writer(out / "report.md"):
         write(load_params(params), results, out)
-    say(f"{out / 'report.md'} has the tables, {out / 'index.html'} shows the runs")
+    say(f"{out / 'report.md'} has the tables, {out / 'index.html'} shows all methods")

@@ -277,13 +277,13 @@ def robust(method: MethodName, dataset: TrainingSet, device: Device = "auto") ->
 
 @app.command()
 def report() -> None:
-    """Results -> reports/: tables and plots over methods and seeds, and index.html, one page of all runs."""
+    """Results -> reports/: tables, pictures, index.html with all methods, and a page a training set."""
     from pipeline.params.params import load_params
     from pipeline.reports.report import report as write
 
     with one_writer(Path("reports/report.md")):
         write(load_params(), Path("results"), Path("reports"))
-    say("reports/report.md has the table, the pictures lie beside it; reports/index.html shows all runs")
+    say("reports/report.md has the table, the pictures lie beside it; reports/index.html shows all methods")
 
 
 def _workers(asked: int) -> int:

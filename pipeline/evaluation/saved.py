@@ -239,7 +239,7 @@ def _read_whole(method: str, dataset: str, seeds: Sequence[int], results: Path) 
             raise FormatError(f"{path} is missing, but params.yaml runs {method} on {dataset}; {again}")
     revision = open_revision(None, results)
     saved = {run.result.seed: run for run in read_results(revision, folder.relative_to(results).as_posix())}
-    curves = _curves(folder / CURVES)
+    curves = read_curves(folder / CURVES)
     for seed in seeds:
         if seed not in saved or seed not in curves:
             lacking = METRICS if seed not in saved else CURVES
@@ -250,8 +250,8 @@ def _read_whole(method: str, dataset: str, seeds: Sequence[int], results: Path) 
     return [replace(saved[seed], curves=curves[seed]) for seed in seeds]
 
 
-def _curves(path: Path) -> dict[int, list[dict[str, float]]]:
-    """Rows of `curves.tsv` by seed."""
+def read_curves(path: Path) -> dict[int, list[dict[str, float]]]:
+    """Seed -> rows of `curves.tsv`; FormatError where it cannot be read."""
     found: dict[int, list[dict[str, float]]] = {}
     try:
         for row in read_table(path):

@@ -189,6 +189,22 @@ def jackknife_interval(found: float, without_one: np.ndarray) -> tuple[float, fl
     return _student(found, float(without_one.var()) * (count - 1), count - 1)[:2]
 
 
+def score_intervals(sides: Sides) -> dict[str, tuple[float, float, float]]:
+    """Metric -> mean over the runs of A, low and high of its interval over clusters, as of a difference.
+
+    `b` of the sides may be anything of its shape. Errors: see `differences`.
+    """
+    metric = _summed(sides)
+    terms = sides.clusters.sums(metric.terms)
+    total, runs = terms.sum(axis=0), len(sides.a)
+    means = metric.scores(total)[:runs].mean(axis=0)
+    without_one = metric.scores(total - terms)[:, :runs].mean(axis=1)  # (clusters, metrics)
+    return {
+        name: (float(mean), *jackknife_interval(float(mean), values))
+        for name, mean, values in zip(metric.names, means, without_one.T, strict=True)
+    }
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down correction: p values that hold for the family as a whole, in the order given.
 

@@ -33,12 +33,11 @@ from pipeline.reports.blocks import (
     Word,
     as_html,
 )
-from pipeline.reports.figures import png_picture
+from pipeline.reports.figures import svg_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = 256  # of the picture in a page: faces need them
 LISTED = 15  # places with the most evidence
 SHORT = 90  # characters of a neighbour's text in a PDF
 LIKENESS = (
@@ -100,7 +99,7 @@ def card_blocks(found: Explanation, anchor: str = "evidence") -> list[Block | Pa
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")
             alt = f"Frames, sound and evidence of {clip.features.clip_id} on one time axis"
-            picture = png_picture(figure, "", alt, COLOURS)
+            picture = svg_picture(figure, "", alt, anchor)
     blocks: list[Block | PageBlock] = [Lines([f"Predicted by {run}.{known}"])]
     blocks += [Callout(str(caution), level="warning") for caution in clip.cautions]
     if text.strip():

@@ -12,6 +12,7 @@ from pipeline.core.vocabulary import ABSENT, OK, TRANSIENT
 from pipeline.core.waveform import SAMPLE_RATE
 from pipeline.datasets.assembly.sequences import SD_FLOOR, SUCCESS, Z_LIMIT, real_frames
 from pipeline.predict.inputs import ClipInputs
+from pipeline.reports.facts import SAMPLE
 from pipeline.store.shard import FeatureRow
 from pipeline.training.runs import WAVEFORM, TrainedRun
 from pipeline.transcripts.scripts import in_other_script
@@ -20,6 +21,8 @@ from pipeline.transcripts.stage import Transcript
 FACELESS = 0.4  # share of frames without a face from which on the face says little
 FAR = 0.01  # share of values at the limit of the scaling from which on a clip is unlike the training clips
 FAR_COLUMN = 0.5  # the same of one column, which is then named
+FAR_MEAN = 3.0  # standard deviations: a column whose mean over a clip is farther off is unlike training
+FAR_COLUMNS = 0.1  # share of such columns from which on it is said; of the sample's 96 clips none has one
 NAMED = 3  # columns that are named at most
 
 
@@ -27,7 +30,7 @@ NAMED = 3  # columns that are named at most
 class Caution:
     """One remark; `message` is a sentence without full stop, `modality` is empty where it is of none.
 
-    `kind`: absent, failed, no_face, long_text, cut, language, context, silent, out_of_range, or note.
+    `kind`: sample, absent, failed, no_face, long_text, cut, language, context, silent, out_of_range, or note.
     """
 
     kind: str
@@ -36,6 +39,17 @@ class Caution:
 
     def __str__(self) -> str:
         return f"{self.modality}: {self.message}" if self.modality else self.message
+
+
+def of_training(dataset: str) -> list[Caution]:
+    """A caution where the runs' training set is the corpus of made clips."""
+    if dataset != SAMPLE and not dataset.startswith(f"{SAMPLE}-"):
+        return []
+    message = (
+        f"trained on {dataset}, a handful of made clips that show that everything runs: the prediction means "
+        "nothing; train on a real corpus"
+    )
+    return [Caution("sample", "", message)]
 
 
 def of_rows(rows: Mapping[str, FeatureRow], columns: Mapping[str, list[str]]) -> list[Caution]:
@@ -98,22 +112,29 @@ def of_run(
 
 
 def _far(modality: str, values: np.ndarray, entry: dict[str, Any]) -> list[Caution]:
-    """A caution where many scaled values lie at the limit: (T, D) values, the part of stats.json."""
+    """A caution where a clip is far from training: (T, D) scaled values, the part of stats.json.
+
+    Many values lie at the limit of the scaling, or the means of many columns are far from those of training.
+    """
     columns = np.asarray(entry["columns"])
     scaled = np.isin(columns, entry["normalized"]) & (np.asarray(entry["sd"], np.float64) >= SD_FLOOR)
     if not scaled.any():
         return []
     at_limit = np.abs(values[:, scaled]) >= Z_LIMIT
-    if at_limit.mean() < FAR:
+    means = np.abs(values[:, scaled].mean(axis=0))
+    beyond = means >= FAR_MEAN
+    if at_limit.mean() >= FAR:
+        shares, least = at_limit.mean(axis=0), FAR_COLUMN
+        what, off = f"{at_limit.mean():.0%} of its values", Z_LIMIT
+    elif beyond.mean() >= FAR_COLUMNS:
+        shares, least = means, FAR_MEAN
+        what, off = f"the means of {beyond.sum()} of its {len(beyond)} columns", FAR_MEAN
+    else:
         return []
-    shares = at_limit.mean(axis=0)
-    worst = [str(columns[scaled][i]) for i in np.argsort(-shares, kind="stable") if shares[i] >= FAR_COLUMN]
+    worst = [str(columns[scaled][i]) for i in np.argsort(-shares, kind="stable") if shares[i] >= least]
     named = f" ({', '.join(worst[:NAMED])}{' ...' if len(worst) > NAMED else ''})" if worst else ""
-    message = (
-        f"{at_limit.mean():.0%} of its values{named} are {Z_LIMIT:g} or more standard deviations from the "
-        "training clips"
-    )
-    return [Caution("out_of_range", modality, message)]
+    unlike = f"{what}{named} are {off:g} or more standard deviations from the training clips"
+    return [Caution("out_of_range", modality, unlike)]
 
 
 def of_language(spoken: Transcript, trained: str | None) -> list[Caution]:

@@ -118,7 +118,7 @@ class Predictor:
         """What the runs predict of a clip; see `__call__`."""
         found, spoken = ClipPrediction(self.facts, features), features.spoken
         failures: dict[str, str] = {}
-        remarks = cautions.of_language(spoken, self.language)
+        remarks = cautions.of_training(self.facts.dataset) + cautions.of_language(spoken, self.language)
         names = [run.title for run in self.runs]
         for run, own in zip(self.runs, names, strict=True):
             rows, columns = features.streams(run)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.core.console import say, show
 from pipeline.core.errors import MsaError
 from pipeline.core.files import write_text
+from pipeline.reports.names import typeset
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +54,8 @@ class Cell:
 
     Attributes
     ----------
-    title : explains a heading
+    title : explains it
+    link : address that it leads to
     value : what it is sorted by, a number or words; empty = last
     strong, mark : it stands out, with a sign behind it
     spread, paper : the standard deviation, and the paper's figure
@@ -68,6 +70,7 @@ class Cell:
     spread: str = ""
     paper: str = ""
     words: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,26 +120,38 @@ class Picture:
     Attributes
     ----------
     alt : what it shows, in words
-    address : `data:` with the image itself
+    svg : the image itself, an element that stands in the page
     width, height : CSS pixels
+    name : of its file, where a reader saves it
     """
 
     title: str
     alt: str
-    address: str
+    svg: str
     width: int
     height: int
+    name: str = "figure"
 
 
 @dataclass(frozen=True)
 class Figures:
     """Pictures beside each other, as many as the screen has room for; fewer where they are `large`, and one
     where it is `wide`.
+
+    One that is as tall as two takes the room of two; one of an `overview` keeps its own width.
     """
 
     pictures: Sequence[Picture]
     large: bool = False
     wide: bool = False
+    overview: bool = False
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Groups of blocks that stand beside each other where the screen is wide, below each other elsewhere."""
+
+    groups: Sequence[Sequence[Block | PageBlock]]
 
 
 @dataclass(frozen=True)
@@ -166,7 +181,7 @@ class Details:
 
 
 Block = Heading | Lines | Table
-PageBlock = Callout | Figures | Passage | Details  # of pages of HTML alone
+PageBlock = Callout | Figures | Passage | Details | Beside  # of pages of HTML alone
 
 
 def chosen_form(markdown: bool, as_json: bool, as_html: bool) -> Form:
@@ -281,9 +296,10 @@ def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[tup
 
     Parameters
     ----------
-    contents : lines of names with their anchors, shown below the second block
+    contents : lines of names with their addresses (`#anchor`, or another page), shown below the second block
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -291,7 +307,20 @@ def as_html(blocks: Sequence[Block | PageBlock], contents: Sequence[Sequence[tup
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["typeset"] = lambda text: Markup(typeset(text))
+    environment.filters["whole"] = Markup  # SVG of our own
     title = next(block.text for block in blocks if isinstance(block, Heading))
-    sorts = any(isinstance(block, Table) and block.sortable for block in blocks)
     template = environment.get_template("base.html.j2")
-    return template.render(title=title, blocks=blocks, contents=contents, sorts=sorts)
+    return template.render(title=title, blocks=blocks, contents=contents, scripted=_scripted(blocks))
+
+
+def _scripted(blocks: Sequence[Block | PageBlock]) -> bool:
+    """Whether there is something to sort or to enlarge."""
+    inner = [
+        part
+        for block in blocks
+        for group in (block.groups if isinstance(block, Beside) else [getattr(block, "blocks", [])])
+        for part in group
+    ]
+    here = (isinstance(one, Figures) or (isinstance(one, Table) and one.sortable) for one in blocks)
+    return any(here) or (bool(inner) and _scripted(inner))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +13,11 @@ from pipeline.evaluation.calibration import Reliability, reliability
 from pipeline.evaluation.clusters import clusters_of
 from pipeline.evaluation.saved import Interval, SavedRun, Spread
 from pipeline.evaluation.significance import LEVEL, mean_interval
-from pipeline.reports.blocks import Block, Heading, Lines, Picture, Table
-from pipeline.reports.figures import COLOURS, MARKERS, new_figure, png_picture
+from pipeline.reports.blocks import Block, Heading, Lines, Table
+from pipeline.reports.figures import COLOURS, MARKERS, Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Methods = Mapping[str, Sequence[SavedRun]]
 SHOWN = 0.9  # the level whose half width is in the table, and whose coverage has an interval
@@ -50,7 +54,7 @@ def calibration_blocks(methods: Methods) -> list[Block]:
     return [Heading("Calibration", 3), table, Lines([ECE_SAID if classes else WHY_NOT])]
 
 
-def calibration_picture(methods: Methods) -> Picture | None:
+def calibration_drawing(methods: Methods) -> Drawing | None:
     """Reliability of classes, or coverage of intervals of scores; None where neither is known."""
     if next(iter(methods.values()))[0].result.class_names:
         found = {name: bins for name, runs in methods.items() if (bins := _reliability(runs)) is not None}
@@ -86,11 +90,12 @@ def _ece_table(methods: Methods) -> Table:
     return Table(["method", "ECE ↓", "mean confidence", "accuracy"], rows)
 
 
-def _draw_reliability(found: Mapping[str, Reliability]) -> Picture:
+def _draw_reliability(found: Mapping[str, Reliability]) -> Drawing:
     """A panel a method; the area of a marker is that of the bin's clips."""
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
-    with new_figure(PANEL * columns + 0.3, PANEL * rows + 0.5, 110, font__size=8) as figure:
+
+    def paint(figure: Figure) -> None:
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for panel, (name, bins) in zip(panels, found.items(), strict=False):
             panel.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=0.8)
@@ -104,10 +109,11 @@ def _draw_reliability(found: Mapping[str, Reliability]) -> Picture:
             panel.set_axis_off()
         figure.supxlabel("confidence (dashed: as sure as right; larger: more clips)", fontsize="medium")
         figure.supylabel("share of clips that are right", fontsize="medium")
-        listed = ", ".join(f"{name} {bins.ece:.3f}" for name, bins in found.items())
-        return png_picture(
-            figure, "Reliability, test split, all seeds together", f"Reliability curves; ECE: {listed}."
-        )
+
+    title = "Reliability, test split, all seeds together"
+    listed = ", ".join(f"{name} {bins.ece:.3f}" for name, bins in found.items())
+    size = PANEL * columns + 0.3, PANEL * rows + 0.5
+    return Drawing("reliability", title, f"Reliability curves; ECE: {listed}.", paint, *size)
 
 
 # ----------------------------------------------------------------------------------------------------- scores
@@ -159,10 +165,11 @@ def _shown(runs: Sequence[SavedRun], found: Coverage | None) -> list[str]:
     return [f"{found.low:.{DIGITS}f} to {found.high:.{DIGITS}f}", Spread.of(widths).text(DIGITS)]
 
 
-def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Picture:
+def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Drawing:
     """A line a method: the coverage of each level, dotted lines at the levels themselves."""
     levels = sorted({level for found in covered.values() for level in found})
-    with new_figure(5.2, 0.9 + 0.22 * len(covered) + 0.3, 110, font__size=8) as figure:
+
+    def paint(figure: Figure) -> None:
         panel = figure.subplots()
         for number, level in enumerate(levels):
             colour, known = COLOURS[number % len(COLOURS)], [n for n, f in covered.items() if level in f]
@@ -180,8 +187,10 @@ def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Picture:
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_xlabel(f"test labels inside the interval (dotted: its level; bars: {LEVEL:.0%}, clusters)")
         figure.legend(loc="outside upper left", ncols=len(levels), frameon=False, fontsize="small")
-        listed = "; ".join(
-            f"{name} {', '.join(f'{level:.0%}: {one.mean:.3f}' for level, one in found.items())}"
-            for name, found in covered.items()
-        )
-        return png_picture(figure, "Coverage of intervals, test split", f"Coverage by level of {listed}.")
+
+    listed = "; ".join(
+        f"{name} {', '.join(f'{level:.0%}: {one.mean:.3f}' for level, one in found.items())}"
+        for name, found in covered.items()
+    )
+    alt, height = f"Coverage by level of {listed}.", 1.2 + 0.22 * len(covered)
+    return Drawing("coverage", "Coverage of intervals, test split", alt, paint, 5.2, height)

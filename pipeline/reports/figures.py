@@ -1,39 +1,71 @@
-"""How every picture is drawn, and the report's own two.
+"""How every picture is drawn, once for a page and for a paper.
 
 Colours are Okabe and Ito's, which differ in lightness too; what colour tells, marker, line or hatching tell
 too, so that grey print can be read. The same numbers give the same bytes: no dates, no versions, matplotlib's
-own defaults.
+own defaults. A page has SVG, whose letters are those of the reader's fonts; a file has the fonts in it.
 """
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pipeline.core.vocabulary import TEST
-from pipeline.evaluation.saved import SavedRun
 from pipeline.reports.blocks import Picture
+from pipeline.reports.fonts import use_fonts
+from pipeline.reports.svg import WHY, compact
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)))
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-PANEL = 3.6  # inches
-PALETTE = 64  # colours of a PNG in a page; more only make it larger
-COLUMNS = 6  # panels beside each other; more go on below
-LEGEND = 8  # names that have room in a panel; more stand beside it
+WIDTH, HEIGHT, TALL = 3.7, 2.75, 5.9  # inches of a page's picture; a tall one stands beside two others
+COLUMN, PAGE = 3.35, 7.0  # inches of a paper's column, and of its page
+MOST_POINTS = 600  # of a map or scatter: more are one blot, or cells
+SMALL, FONT = 7.5, 8.0  # points
+FORMATS = ("pdf", "svg", "png")
+DPI = 300  # of a PNG, and of what a PDF has as pixels
+PRINTED = {  # of every picture
+    **{"font__size": FONT, "text__parse_math": False},  # a class may be called $x$
+    **{f"{part}__labelsize": SMALL for part in ("xtick", "ytick")},
+    **{"axes__labelsize": FONT, "axes__titlesize": FONT, "legend__fontsize": SMALL},
+    **{"axes__linewidth": 0.6, "lines__linewidth": 1.1, "hatch__linewidth": 0.6},
+    **{"axes__spines__top": False, "axes__spines__right": False},
+}
+FLAT = 1e-4  # of its values: what varies less is flat
+ENOUGH = 10  # values, to tell a spike
+SPIKE = 2.0  # times the range of nearly all values: a range that is wider is that of a few
+DARKEST = 1.1  # share that would be black: a whole row is not quite, as black turns to white on a dark page
+INK, PAPER = "#010101", "#FEFEFE"  # on what is filled: these do not follow a dark page
 
-Runs = dict[str, dict[str, list[SavedRun]]]  # of each method on each dataset
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture that is not yet drawn.
+
+    Attributes
+    ----------
+    name : of its file, and of no other of a page
+    alt : what is seen, in words
+    paint : draws into an empty figure, whatever its width
+    """
+
+    name: str
+    title: str
+    alt: str
+    paint: Callable[[Figure], None]
+    width: float = WIDTH
+    height: float = HEIGHT
 
 
 # --------------------------------------------------------------------------------------------------- making
@@ -66,30 +98,45 @@ def save_png(figure: Figure, path: Path | BinaryIO) -> None:
     FigureCanvasAgg(figure).print_png(path, metadata=metadata)
 
 
-def png_picture(figure: Figure, title: str, alt: str, colours: int = PALETTE) -> Picture:
-    """A figure inside a page, small, of few colours (256 at most)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    with Image.fromarray(np.asarray(canvas.buffer_rgba())) as image:
-        small = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-    packed = io.BytesIO()
-    small.save(packed, format="png", optimize=True)
-    return _picture(figure, title, alt, "image/png", packed.getvalue())
-
-
-def svg_picture(figure: Figure, title: str, alt: str) -> Picture:
-    """A figure inside a page, whose letters are drawn by the reader's fonts."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    return _picture(figure, title, alt, "image/svg+xml", drawn.getvalue())
-
-
-def _picture(figure: Figure, title: str, alt: str, kind: str, content: bytes) -> Picture:
+def svg_picture(figure: Figure, title: str, alt: str, name: str = "") -> Picture:
+    """A figure inside a page; `name` is of this picture alone, by default its title."""
+    drawn = io.StringIO()
+    with plain_style(svg__fonttype="none", svg__hashsalt="0", svg__image_inline=True):
+        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     width, height = (round(inches * 96) for inches in figure.get_size_inches())
-    return Picture(title, alt, f"data:{kind};base64,{base64.b64encode(content).decode()}", width, height)
+    return Picture(title, alt, compact(drawn.getvalue(), alt, name or title), width, height, name or "figure")
+
+
+def picture(drawing: Drawing) -> Picture:
+    """A drawing as a page shows it."""
+    with new_figure(drawing.width, drawing.height, **PRINTED) as figure:
+        drawing.paint(figure)
+        return svg_picture(figure, drawing.title, drawing.alt, drawing.name)
+
+
+def save(drawing: Drawing, path: Path, width: float | None = None) -> str:
+    """Write a drawing as a paper has it, by the suffix: PDF with its fonts, SVG with outlines, PNG.
+
+    `width` is in inches, by default a column, or a page of what is wider on a page of ours too. Returns the
+    letters that no font of this machine has. A title is for the caption to say.
+    """
+    chosen = width or (COLUMN if drawing.width <= WIDTH else PAGE)
+    height = drawing.height * max(1.0, chosen / drawing.width)
+    kinds: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+    kinds |= {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+    with new_figure(chosen, height, DPI, **PRINTED, pdf__fonttype=42, svg__hashsalt="0") as figure:
+        drawing.paint(figure)
+        lacking = use_fonts(figure)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # who calls is told which
+            figure.savefig(path, metadata=kinds[path.suffix.removeprefix(".")])
+    return lacking
+
+
+def explain(artist: Artist, why: str) -> None:
+    """What a page shows of it on hover."""
+    if why:
+        artist.set_gid(WHY + why)
 
 
 def confusion(true: np.ndarray, guessed: np.ndarray, classes: int) -> np.ndarray:
@@ -102,14 +149,17 @@ def confusion(true: np.ndarray, guessed: np.ndarray, classes: int) -> np.ndarray
 def fill_confusion(panel: Axes, counts: np.ndarray, names: Sequence[str]) -> None:
     """Draw the clips of each true (row) and predicted (column) class; darker is a larger share of the row."""
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    panel.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+    edges = np.arange(len(names) + 1) - 0.5
+    panel.pcolormesh(edges, edges, shares, cmap="Greys", vmin=0, vmax=DARKEST, edgecolors=INK, linewidth=0.3)
     for row, column in np.ndindex(*counts.shape):
-        ink = "white" if shares[row, column] > 0.5 else "black"
-        panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=8)
+        ink = PAPER if shares[row, column] > 0.5 else INK
+        panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=SMALL)
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     longest = max(map(len, names))
-    panel.set_xticks(range(len(names)), names, fontsize="small", **(turned if longest > 4 else {}))
-    panel.set_yticks(range(len(names)), names, fontsize="small")
+    panel.set_xticks(range(len(names)), names, **(turned if longest * len(names) > 30 else {}))
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.tick_params(length=0)
     panel.set(xlabel="prediction", ylabel="label")
 
 
@@ -119,90 +169,17 @@ def line_style(number: int) -> dict[str, Any]:
     return {"color": COLOURS[colour], "linestyle": LINES[form], "marker": MARKERS[form]}
 
 
-# ---------------------------------------------------------------------------------------------- the report's
-def draw_learning_curves(runs: Runs, folder: Path) -> None:
-    """learning_curves.png: validation loss above, training loss below, one column a dataset."""
-    many = max(map(len, runs.values())) > LEGEND
-    with new_figure(len(runs) * PANEL * (2.2 if many else 1.4), 2 * PANEL) as figure:
-        panels = figure.subplots(2, len(runs), squeeze=False, sharex="col")
-        for (upper, lower), (dataset, methods) in zip(panels.T, runs.items(), strict=True):
-            result = next(iter(methods.values()))[0].result
-            for number, (method, seeds) in enumerate(methods.items()):
-                style = line_style(number) | {"linewidth": 1.2, "markersize": 7, "label": method}
-                for run in seeds:
-                    if run.result.epoch is None:  # it was imported, and has no curves
-                        continue
-                    style["markevery"] = [run.result.epoch - 1]
-                    epochs = [row["epoch"] for row in run.curves]
-                    upper.plot(epochs, [row["valid_loss"] for row in run.curves], **style)
-                    lower.plot(epochs, [row["total"] for row in run.curves], **style)
-                    style["label"] = None  # once a method
-            unit = "cross-entropy (nats)" if result.class_names else "MAE (label units)"
-            if not result.class_names:
-                height = result.floor["valid_mae"]
-                upper.axhline(height, color="0.5", linestyle=(0, (1, 3)), label="train median")
-            upper.set(title=f"{dataset}: validation", ylabel=unit)
-            upper.set_ylim(bottom=0)
-            lower.set(title=f"{dataset}: training", ylabel="weighted sum of the loss terms", xlabel="epoch")
-            beside: dict[str, Any] = (
-                {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": 2} if many else {}
-            )
-            upper.legend(frameon=False, fontsize="small", **beside)
-        figure.suptitle("Learning curves, one line a seed\n(marker: the epoch that was chosen)")
-        save_png(figure, folder / "learning_curves.png")
-
-
-def draw_predictions(runs: Runs, label_ranges: dict[str, tuple[float, float]], folder: Path) -> None:
-    """predicted_vs_true.png: a panel a method, each dataset in rows of its own, the test clips of all seeds.
-
-    Predictions over labels; of a classification the confusion matrix.
-    """
-    columns = min(COLUMNS, max(map(len, runs.values())))
-    rows = {dataset: -(-len(methods) // columns) for dataset, methods in runs.items()}
-    with new_figure(columns * PANEL, sum(rows.values()) * (PANEL + 0.3) + 0.6) as figure:
-        panels = iter(figure.subplots(sum(rows.values()), columns, squeeze=False).flat)
-        tasks = set()
-        for dataset, methods in runs.items():
-            own = list(islice(panels, rows[dataset] * columns))
-            for panel in own[len(methods) :]:
-                panel.set_axis_off()
-            for panel, (method, seeds) in zip(own, methods.items(), strict=False):
-                names = seeds[0].result.class_names
-                tasks.add(bool(names))
-                panel.set_title(f"{method} on {dataset}")
-                if names:
-                    label, found = (
-                        np.concatenate([getattr(run.predictions[TEST], side) for run in seeds]).astype(int)
-                        for side in ("label", "prediction")
-                    )
-                    fill_confusion(panel, confusion(label, found, len(names)), names)
-                else:
-                    _draw_scatter(panel, seeds, *label_ranges[dataset])
-        lines = ["Test clips"]
-        if False in tasks:
-            lines.append("(dashed: prediction = label)")
-        if True in tasks:
-            lines.append("(matrix: clips of all seeds,\ndarker: a larger share of the row)")
-        figure.suptitle("\n".join(lines))
-        save_png(figure, folder / "predicted_vs_true.png")
-
-
-def _draw_scatter(panel: Axes, runs: list[SavedRun], low: float, high: float) -> None:
-    ends = [low, high, *(p for run in runs for p in run.predictions[TEST].prediction)]
-    margin = 0.05 * (max(ends) - min(ends))
-    limits = (min(ends) - margin, max(ends) + margin)
-    panel.plot(limits, limits, color="0.5", linestyle="--", linewidth=1)
-    for number, run in enumerate(runs):
-        panel.scatter(
-            run.predictions[TEST].label,
-            run.predictions[TEST].prediction,
-            s=18,
-            marker=MARKERS[number % len(MARKERS)],
-            edgecolors=COLOURS[number % len(COLOURS)],
-            facecolors="none",
-            linewidths=0.8,
-            label=f"seed {run.result.seed}",
-        )
-    panel.set(xlim=limits, ylim=limits, aspect="equal", ylabel="prediction (label units)")
-    panel.set_xlabel(f"label ({low:g} to {high:g})")
-    panel.legend(frameon=False, fontsize="small")
+def limits_of(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis: a few points far from all others do not press the rest into a line."""
+    found = np.asarray(values, np.float64)
+    low, high = found.min(), found.max()
+    inner_low = np.percentile(found, 2, method="higher")
+    inner_high = np.percentile(found, 98, method="lower")
+    margin = 0.15 * (inner_high - inner_low)
+    if len(found) >= ENOUGH and high - low > SPIKE * (inner_high - inner_low + 2 * margin):
+        low, high = max(low, inner_low - margin), min(high, inner_high + margin)
+    room = 0.06 * (high - low)
+    largest = max(abs(low), abs(high))
+    if high - low < FLAT * largest or largest == 0:  # rounding errors are not blown up to a curve
+        room = largest / 10 or 0.1
+    return float(low - room), float(high + room)

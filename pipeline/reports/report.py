@@ -5,7 +5,6 @@ Numbers are means and sample standard deviations (n - 1) over the seeds, of the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,18 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import MsaError
-from pipeline.core.files import replaced_files, write_text
+from pipeline.core.files import replaced_files, replaced_folder, write_text
 from pipeline.core.spreadsheets import write_cells
 from pipeline.core.vocabulary import TEST, TEST_OOD
-from pipeline.evaluation.saved import SavedRun, Spread, read_runs
+from pipeline.evaluation.saved import SavedRun, read_runs
 from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
-from pipeline.reports.figures import draw_learning_curves, draw_predictions
-from pipeline.reports.page import page
+from pipeline.reports.folds import fold_name, fold_scores, fold_text
+from pipeline.reports.overview_figures import draw_curves, draw_predictions, write_png
+from pipeline.reports.page import SETS, index_page, set_page
 from pipeline.reports.robust_tables import robust_blocks, saved_sets
-from pipeline.reports.sections import sections
-from pipeline.reports.tables import DECIMALS, DIGITS, OOD, Scores, summarize
+from pipeline.reports.sections import SetResults, said_of
+from pipeline.reports.tables import DIGITS, OOD, Scores, summarize
 
 KEY = ("method", "dataset", "seed")  # of a run
 
@@ -35,13 +35,12 @@ def report(params: Params, results: Path, out: Path) -> str:
     Parameters
     ----------
     results : folder with `<dataset>/<method>/metrics.json` and the files beside it
-    out : folder for report.md, index.html, curves.tsv, predictions.csv, learning_curves.png and
-        predicted_vs_true.png (of classifications: confusion matrices)
+    out : folder for report.md, index.html with a page a training set in `sets`, curves.tsv, predictions.csv,
+        learning_curves.png and predicted_vs_true.png (of classifications: confusion matrices)
 
     Raises
     ------
-    MsaError : a result is missing or cannot be read, the runs of a dataset saw different features, or there
-        are more than a page holds
+    MsaError : a result is missing or cannot be read, or the runs of a dataset saw different features
     """
     grouped = read_runs(params, results)
     by_dataset = {dataset: [*chain(*methods.values())] for dataset, methods in grouped.items()}
@@ -49,26 +48,29 @@ def report(params: Params, results: Path, out: Path) -> str:
         _check_features(of_dataset)
     runs = [*chain(*by_dataset.values())]
     summary = {dataset: summarize(methods) for dataset, methods in grouped.items()}
-    blocks = _report_blocks(grouped, summary, params.seeds, results) + _fold_blocks(params, summary)
-    blocks += robust_blocks(saved_sets(params, results))
+    sets = [SetResults(name, methods, summary[name], params, results) for name, methods in grouped.items()]
+    blocks = _report_blocks(sets, params.seeds) + _fold_blocks(params, summary)
+    blocks += robust_blocks(
+        saved_sets(params.datasets_run, params.models_run, results, params.cross_validations())
+    )
     text = as_markdown(blocks, top=1)
-    ranges = {name: params.corpus_of(name).label_range for name in params.datasets_run}
     with replaced_files(out) as folder:
         write_text(text, folder / "report.md")
-        write_text(page(params, grouped, summary, results), folder / "index.html")
+        write_text(index_page(sets, params), folder / "index.html")
         _write_curves(runs, folder / "curves.tsv")
         _write_predictions(runs, folder / "predictions.csv")
-        draw_learning_curves(grouped, folder)
-        draw_predictions(grouped, ranges, folder)
+        write_png(
+            {one.name: draw_curves(one.name, one.methods) for one in sets}, folder / "learning_curves.png"
+        )
+        drawn = {one.name: draw_predictions(one.name, one.methods, one.span) for one in sets}
+        write_png(drawn, folder / "predicted_vs_true.png")
+    with replaced_folder(out / SETS) as folder:
+        for one in sets:
+            write_text(set_page(one), folder / f"{one.name}.html")
     return text
 
 
-def _report_blocks(
-    grouped: dict[str, dict[str, list[SavedRun]]],
-    summary: dict[str, Scores],
-    seeds: Sequence[int],
-    results: Path,
-) -> list[Block]:
+def _report_blocks(sets: Sequence[SetResults], seeds: Sequence[int]) -> list[Block]:
     """One table a dataset; the last row is a predictor that knows only the training labels."""
     said = (
         f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. Every "
@@ -77,10 +79,10 @@ def _report_blocks(
         "`train majority` their most frequent class."
     )
     blocks: list[Block] = [Heading("Results", 1), _marked(said)]
-    for dataset, of_methods in grouped.items():
-        mine, methods = [*chain(*of_methods.values())], summary[dataset]
-        blocks.append(Heading(dataset))
-        if dataset == SAMPLE:
+    for found in sets:
+        mine, methods = found.runs, found.scores
+        blocks.append(Heading(found.name))
+        if found.name == SAMPLE:
             blocks.append(_marked(f"**{MEANINGLESS}**: {WHY_MEANINGLESS}."))
         blocks += [_marked(facts(mine, "`")), _own_table(mine, methods)]
         if mine[0].result.test_ood:
@@ -89,7 +91,7 @@ def _report_blocks(
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines(said_of_runs, bullets=True, marked=True))
-        blocks += sections(dataset, of_methods, results)
+        blocks += said_of(found)
     return blocks
 
 
@@ -122,35 +124,13 @@ def _table(metrics: list[str], methods: Scores) -> Table:
 
 def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
     """A table for each cross-validation: mean ± sample standard deviation over its folds."""
-    groups: dict[str, list[str]] = {}  # settings but for the number of the fold -> names of training sets
-    for name in params.datasets_run:
-        if params.assemble[name].protocol.folds is not None:
-            alike = params.assemble[name].model_dump(mode="json")
-            alike["protocol"]["folds"].pop("fold")
-            groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
     blocks: list[Block] = []
-    for names in groups.values():
-        folds = params.assemble[names[0]].protocol.folds
-        if folds is None or len(names) < 2:
-            continue
-        said = (
-            f"{len(names)} of {folds.text} ({', '.join(names)}); mean ± sample "
-            "standard deviation over the folds, each the mean of its seeds."
-        )
-        metrics = _metrics(summary[names[0]])
-        means = {  # what was imported may be of some folds alone, and has no validation metric
-            method: {
-                m: Spread.of([summary[name][method][m].mean for name in names], DECIMALS)
-                for m in metrics
-                if m in scores
-            }
-            for method, scores in summary[names[0]].items()
-            if all(method in summary[name] for name in names)
-        }
+    for names in params.cross_validations():
+        means = fold_scores(names, summary)
         blocks += [
-            Heading(f"{names[0]} to {names[-1]}, cross-validated"),
-            _marked(said),
-            _table(metrics, means),
+            Heading(fold_name(names)),
+            _marked(fold_text(names, params)),
+            _table(_metrics(summary[names[0]]), means),
         ]
     return blocks
 

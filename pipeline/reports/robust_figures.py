@@ -6,19 +6,21 @@ Up to LEGEND methods share a panel; of more each has a panel of its own, in whic
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.evaluation.robust_results import ALL, KINDS, RECORDINGS, SUBSETS
 from pipeline.evaluation.significance import lower_is_better
-from pipeline.reports.figures import COLOURS, COLUMNS, LEGEND, line_style, new_figure
+from pipeline.reports.figures import COLOURS, Drawing, line_style
+from pipeline.reports.names import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEGEND = 8  # methods that one panel has room for
+COLUMNS = 6  # of panels of a method each
 PANEL = (3.6, 2.9)  # inches
 SMALL = (1.75, 1.5)
 CELL = (0.62, 0.27)
@@ -30,38 +32,29 @@ UNITS = {"mae": "MAE (label units)"}
 Methods = Mapping[str, Mapping[str, Any]]  # method -> its summary
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure, and what is said of it."""
-
-    name: str
-    title: str
-    alt: str
-    figure: Figure
-
-
 def drawings(methods: Methods, metric: str) -> Iterator[Drawing]:
-    """All pictures of one set and regime; each figure is to be saved before the next is asked for."""
+    """All pictures of one set and regime."""
     for kind in (*KINDS, *RECORDED):
         mine = {name: one for name, one in methods.items() if kind in one["kinds"]}
         if not mine:
             continue
         if kind in MAPPED:
-            yield from _heat_map(kind, mine, metric)
+            yield _heat_map(kind, mine, metric)
         elif len(mine) > LEGEND:
-            yield from _panel_each(kind, mine, metric)
+            yield _panel_each(kind, mine, metric)
     for name, kinds in (("curves", CURVED), ("recordings", RECORDED)):
         there = [kind for kind in kinds if any(kind in one["kinds"] for one in methods.values())]
         if there and len(methods) <= LEGEND:
-            yield from _shared_panels(name, there, methods, metric)
+            yield _shared_panels(name, there, methods, metric)
 
 
 # --------------------------------------------------------------------------------------------------- curves
-def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: str) -> Iterator[Drawing]:
+def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: str) -> Drawing:
     """A panel a kind, a line a method."""
     columns = min(3, len(kinds))
     rows = -(-len(kinds) // columns)
-    with new_figure(columns * PANEL[0] + 1.3, rows * PANEL[1] + 0.4) as figure:
+
+    def paint(figure: Figure) -> None:
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
         handles: dict[str, Any] = {}
         for panel, kind in zip(panels, kinds, strict=False):
@@ -79,8 +72,11 @@ def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: 
         for panel in figure.axes[len(kinds) : rows * columns]:
             panel.set_axis_off()
         figure.legend(handles.values(), handles, loc="outside right upper", frameon=False, fontsize="small")
-        said = f"{_unit(metric)} over the level, one line a method; band: ± 1 sd over runs and draws"
-        yield Drawing(f"{called}-{metric}", said, f"{said}: {', '.join(kinds)}.", figure)
+
+    said = f"{_unit(metric)} over the level, one line a method; band: ± 1 sd over runs and draws"
+    alt = f"{said}: {', '.join(kinds)}."
+    width, height = columns * PANEL[0] + 1.3, rows * PANEL[1] + 0.4
+    return Drawing(f"{called}-{metric}", said, alt, paint, width, height)
 
 
 def _recording_axes(panel: Axes, kind: str, methods: Methods) -> dict[str, Any]:
@@ -103,14 +99,15 @@ def _recording_axes(panel: Axes, kind: str, methods: Methods) -> dict[str, Any]:
     return lines
 
 
-def _panel_each(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
+def _panel_each(kind: str, methods: Methods, metric: str) -> Drawing:
     """A panel a method, the others grey behind it."""
     cases = {name: case for name, one in methods.items() if (case := _first_case(one, kind)) is not None}
     from matplotlib.collections import LineCollection
 
     columns = min(COLUMNS, len(cases))
     rows = -(-len(cases) // columns)
-    with new_figure(columns * SMALL[0] + 0.5, rows * SMALL[1] + 0.7) as figure:
+
+    def paint(figure: Figure) -> None:
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for number, (panel, name) in enumerate(zip(panels.flat, cases, strict=False)):
             others = [_points(methods[other], case, metric) for other, case in cases.items() if other != name]
@@ -126,13 +123,16 @@ def _panel_each(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
             panel.set_axis_off()
         figure.supxlabel("level r", fontsize=9)
         figure.supylabel(_unit(metric), fontsize=9)
-        said = f"{kind}: {_unit(metric)} over the level"
-        yield Drawing(
-            f"{kind}-{metric}",
-            f"{said}; grey: the other methods, dotted: the best constant, band: ± 1 sd over runs and draws",
-            f"{said}, a panel a method.",
-            figure,
-        )
+
+    said = f"{kind}: {_unit(metric)} over the level"
+    return Drawing(
+        f"{kind}-{metric}",
+        f"{said}; grey: the other methods, dotted: the best constant, band: ± 1 sd over runs and draws",
+        f"{said}, a panel a method.",
+        paint,
+        columns * SMALL[0] + 0.5,
+        rows * SMALL[1] + 0.7,
+    )
 
 
 def _line(
@@ -167,7 +167,7 @@ def _first_case(one: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
 
 
 # ------------------------------------------------------------------------------------------------ heat maps
-def _heat_map(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
+def _heat_map(kind: str, methods: Methods, metric: str) -> Drawing:
     """A row a method, a column a case: the score, coloured by how far it is from the method's clean one."""
     first = next(iter(methods.values()))["kinds"][kind]["cases"]
     cases = [case for case in first if case != SUBSETS[-1]]
@@ -182,7 +182,8 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
     worse = (scores - scores[:, :1]) * (1 if lower_is_better(metric) else -1)
     limit = max(float(np.nanmax(np.abs(worse), initial=0.0)), 1e-6)
     width = len(cases) + 1
-    with new_figure(width * CELL[0] + 2.2, len(methods) * CELL[1] + 1.5) as figure:
+
+    def paint(figure: Figure) -> None:
         panel = figure.subplots()
         picture = panel.imshow(worse, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
         for row, column in np.ndindex(*scores.shape):
@@ -200,9 +201,11 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Iterator[Drawing]:
         bar = figure.colorbar(picture, ax=panel, shrink=min(1.0, 8 / len(methods)), aspect=12)
         bar.set_label("worse than clean", fontsize=8)
         bar.ax.tick_params(labelsize=7)
-        said = f"{kind}: {_unit(metric)} (number), how much worse than clean (colour), = as clean, not read"
-        yield Drawing(f"{kind}-{metric}", said, f"{said}: a row a method, a column a case.", figure)
+
+    said = f"{kind}: {_unit(metric)} (number), how much worse than clean (colour), = as clean, not read"
+    alt = f"{said}: a row a method, a column a case."
+    return Drawing(f"{kind}-{metric}", said, alt, paint, width * CELL[0] + 2.2, len(methods) * CELL[1] + 1.5)
 
 
 def _unit(metric: str) -> str:
-    return UNITS.get(metric, metric.replace("_", " "))
+    return UNITS.get(metric) or metric_name(metric).text

@@ -16,7 +16,6 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.robust_results import ALL, ALL_KINDS, SUBSETS, read_robust
 from pipeline.evaluation.saved import ROBUST, Spread
 from pipeline.evaluation.significance import lower_is_better
-from pipeline.params.params import Params
 from pipeline.reports.blocks import (
     Block,
     Cell,
@@ -29,7 +28,7 @@ from pipeline.reports.blocks import (
     as_html,
     as_markdown,
 )
-from pipeline.reports.figures import png_picture, save_png
+from pipeline.reports.figures import picture, save
 from pipeline.reports.robust_figures import drawings
 from pipeline.reports.tables import DIGITS, EMPTY, MEANING
 from pipeline.training.runs import COMPLETE
@@ -154,29 +153,29 @@ def overview(sets: Mapping[tuple[str, str], Methods]) -> list[Block]:
     return blocks
 
 
-def robust_section(params: Params, results: Path) -> list[Block | PageBlock]:
-    """For the page of results: pictures, and the tables behind a line; nothing where no run was tested."""
-    sets = saved_sets(params, results)
+def robust_section(sets: Mapping[tuple[str, str], Methods]) -> list[Block | PageBlock]:
+    """For the pages of results: pictures, and the tables behind a line; nothing where no run was tested."""
     blocks: list[Block | PageBlock] = []
     left = ROOM
     for (name, regime), methods in sets.items():
         pictures = []
-        for drawn in drawings(methods, chief_metrics(next(iter(methods.values())))[0]):
-            picture = png_picture(drawn.figure, drawn.title, drawn.alt)
-            left -= len(picture.address)
+        for drawing in drawings(methods, chief_metrics(next(iter(methods.values())))[0]):
+            drawn = picture(drawing)
+            left -= len(drawn.svg.encode())
             if left > 0:
-                pictures.append(picture)
+                pictures.append(drawn)
         anchor = "-".join([*name.split(), "robust"])
-        blocks += [*_set_heading(name, regime, methods, 2), Lines([*READING]), Figures(pictures, large=True)]
+        blocks += [*_set_heading(name, regime, methods, 3), Lines([*READING]), Figures(pictures, wide=True)]
         blocks.append(Details("Tables of every kind of corruption", _tables(methods, 4), anchor))
     return blocks
 
 
-def saved_sets(params: Params, results: Path) -> dict[tuple[str, str], Methods]:
-    """What is saved of the methods and sets that params run."""
-    folders = [results_folder(m, name, results) for name in params.datasets_run for m in params.models_run]
-    found = [read_robust(folder) for folder in folders if (folder / ROBUST).is_file()]
-    return as_sets(found, params.cross_validations())
+def saved_sets(
+    names: Sequence[str], methods: Sequence[str], results: Path, folds: Sequence[Sequence[str]] = ()
+) -> dict[tuple[str, str], Methods]:
+    """What is saved of the methods on the sets of these names; `folds` as in `as_sets`."""
+    folders = [results_folder(method, name, results) for name in names for method in methods]
+    return as_sets([read_robust(folder) for folder in folders if (folder / ROBUST).is_file()], folds)
 
 
 def _set_heading(name: str, regime: str, methods: Methods, level: int) -> list[Block]:
@@ -336,11 +335,11 @@ def write_robust(sets: Mapping[tuple[str, str], Methods], out: Path) -> None:
         for (name, regime), methods in sets.items():
             pictures = []
             for metric in chief_metrics(next(iter(methods.values()))):
-                for drawn in drawings(methods, metric):
-                    stem = "-".join([*name.split(), *([] if regime == COMPLETE else [regime]), drawn.name])
-                    save_png(drawn.figure, folder / f"{stem}.png")
-                    pictures.append(png_picture(drawn.figure, drawn.title, drawn.alt))
-            blocks += [*_set_heading(name, regime, methods, 2), Figures(pictures, large=True)]
+                for drawing in drawings(methods, metric):
+                    stem = "-".join([*name.split(), *([] if regime == COMPLETE else [regime]), drawing.name])
+                    save(drawing, folder / f"{stem}.png", drawing.width)
+                    pictures.append(picture(drawing))
+            blocks += [*_set_heading(name, regime, methods, 2), Figures(pictures, wide=True)]
             blocks += _tables(methods, 3)
         write_text(as_html(blocks), folder / "index.html")
         write_text(as_markdown(robust_blocks(sets, 1), top=1), folder / "tables.md")

@@ -1,22 +1,79 @@
-"""What the report and the page say of a set below its table of results, alike."""
+"""Sections of a training set's page, below what is said of all its methods: each a function of its results.
+
+A section gives the blocks that the page shows, its heading (level 3, with an anchor) first, or none where the
+set has nothing of the kind. A new one goes to the end of `SECTIONS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.evaluation.saved import SavedRun
+from pipeline.params.params import Params
 from pipeline.reports.agreement import agreement_blocks
-from pipeline.reports.blocks import Block
-from pipeline.reports.calibration import calibration_blocks
+from pipeline.reports.blocks import Block, Figures, PageBlock
+from pipeline.reports.calibration import calibration_blocks, calibration_drawing
+from pipeline.reports.figures import picture
+from pipeline.reports.robust_tables import robust_section, saved_sets
+from pipeline.reports.tables import Scores
 from pipeline.reports.transfer import task_blocks, transferred_blocks
 
 
-def sections(dataset: str, methods: Mapping[str, Sequence[SavedRun]], results: Path) -> list[Block]:
-    """Of the methods on one set, with headings of level 3; `results` is the folder of all of them."""
+@dataclass(frozen=True)
+class SetResults:
+    """What is known of a training set.
+
+    Attributes
+    ----------
+    methods : method -> its runs, by seed, with curves and test predictions
+    scores : method -> metric -> mean and deviation over the seeds
+    results : folder with `<set>/<method>/metrics.json` and the files beside it
+    """
+
+    name: str
+    methods: dict[str, list[SavedRun]]
+    scores: Scores
+    params: Params
+    results: Path
+
+    @property
+    def runs(self) -> list[SavedRun]:
+        """Of all methods."""
+        return [run for runs in self.methods.values() for run in runs]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Label range of a regression."""
+        return self.params.corpus_of(self.name).label_range
+
+
+Section = Callable[[SetResults], list[Block | PageBlock]]
+
+
+def said_of(found: SetResults) -> list[Block]:
+    """What report.md says too."""
     return [
-        *task_blocks(methods),
-        *agreement_blocks(methods),
-        *calibration_blocks(methods),
-        *transferred_blocks(dataset, results),
+        *task_blocks(found.methods),
+        *agreement_blocks(found.methods),
+        *calibration_blocks(found.methods),
+        *transferred_blocks(found.name, found.results),
     ]
+
+
+def _calibration(found: SetResults) -> list[Block | PageBlock]:
+    drawing = calibration_drawing(found.methods)
+    return [] if drawing is None else [Figures([picture(drawing)], wide=True)]
+
+
+def _robustness(found: SetResults) -> list[Block | PageBlock]:
+    return robust_section(saved_sets([found.name], [*found.methods], found.results))
+
+
+SECTIONS: tuple[Section, ...] = (lambda found: [*said_of(found)], _calibration, _robustness)
+
+
+def sections(found: SetResults) -> list[Block | PageBlock]:
+    """The blocks of all sections, in their order."""
+    return [block for section in SECTIONS for block in section(found)]

@@ -16,27 +16,12 @@ from pipeline.evaluation.significance import RESAMPLES, SEED, Difference, correc
 from pipeline.evaluation.tables import TABLES
 from pipeline.evaluation.tables.rows import NO_SHARES, plain_name
 from pipeline.reports.blocks import Cell, Table
+from pipeline.reports.names import OOD, method_name, metric_name
 
 FIRST = ("mae", "corr", "accuracy", "f1_weighted", "f1_macro")  # metrics, before all others
-OOD = "ood_"  # before the names of metrics of a second test split
 DECIMALS = 6
 DIGITS = 3  # decimals
-MEANING = {  # of metrics; metrics.py defines them
-    "mae": "mean absolute error, in label units",
-    "corr": "Pearson's correlation",
-    "acc7": "share of clips whose rounded score, -3 to 3, is the label's",
-    "acc5": "share of clips in the label's class of five",
-    "acc3": "share of clips in the label's class of three",
-    "acc2": "share of clips on the label's side",
-    "f1": "F1 of two classes, weighted by true support",
-    "acc2_has0": "negative against non-negative, all clips",
-    "f1_has0": "F1, negative against non-negative, all clips",
-    "acc2_non0": "negative against positive, without labels of 0",
-    "f1_non0": "F1, negative against positive, without labels of 0",
-    "accuracy": "share of clips whose class is the label",
-    "f1_weighted": "mean F1 of the classes, weighted by true support",
-    "f1_macro": "plain mean F1 of the classes",
-}
+SORTED = 4  # decimals that a page sorts by: more would change its bytes, and nothing that is seen
 EMPTY = Cell("–")
 
 Scores = dict[str, dict[str, Spread]]  # method -> metric -> spread over the seeds
@@ -140,7 +125,7 @@ def _cell(found: Spread, paper: float | None, test: Difference | None) -> Cell:
     best = test is not None and test.shown == "better"
     return Cell(
         f"{found.mean:.{DIGITS}f}",
-        f"{found.mean:.6g}",
+        f"{found.mean:.{SORTED}f}",
         strong=best,
         mark="†" if best and test is not None and test.shown_for_other_runs else "",
         spread="" if found.sd is None else f"± {found.sd:.{DIGITS}f}",
@@ -149,19 +134,35 @@ def _cell(found: Spread, paper: float | None, test: Difference | None) -> Cell:
 
 
 # ----------------------------------------------------------------------------------------------- for a page
-def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str) -> Table:
-    """These metrics of all methods; the last row is the predictor that knows the training labels alone."""
+def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str, links: str = "") -> Table:
+    """These metrics of all methods; the last row is the predictor that knows the training labels alone.
+
+    `links`: where the methods' names lead to, before their key. A column that nobody has a number for is left
+    out.
+    """
+    shown = [metric for metric in metrics if any(metric in row for row in table.rows.values())]
     rows = [
-        [Cell(method, method), *(row.get(m, EMPTY) for m in metrics)] for method, row in table.rows.items()
+        [method_cell(method, links), *(row.get(m, EMPTY) for m in shown)]
+        for method, row in table.rows.items()
     ]
-    floors = [table.floor.get(metric) for metric in metrics]
-    rows.append([Cell(constant, constant), *(EMPTY if v is None else number_cell(v) for v in floors)])
-    return Table(["method", *map(_head, metrics)], rows, sortable=True)
+    floors = [table.floor.get(metric) for metric in shown]
+    if any(value is not None for value in floors):
+        known = "knows the training labels alone"
+        rows.append(
+            [Cell(constant, constant, known), *(EMPTY if v is None else number_cell(v) for v in floors)]
+        )
+    return Table(["method", *map(_head, shown)], rows, sortable=True)
+
+
+def method_cell(method: str, links: str = "") -> Cell:
+    """A method by its name, which says what it is on hover."""
+    name = method_name(method)
+    return Cell(name.text, name.text, name.why, link=f"{links}{method}" if links else "")
 
 
 def number_cell(value: float) -> Cell:
     """A number alone."""
-    return Cell(f"{value:.{DIGITS}f}", f"{value:.6g}")
+    return Cell(f"{value:.{DIGITS}f}", f"{value:.{SORTED}f}")
 
 
 def signed(value: float) -> str:
@@ -176,8 +177,6 @@ def interval(low: float, high: float) -> str:
 
 
 def _head(metric: str) -> Cell:
-    plain = metric.removeprefix(OOD)
-    meaning = MEANING.get(plain.removeprefix("valid_"), "F1 of this class against all others")
-    where = "validation split: " if plain.startswith("valid_") else ""
+    name = metric_name(metric)
     side, arrow = ("lower", "↓") if lower_is_better(metric) else ("higher", "↑")
-    return Cell(f"{plain.replace('_', ' ')} {arrow}", title=f"{where}{meaning}; {side} is better")
+    return Cell(f"{name.text} {arrow}", title=f"{name.why}; {side} is better")

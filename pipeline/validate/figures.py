@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.params.params import CorpusParams
 from pipeline.reports.blocks import Picture
-from pipeline.reports.figures import new_figure, svg_picture
+from pipeline.reports.figures import DARKEST, INK, PAPER, new_figure, svg_picture
 from pipeline.validate.corpus import SHORTEST_S
 from pipeline.validate.labels import BINS, JOINT, POLARITIES, Conflicts, SplitSummary
 
@@ -77,10 +77,14 @@ def conflict_picture(conflicts: Conflicts) -> Picture:
         shares[place] = shares[place[::-1]] = 100 * apart / both if both else np.nan
     with _figure(WIDTH * 0.85) as figure:
         panel = figure.subplots()
-        panel.imshow(shares, cmap="Greys", vmin=0, vmax=100)
+        edges = np.arange(len(names) + 1) - 0.5
+        panel.pcolormesh(
+            edges, edges, shares, cmap="Greys", vmin=0, vmax=100 * DARKEST, edgecolors=INK, linewidth=0.3
+        )
+        panel.invert_yaxis()
         for row, column in np.argwhere(np.isfinite(shares)):
             share = shares[row, column]
-            colour = "white" if share > 50 else "black"
+            colour = PAPER if share > 50 else INK
             panel.text(column, row, f"{share:.0f}%", ha="center", va="center", color=colour)
         panel.set_xticks(range(len(names)), names)
         panel.set_yticks(range(len(names)), names)
@@ -143,7 +147,7 @@ def _stacked(
                 if share >= 9:
                     middle: dict[str, Any] = {"ha": "center", "va": "center"}
                     middle["bbox"] = {"facecolor": fill, "edgecolor": "none", "pad": 1.5}
-                    middle["color"] = "white" if fill in DARK else "black"
+                    middle["color"] = PAPER if fill in DARK else INK
                     panel.text(left + share / 2, row, f"{share:.0f}", **middle)
                 left += share
         panel.set(xlim=(0, 100), ylim=(len(counts) - 0.5, -0.75), yticks=[])

@@ -137,6 +137,16 @@ def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Find
         for split, purpose in purposes.items()
         if split not in there
     ]
+    judged = {VALID: "choose an epoch or a setting by", TEST: "judge a method by"}
+    findings += [
+        Finding(
+            "warning",
+            "few clips",
+            f"{count} {split} clips with a label are too few to {what}: {FEW} at least",
+        )
+        for split, what in judged.items()
+        if split in there and 0 < (count := sum(there[split].histogram)) < FEW
+    ]
     labelled = [split for split in LABELLED if split in there]
     lacking = [split for split in labelled if not sum(there[split].histogram)]
     if TRAIN in lacking or (lacking and lacking == labelled):

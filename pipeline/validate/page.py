@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.core.files import write_text
 from pipeline.corpora.findings import LEVELS, Finding, has_errors, percent
@@ -17,13 +20,13 @@ from pipeline.params.params import CorpusParams, MediaLimits
 from pipeline.reports.blocks import Block, Callout, Figures, Heading, Lines, PageBlock, Table, as_html
 from pipeline.validate import figures
 from pipeline.validate.features import StoreSummary
-from pipeline.validate.labels import JOINT, Conflicts, SplitSummary, side_counts, sides
+from pipeline.validate.labels import BINS, JOINT, Conflicts, SplitSummary, side_counts, sides
 from pipeline.validate.validate import Validation
 
 EXAMPLES = 5  # rows that are shown of a finding
 MOST_ROWS = 200  # of one finding that a page lists
 MOST_SIDES = 4  # classes that have columns of their own in the table of splits
-IN_TABLES = ("counts", "features", "modality conflicts")  # infos that say what a table says already
+IN_TABLES = ("counts", "features", "labels", "modality conflicts")  # infos that say what a table says already
 
 
 def blocks(found: Validation) -> list[Block]:
@@ -31,6 +34,7 @@ def blocks(found: Validation) -> list[Block]:
     page: list[Block] = [Heading(found.what, 1)]
     if found.summaries:
         page += [Heading("Splits"), _split_table(found.summaries, found.corpus)]
+        page += _labels(found.summaries, found.corpus)
     if found.conflicts is not None:
         page += [Heading("Clips whose labels disagree"), *_conflicts(found.conflicts, found.corpus)]
     if found.stores:
@@ -51,6 +55,7 @@ def _page_blocks(found: Validation, limits: MediaLimits) -> Iterator[Block | Pag
     if found.summaries:
         yield Heading("Splits and labels")
         yield _split_table(found.summaries, found.corpus)
+        yield from _labels(found.summaries, found.corpus)
         pictures = []
         if any(sum(summary.histogram) for summary in found.summaries):
             pictures.append(figures.label_picture(found.summaries, found.corpus))
@@ -93,6 +98,28 @@ def _split_table(summaries: list[SplitSummary], corpus: CorpusParams) -> Table:
         row += shares if sum(counts) else ["–"] * len(shown)
         rows.append(row)
     return Table([*head, *shown], rows)
+
+
+def _labels(summaries: list[SplitSummary], corpus: CorpusParams) -> list[Block]:
+    """How the labels of each split are spread: a row a class, or a bin of the label range."""
+    shown = [summary for summary in summaries if sum(summary.histogram)]
+    if not shown:
+        return []
+    if corpus.classes:
+        names = [*corpus.classes]
+    else:
+        edges = np.linspace(*corpus.label_range, BINS + 1)
+        names = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges)]
+    counts = [summary.histogram for summary in shown]
+    rows = [
+        [name, *(f"{of[place]} ({percent(of[place], sum(of))})" for of in counts)]
+        for place, name in enumerate(names)
+    ]
+    if all(summary.central is not None for summary in shown):
+        middle = [percent(summary.central or 0, sum(summary.histogram)) for summary in shown]
+        rows.append(["in the middle third", *middle])
+    title = "class" if corpus.classes else "label"
+    return [Heading("Labels", 3), Table([title, *(summary.split for summary in shown)], rows)]
 
 
 def _conflicts(conflicts: Conflicts, corpus: CorpusParams) -> list[Block]:

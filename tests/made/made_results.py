@@ -183,3 +183,20 @@ def write_one(here: Path, method: str, seed: int, noise: float) -> None:
     scores = {"acc7": 0.4 + seed / 100, "corr": float(np.corrcoef(found, LABELS)[0, 1]), "mae": mae}
     predicted = pa.array(LABELS), pa.array(found)
     write_result(here, method, "mosi", seed, predicted, test=scores, remarks={"test": ["a < b"]})
+
+
+PAGE_SEEDS = [1, 2]
+
+
+def page_params(**changes: Any) -> Params:
+    """Two methods on a regression and a classification."""
+    moods = {"root": "moods", "task": "classification", "classes": MOODS}
+    names = ("mosi", "moods")
+    tree: dict[str, Any] = {
+        "datasets": {"mosi": {"root": "mosi"}, "moods": moods},
+        "datasets_run": ["mosi", "moods"],
+        "assemble": {name: chosen(name, "cls" if name == "moods" else "mmsa") for name in names},
+        "models": {name: {"corpora": {dataset: {} for dataset in names}} for name in ("misr", "other")},
+        "seeds": PAGE_SEEDS,
+    }
+    return make_params(**{**tree, **changes})

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,25 @@ from made.made_results import (
     write_moods,
     write_result,
 )
+from matplotlib.figure import Figure
+from scipy import stats
 
 from pipeline.core.errors import MsaError
+from pipeline.evaluation.comparison import compare_runs
 from pipeline.evaluation.saved import Spread, read_runs
+from pipeline.evaluation.standing import standings
 from pipeline.params.params import Params
-from pipeline.reports.figures import draw_learning_curves, draw_predictions
+from pipeline.reports.figures import Drawing
+from pipeline.reports.overview_figures import draw_curves, draw_forest, draw_predictions
 from pipeline.reports.report import report
 from pipeline.reports.tables import summarize
 
 
 @pytest.fixture(autouse=True)
 def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """test_page.py looks at it; its pictures take time."""
-    monkeypatch.setattr("pipeline.reports.report.page", lambda *of: "")
+    """test_page.py looks at them; their pictures take time."""
+    monkeypatch.setattr("pipeline.reports.report.index_page", lambda *of: "")
+    monkeypatch.setattr("pipeline.reports.report.set_page", lambda *of: "")
 
 
 @pytest.fixture
@@ -122,14 +129,13 @@ def test_tables_for_plots(place: Path) -> None:
 
 def test_same_bytes_and_pictures(place: Path) -> None:
     make(place, make_params())
-    before = {file.name: file.read_bytes() for file in (place / "reports").iterdir()}
-    assert set(before) == {
-        *("report.md", "index.html", "curves.tsv", "predictions.csv"),
-        *("learning_curves.png", "predicted_vs_true.png"),
-    }
+    files = ("report.md", "index.html", "curves.tsv", "predictions.csv")
+    files += ("learning_curves.png", "predicted_vs_true.png", "sets/sample.html", "sets/mosi.html")
+    before = {name: (place / "reports" / name).read_bytes() for name in files}
+    assert sum(file.is_file() for file in (place / "reports").rglob("*")) == len(files)
     shutil.rmtree(place / "reports")
     make(place, make_params())
-    assert {file.name: file.read_bytes() for file in (place / "reports").iterdir()} == before
+    assert {name: (place / "reports" / name).read_bytes() for name in files} == before
     for name in ("learning_curves.png", "predicted_vs_true.png"):
         assert before[name].startswith(b"\x89PNG")
 
@@ -202,17 +208,17 @@ def test_predictions_of_a_classification_are_indices(mixed: tuple[Path, Params])
     assert [(row["label"], row["prediction"]) for row in rows[:3]] == [("0", "0"), ("0", "0"), ("0", "1")]
 
 
-def test_confusion_matrix_counts_the_clips_of_all_seeds(
-    mixed: tuple[Path, Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def painted(drawing: Drawing) -> Figure:
+    figure = Figure(figsize=(drawing.width, drawing.height), layout="constrained")
+    drawing.paint(figure)
+    return figure
+
+
+def test_confusion_matrix_counts_the_clips_of_all_seeds(mixed: tuple[Path, Params]) -> None:
     place, params = mixed
-    drawn = {}
-    monkeypatch.setattr(
-        "pipeline.reports.figures.save_png", lambda figure, path: drawn.update({path.name: figure})
-    )
-    make(place, params)
-    panel = drawn["predicted_vs_true.png"].axes[-2]
-    assert panel.get_title() == "misr on moods"
+    moods = read_runs(params, place / "results")["moods"]
+    panel = painted(draw_predictions("moods", moods, (-3, 3))).axes[0]
+    assert panel.get_title() == "MISR"
     assert [label.get_text() for label in panel.get_yticklabels()] == MOODS
     # by hand: seed 1 as in write_moods, the seeds 2 and 3 without an error; rows are labels
     expected = np.array([[2, 1, 0], [0, 1, 0], [1, 0, 1]]) + 2 * np.diag([3, 1, 2])
@@ -220,39 +226,59 @@ def test_confusion_matrix_counts_the_clips_of_all_seeds(
     np.testing.assert_array_equal(counts, expected)
     places = [text.get_position() for text in panel.texts]
     assert places[1] == (1, 0)  # anger that was taken for joy stands right of the first
-    shown = panel.images[0].get_array()
+    shown = np.asarray(panel.collections[0].get_array()).reshape(3, 3)
     np.testing.assert_allclose(shown, expected / expected.sum(axis=1, keepdims=True))
-    upper = drawn["learning_curves.png"].axes[2]
-    assert (upper.get_title(), upper.get_ylabel()) == ("moods: validation", "cross-entropy (nats)")
-    assert "train median" not in [line.get_label() for line in upper.lines]
+    assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first class is the upper row
+    curves = painted(draw_curves("moods", moods))
+    assert curves.get_supylabel() == "cross-entropy (nats)"
 
 
-def test_pictures_of_many_methods_and_of_sets_with_fewer(
-    mixed: tuple[Path, Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Panels go on below, no name is drawn over the curves, and no two methods look alike."""
+def test_pictures_of_many_methods(mixed: tuple[Path, Params]) -> None:
+    """Panels go on below, none is left empty that need not be, and each has its method's curves."""
     place, params = mixed
-    drawn = {}
-    monkeypatch.setattr(
-        "pipeline.reports.figures.save_png", lambda figure, path: drawn.update({path.name: figure})
-    )
-    runs = {name: dict(methods) for name, methods in read_runs(params, place / "results").items()}
-    first, *others = runs
-    seeds = next(iter(runs[first].values()))
-    runs[first] = {f"method{number}": seeds for number in range(24)}
-    ranges = dict.fromkeys(runs, (-3.0, 3.0))
-    draw_learning_curves(runs, place)
-    draw_predictions(runs, ranges, place)
-    panels = drawn["predicted_vs_true.png"].axes
-    assert len(panels) == 24 + 6 * len(others)
-    assert sum(panel.axison for panel in panels) == 24 + sum(len(runs[name]) for name in others)
-    assert drawn["predicted_vs_true.png"].get_size_inches()[0] < 25
-    upper = drawn["learning_curves.png"].axes[0]
-    names = upper.get_legend().legend_handles
-    looks = {(line.get_color(), line.get_marker()) for line in names if line.get_label() != "train median"}
-    assert len(looks) == 24
-    drawn["learning_curves.png"].draw_without_rendering()
-    assert upper.get_legend().get_window_extent().x0 >= upper.get_window_extent().x1 - 1
+    seeds = next(iter(read_runs(params, place / "results")["mosi"].values()))
+    for count, empty in ((1, 0), (6, 0), (22, 2), (24, 0)):
+        runs = {f"method{number}": seeds for number in range(count)}
+        curves = painted(draw_curves("mosi", runs))
+        assert sum(not panel.axison for panel in curves.axes) == empty
+        assert all(len(panel.lines) == 1 + 2 * len(seeds) for panel in curves.axes[:count])  # and the best
+        assert [panel.get_title() for panel in curves.axes[:count]] == list(runs)
+        assert sum(panel.axison for panel in painted(draw_predictions("m", runs, (-3, 3))).axes) == count
+    first = {"update": {"epoch": 1}}
+    fitted = [replace(run, curves=run.curves[:1], result=run.result.model_copy(**first)) for run in seeds]
+    assert painted(draw_curves("mosi", {"ridge": fitted})).axes[0].get_title() == "Ridge"
+    assert len(painted(draw_curves("mosi", {"misr": seeds, "ridge": fitted})).axes) == 1
+    imported = painted(draw_curves("mosi", {"llm": [replace(run, curves=[]) for run in seeds]}))
+    assert "imported" in imported.texts[0].get_text()
+
+
+def test_forest_has_numpys_means_and_the_intervals_of_the_differences(mixed: tuple[Path, Params]) -> None:
+    place, params = mixed
+    methods = read_runs(params, place / "results")["mosi"]
+    found, clusters = standings(methods, "mae")
+    assert clusters is not None and (clusters.count, clusters.kind) == (15, "videos")
+    assert [one.method for one in found] == ["misr", "other"]  # errors of .7 and .95
+    for one in found:
+        errors = [
+            np.abs(run.predictions["test"].prediction - run.predictions["test"].label)
+            for run in methods[one.method]
+        ]
+        whole = np.mean(errors, axis=0)
+        assert one.score[0] == pytest.approx(whole.mean())
+        # leave out one video of two clips at a time, by hand
+        left = [np.delete(whole, [i, i + 1]).mean() for i in range(0, 30, 2)]
+        reach = stats.t.ppf(0.975, 14) * np.sqrt(14 / 15 * np.sum((left - np.mean(left)) ** 2))
+        assert one.score[1:] == pytest.approx((one.score[0] - reach, one.score[0] + reach))
+    assert found[0].from_best is None
+    entry = compare_runs("", methods["misr"], methods["other"], 100, 0)
+    test = next(row.test for row in entry.rows if row.metric == "mae")
+    assert test is not None and found[1].from_best == (test.difference, test.low, test.high)
+    drawn = painted(draw_forest("f", found, "mae", 1.25, "train median", clusters))
+    left_panel, right_panel = drawn.axes
+    assert [label.get_text() for label in left_panel.get_yticklabels()] == ["MISR", "other"]
+    assert left_panel.lines[0].get_xdata() == pytest.approx(found[0].score[1:])
+    ends = [line.get_xdata() for line in right_panel.lines if len(line.get_xdata()) == 2]
+    assert any(one == pytest.approx(found[1].from_best[1:]) for one in ends)
 
 
 def test_pictures_of_a_classification_alone(mixed: tuple[Path, Params]) -> None:

@@ -1,0 +1,197 @@
+"""What a reader sees in place of a key: names of methods, metrics, loss terms and diagnostics.
+
+A key that is nowhere here (of a new method) is shown in words: `gap_over_std/text` as "gap over std, text".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import escape
+
+from models import METHODS
+from pipeline.core.vocabulary import MODALITIES
+
+ENGLISH = ("constant", "ridge")  # methods whose keys are words
+OOD = "ood_"  # before the names of metrics of a second test split
+
+
+@dataclass(frozen=True)
+class Name:
+    """Words for a key, and what they mean; the latter is empty where nothing more is known."""
+
+    text: str
+    why: str = ""
+
+
+METRICS = {  # metrics.py defines them
+    "mae": Name("MAE", "mean absolute error, in label units"),
+    "corr": Name("Corr", "Pearson's correlation"),
+    "acc7": Name("Acc-7", "share of clips whose rounded score, -3 to 3, is the label's"),
+    "acc5": Name("Acc-5", "share of clips in the label's class of five"),
+    "acc3": Name("Acc-3", "share of clips in the label's class of three"),
+    "acc2": Name("Acc-2", "share of clips on the label's side"),
+    "f1": Name("F1", "F1 of two classes, weighted by true support"),
+    "acc2_has0": Name("Acc-2 (≥ 0)", "negative against non-negative, all clips"),
+    "f1_has0": Name("F1 (≥ 0)", "F1, negative against non-negative, all clips"),
+    "acc2_non0": Name("Acc-2 (> 0)", "negative against positive, without labels of 0"),
+    "f1_non0": Name("F1 (> 0)", "F1, negative against positive, without labels of 0"),
+    "accuracy": Name("Accuracy", "share of clips whose class is the label"),
+    "f1_weighted": Name("F1, weighted", "mean F1 of the classes, weighted by true support"),
+    "f1_macro": Name("F1, macro", "plain mean F1 of the classes"),
+}
+
+TERMS = {  # of losses, and what methods measure of themselves: `key`, or `method:key` where methods differ
+    "prediction": Name("Prediction", "error of the prediction"),
+    "mird:prediction": Name(
+        "Prediction (log)", "logarithm of the mean error: below 0 once the error is below 1"
+    ),
+    "task": Name("Task", "error of the prediction"),
+    "reconstruction": Name("Reconstruction", "error of what is decoded from the representations"),
+    "mird:reconstruction": Name(
+        "Reconstruction (log)", "logarithm of the mean error of what is decoded: below 0 once it is below 1"
+    ),
+    "information": Name("Information", "estimate of the mutual information that is to be small"),
+    "mmim:information": Name(
+        "Information",
+        "minus a lower bound of mutual information, which is to be large: it has no end below",
+    ),
+    "prior": Name("Prior", "distance of the representations' distributions from a standard normal one"),
+    "alignment": Name("Alignment", "distance between the distributions of modalities"),
+    "invariance": Name("Invariance", "how far the risk, or a representation, differs between environments"),
+    "decorrelation": Name("Decorrelation", "what the invariant and the spurious halves have in common"),
+    "orthogonality": Name("Orthogonality", "overlap of representations that are to be orthogonal"),
+    "difference": Name("Difference", "overlap of shared and private representations"),
+    "similarity": Name("Similarity", "distance between the shared representations of modalities"),
+    "contrastive": Name("Contrastive", "clips that belong together are to be nearer than others"),
+    "repulsion": Name("Repulsion", "what is specific to modalities is pushed apart, up to a margin"),
+    "multilabel": Name("Multi-label", "contrastive loss that also weighs how near the labels are"),
+    "unimodal": Name("Unimodal", "error of the predictions from one modality each"),
+    "unimodal_text": Name("Unimodal, text", "error of the prediction from text alone"),
+    "unimodal_audio": Name("Unimodal, audio", "error of the prediction from audio alone"),
+    "bottleneck_error": Name("Bottleneck's error", "error of the prediction from the bottleneck"),
+    "compression": Name(
+        "Compression", "what the bottleneck keeps of its input (KL divergence from the prior)"
+    ),
+    "compression_audio": Name("Compression, audio", "KL divergence of the bottleneck towards audio"),
+    "compression_visual": Name("Compression, visual", "KL divergence of the bottleneck towards visual"),
+    "relevance_audio": Name("Relevance, audio", "error of the audio told from the bottleneck"),
+    "relevance_visual": Name("Relevance, visual", "error of the visual features told from the bottleneck"),
+    "balance": Name("Balance", "experts that are used unequally"),
+    "valid_loss": Name("Validation", "loss on the validation split, which chooses the epoch"),
+    "total": Name("Weighted sum", "what training minimises"),
+    "std": Name("Spread", "standard deviation of a representation over clips, mean over its widths"),
+    "gap_over_std": Name(
+        "Gap ÷ spread", "how far the invariant half moves between views, in units of its spread"
+    ),
+    "mird:bound": Name("Î", "upper bound of the mutual information, in nats, by the run's own estimators"),
+    "mmim:bound": Name(
+        "Parts of the bound", "mean log-likelihood, without its constant, and entropy, in nats"
+    ),
+    "self_mm:bound": Name(
+        "Labels at a bound", "share of clips whose new unimodal label would end at a bound"
+    ),
+    "shift": Name("Shift of the labels", "mean distance of the unimodal labels from the clips' own"),
+    "expert": Name("Experts by gates", "share of each expert in a modality's gates"),
+    "rows": Name("Experts by rows", "share of a modality's rows that go to each expert"),
+    "sigma": Name("Bottleneck's σ", "mean over dimensions; 1, the prior's, tells nothing of the clip"),
+    "ratio": Name("ρ of each modality", "how much each modality counts in the fusion; they sum to 1"),
+    "relation": Name(
+        "Label relations", "share of clips. R1: signs differ or neutral, R2: equal, R3: strength differs"
+    ),
+    "omega": Name("ω", "mean agreement of the labels of text and sound"),
+    "within_margin": Name(
+        "Within the margin", "share of clips for which the repulsion has nothing left to push"
+    ),
+    "risk": Name("Risk by environment", "training error of the joint representation with the cues named"),
+    "gradient": Name(
+        "Gradient ratio", "gradient of the invariance constraint over that of the prediction's loss"
+    ),
+    "alpha": Name("Ridge's α", "penalty that the validation clips chose"),
+    "own": Name("Loss of each head", "error of each modality's own head"),
+    "weight": Name("Weight of each head", "in the mean of what the heads say; they sum to 1"),
+}
+
+SYMBOLS = {  # as methods' texts write them: what they stand for
+    "H^u": "MISR: the joint representation of all modalities",
+    "L_IC": "MISR: the loss that wants the risks of all environments alike",
+    "Z_inv": "CmIR: the half of a representation that is to be invariant",
+    "Z_spu": "CmIR: the half of a representation that is to hold what is spurious",
+    "X^f": "SLaD: the fused representation, which the classifier reads",
+    "X'^t": "SLaD: the text after alignment with the sound",
+    "X'^a": "SLaD: the sound after alignment with the text",
+}
+SYMBOL = re.compile(r"(?<![\w$])([A-Za-zÎωσμ]['’]?)([\^_])([A-Za-z]{1,4})(?![\w$])")
+MENTIONED = re.compile(rf"\b(?:{'|'.join([*METRICS, *(key for key in METHODS if key not in ENGLISH)])})\b")
+CODE = re.compile(r"`([^`]+)`")
+
+
+def method_name(method: str) -> Name:
+    """`MAG-BERT`, and what it is; of what was imported its own name."""
+    if method not in METHODS:
+        return Name(method)
+    short, _, what = METHODS[method].title.partition(":")
+    return Name(short, what.strip().removesuffix("."))
+
+
+def metric_name(metric: str) -> Name:
+    """Of a metric as results name it: `mae`, `f1_<class>`, `valid_mae`, `ood_mae`."""
+    plain = metric.removeprefix(OOD)
+    bare = plain.removeprefix("valid_")
+    of_class = bare.removeprefix("f1_")
+    found = METRICS.get(bare, Name(f"F1, {of_class}" if of_class != bare else bare, "F1 of this class"))
+    if bare == plain:
+        return found
+    return Name(f"Valid {found.text}", f"validation split: {found.why}")
+
+
+def term_name(key: str, method: str = "") -> Name:
+    """Of a loss term, or of the measurements that have one beginning: `expert/text` of `expert/text/0`."""
+    kind, _, of = key.partition("/")
+    found = TERMS.get(f"{method}:{kind}") or TERMS.get(kind) or Name(plain(kind).capitalize())
+    return Name(f"{found.text}, {plain(of)}", found.why) if of else found
+
+
+def diagnostic_groups(keys: list[str]) -> dict[str, list[str]]:
+    """What is drawn into one panel: `risk` -> `risk/text` ...; `own` -> the losses of modalities."""
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        group = key.rpartition("/")[0] or key
+        if key in MODALITIES:
+            group = "own"
+        elif key.startswith("weight_"):
+            group = "weight"
+        groups.setdefault(group, []).append(key)
+    return groups
+
+
+def in_words(line: str) -> str:
+    """A remark with the names of the methods and metrics that it mentions by their keys."""
+
+    def name(found: re.Match[str]) -> str:
+        return method_name(found[0]).text if found[0] in METHODS else METRICS[found[0]].text
+
+    return MENTIONED.sub(name, line)
+
+
+def plain(key: str) -> str:
+    """Words of a key: `text_only` -> `text only`."""
+    return key.replace("_", " ").replace("/", ", ")
+
+
+def typeset(text: str) -> str:
+    """HTML of a sentence: `H^u` and `L_IC` as symbols that are explained, words in backticks as code."""
+
+    def symbol(found: re.Match[str]) -> str:
+        base, side, index = found.groups()
+        tag = "sup" if side == "^" else "sub"
+        written = f"<i>{base.replace('&#x27;', '′')}</i><{tag}>{index}</{tag}>"
+        why = SYMBOLS.get(found[0].replace("’", "'"))
+        return f'<abbr title="{escape(why)}">{written}</abbr>' if why else written
+
+    parts = CODE.split(text)  # every second one is code
+    shown = [
+        f"<code>{escape(part)}</code>" if place % 2 else SYMBOL.sub(symbol, escape(part, quote=False))
+        for place, part in enumerate(parts)
+    ]
+    return "".join(shown).replace("'</i>", "′</i>")
