@@ -29,8 +29,9 @@ from pipeline.reports.blocks import (
     as_markdown,
 )
 from pipeline.reports.figures import picture, save
+from pipeline.reports.names import metric_name
 from pipeline.reports.robust_figures import drawings
-from pipeline.reports.tables import DIGITS, EMPTY, MEANING
+from pipeline.reports.tables import DIGITS, EMPTY
 from pipeline.training.runs import COMPLETE
 
 CASES = ("blocks", "subsets", "imbalanced")  # kinds of which a table has a column a case, not a level
@@ -236,7 +237,8 @@ def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
 
 def _meaning(metric: str) -> str:
     arrow = "↓" if lower_is_better(metric) else "↑"
-    return f"{metric.replace('_', ' ')} {arrow}: {MEANING[metric]}"
+    name = metric_name(metric)
+    return f"{name.text} {arrow}: {name.why}"
 
 
 def _case_table(kind: str, metric: str, methods: Methods) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from pipeline.core.git import open_revision
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.saved import Result, SavedRun, read_results
 from pipeline.reports.blocks import as_markdown
-from pipeline.reports.calibration import calibration_blocks, calibration_picture
+from pipeline.reports.calibration import calibration_blocks, calibration_drawing
+from pipeline.reports.figures import picture
 
 INTERVALS = {
     "0.5": {"half_width": 0.25, "coverage": {"test": 0.5}},
@@ -26,10 +26,6 @@ def unpadded(text: str) -> str:
     return re.sub(" +", " ", text)
 
 
-def is_png(address: str) -> bool:
-    return base64.b64decode(address.partition(",")[2]).startswith(b"\x89PNG")
-
-
 def test_scores(tmp_path: Path) -> None:
     save_runs(tmp_path, "misr", (1, 2), 0.6, calibration={"clips": 12, "intervals": INTERVALS})
     save_runs(tmp_path, "older", (1, 2), 0.6)
@@ -40,11 +36,11 @@ def test_scores(tmp_path: Path) -> None:
     half, most = (np.mean([e <= width for e in errors]) for width in (0.25, 1.0))
     assert re.search(rf"\| misr \| {half:.3f} \| {most:.3f} \| \S+ to \S+ \| 1.000 ± 0.000 \|", text)
     assert "older" not in text and "coverage at 95%" not in text and "exchangeable" in text
-    picture = calibration_picture(methods)
-    assert picture is not None and is_png(picture.address)
-    assert f"misr 50%: {half:.3f}, 90%: {most:.3f}" in picture.alt
+    drawing = calibration_drawing(methods)
+    assert drawing is not None and picture(drawing).svg.count("<svg") == 1
+    assert f"misr 50%: {half:.3f}, 90%: {most:.3f}" in drawing.alt
     assert calibration_blocks({"older": methods["older"]}) == []
-    assert calibration_picture({"older": methods["older"]}) is None
+    assert calibration_drawing({"older": methods["older"]}) is None
 
 
 def test_classes() -> None:
@@ -67,6 +63,6 @@ def test_classes() -> None:
     name, _, confidence, accuracy_cell = table.rows[0]  # type: ignore[union-attr]
     assert name == "m" and str(confidence).startswith(f"{np.mean(sure):.3f} ± ")
     assert str(accuracy_cell).startswith(f"{np.mean([r.result.test['accuracy'] for r in runs]):.3f}")
-    picture = calibration_picture({"m": runs, "n": runs})
-    assert picture is not None and is_png(picture.address) and "Reliability" in picture.title
-    assert calibration_picture({"m": runs, "n": runs}) == picture  # the same bytes
+    drawing, again = (calibration_drawing({"m": runs, "n": runs}) for _ in range(2))
+    assert drawing is not None and again is not None and "Reliability" in drawing.title
+    assert picture(drawing) == picture(again)  # the same bytes

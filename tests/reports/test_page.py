@@ -271,7 +271,7 @@ def test_imported_predictions_stand_beside_the_runs(place: Path, tmp_path: Path)
     rows = [row for table in page.tables for row in table if row[0][0] == "llm"]
     assert len(rows) == 2 and {float(row[1][1]) for row in rows} == {0, 1}  # MAE and accuracy
     said = (tmp_path / "reports" / "report.md").read_text()
-    assert said.count("| llm ") == 2 and "nan" not in said
+    assert said.count("| llm ") == 3 and "nan" not in said
     curves, predictions = ((tmp_path / "reports" / n).read_text() for n in ("curves.tsv", "predictions.csv"))
     assert "llm" not in curves and "llm,mosi,0," in predictions
     path = results / "mosi" / "llm" / "predictions.parquet"

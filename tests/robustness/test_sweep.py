@@ -18,6 +18,7 @@ from pipeline.core.paths import assembled_folder, robust_rows, run_folder
 from pipeline.evaluation.robust_results import KINDS
 from pipeline.params.params import TrainParams
 from pipeline.reports.blocks import as_markdown
+from pipeline.reports.figures import new_figure
 from pipeline.reports.robust_figures import drawings
 from pipeline.reports.robust_tables import as_sets, robust_blocks, write_robust
 from pipeline.robustness.conditions import UNTOUCHED, conditions
@@ -126,12 +127,14 @@ def test_pages_of_few_and_of_many_methods(here: Path, tmp_path: Path) -> None:
     kinds, metrics = ("curves", "subsets"), ("mae", "acc2_non0")
     assert names == {"index.html", "tables.md", *(f"tiny-{k}-{m}.png" for k in kinds for m in metrics)}
     page = (tmp_path / "few/index.html").read_text()
-    assert page.count("<img") == page.count('src="data:image/png') == 4
+    assert page.count("<figure") == page.count("<svg") == 4
     many = [{**summary, "method": f"method{i}"} for i in range(9)]
     sets = as_sets([*many, {**summary, "regime": "dropout"}])
     assert [len(methods) for methods in sets.values()] == [9, 1]
     drawn = next(drawings(sets["tiny", "complete"], "mae"))
-    panels = [panel for panel in drawn.figure.axes if panel.axison]
+    with new_figure(drawn.width, drawn.height) as figure:
+        drawn.paint(figure)
+    panels = [panel for panel in figure.axes if panel.axison]
     assert drawn.name == "gaussian-mae"
     assert [panel.get_title() for panel in panels] == [*sets["tiny", "complete"]]
     complete, dropout = as_markdown(robust_blocks(sets)).split("clips of the regime dropout")
