@@ -65,7 +65,7 @@ class Remaking:
     def sweep(
         self, runs: Sequence[TrainedRun], conditions: Sequence[Condition], assembled: Path
     ) -> MediaSweep:
-        """Runs that were trained on one set; a condition that hits nothing that a run reads is left out of its.
+        """Runs that were trained on one set, each under the conditions that hit what it reads.
 
         Raises
         ------
