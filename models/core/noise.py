@@ -1,4 +1,4 @@
-"""Noise in what a model reads: CmIR trains with it, and every method can be tested under it.
+"""Noise in what a model reads, while it learns: CmIR trains with it.
 
 Every real step of every modality of every clip is hit with probability `rate`, each for itself. A hit step
 is changed as a whole; σ is the standard deviation of each feature over the steps of the train split:
