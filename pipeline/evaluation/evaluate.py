@@ -38,9 +38,10 @@ from pipeline.evaluation.inspect import inspect
 from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS, MetricWarning, cls
 from pipeline.evaluation.saved import CURVES, FORMAT, METRICS, PREDICTIONS, VIEWS, Spread, write_views
 from pipeline.params.explain import unknown
+from pipeline.params.params import COMPLETE
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
-from pipeline.training.runs import COMPLETE, open_runs, prediction_table, read_config, regime_of
+from pipeline.training.runs import open_runs, prediction_table, read_config, regime_of
 
 DECIMALS = 6
 SCORED = (TEST, VALID, TEST_OOD)

@@ -42,6 +42,7 @@ Corruption = Literal[
 ]
 
 PARAMS_FILE = "params.yaml"
+COMPLETE = "complete"  # regime of runs that learn from whole clips
 LARGEST_SEED = 2**63  # torch's generators take no larger one
 RESERVED_CLASSES = ("weighted", "macro")  # f1_<class> would be the name of another metric
 
@@ -165,7 +166,7 @@ class TrainParams(Section):
     def _without_the_usual_regime(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Runs from before there were regimes are of complete clips, and stay what they are."""
         found: dict[str, Any] = serialize(self)
-        return {key: value for key, value in found.items() if (key, value) != ("regime", "complete")}
+        return {key: value for key, value in found.items() if (key, value) != ("regime", COMPLETE)}
 
 
 class ModelParams(Section):

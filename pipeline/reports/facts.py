@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.core.vocabulary import TEST, TEST_OOD, VALID
 from pipeline.evaluation.clusters import clusters_of
 from pipeline.evaluation.saved import SavedRun
-from pipeline.training.runs import COMPLETE
+from pipeline.params.params import COMPLETE
 
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus

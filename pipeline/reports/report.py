@@ -5,7 +5,6 @@ Numbers are means and sample standard deviations (n - 1) over the seeds, of the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -117,17 +116,10 @@ def _table(metrics: list[str], methods: Scores) -> Table:
 
 def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:
     """A table for each cross-validation: mean ± sample standard deviation over its folds."""
-    groups: dict[str, list[str]] = {}  # settings but for the number of the fold -> names of training sets
-    for name in params.datasets_run:
-        if params.assemble[name].protocol.folds is not None:
-            alike = params.assemble[name].model_dump(mode="json")
-            alike["protocol"]["folds"].pop("fold")
-            groups.setdefault(json.dumps(alike, sort_keys=True), []).append(name)
     blocks: list[Block] = []
-    for names in groups.values():
+    for names in params.cross_validations():
         folds = params.assemble[names[0]].protocol.folds
-        if folds is None or len(names) < 2:
-            continue
+        assert folds is not None
         said = (
             f"{len(names)} of {folds.text} ({', '.join(names)}); mean ± sample "
             "standard deviation over the folds, each the mean of its seeds."

@@ -16,7 +16,7 @@ from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.robust_results import ALL, ALL_KINDS, SUBSETS, read_robust
 from pipeline.evaluation.saved import ROBUST, Spread
 from pipeline.evaluation.significance import lower_is_better
-from pipeline.params.params import Params
+from pipeline.params.params import COMPLETE, Params
 from pipeline.reports.blocks import (
     Block,
     Cell,
@@ -32,7 +32,6 @@ from pipeline.reports.blocks import (
 from pipeline.reports.figures import png_picture, save_png
 from pipeline.reports.robust_figures import drawings
 from pipeline.reports.tables import DIGITS, EMPTY, MEANING
-from pipeline.training.runs import COMPLETE
 
 CASES = ("blocks", "subsets", "imbalanced")  # kinds of which a table has a column a case, not a level
 CHIEF = (("mae", "accuracy"), ("acc2_non0", "acc2", "f1_weighted"))  # of each the first that there is
@@ -146,8 +145,11 @@ def overview(sets: Mapping[tuple[str, str], Methods]) -> list[Block]:
         for metric in chief_metrics(next(iter(methods.values()))):
             rows = []
             for method, one in methods.items():
-                of_kinds = [one["kinds"].get(kind, {}).get("cases", {}).values() for kind in kinds]
-                means = [[case["numbers"][metric]["mean"] for case in cases] for cases in of_kinds]
+                of_kinds = [one["kinds"].get(kind, {}).get("cases", {}) for kind in kinds]
+                means = [
+                    [found["numbers"][metric]["mean"] for case, found in cases.items() if case != SUBSETS[-1]]
+                    for cases in of_kinds
+                ]
                 cells = [_number(sum(found) / len(found)) if found else EMPTY for found in means]
                 rows.append([_name(method, one), _spread_cell(one["clean"][metric]), *cells])
             blocks += [Lines([_meaning(metric)]), Table(["method", "clean", *kinds], rows)]

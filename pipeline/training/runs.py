@@ -36,6 +36,7 @@ from pipeline.core.files import file_hash, json_hash, read_described, write_json
 from pipeline.core.vocabulary import CONTEXT
 from pipeline.datasets.splits import Split
 from pipeline.params.explain import explain, unknown
+from pipeline.params.params import COMPLETE
 from pipeline.params.run import RunConfig
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.loop.device import open_device
@@ -45,7 +46,6 @@ FORMAT_VERSION = 1
 STATS_KEYS = ("dataset", "task", "label_range", "class_names", "modalities")
 KEYS = ("method", "dataset", "seed", "params", "dims", "train", *(f"stats.{key}" for key in STATS_KEYS))
 WAVEFORM = "waveform"  # the stream of sound itself, beside those of text, audio and visual features
-COMPLETE = "complete"  # regime of runs that learnt from whole clips
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")  # that compute its numbers
 
