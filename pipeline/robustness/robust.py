@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +36,14 @@ from pipeline.evaluation.saved import METRICS, ROBUST
 from pipeline.robustness.conditions import CLEAN, Condition, conditions, settings_of
 from pipeline.robustness.corruptions import Missing
 from pipeline.robustness.media.kinds import MEDIA_LEVELS
-from pipeline.robustness.media.sweep import FACTS, Remaking, media_sweep, seen_and_heard
 from pipeline.robustness.streams import SEEDS
 from pipeline.robustness.summary import constant_floors, summary
 from pipeline.robustness.sweep import Sweep, sweep
 from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.runs import hashes, open_runs, read_config, regime_of
+
+if TYPE_CHECKING:  # it opens encoders, which most sweeps do without
+    from pipeline.robustness.media.sweep import MediaSweep, Remaking
 
 MEDIA_SUFFIX = ".media.parquet"
 
@@ -136,12 +138,12 @@ def _sweep_method(
             run, found, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
         say(f"{run}: {len(found)} conditions on {len(sweeps[own['seed']].label)} test clips")
-    facts = _sweep_media([*configs], asked, due, sweeps, assembled, device)
+    media = _sweep_media([*configs], asked, due, sweeps, assembled, device)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
     new = summary(sweeps, metric_set, class_names, floors)
     kinds = {kind: {"settings": asked.settings(kind), "cases": cases} for kind, cases in new["kinds"].items()}
-    for kind, told in seen_and_heard(facts).items():
+    for kind, told in ({} if media is None else media.told()).items():
         kinds[kind]["media"] = told
     written = {
         "format": FORMAT,
@@ -159,8 +161,10 @@ def _sweep_method(
     }
     table = pa.concat_tables([one.rows(seed) for seed, one in sweeps.items()])
     _write_rows(table, rows, [CLEAN, *kinds], written["kinds"], bool(kept))
-    if len(facts):
-        _write_rows(facts, rows.with_suffix(MEDIA_SUFFIX), [CLEAN, *kinds], written["kinds"], bool(kept))
+    if media is not None:
+        _write_rows(
+            media.facts, rows.with_suffix(MEDIA_SUFFIX), [CLEAN, *kinds], written["kinds"], bool(kept)
+        )
     write_text(json.dumps(written, ensure_ascii=False, separators=(",", ":")) + "\n", out)
 
 
@@ -175,23 +179,23 @@ def _sweep_media(
     sweeps: Mapping[int, Sweep],
     assembled: Path,
     device: str,
-) -> pa.Table:
-    """Add predictions of spoilt recordings to the sweeps, by seed; gives what is known of them (FACTS)."""
+) -> MediaSweep | None:
+    """Add predictions of spoilt recordings to the sweeps, by seed; None where none are due."""
     found = _conditions(asked, [kind for kind in due if kind in MEDIA_LEVELS])
     if not found:
-        return FACTS.empty_table()
+        return None
     if asked.remaking is None:
         raise ParamsError(
             f"{found[0].kind}: recordings are spoilt by the command alone: msa-cli robust RUN ... "
             f"--kind {found[0].kind}; take it out of robust.kinds"
         )
     opened = open_runs(runs, device)
-    remade = media_sweep(opened, found, assembled, asked.remaking)
+    remade = asked.remaking.sweep(opened, found, assembled)
     for run, predictions in zip(opened, remade.predictions, strict=True):
         sweeps[run.config["seed"]].add(predictions, found)
     for remark in remade.remarks:
         say(f"note: {remark}", error=True)
-    return remade.facts
+    return remade
 
 
 def _write_rows(

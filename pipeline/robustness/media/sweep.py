@@ -62,6 +62,34 @@ class Remaking:
     device: str = "cpu"
     resources: Resources = field(default_factory=Resources)
 
+    def sweep(
+        self, runs: Sequence[TrainedRun], conditions: Sequence[Condition], assembled: Path
+    ) -> MediaSweep:
+        """Runs that were trained on one set, each under the conditions that hit what it reads.
+
+        Raises
+        ------
+        MsaError : an encoder cannot be had here, or clean clips cannot be encoded
+        ParamsError : params do not know the set or its clips, or an encoder cannot be given spoilt media
+        """
+        remade = _Features(runs, assembled, self)
+        found = MediaSweep([{} for _ in runs], FACTS.empty_table(), [])
+        for modality in dict.fromkeys(modality_of(one.kind) for one in conditions):
+            remade.check_clean(modality)
+        for kind, of_kind in groupby(conditions, key=lambda one: one.kind):
+            asked, modality = list(of_kind), modality_of(kind)
+            readers = [at for at, run in enumerate(runs) if modality in run.modalities]
+            if not readers:
+                continue
+            sequences = {stream: remade.sequences(stream, asked) for stream in remade.streams(modality)}
+            for condition in asked:
+                with set_with(assembled, {name: of[condition] for name, of in sequences.items()}) as folder:
+                    for at in readers:
+                        found.predictions[at][condition] = _predicted(runs[at], folder)
+        found.facts = pa.Table.from_pylist(remade.facts, FACTS)
+        found.remarks = remade.remarks
+        return found
+
 
 @dataclass
 class MediaSweep:
@@ -78,57 +106,30 @@ class MediaSweep:
     facts: pa.Table
     remarks: list[str]
 
+    def told(self) -> dict[str, Any]:
+        """What features say of the test clips, by kind
 
-def media_sweep(
-    runs: Sequence[TrainedRun], conditions: Sequence[Condition], assembled: Path, remaking: Remaking
-) -> MediaSweep:
-    """Runs that were trained on one set; a condition that hits nothing that a run reads is left out of its.
-
-    Raises
-    ------
-    MsaError : an encoder cannot be had here, or clean clips cannot be encoded
-    ParamsError : params do not know the set or its clips, or an encoder cannot be given spoilt media
-    """
-    remade = _Features(runs, assembled, remaking)
-    found = MediaSweep([{} for _ in runs], FACTS.empty_table(), [])
-    for modality in dict.fromkeys(modality_of(one.kind) for one in conditions):
-        remade.check_clean(modality)
-    for kind, of_kind in groupby(conditions, key=lambda one: one.kind):
-        asked, modality = list(of_kind), modality_of(kind)
-        readers = [at for at, run in enumerate(runs) if modality in run.modalities]
-        if not readers:
-            continue
-        sequences = {stream: remade.sequences(stream, asked) for stream in remade.streams(modality)}
-        for condition in asked:
-            with set_with(assembled, {name: of[condition] for name, of in sequences.items()}) as folder:
-                for at in readers:
-                    found.predictions[at][condition] = _predicted(runs[at], folder)
-    found.facts = pa.Table.from_pylist(remade.facts, FACTS)
-    found.remarks = remade.remarks
-    return found
-
-
-def seen_and_heard(facts: pa.Table) -> dict[str, Any]:
-    """What features say of the test clips, by kind, of schema FACTS
-
-    levels         from mild to severe
-    face, voiced   the mean share of the frames with a face, with a pitch: of clean clips, then at each level;
-                   null where none is looked for
-    failed         at each level, rows that could not be made
-    silent         clips without a sound, which get no noise
-    """
-    table = facts.to_pandas()
-    clean = table[table["kind"] == CLEAN]
-    told: dict[str, Any] = {}
-    for kind, rows in table[table["kind"] != CLEAN].groupby("kind", sort=False):
-        levels = MEDIA_LEVELS[kind]
-        parts = [rows[rows["level"] == level] for level in levels]
-        told[kind] = {"levels": [*levels], "failed": [int((of["status"] == FAILED).sum()) for of in parts]}
-        for name in ("face", "voiced"):
-            shares = [of[name].mean() for of in (clean[clean["case"] == modality_of(kind)], *parts)]
-            told[kind][name] = [None if share != share else round(float(share), 6) for share in shares]
-        told[kind]["silent"] = int(rows[rows["note"].str.startswith(SILENT)]["clip_id"].nunique())
-    return told
+        levels         from mild to severe
+        face, voiced   the mean share of the frames with a face, with a pitch: of clean clips, then at each
+                       level; null where none is looked for
+        failed         at each level, rows that could not be made
+        silent         clips without a sound, which get no noise
+        """
+        table = self.facts.to_pandas()
+        clean = table[table["kind"] == CLEAN]
+        told: dict[str, Any] = {}
+        for kind, rows in table[table["kind"] != CLEAN].groupby("kind", sort=False):
+            levels = MEDIA_LEVELS[kind]
+            parts = [rows[rows["level"] == level] for level in levels]
+            told[kind] = {
+                "levels": [*levels],
+                "failed": [int((of["status"] == FAILED).sum()) for of in parts],
+            }
+            for name in ("face", "voiced"):
+                shares = [of[name].mean() for of in (clean[clean["case"] == modality_of(kind)], *parts)]
+                told[kind][name] = [None if share != share else round(float(share), 6) for share in shares]
+            told[kind]["silent"] = int(rows[rows["note"].str.startswith(SILENT)]["clip_id"].nunique())
+        return told
 
 
 class _Features:

@@ -25,7 +25,7 @@ from pipeline.robustness.media import extract
 from pipeline.robustness.media import sweep as sweeping
 from pipeline.robustness.media.extract import Resources, SplitMedia, make_rows
 from pipeline.robustness.media.sets import set_with
-from pipeline.robustness.media.sweep import Remaking, media_sweep, seen_and_heard
+from pipeline.robustness.media.sweep import Remaking
 from pipeline.robustness.robust import Asked, robust
 from pipeline.store.store import FeatureStore
 from pipeline.training.loop.train import train
@@ -200,7 +200,7 @@ def test_a_run_under_conditions(project: tuple[Path, Params], run: TrainedRun, h
     params = project[1]
     asked = [Condition("mute", "audio", 0.5, 0), Condition("mute", "audio", 1.0, 0)]
     asked.append(Condition("blur", "visual", 2.0, 0))
-    found = media_sweep([run], asked, ASSEMBLED, Remaking(params, encoders_of))
+    found = Remaking(params, encoders_of).sweep([run], asked, ASSEMBLED)
     assert found.remarks == ["as the encoders say"]  # and none on clean features that differ
     assert set(found.predictions[0]) == set(asked[:2])  # it sees nothing
     clean = sweeping._predicted(run, ASSEMBLED)
@@ -208,7 +208,7 @@ def test_a_run_under_conditions(project: tuple[Path, Params], run: TrainedRun, h
     assert not np.array_equal(half, clean)
     assert np.ptp(nothing) < 1e-6 < np.ptp(clean)  # silence is silence
     table = pq.read_table(ASSEMBLED / "test.parquet")
-    told = seen_and_heard(found.facts)
+    told = found.told()
     assert set(told) == {"mute"} and told["mute"]["levels"] == [0.25, 0.5, 1.0]
     assert told["mute"]["failed"] == [0, 0, 0] and told["mute"]["silent"] == 0
     assert told["mute"]["face"] == told["mute"]["voiced"] == [None] * 4  # its columns tell of neither
@@ -265,7 +265,7 @@ def test_missing_recordings_end_it(project: tuple[Path, Params], run: TrainedRun
     moved = {NAME: params.datasets[NAME].model_copy(update={"root": "elsewhere"})}
     remaking = Remaking(params.model_copy(update={"datasets": moved}), encoders_of)
     with pytest.raises(MsaError, match=r"audio: 4 of 4 test clips cannot be encoded .* no such file"):
-        media_sweep([run], QUIET[:1], ASSEMBLED, remaking)
+        remaking.sweep([run], QUIET[:1], ASSEMBLED)
 
 
 def test_other_features_of_clean_clips_are_told(
@@ -279,7 +279,7 @@ def test_other_features_of_clean_clips_are_told(
     moved = params.model_copy(
         update={"datasets": {NAME: params.datasets[NAME].model_copy(update={"root": str(root)})}}
     )
-    found = media_sweep([run], QUIET[:1], ASSEMBLED, Remaking(moved, encoders_of))
+    found = Remaking(moved, encoders_of).sweep([run], QUIET[:1], ASSEMBLED)
     assert "of 1 of 4 test clips" in found.remarks[-1]
 
 
