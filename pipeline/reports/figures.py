@@ -35,7 +35,7 @@ MOST_POINTS = 600  # of a map or scatter: more are one blot, or cells
 SMALL, FONT = 7.5, 8.0  # points
 FORMATS = ("pdf", "svg", "png")
 DPI = 300  # of a PNG, and of what a PDF has as pixels
-PRINTED = {  # of every picture
+PRINTED: dict[str, Any] = {  # of every picture
     **{"font__size": FONT, "text__parse_math": False},  # a class may be called $x$
     **{f"{part}__labelsize": SMALL for part in ("xtick", "ytick")},
     **{"axes__labelsize": FONT, "axes__titlesize": FONT, "legend__fontsize": SMALL},

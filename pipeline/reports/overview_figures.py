@@ -79,8 +79,8 @@ def draw_forest(
         right.axvline(0, color="0.5", linewidth=0.8)
         names = [method_name(one.method) for one in standing]
         left.set_yticks(range(len(standing)), [found.text for found in names])
-        for label, found in zip(left.get_yticklabels(), names, strict=True):
-            explain(label, found.why)
+        for label, name_of in zip(left.get_yticklabels(), names, strict=True):
+            explain(label, name_of.why)
         left.set_ylim(len(standing) - 0.4, -0.6)
         left.set_xlabel(words.text)
         right.set_xlabel("difference from the best")
@@ -259,7 +259,7 @@ def write_png(drawings: Mapping[str, Drawing], path: Path) -> None:
     heights = [drawing.height + 0.3 for drawing in drawings.values()]
     width = max(drawing.width for drawing in drawings.values())
     with new_figure(width, sum(heights), **PRINTED) as figure:
-        parts = np.atleast_1d(figure.subfigures(len(drawings), 1, height_ratios=heights))
+        parts = figure.subfigures(len(drawings), 1, squeeze=False, height_ratios=heights)[:, 0]
         for part, (called, drawing) in zip(parts, drawings.items(), strict=True):
             part.suptitle(f"{called}: {drawing.title[0].lower()}{drawing.title[1:]}")
             drawing.paint(part)

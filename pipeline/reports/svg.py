@@ -53,6 +53,7 @@ def _clean(root: ET.Element) -> None:
             child.tail = None
             if child.tag in DROPPED:
                 parent.remove(child)
+    markers = {part for defined in root.iter("defs") for part in defined.iter()}  # filled where they are used
     for part in root.iter():
         part.tag = part.tag.rpartition("}")[2]
         if part.tag != "text":
@@ -61,7 +62,7 @@ def _clean(root: ET.Element) -> None:
         for name, value in part.attrib.items():
             plain = name.rpartition("}")[2]
             if plain == "style":
-                attributes |= _style(value, part.tag == "text")
+                attributes |= _style(value, part not in markers)
             elif plain == "transform" and value.startswith("rotate(-0 "):
                 continue
             elif plain in NUMBERS:
@@ -72,8 +73,8 @@ def _clean(root: ET.Element) -> None:
         part.attrib.update(attributes)
 
 
-def _style(value: str, of_text: bool) -> dict[str, str]:
-    """A style as attributes, without what goes without saying."""
+def _style(value: str, drawn: bool) -> dict[str, str]:
+    """A style as attributes, without what goes without saying; what is `drawn` in no colour is ink."""
     found = {}
     for entry in value.split(";"):
         name, _, said = (part.strip() for part in entry.partition(":"))
@@ -84,10 +85,8 @@ def _style(value: str, of_text: bool) -> dict[str, str]:
     for name in ("fill", "stroke"):
         if found.get(name) == INK:
             found[name] = "currentColor"
-    if of_text:
+    if drawn:
         found.setdefault("fill", "currentColor")
-    elif found.get("fill") != "none" and "fill" not in found and "stroke" in found:
-        found["fill"] = "currentColor"
     return {name: _shorter(said) if NUMBER.fullmatch(said) else said for name, said in found.items()}
 
 
