@@ -23,7 +23,7 @@ Names = str | Sequence[str] | None
 Paths = str | Path | Sequence[str | Path]
 
 
-class Predictions(Mapping[str, ClipPrediction]):
+class ClipPredictions(Mapping[str, ClipPrediction]):
     """What runs predict of clips, by clip id; each has `value`, `sd`, `contributions`, `cautions` ...
 
     Attributes
@@ -135,7 +135,7 @@ def predict(
     context: bool = False,
     device: str = "cpu",
     params: str | Path | None = None,
-) -> Predictions:
+) -> ClipPredictions:
     """What trained runs predict of clips and folders of clips, as `msa-cli predict` does.
 
     Parameters
@@ -158,7 +158,7 @@ def predict(
         loaded = load_params(None if params is None else Path(params))
         predictor = Predictor.open([given_run(run) for run in _paths(runs)], loaded, device, asr)
         found = {one.features.clip_id: one for one in work(predictor, named, text, language, context)}
-    return Predictions(found, predictor.facts, predictor.remarks)
+    return ClipPredictions(found, predictor.facts, predictor.remarks)
 
 
 def _listed(given: str | Sequence[str]) -> list[str]:

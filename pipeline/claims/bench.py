@@ -60,7 +60,7 @@ from pipeline.training.loop.train import train
 from pipeline.training.runs import TrainedRun, open_runs
 
 SIZES = (48, 192)  # training clips
-VALID, TEST = 96, 1200  # clips
+VALID_CLIPS, TEST_CLIPS = 96, 1200  # clips
 ROUTED = 300  # test clips whose experts are looked at, one by one
 CONFLICT = 0.2
 TRAIN_RHO = (0.95, 0.85)
@@ -175,7 +175,7 @@ class Bench:
     def plain(self, seed: int) -> Measured:
         """Errors by training clips; and what the representations hold, with and without."""
         planted = Planted(seed, conflict=CONFLICT)
-        test = planted.clips("test", TEST)
+        test = planted.clips("test", TEST_CLIPS)
         found: Measured = {"error/best": float(np.abs(test.best_prediction() - test.label).mean())}
         for size in SIZES:
             corpus = self.written(f"plain-{size}", planted, size)
@@ -203,7 +203,7 @@ class Bench:
         found: Measured = {}
         for rho in TEST_RHO:
             turned = replace(planted, rho=(rho,))
-            folder = write_planted(self.folder / f"turned{rho:g}", {"test": turned.clips("test", TEST)})
+            folder = write_planted(self.folder / f"turned{rho:g}", {"test": turned.clips("test", TEST_CLIPS)})
             for name, one in {"": run, **others}.items():
                 found[f"{name}shift/{rho:g}"] = error(one, folder)
         return found
@@ -240,7 +240,7 @@ class Bench:
 
     def written(self, name: str, planted: Planted, clips: int) -> Path:
         """The corpus as an assembled set; one of that name is replaced."""
-        splits = {"train": clips, "valid": VALID, "test": TEST}
+        splits = {"train": clips, "valid": VALID_CLIPS, "test": TEST_CLIPS}
         return write_planted(
             self.folder / name, {split: planted.clips(split, number) for split, number in splits.items()}
         )

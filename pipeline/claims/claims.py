@@ -39,7 +39,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Finding:
+class TestedClaim:
     """A claim of a method, tested.
 
     Attributes
@@ -127,7 +127,7 @@ def claims_of(method: str) -> tuple[Claim, ...]:
     return CLAIMED.get(method, (*INVARIANCE, *DISENTANGLEMENT, *CONFLICT, *EXPERTS))
 
 
-def findings(found: Mapping[str, Measurements], claims: Mapping[str, Sequence[Claim]]) -> list[Finding]:
+def findings(found: Mapping[str, Measurements], claims: Mapping[str, Sequence[Claim]]) -> list[TestedClaim]:
     """Claims of methods whose measurements are there, tested together."""
     tested = [
         finding
@@ -139,7 +139,7 @@ def findings(found: Mapping[str, Measurements], claims: Mapping[str, Sequence[Cl
     return [replace(finding, corrected=p) for finding, p in zip(tested, corrected, strict=True)]
 
 
-def _tested(claim: Claim, mine: Measurements, found: Mapping[str, Measurements]) -> Finding | None:
+def _tested(claim: Claim, mine: Measurements, found: Mapping[str, Measurements]) -> TestedClaim | None:
     """None where a side was not measured with two of the same seeds at least."""
     other, _, name = claim.against.rpartition(":")
     theirs = found.get(other) if other else mine
@@ -152,7 +152,7 @@ def _tested(claim: Claim, mine: Measurements, found: Mapping[str, Measurements])
         return None
     gaps = values - against
     mean, low, high, p = student(gaps)
-    return Finding(
+    return TestedClaim(
         mine.method, claim, len(seeds), float(values.mean()), float(against.mean()), mean, low, high, p, p
     )
 

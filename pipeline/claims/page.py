@@ -15,7 +15,7 @@ from pipeline.claims.claims import (
     INVARIANCE,
     LEVEL,
     REFERENCE,
-    Finding,
+    TestedClaim,
     claims_of,
     findings,
 )
@@ -96,7 +96,7 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
     return blocks
 
 
-def claims_table(tested: Sequence[Finding]) -> Table:
+def claims_table(tested: Sequence[TestedClaim]) -> Table:
     """A row a claim."""
     rows = [
         [

@@ -46,19 +46,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-DATA, TRAIN, LOOK, SHARE, MACHINE = "Data", "Train", "Look", "Share", "Machine"  # panels of the help page
+DATA, TRAINING, LOOK, SHARE, MACHINE = "Data", "Train", "Look", "Share", "Machine"  # panels of the help page
 app.command(rich_help_panel=DATA)(ingest)
 app.command("import", rich_help_panel=DATA)(import_files)
 app.command(rich_help_panel=DATA)(validate)
 app.command(rich_help_panel=DATA)(extract)
 app.command(rich_help_panel=DATA)(info)
-app.command(rich_help_panel=TRAIN)(methods)
-app.command(rich_help_panel=TRAIN)(new)
-app.command(rich_help_panel=TRAIN)(repro)
-app.add_typer(stage_app, name="stage", rich_help_panel=TRAIN)
-app.command(rich_help_panel=TRAIN)(tune)
-app.command(rich_help_panel=TRAIN)(table)
-app.command(rich_help_panel=TRAIN)(evaluate)
+app.command(rich_help_panel=TRAINING)(methods)
+app.command(rich_help_panel=TRAINING)(new)
+app.command(rich_help_panel=TRAINING)(repro)
+app.add_typer(stage_app, name="stage", rich_help_panel=TRAINING)
+app.command(rich_help_panel=TRAINING)(tune)
+app.command(rich_help_panel=TRAINING)(table)
+app.command(rich_help_panel=TRAINING)(evaluate)
 app.command(rich_help_panel=LOOK)(runs)
 app.command(rich_help_panel=LOOK)(why)
 app.command(rich_help_panel=LOOK)(report)

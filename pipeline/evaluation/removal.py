@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
+from pipeline.core.vocabulary import LABELS
 
 STREAMS = {"text": ("tokens", "text"), "audio": ("waveform", "audio"), "visual": ("visual",)}
 """where a batch may hold a modality; what a method fine-tunes comes first, and is then the only one"""
-LABELS = ("label", "label_text", "label_audio", "label_visual", "labeled")
 
 AnyInputs = TypeVar("AnyInputs", bound=Inputs)
 Stream = Sequences | Tokens | Waveform
@@ -50,7 +50,7 @@ def take(inputs: AnyInputs, rows: Tensor) -> AnyInputs:
             changed[name] = replace(part, **{one.name: getattr(part, one.name)[rows] for one in fields(part)})
     if isinstance(inputs, Batch):
         changed["clip_ids"] = [inputs.clip_ids[row] for row in rows.tolist()]
-        changed |= {name: getattr(inputs, name)[rows] for name in LABELS}
+        changed |= {name: getattr(inputs, name)[rows] for name in (*LABELS, "labeled")}
         changed["context"] = None if inputs.context is None else take(inputs.context, rows)
     return replace(inputs, **changed)
 

@@ -43,7 +43,7 @@ PATH = 32
 
 
 @dataclass(frozen=True)
-class Clip:
+class ReadClip:
     """One clip as a method reads it, and the number that is explained.
 
     Attributes
@@ -81,12 +81,12 @@ class Clip:
         return np.concatenate(found)
 
 
-def evidence(clip: Clip, how: How = "occlusion") -> dict[str, np.ndarray]:
+def evidence(clip: ReadClip, how: How = "occlusion") -> dict[str, np.ndarray]:
     """Modality -> (n,) evidence of its places."""
     return gradients(clip) if how == "gradients" else occlusion(clip)
 
 
-def occlusion(clip: Clip) -> dict[str, np.ndarray]:
+def occlusion(clip: ReadClip) -> dict[str, np.ndarray]:
     """See the module's text."""
     whole = scores(clip.method, clip.batch, clip.baseline)[0, clip.column]
     found = {}
@@ -99,7 +99,7 @@ def occlusion(clip: Clip) -> dict[str, np.ndarray]:
     return found
 
 
-def gradients(clip: Clip) -> dict[str, np.ndarray]:
+def gradients(clip: ReadClip) -> dict[str, np.ndarray]:
     """See the module's text; MsaError where words before the clip would take part in the path."""
     method, batch = clip.method, clip.batch
     if batch.tokens is not None and batch.context is not None and batch.context.tokens is not None:

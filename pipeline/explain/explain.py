@@ -20,7 +20,7 @@ from pipeline.datasets.splits import Split
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import stats_of_run
 from pipeline.evaluation.shapley import baseline_of, shapley
-from pipeline.explain.evidence import Clip, How, evidence
+from pipeline.explain.evidence import How, ReadClip, evidence
 from pipeline.explain.faithfulness import Faithfulness, faithfulness
 from pipeline.explain.neighbours import Neighbour, Neighbourhood
 from pipeline.explain.places import Place, places_of
@@ -126,7 +126,7 @@ class Explainer:
             for modality, found in places_of(run, features, inputs).items()
             if modality in run.method.dims
         }
-        clip = Clip(run.method, batch, baseline_of(run), prediction.class_index or 0, places)
+        clip = ReadClip(run.method, batch, baseline_of(run), prediction.class_index or 0, places)
         found = evidence(clip, self.how)
         neighbourhood, reason = self._neighbourhood
         return Explanation(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.explain.evidence import Clip
+from pipeline.explain.evidence import ReadClip
 
 POINTS = 10  # of a curve after its first; fewer where there are fewer places
 RANDOM = 10  # orders
@@ -55,7 +55,7 @@ class Faithfulness:
         return float(np.trapezoid(self.insertion - self.random_insertion, self.shares))
 
 
-def faithfulness(clip: Clip, evidence: Mapping[str, np.ndarray]) -> Faithfulness | None:
+def faithfulness(clip: ReadClip, evidence: Mapping[str, np.ndarray]) -> Faithfulness | None:
     """The curves of a clip with this evidence, (n,) of each modality; None where there are not two places."""
     names = list(evidence)
     values = np.concatenate([np.zeros(0), *evidence.values()])

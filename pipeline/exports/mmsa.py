@@ -28,9 +28,9 @@ from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import TEST, TRAIN, VALID
 
 KIND_OF_FILES = "MMSA's pickle"
-SPLITS = (TRAIN, VALID, TEST)
+EXPORTED = (TRAIN, VALID, TEST)
 STACKS = {"text": "text", "audio": "audio", "visual": "vision"}
-LABELS = {"label": "", "label_text": "_T", "label_audio": "_A", "label_visual": "_V"}
+SUFFIXES = {"label": "", "label_text": "_T", "label_audio": "_A", "label_visual": "_V"}
 ANNOTATIONS = ("Negative", "Neutral", "Positive")
 BERT = {  # by language, a model with the vocabulary of MMSA's BERT (bert-base-uncased, bert-base-chinese)
     "en": ("minilm", None),
@@ -48,19 +48,19 @@ def write(found: LoadedSet, folder: Path) -> list[str]:
         )
     aligned = any("align" in entry for entry in stats["modalities"].values())
     steps = {
-        stream: max((len(frames[stream]) for name in SPLITS for frames in found[name].values()), default=0)
+        stream: max((len(frames[stream]) for name in EXPORTED for frames in found[name].values()), default=0)
         for stream in stats["modalities"]
     }
     if aligned:
         steps = dict.fromkeys(steps, max(steps.values()))
     tokens, reason = _tokens(found)
-    content = {name: _split(found[name], steps, aligned) for name in SPLITS}
-    for name in SPLITS if tokens else ():
+    content = {name: _split(found[name], steps, aligned) for name in EXPORTED}
+    for name in EXPORTED if tokens else ():
         content[name]["text_bert"] = _text_bert([tokens[clip] for clip in found[name]], steps["text"])
     with (folder / f"{'aligned' if aligned else 'unaligned'}.pkl").open("wb") as file:
         pickle.dump(content, file, protocol=4)
     notes = [] if tokens else [f"without text_bert, so train with use_bert false: {reason}"]
-    others = {name: len(clips) for name, clips in found.items() if name not in SPLITS and clips}
+    others = {name: len(clips) for name, clips in found.items() if name not in EXPORTED and clips}
     notes += [f"left out: {count} clips of {name}" for name, count in others.items()]
     shapes = [f"{STACKS[name]} {count} x {len(found[TRAIN].columns(name))}" for name, count in steps.items()]
     scaled = "features are scaled already (normalize in params.yaml): leave need_normalized false"
@@ -78,7 +78,7 @@ def _split(clips: LoadedClips, steps: dict[str, int], aligned: bool) -> dict[str
         "annotations": np.array([ANNOTATIONS[sign] for sign in signs], dtype=np.str_),
         "classification_labels": signs,
     }
-    for column, suffix in LABELS.items():
+    for column, suffix in SUFFIXES.items():
         values = [fact[column] for fact in facts]
         if column == "label" or (values and None not in values):
             found[f"regression_labels{suffix}"] = np.array(values, np.float32)
@@ -100,7 +100,7 @@ def _tokens(found: LoadedSet) -> tuple[dict[str, np.ndarray], str]:
         return {}, "the set has no text features"
     longest = entry["provenance"]["params"].get("max_length", entry["max_steps"])
     tokens: dict[str, np.ndarray] = {}
-    for split in SPLITS:
+    for split in EXPORTED:
         for clip, frames in found[split].items():
             fact, rows = found[split].facts[clip], len(frames["text"])
             if fact["language"] not in BERT:

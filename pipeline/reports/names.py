@@ -17,7 +17,7 @@ OOD = "ood_"  # before the names of metrics of a second test split
 
 
 @dataclass(frozen=True)
-class Name:
+class Wording:
     """Words for a key, and what they mean; the latter is empty where nothing more is known."""
 
     text: str
@@ -25,91 +25,93 @@ class Name:
 
 
 METRICS = {  # metrics.py defines them
-    "mae": Name("MAE", "mean absolute error, in label units"),
-    "corr": Name("Corr", "Pearson's correlation"),
-    "acc7": Name("Acc-7", "share of clips whose rounded score, -3 to 3, is the label's"),
-    "acc5": Name("Acc-5", "share of clips in the label's class of five"),
-    "acc3": Name("Acc-3", "share of clips in the label's class of three"),
-    "acc2": Name("Acc-2", "share of clips on the label's side"),
-    "f1": Name("F1", "F1 of two classes, weighted by true support"),
-    "acc2_has0": Name("Acc-2 (≥ 0)", "negative against non-negative, all clips"),
-    "f1_has0": Name("F1 (≥ 0)", "F1, negative against non-negative, all clips"),
-    "acc2_non0": Name("Acc-2 (> 0)", "negative against positive, without labels of 0"),
-    "f1_non0": Name("F1 (> 0)", "F1, negative against positive, without labels of 0"),
-    "accuracy": Name("Accuracy", "share of clips whose class is the label"),
-    "f1_weighted": Name("F1, weighted", "mean F1 of the classes, weighted by true support"),
-    "f1_macro": Name("F1, macro", "plain mean F1 of the classes"),
+    "mae": Wording("MAE", "mean absolute error, in label units"),
+    "corr": Wording("Corr", "Pearson's correlation"),
+    "acc7": Wording("Acc-7", "share of clips whose rounded score, -3 to 3, is the label's"),
+    "acc5": Wording("Acc-5", "share of clips in the label's class of five"),
+    "acc3": Wording("Acc-3", "share of clips in the label's class of three"),
+    "acc2": Wording("Acc-2", "share of clips on the label's side"),
+    "f1": Wording("F1", "F1 of two classes, weighted by true support"),
+    "acc2_has0": Wording("Acc-2 (≥ 0)", "negative against non-negative, all clips"),
+    "f1_has0": Wording("F1 (≥ 0)", "F1, negative against non-negative, all clips"),
+    "acc2_non0": Wording("Acc-2 (> 0)", "negative against positive, without labels of 0"),
+    "f1_non0": Wording("F1 (> 0)", "F1, negative against positive, without labels of 0"),
+    "accuracy": Wording("Accuracy", "share of clips whose class is the label"),
+    "f1_weighted": Wording("F1, weighted", "mean F1 of the classes, weighted by true support"),
+    "f1_macro": Wording("F1, macro", "plain mean F1 of the classes"),
 }
 
 TERMS = {  # of losses, and what methods measure of themselves: `key`, or `method:key` where methods differ
-    "prediction": Name("Prediction", "error of the prediction"),
-    "mird:prediction": Name(
+    "prediction": Wording("Prediction", "error of the prediction"),
+    "mird:prediction": Wording(
         "Prediction (log)", "logarithm of the mean error: below 0 once the error is below 1"
     ),
-    "task": Name("Task", "error of the prediction"),
-    "reconstruction": Name("Reconstruction", "error of what is decoded from the representations"),
-    "mird:reconstruction": Name(
+    "task": Wording("Task", "error of the prediction"),
+    "reconstruction": Wording("Reconstruction", "error of what is decoded from the representations"),
+    "mird:reconstruction": Wording(
         "Reconstruction (log)", "logarithm of the mean error of what is decoded: below 0 once it is below 1"
     ),
-    "information": Name("Information", "estimate of the mutual information that is to be small"),
-    "mmim:information": Name(
+    "information": Wording("Information", "estimate of the mutual information that is to be small"),
+    "mmim:information": Wording(
         "Information",
         "minus a lower bound of mutual information, which is to be large: it has no end below",
     ),
-    "prior": Name("Prior", "distance of the representations' distributions from a standard normal one"),
-    "alignment": Name("Alignment", "distance between the distributions of modalities"),
-    "invariance": Name("Invariance", "how far the risk, or a representation, differs between environments"),
-    "decorrelation": Name("Decorrelation", "what the invariant and the spurious halves have in common"),
-    "orthogonality": Name("Orthogonality", "overlap of representations that are to be orthogonal"),
-    "difference": Name("Difference", "overlap of shared and private representations"),
-    "similarity": Name("Similarity", "distance between the shared representations of modalities"),
-    "contrastive": Name("Contrastive", "clips that belong together are to be nearer than others"),
-    "repulsion": Name("Repulsion", "what is specific to modalities is pushed apart, up to a margin"),
-    "multilabel": Name("Multi-label", "contrastive loss that also weighs how near the labels are"),
-    "unimodal": Name("Unimodal", "error of the predictions from one modality each"),
-    "unimodal_text": Name("Unimodal, text", "error of the prediction from text alone"),
-    "unimodal_audio": Name("Unimodal, audio", "error of the prediction from audio alone"),
-    "bottleneck_error": Name("Bottleneck's error", "error of the prediction from the bottleneck"),
-    "compression": Name(
+    "prior": Wording("Prior", "distance of the representations' distributions from a standard normal one"),
+    "alignment": Wording("Alignment", "distance between the distributions of modalities"),
+    "invariance": Wording(
+        "Invariance", "how far the risk, or a representation, differs between environments"
+    ),
+    "decorrelation": Wording("Decorrelation", "what the invariant and the spurious halves have in common"),
+    "orthogonality": Wording("Orthogonality", "overlap of representations that are to be orthogonal"),
+    "difference": Wording("Difference", "overlap of shared and private representations"),
+    "similarity": Wording("Similarity", "distance between the shared representations of modalities"),
+    "contrastive": Wording("Contrastive", "clips that belong together are to be nearer than others"),
+    "repulsion": Wording("Repulsion", "what is specific to modalities is pushed apart, up to a margin"),
+    "multilabel": Wording("Multi-label", "contrastive loss that also weighs how near the labels are"),
+    "unimodal": Wording("Unimodal", "error of the predictions from one modality each"),
+    "unimodal_text": Wording("Unimodal, text", "error of the prediction from text alone"),
+    "unimodal_audio": Wording("Unimodal, audio", "error of the prediction from audio alone"),
+    "bottleneck_error": Wording("Bottleneck's error", "error of the prediction from the bottleneck"),
+    "compression": Wording(
         "Compression", "what the bottleneck keeps of its input (KL divergence from the prior)"
     ),
-    "compression_audio": Name("Compression, audio", "KL divergence of the bottleneck towards audio"),
-    "compression_visual": Name("Compression, visual", "KL divergence of the bottleneck towards visual"),
-    "relevance_audio": Name("Relevance, audio", "error of the audio told from the bottleneck"),
-    "relevance_visual": Name("Relevance, visual", "error of the visual features told from the bottleneck"),
-    "balance": Name("Balance", "experts that are used unequally"),
-    "valid_loss": Name("Validation", "loss on the validation split, which chooses the epoch"),
-    "total": Name("Weighted sum", "what training minimises"),
-    "std": Name("Spread", "standard deviation of a representation over clips, mean over its widths"),
-    "gap_over_std": Name(
+    "compression_audio": Wording("Compression, audio", "KL divergence of the bottleneck towards audio"),
+    "compression_visual": Wording("Compression, visual", "KL divergence of the bottleneck towards visual"),
+    "relevance_audio": Wording("Relevance, audio", "error of the audio told from the bottleneck"),
+    "relevance_visual": Wording("Relevance, visual", "error of the visual features told from the bottleneck"),
+    "balance": Wording("Balance", "experts that are used unequally"),
+    "valid_loss": Wording("Validation", "loss on the validation split, which chooses the epoch"),
+    "total": Wording("Weighted sum", "what training minimises"),
+    "std": Wording("Spread", "standard deviation of a representation over clips, mean over its widths"),
+    "gap_over_std": Wording(
         "Gap ÷ spread", "how far the invariant half moves between views, in units of its spread"
     ),
-    "mird:bound": Name("Î", "upper bound of the mutual information, in nats, by the run's own estimators"),
-    "mmim:bound": Name(
+    "mird:bound": Wording("Î", "upper bound of the mutual information, in nats, by the run's own estimators"),
+    "mmim:bound": Wording(
         "Parts of the bound", "mean log-likelihood, without its constant, and entropy, in nats"
     ),
-    "self_mm:bound": Name(
+    "self_mm:bound": Wording(
         "Labels at a bound", "share of clips whose new unimodal label would end at a bound"
     ),
-    "shift": Name("Shift of the labels", "mean distance of the unimodal labels from the clips' own"),
-    "expert": Name("Experts by gates", "share of each expert in a modality's gates"),
-    "rows": Name("Experts by rows", "share of a modality's rows that go to each expert"),
-    "sigma": Name("Bottleneck's σ", "mean over dimensions; 1, the prior's, tells nothing of the clip"),
-    "ratio": Name("ρ of each modality", "how much each modality counts in the fusion; they sum to 1"),
-    "relation": Name(
+    "shift": Wording("Shift of the labels", "mean distance of the unimodal labels from the clips' own"),
+    "expert": Wording("Experts by gates", "share of each expert in a modality's gates"),
+    "rows": Wording("Experts by rows", "share of a modality's rows that go to each expert"),
+    "sigma": Wording("Bottleneck's σ", "mean over dimensions; 1, the prior's, tells nothing of the clip"),
+    "ratio": Wording("ρ of each modality", "how much each modality counts in the fusion; they sum to 1"),
+    "relation": Wording(
         "Label relations", "share of clips. R1: signs differ or neutral, R2: equal, R3: strength differs"
     ),
-    "omega": Name("ω", "mean agreement of the labels of text and sound"),
-    "within_margin": Name(
+    "omega": Wording("ω", "mean agreement of the labels of text and sound"),
+    "within_margin": Wording(
         "Within the margin", "share of clips for which the repulsion has nothing left to push"
     ),
-    "risk": Name("Risk by environment", "training error of the joint representation with the cues named"),
-    "gradient": Name(
+    "risk": Wording("Risk by environment", "training error of the joint representation with the cues named"),
+    "gradient": Wording(
         "Gradient ratio", "gradient of the invariance constraint over that of the prediction's loss"
     ),
-    "alpha": Name("Ridge's α", "penalty that the validation clips chose"),
-    "own": Name("Loss of each head", "error of each modality's own head"),
-    "weight": Name("Weight of each head", "in the mean of what the heads say; they sum to 1"),
+    "alpha": Wording("Ridge's α", "penalty that the validation clips chose"),
+    "own": Wording("Loss of each head", "error of each modality's own head"),
+    "weight": Wording("Weight of each head", "in the mean of what the heads say; they sum to 1"),
 }
 
 SYMBOLS = {  # as methods' texts write them: what they stand for
@@ -126,30 +128,30 @@ MENTIONED = re.compile(rf"\b(?:{'|'.join([*METRICS, *(key for key in METHODS if 
 CODE = re.compile(r"`([^`]+)`")
 
 
-def method_name(method: str) -> Name:
+def method_name(method: str) -> Wording:
     """`MAG-BERT`, and what it is; of what was imported its own name."""
     if method not in METHODS:
-        return Name(method)
+        return Wording(method)
     short, _, what = METHODS[method].title.partition(":")
-    return Name(short, what.strip().removesuffix("."))
+    return Wording(short, what.strip().removesuffix("."))
 
 
-def metric_name(metric: str) -> Name:
+def metric_name(metric: str) -> Wording:
     """Of a metric as results name it: `mae`, `f1_<class>`, `valid_mae`, `ood_mae`."""
     plain = metric.removeprefix(OOD)
     bare = plain.removeprefix("valid_")
     of_class = bare.removeprefix("f1_")
-    found = METRICS.get(bare, Name(f"F1, {of_class}" if of_class != bare else bare, "F1 of this class"))
+    found = METRICS.get(bare, Wording(f"F1, {of_class}" if of_class != bare else bare, "F1 of this class"))
     if bare == plain:
         return found
-    return Name(f"Valid {found.text}", f"validation split: {found.why}")
+    return Wording(f"Valid {found.text}", f"validation split: {found.why}")
 
 
-def term_name(key: str, method: str = "") -> Name:
+def term_name(key: str, method: str = "") -> Wording:
     """Of a loss term, or of the measurements that have one beginning: `expert/text` of `expert/text/0`."""
     kind, _, of = key.partition("/")
-    found = TERMS.get(f"{method}:{kind}") or TERMS.get(kind) or Name(plain(kind).capitalize())
-    return Name(f"{found.text}, {plain(of)}", found.why) if of else found
+    found = TERMS.get(f"{method}:{kind}") or TERMS.get(kind) or Wording(plain(kind).capitalize())
+    return Wording(f"{found.text}, {plain(of)}", found.why) if of else found
 
 
 def diagnostic_groups(keys: list[str]) -> dict[str, list[str]]:

@@ -51,7 +51,13 @@ DISENTANGLED |= {"mig", "sap", "dci/disentanglement", "dci/completeness", "total
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    for name, value in {"SIZES": (24, 48), "VALID": 16, "TEST": 120, "ROUTED": 20, "GROUP_CLIPS": 32}.items():
+    for name, value in {
+        "SIZES": (24, 48),
+        "VALID_CLIPS": 16,
+        "TEST_CLIPS": 120,
+        "ROUTED": 20,
+        "GROUP_CLIPS": 32,
+    }.items():
         monkeypatch.setattr(bench, name, value)
 
 

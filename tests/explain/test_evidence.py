@@ -18,7 +18,7 @@ from pipeline.core.errors import MsaError
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.removal import stream_of
 from pipeline.evaluation.shapley import scores
-from pipeline.explain.evidence import WINDOWS, Clip, evidence, gradients, occlusion
+from pipeline.explain.evidence import WINDOWS, ReadClip, evidence, gradients, occlusion
 from pipeline.explain.explain import Contributions
 from pipeline.explain.faithfulness import POINTS, faithfulness
 from pipeline.explain.places import Place
@@ -28,7 +28,7 @@ BASE = np.array([0.25])
 JUMPING = ("mag_bert", "wsa_bert")  # they divide a word by its own length: no path from zero is smooth
 
 
-def clip_of(method: Method, batch: Batch, base: np.ndarray = BASE, column: int = 0) -> Clip:
+def clip_of(method: Method, batch: Batch, base: np.ndarray = BASE, column: int = 0) -> ReadClip:
     """With a place a step, the last of them two steps long."""
     places = {}
     for name in method.dims:
@@ -38,7 +38,7 @@ def clip_of(method: Method, batch: Batch, base: np.ndarray = BASE, column: int =
         places[name] = [Place(i, i + 1, str(i)) for i in range(length - 2)] + [
             Place(length - 2, length, "end")
         ]
-    return Clip(method, batch, base, column, places)
+    return ReadClip(method, batch, base, column, places)
 
 
 def one(method: Method, seed: int = 3) -> Batch:
@@ -76,7 +76,7 @@ def test_what_is_all_that_a_clip_has_is_worth_the_difference_from_the_mean() -> 
     batch = random_batch(1)
     assert batch.text is not None
     length = int(batch.text.mask.sum())
-    clip = Clip(method, batch, BASE, 0, {"text": [Place(0, length, "all")]})
+    clip = ReadClip(method, batch, BASE, 0, {"text": [Place(0, length, "all")]})
     assert occlusion(clip)["text"] == pytest.approx(scores(method, batch, BASE)[0] - BASE)
 
 
@@ -196,7 +196,7 @@ def test_a_prediction_below_the_mean_is_followed_downwards() -> None:
     clip = clip_of(method, batch, np.array([100.0]))  # type: ignore[arg-type]
     score = faithfulness(clip, occlusion(clip))
     assert score is not None and score.deletion[0] == pytest.approx(-scores(method, batch, BASE)[0, 0])  # type: ignore[arg-type]
-    alone = Clip(method, batch, BASE, 0, {"text": [Place(0, 1, "one")]})  # type: ignore[arg-type]
+    alone = ReadClip(method, batch, BASE, 0, {"text": [Place(0, 1, "one")]})  # type: ignore[arg-type]
     assert faithfulness(alone, {"text": np.ones(1)}) is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from made.planted_sample import PlantedSample
 
 from pipeline.evaluation.shapley import baseline_of
-from pipeline.explain.evidence import Clip, How, evidence
+from pipeline.explain.evidence import How, ReadClip, evidence
 from pipeline.explain.explain import Contributions, Explainer
 from pipeline.explain.faithfulness import faithfulness
 from pipeline.explain.places import places_of
@@ -27,13 +27,13 @@ def opened(planted: PlantedSample, method: str, **settings: Any) -> tuple[Explai
     return explainer, StoredClips.of(runs[0], planted.params)
 
 
-def clips(explainer: Explainer, stored: StoredClips) -> dict[str, Clip]:
+def clips(explainer: Explainer, stored: StoredClips) -> dict[str, ReadClip]:
     """All test clips as the run reads them."""
     run, found = explainer.run, {}
     for clip_id, (features, before) in stored.features(stored.table["clip_id"].to_pylist()).items():
         inputs = Predictor.inputs(run, features, before)
         places = places_of(run, features, inputs)
-        found[clip_id] = Clip(run.method, batch_of(run, inputs), baseline_of(run), 0, places)
+        found[clip_id] = ReadClip(run.method, batch_of(run, inputs), baseline_of(run), 0, places)
     return found
 
 
