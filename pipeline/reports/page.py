@@ -56,6 +56,8 @@ FEW_CLASSES = 3  # whose F1 each have a column
 READING = (
     "Loss terms are drawn as they are; what training adds up is each times its weight. The first seed's line "
     "is black, those of the others are grey; a dot is the epoch that was chosen.",
+    "Where methods stand: ticks are seeds, lines 95 % intervals over speakers or videos. A full dot of a "
+    "difference says that its interval leaves out 0; intervals are not corrected for the number of methods.",
     "A t-SNE map keeps neighbours together. Its axes have no unit, and distances between groups mean little. "
     "Full markers are shared (or invariant) representations, hollow ones private (or spurious).",
     "Errors by range stand beside the number of clips: few clips make a range's bar unreliable.",
