@@ -47,8 +47,8 @@ def test_the_stage_and_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     after = report(params, Path("results"), Path("with"))
     assert "under corruptions" not in before and after.startswith(before.rstrip())
     assert f"{found['subsets']['cases']['AV']['scores']['mae'][0][0]:.3f}" in after
-    pages = [Path(name, "index.html").read_text() for name in ("without", "with")]
-    assert pages[1].count("<img") == pages[0].count("<img") + 2  # a curve and a heat map
+    pages = [Path(name, "sets", "tiny.html").read_text() for name in ("without", "with")]
+    assert pages[1].count("<figure") == pages[0].count("<figure") + 2  # a curve and a heat map
     assert "Tables of every kind of corruption" in pages[1] and "corruption" not in pages[0]
 
 
