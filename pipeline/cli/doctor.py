@@ -84,7 +84,7 @@ def _lock(project: Path = PROJECT) -> list[Check]:
     ]
     if not found:
         return [Check("ok", "lock", f"installed packages are those of {LOCK}")]
-    return [*found, Check("warning", "way out", f"pip install -c {LOCK} -e .   (in {project})")]
+    return [*found, Check("warning", "how to fix", f"pip install -c {LOCK} -e .   (in {project})")]
 
 
 def _torch() -> list[Check]:
@@ -113,7 +113,7 @@ def _torch() -> list[Check]:
             "builds for another torch, or for CUDA beside a torch for CPU; py-feat needs torchvision 0.28 "
             "and torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
         )
-        checks.append(Check("error" if "error" in broken.values() else "warning", "way out", found))
+        checks.append(Check("error" if "error" in broken.values() else "warning", "how to fix", found))
     return checks
 
 

@@ -62,7 +62,7 @@ def explain(
     Of new clips (--video) or test clips (--clip) a card each; of neither a page of the 20 test clips that
     tell most, with what each modality contributes on average. Contributions are Shapley values. Features of
     new clips are made as `predict` makes them, those of test clips are read from the project in the current
-    folder. Leaves with 1 if a clip gave nothing.
+    folder. Exits with status 1 if a clip gave nothing.
 
     Example: msa-cli explain --video clip.mp4 --text "It was great." --run runs/misr-mosi/1111
     """

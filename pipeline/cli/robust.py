@@ -67,7 +67,7 @@ def robust(
     """Test metrics of trained runs when what they read is noisy, has gaps, or is missing.
 
     Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json. For kinds of
-    recordings the test clips' media are spoilt in memory and their features made anew by the encoders of the
+    recordings the test clips' media are spoilt in memory and their features made again by the encoders of the
     runs; these stay in .state/robust, so that other runs with the same encoders need not wait for them again.
 
     Example: msa-cli robust runs/cmir-mosi runs/misr-mosi --kind subsets --kind gaussian --out robust-page

@@ -54,7 +54,7 @@ WriteConfig = Annotated[
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option(envvar="MSA_ONLY", metavar="CLIP_ID", help="Compute this clip anew, and no other."),
+    typer.Option(envvar="MSA_ONLY", metavar="CLIP_ID", help="Compute this clip again, and no other."),
 ]
 Shards = Annotated[
     str | None,
@@ -84,7 +84,7 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
         clips, facts = read_corpus(dataset, corpus, params.media, _workers(workers), found)
         write_clips(clips, paths.clip_table(dataset), facts)
     bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
-    say(f"{dataset}: {clips.num_rows} clips, {len(bad)} with a remark")
+    say(f"{dataset}: {clips.num_rows} clips, {len(bad)} {'warning' if len(bad) == 1 else 'warnings'}")
     for note in found.notes:
         say(f"  {note.level}: {note.message}")
     for row in bad[:20]:

@@ -37,7 +37,7 @@ def validate(
 ) -> None:
     """Check a corpus: labels, media, texts, splits, conflicts, features. Writes nothing but the page.
 
-    Leaves with 0 (usable, maybe with warnings) or 2 (labels or files must be corrected).
+    Exits with status 0 (usable, maybe with warnings) or 2 (labels or files must be corrected).
 
     Example: msa-cli validate mosi --html mosi.html
     """

@@ -114,10 +114,10 @@ def compare(
         runs_a, runs_b = (side.get((dataset, method), []) for side in (results_a, results_b))
         entry = compare_runs(f"{method} on {dataset}", runs_a, runs_b, resamples, seed, test)
         causes = [change.key for change in changes if entry.title in (change.reaches or [])]
-        if entry.same and causes:  # perhaps nobody made them anew
+        if entry.same and causes:  # perhaps nobody made them again
             entry.remarks.append(
                 f"the results are the same on both sides, though {some_of(causes)} differ; if that is "
-                "not meant, `dvc repro` makes them anew"
+                "not meant, `dvc repro` makes them again"
             )
         entries.append(entry)
         if (agreement := agreements.get(dataset)) is not None and entry.paired is not None:

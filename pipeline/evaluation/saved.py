@@ -158,7 +158,7 @@ def find_results(revision: Revision) -> tuple[list[str], list[str]]:
 def _of_older_layout(source: str) -> str:
     return (
         f"{source}: a result of the layout before `{RESULTS}/<set>/<method>/{METRICS}`; the version of its "
-        "own commit reads it, and `dvc repro` with this version makes it anew"
+        "own commit reads it, and `dvc repro` with this version makes it again"
     )
 
 

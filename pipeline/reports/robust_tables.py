@@ -169,7 +169,7 @@ def robust_section(sets: Mapping[tuple[str, str], Methods]) -> list[Block | Page
             if left > 0:
                 pictures.append(drawn)
         anchor = "-".join([*name.split(), "robust"])
-        blocks += [*_set_heading(name, regime, methods, 3), Lines([*READING]), Figures(pictures, wide=True)]
+        blocks += [*_set_heading(name, regime, methods, 3), Lines([*READING]), Figures(pictures, overview=True)]
         blocks.append(Details("Tables of every kind of corruption", _tables(methods, 4), anchor))
     return blocks
 
@@ -344,7 +344,7 @@ def write_robust(sets: Mapping[tuple[str, str], Methods], out: Path) -> None:
                     stem = "-".join([*name.split(), *([] if regime == COMPLETE else [regime]), drawing.name])
                     save(drawing, folder / f"{stem}.png", drawing.width)
                     pictures.append(picture(drawing))
-            blocks += [*_set_heading(name, regime, methods, 2), Figures(pictures, wide=True)]
+            blocks += [*_set_heading(name, regime, methods, 2), Figures(pictures, overview=True)]
             blocks += _tables(methods, 3)
         write_text(as_html(blocks), folder / "index.html")
         write_text(as_markdown(robust_blocks(sets, 1), top=1), folder / "tables.md")

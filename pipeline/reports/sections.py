@@ -64,7 +64,7 @@ def said_of(found: SetResults) -> list[Block]:
 
 def _calibration(found: SetResults) -> list[Block | PageBlock]:
     drawing = calibration_drawing(found.methods)
-    return [] if drawing is None else [Figures([picture(drawing)], wide=True)]
+    return [] if drawing is None else [Figures([picture(drawing)], overview=True)]
 
 
 def _robustness(found: SetResults) -> list[Block | PageBlock]:

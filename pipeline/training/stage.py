@@ -174,7 +174,7 @@ class RunQueue:
             there = one.run.out.exists()
             restored = not fresh and self.cache.restore(one.identity, one.run.out)
             if there:
-                say(f"{one.run.out}: {'from the run cache' if restored else 'trained anew'}, {one.reason}")
+                say(f"{one.run.out}: {'from the run cache' if restored else 'trained again'}, {one.reason}")
             if not restored:
                 absent.append(one)
                 self.identities[one.run.out] = one.identity

@@ -103,7 +103,7 @@ def test_doctor_finds_the_default_path_fit_and_says_what_others_lack() -> None:
         (None, []),
         (f"numpy=={version('numpy')}\n# a comment\npip==1\nno-such-package==1\n", ["ok lock"]),
         (f"torch=={version('torch').partition('+')[0]}\n", ["ok lock"]),  # and its build for CPU alone
-        ("numpy==1.0\nRuamel_Yaml==0.1\n", ["warning numpy", "warning ruamel-yaml", "warning way out"]),
+        ("numpy==1.0\nRuamel_Yaml==0.1\n", ["warning numpy", "warning ruamel-yaml", "warning how to fix"]),
     ],
 )
 def test_doctor_compares_what_is_installed_with_the_lock(
@@ -147,7 +147,7 @@ def test_doctor_knows_builds_for_another_torch(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, package, raising=False)  # the real one, where it is installed
     checks = [check for check in doctor._torch() if check.level != "ok"]
-    assert [(check.what, check.level) for check in checks] == [(package, level), ("way out", level)]
+    assert [(check.what, check.level) for check in checks] == [(package, level), ("how to fix", level)]
     assert (
         "9.1 does not import beside this torch" in checks[0].found and code.split("'")[1] in checks[0].found
     )

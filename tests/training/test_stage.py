@@ -129,7 +129,7 @@ def test_one_changed_weight_is_all_seeds_of_that_method_alone(capsys: pytest.Cap
     before = content()
     capsys.readouterr()
     train_stages([stage("tiny", 1, 2, weights={"spread": 0.5}), stage("misr", 1)], ALONE)
-    assert "runs/tiny-set/2: trained anew, of other params" in capsys.readouterr().out
+    assert "runs/tiny-set/2: trained again, of other params" in capsys.readouterr().out
     after = content()
     changed = {name.rpartition("/")[0] for name in before if after[name][0] != before[name][0]}
     assert changed == {"runs/tiny-set/1", "runs/tiny-set/2"}
@@ -163,7 +163,7 @@ def test_a_damaged_folder_is_told_and_made_anew(
     DAMAGE[said](Path("runs/tiny-set/1"))
     train_stages([stage("tiny", 1, 2)], ALONE)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("runs/tiny-set/1: ")]
-    assert ("from the run cache" if cached and said in RESTORED else "trained anew") in line and said in line
+    assert ("from the run cache" if cached and said in RESTORED else "trained again") in line and said in line
     assert only_bytes() == {name: kept for name, (_, kept) in before.items()}
     assert all(content()[name] == before[name] for name in before if "/2/" in name)
 

@@ -212,7 +212,7 @@ def _check_project(method: str, dataset: str, params: Params) -> None:
     stages = set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
     if f"assemble@{dataset}" not in stages:
         raise MsaError(
-            f"the training set of {dataset} was not built, and each row would extract its features anew; "
+            f"the training set of {dataset} was not built, and each row would extract its features again; "
             f"run `dvc repro assemble@{dataset}` and `git add dvc.lock`"
         )
 
