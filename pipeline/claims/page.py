@@ -29,7 +29,7 @@ TOPICS = {
     "Conflict between modalities": CONFLICT,
     "Experts for sub-populations": EXPERTS,
 }
-HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "p", "corrected", "verdict")
+HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "corrected p", "verdict")
 HOW = (
     "Planted corpora: features whose factors are known. Every number is a mean over seeds, each with corpora "
     "of its own; differences are paired by seed (t-test, 95 % interval), p corrected by Holm over all claims "
@@ -47,7 +47,7 @@ def method_blocks(found: Measurements) -> list[Block]:
         Lines([HOW, f"Seeds: {seeds}."]),
     ]
     if tested:
-        blocks.append(claims_table(tested))
+        blocks.append(claims_table(tested, named=False))
     else:
         blocks.append(Lines(["Nothing can be tested: give two seeds at least, ten say something."]))
     rows = []
@@ -75,10 +75,9 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
         for one in drawings(found, [n for n in CLAIMED if _claims(n, INVARIANCE)])
     }
     shown = {"Invariance": "misled", "Private and shared": "held", "Conflict between modalities": "special"}
-    said = ", ".join(map(str, next(iter(seeds))))
     blocks: list[Block | PageBlock] = [
         Heading("Do methods do what they claim?", 1),
-        Lines([HOW, f"Seeds {said}; {len(tested)} claims were tested."]),
+        Lines([HOW, f"Seeds {', '.join(map(str, next(iter(seeds))))}; {len(tested)} claims were tested."]),
     ]
     for topic, claims in TOPICS.items():
         own = [finding for finding in tested if finding.claim in claims]
@@ -87,15 +86,16 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
         if shown.get(topic) in pictures:
             blocks.append(Figures([pictures[shown[topic]]], large=True))
         if claims is DISENTANGLEMENT and (rows := _held_rows(found)):
-            blocks.append(Table(["method", "probe", *HELD.values()], rows, words=(0, 1)))
+            said = "R² of probes; in brackets without the terms that part shared and private."
+            blocks += [Lines([said]), Table(["method", "probe", *HELD.values()], rows, words=(0, 1))]
     blocks += [Heading("All methods"), Lines([_everybody_said()]), _methods_table(found)]
     if "methods" in pictures:
         blocks.append(Figures([pictures["methods"]], large=True))
     return blocks
 
 
-def claims_table(tested: Sequence[Finding]) -> Table:
-    """A row a claim."""
+def claims_table(tested: Sequence[Finding], named: bool = True) -> Table:
+    """A row a claim; `named`: with the method's name in front."""
     rows = [
         [
             one.method,
@@ -103,14 +103,15 @@ def claims_table(tested: Sequence[Finding]) -> Table:
             f"{one.value:.3f}",
             f"{one.against:.3f}" if one.claim.against else "–",
             f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})",
-            small(one.p),
             small(one.corrected),
             one.verdict,
         ]
         for one in tested
     ]
     strong = frozenset(row for row, one in enumerate(tested) if one.verdict != "not shown")
-    return Table(HEAD, rows, words=(0, 1, 7), strong=strong)
+    if named:
+        return Table(HEAD, rows, words=(0, 1, 6), strong=strong)
+    return Table(HEAD[1:], [row[1:] for row in rows], words=(0, 5), strong=strong)
 
 
 def small(p: float) -> str:
