@@ -21,13 +21,12 @@ from pipeline.claims.claims import (
 )
 from pipeline.claims.figures import HELD, drawings, interval
 from pipeline.core.errors import MsaError
-from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Table
+from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Picture, Table
 
-TOPICS = {
-    "Invariance": INVARIANCE,
-    "Private and shared": DISENTANGLEMENT,
-    "Conflict between modalities": CONFLICT,
-    "Experts for sub-populations": EXPERTS,
+TOPICS = {  # of claims, and of their pictures
+    "Invariance": (INVARIANCE, "misled"),
+    "Private and shared": (DISENTANGLEMENT, "held"),
+    "Conflict between modalities, and experts for sub-populations": ((*CONFLICT, *EXPERTS), "special"),
 }
 HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "corrected p", "verdict")
 HOW = (
@@ -70,27 +69,26 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
     if len(seeds) > 1:
         raise MsaError("results: methods were measured with different seeds; `dvc repro` makes them alike")
     tested = findings(found, CLAIMED)
-    pictures = {
-        one.name: one.picture(folder)
-        for one in drawings(found, [n for n in CLAIMED if _claims(n, INVARIANCE)])
-    }
-    shown = {"Invariance": "misled", "Private and shared": "held", "Conflict between modalities": "special"}
+    invariant = [name for name, claims in CLAIMED.items() if INVARIANCE[0] in claims]
+    pictures: dict[str, list[Picture]] = {}
+    for drawing in drawings(found, invariant):
+        pictures.setdefault(drawing.topic, []).append(drawing.picture(folder))
     blocks: list[Block | PageBlock] = [
         Heading("Do methods do what they claim?", 1),
         Lines([HOW, f"Seeds {', '.join(map(str, next(iter(seeds))))}; {len(tested)} claims were tested."]),
     ]
-    for topic, claims in TOPICS.items():
+    for topic, (claims, drawn) in TOPICS.items():
         own = [finding for finding in tested if finding.claim in claims]
         if own:
             blocks += [Heading(topic), claims_table(own)]
-        if shown.get(topic) in pictures:
-            blocks.append(Figures([pictures[shown[topic]]], large=True))
+        if drawn in pictures:
+            blocks.append(Figures(pictures[drawn], large=True))
         if claims is DISENTANGLEMENT and (rows := _held_rows(found)):
             said = "R² of probes; in brackets without the terms that part shared and private."
             blocks += [Lines([said]), Table(["method", "probe", *HELD.values()], rows, words=(0, 1))]
     blocks += [Heading("All methods"), Lines([_everybody_said()]), _methods_table(found)]
     if "methods" in pictures:
-        blocks.append(Figures([pictures["methods"]], large=True))
+        blocks.append(Figures(pictures["methods"], large=True))
     return blocks
 
 
@@ -117,10 +115,6 @@ def claims_table(tested: Sequence[Finding], named: bool = True) -> Table:
 def small(p: float) -> str:
     """A p value."""
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def _claims(method: str, claims: Sequence[object]) -> bool:
-    return bool(set(claims) & set(CLAIMED[method]))
 
 
 def _held_rows(found: Mapping[str, Measurements]) -> list[list[str]]:
