@@ -176,7 +176,10 @@ def _methods(found: Found, marks: Mapping[str, tuple[str, str]], figure: Figure)
     for said, (key, fill) in marks.items():
         for row, name in enumerate(order):
             _mark(panel, row, found[name].of(key), fill, said if row == 0 else None)
-    for said, key, line in (("best possible", "error/best", "--"), ("train median", "error/constant", ":")):
+    for said, key, line in (
+        ("best without the cue", "error/best", "--"),
+        ("train median", "error/constant", ":"),
+    ):
         panel.axvline(
             interval(found[order[0]].of(key))[0], color="0.4", linestyle=line, linewidth=1, label=said
         )
