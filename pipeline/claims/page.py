@@ -21,16 +21,14 @@ from pipeline.claims.claims import (
 )
 from pipeline.claims.figures import HELD, drawings, interval
 from pipeline.core.errors import MsaError
-from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Table
-from pipeline.reports.figures import picture, save
+from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Picture, Table
 
-TOPICS = {
-    "Invariance": INVARIANCE,
-    "Private and shared": DISENTANGLEMENT,
-    "Conflict between modalities": CONFLICT,
-    "Experts for sub-populations": EXPERTS,
+TOPICS = {  # of claims, and of their pictures
+    "Invariance": (INVARIANCE, "misled"),
+    "Private and shared": (DISENTANGLEMENT, "held"),
+    "Conflict between modalities, and experts for sub-populations": ((*CONFLICT, *EXPERTS), "special"),
 }
-HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "p", "corrected", "verdict")
+HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "corrected p", "verdict")
 HOW = (
     "Planted corpora: features whose factors are known. Every number is a mean over seeds, each with corpora "
     "of its own; differences are paired by seed (t-test, 95 % interval), p corrected by Holm over all claims "
@@ -48,7 +46,7 @@ def method_blocks(found: Measurements) -> list[Block]:
         Lines([HOW, f"Seeds: {seeds}."]),
     ]
     if tested:
-        blocks.append(claims_table(tested))
+        blocks.append(claims_table(tested, named=False))
     else:
         blocks.append(Lines(["Nothing can be tested: give two seeds at least, ten say something."]))
     rows = []
@@ -71,33 +69,31 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
     if len(seeds) > 1:
         raise MsaError("results: methods were measured with different seeds; `dvc repro` makes them alike")
     tested = findings(found, CLAIMED)
-    pictures = {}
-    for one in drawings(found, [n for n in CLAIMED if _claims(n, INVARIANCE)]):
-        pictures[one.name] = picture(one)
-        if folder is not None:
-            save(one, folder / f"{one.name}.png", one.width)
-    shown = {"Invariance": "misled", "Private and shared": "held", "Conflict between modalities": "special"}
-    said = ", ".join(map(str, next(iter(seeds))))
+    invariant = [name for name, claims in CLAIMED.items() if INVARIANCE[0] in claims]
+    pictures: dict[str, list[Picture]] = {}
+    for drawing in drawings(found, invariant):
+        pictures.setdefault(drawing.topic, []).append(drawing.picture(folder))
     blocks: list[Block | PageBlock] = [
         Heading("Do methods do what they claim?", 1),
-        Lines([HOW, f"Seeds {said}; {len(tested)} claims were tested."]),
+        Lines([HOW, f"Seeds {', '.join(map(str, next(iter(seeds))))}; {len(tested)} claims were tested."]),
     ]
-    for topic, claims in TOPICS.items():
+    for topic, (claims, drawn) in TOPICS.items():
         own = [finding for finding in tested if finding.claim in claims]
         if own:
             blocks += [Heading(topic), claims_table(own)]
-        if shown.get(topic) in pictures:
-            blocks.append(Figures([pictures[shown[topic]]], large=True))
+        if drawn in pictures:
+            blocks.append(Figures(pictures[drawn], large=True))
         if claims is DISENTANGLEMENT and (rows := _held_rows(found)):
-            blocks.append(Table(["method", "probe", *HELD.values()], rows, words=(0, 1)))
+            said = "R² of probes; in brackets without the terms that part shared and private."
+            blocks += [Lines([said]), Table(["method", "probe", *HELD.values()], rows, words=(0, 1))]
     blocks += [Heading("All methods"), Lines([_everybody_said()]), _methods_table(found)]
     if "methods" in pictures:
-        blocks.append(Figures([pictures["methods"]], large=True))
+        blocks.append(Figures(pictures["methods"], large=True))
     return blocks
 
 
-def claims_table(tested: Sequence[TestedClaim]) -> Table:
-    """A row a claim."""
+def claims_table(tested: Sequence[TestedClaim], named: bool = True) -> Table:
+    """A row a claim; `named`: with the method's name in front."""
     rows = [
         [
             one.method,
@@ -105,23 +101,20 @@ def claims_table(tested: Sequence[TestedClaim]) -> Table:
             f"{one.value:.3f}",
             f"{one.against:.3f}" if one.claim.against else "–",
             f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})",
-            small(one.p),
             small(one.corrected),
             one.verdict,
         ]
         for one in tested
     ]
     strong = frozenset(row for row, one in enumerate(tested) if one.verdict != "not shown")
-    return Table(HEAD, rows, words=(0, 1, 7), strong=strong)
+    if named:
+        return Table(HEAD, rows, words=(0, 1, 6), strong=strong)
+    return Table(HEAD[1:], [row[1:] for row in rows], words=(0, 5), strong=strong)
 
 
 def small(p: float) -> str:
     """A p value."""
     return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def _claims(method: str, claims: Sequence[object]) -> bool:
-    return bool(set(claims) & set(CLAIMED[method]))
 
 
 def _held_rows(found: Mapping[str, Measurements]) -> list[list[str]]:

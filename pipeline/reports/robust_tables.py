@@ -169,7 +169,11 @@ def robust_section(sets: Mapping[tuple[str, str], Methods]) -> list[Block | Page
             if left > 0:
                 pictures.append(drawn)
         anchor = "-".join([*name.split(), "robust"])
-        blocks += [*_set_heading(name, regime, methods, 3), Lines([*READING]), Figures(pictures, overview=True)]
+        blocks += [
+            *_set_heading(name, regime, methods, 3),
+            Lines([*READING]),
+            Figures(pictures, overview=True),
+        ]
         blocks.append(Details("Tables of every kind of corruption", _tables(methods, 4), anchor))
     return blocks
 
