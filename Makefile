@@ -19,14 +19,17 @@ export DVC_NO_ANALYTICS = 1
 
 .PHONY: demo demo-all test test-extras bench fuzz lint docs sample clean
 MINUTES ?= 10
+NEXT = printf '\nnext: source $(BIN)/activate; msa-cli runs; reports/index.html has the page\n'
 
 demo: $(SETUP)  ## the whole path on the sample corpus: raw clips in, table of metrics out
 	$(BIN)/msa-cli repro
 	@cat reports/report.md
+	@$(NEXT)
 
 demo-all: $(SETUP)  ## the same with every method, in place of the models_run of params.yaml
 	$(BIN)/msa-cli repro --models all
 	@cat reports/report.md
+	@$(NEXT)
 
 test: $(DEV) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not benchmark"

@@ -189,3 +189,13 @@ def test_targets_of_make_exist() -> None:
     used = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
     assert used <= targets
     assert {"demo", "test", "bench", "docs", "sample"} <= used
+
+
+def test_citation_is_that_of_the_project() -> None:
+    """The keys that CFF 1.2.0 asks for, and what pyproject.toml says too."""
+    cited = YAML(typ="safe").load((PROJECT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cited["cff-version"] == "1.2.0" and cited["message"] and cited["type"] == "software"
+    assert [set(author) for author in cited["authors"]] == [{"name"}]
+    told = (cited["title"], cited["version"], cited["license"], cited["abstract"])
+    assert told == (project["name"], project["version"], project["license"], project["description"])
