@@ -24,7 +24,8 @@ def table(
 ) -> None:
     """A table of a method's paper, run here as DVC experiments: comparison (main), ablation, sensitivity.
 
-    Our numbers are printed beside the paper's and written to reports/tables. Exits with status 1 if a row failed.
+    Our numbers are printed beside the paper's and written to reports/tables. Exits with status 1 if a row
+    failed.
     """
     from pipeline.evaluation.tables.run import find_table, parse_seeds, run_table
     from pipeline.params.params import load_params

@@ -215,7 +215,7 @@ class Params(Section):
     models_run: list[Name] = Field(default_factory=list)
     seeds: list[Annotated[int, Field(ge=0, lt=LARGEST_SEED)]] = Field(default=[1111], min_length=1)
     shards: int = Field(16, ge=1, le=1024)
-    """files per (dataset, encoder), each written again when a clip of it changes; enough for 256 MiB a file"""
+    """files per (dataset, encoder), each written again when a clip changes; enough for 256 MiB a file"""
     max_failed_fraction: float = Field(0.02, ge=0, le=1)
     """share of failed clips above which a stage exits non-zero"""
     media: MediaLimits = Field(default_factory=MediaLimits)
