@@ -79,7 +79,7 @@ def test_the_command_and_the_report(
     assert "early_fusion-from-near" not in own.split("### ")[0]
     assert re.search(rf"\| early_fusion-from-near +\| +12 \| +{mean:.3f} ± ", others)
     assert "- early_fusion-from-near: scores of" in others
-    assert "early_fusion-from-near" in (place / "reports/index.html").read_text()
+    assert "early_fusion-from-near" in (place / "reports/sets/far.html").read_text()
 
     code, said = cli("runs", "--json")
     states = {(row["method"], row["dataset"]): (row["state"], row["note"]) for row in json.loads(said)}

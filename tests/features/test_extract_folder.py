@@ -145,7 +145,10 @@ def test_texts_of_the_table_that_ingest_folder_reads(folder: Path, cli: Cli) -> 
     assert "other.csv: " in printed and "file" in printed
 
 
-def test_info_explains_the_folder_that_extract_wrote(folder: Path, cli: Cli) -> None:
+def test_info_explains_the_folder_that_extract_wrote(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     both = (*QUICK, "--audio-encoder", "librosa33")
     cli("extract", "clips", "--out", "out", *both)
     code, printed = cli("info", "out", "--json")

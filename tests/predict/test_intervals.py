@@ -37,8 +37,8 @@ def test_it_is_said(tmp_path: Path) -> None:
     spoken = Transcript("clip", tmp_path / "clip.mp4", None, None, "en", "so")
     found = ClipPrediction(
         Facts("c", (-3.0, 3.0), ()),
-        ClipFeatures("clip", tmp_path / "clip.mp4", spoken, {}),
-        [Outcome("r", "early_fusion", np.array([2.5]), {}, {})],
+        ClipFeatures("clip", tmp_path / "clip.mp4", spoken, {}, {}),
+        [Outcome("r", "early_fusion", np.array([2.5]), np.array([0.0]), {}, {})],
     )
     assert found.interval is None and "interval" not in as_markdown(report.blocks([found]))
     found.half_width = 1.25

@@ -86,7 +86,7 @@ def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> Non
         (["--text", "a", "--text-file", "b.txt"], "were both given"),
         (["--plot", "picture.jpg"], "expected a file that ends in .png"),
         (["--video", str(sample.videos[VALID[1]]), "--text", "a"], "belong to one clip"),
-        (["nowhere"], "nowhere: not a run folder"),
+        (["nowhere"], "nowhere: no such file or folder"),
         (["--video", clip], "is given twice"),
         (["--out", f"{clip}/out"], "cannot be made (Not a directory)"),
         (["--plot", f"{clip}/a.png"], "cannot be made (File exists)"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from models import METHODS
 from pipeline.reports.figures import confusion, limits_of
-from pipeline.reports.names import Name, method_name, metric_name, term_name, typeset
+from pipeline.reports.names import Wording, method_name, metric_name, term_name, typeset
 from pipeline.reports.run_figures import classes_of, draw_terms, error_by_range
 
 
@@ -68,7 +68,7 @@ def test_symbols_are_set_and_explained() -> None:
     assert "<code>mi_norm: none</code>" in text and "f1 &lt; 2" in text
     assert term_name("gap_over_std/text", "cmir").text == "Gap ÷ spread, text"
     assert term_name("never_seen/of_it").text == "Never seen, of it"
-    assert method_name("mag_bert").text == "MAG-BERT" and method_name("llm") == Name("llm")
+    assert method_name("mag_bert").text == "MAG-BERT" and method_name("llm") == Wording("llm")
     assert metric_name("f1_joy").text == "F1, joy" and metric_name("ood_acc2_has0").text == "Acc-2 (≥ 0)"
 
 
