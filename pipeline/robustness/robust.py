@@ -132,12 +132,12 @@ def _sweep_method(
     for run, own in configs.items():
         known = training_labels(run)
         constant = float(np.bincount(known.astype(int)).argmax()) if class_names else float(np.median(known))
-        found = _conditions(asked, [kind for kind in due if kind in KINDS])
-        weigh = [one for one in found if one.kind == "subsets"]
+        wanted = _conditions(asked, [kind for kind in due if kind in KINDS])
+        weigh = [one for one in wanted if one.kind == "subsets"]
         sweeps[own["seed"]] = sweep(
-            run, found, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
+            run, wanted, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
-        say(f"{run}: {len(found)} conditions on {len(sweeps[own['seed']].label)} test clips")
+        say(f"{run}: {len(wanted)} conditions on {len(sweeps[own['seed']].label)} test clips")
     media = _sweep_media([*configs], asked, due, sweeps, assembled, device)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
