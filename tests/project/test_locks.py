@@ -78,7 +78,10 @@ def test_the_code_of_a_lock_is_that_of_its_commit(lock: Path) -> None:
             if "/data/" in place or "/runs/" in place or place.endswith("results"):
                 continue
             if place not in known:
-                known[place] = recorded(contents(commit, place))
+                found = contents(commit, place)
+                if not found and place.startswith("experiments"):  # a link to a corpus, never in git
+                    continue
+                known[place] = recorded(found)
             if dep["md5"] != known[place]:
                 differing.add(f"{stage}: {place}")
     assert not differing, (
