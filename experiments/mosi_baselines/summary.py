@@ -1,0 +1,1 @@
+../mosi/summary.py
