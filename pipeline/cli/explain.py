@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import ParamsFile, SpeechOptions, with_options
+from pipeline.cli.options import ModelPlaces, ParamsFile, SpeechOptions, with_options
 from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import ClipError, MsaError
 
@@ -50,12 +50,7 @@ def explain(
     form: Annotated[str, typer.Option("--format", help="html or pdf.", callback=_known_format)] = "html",
     device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
     params: ParamsFile = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
-        ),
-    ] = None,
+    settings: ModelPlaces = None,
 ) -> None:
     """Show what carries a run's predictions: modalities, words, moments of sound, pictures, similar clips.
 

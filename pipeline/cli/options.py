@@ -31,6 +31,12 @@ ParamsFile = Annotated[
         "--params", help="params.yaml to use. Default: that of the current folder, if there is one."
     ),
 ]
+ModelPlaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
+    ),
+]
 Clips = Annotated[
     list[Path] | None,
     typer.Argument(metavar="CLIP", help="Clips, or folders of clips.", show_default=False),

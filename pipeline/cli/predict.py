@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, ParamsFile, SpeechOptions, Videos, given_clips, with_options
+from pipeline.cli.options import (
+    AsJson,
+    ModelPlaces,
+    ParamsFile,
+    SpeechOptions,
+    Videos,
+    given_clips,
+    with_options,
+)
 from pipeline.core.console import say, show, tracked
 from pipeline.core.errors import MsaError
 from pipeline.core.paths import given_run
@@ -58,12 +66,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(envvar="MSA_DEVICE", help="cpu, cuda, cuda:1 ...")] = "cpu",
     params: ParamsFile = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
-        ),
-    ] = None,
+    settings: ModelPlaces = None,
 ) -> None:
     """Predict the sentiment of new clips with trained runs of one dataset, all seeds and methods together.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Device
+from pipeline.cli.options import Device, ModelPlaces
 from pipeline.core.console import show
 
 
@@ -56,12 +56,7 @@ def robust(
     timeout: Annotated[
         float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take in an encoder.")
     ] = 600.0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
-        ),
-    ] = None,
+    settings: ModelPlaces = None,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and tables.", file_okay=False)] = None,
 ) -> None:
     """Test metrics of trained runs when what they read is noisy, has gaps, or is missing.

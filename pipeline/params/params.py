@@ -33,13 +33,11 @@ from pipeline.params.encoders import AudioEncoder, EncoderParams, TextEncoder, V
 from pipeline.params.explain import explain, one_line, unknown
 from pipeline.params.jobs import NO_TABLES, Jobs
 from pipeline.params.names import Language, LocalPath, Name
+from pipeline.params.results import ReportsParams, RobustParams
 from pipeline.params.search import SearchSpace, with_values
 from pipeline.params.transcribe import TranscribeParams
 
 Entry = TypeVar("Entry")
-Corruption = Literal[
-    "gaussian", "laplace", "erase", "frames", "blocks", "subsets", "shared", "imbalanced", "all"
-]
 
 PARAMS_FILE = "params.yaml"
 COMPLETE = "complete"  # regime of runs that learn from whole clips
@@ -178,29 +176,6 @@ class ModelParams(Section):
     def resolved(self, dataset: str) -> dict[str, Any]:
         """`base` with the corpus' own values laid over it."""
         return _merge(self.base, self.corpora.get(dataset, {}))
-
-
-class ReportsParams(Section):
-    """What results and reports say, beside numbers."""
-
-    transcripts: list[Name] = Field(default_factory=list)
-    """datasets and imports whose texts may stand in results/ and reports/, which git tracks: those of the
-    clips with the largest errors"""
-
-
-class RobustParams(Section):
-    """What the stage `robust` does, which is of no other stage's business."""
-
-    sets: list[Name] = Field(default_factory=list)
-    """training sets whose runs are tested under corruptions; none = the stage is off"""
-    kinds: list[Corruption] = Field(default=["all"], min_length=1)
-    """what docs/robustness.md explains"""
-    sites: list[Literal["all", "text", "audio", "visual"]] = Field(default=["all"], min_length=1)
-    """whom noise and dropped frames hit"""
-    draws: int = Field(5, ge=1)
-    """of every random corruption"""
-    missing: Literal["blank", "absent"] = "blank"
-    """what stands for a missing modality: zeros and no words, or nothing, as where a clip lacks it"""
 
 
 class Params(Section):
