@@ -106,6 +106,21 @@ def test_of_frozen_states_of_tokens_the_first_and_last_stay(tmp_path: Path) -> N
     assert batch.audio is not None and torch.equal(framed.touchable("audio", batch.audio), batch.audio.mask)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"align": "words", "provenance": {"params": {"kind": "hf", "unit": "token"}}},
+        {"provenance": {"params": {"kind": "hf", "unit": "word"}}},
+        {"provenance": {"params": {"kind": "hf", "unit": "token", "pool": "mean"}}},
+    ],
+    ids=["aligned", "words", "pooled"],
+)
+def test_rows_that_are_words_or_whole_clips_can_all_be_hit(rows: dict[str, Any], tmp_path: Path) -> None:
+    text = random_batch(4).text
+    assert text is not None
+    assert torch.equal(blanks_of(tmp_path / "set", rows).touchable("text", text), text.mask)
+
+
 # ----------------------------------------------------------------------------------------------- the batch
 def test_empty_clips_have_the_blank_steps_and_others_stay() -> None:
     batch = random_batch(4, vocabulary=40, absent={(3, "audio")})

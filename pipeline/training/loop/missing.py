@@ -108,9 +108,14 @@ class Blanks:
 
 
 def _framed(name: str, stats: Mapping[str, Any]) -> bool:
-    """Whether the rows of text features are tokens, so that special ones are among them."""
-    made = stats["modalities"].get(name, {}).get("provenance") or {}
-    return name == "text" and (made.get("params") or {}).get("unit") == "token"
+    """Whether the rows of text features are tokens, so that special ones are among them.
+
+    They are words in sets with `align: words`, and one row a clip where an encoder pools.
+    """
+    entry = stats["modalities"].get(name, {})
+    settings = (entry.get("provenance") or {}).get("params") or {}
+    tokens = settings.get("unit") == "token" and "pool" not in settings and "align" not in entry
+    return name == "text" and tokens
 
 
 def raw_zero(entry: Mapping[str, Any]) -> np.ndarray:
