@@ -56,6 +56,15 @@ def robust(
     timeout: Annotated[
         float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take in an encoder.")
     ] = 600.0,
+    retranscribe: Annotated[
+        bool | None,
+        typer.Option(
+            "--retranscribe/--no-retranscribe",
+            help="Spoilt sound is heard again by transcribe.asr of params.yaml, and its text taken. Default: "
+            "for clips whose text was recognised.",
+            show_default=False,
+        ),
+    ] = None,
     settings: ModelPlaces = None,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and tables.", file_okay=False)] = None,
 ) -> None:
@@ -70,24 +79,28 @@ def robust(
     from pipeline.execution.local import THREADS
 
     os.environ.update(THREADS)  # before NumPy is there: the same sums as in the DAG
+    from pipeline.core.errors import ParamsError
     from pipeline.params.params import load_params
     from pipeline.predict.encoders import make_encoders
     from pipeline.reports.blocks import as_renderables
     from pipeline.reports.robust_tables import as_sets, overview, robust_blocks, write_robust
     from pipeline.robustness.conditions import chosen_kinds, chosen_sites
     from pipeline.robustness.media.extract import Resources
-    from pipeline.robustness.media.kinds import MEDIA_LEVELS
+    from pipeline.robustness.media.kinds import MEDIA_LEVELS, SOUND
     from pipeline.robustness.media.sweep import Remaking
     from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
     from pipeline.training.runs import run_folders
 
     given, kinds = load_params(overrides=settings), chosen_kinds(kind)
+    if retranscribe and SOUND.keys().isdisjoint(kinds):
+        raise ParamsError(f"--retranscribe: no kind of sound is asked for; add --kind {' or '.join(SOUND)}")
     remaking = None
     if not {*MEDIA_LEVELS}.isdisjoint(kinds):
         processes = workers or len(os.sched_getaffinity(0))
         resources = Resources(processes, timeout, given.shards)
-        remaking = Remaking(given, make_encoders, "cpu" if device == "auto" else device, resources)
+        place = "cpu" if device == "auto" else device
+        remaking = Remaking(given, make_encoders, place, resources, retranscribe)
     asked = Asked(kinds, chosen_sites(site), tuple(range(draws)), missing.value, remaking)
     found = run([folder for named in runs for folder in run_folders(named)], asked, assembled, device)
     sets = as_sets(found, given.cross_validations())

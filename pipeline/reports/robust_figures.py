@@ -27,6 +27,8 @@ CELL = (0.62, 0.27)
 CURVED = ("gaussian", "laplace", "erase", "frames", "shared")  # kinds that are curves over the level
 RECORDED = tuple(kind for kind in RECORDINGS if kind not in ("eyes", "mouth"))  # which have one level
 MAPPED = ("subsets", "blocks", "imbalanced")  # kinds that are columns of a heat map
+SEEN = "frames with\na face, or a pitch"
+SHARES = {"face": (SEEN, "--"), "voiced": (SEEN, "--"), "wer": ("word error rate", "-.")}  # see sweep.py
 UNITS = {"mae": "MAE (label units)"}
 
 Methods = Mapping[str, Mapping[str, Any]]  # method -> its summary
@@ -80,22 +82,22 @@ def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: 
 
 
 def _recording_axes(panel: Axes, kind: str, methods: Methods) -> dict[str, Any]:
-    """Levels one behind the other; and on the right the share of the frames with a face, or with a pitch."""
+    """Levels one behind the other; on the right shares of frames with a face or a pitch, of wrong words."""
     case = next(case for one in methods.values() if (case := _first_case(one, kind)) is not None)
     levels = [f"{level:g}" for level in case["levels"]]
     panel.set_xticks(range(len(levels) + 1), ["clean", *levels], fontsize=8)
     panel.set_xlabel("SNR (dB)" if kind in ("white", "babble") else "level")
     told = [found["media"] for one in methods.values() if "media" in (found := one["kinds"].get(kind, {}))]
-    lines = {}
-    for key in ("face", "voiced"):
-        if told and told[0][key][0] is not None:
-            right = panel.twinx()
-            shares = np.array(told[0][key], dtype=float)  # NaN where nothing could be made
-            (lines["right: frames with\na face, or a pitch"],) = right.plot(
-                shares, color="0.55", linestyle="--", linewidth=1
-            )
-            right.set_ylim(0, 1.05)
-            right.tick_params(labelsize=7, labelcolor="0.45")
+    lines: dict[str, Any] = {}
+    right = None
+    for key, (name, style) in SHARES.items():
+        shares = np.array(told[0].get(key, [None]) if told else [None], dtype=float)
+        if np.isnan(shares[0]):  # nothing of the kind is looked for
+            continue
+        right = right or panel.twinx()
+        (lines[f"right: {name}"],) = right.plot(shares, color="0.55", linestyle=style, linewidth=1)
+        right.set_ylim(0, max(1.05, right.get_ylim()[1]))
+        right.tick_params(labelsize=7, labelcolor="0.45")
     return lines
 
 

@@ -233,13 +233,26 @@ def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
     for key, what in (("face", "a face"), ("voiced", "a pitch")):
         clean, *levels = told[key]
         if clean is not None:
-            shares = ", ".join("–" if share is None else f"{100 * share:.0f} %" for share in levels)
-            found.append(f"Frames with {what}: {shares} (clean {100 * clean:.0f} %)")
+            found.append(f"Frames with {what}: {', '.join(map(_percent, levels))} (clean {_percent(clean)})")
     if any(told["failed"]):
         found.append(f"Clips that could not be encoded any more: {', '.join(map(str, told['failed']))}")
     if told["silent"]:
         found.append(f"Clips without a sound, which get no noise: {told['silent']}")
+    if "text" in told:
+        found.append(f"Texts stay those of the clean clips: {told['text']}")
+    if "heard" in told:
+        clean, *levels = map(_percent, told["wer"])
+        found.append(
+            f"The text of {told['heard']:.0f} test clips is what a recogniser hears. Word error rate against "
+            f"the set's text: {', '.join(levels)} (clean sound {clean})"
+        )
+        if any(told["wordless"]):
+            found.append(f"Clips in which it hears no word: {', '.join(map(_percent, told['wordless']))}")
     return found
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _meaning(metric: str) -> str:

@@ -35,7 +35,7 @@ from pipeline.evaluation.robust_results import ALL, ALL_KINDS, FORMAT, KINDS, re
 from pipeline.evaluation.saved import METRICS, ROBUST
 from pipeline.robustness.conditions import CLEAN, Condition, conditions, settings_of
 from pipeline.robustness.corruptions import Missing
-from pipeline.robustness.media.kinds import MEDIA_LEVELS
+from pipeline.robustness.media.kinds import MEDIA_LEVELS, SOUND
 from pipeline.robustness.streams import SEEDS
 from pipeline.robustness.summary import constant_floors, summary
 from pipeline.robustness.sweep import Sweep, sweep
@@ -43,6 +43,7 @@ from pipeline.store.fingerprint import stage_hashes
 from pipeline.training.runs import hashes, open_runs, read_config, regime_of
 
 if TYPE_CHECKING:  # it opens encoders, which most sweeps do without
+    from pipeline.robustness.media.heard import Listening
     from pipeline.robustness.media.sweep import MediaSweep, Remaking
 
 MEDIA_SUFFIX = ".media.parquet"
@@ -124,7 +125,14 @@ def _sweep_method(
         "code": json_hash(stage_hashes("robust", config["method"])),
     }
     kept = _kept(rows, out, identity)
-    due = [kind for kind in asked.kinds if kept.get(kind, {}).get("settings") != asked.settings(kind)]
+    listening = None
+    if asked.remaking is not None and not SOUND.keys().isdisjoint(asked.kinds):
+        listening = asked.remaking.listening(config, assembled)
+    settings = {
+        kind: asked.settings(kind) | (listening.identity if listening is not None and kind in SOUND else {})
+        for kind in asked.kinds
+    }
+    due = [kind for kind in asked.kinds if kept.get(kind, {}).get("settings") != settings[kind]]
     if not due:
         say(f"{out}: kept")
         return
@@ -138,11 +146,11 @@ def _sweep_method(
             run, wanted, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
         say(f"{run}: {len(wanted)} conditions on {len(sweeps[own['seed']].label)} test clips")
-    media = _sweep_media([*configs], asked, due, sweeps, assembled, device)
+    media = _sweep_media([*configs], asked, due, sweeps, assembled, device, listening)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
     new = summary(sweeps, metric_set, class_names, floors)
-    kinds = {kind: {"settings": asked.settings(kind), "cases": cases} for kind, cases in new["kinds"].items()}
+    kinds = {kind: {"settings": settings[kind], "cases": cases} for kind, cases in new["kinds"].items()}
     for kind, told in ({} if media is None else media.told()).items():
         kinds[kind]["media"] = told
     written = {
@@ -179,6 +187,7 @@ def _sweep_media(
     sweeps: Mapping[int, Sweep],
     assembled: Path,
     device: str,
+    listening: Listening | None,
 ) -> MediaSweep | None:
     """Add predictions of spoilt recordings to the sweeps, by seed; None where none are due."""
     found = _conditions(asked, [kind for kind in due if kind in MEDIA_LEVELS])
@@ -190,7 +199,7 @@ def _sweep_media(
             f"--kind {found[0].kind}; take it out of robust.kinds"
         )
     opened = open_runs(runs, device)
-    remade = asked.remaking.sweep(opened, found, assembled)
+    remade = asked.remaking.sweep(opened, found, assembled, listening)
     for run, predictions in zip(opened, remade.predictions, strict=True):
         sweeps[run.config["seed"]].add(predictions, found)
     for remark in remade.remarks:

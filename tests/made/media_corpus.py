@@ -1,16 +1,17 @@
-"""A corpus of small clips in a project's folder, with a clip table and a training set of their sound."""
+"""A corpus of small clips in a project's folder, with a clip table and a training set of sound and texts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from made import media_factory
 from made.stored import assemble
 
-from pipeline.core.paths import assembled_folder, clip_table
+from pipeline.core.errors import AbsentError
+from pipeline.core.paths import assembled_folder, clip_table, transcript_table
 from pipeline.corpora.clips import ClipFacts, full_id, write_clips
 from pipeline.corpora.clips import clip_table as as_table
 from pipeline.features.audio.sound import clip_sound
@@ -18,10 +19,12 @@ from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer
 from pipeline.params.params import Params
 from pipeline.store.shard import Features
-from pipeline.transcripts.table import TRANSCRIPTS
+from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
 
 SPLITS = {"train": 8, "valid": 2, "test": 4}
+BEFORE = "test0$_$0"  # a clip of the split `context`, before one of the test split
 NAME = "made"
+SAID = "so so so so so"  # in every clip: a word each tenth of a second
 
 
 class Loudness(Encoder):
@@ -43,16 +46,37 @@ class Loudness(Encoder):
         return Encoded(np.stack([rms, crossings], axis=1).astype(np.float32), times.astype(np.float32), note)
 
 
+class Letters(Encoder):
+    """A row a word, its place and its length: an encoder of text that costs nothing."""
+
+    modality = "text"
+    LIBRARIES = ("numpy",)
+    column_names: ClassVar[list[str]] = ["place", "letters"]
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def encode(self, clip: Clip) -> Encoded:
+        if not clip.text:
+            raise AbsentError("no transcript")
+        words = clip.text.split()
+        ends = np.cumsum([len(word) + 1 for word in words]).astype(np.int32) - 1
+        lengths = np.array([len(word) for word in words], np.int32)
+        rows = np.stack([np.arange(len(words)), lengths], axis=1).astype(np.float32)
+        return Encoded(rows, token_ids=lengths, char_start=ends - lengths, char_end=ends)
+
+
 def media_params(root: Path) -> Params:
     """Of a project whose one corpus is this one."""
     return Params.model_validate(
         {
             "datasets": {NAME: {"kind": "mmsa", "root": str(root), "task": "regression"}},
             "audio": {"sound": {"kind": "waveform16k"}},  # has no settings either
+            "text": {"letters": {"kind": "hf"}},
             "assemble": {
                 NAME: {
-                    **{"dataset": NAME, "text": "none", "audio": f"{NAME}/audio-sound", "visual": "none"},
-                    **{"waveform": "none", "max_steps": {"audio": 20}, "metrics": "mmsa"},
+                    **{"dataset": NAME, "text": f"{NAME}/text-letters", "audio": f"{NAME}/audio-sound"},
+                    **{"visual": "none", "waveform": "none", "max_steps": {"audio": 20}, "metrics": "mmsa"},
                 }
             },
             "shards": 2,
@@ -61,10 +85,13 @@ def media_params(root: Path) -> Params:
 
 
 def make_media_corpus(project: Path) -> Params:
-    """Clips of half a second, each a video of its own and a tone of its own, and what is made of them."""
+    """Clips of half a second, each a video of its own and a tone of its own, and what is made of them.
+
+    Texts are said to be recognised. One clip is of the split `context`.
+    """
     root = project / "corpus"
     root.mkdir()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for split, count in SPLITS.items():
         for number in range(count):
             video = f"{split}{number}"
@@ -74,22 +101,28 @@ def make_media_corpus(project: Path) -> Params:
                 {
                     **{"clip_id": full_id(video, "1"), "video_id": video, "split": split, "language": "en"},
                     **{"path": f"{video}.mkv", "sha256": video, "label": float(number - 2), "status": "ok"},
+                    **{"position": 1},
                 }
             )
+    said_before = {"clip_id": BEFORE, "video_id": "test0", "split": "context", "label": None, "position": 0}
+    rows.append({**rows[-1], **said_before})
     params = media_params(root)
     table = as_table(rows)
     facts = ClipFacts(NAME, "en", (-3.0, 3.0))
     write_clips(table, project / clip_table(NAME), facts)
     encoder = audio_encoder(params)
-    made = {
-        row["clip_id"]: encode_row(encoder, EncodingTask(Clip(row["clip_id"], root / row["path"]), ""))
-        for row in rows
-    }
-    nothing = [{"clip_id": clip_id, "text": None} for clip_id in sorted(made)]
+    letters = text_encoder(params)
+    clips = [Clip(row["clip_id"], root / row["path"], text=SAID) for row in rows]
+    made = {clip.clip_id: encode_row(encoder, EncodingTask(clip, "")) for clip in clips}
+    spelt = {clip.clip_id: encode_row(letters, EncodingTask(clip, "")) for clip in clips}
+    known = {"text": SAID, "language": "en", "source": "asr:stub"}
+    transcripts = pa.Table.from_pylist([{"clip_id": name, **known} for name in sorted(made)], TRANSCRIPTS)
+    (project / transcript_table(NAME)).parent.mkdir(parents=True)
+    write_transcripts(transcripts, project / transcript_table(NAME))
     assemble(
         table.replace_schema_metadata({b"msa.dataset": facts.to_json()}),
-        pa.Table.from_pylist(nothing, schema=TRANSCRIPTS),
-        {"audio": Features(footer(encoder), made)},
+        transcripts,
+        {"audio": Features(footer(encoder), made), "text": Features(footer(letters), spelt)},
         params.assemble[NAME],
         project / assembled_folder(NAME),
         NAME,
@@ -99,3 +132,7 @@ def make_media_corpus(project: Path) -> Params:
 
 def audio_encoder(params: Params) -> Encoder:
     return Loudness("sound", params.encoder("audio", "sound"), params.media)
+
+
+def text_encoder(params: Params) -> Encoder:
+    return Letters("letters", params.encoder("text", "letters"), params.media)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from made.real_models import real_model
 
+from pipeline.evaluation.word_errors import word_errors
 from pipeline.params.params import MediaLimits
 from pipeline.params.transcribe import AsrParams
 from pipeline.transcripts.recognition import Recognition, Recognizer
@@ -74,26 +75,14 @@ def units(text: str, language: str) -> list[str]:
     return re.sub(r"[^\w']", " ", text).split()
 
 
-def edits(found: list[str], truth: list[str]) -> int:
-    """Least number of units to put in, leave out or exchange (Levenshtein)."""
-    row = np.arange(len(found) + 1)
-    for i, unit in enumerate(truth, 1):
-        changed = row[:-1] + (np.array(found, object) != unit)
-        row = np.concatenate([[i], np.minimum(changed, row[1:] + 1)])
-        row = np.minimum.accumulate(row - np.arange(len(row))) + np.arange(len(row))
-    return int(row[-1])
-
-
 def error_rate(hear: Hear, texts: dict[str, str], language: str) -> float:
     pairs = [
         (units(hear(file, language).text, language), units(text, language)) for file, text in texts.items()
     ]
-    return sum(edits(*pair) for pair in pairs) / sum(len(truth) for _, truth in pairs)
+    return sum(word_errors(*pair) for pair in pairs) / sum(len(truth) for _, truth in pairs)
 
 
-def test_edits_are_counted() -> None:
-    assert edits(list("kitten"), list("sitting")) == 3
-    assert edits([], list("abc")) == 3 == edits(list("abc"), [])
+def test_units() -> None:
     assert units("Lay blue by C2, again!", "en") == ["lay", "blue", "by", "c", "two", "again"]
 
 
@@ -114,7 +103,7 @@ def test_two_voices_and_a_long_clip(hear: Hear) -> None:
     """Two at once: most words of one of them. The same seven times: once at least, not taken for noise."""
     both = units(hear("clips/awkward/two_faces_two_voices.mp4", "en").text, "en")
     voices = ("lay blue by c two again", "set blue in a one again")
-    assert min(edits(both, voice.split()) for voice in voices) <= 2
+    assert min(word_errors(both, voice.split()) for voice in voices) <= 2
     long = hear("clips/awkward/long_21s.mp4", "en")
     assert units(long.text, "en")[:3] == ["lay", "blue", "by"]
     assert long.words[-1]["end_s"] <= 20.9
@@ -128,7 +117,7 @@ def test_sentences_heard_alone_are_not_skipped(shared: Path) -> None:
     file = shared / "clips/awkward/long_21s.mp4"
     text = Recognizer(settings).recognize(file, MediaLimits(), "en").text
     assert (
-        edits(units(text, "en"), ["lay", "blue", "by", "c", "two", "again"] * 7) <= 12
+        word_errors(units(text, "en"), ["lay", "blue", "by", "c", "two", "again"] * 7) <= 12
     )  # 8, most of them "to"
 
 
@@ -203,7 +192,7 @@ def test_both_engines_hear_the_same_words(shared: Path, hear: Hear, precision: s
     }
     for file, language in files.items():
         ours, theirs = hear(file, language), fast.recognize(shared / file, MediaLimits(), language)
-        assert edits(units(theirs.text, language), units(ours.text, language)) <= 1
+        assert word_errors(units(theirs.text, language), units(ours.text, language)) <= 1
         said = [[word["text"] for word in heard.words] for heard in (ours, theirs)]
         for i, j, n in SequenceMatcher(None, *said, autojunk=False).get_matching_blocks():
             pairs = zip(ours.words[i : i + n], theirs.words[j : j + n], strict=True)

@@ -8,7 +8,7 @@ made again; for which run it is wanted does not. `.state/robust/<set>/faces` has
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.core.console import tracked
 from pipeline.core.errors import ParamsError
 from pipeline.core.files import json_hash
-from pipeline.core.vocabulary import FAILED, OK, TEST, TRAIN, TRANSIENT
+from pipeline.core.vocabulary import CONTEXT, FAILED, OK, TEST, TRAIN, TRANSIENT
 from pipeline.execution import local
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
@@ -65,6 +65,12 @@ class SplitMedia:
     dataset : its name, part of the keys of random numbers
     corpus, root : the corpus that it is made of: its name and its folder
     state : folder of the stores
+    context : whether the clips of the split `context` that are of videos of the test clips count, too
+
+    Attributes
+    ----------
+    tasks : of each clip, what is to be encoded
+    split_of : the split of each clip, `test` or `context`
 
     Raises
     ------
@@ -72,20 +78,27 @@ class SplitMedia:
     ParamsError : the table lacks clips of the set
     """
 
-    def __init__(self, assembled: Path, dataset: str, corpus: str, root: Path, state: Path):
+    def __init__(
+        self, assembled: Path, dataset: str, corpus: str, root: Path, state: Path, context: bool = False
+    ):
         self.dataset, self.state = dataset, state / dataset
         tasks = dataset_tasks("audio", corpus, root)
-        train, test = (
-            pq.read_table(assembled / f"{split}.parquet", columns=["clip_id", "video_id"]).to_pylist()
-            for split in (TRAIN, TEST)
+        train, test, before = (
+            pq.read_table(file, columns=["clip_id", "video_id"]).to_pylist() if file.exists() else []
+            for file in (assembled / f"{split}.parquet" for split in (TRAIN, TEST, CONTEXT))
         )
-        if unknown := [row["clip_id"] for row in [*train, *test] if row["clip_id"] not in tasks]:
+        videos = {row["video_id"] for row in test}
+        before = [row for row in before if context and row["video_id"] in videos]
+        if unknown := [row["clip_id"] for row in [*train, *test, *before] if row["clip_id"] not in tasks]:
             raise ParamsError(
                 f"{assembled}: {len(unknown)} of its clips (first {unknown[0]!r}) are not in the clip table "
                 f"of {corpus}, which knows their media; run its ingest and assemble stages"
             )
-        self.tasks = {row["clip_id"]: tasks[row["clip_id"]] for row in test}
-        self._video_of = {row["clip_id"]: row["video_id"] for row in test}
+        self.tasks = {row["clip_id"]: tasks[row["clip_id"]] for row in [*test, *before]}
+        self.split_of = {
+            row["clip_id"]: split for split, rows in ((TEST, test), (CONTEXT, before)) for row in rows
+        }
+        self._video_of = {row["clip_id"]: row["video_id"] for row in [*test, *before]}
         self._train: defaultdict[str, list[EncodingTask]] = defaultdict(list)
         for row in sorted(train, key=lambda row: (row["video_id"], row["clip_id"])):
             self._train[row["video_id"]].append(tasks[row["clip_id"]])
@@ -93,7 +106,8 @@ class SplitMedia:
     def voices(self, clip_id: str, draw: int) -> tuple[tuple[EncodingTask, float], ...]:
         """Of whom babble over a clip is made; see `choose_voices`."""
         others = [clips for video, clips in self._train.items() if video != self._video_of[clip_id]]
-        return choose_voices(stream(BABBLE, self.dataset, TEST, clip_id, "audio", draw), others)
+        numbers = stream(BABBLE, self.dataset, self.split_of[clip_id], clip_id, "audio", draw)
+        return choose_voices(numbers, others)
 
 
 @dataclass
@@ -126,9 +140,7 @@ def make_rows(
             "which it would hear another part; cut the clips into files of their own, or train with "
             "face: largest"
         )
-    tasks = _tasks(encoder.limits, media, kind, conditions, resources)
-    asked = {name: task for task in tasks for name in task.rows}
-    store = FeatureStore(media.state / f"{encoder.modality}-{encoder.fingerprint[:12]}" / kind)
+    tasks = spoiling_tasks(encoder.limits, media, kind, conditions, resources)
 
     def compute(names: list[str]) -> Iterator[FeatureRow]:
         wanted = set(names)
@@ -141,15 +153,36 @@ def make_rows(
         rows = _run(make, items, resources.workers, timeout_s)
         yield from tracked(rows, f"{kind}: {encoder.modality} {encoder.name}", len(names))
 
-    sources = {name: task.rows[name][1] for name, task in asked.items()}
+    sources = {name: source for task in tasks for name, (_, source) in task.rows.items()}
+    return kept_rows(encoder, store_folder(encoder, media, kind), sources, resources, compute)
+
+
+def store_folder(encoder: Encoder, media: SplitMedia, kind: str) -> Path:
+    """Where the rows of an encoder lie that are made of clips under a kind."""
+    return media.state / f"{encoder.modality}-{encoder.fingerprint[:12]}" / kind
+
+
+def kept_rows(
+    encoder: Encoder,
+    folder: Path,
+    sources: Mapping[str, str],
+    resources: Resources,
+    compute: Callable[[list[str]], Iterator[FeatureRow]],
+) -> FeatureStore:
+    """The store of a folder, which then has these rows: name -> hash of what it is made from.
+
+    Rows of other levels, draws and clips stay.
+    """
+    store = FeatureStore(folder)
     there = store.ledger()
-    others = {} if there is None else there.rows  # of other levels and draws, which stay
-    sources |= {n: row.source_sha256 for n, row in others.items() if n not in asked and not row.transient}
-    store.update(sources, identity(encoder), resources.shards, compute, describe=lambda: columns(encoder))
+    others = {} if there is None else there.rows
+    stay = {n: row.source_sha256 for n, row in others.items() if n not in sources and not row.transient}
+    wanted = {**sources, **stay}
+    store.update(wanted, identity(encoder), resources.shards, compute, describe=lambda: columns(encoder))
     return store
 
 
-def _tasks(
+def spoiling_tasks(
     limits: MediaLimits,
     media: SplitMedia,
     kind: str,
@@ -166,12 +199,13 @@ def _tasks(
         voices = {draw: media.voices(clip_id, draw) for draw in draws}
         clips = {draw: tuple((one.clip, at) for one, at in of_draw) for draw, of_draw in voices.items()}
         made = SpoilingTask(
-            SpoiltClip(task.clip, media.dataset, TEST, boxes, clips),
+            SpoiltClip(task.clip, media.dataset, media.split_of[clip_id], boxes, clips),
             None if seen is None or seen.status == OK else f"where its face is, is not known: {seen.error}",
         )
         for condition in conditions:
             source = [
-                *(task.source_sha256, media.dataset, task.clip.language, code_hash(spoil)),
+                *(task.source_sha256, media.dataset, media.split_of[clip_id]),
+                *(task.clip.language, code_hash(spoil)),
                 *(condition.kind, condition.level, condition.draw),
                 None if seen is None else seen.source_sha256,
                 [(one.source_sha256, at) for one, at in voices.get(condition.draw, ())],
@@ -184,24 +218,30 @@ def _tasks(
 def _faces(limits: MediaLimits, media: SplitMedia, resources: Resources) -> dict[str, FeatureRow]:
     """The boxes of faces of the clean test clips, by clip id."""
     encoder = FaceBoxes(limits)
-    store = FeatureStore(media.state / "faces")
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:
-        items = [media.tasks[clip_id] for clip_id in clip_ids]
-        make = partial(row_maker, partial(FaceBoxes, limits))
-        outcomes = local.run(make, items, workers=resources.workers, timeout_s=resources.timeout_s)
-        for task, row in tracked(outcomes, "faces", len(items)):
-            if isinstance(row, local.TaskFailure):
-                row = FeatureRow(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
-            yield row
+        tasks = [media.tasks[clip_id] for clip_id in clip_ids]
+        return encoded_rows(partial(FaceBoxes, limits), tasks, resources, "faces")
 
     sources = {clip_id: task.source_sha256 for clip_id, task in media.tasks.items()}
-    store.update(sources, identity(encoder), resources.shards, compute, describe=lambda: columns(encoder))
-    found = store.read()
+    found = kept_rows(encoder, media.state / "faces", sources, resources, compute).read()
     return {} if found is None else found.rows
 
 
 # ------------------------------------------------------------------------------------------------- workers
+def encoded_rows(
+    build: Callable[[], Encoder], tasks: list[EncodingTask], resources: Resources, title: str
+) -> Iterator[FeatureRow]:
+    """The rows of clips as they are, as they come; `title` stands beside how far it is."""
+    outcomes = local.run(
+        partial(row_maker, build), tasks, workers=resources.workers, timeout_s=resources.timeout_s
+    )
+    for task, row in tracked(outcomes, title, len(tasks)):
+        if isinstance(row, local.TaskFailure):
+            row = FeatureRow(task.clip.clip_id, task.source_sha256, FAILED, f"{TRANSIENT}{row.reason}")
+        yield row
+
+
 def _run(
     make: Callable[[], Callable[[SpoilingTask], list[FeatureRow]]],
     tasks: list[SpoilingTask],
@@ -223,8 +263,12 @@ def _row_maker(
     """What makes rows in a worker, where its encoder is built and loaded."""
     encoder = build_encoder(modality, name, params, limits, device)
     encoder.load()
-    speech_of = lru_cache(VOICES_KEPT)(lambda clip: DecodedClip(clip, limits).speech)
-    return partial(spoilt_rows, encoder, speech_of)
+    return partial(spoilt_rows, encoder, voice_reader(limits))
+
+
+def voice_reader(limits: MediaLimits) -> Callable[[Clip], np.ndarray]:
+    """What gives the sound of train clips at 16 kHz, for babble; it keeps the last ones."""
+    return lru_cache(VOICES_KEPT)(lambda clip: DecodedClip(clip, limits).speech)
 
 
 def spoilt_rows(

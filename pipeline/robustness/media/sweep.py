@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -10,41 +10,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from pipeline.core.errors import MsaError
-from pipeline.core.vocabulary import FAILED, TEST
-from pipeline.datasets.assembly.sequences import real_frames
+from models.core.batch import Reading
+from pipeline.core import paths
+from pipeline.core.vocabulary import ABSENT, CONTEXT, FAILED, TEST
+from pipeline.datasets.splits import Ragged, Split
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.features.encoder import Encoder
 from pipeline.params.params import Params
-from pipeline.robustness.conditions import CLEAN, UNTOUCHED, Condition
-from pipeline.robustness.media.extract import Resources, SplitMedia, make_rows, row_name
-from pipeline.robustness.media.kinds import MEDIA_LEVELS, modality_of
-from pipeline.robustness.media.sets import SplitSequences, set_with
+from pipeline.robustness.conditions import CLEAN, Condition
+from pipeline.robustness.media.extract import Resources
+from pipeline.robustness.media.heard import Listening
+from pipeline.robustness.media.kinds import MEDIA_LEVELS, SOUND, modality_of
+from pipeline.robustness.media.remade import FACTS, HEARD, RemadeFeatures
+from pipeline.robustness.media.sets import clip_ids_of, set_with
 from pipeline.robustness.media.spoil import SILENT
-from pipeline.store.shard import FeatureRow
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.scoring import predict
 from pipeline.training.runs import TrainedRun
-
-STATE = Path(".state/robust")
-PITCH = ("f0_log", "F0semitoneFrom27.5Hz_sma3nz")  # columns that are 0 where there is no voice
-FACTS = pa.schema(
-    [
-        ("kind", pa.string()),
-        ("case", pa.string()),
-        ("level", pa.float64()),
-        ("draw", pa.int32()),
-        ("clip_id", pa.string()),
-        ("stream", pa.string()),  # a modality, or `waveform`
-        ("status", pa.string()),  # of the row of features
-        ("face", pa.float64()),  # share of the frames with a face; null where none is looked for
-        ("voiced", pa.float64()),  # share of the frames with a pitch; null where none is looked for
-        ("note", pa.string()),  # why it failed, whose voices babble has ...
-    ]
-)
+from pipeline.transcripts.table import read_transcripts
 
 
 @dataclass(frozen=True)
@@ -55,39 +40,81 @@ class Remaking:
     ----------
     params : of the project, which know the corpora
     make_encoders : encoders of runs by fingerprint, and remarks, as pipeline/predict/encoders.py has it
+    retranscribe : whether texts are those that are heard in spoilt sound; None = where they were recognised
     """
 
     params: Params
     make_encoders: Callable[[list[TrainedRun], Params, str], tuple[dict[str, Encoder], list[str]]]
     device: str = "cpu"
     resources: Resources = field(default_factory=Resources)
+    retranscribe: bool | None = None
+
+    def listening(self, config: Mapping[str, Any], assembled: Path) -> Listening:
+        """Whose words are heard again in spoilt sound, for runs of this config.json.
+
+        Raises
+        ------
+        ParamsError : params do not know the set, or it is asked for and no recogniser is set
+        FormatError : the transcripts cannot be read
+        """
+        settings, stats = self.params.transcribe, config["stats"]
+        aligned = any("align" in entry for entry in stats["modalities"].values())
+        if "text" not in config["dims"] and not aligned:
+            return Listening(settings)
+        corpus = self.params.training_set(stats["dataset"]).dataset
+        files = [assembled / f"{split}.parquet" for split in (TEST, CONTEXT)]
+        clip_ids = [clip_id for file in files if file.exists() for clip_id in clip_ids_of(file)]
+        table = read_transcripts(paths.transcript_table(corpus))
+        return Listening.of(settings, table, clip_ids, self.retranscribe)
 
     def sweep(
-        self, runs: Sequence[TrainedRun], conditions: Sequence[Condition], assembled: Path
+        self,
+        runs: Sequence[TrainedRun],
+        conditions: Sequence[Condition],
+        assembled: Path,
+        listening: Listening | None = None,
     ) -> MediaSweep:
         """Runs that were trained on one set, each under the conditions that hit what it reads.
+
+        Parameters
+        ----------
+        listening : whose words are heard again in spoilt sound; None = nobody's
 
         Raises
         ------
         MsaError : an encoder cannot be had here, or clean clips cannot be encoded
         ParamsError : params do not know the set or its clips, or an encoder cannot be given spoilt media
         """
-        remade = _Features(runs, assembled, self)
-        found = MediaSweep([{} for _ in runs], FACTS.empty_table(), [])
-        for modality in dict.fromkeys(modality_of(one.kind) for one in conditions):
+        encoders, remarks = self.make_encoders([*runs], self.params, self.device)
+        remade = RemadeFeatures(
+            runs, assembled, self.params, encoders, listening, self.resources, self.device
+        )
+        kinds = [*dict.fromkeys(one.kind for one in conditions)]
+        found = MediaSweep([{} for _ in runs], FACTS.empty_table(), [], kinds, listening)
+        for modality in dict.fromkeys(map(modality_of, kinds)):
             remade.check_clean(modality)
+        if not SOUND.keys().isdisjoint(kinds):
+            remade.check_heard()
+            remarks += [] if listening is None else listening.remarks()
         for kind, of_kind in groupby(conditions, key=lambda one: one.kind):
             asked, modality = list(of_kind), modality_of(kind)
-            readers = [at for at, run in enumerate(runs) if modality in run.modalities]
+            heard = remade.heard(asked) if kind in SOUND else {}
+            readers = [
+                at
+                for at, run in enumerate(runs)
+                if modality in run.modalities or (heard and ("text" in run.modalities or run.aligned))
+            ]
             if not readers:
                 continue
-            sequences = {stream: remade.sequences(stream, asked) for stream in remade.streams(modality)}
+            changed = remade.changed(modality, asked, heard)
             for condition in asked:
-                with set_with(assembled, {name: of[condition] for name, of in sequences.items()}) as folder:
+                texts = {clip_id: one.text or "" for clip_id, one in heard.get(condition, {}).items()}
+                wordless = {clip_id for clip_id, text in texts.items() if not text}
+                with set_with(assembled, changed[condition], texts) as folder:
                     for at in readers:
-                        found.predictions[at][condition] = _predicted(runs[at], folder)
+                        found.predictions[at][condition] = _predicted(runs[at], folder, wordless)
         found.facts = pa.Table.from_pylist(remade.facts, FACTS)
-        found.remarks = remade.remarks
+        found.remarks = [*remarks, *remade.remarks]
         return found
 
 
@@ -100,11 +127,15 @@ class MediaSweep:
     predictions : of each run, (clips,) float64 in the order of the test split: scores or indices of classes
     facts : of schema FACTS, a row a condition, clip and stream; the clean clips are among them
     remarks : what a reader should know
+    kinds : of the conditions
+    listening : whose words were heard again
     """
 
     predictions: list[dict[Condition, np.ndarray]]
     facts: pa.Table
     remarks: list[str]
+    kinds: list[str]
+    listening: Listening | None
 
     def told(self) -> dict[str, Any]:
         """What features say of the test clips, by kind
@@ -114,12 +145,20 @@ class MediaSweep:
                        level; null where none is looked for
         failed         at each level, rows that could not be made
         silent         clips without a sound, which get no noise
+        text           of sound, why texts stay those of the clean clips; or what is heard in their place:
+        heard          clips whose text is heard again
+        wer            word error rate against the set's text, all words together: clean, then at each level
+        wordless       at each level, the share of these clips in which no word is heard
         """
         table = self.facts.to_pandas()
+        table = table[table["split"] == TEST]
         clean = table[table["kind"] == CLEAN]
         told: dict[str, Any] = {}
-        for kind, rows in table[table["kind"] != CLEAN].groupby("kind", sort=False):
-            levels = MEDIA_LEVELS[kind]
+        for kind in self.kinds:
+            rows, levels = table[table["kind"] == kind], MEDIA_LEVELS[kind]
+            texts_stay = self.listening.why_not if kind in SOUND and self.listening is not None else ""
+            if rows.empty and not texts_stay:
+                continue
             parts = [rows[rows["level"] == level] for level in levels]
             told[kind] = {
                 "levels": [*levels],
@@ -129,100 +168,46 @@ class MediaSweep:
                 shares = [of[name].mean() for of in (clean[clean["case"] == modality_of(kind)], *parts)]
                 told[kind][name] = [None if share != share else round(float(share), 6) for share in shares]
             told[kind]["silent"] = int(rows[rows["note"].str.startswith(SILENT)]["clip_id"].nunique())
+            if texts_stay:
+                told[kind]["text"] = texts_stay
+            elif (rows["stream"] == HEARD).any():
+                told[kind] |= _words_told(*(of[of["stream"] == HEARD] for of in (clean, *parts)))
         return told
 
 
-class _Features:
-    """The streams that runs of one set read, made anew.
-
-    Attributes
-    ----------
-    facts : rows of schema FACTS, of all that was made
-    """
-
-    def __init__(self, runs: Sequence[TrainedRun], assembled: Path, remaking: Remaking):
-        params, stats = remaking.params, runs[0].stats
-        chosen = params.training_set(stats["dataset"])
-        root = Path(params.dataset(chosen.dataset).root)
-        self.assembled, self.resources = assembled, remaking.resources
-        self.most_failed = params.max_failed_fraction
-        self.encoders, self.remarks = remaking.make_encoders(list(runs), params, remaking.device)
-        self.media = SplitMedia(assembled, stats["dataset"], chosen.dataset, root, STATE)
-        self.make = SplitSequences(stats, chosen, list(self.media.tasks))
-        self.facts: list[dict[str, Any]] = []
-        self._needed = {name: entry["fingerprint"] for run in runs for name, entry in run.needed.items()}
-
-    def streams(self, modality: str) -> list[str]:
-        """Those that are made of a modality."""
-        return [name for name, key in self._needed.items() if self.encoders[key].modality == modality]
-
-    def sequences(
-        self, stream: str, conditions: Sequence[Condition]
-    ) -> dict[Condition, dict[str, np.ndarray]]:
-        """Of each clip under each of these conditions, which are of one kind; `facts` tell of them all."""
-        encoder = self.encoders[self._needed[stream]]
-        store = make_rows(encoder, self.media, conditions[0].kind, conditions, self.resources)
-        names = {row_name(clip, one): (clip, one) for clip in self.media.tasks for one in conditions}
-        found: dict[Condition, dict[str, np.ndarray]] = {condition: {} for condition in conditions}
-        columns = encoder.column_names
-        for row in store.stream():
-            if row.clip_id in names:
-                clip_id, condition = names[row.clip_id]
-                row = replace(row, clip_id=clip_id)
-                found[condition][clip_id] = self.make.of(stream, row, columns)
-                self.facts.append(_facts(row, condition, stream, columns))
-        return found
-
-    def check_clean(self, modality: str) -> None:
-        """Remark where the features of clean clips, made here, are not those of the set.
-
-        MsaError where more of them fail than the project puts up with: zeros would pass for what is spoilt.
-        """
-        for stream in self.streams(modality):
-            clean = replace(UNTOUCHED, case=modality)
-            made = self.sequences(stream, [clean])[clean]
-            failed = [of["note"] for of in self.facts[-len(made) :] if of["status"] == FAILED]
-            if len(failed) > self.most_failed * len(made):
-                raise MsaError(
-                    f"{stream}: {len(failed)} of {len(made)} test clips cannot be encoded here even when "
-                    f"clean, more than max_failed_fraction = {self.most_failed:g} in params.yaml; the first: "
-                    f"{failed[0]}"
-                )
-            with set_with(self.assembled, {stream: made}) as folder:
-                name = f"{TEST}.{stream}.parquet" if stream not in self.make.modalities else f"{TEST}.parquet"
-                there, here = (
-                    pq.read_table(place / name, columns=[stream])[stream]
-                    for place in (self.assembled, folder)
-                )
-            unlike = sum(a != b for a, b in zip(there, here, strict=True))
-            if unlike:
-                self.remarks.append(
-                    f"{stream}: of {unlike} of {len(there)} test clips the encoder gives other features here "
-                    "than the set has, also of clean media; differences from clean are not of the corruption "
-                    "alone"
-                )
-
-
-def _facts(row: FeatureRow, condition: Condition, stream: str, columns: list[str]) -> dict[str, Any]:
-    """What is said of a clip under a condition."""
-    face = voiced = None
-    if row.features is not None:
-        if "success" in columns:
-            face = float(real_frames(row.features, columns).mean())
-        if pitch := next((name for name in PITCH if name in columns), None):
-            voiced = float((row.features[:, columns.index(pitch)] != 0).mean())
+def _words_told(clean: Any, *levels: Any) -> dict[str, Any]:
+    """What `MediaSweep.told` says of words, of the facts of what is heard."""
+    counts = [(int(of["errors"].sum()), int(of["words"].sum())) for of in (clean, *levels)]
+    wordless = [of["status"].eq(ABSENT).mean() for of in levels]
     return {
-        **{name: getattr(condition, name) for name in ("kind", "case", "level", "draw")},
-        **{"clip_id": row.clip_id, "stream": stream, "status": row.status, "note": row.error},
-        **{"face": face, "voiced": voiced},
+        "heard": int(clean["clip_id"].nunique()),
+        "wer": [None if not words else round(errors / words, 6) for errors, words in counts],
+        "wordless": [None if share != share else round(float(share), 6) for share in wordless],
     }
 
 
-def _predicted(run: TrainedRun, assembled: Path) -> np.ndarray:
-    """(clips,) of the test split of a set."""
+def _predicted(run: TrainedRun, assembled: Path, wordless: Collection[str] = ()) -> np.ndarray:
+    """(clips,) of the test split of a set; clips of `wordless` have a sentence without words."""
+    reading = replace(run.reading, absent=True) if wordless else run.reading
     with reproducible(run.config["seed"], run.device):
-        test = TrainingSet.load(assembled, run.reading, run.device, only=(TEST,)).splits[TEST]
+        test = TrainingSet.load(assembled, reading, run.device, only=(TEST,)).splits[TEST]
+        if wordless and reading.tokenizer is not None:
+            test = _with_empty_sentences(test, reading, wordless)
         values = torch.from_numpy(predict(run.method, test))
     if run.task.classes:
         values = run.task.decide(values)
     return values.double().numpy()
+
+
+def _with_empty_sentences(split: Split, reading: Reading, clip_ids: Collection[str]) -> Split:
+    """The split in which some clips have nothing but the special tokens of a sentence."""
+    tokens = split.streams["tokens"]
+    assert isinstance(tokens, Ragged) and reading.tokenizer is not None
+    (empty,) = reading.tokenizer.encode([""], reading.max_tokens)
+    flat, starts, counts = (part.cpu().numpy() for part in (tokens.flat, tokens.starts, tokens.counts))
+    rows = [
+        empty if clip_id in clip_ids else flat[start : start + count]
+        for clip_id, start, count in zip(split.clip_ids, starts, counts, strict=True)
+    ]
+    own = Ragged.of_clips(rows, flat[-1:], split.labeled.device)
+    return replace(split, streams={**split.streams, "tokens": own})

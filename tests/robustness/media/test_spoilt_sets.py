@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.core.paths import transcript_table
 from pipeline.params.assemble import AssembleParams
 from pipeline.robustness.media.sets import SplitSequences, set_with
 from pipeline.store.shard import FeatureRow
+from pipeline.transcripts.stage import Transcript
 from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
 
 NAMES = ["a", "b"]
@@ -62,6 +64,11 @@ def test_rows_of_words_stay_rows_of_words(tmp_path: Path, monkeypatch: pytest.Mo
     times = np.array([0.05, 0.15, 0.25, 0.35], np.float32)  # two frames a word
     assert make.of("audio", row(features, times), NAMES).tolist() == [[2, 0], [6, 8]]
     assert make.of("audio", row(None), NAMES).tolist() == [[0, 0]]
+    other = Transcript("clip", None, None, None, "en", "so", "asr:base", words[:1])
+    assert make.hearing({"clip": other}, {}).of("audio", row(features, times), NAMES).tolist() == [[2, 0]]
+    nothing = replace(other, text=None, words=None)
+    assert make.hearing({"clip": nothing}, {}).of("audio", row(features, times), NAMES).tolist() == [[0, 0]]
+    assert make.of("audio", row(features, times), NAMES).tolist() == [[2, 0], [6, 8]]  # as before
 
 
 def test_what_a_clip_lacked_it_lacks_still(tmp_path: Path) -> None:
@@ -73,6 +80,7 @@ def test_what_a_clip_lacked_it_lacks_still(tmp_path: Path) -> None:
     )
     folder = tmp_path / "set"
     folder.mkdir()
+    table = table.append_column("transcript", pa.array(["so", None, "good"]))
     pq.write_table(table, folder / "test.parquet")
     pq.write_table(sound, folder / "test.waveform.parquet")
     pq.write_table(table, folder / "train.parquet")
@@ -87,4 +95,10 @@ def test_what_a_clip_lacked_it_lacks_still(tmp_path: Path) -> None:
         assert waves["waveform"].to_pylist() == [[0, 1, 2, 3], None, [0, 1, 2, 3]]
         assert waves.schema.equals(sound.schema)
         assert pq.read_table(spoilt / "train.parquet").equals(table)
+    pq.write_table(table, folder / "context.parquet")
+    with set_with(folder, {"audio": {"z": new["z"]}}, {"x": "heard"}) as spoilt:
+        assert pq.read_table(spoilt / "test.waveform.parquet").equals(sound)
+        found = pq.read_table(spoilt / "context.parquet")
+        assert found["audio"].to_pylist() == [[[1.0, 2.0]], None, [[2.0, 2.0]] * 3]
+        assert found["transcript"].to_pylist() == ["heard", None, "good"]
     assert pq.read_table(folder / "test.parquet").equals(table)
