@@ -20,6 +20,13 @@ class MissingAs(StrEnum):
     absent = "absent"
 
 
+class TextUnits(StrEnum):
+    """What of a text is hit at once."""
+
+    piece = "piece"
+    word = "word"
+
+
 def robust(
     runs: Annotated[
         list[Path],
@@ -38,6 +45,10 @@ def robust(
         list[str],
         typer.Option(help="Whom noise and dropped frames hit: all, text, audio, visual. May repeat."),
     ] = ["all"],  # noqa: B006  (typer copies it)
+    text_unit: Annotated[
+        TextUnits,
+        typer.Option(help="What of a text is hit at once: a piece, or all pieces of a word."),
+    ] = TextUnits.piece,
     missing: Annotated[
         MissingAs,
         typer.Option(
@@ -90,6 +101,7 @@ def robust(
     from pipeline.robustness.media.sweep import Remaking
     from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
+    from pipeline.robustness.words import text_folders
     from pipeline.training.runs import run_folders
 
     given, kinds = load_params(overrides=settings), chosen_kinds(kind)
@@ -101,7 +113,15 @@ def robust(
         resources = Resources(processes, timeout, given.shards)
         place = "cpu" if device == "auto" else device
         remaking = Remaking(given, make_encoders, place, resources, retranscribe)
-    asked = Asked(kinds, chosen_sites(site), tuple(range(draws)), missing.value, remaking)
+    asked = Asked(
+        kinds,
+        chosen_sites(site),
+        tuple(range(draws)),
+        missing.value,
+        remaking,
+        text_unit.value,
+        text_folders(given),
+    )
     found = run([folder for named in runs for folder in run_folders(named)], asked, assembled, device)
     sets = as_sets(found, given.cross_validations())
     shown = robust_blocks(sets) if len(asked.kinds) == 1 else overview(sets)

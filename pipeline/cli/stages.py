@@ -268,10 +268,18 @@ def robust(method: MethodName, dataset: TrainingSet, device: Device = "auto") ->
     from pipeline.robustness.conditions import chosen_kinds
     from pipeline.robustness.robust import Asked
     from pipeline.robustness.robust import robust as run
+    from pipeline.robustness.words import text_folders
 
     params = load_params()
     wanted = params.robust
-    asked = Asked(chosen_kinds(wanted.kinds), tuple(wanted.sites), tuple(range(wanted.draws)), wanted.missing)
+    asked = Asked(
+        chosen_kinds(wanted.kinds),
+        tuple(wanted.sites),
+        tuple(range(wanted.draws)),
+        wanted.missing,
+        text_unit=wanted.text_unit,
+        text_features=text_folders(params),
+    )
     run([paths.run_folder(method, dataset, seed) for seed in params.seeds], asked, None, device)
 
 

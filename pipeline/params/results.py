@@ -33,5 +33,7 @@ class RobustParams(Section):
     """whom noise and dropped frames hit"""
     draws: int = Field(5, ge=1)
     """of every random corruption"""
+    text_unit: Literal["piece", "word"] = "piece"
+    """what of a text is hit at once: a word piece, or all pieces of a word"""
     missing: Literal["blank", "absent"] = "blank"
     """what stands for a missing modality: zeros and no words, or nothing, as where a clip lacks it"""

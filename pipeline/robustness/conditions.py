@@ -41,6 +41,7 @@ SITED = (*NOISE, "frames")  # kinds that a site is chosen of
 WHOLE = ("subsets", "shared", "imbalanced")  # kinds in which modalities are missing as a whole
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
 CLEAN = "clean"
+PIECE = "piece"  # unit of text
 FRAGILE, STURDY = 2.0, 0.5  # shares of r
 
 
@@ -84,11 +85,14 @@ class Condition:
 UNTOUCHED = Condition(CLEAN, ALL, 0.0, 0)
 
 
-def settings_of(kind: str, sites: Sequence[str], draws: Sequence[int], missing: str) -> dict[str, Any]:
+def settings_of(
+    kind: str, sites: Sequence[str], draws: Sequence[int], missing: str, text_unit: str
+) -> dict[str, Any]:
     """What decides the conditions of a kind, and what they do."""
     undrawn = kind == "subsets" or (kind in MEDIA_LEVELS and kind not in DRAWN)
     found: dict[str, Any] = {} if undrawn else {"draws": [*draws]}
     found |= {"sites": [*sites]} if kind in SITED else {}
+    found |= {"text_unit": text_unit} if text_unit != PIECE and kind in (*SITED, "blocks") else {}
     return found | ({"missing": missing} if kind in WHOLE else {})
 
 

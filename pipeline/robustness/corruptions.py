@@ -6,7 +6,8 @@ text is added to the word embeddings, where the encoder looks them up (`noisy_wo
 
 Which steps are hit is drawn from the stream `frames` for all of `gaussian`, `laplace`, `erase` and `frames`,
 one number a step, special tokens included: step t is hit at rate r where u_t < r. So what is hit at one rate
-is hit at all higher ones.
+is hit at all higher ones. Where the unit of text is the word, one number a word is drawn in place of one a
+step, and all of its steps are hit (words.py).
 
 Shapes: B clips, T steps, D features. Masks: True = real.
 """
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.core.batch import Batch, Inputs, Tokens, Waveform
+from models.core.batch import Batch, Inputs, Sequences, Tokens, Waveform
 from models.core.noise import standard_deviation
 from pipeline.core.errors import MsaError
 from pipeline.core.vocabulary import MODALITIES
@@ -30,6 +31,7 @@ from pipeline.datasets.splits import Streams
 from pipeline.evaluation.robust_results import NOISE
 from pipeline.robustness.conditions import WHOLE, Condition
 from pipeline.robustness.streams import stream
+from pipeline.robustness.words import NO_WORD
 from pipeline.training.loop.missing import (
     MODALITY,
     SOUND_STEP,
@@ -46,6 +48,7 @@ from pipeline.training.loop.missing import (
 )
 
 Missing = Literal["blank", "absent"]
+TextUnit = Literal["piece", "word"]
 STREAM_OF = {"gaussian": "gauss", "laplace": "laplace"}  # whose values are drawn from which stream
 
 
@@ -58,12 +61,14 @@ class Draws:
     dataset, split : names, parts of the key
     clip_ids : of the batch
     seed : of the corruption
+    words : where the unit of text is the word, the word of each step, (B, T), see words.py
     """
 
     dataset: str
     split: str
     clip_ids: Sequence[str]
     seed: int
+    words: Mapping[str, np.ndarray] = field(default_factory=dict)
     _kept: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
 
     def uniforms(self, kind: str, name: str, counts: np.ndarray) -> np.ndarray:
@@ -140,12 +145,17 @@ class Spoiler:
         counts = mask.sum(dim=1)
         if isinstance(part, Waveform):
             counts = -(-counts // SOUND_STEP)
-        touchable = self.blanks.touchable(name, part)
-        lengths = counts.cpu().numpy()
+        words = None if isinstance(part, Waveform) else draws.words.get(key)
+        # the words of frozen states tell which are of none; else the first and the last are taken for these
+        known = words is not None and isinstance(part, Sequences)
+        touchable = mask if known else self.blanks.touchable(name, part)
+        lengths = counts.cpu().numpy() if words is None else words.max(axis=1, initial=NO_WORD) + 1
         if condition.kind == "blocks":
             hit = in_block(condition, draws, key, lengths, touchable.shape[1])
         else:
             hit = draws.uniforms("frames", key, lengths) < condition.level
+        if words is not None:
+            hit = np.take_along_axis(hit, words.clip(0), axis=1) & (words != NO_WORD)
         steps = np.zeros(touchable.shape, bool)
         steps[:, : hit.shape[1]] = hit
         return touchable & torch.from_numpy(steps).to(touchable.device)

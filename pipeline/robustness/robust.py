@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from pipeline.evaluation.metrics import CLASSIFICATION, METRIC_SETS
 from pipeline.evaluation.robust_results import ALL, ALL_KINDS, FORMAT, KINDS, read_robust
 from pipeline.evaluation.saved import METRICS, ROBUST
 from pipeline.robustness.conditions import CLEAN, Condition, conditions, settings_of
-from pipeline.robustness.corruptions import Missing
+from pipeline.robustness.corruptions import Missing, TextUnit
 from pipeline.robustness.media.kinds import MEDIA_LEVELS, SOUND
 from pipeline.robustness.streams import SEEDS
 from pipeline.robustness.summary import constant_floors, summary
@@ -59,6 +59,8 @@ class Asked:
     draws : seeds of the corruptions
     missing : what stands for a missing modality
     remaking : how features of spoilt recordings are made; for kinds of media
+    text_unit : what of a text is hit at once, a `piece` or a whole `word`
+    text_features : of each set by name, the folder of the text features that it is made of; for words
     """
 
     kinds: tuple[str, ...] = KINDS
@@ -66,10 +68,12 @@ class Asked:
     draws: tuple[int, ...] = SEEDS
     missing: Missing = "blank"
     remaking: Remaking | None = None
+    text_unit: TextUnit = "piece"
+    text_features: Mapping[str, Path] = field(default_factory=dict)
 
     def settings(self, kind: str) -> dict[str, Any]:
         """What decides the rows of a kind."""
-        return settings_of(kind, self.sites, self.draws, self.missing)
+        return settings_of(kind, self.sites, self.draws, self.missing, self.text_unit)
 
 
 def robust(
@@ -143,7 +147,15 @@ def _sweep_method(
         wanted = _conditions(asked, [kind for kind in due if kind in KINDS])
         weigh = [one for one in wanted if one.kind == "subsets"]
         sweeps[own["seed"]] = sweep(
-            run, wanted, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
+            run,
+            wanted,
+            assembled,
+            device,
+            missing=asked.missing,
+            constant=constant,
+            weigh=weigh,
+            text_unit=asked.text_unit,
+            text_features=asked.text_features.get(own["dataset"]),
         )
         say(f"{run}: {len(wanted)} conditions on {len(sweeps[own['seed']].label)} test clips")
     media = _sweep_media([*configs], asked, due, sweeps, assembled, device, listening)

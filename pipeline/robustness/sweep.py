@@ -24,8 +24,9 @@ from pipeline.core.vocabulary import TEST, TRAIN
 from pipeline.datasets.splits import Split, ordered_batches
 from pipeline.datasets.training_set import TrainingSet
 from pipeline.evaluation.evaluate import stats_of_run
-from pipeline.robustness.conditions import UNTOUCHED, Condition
-from pipeline.robustness.corruptions import Draws, Missing, Spoiler, loudness, train_spread
+from pipeline.robustness.conditions import PIECE, UNTOUCHED, Condition
+from pipeline.robustness.corruptions import Draws, Missing, Spoiler, TextUnit, loudness, train_spread
+from pipeline.robustness.words import numbered_split, word_numbers
 from pipeline.training.loop.device import reproducible
 from pipeline.training.loop.missing import MODALITY, Blanks, parts_of
 from pipeline.training.loop.scoring import EVALUATION_BATCH
@@ -97,6 +98,8 @@ def sweep(
     missing: Missing = "blank",
     constant: float = 0.0,
     weigh: Sequence[Condition] = (),
+    text_unit: TextUnit = PIECE,
+    text_features: Path | None = None,
 ) -> Sweep:
     """The run under each condition, and clean.
 
@@ -106,6 +109,8 @@ def sweep(
     missing : what stands for a missing modality
     constant : prediction for a clip of which nothing is left that the method reads
     weigh : conditions under which it is asked what the method weighs
+    text_unit : what of a text is hit at once: a `piece`, a step, or a whole `word`
+    text_features : folder of the text features that the set is made of, which tell words of frozen states
 
     Raises
     ------
@@ -124,7 +129,10 @@ def sweep(
         blanks = Blanks.of(method, stats, train)
         noisy = any(one.kind in ("gaussian", "laplace") for one in conditions)
         std = train_spread(train.streams, method.backbone, blanks.special) if noisy else {}
-        swept = _Swept(opened, test, Spoiler(blanks, std, missing), constant)
+        numbered = None
+        if text_unit != PIECE and "text" in method.dims:
+            numbered = numbered_split(assembled, opened.reading, text_features)
+        swept = _Swept(opened, test, Spoiler(blanks, std, missing), constant, numbered)
         found = swept.all_of([UNTOUCHED, *conditions])
         found.internals = {one: swept.weighed(one) for one in weigh}
     bad = [one for one, values in found.predictions.items() if not np.isfinite(values).all()]
@@ -136,8 +144,11 @@ def sweep(
 class _Swept:
     """One run and one test split."""
 
-    def __init__(self, run: TrainedRun, test: Split, spoiler: Spoiler, constant: float):
+    def __init__(
+        self, run: TrainedRun, test: Split, spoiler: Spoiler, constant: float, numbered: Split | None
+    ):
         self.run, self.test, self.spoiler, self.constant = run, test, spoiler, constant
+        self.numbered = numbered
         self.method: Method = run.method
         self.place = run.config["dataset"], TEST
 
@@ -156,8 +167,9 @@ class _Swept:
                     ((loudness(batch.waveform.values, batch.waveform.mask) == 0) & heard).sum()
                 )
             clean = self.predicted(batch)
+            words = {} if self.numbered is None else word_numbers(self.numbered, rows)
             for seed, of_draw in groupby(by_draw, key=lambda one: one.draw):
-                draws = Draws(*self.place, batch.clip_ids, seed)
+                draws = Draws(*self.place, batch.clip_ids, seed, words)
                 for condition in of_draw:
                     values, nothing = clean, 0
                     if condition is not UNTOUCHED:
