@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import paths
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
 from pipeline.core.files import json_hash, one_writer, write_parquet, write_text
 from pipeline.core.vocabulary import MODALITIES
@@ -126,7 +126,7 @@ def _sweep_method(
     kept = _kept(rows, out, identity)
     due = [kind for kind in asked.kinds if kept.get(kind, {}).get("settings") != asked.settings(kind)]
     if not due:
-        say(f"{out}: kept")
+        note(f"{out}: kept", stdout=True)
         return
     sweeps: dict[int, Sweep] = {}
     for run, own in configs.items():
@@ -137,7 +137,8 @@ def _sweep_method(
         sweeps[own["seed"]] = sweep(
             run, wanted, assembled, device, missing=asked.missing, constant=constant, weigh=weigh
         )
-        say(f"{run}: {len(wanted)} conditions on {len(sweeps[own['seed']].label)} test clips")
+        clips = len(sweeps[own["seed"]].label)
+        note(f"{run}: {len(wanted)} conditions on {clips} test clips", stdout=True)
     media = _sweep_media([*configs], asked, due, sweeps, assembled, device)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
@@ -194,7 +195,7 @@ def _sweep_media(
     for run, predictions in zip(opened, remade.predictions, strict=True):
         sweeps[run.config["seed"]].add(predictions, found)
     for remark in remade.remarks:
-        say(f"note: {remark}", error=True)
+        note(f"note: {remark}")
     return remade
 
 

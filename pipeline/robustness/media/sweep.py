@@ -133,7 +133,7 @@ class MediaSweep:
 
 
 class _Features:
-    """The streams that runs of one set read, made anew.
+    """The streams that runs of one set read, made again.
 
     Attributes
     ----------
