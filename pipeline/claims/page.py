@@ -48,7 +48,7 @@ def method_blocks(found: Measurements) -> list[Block]:
     if tested:
         blocks.append(claims_table(tested, named=False))
     else:
-        blocks.append(Lines(["Nothing can be tested: give two seeds at least, ten say something."]))
+        blocks.append(Lines(["Nothing can be tested: give at least two seeds, better ten."]))
     rows = []
     for name in next(iter(found.seeds.values())):
         values = found.of(name)
@@ -64,10 +64,10 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
     MsaError where there are no measurements, or some have other seeds.
     """
     if not found:
-        raise MsaError("results: there are no measurements; `dvc repro` makes them, a stage a method")
+        raise MsaError("results: there are no measurements; `dvc repro` makes them, one stage per method")
     seeds = {tuple(mine.seeds) for mine in found.values()}
     if len(seeds) > 1:
-        raise MsaError("results: methods were measured with different seeds; `dvc repro` makes them alike")
+        raise MsaError("results: methods were measured with different seeds; `dvc repro` measures them again")
     tested = findings(found, CLAIMED)
     invariant = [name for name, claims in CLAIMED.items() if INVARIANCE[0] in claims]
     pictures: dict[str, list[Picture]] = {}

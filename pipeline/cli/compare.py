@@ -8,22 +8,23 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from pipeline.cli import completion
 from pipeline.cli.options import AsJson
 
-Resamples = Annotated[int, typer.Option(min=100, max=1_000_000, help="Of the swap test.")]
-RandomSeed = Annotated[int, typer.Option(min=0, help="Of the swaps.")]
+Resamples = Annotated[int, typer.Option(min=100, max=1_000_000, help="Resamples of the swap test.")]
+RandomSeed = Annotated[int, typer.Option(min=0, help="Seed of the swap test.")]
 Markdown = Annotated[bool, typer.Option("--md", help="Print Markdown, for a pull request.")]
-Html = Annotated[bool, typer.Option("--html", help="Print a page of HTML that needs no other file.")]
-Out = Annotated[Path | None, typer.Option(help="File to write in place of printing.", dir_okay=False)]
+Html = Annotated[bool, typer.Option("--html", help="Print a self-contained HTML page.")]
+Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.", dir_okay=False)]
 AGAINST = "--against"
 
 
 def compare(
     rev_a: Annotated[
-        str, typer.Argument(metavar="REV_A", help="Commit, tag, branch, or name of a DVC experiment: before.")
+        str, typer.Argument(metavar="REV_A", help="State before: a commit, tag, branch, or DVC experiment.")
     ],
     rev_b: Annotated[
-        str | None, typer.Argument(metavar="[REV_B]", help="The same: after. Default: the working folder.")
+        str | None, typer.Argument(metavar="[REV_B]", help="State after. Default: the working folder.")
     ] = None,
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Intervals and p values of differences.")
@@ -38,7 +39,7 @@ def compare(
 ) -> None:
     """Compare two states: params, code, features and metrics that differ, and whether differences are real.
 
-    All is read from git: this works in a clone without data, and for experiments by their names.
+    Everything is read from git, so this works in a clone without data, and for experiments by name.
 
     Example: msa-cli compare main --md; msa-cli compare HEAD~1 HEAD
     """
@@ -75,10 +76,17 @@ def significance(
         typer.Argument(
             metavar="RUN...",
             help="Results (results/mosi/misr), misr-mosi, or one run (misr-mosi/1111).",
+            autocompletion=completion.result_names,
         ),
     ],
     against: Annotated[
-        list[str], typer.Option(AGAINST, metavar="RUN...", help="The runs that they are compared with.")
+        list[str],
+        typer.Option(
+            AGAINST,
+            metavar="RUN...",
+            help="The runs that they are compared with.",
+            autocompletion=completion.result_names,
+        ),
     ],
     resamples: Resamples = 10_000,
     seed: RandomSeed = 0,
@@ -90,7 +98,7 @@ def significance(
     """Test whether runs are better than others on the same clips: differences, intervals and p values.
 
     A name without a seed stands for all its seeds. Runs are paired by seed where both sides have the same.
-    Clips of one speaker, else of one video, are taken together.
+    Clips of one speaker, else of one video, are resampled together.
 
     Example: msa-cli significance misr-mosi --against khar-mosi
     """

@@ -8,7 +8,6 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ import typer
 from pipeline.cli.options import ParamsFile
 from pipeline.core.console import show
 from pipeline.core.errors import MsaError
-from pipeline.core.stage_code import LOCK, PROJECT, unlike_lock
 from pipeline.core.vocabulary import MODALITIES
 
 if TYPE_CHECKING:
@@ -67,15 +65,18 @@ def examine(params: Params) -> list[Check]:
 def _interpreter() -> list[Check]:
     good = sys.version_info >= (3, 11)
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    cores = f"{len(os.sched_getaffinity(0))} for this process of {os.cpu_count()}"
+    cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} for this process"
     return [
         Check("ok" if good else "error", "python", python if good else f"{python}; 3.11 or later is needed"),
         Check("ok", "cores", cores),
     ]
 
 
-def _lock(project: Path = PROJECT) -> list[Check]:
+def _lock(project: Path | None = None) -> list[Check]:
     """Packages whose version is not that of the lock; nothing where there is none, as in a wheel."""
+    from pipeline.core.stage_code import LOCK, PROJECT, unlike_lock
+
+    project = project or PROJECT
     if not (project / LOCK).is_file():
         return []
     found = [
@@ -92,8 +93,10 @@ def _torch() -> list[Check]:
         import torch
     except (ImportError, OSError) as error:
         return [
-            Check("error", "torch", f"does not import ({error}); run pip install -c constraints.txt -e .")
+            Check("error", "torch", f"cannot be imported ({error}); run pip install -c constraints.txt -e .")
         ]
+    from importlib.metadata import version
+
     cuda = torch.cuda.is_available()
     device = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if cuda else "CPU only"
     checks = [Check("ok", "torch", f"{torch.__version__}, {device}")]
@@ -103,15 +106,15 @@ def _torch() -> list[Check]:
             continue
         if reason := _import_failure(name):
             broken[name] = level
-            checks.append(Check(level, name, f"{version(name)} does not import beside this torch: {reason}"))
+            checks.append(Check(level, name, f"{version(name)} cannot be imported with this torch: {reason}"))
         else:
             checks.append(Check("ok", name, version(name)))
     if broken:
         found = f"pip uninstall -y {' '.join(broken)}   ("
         found += "transformers breaks with them: " if "error" in broken.values() else ""
         found += (
-            "builds for another torch, or for CUDA beside a torch for CPU; py-feat needs torchvision 0.28 "
-            "and torchcodec 0.13 beside torch 2.13, and FFmpeg's libraries)"
+            "built for another torch, or for CUDA with a torch for CPU; py-feat needs torchvision 0.28 and "
+            "torchcodec 0.13 with torch 2.13, and FFmpeg's libraries)"
         )
         checks.append(Check("error" if "error" in broken.values() else "warning", "how to fix", found))
     return checks
@@ -127,11 +130,13 @@ def _import_failure(module: str) -> str | None:
 
 
 def _opencv() -> list[Check]:
+    from importlib.metadata import distributions, version
+
     wheels = sorted(
         {name for wheel in distributions() if (name := wheel.metadata["Name"]).lower().startswith("opencv")}
     )
     if len(wheels) > 1:
-        found = f"{', '.join(wheels)} overwrite one another; keep opencv-contrib-python alone"
+        found = f"{', '.join(wheels)} overwrite one another; keep only opencv-contrib-python"
         return [Check("error", "opencv", found)]
     return [Check("ok", "opencv", f"{wheel} {version(wheel)}") for wheel in wheels]
 
@@ -167,13 +172,15 @@ def _encoders(params: Params) -> list[Check]:
 
 
 def _extras() -> list[Check]:
+    from importlib.metadata import PackageNotFoundError, version
+
     checks = []
     for module, (extra, purpose) in EXTRAS.items():
         if importlib.util.find_spec(module) is None:
             found = f"not installed ({purpose}): pip install 'msa-pipeline[{extra}]'"
             checks.append(Check("note", f"extra {extra}", found))
         elif reason := _import_failure(module):
-            found = f"installed, but does not import: {reason}; pip install 'msa-pipeline[{extra}]'"
+            found = f"installed, but cannot be imported: {reason}; pip install 'msa-pipeline[{extra}]'"
             checks.append(Check("warning", f"extra {extra}", found))
         else:
             checks.append(Check("ok", f"extra {extra}", f"imports ({purpose})"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import AsJson, Device
 
 if TYPE_CHECKING:
@@ -18,29 +19,33 @@ def evaluate(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Run folders: runs/misr-mosi/1111, or all seeds: runs/misr-mosi"
+            metavar="RUN...",
+            help="Run folders: runs/misr-mosi/1111, or all seeds: runs/misr-mosi",
+            autocompletion=completion.run_folders,
         ),
     ],
     on: Annotated[
         str | None,
         typer.Option(
-            metavar="SET", help="A name from `assemble`. Default: the set that the run learnt from."
+            metavar="SET",
+            help="A name from `assemble`. Default: the set that the run was trained on.",
+            autocompletion=completion.training_sets,
         ),
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Test metrics of trained runs, on another set too: polarity, intensity and classes, and calibration.
+    """Compute test metrics of trained runs, on another set too: polarity, intensity, classes, calibration.
 
-    The set has to have the same features. Scores are mapped to its label range, classes by their names, and
-    values are scaled by the statistics of the run's own training set. What came of another set is written to
-    results/SET/METHOD-from-TRAINED, where report and compare find it; of the own set nothing is written, the
-    evaluate stage does that.
+    The set must have the same features. Scores are mapped to its label range, classes by their names, and
+    features are scaled by the statistics of the run's training set. Results on another set are written to
+    results/SET/METHOD-from-TRAINED, where report and compare find them. On the run's own set nothing is
+    written: the evaluate stage does that.
 
     Example: msa-cli evaluate runs/misr-mosi --on mosei
     """
     from pipeline.core import paths
-    from pipeline.core.console import say, show
+    from pipeline.core.console import note, say, show
     from pipeline.core.files import one_writer
     from pipeline.evaluation.transfer import evaluate_on, name_of
     from pipeline.params.params import load_params
@@ -66,7 +71,7 @@ def evaluate(
             out = paths.results_folder(name_of(method, trained_on), dataset)
             with one_writer(out):
                 found.write(out)
-            say(f"written to {out}; next: msa-cli report", error=True)
+            note(f"written to {out}; next: msa-cli report")
     if as_json:
         say(json.dumps(entries, indent=1, ensure_ascii=False), in_json=True)
 
@@ -76,4 +81,4 @@ def _languages(params: Params, *names: str) -> list[str]:
     known = [params.corpus_of(name).language for name in names if name in params.assemble]
     if len({*known}) < 2:
         return []
-    return [f"the run learnt from a corpus in {known[0]!r}, this one is in {known[1]!r}"]
+    return [f"the run was trained on a corpus in {known[0]!r}, this one is in {known[1]!r}"]

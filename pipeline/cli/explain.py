@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import ModelPlaces, ParamsFile, SpeechOptions, with_options
-from pipeline.core.console import say, show, tracked
+from pipeline.core.console import note, say, show, tracked
 from pipeline.core.errors import ClipError, MsaError
 
 if TYPE_CHECKING:
@@ -28,18 +29,23 @@ def _known_format(given: str) -> str:
 
 @with_options
 def explain(
-    run: Annotated[Path, typer.Option(help="Run folder of one seed: runs/misr-mosi/1111.")],
+    run: Annotated[
+        Path,
+        typer.Option(
+            help="Run folder of one seed: runs/misr-mosi/1111.", autocompletion=completion.run_folders
+        ),
+    ],
     speech: SpeechOptions,
     video: Annotated[
         list[Path] | None,
-        typer.Option(help="A new clip, or a folder of clips. May be given several times."),
+        typer.Option(help="A new clip, or a folder of clips. May be repeated."),
     ] = None,
     clip: Annotated[
-        list[str] | None, typer.Option(help="Id of a test clip of the run's set. May be given several times.")
+        list[str] | None, typer.Option(help="Id of a test clip of the run's set. May be repeated.")
     ] = None,
     language: Annotated[
         str | None,
-        typer.Option(help="Language of new clips, ISO 639-1. Default: the training corpus', or en."),
+        typer.Option(help="Language of new clips, ISO 639-1. Default: that of the training corpus, or en."),
     ] = None,
     gradients: Annotated[
         bool, typer.Option("--gradients", help="Evidence by integrated gradients instead of occlusion.")
@@ -52,12 +58,12 @@ def explain(
     params: ParamsFile = None,
     settings: ModelPlaces = None,
 ) -> None:
-    """Show what carries a run's predictions: modalities, words, moments of sound, pictures, similar clips.
+    """Show what drives a run's predictions: modalities, words, moments of sound, pictures, similar clips.
 
-    Of new clips (--video) or test clips (--clip) a card each; of neither a page of the 20 test clips that
-    tell most, with what each modality contributes on average. Contributions are Shapley values. Features of
-    new clips are made as `predict` makes them, those of test clips are read from the project in the current
-    folder. Exits with status 1 if a clip gave nothing.
+    Writes a card for each new clip (--video) or test clip (--clip); without either, a page of the 20 most
+    telling test clips, with the mean contribution of each modality. Contributions are Shapley values. The
+    features of new clips are made as `predict` makes them, those of test clips are read from the project in
+    the current folder. Exits with status 1 if a clip could not be explained.
 
     Example: msa-cli explain --video clip.mp4 --text "It was great." --run runs/misr-mosi/1111
     """
@@ -72,7 +78,7 @@ def explain(
     if video and clip:
         raise MsaError("--video and --clip were both given; give one of them")
     if not video and (speech.text is not None or speech.text_file is not None):
-        raise MsaError("--text and --text-file belong to a --video; what test clips say is known")
+        raise MsaError("--text and --text-file belong to a --video; the texts of test clips are known")
     folders = run_folders(run)
     if len(folders) > 1:
         raise MsaError(f"--run {run} has {len(folders)} seeds; explain one, e.g. --run {folders[0]}")
@@ -81,7 +87,7 @@ def explain(
     passed_over: dict[str, str] = {}
     files = clips_of(video, passed_over) if video else {}
     for path, reason in passed_over.items():
-        say(f"{path}: passed over: {reason}", error=True)
+        note(f"{path}: skipped: {reason}")
     text = speech.said(len(files), "explain")
     out.mkdir(parents=True, exist_ok=True)
     if video:
@@ -107,8 +113,10 @@ def _new_clips(
             failed.append(str(error))
             continue
         _write(found, out, form)
-    for remark in [*(f"note: {remark}" for remark in explainer.predictor.remarks), *failed]:
-        say(remark, error=True)
+    for remark in explainer.predictor.remarks:
+        note(f"note: {remark}")
+    for reason in failed:
+        say(reason, error=True)
     if failed:
         raise typer.Exit(1)
 
@@ -155,5 +163,5 @@ def _write(found: Explanation, out: Path, form: str) -> None:
     strongest = Table(["modality", "strongest evidence", ""], rows, words=(0, 1))
     show(*as_renderables([Heading(title_of(clip)), contributions(clip), strongest]))
     for caution in clip.cautions:
-        say(f"note: {caution}", error=True)
+        note(f"note: {caution}")
     say(str(path))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.core.console import say
 
 
@@ -14,7 +15,9 @@ def export(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="SET", help="A training set: a name from `assemble` in params.yaml, or its folder."
+            metavar="SET",
+            help="A training set: a name from `assemble` in params.yaml, or its folder.",
+            autocompletion=completion.training_sets,
         ),
     ],
     out: Annotated[

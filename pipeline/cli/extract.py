@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import (
     AsJson,
     Clips,
@@ -21,15 +23,15 @@ from pipeline.cli.options import (
     given_clips,
     with_options,
 )
-from pipeline.core.console import say, show, tracked
+from pipeline.core.console import note, say, show, tracked
 from pipeline.core.errors import MsaError
 
-NAMES = "a name from params.yaml, or none. May be given several times."
+NAMES = "a name from params.yaml, or none. May be repeated."
 
 
-def _encoder(modality: str) -> Any:
+def _encoder(modality: str, names: Callable[[], list[str]]) -> Any:
     """An option that names encoders of a modality."""
-    return typer.Option(metavar="NAME", help=f"{modality} encoder, {NAMES}")
+    return typer.Option(metavar="NAME", help=f"{modality} encoder, {NAMES}", autocompletion=names)
 
 
 @with_options
@@ -42,8 +44,8 @@ def extract(
         str | None,
         typer.Option(
             metavar="CSV",
-            help="Table in the folder whose column text says what is said, as `ingest folder` reads it. "
-            "Default: the one CSV in the folder.",
+            help="CSV file of the folder with the transcripts in a column text, as `ingest folder` reads "
+            "it. Default: the only CSV file of the folder.",
         ),
     ] = None,
     out: Annotated[
@@ -54,24 +56,24 @@ def extract(
     ] = None,
     single_file: Annotated[
         bool,
-        typer.Option("--single-file", help="One Parquet file an encoder for all clips, not one a clip."),
+        typer.Option(
+            "--single-file", help="One Parquet file per encoder for all clips, instead of one per clip."
+        ),
     ] = False,
-    text_encoder: Annotated[list[str], _encoder("Text")] = ["minilm"],  # noqa: B006
-    audio_encoder: Annotated[list[str], _encoder("Audio")] = ["librosa33"],  # noqa: B006
-    visual_encoder: Annotated[list[str], _encoder("Visual")] = ["facemesh"],  # noqa: B006
+    text_encoder: Annotated[list[str], _encoder("Text", completion.text_encoders)] = ["minilm"],  # noqa: B006
+    audio_encoder: Annotated[list[str], _encoder("Audio", completion.audio_encoders)] = ["librosa33"],  # noqa: B006
+    visual_encoder: Annotated[list[str], _encoder("Visual", completion.visual_encoders)] = ["facemesh"],  # noqa: B006
     language: Annotated[str, typer.Option(metavar="CODE", help="Language of the text, ISO 639-1.")] = "en",
     device: EncoderDevice = "cpu",
     workers: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Processes, each with its own models; 0 = one a free core."),
+        typer.Option(metavar="N", min=0, help="Processes, each with its own models; 0 = one per free core."),
     ] = 1,
     timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS", min=1, help="What one clip may take, where there are several workers."
-        ),
+        typer.Option(metavar="SECONDS", min=1, help="Time limit for one clip, with several workers."),
     ] = 600.0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Compute also what is there already.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Recompute existing features.")] = False,
     params: ParamsFile = None,
     settings: Annotated[
         list[str] | None,
@@ -83,8 +85,8 @@ def extract(
 ) -> None:
     """Turn clips into text, audio and visual features: a Parquet file for each of them and for each clip.
 
-    What is there already, of the same clip, text and settings, is kept. Without --text, what is said is
-    looked for in the folder's CSV, in a .srt, .vtt or .txt beside the clip, and in its subtitles.
+    Existing features of the same clip, text and settings are kept. Without --text, the transcript is looked
+    for in the folder's CSV file, in a .srt, .vtt or .txt beside the clip, and in its subtitles.
 
     Example: msa-cli extract clip.mp4 --text "It was great."
     """
@@ -102,23 +104,23 @@ def extract(
     videos = given_clips(clips, video, "extract clip.mp4")
     folders = [path for path in videos if path.is_dir()]
     if texts is not None and not folders:
-        raise MsaError(f"--texts {texts}: belongs to a folder of clips, and none was given; give --text")
+        raise MsaError(f"--texts {texts}: is for a folder of clips, and none was given; give --text")
     base = out
     if single_file:
         if not folders and len(videos) == 1:
-            raise MsaError("--single-file is for several clips; give a folder of clips, or leave it away")
+            raise MsaError("--single-file is for several clips; give a folder of clips, or omit it")
         base = out or Path(f"{folders[0].resolve().name if folders else 'clips'}.features")
     passed_over: dict[str, str] = {}
     requests = extraction.plan(videos, base, passed_over)
     for path, reason in passed_over.items():
-        say(f"{path}: passed over: {reason}", error=True)
+        note(f"{path}: skipped: {reason}")
     text = speech.said(len(requests), "extract")
     said: dict[Path, str] = {}
     for folder in folders:
         found, remarks = texts_of(folder, texts)
         said |= found
         for remark in remarks:
-            say(remark, error=True)
+            note(remark)
     if text is not None:  # the one clip's, whatever a table says
         said = {request.video: text for request in requests}
     names = {"text": text_encoder, "audio": audio_encoder, "visual": visual_encoder}

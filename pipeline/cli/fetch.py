@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import ParamsFile
-from pipeline.core.console import say
+from pipeline.core.console import note, say
 
 
 def fetch(
@@ -16,12 +17,13 @@ def fetch(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="Encoders of params.yaml (bert, blendshapes ...), Whispers (base, small, large-v3, turbo), "
-            "or hub ids (owner/model@COMMIT).",
+            help="Encoders of params.yaml (bert, blendshapes ...), Whisper models (base, small, large-v3, "
+            "turbo), or hub ids (owner/model@COMMIT).",
+            autocompletion=completion.encoders,
         ),
     ],
     pin: Annotated[
-        bool, typer.Option(help="Write the commits into params.yaml, wherever the model has none.")
+        bool, typer.Option(help="Write the commits into params.yaml where a model has none.")
     ] = False,
     overrides: Annotated[
         list[str] | None,
@@ -31,7 +33,7 @@ def fetch(
     ] = None,
     params: ParamsFile = None,
 ) -> None:
-    """Fetch pretrained models into the cache of huggingface_hub, a folder that can be carried elsewhere.
+    """Fetch pretrained models into the cache of huggingface_hub, a folder that can be copied elsewhere.
 
     Example: HF_HUB_CACHE=folder msa-cli fetch bert hubert --pin; elsewhere: HF_HUB_CACHE=folder dvc repro
     """
@@ -56,4 +58,4 @@ def fetch(
     if pin:
         written = edit.pin(commits, params or Path(PARAMS_FILE))
         say(f"written into {params or PARAMS_FILE}: {', '.join(written) or 'nothing'}")
-    say(f"all in {HF_HUB_CACHE}; carried elsewhere: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1")
+    note(f"all in {HF_HUB_CACHE}; on another machine: HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1", stdout=True)

@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import ParamsFile
-from pipeline.core.console import say
+from pipeline.core.console import note, say
 
 
 def figures(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...", help="misr-mosi: all seeds; misr-mosi/1111: one; or results/mosi/misr."
+            metavar="RUN...",
+            help="misr-mosi: all seeds; misr-mosi/1111: one; or results/mosi/misr.",
+            autocompletion=completion.result_names,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the files.", file_okay=False)],
@@ -23,15 +26,16 @@ def figures(
     width: Annotated[
         float | None,
         typer.Option(
-            help="Inches of every picture. Default: 3.35, a column; 7 for what compares methods.", min=1.5
+            help="Width of a picture in inches. Default: 3.35 (a column), 7 for comparisons of methods.",
+            min=1.5,
         ),
     ] = None,
     params: ParamsFile = None,
 ) -> None:
     """Write the pictures of runs for a paper: losses, predictions, confusion, maps, and the methods' own.
 
-    Fonts are in the files; colours are told apart in grey print and by the colour-blind. Runs of several
-    methods of a set also give the pictures that compare them.
+    Fonts are embedded; colours can be told apart in greyscale and by the colour-blind. With runs of several
+    methods of a set, the pictures that compare them are written too.
 
     Example: msa-cli figures misr-mosi cmir-mosi --out figures
     """
@@ -44,7 +48,4 @@ def figures(
     for file in files:
         say(str(file))
     if lacking:
-        say(
-            f"no font here has {lacking}: boxes stand in their place; install {ADVICE}, and run again",
-            error=True,
-        )
+        note(f"no font here has {lacking}: drawn as boxes; install {ADVICE}, and run again")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.core.console import say
+from pipeline.cli import completion
+from pipeline.core.console import note, say
 from pipeline.core.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -17,31 +18,32 @@ if TYPE_CHECKING:
 def import_predictions(
     file: Annotated[
         Path,
-        typer.Argument(help="CSV or Parquet file with a row a clip: its id, and a prediction or scores."),
+        typer.Argument(help="CSV or Parquet file with a row per clip: its id, and a prediction or scores."),
     ],
-    name: Annotated[str, typer.Option(help="What the system is called in tables.")],
+    name: Annotated[str, typer.Option(help="Name of the system in tables.")],
     chosen: Annotated[
         list[str],
         typer.Option(
             "--set",
             metavar="SET",
-            help="The training set whose test clips these are, or a dataset: all training sets of it, as its "
-            "folds. May be given several times.",
+            help="Training set whose test clips these are, or a dataset, for all its training sets (its "
+            "folds). May be repeated.",
+            autocompletion=completion.all_sets,
         ),
     ],
     column: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=COLUMN",
-            help="Where a column's name does not say it: clip=utt, prediction=answer, happy=hap. May be "
-            "given several times.",
+            help="Column for a key that no column is called after: clip=utt, prediction=answer, "
+            "happy=hap. May be repeated.",
         ),
     ] = None,
 ) -> None:
-    """Score predictions of another toolbox or a language model, so that they stand beside the runs.
+    """Score the predictions of another toolbox or a language model, to compare them with the runs.
 
     A prediction is a score, or a class by name or index; or there is a column of scores for each class. Every
-    test clip must be there once. Writes results/SET/NAME, which report, compare and significance read.
+    test clip must occur once. Writes results/SET/NAME, which report, compare and significance read.
 
     Example: msa-cli import-predictions wav2vec.csv --name wav2vec --set ravdess
     """
@@ -71,7 +73,7 @@ def import_predictions(
         metrics = params.training_set(dataset).metrics
         with one_writer(out):
             say(score(file, name, dataset, paths.assembled_folder(dataset), out, metrics, columns))
-    say(f"next: msa-cli report; msa-cli significance {name}-SET --against METHOD-SET")
+    note(f"next: msa-cli report; msa-cli significance {name}-SET --against METHOD-SET", stdout=True)
 
 
 def _sets(given: str, params: Params) -> list[str]:

@@ -32,7 +32,8 @@ def info(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A feature or other Parquet file of ours, a folder of them, a training set, or a run."
+            help="A feature file or other Parquet file of the pipeline, a folder of them, a training set, "
+            "or a run."
         ),
     ],
     as_json: AsJson = False,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import NO_TRAINING_SET, TEXTS_STAY, CorpusOptions, SetOptions, with_options
-from pipeline.core.console import say, show
+from pipeline.core.console import note, say, show
 from pipeline.core.errors import ParamsError
 from pipeline.core.files import one_writer
 
@@ -27,11 +28,20 @@ def ingest(
     path: Annotated[Path, typer.Argument(help="Folder of the corpus.", file_okay=False)],
     training: SetOptions,
     asked: CorpusOptions,
-    text_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "minilm",
-    audio_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "librosa33",
-    visual_encoder: Annotated[str, typer.Option(help="From params.yaml, or none.")] = "facemesh",
+    text_encoder: Annotated[
+        str,
+        typer.Option(help="From params.yaml, or none.", autocompletion=completion.text_encoders),
+    ] = "minilm",
+    audio_encoder: Annotated[
+        str,
+        typer.Option(help="From params.yaml, or none.", autocompletion=completion.audio_encoders),
+    ] = "librosa33",
+    visual_encoder: Annotated[
+        str,
+        typer.Option(help="From params.yaml, or none.", autocompletion=completion.visual_encoders),
+    ] = "facemesh",
 ) -> None:
-    """Make a corpus of raw clips known: its entry and its jobs in params.yaml, and a link in data/raw.
+    """Register a corpus of raw clips: an entry and jobs in params.yaml, and a link in data/raw.
 
     Nothing is copied or computed; `dvc repro` does the rest.
 
@@ -48,7 +58,7 @@ def ingest(
     from pipeline.params.params import PARAMS_FILE, check_params, load_params
     from pipeline.params.register import NewCorpus, check_name, register
 
-    params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
+    params, name, folds = load_params(), training.name, training.folds
     check_name(name, folds, params, Path(PARAMS_FILE))
     usual = corpora.reader(kind).LABELLING
     settings = asked.settings()
@@ -81,32 +91,33 @@ def ingest(
         edit.write()
     counts = Counter(clip.split for clip in found.clips)
     say(f"{name}: {', '.join(f'{count} {split}' for split, count in counts.items())}")
-    for note in found.notes:
-        say(f"  {note.level}: {note.message}")
+    for finding in found.notes:
+        say(f"  {finding.level}: {finding.message}")
     if not trainable:
         say(NO_TRAINING_SET)
     for key in edit.keys:
         say(f"  {PARAMS_FILE}: {key}")
-    say(TEXTS_STAY)
-    say(f"next: msa-cli validate {name}; dvc repro")
+    note(TEXTS_STAY, stdout=True)
+    note(f"next: msa-cli validate {name}; dvc repro", stdout=True)
 
 
 @with_options
 @one_writer(Path("params.yaml"))  # each adds to what the other wrote
 def import_files(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="The files, or the folder that has them.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files, or their folder.")],
     training: SetOptions,
     asked: CorpusOptions,
-    kind: Annotated[str | None, typer.Option("--as", help="What they are. Default: found out.")] = None,
+    kind: Annotated[str | None, typer.Option("--as", help="Kind of the files. Default: detected.")] = None,
     mapping: Annotated[
-        Path | None, typer.Option(help="YAML file that says where things lie (kind arrays).", dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="YAML file that maps arrays to modalities, labels and ids (kind arrays).", dir_okay=False
+        ),
     ] = None,
 ) -> None:
-    """Read feature files that other projects made: say what they hold, and convert them.
+    """Import feature files of other projects: show what they hold, and convert them.
 
-    Enters them into params.yaml, links them in data/raw, and writes data/clips, data/transcripts and
+    Adds them to params.yaml, links them in data/raw, and writes data/clips, data/transcripts and
     data/features/NAME; `dvc repro` then trains on them.
 
     Example: msa-cli import unaligned_50.pkl --name mosi
@@ -124,13 +135,13 @@ def import_files(
     from pipeline.params.params import PARAMS_FILE, load_params
     from pipeline.params.register import NewCorpus, check_name, register
 
-    params, name, folds = load_params(PARAMS_FILE), training.name, training.folds
+    params, name, folds = load_params(), training.name, training.folds
     check_name(name, folds, params, Path(PARAMS_FILE))
     settings: dict[str, Any] = _mapping(mapping) if mapping is not None else {}
     settings |= asked.settings()
     with linked(name, files) as root:
         source = Source(root)
-        kind = kind or ("arrays" if mapping is not None else sniff(source))
+        kind = kind or ("arrays" if mapping is not None else sniff(source, ", ".join(map(str, files))))
         what = importer(kind).KIND_OF_FILES
         guess = replace(asked, task=None).entry(kind, root.as_posix(), Labelling(), settings)
         imported = read(kind, source, _checked(name, guess))
@@ -173,9 +184,9 @@ def import_files(
         say(NO_TRAINING_SET)
     for key in edit.keys:
         say(f"  {PARAMS_FILE}: {key}")
-    say(TEXTS_STAY)
+    note(TEXTS_STAY, stdout=True)
     say(summary(name, Conversion(found, updates)))
-    say("next: dvc repro")
+    note("next: dvc repro", stdout=True)
 
 
 def _checked(name: str, described: dict[str, Any]) -> ImportParams:

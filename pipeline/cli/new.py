@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.core.console import say
+from pipeline.core.console import note, say
 from pipeline.core.errors import MsaError, ParamsError
 
 
@@ -41,9 +41,9 @@ NEXT = {
 
 def new(
     what: Annotated[What, typer.Argument(metavar="WHAT", help="method, encoder or corpus.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called: letters, digits and _.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name: letters, digits and _.")],
 ) -> None:
-    """Write a method, an encoder or a corpus that works, with its test and its section of params.yaml.
+    """Create a working method, encoder or corpus, with its test and its section of params.yaml.
 
     Run it in the project's folder. It is the example of CONTRIBUTING.md under another name; change it into
     your own. A method is trained and reported by the next `dvc repro`.
@@ -62,8 +62,8 @@ def new(
         )
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise ParamsError(
-            f"{name!r} cannot name a {what}: expected small letters, digits and _, beginning with a letter, "
-            "and no keyword of Python"
+            f"{name!r} cannot name a {what}: expected lower-case letters, digits and _, starting with a "
+            "letter, and no Python keyword"
         )
     heading, example = SECTIONS[what]
     params = load_params(PARAMS_FILE)
@@ -79,10 +79,10 @@ def new(
     for path in written:
         say(f"  {path}")
     tests = [path for path in written if path.startswith("tests/")]
-    say(f"next: python -m pytest {' '.join(tests)}")
+    note(f"next: python -m pytest {' '.join(tests)}", stdout=True)
     for command in template.commands if what != What.method else ["dvc repro"]:
-        say(f"  {command}")
-    say(f"  {NEXT[what].format(title=name.replace('_', ' ').title())}")
+        note(f"  {command}", stdout=True)
+    note(f"  {NEXT[what].format(title=name.replace('_', ' ').title())}", stdout=True)
 
 
 def _check(what: What, name: str) -> None:
@@ -97,4 +97,4 @@ def _check(what: What, name: str) -> None:
         What.corpus: KINDS,
     }
     if name in taken[what] or name in ("core", "none"):
-        raise MsaError(f"{name}: another {what} has this name; choose one that is free")
+        raise MsaError(f"{name}: another {what} has this name; choose a free one")

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.core.errors import MsaError, ParamsError
 
 if TYPE_CHECKING:
     from pipeline.corpora.survey import Labelling
 
 TEXTS_STAY = (
-    "  the texts of its clips stay out of results/ and reports/, which git tracks; named under "
-    "reports.transcripts, those of the worst clips are shown there"
+    "  the texts of its clips are kept out of results/ and reports/, which git tracks; list the corpus "
+    "under reports.transcripts to show those of the worst clips"
 )
 NO_TRAINING_SET = (
-    "  warning: no labelled clip to train with, so that no training set is entered under assemble and "
-    "datasets_run"
+    "  warning: no labelled training clip, so no training set was added to assemble and datasets_run"
 )
 
 ParamsFile = Annotated[
@@ -34,7 +34,7 @@ ParamsFile = Annotated[
 ModelPlaces = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Where a model lies here: text.bert.model=FOLDER. May repeat."
+        "--set", metavar="KEY=VALUE", help="Local folder of a model: text.bert.model=FOLDER. May be repeated."
     ),
 ]
 Clips = Annotated[
@@ -43,19 +43,22 @@ Clips = Annotated[
 ]
 Videos = Annotated[
     list[Path] | None,
-    typer.Option("--video", metavar="CLIP", help="A clip or a folder, as an option. May be repeated."),
+    typer.Option(
+        "--video", metavar="CLIP", help="A clip or a folder of clips, as an option. May be repeated."
+    ),
 ]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
 EncoderDevice = Annotated[
-    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")
+    str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means cpu), cuda, cuda:1 ...")
 ]
 
 
 def _known_method(name: str) -> str:
     from models import METHODS
-    from pipeline.params.explain import unknown
 
     if name not in METHODS:
+        from pipeline.params.explain import unknown  # not while a shell completes
+
         raise ParamsError(unknown("method", name, METHODS))
     return name
 
@@ -67,7 +70,12 @@ def _known_unit(by: str | None) -> str | None:
 
 
 MethodName = Annotated[
-    str, typer.Argument(help="A method: misr, or another folder of models/.", callback=_known_method)
+    str,
+    typer.Argument(
+        help="A method: misr, or another folder of models/.",
+        callback=_known_method,
+        autocompletion=completion.methods,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -120,11 +128,11 @@ class CorpusOptions:
     ] = None
     classes: Annotated[
         str | None,
-        typer.Option(help="Names of the classes in order: sad,calm,glad; then --task is classification."),
+        typer.Option(help="Names of the classes in order: sad,calm,glad; implies --task classification."),
     ] = None
     setting: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A setting of this kind alone. May be given several times."),
+        typer.Option(metavar="KEY=VALUE", help="A setting of this kind only. May be repeated."),
     ] = None
 
     @property
@@ -169,12 +177,12 @@ class CorpusOptions:
         chosen = self.task or ("classification" if self.classes else usual.task)
         if self.classes and chosen == "regression":
             raise ParamsError(
-                f"--classes {self.classes}: a regression has none; take it or --task regression away"
+                f"--classes {self.classes}: a regression has no classes; remove it or --task regression"
             )
         if self.label_range is not None and chosen == "classification":
             raise ParamsError(
                 f"--range {self.label_range[0]:g} {self.label_range[1]:g}: the labels are classes, which "
-                "have no range; take it away, or write --task regression where they are scores"
+                "have no range; remove it, or give --task regression if they are scores"
             )
         language = usual.language if self.language is None else self.language
         entry: dict[str, Any] = {"kind": kind, "root": root, "language": language}
@@ -190,15 +198,15 @@ class CorpusOptions:
 class SpeechOptions:
     """What is said in a clip, or who recognizes it."""
 
-    text: Annotated[str | None, typer.Option(help="What is said in the clip.")] = None
+    text: Annotated[str | None, typer.Option(help="Transcript of the clip.")] = None
     text_file: Annotated[
-        Path | None, typer.Option(help="File with what is said: .txt, .srt or .vtt.", dir_okay=False)
+        Path | None, typer.Option(help="File with the transcript: .txt, .srt or .vtt.", dir_okay=False)
     ] = None
     asr: Annotated[
         str | None,
         typer.Option(
-            help="Whisper that hears what is said, where no text is found: base, small, large-v3, turbo, a "
-            "hub id or a folder."
+            help="Whisper model that transcribes a clip without text: base, small, large-v3, turbo, a hub "
+            "id or a folder."
         ),
     ] = None
 
@@ -224,27 +232,27 @@ class SpeechOptions:
 class SetOptions:
     """What a corpus is called, and the training sets that are made of it."""
 
-    name: Annotated[str, typer.Option(help="What it is called in params.yaml.")]
+    name: Annotated[str, typer.Option(help="Its name in params.yaml.")]
     metrics: Annotated[
-        str | None, typer.Option(help="mmsa, sims, magbert or cls. Default: as is usual there.")
+        str | None, typer.Option(help="mmsa, sims, magbert or cls. Default: those usual for the corpus.")
     ] = None
     folds: Annotated[
-        int, typer.Option(min=0, max=200, help="Cross-validation: so many training sets, one a fold.")
+        int, typer.Option(min=0, max=200, help="Cross-validation: number of folds; each is a training set.")
     ] = 0
     by: Annotated[
         str | None,
         typer.Option(
-            help="What folds keep apart: speaker, video or clip; or published, the folds of the literature. "
-            "Default: speaker; of files video.",
+            help="What folds keep apart: speaker, video or clip; or published, the folds of the "
+            "literature. Default: speaker, for feature files video.",
             callback=_known_unit,
         ),
     ] = None
     like: Annotated[
         str,
-        typer.Option(help="Methods get the settings that they have for this one (sample: small and fast)."),
+        typer.Option(help="Training set whose settings of methods are copied (sample: small and fast)."),
     ] = ""
     run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Add it to datasets_run, or only make it known.")
+        bool, typer.Option("--run/--no-run", help="Add it to datasets_run, or only register it.")
     ] = True
 
     def metric_set(self, usual: Labelling, task: str) -> str:

@@ -1,4 +1,7 @@
-"""Help pages that name types as people do: `PATH`, `N`, and not `<list[Path]>` or ranges of 19 digits."""
+"""What all commands share: `--quiet`, and help pages that name types as people do.
+
+`PATH` and `N`, and not `<list[Path]>` or ranges of 19 digits.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,20 @@ NAMES = {  # of typer's types; of a choice its values stay
     "path": "PATH",
     "str": "TEXT",
 }
+QUIET = "--quiet"  # of the program, and so of each command
 LARGEST = 1 << 31  # a bound above it is the computer's, not the user's
 
 
 class PlainGroup(TyperGroup):
-    """Commands with such help pages."""
+    """Commands with such help pages, each with the group's own `--quiet`."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
-        for param in (*command.params, command.get_help_option(ctx)) if command is not None else ():
-            _name_plainly(param, ctx)
+        if command is not None:
+            quiet = (param for param in self.params if QUIET in param.opts and param not in command.params)
+            command.params.extend(quiet)
+            for param in (*command.params, command.get_help_option(ctx)):
+                _name_plainly(param, ctx)
         return command
 
     def get_params(self, ctx: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import (
     AsJson,
     ModelPlaces,
@@ -17,7 +18,7 @@ from pipeline.cli.options import (
     given_clips,
     with_options,
 )
-from pipeline.core.console import say, show, tracked
+from pipeline.core.console import note, say, show, tracked
 from pipeline.core.errors import MsaError
 from pipeline.core.paths import given_run
 
@@ -31,6 +32,7 @@ def predict(
         typer.Option(
             metavar="RUN",
             help="A run: misr-mosi/1111, or misr-mosi for all its seeds; or its folder. May be repeated.",
+            autocompletion=completion.run_names,
         ),
     ],
     speech: SpeechOptions,
@@ -38,27 +40,27 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="CLIP",
-            help="Clips, or folders of clips. Folders of runs are further runs (--run runs/misr-*).",
+            help="Clips, or folders of clips. Run folders are taken as further runs (--run runs/misr-*).",
             show_default=False,
         ),
     ] = None,
     video: Videos = None,
     language: Annotated[
         str | None,
-        typer.Option(help="Language of the clips, ISO 639-1. Default: the training corpus', or en."),
+        typer.Option(help="Language of the clips, ISO 639-1. Default: that of the training corpus, or en."),
     ] = None,
     context: Annotated[
         bool,
         typer.Option(
             "--context",
-            help="The clips of a folder are one video's utterances, in the order of their names (2 before "
-            "10), for methods that read what was said before a clip.",
+            help="Take the clips of a folder as the utterances of one video, in the order of their names "
+            "(2 before 10), for methods that read the utterances before a clip.",
         ),
     ] = False,
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Picture of the clip's timeline (.png); of several clips, a folder for them."),
+        typer.Option(help="File for a picture of the clip's timeline (.png); for several clips, a folder."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -70,11 +72,11 @@ def predict(
 ) -> None:
     """Predict the sentiment of new clips with trained runs of one dataset, all seeds and methods together.
 
-    Features are made as the runs had them: their encoders, settings and scaling are those of the run folder,
-    whatever params say now. Each clip is read alone, unless --context gives methods that read the utterances
-    before a clip (SLaD) those of its folder. Without --text, what is said is looked for in a .srt, .vtt or
-    .txt beside the clip and in its subtitles. Exits with status 1 if a clip gave nothing, 2 if features of a
-    run cannot be made here.
+    Features are made as for the runs: encoders, settings and scaling come from the run folder, whatever
+    params say now. Each clip is read alone, unless --context gives methods that read the utterances before a
+    clip (SLaD) those of its folder. Without --text, the transcript is looked for in a .srt, .vtt or .txt
+    beside the clip and in its subtitles. Exits with status 1 if nothing could be predicted for a clip, 2 if
+    the features of a run cannot be made here.
 
     Example: msa-cli predict clip.mp4 --text "It was great." --run misr-mosi/1111
     """
@@ -93,7 +95,7 @@ def predict(
     )
     named = predicting.clips_of(videos, passed_over)
     for path, reason in passed_over.items():
-        say(f"{path}: passed over: {reason}", error=True)
+        note(f"{path}: skipped: {reason}")
     text = speech.said(len(named), "predict")
     pictures = _pictures(plot, list(named))
     predictor = predicting.Predictor.open(
@@ -115,7 +117,7 @@ def predict(
     else:
         show(*as_renderables(report.blocks(found)))
         for remark in [*predictor.remarks, *map(str, report.shared(found))]:
-            say(f"note: {remark}", error=True)
+            note(f"note: {remark}")
     for clip in found:
         if not clip.ok:
             say(f"{clip.features.video}: nothing could be predicted: {clip.reason}", error=True)
@@ -135,8 +137,8 @@ def _prepare(folders: list[Path]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MsaError(
-                f"{folder}: this folder cannot be made ({error.strerror}); give --out and --plot a place "
-                "that you may write to"
+                f"{folder}: this folder cannot be created ({error.strerror}); give --out and --plot a "
+                "writable place"
             ) from error
 
 

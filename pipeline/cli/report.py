@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import ParamsFile
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.files import one_writer
 
 
@@ -17,13 +17,13 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the report.", file_okay=False)] = Path("reports"),
     params: ParamsFile = None,
 ) -> None:
-    """Write the report on all runs: report.md, index.html with all methods, and a page a set in `sets`.
+    """Write the report on all runs: report.md, index.html with all methods, and a page per set in `sets`.
 
-    Made of what lies in RESULTS; nothing is trained, and no data is needed.
+    Reads the results only: nothing is trained, and no data are needed.
     """
     from pipeline.params.params import load_params
     from pipeline.reports.report import report as write
 
     with one_writer(out / "report.md"):
         write(load_params(params), results, out)
-    say(f"{out / 'report.md'} has the tables, {out / 'index.html'} shows all methods")
+    note(f"{out / 'report.md'} has the tables, {out / 'index.html'} shows all methods", stdout=True)

@@ -18,10 +18,12 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.dvc_arguments import arguments
 from pipeline.cli.options import Device
 from pipeline.cli.stages import ExecutorKind, ExecutorName, RunCacheFolder, RunsPerGpu, Workers
 from pipeline.cli.stages import app as stage_app
+from pipeline.core.console import is_quiet
 from pipeline.core.errors import MsaError, first_line, of_system
 from pipeline.core.vocabulary import MODALITIES
 
@@ -30,7 +32,12 @@ TABLES = ("ingest", "transcribe", "import")
 
 def repro(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET]...", help="Stages as `dvc repro` names them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]...",
+            help="Stages as `dvc repro` names them.",
+            autocompletion=completion.stages,
+        ),
     ] = None,
     workers: Workers = 0,
     device: Device = "auto",
@@ -39,13 +46,16 @@ def repro(
     run_cache: RunCacheFolder = Path(".state/runs"),
     models: Annotated[
         list[str] | None,
-        typer.Option(help="Methods and groups of them in place of models_run, for this time. Repeatable."),
+        typer.Option(
+            help="Methods, or groups of them, instead of models_run, this time only. May be repeated.",
+            autocompletion=completion.methods_and_groups,
+        ),
     ] = None,
 ) -> None:
-    """Bring targets (default: everything) up to date as `dvc repro` does, with independent work side by side.
+    """Bring targets (default: everything) up to date as `dvc repro` does, with independent work in parallel.
 
-    Encoders extract at once, and the runs of all methods, training sets and seeds are trained at once. Killed
-    at any time, the same command goes on.
+    All encoders extract at once, and all methods, training sets and seeds are trained at once. If it is
+    killed, the same command continues.
 
     Example: msa-cli repro --workers 4
     """
@@ -141,7 +151,7 @@ def _bring(targets: Sequence[str], kinds: Collection[str]) -> None:
 def _dvc(targets: Sequence[str]) -> None:
     """`dvc repro`; the stages find `msa-cli` of this environment. DVC itself has said what failed."""
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), os.environ.get("PATH"))))
-    command = [sys.executable, "-m", "dvc", "repro", *targets]
+    command = [sys.executable, "-m", "dvc", "repro", *(["--quiet"] if is_quiet() else []), *targets]
     if code := subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
         raise typer.Exit(code)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import Device, ModelPlaces
 from pipeline.core.console import show
 
@@ -31,19 +32,22 @@ def robust(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Run folders: runs/misr-mosi/1111, or all seeds: runs/misr-mosi"
+            metavar="RUN...",
+            help="Run folders: runs/misr-mosi/1111, or all seeds: runs/misr-mosi",
+            autocompletion=completion.run_folders,
         ),
     ],
     kind: Annotated[
         list[str],
         typer.Option(
-            help="gaussian, laplace, erase, frames, blocks, subsets, shared, imbalanced or all; of "
-            "recordings white, babble, mute, blur, lowres, occlude, eyes, mouth, freeze or media. May repeat."
+            help="gaussian, laplace, erase, frames, blocks, subsets, shared, imbalanced or all; for "
+            "recordings white, babble, mute, blur, lowres, occlude, eyes, mouth, freeze or media. May "
+            "be repeated."
         ),
     ],
     site: Annotated[
         list[str],
-        typer.Option(help="Whom noise and dropped frames hit: all, text, audio, visual. May repeat."),
+        typer.Option(help="What noise and dropped frames hit: all, text, audio, visual. May be repeated."),
     ] = ["all"],  # noqa: B006  (typer copies it)
     text_unit: Annotated[
         TextUnits,
@@ -62,10 +66,13 @@ def robust(
     device: Device = "auto",
     workers: Annotated[
         int,
-        typer.Option(envvar="MSA_WORKERS", min=0, help="Processes that make features; 0 = one a free core."),
+        typer.Option(
+            envvar="MSA_WORKERS", min=0, help="Processes that extract features; 0 = one per free core."
+        ),
     ] = 0,
     timeout: Annotated[
-        float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take in an encoder.")
+        float,
+        typer.Option(envvar="MSA_TIMEOUT", min=1, help="Time limit for one clip in an encoder, in seconds."),
     ] = 600.0,
     retranscribe: Annotated[
         bool | None,
@@ -79,11 +86,11 @@ def robust(
     settings: ModelPlaces = None,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and tables.", file_okay=False)] = None,
 ) -> None:
-    """Test metrics of trained runs when what they read is noisy, has gaps, or is missing.
+    """Compute test metrics of trained runs whose input is noisy, has gaps, or is missing.
 
-    Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json. For kinds of
-    recordings the test clips' media are spoilt in memory and their features made again by the encoders of the
-    runs; these stay in .state/robust, so that other runs with the same encoders need not wait for them again.
+    Predictions go to robust/SET/METHOD.parquet, numbers to results/SET/METHOD/robust.json. For corruptions of
+    recordings, the test clips' media are corrupted in memory and their features extracted again with the
+    encoders of the runs; these are kept in .state/robust for other runs with the same encoders.
 
     Example: msa-cli robust runs/cmir-mosi runs/misr-mosi --kind subsets --kind gaussian --out robust-page
     """

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.dvc_arguments import StageGroup
 from pipeline.cli.options import Device, EncoderDevice, MethodName
 from pipeline.core import paths
-from pipeline.core.console import say
+from pipeline.core.console import note, say
 from pipeline.core.errors import MsaError
 from pipeline.core.files import one_writer, write_text
 from pipeline.core.vocabulary import MODALITIES
@@ -31,21 +32,31 @@ class ExecutorKind(StrEnum):
     ray = "ray"
 
 
-Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.")]
-TrainingSet = Annotated[str, typer.Argument(metavar="SET", help="A name from `assemble`.")]
-Encoder = Annotated[str, typer.Argument(help="A name from the modality's section.")]
+Dataset = Annotated[str, typer.Argument(help="A name from `datasets`.", autocompletion=completion.datasets)]
+TrainingSet = Annotated[
+    str,
+    typer.Argument(metavar="SET", help="A name from `assemble`.", autocompletion=completion.training_sets),
+]
+Encoder = Annotated[
+    str,
+    typer.Argument(help="A name from the modality's section.", autocompletion=completion.encoders_of_stage),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, batches and dropout.")]
 Seeds = Annotated[
     list[int] | None,
-    typer.Option("--seed", min=0, max=2**63 - 1, help="This seed alone. May repeat. Default: all of params."),
+    typer.Option(
+        "--seed", min=0, max=2**63 - 1, help="Only this seed. May be repeated. Default: all of params.yaml."
+    ),
 ]
 RunsPerGpu = Annotated[int, typer.Option(envvar="MSA_RUNS_PER_GPU", min=1, help="Runs at once on one GPU.")]
 RunCacheFolder = Annotated[
-    Path, typer.Option("--run-cache", envvar="MSA_RUN_CACHE", help="Folder of finished runs by identity.")
+    Path, typer.Option("--run-cache", envvar="MSA_RUN_CACHE", help="Cache folder of finished runs.")
 ]
-Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one a free core.")]
-Timeout = Annotated[float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Seconds one clip may take.")]
-Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute what is there already.")]
+Workers = Annotated[int, typer.Option(envvar="MSA_WORKERS", min=0, help="Processes; 0 = one per free core.")]
+Timeout = Annotated[
+    float, typer.Option(envvar="MSA_TIMEOUT", min=1, help="Time limit for one clip, in seconds.")
+]
+Fresh = Annotated[bool, typer.Option(envvar="MSA_FRESH", help="Recompute existing outputs.")]
 WriteConfig = Annotated[
     Path | None,
     typer.Option(
@@ -54,7 +65,7 @@ WriteConfig = Annotated[
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option(envvar="MSA_ONLY", metavar="CLIP_ID", help="Compute this clip again, and no other."),
+    typer.Option(envvar="MSA_ONLY", metavar="CLIP_ID", help="Recompute only this clip. May be repeated."),
 ]
 Shards = Annotated[
     str | None,
@@ -85,14 +96,19 @@ def ingest(dataset: Dataset, workers: Workers = 0) -> None:
         write_clips(clips, paths.clip_table(dataset), facts)
     bad = [row for row in clips.select(["clip_id", "status"]).to_pylist() if row["status"] != "ok"]
     say(f"{dataset}: {clips.num_rows} clips, {len(bad)} {'warning' if len(bad) == 1 else 'warnings'}")
-    for note in found.notes:
-        say(f"  {note.level}: {note.message}")
+    for finding in found.notes:
+        say(f"  {finding.level}: {finding.message}")
     for row in bad[:20]:
         say(f"  {row['clip_id']}: {row['status']}")
 
 
 @app.command("import")
-def import_(dataset: Annotated[str, typer.Argument(metavar="IMPORT", help="A name from `imports`.")]) -> None:
+def import_(
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="IMPORT", help="A name from `imports`.", autocompletion=completion.imports),
+    ],
+) -> None:
     """Ready-made feature files -> clip table, transcripts, data/features/IMPORT/*-imported."""
     from pipeline.imports.convert import convert, summary
     from pipeline.params.params import load_params
@@ -223,7 +239,7 @@ def train(
     run_cache: RunCacheFolder = Path(".state/runs"),
     write_config: WriteConfig = None,
 ) -> None:
-    """Training set -> runs/METHOD-SET: every seed of params.yaml, what is pretrained before them all."""
+    """Training set -> runs/METHOD-SET: every seed of params.yaml, after the pretraining if there is one."""
     from pipeline.params.params import load_params
     from pipeline.params.run import run_configs
 
@@ -231,7 +247,7 @@ def train(
     if write_config is not None:
         run, *others = run_configs(params, method, dataset, seed or ())
         if others:
-            raise MsaError(f"--write-config {write_config}: is of one run; name it with --seed")
+            raise MsaError(f"--write-config {write_config}: is for one run; choose it with --seed")
         write_text(run.model_dump_json(indent=1) + "\n", write_config)
         return
     from pipeline.training.stage import stage_of, train_stages
@@ -243,7 +259,7 @@ def train(
 
 @app.command()
 def evaluate(method: MethodName, dataset: TrainingSet, device: Device = "auto") -> None:
-    """Runs of all seeds -> results/SET/METHOD: metrics, test predictions, curves, views; reads test, once."""
+    """Runs of all seeds -> results/SET/METHOD: metrics, test predictions, curves, views."""
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.params.params import load_params
 
@@ -285,13 +301,13 @@ def robust(method: MethodName, dataset: TrainingSet, device: Device = "auto") ->
 
 @app.command()
 def report() -> None:
-    """Results -> reports/: tables, pictures, index.html with all methods, and a page a training set."""
+    """Results -> reports/: tables, pictures, index.html with all methods, and a page per training set."""
     from pipeline.params.params import load_params
     from pipeline.reports.report import report as write
 
     with one_writer(Path("reports/report.md")):
         write(load_params(), Path("results"), Path("reports"))
-    say("reports/report.md has the table, the pictures lie beside it; reports/index.html shows all methods")
+    note("reports/report.md has the tables, reports/index.html shows all methods", stdout=True)
 
 
 def _workers(asked: int) -> int:

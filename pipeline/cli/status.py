@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import AsJson
 from pipeline.core.console import say, show
 
@@ -16,13 +17,17 @@ from pipeline.core.console import say, show
 def why(
     stages: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STAGE...]", help="train@misr-sample, or a group: train. Default: all."),
+        typer.Argument(
+            metavar="[STAGE...]",
+            help="train@misr-sample, or a group: train. Default: all.",
+            autocompletion=completion.stages,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what makes stages stale: which setting, code, library, clips or output, and where it began.
+    """Show what makes stages stale: which setting, code, library, clips or output, and where it began.
 
-    `dvc repro` would run them. Nothing is computed or written here.
+    `dvc repro` would run them. Nothing is computed or written.
 
     Example: msa-cli why train@misr-sample
     """
@@ -37,9 +42,9 @@ def why(
 
 
 def runs(as_json: AsJson = False) -> None:
-    """List all runs, wanted and there: how each stands, its epoch, losses, test metrics and seconds.
+    """List all runs, wanted or existing: state, epoch, losses, test metrics and seconds.
 
-    Settings and features are compared with params.yaml; whether code changed, `msa-cli why train` says.
+    Settings and features are compared with params.yaml; `msa-cli why train` tells whether code changed.
     """
     from pipeline.params.params import load_params
     from pipeline.status.runs import list_runs, table
@@ -52,9 +57,13 @@ def runs(as_json: AsJson = False) -> None:
 
 
 def merge_lock(
-    base: Annotated[Path, typer.Argument(metavar="%O", exists=True, dir_okay=False, help="Of both sides.")],
-    ours: Annotated[Path, typer.Argument(metavar="%A", exists=True, dir_okay=False, help="Overwritten.")],
-    theirs: Annotated[Path, typer.Argument(metavar="%B", exists=True, dir_okay=False, help="The other.")],
+    base: Annotated[
+        Path, typer.Argument(metavar="%O", exists=True, dir_okay=False, help="The common ancestor.")
+    ],
+    ours: Annotated[
+        Path, typer.Argument(metavar="%A", exists=True, dir_okay=False, help="Our side; overwritten.")
+    ],
+    theirs: Annotated[Path, typer.Argument(metavar="%B", exists=True, dir_okay=False, help="Their side.")],
 ) -> None:
     """Merge dvc.lock stage by stage; git calls this.
 

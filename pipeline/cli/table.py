@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import MethodName
-from pipeline.core.console import say
+from pipeline.core.console import note, say
 from pipeline.core.errors import MsaError
 
 
@@ -15,16 +16,21 @@ def table(
     method: MethodName,
     name: Annotated[str, typer.Argument(metavar="TABLE", help="A table of its paper: main, 4, ratio ...")],
     dataset: Annotated[
-        str | None, typer.Option(help="A name from params.yaml. Default: the first of datasets_run.")
+        str | None,
+        typer.Option(
+            help="A name from `assemble`. Default: the first of datasets_run.",
+            autocompletion=completion.training_sets,
+        ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="1111,1112 ... Default: those of params.yaml.")] = None,
     run: Annotated[
-        bool, typer.Option("--run/--print", help="Train and evaluate every row, or show what it overrides.")
+        bool,
+        typer.Option("--run/--print", help="Train and evaluate every row, or show what each row overrides."),
     ] = False,
 ) -> None:
-    """A table of a method's paper, run here as DVC experiments: comparison (main), ablation, sensitivity.
+    """Run a table of a method's paper as DVC experiments: comparison (main), ablation, sensitivity.
 
-    Our numbers are printed beside the paper's and written to reports/tables. Exits with status 1 if a row
+    The numbers are printed beside the paper's and written to reports/tables. Exits with status 1 if a row
     failed.
     """
     from pipeline.evaluation.tables.run import find_table, parse_seeds, run_table
@@ -40,10 +46,10 @@ def table(
     if not run:
         say(show_settings(found, dataset, params), end="")
         return
-    outcomes = run_table(found, dataset, numbers, params, say=lambda line: say(line, error=True))
+    outcomes = run_table(found, dataset, numbers, params, say=note)
     text = markdown(found, dataset, numbers, outcomes, params)
     path = write_report(found, dataset, text)
     say(text, end="")
-    say(f"also written to {path}", error=True)
+    note(f"also written to {path}")
     if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(1)

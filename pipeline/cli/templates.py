@@ -44,7 +44,7 @@ class Template:
         """The section of a page, with other names: word -> what stands in its place, also in `Word`."""
         section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
         if section is None:
-            raise FormatError(f"{PAGE} has no section {heading!r}; take the page of this version")
+            raise FormatError(f"{PAGE} has no section {heading!r}; use the page of this version")
         found = cls()
         for language, path, content in BLOCK.findall(renamed(section[1], names)):
             if language == "sh":
@@ -67,7 +67,7 @@ class Template:
         """
         for path in self.files:
             if (project / path).exists():
-                raise MsaError(f"{path}: is there already; choose another name, or remove it")
+                raise MsaError(f"{path}: already exists; choose another name, or remove it")
         written = dict(self.files)
         for path, diff in self.diffs.items():
             written[path] = patched((project / path).read_text("utf-8"), diff, path)

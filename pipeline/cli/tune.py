@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import Device, MethodName
-from pipeline.core.console import say
+from pipeline.core.console import note, say
 from pipeline.core.errors import MsaError, ParamsError
 
 if TYPE_CHECKING:
@@ -21,56 +22,63 @@ SEEDS = 3  # of params.yaml, by default
 def tune(
     method: MethodName,
     dataset: Annotated[
-        str | None, typer.Option(help="A key of `assemble`. Default: the first of datasets_run.")
+        str | None,
+        typer.Option(
+            help="A name from `assemble`. Default: the first of datasets_run.",
+            autocompletion=completion.training_sets,
+        ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all, those of earlier calls and trial 0 included.")
+        int, typer.Option(min=1, help="Trials in total, including trial 0 and those of earlier calls.")
     ] = 30,
     seeds: Annotated[
         str | None,
         typer.Option(
-            help="1111,1112 ...: the first screens all trials, finalists get all of them. "
-            "Default: the first three of params.yaml."
+            help="1111,1112 ...: the first screens all trials, the finalists use all of them. Default: the "
+            "first three of params.yaml."
         ),
     ] = None,
     folds: Annotated[
         int,
         typer.Option(
             min=0,
-            help="In place of seeds: so many groups of the videos of train and valid together, each once the "
+            help="Instead of seeds: number of groups of the train and valid videos, each once the "
             "validation split; with the first seed.",
         ),
     ] = 0,
     finalists: Annotated[
         int,
-        typer.Option(min=1, help="The best trials by the first seed or fold, trained on all others too."),
+        typer.Option(
+            min=1,
+            help="Number of the best trials by the first seed or fold, which are trained on all others too.",
+        ),
     ] = 3,
     prune: Annotated[
         bool,
-        typer.Option(help="End the training of a trial that is worse than the median of those before."),
+        typer.Option(help="Stop a trial that is worse than the median of those before."),
     ] = True,
     device: Device = "auto",
     from_base: Annotated[
         bool,
         typer.Option(
             "--from-base",
-            help="Begin with models.METHOD.base alone, whatever models.METHOD.corpora.DATASET says.",
+            help="Start from models.METHOD.base only, ignoring models.METHOD.corpora.DATASET.",
         ),
     ] = False,
     report_only: Annotated[
         bool,
-        typer.Option("--report-only", help="Write reports/tune/ alone: no DVC experiment, no params.yaml."),
+        typer.Option("--report-only", help="Write only reports/tune/: no DVC experiment, no params.yaml."),
     ] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Write the best values into params.yaml, not as an experiment.")
+        bool, typer.Option("--write", help="Write the best values into params.yaml instead of an experiment.")
     ] = False,
 ) -> None:
-    """Search better settings of a method by its validation loss; the test split is out of reach.
+    """Search for better settings of a method by its validation loss; the test split is never read.
 
-    What is searched is under tune.METHOD in params.yaml; trial 0 is the settings as they are.
+    The search space is tune.METHOD in params.yaml; trial 0 has the current settings.
     All trials are trained with one seed, the best and trial 0 with all, or on folds by video.
-    A gain within one standard error is none: the settings stay.
-    The same command again goes on where it stopped, or with more trials.
+    A gain within one standard error counts as none: the settings stay.
+    The same command continues where it stopped, or with more trials.
     The best values become a DVC experiment.
 
     Example: msa-cli tune misr --dataset sample --trials 30
@@ -89,7 +97,7 @@ def tune(
     from pipeline.training.tune import Study
 
     if report_only and write:
-        raise ParamsError("--report-only and --write: the one leaves params.yaml as it is; give one of them")
+        raise ParamsError("--report-only and --write exclude each other; give one of them")
     params = load_params()
     if dataset is None:
         if not params.datasets_run:
@@ -99,12 +107,12 @@ def tune(
     spaces = params.tune
     if method in METHODS and method not in spaces:
         raise ParamsError(
-            f"tune.{method} is missing in params.yaml; name there what is searched, e.g. "
-            f"`tune: {{{method}: {{training.lr_other: {{low: 1.0e-5, high: 1.0e-2, log: true}}}}}}`"
+            f"tune.{method} is missing in params.yaml; define the search space there, e.g. `tune: "
+            "{{method}: {training.lr_other: {low: 1.0e-5, high: 1.0e-2, log: true}}}`"
         )
     chosen = params.seeds[:SEEDS] if seeds is None else parse_seeds(seeds)
     if folds == 1 or (folds and seeds is not None and len(chosen) > 1):
-        raise ParamsError(f"--folds {folds}: expected two folds at least, and one seed with them")
+        raise ParamsError(f"--folds {folds}: expected at least two folds, and only one seed with them")
     settings = params.model(method, dataset)
     if from_base and method in params.models:
         settings = params.models[method].base
@@ -123,9 +131,9 @@ def tune(
     )
     study = Study(search)
     for key in study.left_out:
-        say(f"{key} is left out: no encoder is fine-tuned on {dataset}", error=True)
+        note(f"{key} is left out: no encoder is fine-tuned on {dataset}")
     if len(study.resamples) == 1:
-        say("one seed has no spread: no gain will be told from chance, and nothing written down", error=True)
+        note("one seed has no spread: no gain can be told from chance, so no setting will change")
     file = Path(PARAMS_FILE)
     if not report_only:
         if from_base:
@@ -138,16 +146,16 @@ def tune(
             raise MsaError(
                 f"no DVC experiment can be made: {error}; or use --write or --report-only"
             ) from error
-    study.run(trials, finalists, say=lambda line: say(line, error=True))
+    study.run(trials, finalists, say=note)
 
     found, stem = study.findings(), Path("reports/tune") / f"{method}-{dataset}"
     say(found.write(stem))
-    say(f"also written to {stem}.md, all trials to {stem}.tsv, the best values to {stem}.yaml", error=True)
+    note(f"also written to {stem}.md, all trials to {stem}.tsv, the best values to {stem}.yaml")
     best = found.chosen
     if report_only:
         return
     if not best:
-        say(f"{found.verdict}: the settings stay as they are, nothing was written down")
+        say(f"{found.verdict}: the settings stay as they are")
         return
     with one_writer(file):
         tuned = with_tuned(file.read_text(encoding="utf-8"), method, dataset, best)
@@ -177,5 +185,5 @@ def check_base(method: str, dataset: str, params: Params) -> None:
     if rest := sorted(own.keys() - params.tune.get(method, {}).keys()):
         raise ParamsError(
             f"--from-base: models.{method}.corpora.{dataset} has {', '.join(rest)}, not searched, which "
-            f"would hold beside the best values; move them to models.{method}.base, or use --report-only"
+            f"would apply beside the best values; move them to models.{method}.base, or use --report-only"
         )

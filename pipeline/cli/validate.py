@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.cli.options import AsJson, CorpusOptions, ParamsFile, with_options
 from pipeline.core.errors import ParamsError
 
@@ -18,21 +19,22 @@ def validate(
         typer.Argument(
             metavar="NAME",
             help="Folder of a corpus, feature file, or a dataset, import or training set of params.yaml.",
+            autocompletion=completion.all_sets,
         ),
     ],
     asked: CorpusOptions,
     html: Annotated[
         Path | None,
-        typer.Option(help="File for a page with plots, which needs no other file.", dir_okay=False),
+        typer.Option(help="File for a self-contained HTML page with plots.", dir_okay=False),
     ] = None,
     as_json: AsJson = False,
     kind: Annotated[
         str | None,
-        typer.Option(help="Of a folder or file. Default: mmsa for a folder; a file's is found out."),
+        typer.Option(help="Kind of the folder or file. Default: mmsa for a folder; detected for a file."),
     ] = None,
     params: ParamsFile = None,
     workers: Annotated[
-        int, typer.Option(envvar="MSA_WORKERS", min=1, help="Media files that are read at the same time.")
+        int, typer.Option(envvar="MSA_WORKERS", min=1, help="Media files read in parallel.")
     ] = 4,
 ) -> None:
     """Check a corpus: labels, media, texts, splits, conflicts, features. Writes nothing but the page.

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.core.names import escaped
@@ -28,6 +29,9 @@ LEVELS = ("debug", "info", "warning", "error")
 WIDTH_OF_A_FILE = 160  # characters, where the output is no screen
 LINE_EVERY = 10  # epochs, where there is no terminal
 TELL_EVERY_S = 0.5  # seconds between two words of a training to who follows it
+QUIET = "MSA_QUIET"  # variable of `--quiet`, which workers and the stages that DVC runs inherit
+BAR_WIDTH = 12  # characters; on a screen of 80 the counts, the time left and a note have room beside it
+SPEED_OVER_S = 3600.0  # an epoch may take longer than the half minute over which rich would take the mean
 
 
 def configure() -> None:
@@ -61,7 +65,7 @@ class _PrintableLines(logging.Formatter):
 
 
 def say(what: object, *, error: bool = False, end: str = "\n", in_json: bool = False) -> None:
-    """Print lines, an `error` on stderr; the only print of the project."""
+    """Print lines of results, an `error` on stderr; the only print of the project."""
     stream = sys.stderr if error else sys.stdout
     print(printable(str(what), in_json=in_json), end=end, file=stream, flush=True)
 
@@ -90,29 +94,97 @@ def _console(**options: Any) -> Console:
     return Escaping(markup=False, emoji=False, **options)
 
 
+def set_quiet(quiet: bool) -> None:
+    """Print only results and errors from now on, in worker processes too; or everything."""
+    os.environ.pop(QUIET, None)
+    if quiet:
+        os.environ[QUIET] = "1"
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are printed."""
+    return os.environ.get(QUIET, "0") not in ("", "0")
+
+
+def note(what: object, *, stdout: bool = False) -> None:
+    """Print lines that are neither results nor errors, on stderr by default; nothing with `--quiet`."""
+    if not is_quiet():
+        say(what, error=not stdout)
+
+
+# ---------------------------------------------------------------------------------------------------- bars
+_shown: list[Progress] = []  # bars that are on the screen now
+
+
 def progress_bar() -> Progress:
-    """A bar with counts, the time left and a task's field `note`; nothing where stderr is no terminal."""
+    """A bar with counts, the time left and a task's field `note`, which is cut before the others are.
+
+    Shows nothing where stderr is no terminal, or with `--quiet`. An error within it removes it.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    class Words(TextColumn):
+        def render(self, task: Any) -> Text:
+            text = super().render(task)
+            text.no_wrap, text.overflow = True, "ellipsis"
+            return text
+
+    class Bar(Progress):
+        def start(self) -> None:
+            super().start()
+            if not self.disable:
+                _shown.append(self)
+
+        def stop(self) -> None:
+            if self in _shown:  # of others rich would print an empty line
+                super().stop()
+                _shown.remove(self)
+
+        def __exit__(self, kind: Any, *error: Any) -> None:
+            self.stop() if kind is None else erase(self)
+
+    def shrinking() -> Column:  # the widest of these give way where the screen is narrow
+        return Column(no_wrap=False)
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
 
     console = _console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+    return Bar(
+        Words("{task.description}", markup=False, table_column=shrinking()),
+        BarColumn(BAR_WIDTH),
+        MofNCompleteColumn(table_column=whole()),
+        TimeRemainingColumn(table_column=whole(), elapsed_when_finished=True),
+        Words("{task.fields[note]}", markup=False, table_column=shrinking()),
         console=console,
-        disable=not console.is_terminal,
+        speed_estimate_period=SPEED_OVER_S,
+        disable=not console.is_terminal or is_quiet(),
     )
+
+
+def erase(bar: Progress) -> None:
+    """Remove a bar from the screen: nobody will finish it."""
+    bar.live.transient = True
+    bar.stop()
+
+
+def erase_bars() -> None:
+    """Remove all that an error has left on the screen, before its message is printed."""
+    for bar in list(_shown):
+        erase(bar)
 
 
 def tracked(work: Iterable[T], what: str, total: int) -> Iterator[T]:
     """Items of some work as they come, with a bar where there are several and stderr is a terminal."""
-    from rich.progress import track
-
-    console = _console(stderr=True)
-    hidden = total == 1 or not console.is_terminal
-    yield from track(work, what, total, console=console, disable=hidden)
+    with ExitStack() as shown:
+        if total > 1:
+            bar = shown.enter_context(progress_bar())
+            task = bar.add_task(what, total=total, note="")
+        for item in work:
+            yield item
+            if total > 1:
+                bar.advance(task)
 
 
 class Epochs(NamedTuple):
@@ -140,40 +212,49 @@ class TrainingProgress:
 
     def __init__(self, title: str, done: int, total: int):
         self._title, self._done, self._total = title, done, total
+        self._epoch, self._best_epoch = done, 0
         self._started = self._told = time.monotonic()
         self._bar: Progress | None = None
         if _follower:
             _follower[0](Epochs(title, done, total))
-        elif sys.stderr.isatty():
-            try:
-                self._bar = progress_bar()
-            except ImportError:
-                return
-            self._bar.add_task(title, total=total, completed=done, note="")
-            self._bar.start()
+            return
+        with suppress(ImportError):
+            bar = progress_bar()
+            if not bar.disable:
+                self._bar = bar
+                bar.add_task(title, total=total, completed=done, note="")
+                bar.start()
 
     def show(self, row: dict[str, float], best_epoch: int, best_loss: float) -> None:
         """After an epoch; a row of curves.py."""
-        epoch = int(row["epoch"])
-        words = f"valid loss {row['valid_loss']:.4f} (best {best_loss:.4f} in epoch {best_epoch})"
+        self._epoch, self._best_epoch = int(row["epoch"]), best_epoch
+        loss = f"{row['valid_loss']:.4f}"
+        words = f"valid loss {loss} (best {best_loss:.4f} in epoch {best_epoch})"
         if _follower:
             if time.monotonic() - self._told > TELL_EVERY_S:
                 self._told = time.monotonic()
-                _follower[0](Epochs(self._title, epoch, self._total, words))
+                _follower[0](Epochs(self._title, self._epoch, self._total, words))
         elif self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=epoch, note=words)
-        elif epoch % LINE_EVERY == 0 or epoch == self._total:
-            seconds = (time.monotonic() - self._started) / (epoch - self._done)
-            say(
-                f"{self._title}: epoch {epoch}/{self._total}, loss {row['total']:.4f}, {words}, "
-                f"{seconds:.2f} s an epoch",
-                error=True,
+            short = f"valid {loss}, best {best_loss:.4f} at {best_epoch}"
+            self._bar.update(self._bar.task_ids[0], completed=self._epoch, note=short)
+        elif self._epoch % LINE_EVERY == 0 or self._epoch == self._total:
+            seconds = (time.monotonic() - self._started) / (self._epoch - self._done)
+            note(
+                f"{self._title}: epoch {self._epoch}/{self._total}, loss {row['total']:.4f}, {words}, "
+                f"{seconds:.2f} s an epoch"
             )
 
     def end(self) -> None:
-        """Leave the bar as it stands."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Called in a `finally`: leave a full bar, which tells of an early stop; none after an error."""
+        if self._bar is None:
+            return
+        if sys.exc_info()[0] is not None or not self._best_epoch:  # or no epoch was left to train
+            erase(self._bar)
+            return
+        if self._epoch < self._total:
+            words = f"stopped early, best epoch {self._best_epoch}"
+            self._bar.update(self._bar.task_ids[0], total=self._epoch, note=words)
+        self._bar.stop()
 
 
 class RunsProgress:
@@ -190,15 +271,16 @@ class RunsProgress:
         self._task = self._bar.add_task(what, total=total, note="")
 
     def __enter__(self) -> RunsProgress:
-        self._bar.start()
+        if self.total:
+            self._bar.start()
         if not self._bar.disable:
             follow_epochs(self.epoch)  # of this very process
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if not self._bar.disable:
             follow_epochs(None)
-        self._bar.stop()
+        self._bar.stop() if kind is None else erase(self._bar)
 
     def epoch(self, epochs: Epochs) -> None:
         """A run has begun, or goes on."""
@@ -215,7 +297,7 @@ class RunsProgress:
             counts = f"{self._done} of {self.total} done" + (
                 f", about {left:.0f} s left" if share < 1 else ""
             )
-            say(f"{title}: {words} ({counts})", error=True)
+            note(f"{title}: {words} ({counts})")
         else:
             self._bar.console.print(f"{title}: {words}")
         self._show()
@@ -227,5 +309,5 @@ class RunsProgress:
 
     def _show(self) -> None:
         running = [f"{one.title} {one.done}/{one.total}" for one in self._running.values()]
-        note = f"running: {', '.join(running)}" if running else ""
-        self._bar.update(self._task, total=self.total, completed=self._share() * self.total, note=note)
+        words = f"running: {', '.join(running)}" if running else ""
+        self._bar.update(self._task, total=self.total, completed=self._share() * self.total, note=words)

@@ -55,7 +55,9 @@ def visible_gpus(device: str) -> list[str]:
     names = (called or [str(index) for index in range(number)])[:number]
     index = device.partition(":")[2]
     if index and int(index) >= number:
-        raise ParamsError(f"device {device!r}: there are {number} GPU(s), counted from 0; use another one")
+        raise ParamsError(
+            f"device {device!r}: this machine has {number} GPU(s), numbered from 0; use another number"
+        )
     return [names[int(index)]] if index else names
 
 

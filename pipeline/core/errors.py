@@ -1,6 +1,6 @@
-"""The one exception family. A message names the thing, its value, what was expected and the way out.
+"""The one exception family. A message names the thing, its value, what was expected and how to fix it.
 
-The command line prints the message alone (no traceback) and leaves with `exit_code`:
+The command line prints the message alone (no traceback) and exits with `exit_code`:
 0 every input gave something, 1 an input gave nothing or too many failed, 2 usage, params or label file.
 """
 

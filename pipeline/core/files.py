@@ -24,7 +24,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.errors import FormatError, MsaError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def replaced_files(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """What any library raises where it cannot write, as an OSError that names `path`, why, and the way out.
+    """What any library raises where it cannot write, as an OSError that names `path`, why, and how to fix it.
 
     `temporary` is the name that it is written under. Full, read-only and failing disks are meant; all other
     errors, and those that name a file elsewhere, stay as they are.
@@ -201,7 +201,7 @@ def one_writer(out: Path) -> Iterator[None]:
     The lock is `.<name>.lock` beside `out`, which git and DVC ignore, and which is removed at the end.
     """
     file = out.absolute().with_name(f".{out.absolute().name}.lock")
-    waiting = f"{out}: another process is at work on it; waiting until it is done"
+    waiting = f"{out}: another process is writing it; waiting"
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         with lock(file, waiting=waiting) as descriptor:
@@ -244,7 +244,7 @@ def lock(
                 if busy is not None:
                     raise MsaError(busy) from error
                 if waiting is not None:
-                    say(waiting, error=True)
+                    note(waiting)
                 fcntl.flock(descriptor, kind)
         yield descriptor
     finally:

@@ -252,6 +252,6 @@ def _experiment(git: Git, name: str) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f", did you mean {near[0]!r}" if near else ""
     raise MsaError(
-        f"revision {name!r} is not known here{hint}; `git branch -a`, `git tag` and `dvc exp list -A` show "
-        "those that are, `git fetch --tags` and `dvc exp pull` bring others"
+        f"revision {name!r} is not known here{hint}; `git branch -a`, `git tag` and `dvc exp list -A` list "
+        "the known ones, `git fetch --tags` and `dvc exp pull` fetch others"
     )

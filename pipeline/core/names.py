@@ -38,7 +38,7 @@ def bad_id(value: str) -> str | None:
     if value in {".", ".."} or "/" in value or "\\" in value:
         return "an id must not lead to another folder; write the name alone, without / or \\"
     if any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in value):
-        return "an id must not hold control characters, line breaks or what is not UTF-8"
+        return "an id must be UTF-8, without control characters and line breaks"
     if SEPARATOR in value:
         return f"{SEPARATOR} separates video_id from clip_id and must not be in one of them"
     return None

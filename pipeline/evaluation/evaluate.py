@@ -30,6 +30,7 @@ import torch
 
 from models.core.batch import Reading
 from models.core.method import Task
+from pipeline.core.console import tracked
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
 from pipeline.core.files import replaced_files, rounded, write_json
 from pipeline.core.vocabulary import CLASSES, LABELS, TEST, TEST_OOD, VALID
@@ -96,7 +97,8 @@ def evaluate(
         )
     splits: dict[str, Split] = {}
     entries, tested, views = [], {}, {}
-    for run, config in configs.items():
+    title = f"evaluating on {stats['dataset']}"
+    for run, config in tracked(configs.items(), title, len(configs)):
         opened = open_runs([run], device)[0]
         splits = splits or _splits(assembled, opened.reading, opened.device)
         with reproducible(config["seed"], opened.device):

@@ -341,7 +341,7 @@ def _checked(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.
             f"metrics: predictions of shape {p.shape} and labels of shape {t.shape}; expected one number a "
             "clip on both sides, and at least one clip"
         )
-    ways_out = "the training has diverged, lower the learning rate", "leave clips without a label out"
+    ways_out = "the training has diverged, lower the learning rate", "leave out clips without a label"
     for name, values, way_out in zip(("predictions", "labels"), (p, t), ways_out, strict=True):
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:

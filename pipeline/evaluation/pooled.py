@@ -1,7 +1,7 @@
 """Runs on the folds of a cross-validation as one: the test clips of all folds together.
 
 A fold tests on few speakers, too few for statistics (clusters.py wants 20); all folds together test on every
-speaker once. Runs of one seed are pooled: predictions side by side, metrics anew from all of them.
+speaker once. Runs of one seed are pooled: predictions side by side, metrics again from all of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A set's features as the training set of a run would have them: its statistics in place of the set's own.
 
 An assembled set is z-scored by its own train split, a run expects its training set's scale. So a value z is
-put back, x = z · sd + mean of the set, and scaled anew, (x − mean) / sd of the run, clipped as always. Lost
+put back, x = z · sd + mean of the set, and scaled again, (x − mean) / sd of the run, clipped as always. Lost
 are what lay beyond the set's limit of ±10 sd, which counts as at the limit (they are counted), and columns
 that are constant in the set's train split, which are 0 there: such a set is refused where the run uses them.
 A set that is assembled without normalizing loses nothing.

@@ -8,7 +8,7 @@ clips of a speaker, else of a video, else a clip (clusters.py). Two questions ar
 interval is Student's t of a jackknife that leaves out one cluster at a time, in all runs of both sides, with
 clusters - 1 degrees of freedom [1]. The p value is that of a randomisation test: under the null hypothesis
 both sides' predictions of a cluster are exchangeable, so each cluster is swapped as a whole with probability
-1/2, in all pairs of runs together, and the metrics are computed anew. p = (1 + as extreme) / (1 + resamples),
+1/2, in all pairs of runs together, and the metrics computed again. p = (1 + as extreme) / (1 + resamples),
 two-sided, never 0 [2, 3].
 
 **Other runs, other clips.** What is said of a method must hold for other seeds too. Runs and clusters are

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.console import tracked
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.core.files import replaced_files, rounded, write_json
 from pipeline.core.vocabulary import TEST, TEST_OOD, TRAIN, VALID
@@ -106,7 +107,8 @@ def evaluate_on(
     stats = read_stats(assembled)
     entries: list[dict[str, Any]] = []
     columns: dict[str, dict[int, pa.Table]] = {}
-    for run, config in configs.items():
+    title = f"evaluating on {dataset}"
+    for run, config in tracked(configs.items(), title, len(configs)):
         common = common_task(config["stats"], stats, metric_set)
         opened = open_runs([run], device)[0]
         check_features(opened, stats, assembled)

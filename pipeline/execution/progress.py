@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from pipeline.core.console import progress_bar, say, show
+from pipeline.core.console import note, progress_bar, say, show
 from pipeline.core.files import write_json
 from pipeline.core.vocabulary import FAILED
 from pipeline.store.shard import FeatureRow
@@ -37,16 +37,16 @@ class ExtractionReport:
 
     def plan(self, kept: int, missing: int) -> None:
         """Before the work: how much of it there is."""
-        say(f"{self.what}: {kept} kept, {missing} to compute")
-        self.progress.update(self.bar, total=missing)
+        note(f"{self.what}: {kept} kept, {missing} to compute", stdout=True)
+        self.progress.update(self.bar, total=missing, visible=missing > 0)
 
     def row(self, row: FeatureRow) -> None:
         """A clip is done."""
         self.done += 1
         self.failed += row.status == FAILED
         rate = f"{self.done / (time.monotonic() - self.began):.1f} clips/s"
-        note = f"{rate}, {self.failed} failed" if self.failed else rate
-        self.progress.update(self.bar, advance=1, note=note)
+        words = f"{rate}, {self.failed} failed" if self.failed else rate
+        self.progress.update(self.bar, advance=1, note=words)
 
     def end(self, update: Update, logs: Path, name: str) -> None:
         """After the work: counts and failures for the reader, the summary for programs."""

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 LISTED = 15  # places with the most evidence
 SHORT = 90  # characters of a neighbour's text in a PDF
 LIKENESS = (
-    "Likeness is the cosine of what the method's last layer reads of two clips, from the mean of the "
-    "training clips on. It says what the method puts together, not why."
+    "Similarity is the cosine of two clips' inputs to the method's last layer, centred at the mean of the "
+    "training clips. It shows what the method groups together, not why."
 )
 HOW = {
     "occlusion": "Evidence is the prediction minus that without the word, or without these moments.",
@@ -157,7 +157,7 @@ def _neighbours(found: Explanation) -> list[Block | PageBlock]:
 def _faithful(found: Explanation) -> list[str]:
     """Whether the evidence is better than chance, in a sentence."""
     if found.faithful is None:
-        return ["There is one place alone, so that nothing can be said of the order of places."]
+        return ["There is only one place, so the order of places cannot be tested."]
     deleted, inserted = found.faithful.deletion_area, found.faithful.insertion_area
     unit = "in probability" if found.prediction.facts.class_names else "in label units"
     verdict = "above" if min(deleted, inserted) > 0 else "not above"
@@ -182,7 +182,7 @@ def _notes(found: Explanation) -> list[str]:
 def _in_line(one: Neighbour, clip: ClipPrediction) -> str:
     text = one.text if len(one.text) <= SHORT else f"{one.text[: SHORT - 1]}…"
     label = shown_label(one.label, clip)
-    return f"{one.clip_id} ({one.split}), label {label}, likeness {one.likeness:.2f}: {text}"
+    return f"{one.clip_id} ({one.split}), label {label}, similarity {one.likeness:.2f}: {text}"
 
 
 def _broken(line: str, width: int = 165) -> list[str]:

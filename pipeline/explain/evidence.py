@@ -104,8 +104,8 @@ def gradients(clip: ReadClip) -> dict[str, np.ndarray]:
     method, batch = clip.method, clip.batch
     if batch.tokens is not None and batch.context is not None and batch.context.tokens is not None:
         raise MsaError(
-            "--gradients: the run's fine-tuned text encoder also reads the utterances before the "
-            "clip, whose words would be on the same path; take occlusion"
+            "--gradients: the run's fine-tuned text encoder also reads the utterances before the clip, "
+            "whose words would be on the same path; use occlusion"
         )
     share = (torch.arange(PATH, device=batch.labeled.device) + 0.5) / PATH
     path = take(batch, torch.zeros(PATH, dtype=torch.int64))

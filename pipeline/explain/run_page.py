@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TELLING = (
-    "Telling is a clip whose modalities move the prediction most, whether or not they agree: the sum of the "
-    "sizes of their contributions."
+    "The most telling clips are those whose modalities move the prediction most, whether or not they "
+    "agree: by the sum of their absolute contributions."
 )
 WORDS = 2  # of a clip, in the overview
 MEANING = (
-    "A contribution says what this run makes of a modality, in units of the {unit}. It does not say that the "
-    "modality shows a feeling, nor that another run would use it alike."
+    "A contribution says what this run makes of a modality, in units of the {unit}. It does not mean that "
+    "the modality expresses a feeling, or that another run would use it in the same way."
 )
 
 
@@ -63,7 +63,7 @@ def summary_blocks(run: TrainedRun, test: Contributions, found: Sequence[Explana
         Lines([MEANING.format(unit=unit)]),
         Heading("What each modality contributes, over the test clips"),
         means_table(test),
-        Lines(["Shapley values, of the clips that have the modality; size: without the sign."]),
+        Lines(["Shapley values over the clips that have the modality; size: absolute value."]),
     ]
     if any(one.faithful is not None for one in found):
         blocks.append(Lines([faithful_line(found)]))

@@ -16,7 +16,7 @@ GRAPHS = ("torchscript", "onnx")
 NO_GRAPH = (
     "a run is not written as {format}: a graph would be the network alone, which reads features that are "
     "scaled and cut already. Encoders, scaling, the tokenizer, the context of earlier utterances and the "
-    "checks of its input would be left behind, and a clip would get other numbers without a word. Use "
+    "checks of its input would be left behind, and a clip would get other numbers without notice. Use "
     "`msa-cli predict`, or in Python pipeline.load_run, whose `method` is a torch module"
 )
 

@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.core import paths
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.errors import ParamsError
 from pipeline.core.stage_code import LOCK, unlike_lock
 from pipeline.core.vocabulary import FAILED, TRANSIENT
@@ -41,7 +41,7 @@ class Runtime:
 
     Attributes
     ----------
-    workers : processes; 0 = one a free core (of a Ray cluster: one a CPU of it)
+    workers : processes; 0 = one per free core (of a Ray cluster: one a CPU of it)
     device : `cpu`, `cuda`, `cuda:1`, ...
     timeout_s : seconds one clip may take
     fresh : recompute what is there already
@@ -84,10 +84,9 @@ def extract_dataset(
 
     encoder = build()
     for name, (installed, locked) in unlike_lock(encoder.LIBRARIES).items():
-        say(
-            f"warning: {name} {installed} computes here, {LOCK} has {locked}, which will compute these rows "
-            f"again; to install it: pip install -c {LOCK} -e .",
-            error=True,
+        note(
+            f"warning: {name} {installed} is installed, {LOCK} has {locked}, which will compute these rows "
+            f"again; to install it: pip install -c {LOCK} -e ."
         )
 
     def compute(clip_ids: list[str]) -> Iterator[FeatureRow]:

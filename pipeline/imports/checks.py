@@ -1,6 +1,6 @@
 """What importers check alike: ids, splits, repeated clips, widths; and how they name columns.
 
-Every message names the file, the value, what was expected and the way out.
+Every message names the file, the value, what was expected and how to fix it.
 """
 
 from __future__ import annotations

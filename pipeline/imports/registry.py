@@ -58,12 +58,17 @@ def _encode(imported: Imported) -> None:
     imported.notes = list(map(escaped, imported.notes))
 
 
-def sniff(source: Source) -> str:
-    """The kind of files that these are; FormatError where they are of none says why not, for each kind."""
+def sniff(source: Source, given: str = "") -> str:
+    """The kind of files that these are; FormatError where they are of none says why not, for each kind.
+
+    `given` is what a person calls them, where that is not the source's own path.
+    """
     listed = ""
     for kind in KINDS:
         reason: str = importer(kind).matches(source)
         if not reason:
             return kind
         listed += f"\n  - {kind}: {reason}"
-    raise FormatError(f"{source}: of no kind that is known here; `--as KIND` insists on one{listed}")
+    raise FormatError(
+        f"{given or source}: no kind of file that is known here; choose one with `--as KIND`{listed}"
+    )

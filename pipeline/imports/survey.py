@@ -137,7 +137,7 @@ def survey(imported: Imported, source: str) -> ImportSurvey:
         _labels(imported.rows),
         modalities,
         imported.notes
-        + [f"{name}: nothing of any clip; are its ids (times) those of the labels?" for name in empty],
+        + [f"{name}: it has nothing of any clip; are its ids (times) those of the labels?" for name in empty],
     )
 
 

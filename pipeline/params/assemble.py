@@ -65,7 +65,7 @@ class ProtocolParams(Section):
     @model_validator(mode="after")
     def _one_validation_split(self) -> Self:
         if self.folds is not None and self.held_back is not None:
-            raise ValueError("folds have validation clips of their own (valid_fraction); take held_back away")
+            raise ValueError("folds have validation clips of their own (valid_fraction); remove held_back")
         return self
 
 

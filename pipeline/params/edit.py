@@ -1,6 +1,6 @@
 """Keys, items and values put into the text of a YAML file: what else is there stays, to the byte.
 
-A round trip through a YAML library would keep comments, but break long lines anew and write values in its
+A round trip through a YAML library would keep comments, but break long lines again and write values in its
 own way, so that a diff shows lines that nobody changed. So its parser says where things stand, and its writer
 writes what is new: behind the last entry of its section, in its style, or in place of a value. A section that
 is empty (`{}`, `[]`, null, or missing) is opened.
@@ -46,8 +46,8 @@ def with_edits(
     if read_yaml(text, "params.yaml") != wanted:
         places = ", ".join(sorted(".".join(path) for path in (*values, *(items or {}))))
         raise ParamsError(
-            f"{places}: cannot be written, as their text is shared with another section (an anchor, say); "
-            "write it out"
+            f"{places}: cannot be edited: their text is shared with another section (by an anchor, for "
+            "example); write it out in full"
         )
     return text
 
@@ -92,7 +92,7 @@ def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
     """
     if not file.exists():
         raise ParamsError(
-            f"--pin: there is no {file} in this folder; write the commits down where you need them"
+            f"--pin: no {file} in this folder to write the commits into; run this in the project folder"
         )
     text = file.read_bytes().decode("utf-8")
     tree = read_yaml(text, "params.yaml")
@@ -100,9 +100,7 @@ def pin(commits: Mapping[Keys, str], file: Path) -> list[str]:
     for modality, name, _, *language in (key for key in commits if key and key[0] != "models"):
         section = (tree.get(modality) or {}).get(name)
         if section is None:
-            raise ParamsError(
-                f"--pin: {file} does not write {modality}.{name} down; copy the preset there first"
-            )
+            raise ParamsError(f"--pin: {file} has no {modality}.{name}; copy the preset there first")
         if language and not isinstance(section.get("revision"), dict):
             values |= {(modality, name, "revision", known): None for known in section["model"]}
     values |= {key: commit for key, commit in commits.items() if key}

@@ -45,7 +45,7 @@ class Pretrained(Section):
     @classmethod
     def _some_model(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
         if value is not None and (not value or (isinstance(value, dict) and not all(value.values()))):
-            raise ValueError(f"{value!r} names no model")
+            raise ValueError(f"{value!r} is not the name of a model")
         return value
 
     @model_validator(mode="after")
@@ -54,11 +54,13 @@ class Pretrained(Section):
             raise ValueError(f"revision is {self.revision!r}, but there is no model")
         if isinstance(self.revision, dict):
             if not isinstance(self.model, dict):
-                raise ValueError("revision has a commit for each language, but model is one for all")
+                raise ValueError("revision has a commit per language, but model is one for all")
             if extra := set(self.revision) - set(self.model):
                 raise ValueError(f"revision names {', '.join(sorted(extra))}, for which there is no model")
         elif isinstance(self.model, dict) and self.revision is not None:
-            raise ValueError("revision is one commit, but model has one for each language; give it so too")
+            raise ValueError(
+                "revision is one commit, but model has one model per language; give a commit per language"
+            )
         return self
 
     def checkpoints(self) -> dict[str | None, Source]:

@@ -19,8 +19,8 @@ def as_name(value: str, longest: int = LONGEST) -> str:
     """The name itself; ValueError where it cannot be one."""
     if value == NONE or len(value) > longest or not NAME.fullmatch(value):
         raise ValueError(
-            f"{shown(value)} is no name, expected letters, digits, `_` and `-`, at most {longest}, beginning "
-            f"with no `-`, and not {NONE}"
+            f"{shown(value)} is not a name: expected letters, digits, `_` and `-`, at most {longest}, not "
+            f"starting with `-`, and not {NONE}"
         )
     return value
 
@@ -32,7 +32,7 @@ def _as_folder(value: str) -> str:
             as_name(dataset), as_name(folder, OF_A_JOB)
         except ValueError:
             raise ValueError(
-                f"{shown(value)} is no folder of data/features, expected <dataset>/<modality>-<encoder>, "
+                f"{shown(value)} is not a folder of data/features: expected <dataset>/<modality>-<encoder>, "
                 f"or {NONE}"
             ) from None
     return value
@@ -40,14 +40,16 @@ def _as_folder(value: str) -> str:
 
 def _as_path(value: str) -> str:
     if not value.strip() or not value.isprintable() or "://" in value:
-        raise ValueError(f"{shown(value)} is no path, expected a file or folder of this machine")
+        raise ValueError(f"{shown(value)} is not a path: expected a file or folder of this machine")
     return value
 
 
 def as_language(value: str) -> str:
     """The code itself; ValueError where it is none."""
     if not re.fullmatch("[a-z]{2,3}", value):
-        raise ValueError(f"{shown(value)} is no ISO 639 code in small letters: `en` is English, `zh` Chinese")
+        raise ValueError(
+            f"{shown(value)} is not an ISO 639 code in lower case: `en` is English, `zh` Chinese"
+        )
     return value
 
 

@@ -66,7 +66,7 @@ class CorpusParams(Section):
     @classmethod
     def _range_is_one(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] >= value[1]:
-            raise ValueError(f"{list(value)} is no range, expected [smallest, largest]")
+            raise ValueError(f"{list(value)} is not a range: expected [smallest, largest]")
         return value
 
     @field_validator("classes")
@@ -74,9 +74,7 @@ class CorpusParams(Section):
     def _classes_have_names(cls, value: list[str]) -> list[str]:
         plain = [class_key(name) for name in value]
         if len(value) == 1 or len(set(plain)) < len(plain) or "" in plain:
-            raise ValueError(
-                f"{value} will not do, expected at least two names that differ in more than case and spaces"
-            )
+            raise ValueError(f"{value}: expected at least two names that differ in more than case and spaces")
         taken = [name for name in value if name in RESERVED_CLASSES]
         if taken:
             raise ValueError(
@@ -220,7 +218,7 @@ class Params(Section):
     @classmethod
     def _seeds_differ(cls, value: list[int]) -> list[int]:
         if len(set(value)) < len(value):
-            raise ValueError(f"{value} has the same seed twice: that is the same run, and no second sample")
+            raise ValueError(f"{value} has the same seed twice: that would be one run, not two")
         return value
 
     @property
@@ -232,7 +230,9 @@ class Params(Section):
     def _names_are_known(self) -> Params:
         for key in self.datasets:
             if key in self.imports:
-                raise ValueError(f"{key!r} stands in datasets and in imports, and both write its clip table")
+                raise ValueError(
+                    f"{key!r} is in datasets and in imports, which would both write its clip table"
+                )
         for key in self.reports.transcripts:
             _known("reports.transcripts", key, self.corpora)
         for key in self.models_run:

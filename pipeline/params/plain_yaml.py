@@ -45,7 +45,7 @@ def read_yaml(content: bytes | str, source: str) -> Any:
         text = content if isinstance(content, str) else content.decode("utf-8")
         return yaml.load(text)
     except UnicodeDecodeError as error:
-        place, reason = _behind(error.object[: error.start].decode("utf-8")), "no UTF-8; save it as such"
+        place, reason = _behind(error.object[: error.start].decode("utf-8")), "not UTF-8; save it as UTF-8"
     except RecursionError:
         reason = "brackets or sections are nested too deeply"
     except ReaderError as error:
@@ -73,13 +73,13 @@ class _PlainConstructor(SafeConstructor):
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         kind = str(node.tag).removeprefix(CORE)
         if kind not in PLAIN:
-            self._refuse(node, f"a value of type {kind}, expected plain data; quote what is text")
+            self._refuse(node, f"a value of type {kind}, expected plain data; quote it if it is text")
         if kind == "int" and len(node.value) > DIGITS:
             self._refuse(node, f"a number of more than {DIGITS} digits")
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError):
-            self._refuse(node, f"{node.value[:DIGITS]!r} is no {kind}")
+            self._refuse(node, f"{node.value[:DIGITS]!r} is not a valid {kind}")
 
     def _refuse(self, node: Node, reason: str) -> NoReturn:
         raise ConstructorError(None, None, reason, node.start_mark)

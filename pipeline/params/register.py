@@ -100,7 +100,7 @@ def check_name(name: str, folds: int, params: Params, file: Path) -> None:
     if folds == 1:
         raise ParamsError("--folds 1: expected at least 2 (one tests, the others train), or 0 for none")
     if not file.exists():
-        raise ParamsError(f"{file}: no such file here; run this in the project's folder")
+        raise ParamsError(f"No {file} here; run this in the project folder")
     sections = ("assemble", "imports", "datasets")
     taken = {key: section for section in sections for key in getattr(params, section)}
     for clash in (one for one in (name, *set_names(name, folds)) if one in taken):
@@ -111,7 +111,8 @@ def check_name(name: str, folds: int, params: Params, file: Path) -> None:
         for job, described in getattr(params.jobs, modality).items():
             if described.dataset == name:
                 raise ParamsError(
-                    f"{file}: jobs.{modality}.{job} is of a {name!r} that is no more; remove it there"
+                    f"{file}: jobs.{modality}.{job} belongs to {name!r}, which no longer exists; remove it "
+                    "there"
                 )
 
 

@@ -59,13 +59,13 @@ class AsrParams(Pretrained):
     """a stretch is silence where the model gives this probability to "no speech" and doubts its own words
     (mean log probability below -1), as OpenAI's own decoder does; 1 = never"""
     compression_ratio: float = Field(2.4, gt=0)
-    """a text that zlib makes more times smaller says the same again and again: its stretch is heard anew in
+    """a text that zlib makes more times smaller says the same again and again: its stretch is heard again in
     halves, and where it is short dropped; 2.4 is what OpenAI's decoder has"""
 
     @model_validator(mode="after")
     def _engine_has_precision(self) -> Self:
         if self.precision == "int8" and self.engine != "faster-whisper":
-            raise ValueError("precision is int8, which the engine faster-whisper alone has")
+            raise ValueError("precision is int8, which only the engine faster-whisper has")
         return self
 
     def checkpoints(self) -> dict[str | None, Source]:

@@ -46,8 +46,8 @@ def of_training(dataset: str) -> list[Caution]:
     if dataset != SAMPLE and not dataset.startswith(f"{SAMPLE}-"):
         return []
     message = (
-        f"trained on {dataset}, a handful of made clips that show that everything runs: the prediction means "
-        "nothing; train on a real corpus"
+        f"trained on {dataset}, a handful of synthetic clips that only show that everything runs: the "
+        "prediction means nothing; train on a real corpus"
     )
     return [Caution("sample", "", message)]
 

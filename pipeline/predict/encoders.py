@@ -30,7 +30,7 @@ def make_encoders(
     """The encoders of all runs, loaded, each once, by the fingerprint of the features in the runs' sets.
 
     Beside them, remarks where code or libraries have other versions now. MsaError lists all features that
-    cannot be made here, each with the way out.
+    cannot be made here, each with how to fix it.
     """
     encoders: dict[str, Encoder] = {}
     remarks: list[str] = []
@@ -110,7 +110,7 @@ def _checkpoints(
         else:
             key = f"{modality}.{entry['encoder']}.model" + (f".{language}" if language else "")
             raise MissingModelError(
-                f"their model was a folder (SHA-256 {model[:12]}...), and params do not say where it lies "
+                f"their model was a folder (SHA-256 {model[:12]}...), and params do not say where it is "
                 f"here; give it with --set {key}=FOLDER"
             )
     models = {language: model for language, (model, _) in found.items()}
@@ -130,9 +130,9 @@ def _compared(encoder: Encoder, entry: dict[str, Any]) -> str:
     now, then = encoder.provenance, entry["provenance"]
     if now["model"] != then.get("model"):
         raise ParamsError(
-            f"the model here is {now['model'][:60]}, theirs was {str(then.get('model'))[:60]}; put that one "
-            f"in its place (--set {encoder.modality}.{encoder.name}.model=FOLDER), or train on features of "
-            "the one that is here"
+            f"the model here is {now['model'][:60]}, theirs was {str(then.get('model'))[:60]}; use that one "
+            f"instead (--set {encoder.modality}.{encoder.name}.model=FOLDER), or train on features of the "
+            "one that is here"
         )
     if changed := [key for key in NUMBERS if now[key] != then.get(key)]:
         details = ", ".join(f"{key} {then.get(key)!r} then, {now[key]!r} now" for key in changed)

@@ -221,9 +221,9 @@ def predict(
 def _language(run: TrainedRun, params: Params) -> str | None:
     """The language of the run's training corpus, where params know its training set.
 
-    The run may be of another project than these params: of the one whose `runs` it lies in.
+    The run may belong to another project than these params: the one whose `runs` it lies in.
     """
-    own = run.folder.absolute().parent.parent / PARAMS_FILE
+    own = run.folder.absolute().parents[2] / PARAMS_FILE  # above runs/misr-mosi/1111
     try:
         projects = [params, *([load_params(own)] if own.is_file() else [])]
     except MsaError:  # of another version, perhaps; only a warning hangs on it

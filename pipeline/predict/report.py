@@ -217,7 +217,7 @@ def _detailed(clip: ClipPrediction) -> list[Block]:
         Table(["method", "runs", scale, "sd", "in words"], scores, words=(0, 4)),
     ]
     if (ends := clip.interval) is not None:
-        said = "from the errors of the runs' validation clips; of clips unlike those it holds less"
+        said = "from the errors of the runs' validation clips; less reliable for clips unlike those"
         page.append(Lines([f"{LEVEL:.0%} interval: {ends[0]:.3f} to {ends[1]:.3f}, {said}."]))
     if facts.class_names:
         listed = zip(facts.class_names, clip.scores, strict=True)

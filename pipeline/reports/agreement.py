@@ -104,7 +104,7 @@ def _table(compared: Sequence[PartsComparison], reference: str) -> Table:
     head: list[str | Cell] = ["method"]
     for part in parts:
         head += [f"{part}: {metric}", f"less {reference}", "shown"]
-    head.append(f"{DISAGREE} less {AGREE}")
+    head.append(f"{DISAGREE} minus {AGREE}")
     own = compared[0].parts
     rows = [[reference, *(cell for part in parts for cell in (own[part].a.text(DIGITS), "–", "")), "–"]]
     for one in compared:
@@ -133,7 +133,7 @@ def _reading(compared: PartsComparison, reference: str, family: int) -> str:
         f"{compared.metric}: mean ± sample standard deviation over the runs; in brackets {LEVEL:.0%} "
         f"intervals over clusters of clips. shown, at {ALPHA:g}: better or worse than {reference}, swapping "
         f"clusters, Holm's correction over {family} tests; with a star where other seeds may not differ. "
-        f"{DISAGREE} less {AGREE}: how much larger the difference from {reference} is where modalities "
+        f"{DISAGREE} minus {AGREE}: how much larger the difference from {reference} is where modalities "
         f"disagree, its interval not corrected.{neutral}"
     )
 

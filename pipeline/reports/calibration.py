@@ -25,9 +25,9 @@ COLUMNS, PANEL = 4, 1.9  # panels beside each other, inches
 DIGITS = 3
 WHY_NOT = (
     "Intervals are prediction ± half width, from the errors of the validation clips (split conformal "
-    "prediction). Coverage would be at least the level, up to chance, were test and validation clips "
-    "exchangeable. They are so only in part: the validation clips chose the epoch, so that runs err less on "
-    "them; and clips of one video or speaker hang together, and the test split has others."
+    "prediction). If test and validation clips were exchangeable, coverage would be at least the level, up "
+    "to chance. They are so only in part: the epoch was chosen on the validation clips, so runs err less "
+    "on them, and clips of one video or speaker are correlated, and the test split has others."
 )
 ECE_SAID = (
     "ECE: mean distance between confidence, the probability of the predicted class, and the share of clips "
@@ -107,8 +107,8 @@ def _draw_reliability(found: Mapping[str, Reliability]) -> Drawing:
             panel.spines[["top", "right"]].set_visible(False)
         for panel in panels[len(found) :]:
             panel.set_axis_off()
-        figure.supxlabel("confidence (dashed: as sure as right; larger: more clips)", fontsize="medium")
-        figure.supylabel("share of clips that are right", fontsize="medium")
+        figure.supxlabel("confidence (dashed: perfect calibration; larger: more clips)", fontsize="medium")
+        figure.supylabel("share of correct clips", fontsize="medium")
 
     title = "Reliability, test split, all seeds together"
     listed = ", ".join(f"{name} {bins.ece:.3f}" for name, bins in found.items())

@@ -51,7 +51,7 @@ def comparison_blocks(comparison: Comparison, everything: bool = False) -> list[
     blocks += parts_blocks(comparison.parts, comparison.told_apart, comparison.parts_family)
     if comparison.not_compared:
         some = some_of(comparison.not_compared)
-        blocks += [Heading("Not compared"), Lines([f"Files that are no runs of a method: {some}."])]
+        blocks += [Heading("Not compared"), Lines([f"Files that are not runs of a method: {some}."])]
     return [*blocks, *method_blocks(comparison.resamples, comparison.seed, comparison.family)]
 
 
@@ -72,16 +72,16 @@ def method_blocks(resamples: int, seed: int, family: int) -> list[Block]:
     if not family:
         return []
     lines = [
-        "A, B: mean ± sample standard deviation over the runs, as recorded. "
-        f"{LEVEL:.0%} interval and p are of the saved test predictions, for these runs on other clips. Clips "
-        "of one speaker or one video (the coarser that is known) hang together, so whole clusters are "
-        "taken: the interval is Student's t of a jackknife over them, and p is of a test that swaps them "
-        f"between the sides, in all runs together ({resamples:,} resamples, seed {seed}).",
-        f"p Holm: p corrected for the {family} tests of this page. p runs: for other seeds too, runs and "
-        "clusters as samples (Obuchowski-Rockette, Student's t), corrected likewise; – below three runs a "
-        "side.",
-        f"shown, at {ALPHA:g}: better, worse = both corrected p are below; better*, worse* = p Holm is, but "
-        "other seeds may not differ; open = not shown to differ, which is not shown to be equal.",
+        f"A, B: mean ± sample standard deviation over the runs, as recorded. {LEVEL:.0%} interval and p "
+        "are computed from the saved test predictions, for these runs on other clips. Clips of one "
+        "speaker or one video (the coarser that is known) are correlated, so whole clusters are "
+        "resampled: the interval is Student's t of a jackknife over them, and p is of a test that swaps "
+        f"them between the sides, in all runs together ({resamples:,} resamples, seed {seed}).",
+        f"p Holm: p corrected for the {family} tests of this page. p runs: for new seeds too, with runs "
+        "and clusters as samples (Obuchowski-Rockette, Student's t), corrected likewise; – with fewer "
+        "than three runs per side.",
+        f"shown, at {ALPHA:g}: better, worse = both corrected p are below; better*, worse* = only p Holm "
+        "is, so new seeds may not differ; open = no difference is shown, which does not mean equal.",
     ]
     return [Heading("How to read this"), Lines(lines, bullets=True)]
 

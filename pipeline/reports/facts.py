@@ -11,7 +11,7 @@ from pipeline.params.params import COMPLETE
 
 SAMPLE = "sample"  # the corpus that ships with the project
 MEANINGLESS = "These numbers mean nothing"  # those of the sample corpus
-WHY_MEANINGLESS = "the sample corpus is a handful of made clips that show that everything runs"
+WHY_MEANINGLESS = "the sample corpus is a handful of synthetic clips that only show that everything runs"
 
 
 def facts(runs: Sequence[SavedRun], quote: str = "") -> str:

@@ -54,13 +54,13 @@ LIMIT = 3_000_000  # bytes of a page
 PICTURES = 2_600_000  # of these, bytes of methods' pictures
 FEW_CLASSES = 3  # whose F1 each have a column
 READING = (
-    "Loss terms are drawn as they are; what training adds up is each times its weight. The first seed's line "
-    "is black, those of the others are grey; a dot is the epoch that was chosen.",
-    "Where methods stand: ticks are seeds, lines 95 % intervals over speakers or videos. A full dot of a "
-    "difference says that its interval leaves out 0; intervals are not corrected for the number of methods.",
+    "Loss terms are drawn without their weights. The first seed's line is black, those of the others are "
+    "grey; a dot marks the chosen epoch.",
+    "Where methods stand: ticks are seeds, lines 95 % intervals over speakers or videos. A filled dot "
+    "marks a difference whose interval excludes 0; intervals are not corrected for the number of methods.",
     "A t-SNE map keeps neighbours together. Its axes have no unit, and distances between groups mean little. "
     "Full markers are shared (or invariant) representations, hollow ones private (or spurious).",
-    "Errors by range stand beside the number of clips: few clips make a range's bar unreliable.",
+    "Errors by range are shown with the number of clips: with few clips, a range's bar is unreliable.",
     "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
     "of a class.",
     "A click on a picture enlarges it; the enlarged one can be saved as SVG. `msa-cli figures` writes all "
@@ -169,7 +169,7 @@ def _legend(table: ResultsTable, floor: str) -> str:
     paper = ""
     if any(cell.paper for row in table.rows.values() for cell in row.values()):
         paper = (
-            "“paper” is what the method's paper prints of this corpus, with its own features and encoders. "
+            "“paper” is what the method's paper reports for this corpus, with its own features and encoders. "
         )
     bold = any(cell.strong for row in table.rows.values() for cell in row.values())
     shown = (
@@ -299,7 +299,7 @@ def _below_zero(method: str, runs: Sequence[SavedRun], views: Views | None) -> l
         if weight and any(row.get(name, 0.0) < 0 for run in runs for row in run.curves)
     ]
     why = "; ".join(f"{term_name(name, method).text}: {term_name(name, method).why}" for name in terms)
-    return [f"The weighted sum of this method's loss is below 0, which is no mistake. {why}."]
+    return [f"The weighted sum of this method's loss is below 0, which is not an error. {why}."]
 
 
 def _seed_table(runs: Sequence[SavedRun]) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.console import tracked
 from pipeline.core.errors import MsaError
 from pipeline.core.files import replaced_files, replaced_folder, write_text
 from pipeline.core.spreadsheets import write_cells
@@ -65,7 +66,7 @@ def report(params: Params, results: Path, out: Path) -> str:
         drawn = {one.name: draw_predictions(one.name, one.methods, one.span) for one in sets}
         write_png(drawn, folder / "predicted_vs_true.png")
     with replaced_folder(out / SETS) as folder:
-        for one in sets:
+        for one in tracked(sets, "writing pages", len(sets)):
             write_text(set_page(one), folder / f"{one.name}.html")
     return text
 

@@ -8,7 +8,7 @@
     shared                     each modality of each clip is missing with probability r = .1 ... .7, never all
     imbalanced                 the same, one modality with 2 r and the others with r / 2, r = .1 ... .5: as
                                many are missing as of `shared`, but one is fragile
-    white ... freeze           recordings are spoilt and features made anew: media/kinds.py has all of these
+    white ... freeze           recordings are spoilt and features made again: media/kinds.py has all of these
 
 Rates of `shared` and `imbalanced` are of the draw, before the last modality of a clip is spared.
 """

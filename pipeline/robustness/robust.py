@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import paths
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.errors import FormatError, MsaError, ParamsError, first_line
 from pipeline.core.files import json_hash, one_writer, write_parquet, write_text
 from pipeline.core.vocabulary import MODALITIES
@@ -138,7 +138,7 @@ def _sweep_method(
     }
     due = [kind for kind in asked.kinds if kept.get(kind, {}).get("settings") != settings[kind]]
     if not due:
-        say(f"{out}: kept")
+        note(f"{out}: kept", stdout=True)
         return
     sweeps: dict[int, Sweep] = {}
     for run, own in configs.items():
@@ -157,7 +157,8 @@ def _sweep_method(
             text_unit=asked.text_unit,
             text_features=asked.text_features.get(own["dataset"]),
         )
-        say(f"{run}: {len(wanted)} conditions on {len(sweeps[own['seed']].label)} test clips")
+        clips = len(sweeps[own["seed"]].label)
+        note(f"{run}: {len(wanted)} conditions on {clips} test clips", stdout=True)
     media = _sweep_media([*configs], asked, due, sweeps, assembled, device, listening)
     first = next(iter(sweeps.values()))
     floors = constant_floors(known, first.label, metric_set, class_names)
@@ -215,7 +216,7 @@ def _sweep_media(
     for run, predictions in zip(opened, remade.predictions, strict=True):
         sweeps[run.config["seed"]].add(predictions, found)
     for remark in remade.remarks:
-        say(f"note: {remark}", error=True)
+        note(f"note: {remark}")
     return remade
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.errors import FormatError, IncompleteError, ParamsError, TooManyFailedError
 from pipeline.core.files import lock
 from pipeline.core.vocabulary import FAILED
@@ -255,7 +255,7 @@ class FeatureStore:
                 if path.name not in expected:
                     path.unlink()
             if warning := size_warning(self.files(), shards):
-                say(f"warning: {warning}", error=True)
+                note(f"warning: {warning}")
             return report
 
     def _fill(

@@ -136,9 +136,9 @@ class Findings:
         first, *others = self.names
         more = f", the {len(self.finalists)} below on {', '.join(others)} too" if others else ""
         text = (
-            f"Validation loss, the lower the better. Every trial was trained on {first}{more}. Trial 0 is "
-            "the settings as they are. `±` is one standard error over the runs; a gain is the mean "
-            "difference to trial 0, run by run."
+            f"Validation loss, the lower the better. Every trial was trained on {first}{more}. Trial 0 has "
+            "the current settings. `±` is one standard error over the runs; a gain is the mean difference "
+            "to trial 0, run by run."
         )
         if first.startswith("fold"):
             text += (
@@ -164,15 +164,15 @@ class Findings:
         winner = f"trial {self.winner.number}"
         if self.as_they_are is None:
             reason = self.trials[0].reason
-            return f"**Unknown**: the settings as they are failed ({reason}); {winner} is the best of others."
+            return f"**Unknown**: the current settings failed ({reason}); {winner} is the best of the others."
         if self.winner.number == 0:
-            return "**No gain**: no finalist was better than the settings as they are. These stay."
+            return "**No gain**: no finalist was better than the current settings, which stay."
         gain, error = self.gain(self.winner)
-        found = f"{winner} is {with_error(gain, error)} below the settings as they are"
+        found = f"{winner} is {with_error(gain, error)} below the current settings"
         if self.verdict == UNKNOWN:
-            return f"**Unknown**: {found}; one run has no spread, ask for more `--seeds`. These stay."
+            return f"**Unknown**: {found}; one run has no spread, ask for more `--seeds`. The settings stay."
         if self.verdict == NO_GAIN:
-            return f"**No gain**: {found}, which is within one standard error. These stay."
+            return f"**No gain**: {found}, which is within one standard error. The settings stay."
         rest = with_error(*self.gain(self.winner, self.names[1:]))
         return f"**Gain**: {found}; {rest} without {self.names[0]}, by which the finalists were chosen."
 
@@ -183,11 +183,11 @@ class Findings:
         some = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
         budget = self.budget
         return (
-            f"Budget: {budget['trials']} trials{f' ({some})' if some else ''}, {budget['runs']} "
-            f"runs, {budget['epochs']} epochs, pretraining not counted. The lowest of several losses on "
-            "the same validation clips is lower than it would be on new ones, the more so the more trials "
-            "and the fewer clips. The search had no test split; compare the settings by it once, with seeds "
-            "that were not searched with."
+            f"Budget: {budget['trials']} trials{f' ({some})' if some else ''}, {budget['runs']} runs, "
+            f"{budget['epochs']} epochs, pretraining not counted. The lowest of several losses on the same "
+            "validation clips is lower than it would be on new clips, the more so with more trials and "
+            "fewer clips. The search never read the test split; compare the settings on it once, with "
+            "seeds that the search did not use."
         )
 
 

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.console import say
+from pipeline.core.console import note
 from pipeline.core.files import one_writer, replaced_folder
 from pipeline.training.loop.checkpoint import fingerprint
 from pipeline.training.runs import why_not_kept
@@ -35,7 +35,7 @@ class RunCache:
             return False
         with one_writer(entry):
             if reason := why_not_kept(entry, identity):
-                say(f"{entry}: {reason}; removed")
+                note(f"{entry}: {reason}; removed", stdout=True)
                 shutil.rmtree(entry)
                 return False
         _copy(entry, out)

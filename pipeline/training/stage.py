@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from models import METHODS
-from pipeline.core.console import RunsProgress, say
+from pipeline.core.console import RunsProgress, note
 from pipeline.core.errors import MsaError
 from pipeline.core.files import one_writer
 from pipeline.datasets.training_set import read_stats
@@ -139,7 +139,7 @@ class RunQueue:
         jobs: list[TrainJob] = []
         for stage in stages:
             for path in stage.remove_unwanted():
-                say(f"{path}: removed, its seed is not wanted any more")
+                note(f"{path}: removed, its seed is no longer in params.yaml", stdout=True)
             first = stage.runs[0]
             if self.runtime.fresh:
                 shutil.rmtree(first.pretrained, ignore_errors=True)
@@ -154,7 +154,7 @@ class RunQueue:
             crowded: list[TrainJob] = []
             for job, outcome in outcomes(jobs, self.runtime, self._then, self.progress):
                 if outcome.crowded and self.runtime.runs_per_gpu > 1:
-                    say(f"{job.title}: no room on the GPU beside other runs; it is tried alone", error=True)
+                    note(f"{job.title}: does not fit on the GPU with other runs; retried alone")
                     crowded.append(job)
                 else:
                     self._ended(job, outcome)
@@ -174,13 +174,14 @@ class RunQueue:
             there = one.run.out.exists()
             restored = not fresh and self.cache.restore(one.identity, one.run.out)
             if there:
-                say(f"{one.run.out}: {'from the run cache' if restored else 'trained again'}, {one.reason}")
+                done = "from the run cache" if restored else "trained again"
+                note(f"{one.run.out}: {done}, {one.reason}", stdout=True)
             if not restored:
                 absent.append(one)
                 self.identities[one.run.out] = one.identity
         counts = {"kept": len(stage.runs) - len(due), "from the run cache": len(due) - len(absent)}
         words = [f"{number} {what}" for what, number in counts.items() if number or what == "kept"]
-        say(f"{stage.folder.name}: {', '.join(words)}, {len(absent)} to train")
+        note(f"{stage.folder.name}: {', '.join(words)}, {len(absent)} to train", stdout=True)
         return [TrainJob(one.run) for one in absent]
 
     def _then(self, job: TrainJob, outcome: TrainOutcome | TaskFailure) -> Iterable[TrainJob]:

@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from models import METHODS
 from pipeline.core.console import RunsProgress
 from pipeline.core.devices import device_type, visible_gpus
 from pipeline.core.errors import MsaError, of_system
@@ -29,7 +30,7 @@ class TrainRuntime:
 
     Attributes
     ----------
-    workers : runs at once; 0 = one a free core, or as many as the GPUs take
+    workers : runs at once; 0 = one per free core, or as many as the GPUs take
     device : `auto`, `cpu`, `cuda` (all GPUs) or `cuda:<index>`
     runs_per_gpu : runs at once on one GPU
     executor : `local` processes, or `ray`
@@ -105,7 +106,7 @@ def outcomes(
             )
     for job, outcome in found:
         if isinstance(outcome, local.TaskFailure):
-            outcome = TrainOutcome(failure=f"{outcome.reason}; what it had done is kept, run the stage again")
+            outcome = TrainOutcome(failure=f"{outcome.reason}; its progress is kept; run the stage again")
         yield job, outcome
 
 
@@ -135,8 +136,10 @@ def trainer(
             pretrain(job.run, device=device, state_root=state_root)
             return TrainOutcome("pretrained")
         found = train(job.run, device=device, fresh=fresh, state_root=state_root, logs=logs)
-        best = f"epoch {found['epoch']} of {found['epochs']}, valid loss {found['valid_loss']:.4f}"
-        return TrainOutcome(f"{best}, {found['seconds']:.1f} s")
+        settings = METHODS[job.run.method_name].load().Config.model_validate(job.run.method_params)
+        stopped = found["epochs"] < settings.training.epochs
+        best = f"{'stopped early, best ' if stopped else ''}epoch {found['epoch']} of {found['epochs']}"
+        return TrainOutcome(f"{best}, valid loss {found['valid_loss']:.4f}, {found['seconds']:.1f} s")
 
     def work(job: TrainJob) -> TrainOutcome:
         try:

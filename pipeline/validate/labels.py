@@ -157,8 +157,8 @@ def splits(summaries: Sequence[SplitSummary], corpus: CorpusParams) -> list[Find
         findings.append(Finding("error", "no labels", message))
     for split, summary in there.items():
         message = (
-            f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a remark, "
-            f"{summary.seconds / 60:.1f} min of media"
+            f"{split}: {summary.clips} clips of {summary.videos} videos, {summary.usable} without a "
+            f"warning, {summary.seconds / 60:.1f} min of media"
         )
         findings.append(Finding("info", "counts", message))
         if sum(summary.histogram):

@@ -21,9 +21,9 @@ Cli = Callable[..., tuple[int, str]]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("method Misr", "'Misr' cannot name a method: expected small letters"),
+        ("method Misr", "'Misr' cannot name a method: expected lower-case letters"),
         ("method 2d", "cannot name a method"),
-        ("encoder lambda", "no keyword of Python"),
+        ("encoder lambda", "no Python keyword"),
         ("method misr", "misr: another method has this name; choose one that is free"),
         ("encoder whisper", "whisper: another encoder has this name"),
         ("corpus mosi", "mosi: another corpus has this name"),
@@ -71,7 +71,7 @@ def test_two_of_a_kind_fit_into_one_project(what: What, project: Path, tmp_path:
         assert {"one", "second_one"} <= set(params.groups["all"]) & set(params.models)
     changed = set(before.splitlines()) - set(text.splitlines())
     assert len(changed) <= 3  # lines that were lengthened; all others stay
-    with pytest.raises(MsaError, match="is there already"):
+    with pytest.raises(MsaError, match="already exists"):
         first.write(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Wrong options, arguments and paths: one line that names them and the way out, and exit code 2."""
+"""Wrong options, arguments and paths: one line that names them and how to fix them, and exit code 2."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def folder(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("command", "expected"), WRONG)
-def test_one_line_and_the_way_out(
+def test_one_line_and_how_to_fix_it(
     command: str,
     expected: str,
     folder: Path,

@@ -219,7 +219,7 @@ def test_one_writer_at_a_time_and_the_lock_goes_with_the_last(tmp_path: Path, pr
         for _ in range(3)
     ]
     said = [one.stderr.readline().decode() for one in waiting if one.stderr is not None]
-    assert all("another process is at work on it; waiting" in line for line in said)
+    assert all("another process is writing it; waiting" in line for line in said)
     assert names(out.parent) == [".out.lock"] and [one.poll() for one in waiting] == [None] * 3
     end(holder)
     assert [one.wait(timeout=60) for one in waiting] == [0, 0, 0] and names(out.parent) == []

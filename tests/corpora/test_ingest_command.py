@@ -43,7 +43,7 @@ def test_a_folder_of_clips_is_entered_and_valid(corpus: Path, cli: Callable[...,
     for key in ("datasets.mine", "jobs.text.mine-minilm", "jobs.audio.mine-librosa33", "assemble.mine"):
         assert f"params.yaml: {key}" in shown
     params = load_params()
-    assert "texts of its clips stay out of results/ and reports/" in shown
+    assert "texts of its clips are kept out of results/ and reports/" in shown
     assert "mine" not in params.reports.transcripts
     dataset = params.dataset("mine")
     assert (dataset.kind, dataset.root, dataset.label_range) == ("folder", "data/raw/mine", (-3, 3))
@@ -95,7 +95,10 @@ def test_published_corpora_bring_their_labels(kind: str, here: Path, cli: Callab
         (["folder", "--name", "mine", "--range", "0", "1"], "expected"),
         (["folder", "--name", "mine", "--setting", "no=1"], "no"),
         (["mosi", "--name", "mine"], "label.csv"),
-        (["folder", "--name", "mine", "--task", "regression", "--classes", "a,b"], "a regression has none"),
+        (
+            ["folder", "--name", "mine", "--task", "regression", "--classes", "a,b"],
+            "a regression has no classes",
+        ),
         (["folder", "--name", "mine", "--range", "0", "1", "--classes", "a,b"], "which have no range"),
         (["mustard", "--name", "mine", "--range", "0", "1"], "which have no range"),
     ],
@@ -114,7 +117,7 @@ def test_mistakes_are_named_and_leave_no_trace(
 def test_a_corpus_without_labels_gets_no_training_set(here: Path, cli: Callable[..., Any]) -> None:
     clip(here / "clips" / "a.mp4")
     code, shown = cli("ingest", "folder", here / "clips", "--name", "mine")
-    assert code == 0 and "no labelled clip to train with" in shown
+    assert code == 0 and "no labelled training clip" in shown
     params = load_params()
     assert "mine" in params.datasets and "mine-librosa33" in params.jobs.audio
     assert "mine" not in params.assemble and params.datasets_run == ["sample"]

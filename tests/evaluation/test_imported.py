@@ -252,7 +252,7 @@ def test_the_command_takes_all_folds_of_a_dataset(
     assert code == 0 and "imported: theirs.csv" in " ".join(shown.split()), shown
     for wrong, message in (
         (("--name", "misr", "--set", "a"), "misr: is a method of this project"),
-        (("--name", "x/y", "--set", "a"), "is no name"),
+        (("--name", "x/y", "--set", "a"), "is not a name"),
         (("--name", "llm", "--set", "c"), "training set 'c' is not known"),
         (("--name", "llm", "--set", "a", "--column", "clip"), "expected KEY=COLUMN"),
     ):

@@ -66,7 +66,7 @@ def test_the_command_and_the_report(
     text = re.sub(r"\s+", " ", said)
     assert "early_fusion-from-near on far" in text and "12 test clips; seeds 1, 2; metric set sims." in text
     assert "mapped to [-1, 1], linear: times 0.3333." in text
-    assert "the run learnt from a corpus in 'en', this one is in 'zh'." in text
+    assert "the run was trained on a corpus in 'en', this one is in 'zh'." in text
     mean = sum(run.result.test["mae"] for run in runs) / 2
     assert re.search(rf"intensity {mean:.3f} ± ", text) and f"mae {mean:.3f} ± " in text
     assert all(task in text for task in ("polarity (3 classes)", "5 classes", "Calibration"))

@@ -144,7 +144,7 @@ def test_a_page_of_the_most_telling_clips(
     code, told = cli("explain", "--run", run, "--out", tmp_path)
     assert code == 0 and "over 16 test clips" in told, told
     page = Page((tmp_path / "early_fusion-planted-1.html").read_text(encoding="utf-8"))
-    assert "the 3 most telling of 16 test clips" in page.words and "Telling is a clip" in page.words
+    assert "the 3 most telling of 16 test clips" in page.words and "The most telling clips are" in page.words
     sizes = [abs(float(row[4][0])) + abs(float(row[5][0])) for row in page.tables[1][1:]]
     assert sizes == sorted(sizes, reverse=True) and len(sizes) == 3
     assert len(page.images) == 3 and len(set(page.ids)) == len(page.ids)

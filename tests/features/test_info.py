@@ -149,11 +149,11 @@ def test_doctor_knows_builds_for_another_torch(
     checks = [check for check in doctor._torch() if check.level != "ok"]
     assert [(check.what, check.level) for check in checks] == [(package, level), ("how to fix", level)]
     assert (
-        "9.1 does not import beside this torch" in checks[0].found and code.split("'")[1] in checks[0].found
+        "9.1 cannot be imported with this torch" in checks[0].found and code.split("'")[1] in checks[0].found
     )
     assert f"pip uninstall -y {package} " in checks[1].found
     assert ("transformers breaks" in checks[1].found) == (level == "error")
-    assert "torchvision 0.28 and torchcodec 0.13 beside torch 2.13" in checks[1].found
+    assert "torchvision 0.28 and torchcodec 0.13 with torch 2.13" in checks[1].found
 
 
 def test_doctor_imports_an_extra_before_it_speaks_of_weights(

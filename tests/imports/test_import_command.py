@@ -97,7 +97,7 @@ def test_from_a_foreign_file_to_a_scored_run(
 
     assert cli("stage", "import", "mine")[0] == 0  # as `dvc repro` will do
     if "train" not in splits:  # a training set of it would end every `dvc repro`
-        assert "no labelled clip to train with" in shown
+        assert "no labelled training clip" in shown
         assert "mine" not in params.assemble and params.datasets_run == ["sample"]
         return
     code, shown = cli("stage", "assemble", "mine")
@@ -199,7 +199,7 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
             "but the files have a regression",
         ),
         (["--name", "mine", "--range", "-1", "1"], "expected -1 to 1 (imports.mine.label_range)"),
-        (["--name", "mine", "--range", "1", "-1"], "is no range"),
+        (["--name", "mine", "--range", "1", "-1"], "is not a range"),
         (["--name", "mine", "--setting", "what=1"], "what"),
         (["--name", "mine", "--setting", "what"], "expected key=value"),
         (["--name", "mine", "--folds", "1"], "expected at least 2"),

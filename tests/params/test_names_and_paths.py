@@ -83,7 +83,7 @@ def test_what_is_no_name_is_refused_wherever_one_stands(written: dict[str, Any],
 @pytest.mark.parametrize("path", ["", " ", "a\0b", "a\nb", "http://127.0.0.1/x", "remote://x/y", "s3://x"])
 def test_what_is_no_path_of_this_machine_is_refused(written: dict[str, Any], path: str) -> None:
     for place in PATHS:
-        assert "is no path" in refused(with_values(written, {place: path})), place
+        assert "is not a path" in refused(with_values(written, {place: path})), place
 
 
 @pytest.mark.parametrize("path", ["data/sample", "/data/mosi", "../x", "Meine Daten/é 我", "x; y", "-x"])
@@ -99,12 +99,12 @@ def test_a_language_is_a_code(
     written: dict[str, Any], language: str, cli: Callable[..., tuple[int, str]], project: Path, here: Path
 ) -> None:
     for place in ("datasets.sample.language", "transcribe.asr.language"):
-        assert f"{place}: {language!r} is no ISO 639 code" in refused(with_values(written, {place: language}))
+        assert f"{place}: {language!r} is not an ISO 639" in refused(with_values(written, {place: language}))
     assert "`en` is English" in refused(with_values(written, {"text.bert.model": {language: "x"}}))
     code, output = cli(
         "ingest", "mmsa", str(project / "data/sample"), "--name", "mine", "--language", language
     )
-    assert code == 2 and "is no ISO 639 code" in output and len(output.strip().splitlines()) == 1
+    assert code == 2 and "is not an ISO 639 code" in output and len(output.strip().splitlines()) == 1
 
 
 def numbers(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, int | float]]:

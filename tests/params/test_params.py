@@ -75,7 +75,7 @@ SET = "dataset: sample, metrics: mmsa, text: none"
         ("assemble.sample.dataset=simple", "assemble.sample.dataset 'simple' is not known, did you mean"),
         ("assemble.sample.protocol.folds={number: 3, fold: 3}", "fold is 3, expected 0 to 2 of 3 folds"),
         ("assemble.sample.protocol.train_fraction=0", "assemble.sample.protocol.train_fraction is 0"),
-        ("imports.sample={kind: csd, root: x}", "'sample' stands in datasets and in imports"),
+        ("imports.sample={kind: csd, root: x}", "'sample' is in datasets and in imports"),
         ("pretrain_on=mosi", "pretrain_on 'mosi' is not known (there are: none, sample)"),
         (
             "audio.mine={hop_length: 512}",
@@ -88,7 +88,7 @@ SET = "dataset: sample, metrics: mmsa, text: none"
         ("datasets.sample.task=classification", "datasets.sample: classes is missing"),
         ("datasets.sample.task=ranking", "'regression' or 'classification'"),
         ("datasets.sample.classes=[sad, glad]", "write `task: classification`"),
-        ("datasets.sample.classes=[sad]", "datasets.sample.classes: ['sad'] will not do"),
+        ("datasets.sample.classes=[sad]", "datasets.sample.classes: ['sad']: expected"),
         ("datasets.sample.classes=[sad, Sad]", "differ in more than case"),
         ("datasets.sample.classes=[sad, ' ']", "at least two names"),
         ("datasets.sample.classes=[0, 1]", "datasets.sample.classes.0 is 0"),

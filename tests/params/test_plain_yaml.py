@@ -33,7 +33,7 @@ FAULTS = [
     *((f"a: !!{kind}", f"line 1, column 4: .*type {kind.split()[0]}") for kind in ("set {b}", "binary aGk=")),
     ("a: 2020-01-01", "line 1, column 4: .*type timestamp.*quote"),
     ("a: !mine x", "line 1, column 4: .*type !mine"),
-    ("a: !!int abc", "line 1, column 4: .*'abc' is no int"),
+    ("a: !!int abc", "line 1, column 4: .*'abc' is not a valid int"),
     ("a: *unknown", "line 1, column 4: .*undefined alias"),
     ("a: [1,", "line 1, column 7"),
     ("a: 1\n---\nb: 2", "line 2, column 1: .*single document"),

@@ -183,7 +183,7 @@ def test_who_can_train(labels: list[tuple[str | None, float | None]], folds: int
 
 def test_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParamsError, match=r"params\.yaml: no such file here; run this in"):
+    with pytest.raises(ParamsError, match=r"No .*params\.yaml here; run this in the project folder"):
         check_name("mine", 0, load_params(), PARAMS)
 
 

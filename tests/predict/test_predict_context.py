@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from models.core.batch import Reading
 from pipeline.core.errors import FormatError, MsaError
+from pipeline.core.paths import run_folder
 from pipeline.params.params import Params
 from pipeline.predict.inputs import ClipInputs, batch_of
 from pipeline.predict.predict import Predictor, clips_of, predict
@@ -128,7 +129,7 @@ def test_runs_of_one_name_are_told_apart(sample: SampleRuns, tmp_path: Path) -> 
 def test_the_language_is_that_of_the_project_in_which_the_run_lies(
     sample: SampleRuns, tmp_path: Path, project: Path
 ) -> None:
-    run = tmp_path / "runs" / "misr"
+    run = tmp_path / run_folder("misr", "scores", 1)
     shutil.copytree(sample.run("misr"), run)
     assert Predictor.open([run], Params()).language is None
     text = (project / "params.yaml").read_text(encoding="utf-8")

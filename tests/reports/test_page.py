@@ -194,8 +194,8 @@ def test_losses_below_zero_are_explained(place: Path, tmp_path: Path) -> None:
     curves.write_text("\n".join(["\t".join(rows[0]), *negative]) + "\n")
     params = page_params(datasets_run=["mosi"])
     text = written(params, tmp_path / "results", "mosi")
-    assert "below 0, which is no mistake. Prior: distance of" in text
-    assert "no mistake" not in (place / "reports" / "sets" / "mosi.html").read_text(encoding="utf-8")
+    assert "below 0, which is not an error. Prior: distance of" in text
+    assert "not an error" not in (place / "reports" / "sets" / "mosi.html").read_text(encoding="utf-8")
 
 
 def test_same_results_same_bytes_whatever_is_not_seen(place: Path, tmp_path: Path) -> None:

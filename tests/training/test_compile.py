@@ -1,4 +1,4 @@
-"""`train.compile`: the same losses as without, whole graphs, few shapes, and errors that name the way out.
+"""`train.compile`: the same losses as without, whole graphs, few shapes, and errors that say how to fix them.
 
 Torch's compiler of CPUs takes minutes, and is asked by `make bench` alone; elsewhere the same graphs run
 uncompiled.

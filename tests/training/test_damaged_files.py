@@ -1,4 +1,4 @@
-"""Damaged files of runs, states, sets and results: one line that names them, or they are made anew."""
+"""Damaged files of runs, states, sets and results: one line that names them, or they are made again."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def stored(here: Path) -> None:
     FeatureStore(here / "store").update(dict.fromkeys("abc", "s"), META, 1, compute)
 
 
-# a file -> what reads it; those of the second half make it anew
+# a file -> what reads it; those of the second half make it again
 READERS: dict[str, list[Callable[[Path], object]]] = {
     "misr-run/config.json": [evaluated, lambda here: open_runs([here / "misr-run"])],
     "misr-run/model.safetensors": [evaluated],

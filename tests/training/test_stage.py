@@ -317,7 +317,7 @@ def test_what_has_no_room_on_a_gpu_is_tried_alone(
     assert (first["workers"], second["workers"]) == (4, 2)
     assert first["environments"] == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
     assert [title for title, _ in seen].count("tiny-set-2") == 2
-    assert "tiny-set-2: no room on the GPU beside other runs; it is tried alone" in capsys.readouterr().err
+    assert "tiny-set-2: does not fit on the GPU with other runs; retried alone" in capsys.readouterr().err
 
 
 def test_out_of_memory_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_a_gain_by_hand() -> None:
     assert (gain, error) == pytest.approx((0.03, 0.01 / math.sqrt(3)))
     assert found.verdict == "gain" and found.chosen == {"lr": 9.0}
     assert (
-        "**Gain**: trial 1 is 0.0300 ± 0.0058 below the settings as they are; 0.0250 ± 0.0050"
+        "**Gain**: trial 1 is 0.0300 ± 0.0058 below the current settings; 0.0250 ± 0.0050"
         in found.markdown("x")
     )
 
@@ -90,7 +90,7 @@ def test_settings_that_fail_lose_to_anything() -> None:
     bad = trial(0, state=FAILED, reason="not finite", epochs=1)
     found = findings(bad, trial(1, *BETTER), trial(2, *AS_THEY_ARE))
     assert found.winner.number == 1 and found.verdict == "unknown" and found.chosen == {}
-    assert "the settings as they are failed (not finite)" in found.markdown("x")
+    assert "the current settings failed (not finite)" in found.markdown("x")
 
 
 def test_finalists_are_trial_0_and_the_best_of_the_others() -> None:

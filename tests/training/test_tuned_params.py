@@ -247,7 +247,7 @@ def test_a_report_alone_from_base_and_again(repository: Path) -> None:
     ("options", "message"),
     [
         (["--report-only", "--write"], "give one of them"),
-        (["--folds", "1"], "two folds at least"),
+        (["--folds", "1"], "at least two folds"),
         (["--folds", "3", "--seeds", "7,8"], "one seed with them"),
         (["--from-base"], r"corpora\.tiny has training\.batch_size, not searched"),
     ],

@@ -341,6 +341,6 @@ def test_a_hub_id_must_be_pinned(part: str) -> None:
     ],
 )
 def test_settings_that_do_not_fit(section: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"revision (is|has|names)|names no model|no ISO 639 code"):
+    with pytest.raises(ValueError, match=r"revision (is|has|names)|not the name of a model|not an ISO 639"):
         TranscribeParams.model_validate({"asr": section})
     assert TranscribeParams.model_validate({"asr": None, "align": None}) == TranscribeParams()

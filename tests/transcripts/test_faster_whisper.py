@@ -118,5 +118,5 @@ def test_short_names_have_their_commits() -> None:
     both = AsrParams(model={"en": "base", "zh": "own/model"}, revision={"zh": "main"})
     assert both.checkpoint("en") == PRESETS["transformers"]["base"]
     assert both.checkpoint("zh") == ("own/model", "main")
-    with pytest.raises(ValueError, match="int8, which the engine faster-whisper alone has"):
+    with pytest.raises(ValueError, match="int8, which only the engine faster-whisper has"):
         AsrParams(model="base", precision="int8")

@@ -46,7 +46,7 @@ def test_a_sound_corpus_gives_counts_and_nothing_else(tmp_path: Path) -> None:
     findings = validate(dataset)
     assert {finding.check for finding in findings if finding.level != "info"} == {"few clips"}
     messages = [finding.message for finding in findings]
-    assert "train: 1 clips of 1 videos, 1 without a remark, 0.0 min of media" in messages
+    assert "train: 1 clips of 1 videos, 1 without a warning, 0.0 min of media" in messages
     assert (
         f"valid: 0 0 1 0 0 0 0 labels in {BINS} equal bins of [-3, 3], 100% in the middle third" in messages
     )

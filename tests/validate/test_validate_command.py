@@ -166,7 +166,7 @@ def test_a_language_may_be_declared(tmp_path: Path, language: str | None, other:
             ("raw", "--kind", "mossi"),
             "--kind 'mossi' is not known, did you mean 'mosi' (there are: mmsa, mosi",
         ),
-        (("raw", "--range", "3", "1"), "is no range, expected [smallest, largest]"),
+        (("raw", "--range", "3", "1"), "is not a range: expected [smallest, largest]"),
     ],
 )
 def test_wrong_use(project: Path, arguments: tuple[str, ...], message: str) -> None:

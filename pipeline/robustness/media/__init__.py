@@ -1,1 +1,1 @@
-"""Corruptions of recordings: sound and pictures are spoilt after decoding, and features are made anew."""
+"""Corruptions of recordings: sound and pictures are spoilt after decoding, and features are made again."""
