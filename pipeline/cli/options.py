@@ -45,6 +45,14 @@ Videos = Annotated[
     list[Path] | None,
     typer.Option("--video", metavar="CLIP", help="A clip or a folder, as an option. May be repeated."),
 ]
+Context = Annotated[
+    bool,
+    typer.Option(
+        "--context",
+        help="The clips of a folder are one video's utterances, in the order of their names (2 before 10), "
+        "for methods that read what was said before a clip.",
+    ),
+]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
 EncoderDevice = Annotated[
     str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means it too), cuda, cuda:1 ...")

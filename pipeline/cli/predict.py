@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli.options import (
     AsJson,
+    Context,
     ModelPlaces,
     ParamsFile,
     SpeechOptions,
@@ -47,14 +48,7 @@ def predict(
         str | None,
         typer.Option(help="Language of the clips, ISO 639-1. Default: the training corpus', or en."),
     ] = None,
-    context: Annotated[
-        bool,
-        typer.Option(
-            "--context",
-            help="The clips of a folder are one video's utterances, in the order of their names (2 before "
-            "10), for methods that read what was said before a clip.",
-        ),
-    ] = False,
+    context: Context = False,
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
