@@ -104,13 +104,18 @@ def _table(compared: Sequence[PartsComparison], reference: str) -> Table:
     parts = [part for part in PARTS if part in compared[0].parts]
     metric, against = metric_name(compared[0].metric).text, method_name(reference).text
     head: list[str | Cell] = ["method"]
+    tested = {part: any(one.parts[part].test is not None for one in compared if part in one.parts)
+              for part in parts}  # fmt: skip
     for part in parts:
-        head += [f"{part}: {metric}", f"less {against}", "shown"]
+        head += [f"{part}: {metric}", *([f"less {against}", "shown"] if tested[part] else [])]
     head.append(f"{DISAGREE} less {AGREE}")
     own = compared[0].parts
-    rows = [[against, *(cell for part in parts for cell in (own[part].a.text(DIGITS), "–", "")), "–"]]
+    rows = [[against]]
+    for part in parts:
+        rows[0] += [own[part].a.text(DIGITS), *(["–", ""] if tested[part] else [])]
+    rows[0].append("–")
     for one in compared:
-        cells = [cell for part in parts for cell in _cells(one.parts.get(part))]
+        cells = [cell for part in parts for cell in _cells(one.parts.get(part))[: 3 if tested[part] else 1]]
         gained = "–" if one.contrast is None else _difference(*one.contrast)
         rows.append([method_name(one.title).text, *cells, gained])
     return Table(head, rows)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Methods = Mapping[str, Sequence[SavedRun]]
 SHOWN = 0.9  # the level whose half width is in the table, and whose coverage has an interval
 COLUMNS, PANEL = 4, 1.9  # panels beside each other, inches
+STEP = 0.22  # of a method's row: the levels lie below each other
 DIGITS = 3
 WHY_NOT = (
     "Intervals are prediction ± half width, from the errors of the validation clips (split conformal "
@@ -110,8 +111,8 @@ def _draw_reliability(found: Mapping[str, Reliability]) -> Drawing:
             panel.spines[["top", "right"]].set_visible(False)
         for panel in panels[len(found) :]:
             panel.set_axis_off()
-        figure.supxlabel("confidence (dashed: as sure as right; larger: more clips)", fontsize="medium")
-        figure.supylabel("share of clips that are right", fontsize="medium")
+        figure.supxlabel("confidence (dashed: as sure as right; larger: more clips)", fontsize=SMALL)
+        figure.supylabel("share of clips that are right", fontsize=SMALL)
 
     title = "Reliability, test split, all seeds together"
     listed = ", ".join(f"{method_name(name).text} {bins.ece:.3f}" for name, bins in found.items())
@@ -177,7 +178,8 @@ def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Drawing:
         panel = figure.subplots()
         for number, level in enumerate(levels):
             colour, known = COLOURS[number % len(COLOURS)], [n for n, f in covered.items() if level in f]
-            places = [[*covered].index(name) for name in known]
+            aside = STEP * (number - (len(levels) - 1) / 2)
+            places = [[*covered].index(name) + aside for name in known]
             shown = [covered[name][level] for name in known]
             means = np.array([one.mean for one in shown])
             ends = np.array([[one.low for one in shown], [one.high for one in shown]])
@@ -190,11 +192,11 @@ def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Drawing:
         panel.invert_yaxis()
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_xlabel(f"test labels inside the interval (dotted: its level; bars: {LEVEL:.0%}, clusters)")
-        figure.legend(loc="outside upper left", ncols=len(levels), frameon=False, fontsize="small")
+        figure.legend(loc="outside upper left", ncols=len(levels), frameon=False)
 
     listed = "; ".join(
         f"{name} {', '.join(f'{level:.0%}: {one.mean:.3f}' for level, one in found.items())}"
         for name, found in zip(names, covered.values(), strict=True)
     )
-    alt, height = f"Coverage by level of {listed}.", 1.2 + 0.22 * len(covered)
+    alt, height = f"Coverage by level of {listed}.", 1.0 + 0.3 * len(covered)
     return Drawing("coverage", "Coverage of intervals, test split", alt, paint, 5.2, height)
