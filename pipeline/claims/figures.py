@@ -6,17 +6,15 @@ Filled marks are a method, hollow ones the method without what its claim rests o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.claims.bench import RATES, SIZES, TEST_RHO, Measurements
 from pipeline.claims.claims import WORST, student
-from pipeline.reports.blocks import Picture
-from pipeline.reports.figures import line_style, new_figure, save_png, svg_picture
+from pipeline.reports.figures import Drawing, line_style
+from pipeline.reports.names import method_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,53 +32,39 @@ HELD = {
 ERROR = "mean absolute error (label units)"
 
 
-@dataclass(frozen=True)
-class ClaimDrawing:
-    """A picture that is not drawn yet, of one of the topics `misled`, `held`, `special` and `methods`."""
-
-    topic: str
-    name: str
-    title: str
-    alt: str
-    paint: Callable[[Figure], None]
-    height: float = HEIGHT
-
-    def picture(self, folder: Path | None = None) -> Picture:
-        """It, for a page; with a folder also as `<name>.png` there."""
-        with new_figure(WIDTH, self.height) as figure:
-            self.paint(figure)
-            if folder is not None:
-                save_png(figure, folder / f"{self.name}.png")
-            return svg_picture(figure, self.title, self.alt)
-
-
-def drawings(found: Found, invariant: Sequence[str]) -> list[ClaimDrawing]:
-    """All pictures that the measurements have something for.
+def drawings(found: Found, invariant: Sequence[str]) -> dict[str, list[Drawing]]:
+    """Topic (`misled`, `held`, `special`, `methods`) -> its pictures, where there is something to draw.
 
     Parameters
     ----------
     invariant : methods that claim invariance
     """
-    made = []
+    made: dict[str, list[Drawing]] = {}
+
+    def add(
+        topic: str, name: str, title: str, alt: str, paint: Callable[[Figure], None], height: float = HEIGHT
+    ) -> None:
+        made.setdefault(topic, []).append(Drawing(name, title, alt, paint, WIDTH, height))
+
     for name in (one for one in invariant if one in found):
-        title, alt = f"{name}, where the cue misleads", "Test error over the correlation of cue and sentiment"
-        made.append(ClaimDrawing("misled", f"misled_{name}", title, alt, partial(_misled, found, name)))
+        title = f"{method_name(name).text}, where the cue misleads"
+        alt = "Test error over the correlation of cue and sentiment"
+        add("misled", f"misled_{name}", title, alt, partial(_misled, found, name))
     for name, mine in found.items():
         if mine.of(f"without/read/linear/{next(iter(HELD))}") is None:
             continue
-        title = f"{name}: what is read from its representations"
+        title = f"{method_name(name).text}: what is read from its representations"
         alt = "R² of a linear probe, with (filled) and without (hollow) the terms that part them"
-        made.append(ClaimDrawing("held", f"held_{name}", title, alt, partial(_held, mine), 0.65 * HEIGHT))
+        add("held", f"held_{name}", title, alt, partial(_held, mine), 0.65 * HEIGHT)
     for name, mine in found.items():
         if mine.of(f"conflict/{RATES[0]:g}") is not None:
-            title, alt = (
-                f"{name}: conflict",
-                "Test error over the share of clips that contradict, and with ω = 1",
-            )
-            made.append(ClaimDrawing("special", "conflict", title, alt, partial(_conflict, mine)))
+            title = f"{method_name(name).text}: conflict"
+            alt = "Test error over the share of clips that contradict, and with ω = 1"
+            add("special", "conflict", title, alt, partial(_conflict, mine))
         if mine.of("groups/error") is not None:
-            title, alt = f"{name}: sub-populations", "Errors with experts and with one, and their agreement"
-            made.append(ClaimDrawing("special", "experts", title, alt, partial(_experts, mine)))
+            title = f"{method_name(name).text}: sub-populations"
+            alt = "Errors with experts and with one, and their agreement"
+            add("special", "experts", title, alt, partial(_experts, mine))
     if len(found) > 1:
         few, many = (f"error/{size}" for size in (SIZES[0], SIZES[-1]))
         clips = {f"{SIZES[0]} clips": (few, "white"), f"{SIZES[-1]} clips": (many, "black")}
@@ -89,7 +73,7 @@ def drawings(found: Found, invariant: Sequence[str]) -> list[ClaimDrawing]:
             paint = partial(_methods, found, marks)
             alt = f"Test errors of all methods: {', '.join(marks)}"
             height = ROW * len(found) + 1.2
-            made.append(ClaimDrawing("methods", f"methods_{key}", title, alt, paint, height))
+            add("methods", f"methods_{key}", title, alt, paint, height)
     return made
 
 
@@ -118,7 +102,7 @@ def _misled(found: Found, name: str, figure: Figure) -> None:
     panel = figure.subplots()
     beside = {"text_only": "text only, which never sees the cue", "late_fusion": "late fusion"}
     lines = {
-        name: (name, ""),
+        method_name(name).text: (name, ""),
         "without its invariance term": (name, "without/"),
         "early fusion of its size": (name, "plain/"),
         **{said: (other, "") for other, said in beside.items() if other in found},
@@ -129,7 +113,7 @@ def _misled(found: Found, name: str, figure: Figure) -> None:
         _line(panel, [rho + 0.015 * number for rho in TEST_RHO], values, label=said, **style)
     panel.set(xlabel="correlation of cue and sentiment in the test clips", ylabel=ERROR, xticks=TEST_RHO)
     panel.invert_xaxis()
-    panel.legend(frameon=False, fontsize="x-small", loc="upper left")
+    panel.legend(frameon=False, loc="upper left")
 
 
 def _held(mine: Measurements, figure: Figure) -> None:
@@ -139,18 +123,18 @@ def _held(mine: Measurements, figure: Figure) -> None:
             _mark(panel, row + shift, mine.of(f"{prefix}read/linear/{key}"), fill)
     panel.set(xlim=(-0.03, 1.03), xlabel="R², linear probe")
     panel.grid(axis="x", color="0.9")
-    panel.set_yticks(range(len(HELD)), list(HELD.values()), fontsize="small")
+    panel.set_yticks(range(len(HELD)), list(HELD.values()))
     panel.invert_yaxis()
 
 
 def _conflict(mine: Measurements, figure: Figure) -> None:
     panel = figure.subplots()
-    for number, (said, prefix) in enumerate({mine.method: "", "ω = 1": "without/"}.items()):
+    for number, (said, prefix) in enumerate({method_name(mine.method).text: "", "ω = 1": "without/"}.items()):
         values = [mine.of(f"{prefix}conflict/{rate:g}") for rate in RATES]
         style = line_style(number) | ({"markerfacecolor": "white"} if prefix else {})
         _line(panel, [rate + 0.004 * number for rate in RATES], values, label=said, **style)
     panel.set(xlabel="share of clips whose voice or face contradicts", ylabel=ERROR)
-    panel.legend(frameon=False, fontsize="small")
+    panel.legend(frameon=False)
 
 
 def _experts(mine: Measurements, figure: Figure) -> None:
@@ -183,8 +167,8 @@ def _methods(found: Found, marks: Mapping[str, tuple[str, str]], figure: Figure)
         panel.axvline(
             interval(found[order[0]].of(key))[0], color="0.4", linestyle=line, linewidth=1, label=said
         )
-    panel.legend(frameon=False, fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    panel.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     panel.set(xlabel=ERROR)
     panel.grid(axis="y", color="0.93")
-    panel.set_yticks(range(len(order)), order, fontsize="small")
+    panel.set_yticks(range(len(order)), [method_name(name).text for name in order])
     panel.invert_yaxis()

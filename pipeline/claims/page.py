@@ -22,6 +22,8 @@ from pipeline.claims.claims import (
 from pipeline.claims.figures import HELD, drawings, interval
 from pipeline.core.errors import MsaError
 from pipeline.reports.blocks import Block, Figures, Heading, Lines, PageBlock, Picture, Table
+from pipeline.reports.figures import picture, save
+from pipeline.reports.names import method_name
 
 TOPICS = {  # of claims, and of their pictures
     "Invariance": (INVARIANCE, "misled"),
@@ -42,7 +44,7 @@ def method_blocks(found: Measurements) -> list[Block]:
     tested = findings({found.method: found}, {found.method: claims_of(found.method)})
     seeds = ", ".join(map(str, found.seeds))
     blocks: list[Block] = [
-        Heading(f"{found.method}: claims on planted corpora", 1),
+        Heading(f"{method_name(found.method).text}: claims on planted corpora", 1),
         Lines([HOW, f"Seeds: {seeds}."]),
     ]
     if tested:
@@ -71,8 +73,10 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
     tested = findings(found, CLAIMED)
     invariant = [name for name, claims in CLAIMED.items() if INVARIANCE[0] in claims]
     pictures: dict[str, list[Picture]] = {}
-    for drawing in drawings(found, invariant):
-        pictures.setdefault(drawing.topic, []).append(drawing.picture(folder))
+    for topic, of_topic in drawings(found, invariant).items():
+        for drawing in of_topic:
+            save(drawing, folder / f"{drawing.name}.png", drawing.width)
+            pictures.setdefault(topic, []).append(picture(drawing))
     blocks: list[Block | PageBlock] = [
         Heading("Do methods do what they claim?", 1),
         Lines([HOW, f"Seeds {', '.join(map(str, next(iter(seeds))))}; {len(tested)} claims were tested."]),
@@ -96,7 +100,7 @@ def claims_table(tested: Sequence[TestedClaim], named: bool = True) -> Table:
     """A row a claim; `named`: with the method's name in front."""
     rows = [
         [
-            one.method,
+            method_name(one.method).text,
             one.claim.words,
             f"{one.value:.3f}",
             f"{one.against:.3f}" if one.claim.against else "–",
@@ -128,15 +132,16 @@ def _held_rows(found: Mapping[str, Measurements]) -> list[list[str]]:
                 beside = "" if without is None else f" ({without.mean():.2f})"
                 cells.append("–" if values is None else f"{values.mean():.2f}{beside}")
             if any(cell != "–" for cell in cells):
-                rows.append([name, probe, *cells])
+                rows.append([method_name(name).text, probe, *cells])
     return rows
 
 
 def _everybody_said() -> str:
+    reference = method_name(REFERENCE).text
     return (
-        f"No paper's claim: each method beside {REFERENCE}, seed by seed, at its own small size. Mean "
+        f"No paper's claim: each method beside {reference}, seed by seed, at its own small size. Mean "
         f"absolute error with {SIZES[0]} and {SIZES[-1]} training clips, and with a cue whose correlation is "
-        f"turned from +{max(TEST_RHO):g} to {min(TEST_RHO):g}; a star: differs from {REFERENCE} "
+        f"turned from +{max(TEST_RHO):g} to {min(TEST_RHO):g}; a star: differs from {reference} "
         f"(p < {LEVEL:g}, Holm over this table)."
     )
 
@@ -155,6 +160,6 @@ def _methods_table(found: Mapping[str, Measurements]) -> Table:
             values = found[name].of(column)
             mark = " *" if (name, column) in stars else ""
             cells.append("–" if values is None else f"{values.mean():.3f} ± {values.std(ddof=1):.3f}{mark}")
-        rows.append([name, *cells])
+        rows.append([method_name(name).text, *cells])
     head = ["method", *(claim.words for claim in EVERYBODY), "clips that agree", "clips that contradict"]
     return Table(head, rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli import completion
-from pipeline.cli.options import ModelPlaces, ParamsFile, SpeechOptions, with_options
+from pipeline.cli.options import Context, ModelPlaces, ParamsFile, SpeechOptions, with_options
 from pipeline.core.console import note, say, show, tracked
 from pipeline.core.errors import ClipError, MsaError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.explain.evidence import How
     from pipeline.explain.explain import Explainer, Explanation
     from pipeline.params.params import Params
+    from pipeline.predict.prediction import ClipFeatures
 
 FORMATS = ("html", "pdf")
 
@@ -47,6 +49,7 @@ def explain(
         str | None,
         typer.Option(help="Language of new clips, ISO 639-1. Default: that of the training corpus, or en."),
     ] = None,
+    context: Context = False,
     gradients: Annotated[
         bool, typer.Option("--gradients", help="Evidence by integrated gradients instead of occlusion.")
     ] = False,
@@ -72,13 +75,15 @@ def explain(
     os.environ.update(THREADS)  # before NumPy is there: the same numbers as in the DAG
     from pipeline.explain.explain import Explainer
     from pipeline.params.params import load_params
-    from pipeline.predict.predict import Predictor, clips_of
+    from pipeline.predict.predict import Predictor, clips_of, extracted
     from pipeline.training.runs import open_runs, run_folders
 
     if video and clip:
         raise MsaError("--video and --clip were both given; give one of them")
     if not video and (speech.text is not None or speech.text_file is not None):
         raise MsaError("--text and --text-file belong to a --video; the texts of test clips are known")
+    if context and not video:
+        raise MsaError("--context belongs to a --video; what was said before test clips is known")
     folders = run_folders(run)
     if len(folders) > 1:
         raise MsaError(f"--run {run} has {len(folders)} seeds; explain one, e.g. --run {folders[0]}")
@@ -92,7 +97,8 @@ def explain(
     out.mkdir(parents=True, exist_ok=True)
     if video:
         explainer = Explainer(Predictor.open(folders, loaded, device, speech.asr), how)
-        _new_clips(explainer, files, text, language, out, form)
+        work = extracted(explainer.predictor, files, text, language, context)
+        _new_clips(explainer, tracked(work, "explaining", len(files)), out, form)
         return
     runs = open_runs(folders, device)
     explainer = Explainer(Predictor.without_encoders(runs, loaded), how)
@@ -103,12 +109,15 @@ def explain(
 
 
 def _new_clips(
-    explainer: Explainer, files: dict[str, Path], text: str | None, language: str | None, out: Path, form: str
+    explainer: Explainer,
+    clips: Iterable[tuple[ClipFeatures, list[ClipFeatures] | None]],
+    out: Path,
+    form: str,
 ) -> None:
     failed = []
-    for name, file in tracked(list(files.items()), "explaining", len(files)):
+    for features, before in clips:
         try:
-            found = explainer.explain(explainer.predictor.extract(name, file, text, language))
+            found = explainer.explain(features, before)
         except ClipError as error:
             failed.append(str(error))
             continue

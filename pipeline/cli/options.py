@@ -47,6 +47,14 @@ Videos = Annotated[
         "--video", metavar="CLIP", help="A clip or a folder of clips, as an option. May be repeated."
     ),
 ]
+Context = Annotated[
+    bool,
+    typer.Option(
+        "--context",
+        help="The clips of a folder are one video's utterances, in the order of their names (2 before 10), "
+        "for methods that read what was said before a clip.",
+    ),
+]
 Device = Annotated[str, typer.Option(envvar="MSA_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
 EncoderDevice = Annotated[
     str, typer.Option(envvar="MSA_DEVICE", help="cpu (auto means cpu), cuda, cuda:1 ...")

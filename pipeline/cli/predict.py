@@ -11,6 +11,7 @@ import typer
 from pipeline.cli import completion
 from pipeline.cli.options import (
     AsJson,
+    Context,
     ModelPlaces,
     ParamsFile,
     SpeechOptions,
@@ -49,14 +50,7 @@ def predict(
         str | None,
         typer.Option(help="Language of the clips, ISO 639-1. Default: that of the training corpus, or en."),
     ] = None,
-    context: Annotated[
-        bool,
-        typer.Option(
-            "--context",
-            help="Take the clips of a folder as the utterances of one video, in the order of their names "
-            "(2 before 10), for methods that read the utterances before a clip.",
-        ),
-    ] = False,
+    context: Context = False,
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,

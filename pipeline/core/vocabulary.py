@@ -22,6 +22,8 @@ OK, ABSENT, FAILED = "ok", "absent", "failed"
 TRANSIENT = "transient: "
 """what the error of a failed row begins with that is computed again at the next run"""
 
+FROM = "-from-"
+"""between a method and the training set whose runs were tested on another, in the name of their results"""
 NONE = "none"
 """in params.yaml: no features of a modality, no second set ..."""
 ASSEMBLED_FORMAT = 1

@@ -22,6 +22,7 @@ from pipeline.core.errors import FormatError, MsaError
 from pipeline.core.files import write_text
 from pipeline.core.git import Revision, open_revision
 from pipeline.core.paths import results_folder
+from pipeline.core.vocabulary import FROM
 from pipeline.evaluation.predictions import Predictions, read_predictions
 from pipeline.params.explain import unknown
 from pipeline.params.params import Params
@@ -217,7 +218,7 @@ def _read_imported(dataset: str, results: Path) -> dict[str, list[SavedRun]]:
 def read_transferred(dataset: str, results: Path) -> dict[str, list[SavedRun]]:
     """Runs that were trained on other sets and tested on this one, by their names."""
     revision = open_revision(None, results)
-    folders = [path.parent.name for path in sorted((results / dataset).glob(f"*-from-*/{METRICS}"))]
+    folders = [path.parent.name for path in sorted((results / dataset).glob(f"*{FROM}*/{METRICS}"))]
     found = {name: read_results(revision, f"{dataset}/{name}") for name in folders}
     return {name: runs for name, runs in found.items() if runs[0].result.trained_on}
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pipeline.core.console import tracked
 from pipeline.core.errors import FormatError, MsaError
 from pipeline.core.files import replaced_files, rounded, write_json
-from pipeline.core.vocabulary import TEST, TEST_OOD, TRAIN, VALID
+from pipeline.core.vocabulary import FROM, TEST, TEST_OOD, TRAIN, VALID
 from pipeline.datasets.training_set import TrainingSet, read_stats
 from pipeline.evaluation.calibration import of_classes, of_scores
 from pipeline.evaluation.common_task import CommonTask, common_task
@@ -76,8 +76,8 @@ class Transfer:
 
 
 def name_of(method: str, trained_on: str) -> str:
-    """What results of another set's runs are called, in folders and tables."""
-    return f"{method}-from-{trained_on}"
+    """What results of another set's runs are called, in folders and commands."""
+    return f"{method}{FROM}{trained_on}"
 
 
 def evaluate_on(

@@ -210,12 +210,23 @@ def predict(
     context: bool = False,
 ) -> Iterator[ClipPrediction]:
     """Clip after clip; with `context` those of one folder are the utterances of one video, in this order."""
+    for features, before in extracted(predictor, clips, text, language, context):
+        yield predictor.predict(features, before)
+
+
+def extracted(
+    predictor: Predictor,
+    clips: dict[str, Path],
+    text: str | None = None,
+    language: str | None = None,
+    context: bool = False,
+) -> Iterator[tuple[ClipFeatures, list[ClipFeatures] | None]]:
+    """Clip after clip its features, and with `context` those of what was said before it, oldest first."""
     earlier: defaultdict[Path, list[ClipFeatures]] = defaultdict(list)
     for clip_id, video in clips.items():
-        before = earlier[video.parent] if context else None
-        prediction = predictor(clip_id, video, text, language, before)
-        earlier[video.parent].append(prediction.features)
-        yield prediction
+        features = predictor.extract(clip_id, video, text, language)
+        yield features, [*earlier[video.parent]] if context else None
+        earlier[video.parent].append(features)
 
 
 def _language(run: TrainedRun, params: Params) -> str | None:

@@ -33,11 +33,12 @@ from pipeline.predict.words_panel import (
     draw_words,
     shades_of,
     style,
-    undrawn,
     word_rows,
     wrapped,
 )
 from pipeline.reports.figures import COLOURS, LINES, MARKERS, save_png
+from pipeline.reports.fonts import ADVICE, families
+from pipeline.reports.names import method_name
 from pipeline.training.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -142,10 +143,8 @@ def timeline(
     _draw_parts(panels["parts"], clip)
     for number, note in enumerate(notes):
         figure.text(LEFT / WIDTH, (bottom - 0.62 - LINE * (number + 0.5)) / total, note, fontsize=8)
-    if missing := undrawn(text):
-        said = (
-            f"{missing} characters of the transcript are in no font here; install Noto Sans CJK to see them"
-        )
+    if missing := families(text)[1]:
+        said = f"{len(missing)} characters of the transcript are in no font here; install {ADVICE}"
         figure.text(LEFT / WIDTH, 0.06 / total, said, fontsize=8, color="0.3")
     return figure
 
@@ -236,7 +235,9 @@ def _draw_scores(panel: Axes, clip: ClipPrediction) -> None:
         marker, color = MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
         panel.errorbar(mean, number, xerr=sd, marker=marker, color=color, capsize=3, markersize=7)
     panel.axvline((low + high) / 2, color="0.6", linewidth=0.8, linestyle=":")
-    panel.set_yticks(range(len(rows)), [f"{name} ({count})" for name, (_, _, count) in rows])
+    panel.set_yticks(
+        range(len(rows)), [f"{method_name(name).text} ({count})" for name, (_, _, count) in rows]
+    )
     panel.set(xlim=(min(low, panel.get_xlim()[0]), max(high, panel.get_xlim()[1])))
     panel.set(ylim=(len(rows) - 0.5, -0.5), xlabel="score (label units; bar: sd over the runs in brackets)")
 

@@ -13,6 +13,7 @@ from pipeline.core.errors import ClipError
 from pipeline.media.words import spans
 from pipeline.predict.marks import Marks, tint
 from pipeline.reports.figures import plain_style
+from pipeline.reports.fonts import families
 from pipeline.transcripts.words import locate
 
 if TYPE_CHECKING:
@@ -22,44 +23,16 @@ SPAN, LEFT, RIGHT = 9.7, 0.95, 0.35  # of the time axis, and the margins beside 
 LINE = 0.2  # of text
 MOST_LINES = 8
 CELL = 0.076  # width of a Latin letter; an ideograph has two
-# Han is in none of matplotlib's own fonts: the first of these that is installed stands in
-IDEOGRAPHIC = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-    "Microsoft YaHei",
-    "SimHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Arial Unicode MS",
-)
 
 
 @contextmanager
 def style(text: str) -> Iterator[None]:
     """matplotlib's own defaults with fonts for the text; nothing in it is read as a formula."""
-    from matplotlib.font_manager import fontManager
-
     changes: dict[str, Any] = {"text__parse_math": False, "axes__unicode_minus": False, "font__size": 9}
     if not text.isascii():
-        known = {font.name for font in fontManager.ttflist}
-        changes["font__family"] = ["DejaVu Sans", *[name for name in IDEOGRAPHIC if name in known][:1]]
+        changes["font__family"] = families(text)[0]
     with plain_style(**changes):
         yield
-
-
-def undrawn(text: str) -> int:
-    """Characters of the text that no font of the present style has."""
-    from matplotlib import rcParams
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    known: set[int] = set()
-    for family in rcParams["font.family"]:
-        known |= set(get_font(findfont(FontProperties(family=[family]))).get_charmap())
-    return len({character for character in text if not character.isspace() and ord(character) not in known})
 
 
 def word_rows(words: list[dict[str, Any]], duration_s: float) -> list[int]:

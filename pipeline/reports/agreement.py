@@ -21,6 +21,7 @@ from pipeline.evaluation.agreement import (
 from pipeline.evaluation.saved import SavedRun
 from pipeline.evaluation.significance import ALPHA, LEVEL, lower_is_better
 from pipeline.reports.blocks import Block, Cell, Heading, Lines, Table
+from pipeline.reports.names import in_words, method_name, metric_name
 from pipeline.reports.tables import interval, signed
 
 DIGITS = 3
@@ -54,7 +55,7 @@ def agreement_blocks(
         return []
     compared, family = correct_parts(compared)
     remarks += [f"{remark[0].upper()}{remark[1:]}" for one in compared for remark in one.remarks]
-    listed = [f"{line}." for line in dict.fromkeys(remarks)]
+    listed = [f"{in_words(line)}." for line in dict.fromkeys(remarks)]
     return [
         Heading("Where modalities agree, and where they do not", level),
         Lines([_how_many(agreement, compared[0]), *_winners(methods, agreement, compared, reference)]),
@@ -71,7 +72,7 @@ def _how_many(agreement: Agreement, compared: PartsComparison) -> str:
         for part, one in compared.parts.items()
     )
     unknown = f"; {agreement.unknown} clips with fewer than two are in none" if agreement.unknown else ""
-    return f"Test clips by {agreement.text}: {counts}{unknown}."
+    return f"Test clips by {in_words(agreement.text)}: {counts}{unknown}."
 
 
 def _winners(
@@ -92,25 +93,31 @@ def _winners(
         test = compare_parts(best, methods[second], methods[best], agreement).parts[part].test
         gap = "" if test is None else f", {_difference(test.difference, test.low, test.high)}"
         lines.append(
-            f"Best where they {part}: {best}, {compared[0].metric} {means[best]:.{DIGITS}f}; the second is "
-            f"{second}, {means[second]:.{DIGITS}f}{gap}."
+            f"Best where they {part}: {method_name(best).text}, {metric_name(compared[0].metric).text} "
+            f"{means[best]:.{DIGITS}f}; the second is {method_name(second).text}, "
+            f"{means[second]:.{DIGITS}f}{gap}."
         )
     return lines
 
 
 def _table(compared: Sequence[PartsComparison], reference: str) -> Table:
     parts = [part for part in PARTS if part in compared[0].parts]
-    metric = compared[0].metric
+    metric, against = metric_name(compared[0].metric).text, method_name(reference).text
     head: list[str | Cell] = ["method"]
+    tested = {part: any(one.parts[part].test is not None for one in compared if part in one.parts)
+              for part in parts}  # fmt: skip
     for part in parts:
-        head += [f"{part}: {metric}", f"less {reference}", "shown"]
+        head += [f"{part}: {metric}", *([f"less {against}", "shown"] if tested[part] else [])]
     head.append(f"{DISAGREE} minus {AGREE}")
     own = compared[0].parts
-    rows = [[reference, *(cell for part in parts for cell in (own[part].a.text(DIGITS), "–", "")), "–"]]
+    rows = [[against]]
+    for part in parts:
+        rows[0] += [own[part].a.text(DIGITS), *(["–", ""] if tested[part] else [])]
+    rows[0].append("–")
     for one in compared:
-        cells = [cell for part in parts for cell in _cells(one.parts.get(part))]
+        cells = [cell for part in parts for cell in _cells(one.parts.get(part))[: 3 if tested[part] else 1]]
         gained = "–" if one.contrast is None else _difference(*one.contrast)
-        rows.append([one.title, *cells, gained])
+        rows.append([method_name(one.title).text, *cells, gained])
     return Table(head, rows)
 
 
@@ -129,11 +136,12 @@ def _difference(value: float, low: float, high: float) -> str:
 
 def _reading(compared: PartsComparison, reference: str, family: int) -> str:
     neutral = f" {NEUTRAL}: some are 0, and the others do not differ." if NEUTRAL in compared.parts else ""
+    against, metric = method_name(reference).text, metric_name(compared.metric).text
     return (
-        f"{compared.metric}: mean ± sample standard deviation over the runs; in brackets {LEVEL:.0%} "
-        f"intervals over clusters of clips. shown, at {ALPHA:g}: better or worse than {reference}, swapping "
+        f"{metric}: mean ± sample standard deviation over the runs; in brackets {LEVEL:.0%} "
+        f"intervals over clusters of clips. shown, at {ALPHA:g}: better or worse than {against}, swapping "
         f"clusters, Holm's correction over {family} tests; with a star where other seeds may not differ. "
-        f"{DISAGREE} minus {AGREE}: how much larger the difference from {reference} is where modalities "
+        f"{DISAGREE} minus {AGREE}: how much larger the difference from {against} is where modalities "
         f"disagree, its interval not corrected.{neutral}"
     )
 

@@ -14,7 +14,8 @@ from pipeline.evaluation.clusters import clusters_of
 from pipeline.evaluation.saved import Interval, SavedRun, Spread
 from pipeline.evaluation.significance import LEVEL, mean_interval
 from pipeline.reports.blocks import Block, Heading, Lines, Table
-from pipeline.reports.figures import COLOURS, MARKERS, Drawing
+from pipeline.reports.figures import COLOURS, MARKERS, SMALL, Drawing, explain
+from pipeline.reports.names import method_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Methods = Mapping[str, Sequence[SavedRun]]
 SHOWN = 0.9  # the level whose half width is in the table, and whose coverage has an interval
 COLUMNS, PANEL = 4, 1.9  # panels beside each other, inches
+STEP = 0.22  # of a method's row: the levels lie below each other
 DIGITS = 3
 WHY_NOT = (
     "Intervals are prediction ± half width, from the errors of the validation clips (split conformal "
@@ -86,7 +88,8 @@ def _ece_table(methods: Methods) -> Table:
         ]
         sure = [float(chance.max(axis=1).mean()) for chance in chances if chance is not None]
         right = [run.result.test["accuracy"] for run in runs]
-        rows.append([name, *(Spread.of(values).text(DIGITS) for values in (each, sure, right))])
+        spreads = (Spread.of(values).text(DIGITS) for values in (each, sure, right))
+        rows.append([method_name(name).text, *spreads])
     return Table(["method", "ECE ↓", "mean confidence", "accuracy"], rows)
 
 
@@ -102,16 +105,17 @@ def _draw_reliability(found: Mapping[str, Reliability]) -> Drawing:
             panel.plot(bins.confidence, bins.accuracy, color="black", linewidth=0.8)
             sizes = 3 + 120 * bins.counts / bins.counts.sum()
             panel.scatter(bins.confidence, bins.accuracy, s=sizes, color=COLOURS[1], zorder=2)
-            panel.set_title(f"{name}, ECE {bins.ece:.3f}", fontsize="small")
+            called = method_name(name)
+            explain(panel.set_title(f"{called.text}, ECE {bins.ece:.3f}", fontsize=SMALL), called.why)
             panel.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             panel.spines[["top", "right"]].set_visible(False)
         for panel in panels[len(found) :]:
             panel.set_axis_off()
-        figure.supxlabel("confidence (dashed: perfect calibration; larger: more clips)", fontsize="medium")
-        figure.supylabel("share of correct clips", fontsize="medium")
+        figure.supxlabel("confidence (dashed: perfect calibration; larger: more clips)", fontsize=SMALL)
+        figure.supylabel("share of correct clips", fontsize=SMALL)
 
     title = "Reliability, test split, all seeds together"
-    listed = ", ".join(f"{name} {bins.ece:.3f}" for name, bins in found.items())
+    listed = ", ".join(f"{method_name(name).text} {bins.ece:.3f}" for name, bins in found.items())
     size = PANEL * columns + 0.3, PANEL * rows + 0.5
     return Drawing("reliability", title, f"Reliability curves; ECE: {listed}.", paint, *size)
 
@@ -151,7 +155,7 @@ def _coverage_table(methods: Methods) -> Table:
         cells = [f"{found[level].mean:.{DIGITS}f}" if level in found else "–" for level in levels]
         if SHOWN in levels:
             cells += _shown(methods[name], found.get(SHOWN))
-        rows.append([name, *cells])
+        rows.append([method_name(name).text, *cells])
     head = ["method", *(f"coverage at {level:.0%}" for level in levels)]
     head += [f"its {LEVEL:.0%} interval at {SHOWN:.0%}", f"half width at {SHOWN:.0%}"] * (SHOWN in levels)
     return Table(head, rows)
@@ -168,12 +172,14 @@ def _shown(runs: Sequence[SavedRun], found: Coverage | None) -> list[str]:
 def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Drawing:
     """A line a method: the coverage of each level, dotted lines at the levels themselves."""
     levels = sorted({level for found in covered.values() for level in found})
+    names = [method_name(name).text for name in covered]
 
     def paint(figure: Figure) -> None:
         panel = figure.subplots()
         for number, level in enumerate(levels):
             colour, known = COLOURS[number % len(COLOURS)], [n for n, f in covered.items() if level in f]
-            places = [[*covered].index(name) for name in known]
+            aside = STEP * (number - (len(levels) - 1) / 2)
+            places = [[*covered].index(name) + aside for name in known]
             shown = [covered[name][level] for name in known]
             means = np.array([one.mean for one in shown])
             ends = np.array([[one.low for one in shown], [one.high for one in shown]])
@@ -182,15 +188,15 @@ def _draw_coverage(covered: Mapping[str, Mapping[float, Coverage]]) -> Drawing:
                 means, places, xerr=np.abs(ends - means), fmt=MARKERS[number % len(MARKERS)], color=colour,
                 markersize=4, linewidth=0.8, label=f"{level:.0%}",
             )  # fmt: skip
-        panel.set_yticks(range(len(covered)), [*covered])
+        panel.set_yticks(range(len(covered)), names)
         panel.invert_yaxis()
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_xlabel(f"test labels inside the interval (dotted: its level; bars: {LEVEL:.0%}, clusters)")
-        figure.legend(loc="outside upper left", ncols=len(levels), frameon=False, fontsize="small")
+        figure.legend(loc="outside upper left", ncols=len(levels), frameon=False)
 
     listed = "; ".join(
         f"{name} {', '.join(f'{level:.0%}: {one.mean:.3f}' for level, one in found.items())}"
-        for name, found in covered.items()
+        for name, found in zip(names, covered.values(), strict=True)
     )
-    alt, height = f"Coverage by level of {listed}.", 1.2 + 0.22 * len(covered)
+    alt, height = f"Coverage by level of {listed}.", 1.0 + 0.3 * len(covered)
     return Drawing("coverage", "Coverage of intervals, test split", alt, paint, 5.2, height)

@@ -22,20 +22,33 @@ ADVICE = "Noto Sans CJK (Debian: fonts-noto-cjk), or another font that has them"
 
 def use_fonts(figure: Figure) -> str:
     """Give every text of a figure fonts that have its letters; the letters that no font here has, or ""."""
-    from matplotlib.font_manager import findfont
     from matplotlib.text import Text
 
     lacking: dict[str, None] = {}
     for text in figure.findobj(Text):
-        strange = {letter for letter in text.get_text() if not letter.isspace()} - _letters(findfont(OWN))
-        families = [OWN]
-        while strange and (found := _font_for(min(strange))):
-            families.append(found[0])
-            strange -= _letters(found[1])
-        lacking |= dict.fromkeys(sorted(strange))
-        if len(families) > 1:
-            text.set_fontfamily(families)
+        names, strange = families(text.get_text())
+        lacking |= dict.fromkeys(strange)
+        if len(names) > 1:
+            text.set_fontfamily(names)
     return "".join(lacking)
+
+
+def families(text: str) -> tuple[list[str], str]:
+    """Fonts that have the letters of a text, matplotlib's own first, and the letters that none here has."""
+    from matplotlib.font_manager import findfont
+
+    strange = {letter for letter in text if not letter.isspace()} - _letters(findfont(OWN))
+    names, lacking = [OWN], ""
+    while strange:
+        letter = min(strange)
+        found = _font_for(letter)
+        if found is None:
+            lacking += letter
+            strange.remove(letter)
+        else:
+            names.append(found[0])
+            strange -= _letters(found[1])
+    return names, lacking
 
 
 @cache

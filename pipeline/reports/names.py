@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from models import METHODS
-from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.vocabulary import FROM, MODALITIES
 
 ENGLISH = ("constant", "ridge")  # methods whose keys are words
 OOD = "ood_"  # before the names of metrics of a second test split
@@ -124,16 +124,23 @@ SYMBOLS = {  # as methods' texts write them: what they stand for
     "X'^a": "SLaD: the sound after alignment with the text",
 }
 SYMBOL = re.compile(r"(?<![\w$])([A-Za-zÎωσμ]['’]?)([\^_])([A-Za-z]{1,4})(?![\w$])")
-MENTIONED = re.compile(rf"\b(?:{'|'.join([*METRICS, *(key for key in METHODS if key not in ENGLISH)])})\b")
+KEYS = "|".join([*METRICS, *(key for key in METHODS if key not in ENGLISH)])
+MENTIONED = re.compile(rf"(?<![\w/@.-])(?:{KEYS})(?![\w/@-]|\.\w)")  # in the name of a run or file it stays
 CODE = re.compile(r"`([^`]+)`")
 
 
 def method_name(method: str) -> Wording:
-    """`MAG-BERT`, and what it is; of what was imported its own name."""
-    if method not in METHODS:
+    """`MAG-BERT`, and what it is; the key where a method's title has no name, and of what was imported.
+
+    `MISR, from mosei` was trained there.
+    """
+    key, origin, trained_on = method.partition(FROM)
+    if key not in METHODS:
         return Wording(method)
-    short, _, what = METHODS[method].title.partition(":")
-    return Wording(short, what.strip().removesuffix("."))
+    name, colon, what = METHODS[key].title.partition(":")
+    if not colon:
+        name, what = key, name
+    return Wording(f"{name}, from {trained_on}" if origin else name, what.strip().removesuffix("."))
 
 
 def metric_name(metric: str) -> Wording:

@@ -21,6 +21,7 @@ from pipeline.params.params import Params
 from pipeline.reports.blocks import Block, Heading, Lines, Table, as_markdown
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
 from pipeline.reports.folds import fold_name, fold_scores, fold_text
+from pipeline.reports.names import in_words, method_name, metric_name
 from pipeline.reports.overview_figures import draw_curves, draw_predictions, write_png
 from pipeline.reports.page import SETS, index_page, set_page
 from pipeline.reports.robust_tables import robust_blocks, saved_sets
@@ -91,7 +92,7 @@ def _report_blocks(sets: Sequence[SetResults], seeds: Sequence[int]) -> list[Blo
             blocks.append(_marked(f"Out of distribution: {count} clips of `{TEST_OOD}`."))
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
-            blocks.append(Lines(said_of_runs, bullets=True, marked=True))
+            blocks.append(Lines([*map(in_words, said_of_runs)], bullets=True, marked=True))
         blocks += said_of(found)
     return blocks
 
@@ -117,10 +118,10 @@ def _metrics(methods: Scores, ood: bool = False) -> list[str]:
 def _table(metrics: list[str], methods: Scores) -> Table:
     """A row a method."""
     rows = [
-        [method, *(scores[name].text() if name in scores else "–" for name in metrics)]
+        [method_name(method).text, *(scores[name].text() if name in scores else "–" for name in metrics)]
         for method, scores in methods.items()
     ]
-    return Table(["method", *(name.removeprefix(OOD).replace("_", " ") for name in metrics)], rows)
+    return Table(["method", *(metric_name(name).text for name in metrics)], rows)
 
 
 def _fold_blocks(params: Params, summary: dict[str, Scores]) -> list[Block]:

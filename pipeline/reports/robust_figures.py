@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.evaluation.robust_results import ALL, KINDS, RECORDINGS, SUBSETS
 from pipeline.evaluation.significance import lower_is_better
-from pipeline.reports.figures import COLOURS, Drawing, line_style
-from pipeline.reports.names import metric_name
+from pipeline.reports.figures import COLOURS, Drawing, explain, line_style
+from pipeline.reports.names import method_name, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,9 @@ def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: 
                 case = _first_case(one, kind)
                 if case is not None:
                     style = line_style(number) | {"linewidth": 1.4, "markersize": 4}
-                    handles.setdefault(name, _line(panel, one, case, metric, band=0.15, **style))
+                    handles.setdefault(
+                        method_name(name).text, _line(panel, one, case, metric, band=0.15, **style)
+                    )
             handles["best constant"] = _floor(panel, methods, metric)
             panel.set(title=kind, xlabel="level r")
             if kind in RECORDED:
@@ -117,7 +119,8 @@ def _panel_each(kind: str, methods: Methods, metric: str) -> Drawing:
             _floor(panel, methods, metric)
             _line(panel, methods[name], cases[name], metric, band=0.25, color=COLOURS[2], linewidth=1.8)
             flat = " =" if cases[name]["flat"] else ""
-            panel.set_title(f"{name}{flat}", fontsize=9)
+            called = method_name(name)
+            explain(panel.set_title(f"{called.text}{flat}", fontsize=9), called.why)
             panel.tick_params(labelsize=7)
             if number >= len(cases) - columns:
                 panel.tick_params(labelbottom=True)
@@ -197,7 +200,7 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Drawing:
             {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}
         )
         panel.set_xticks(range(width), ["clean", *cases], fontsize=8, **(turned if kind == "blocks" else {}))
-        panel.set_yticks(range(len(methods)), methods, fontsize=8)
+        panel.set_yticks(range(len(methods)), [method_name(name).text for name in methods], fontsize=8)
         panel.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
         panel.axvline(0.5, color="black", linewidth=1)
         bar = figure.colorbar(picture, ax=panel, shrink=min(1.0, 8 / len(methods)), aspect=12)

@@ -30,7 +30,7 @@ from pipeline.reports.blocks import (
     as_markdown,
 )
 from pipeline.reports.figures import picture, save
-from pipeline.reports.names import metric_name
+from pipeline.reports.names import method_name, metric_name
 from pipeline.reports.robust_figures import drawings
 from pipeline.reports.tables import DIGITS, EMPTY
 
@@ -317,14 +317,15 @@ def _means_table(methods: Methods) -> Table:
         for method, one in methods.items()
         if ALL in one["kinds"]["frames"]["cases"]
     ]
-    return Table(["method", *(name.replace("_", " ") for name in metrics)], rows, sortable=True)
+    return Table(["method", *(metric_name(name).text for name in metrics)], rows, sortable=True)
 
 
 def _name(method: str, summary: Summary) -> Cell:
     """With what it reads, where that is not everything."""
     reads = summary["reads"]
     said = "" if [*reads] == [*MODALITIES] else f" ({', '.join(reads) or 'nothing'})"
-    return Cell(f"{method}{said}", method)
+    name = method_name(method)
+    return Cell(f"{name.text}{said}", name.text, name.why)
 
 
 def _mean_cell(found: Mapping[str, Any], metric: str) -> Cell:

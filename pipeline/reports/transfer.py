@@ -11,6 +11,7 @@ from pipeline.evaluation.metrics import METRIC_SETS
 from pipeline.evaluation.saved import SavedRun, Spread, read_transferred
 from pipeline.evaluation.tasks import side_by_side
 from pipeline.reports.blocks import Block, Cell, Heading, Lines, Table
+from pipeline.reports.names import method_name, metric_name
 from pipeline.reports.tables import FIRST
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def task_blocks(methods: Mapping[str, Sequence[SavedRun]]) -> list[Block]:
         kind = runs[0].result.metric_set
         found[name] = [side_by_side(one.prediction, one.label, kind) for one in tested]
     columns = [(task, metric) for task, own in next(iter(found.values()))[0].items() for metric in own]
-    rows = [[name, *_cells(each, columns)] for name, each in found.items()]
+    rows = [[method_name(name).text, *_cells(each, columns)] for name, each in found.items()]
     said = "One score a clip, read as three tasks; all test clips count, whatever the metric set leaves out."
     return [
         Heading("Polarity, intensity and classes from one run", 3),
@@ -47,7 +48,7 @@ def task_blocks(methods: Mapping[str, Sequence[SavedRun]]) -> list[Block]:
 
 
 def _head(columns: Sequence[tuple[str, str]]) -> list[str | Cell]:
-    return ["method", *(f"{TASKS[task]}: {metric.replace('_', ' ')}" for task, metric in columns)]
+    return ["method", *(f"{TASKS[task]}: {metric_name(metric).text}" for task, metric in columns)]
 
 
 def _cells(each: Sequence[Tasks], columns: Sequence[tuple[str, str]]) -> list[str]:
@@ -75,10 +76,13 @@ def transferred_blocks(dataset: str, results: Path) -> list[Block]:
         for name in names:
             results_of = [run.result for run in found[name]]
             cells = [Spread.of([one.test[metric] for one in results_of]).text(DIGITS) for metric in metrics]
-            rows.append([name, str(results_of[0].n[TEST]), *cells])
-        blocks.append(Table(["method", "clips", *(metric.replace("_", " ") for metric in metrics)], rows))
+            rows.append([method_name(name).text, str(results_of[0].n[TEST]), *cells])
+        blocks.append(Table(["method", "clips", *(metric_name(metric).text for metric in metrics)], rows))
     said = {name: "; ".join(runs[0].result.map) for name, runs in found.items()}
-    return [*blocks, Lines([f"{name}: {words}." for name, words in said.items()], bullets=True)]
+    return [
+        *blocks,
+        Lines([f"{method_name(name).text}: {words}." for name, words in said.items()], bullets=True),
+    ]
 
 
 def transfer_blocks(found: Transfer) -> list[Block]:
@@ -86,14 +90,14 @@ def transfer_blocks(found: Transfer) -> list[Block]:
     entries, first = found.entries, found.entries[0]
     seeds = ", ".join(str(entry["seed"]) for entry in entries)
     blocks: list[Block] = [
-        Heading(f"{first['method']} on {first['dataset']}", 1),
+        Heading(f"{method_name(first['method']).text} on {first['dataset']}", 1),
         Lines([f"{first['n'][TEST]} test clips; seeds {seeds}; metric set {first['metric_set']}."]),
         Lines([f"{line}." for line in first["map"]], bullets=True),
         Table(
             ["metric", "test", "constant"],
             [
                 [
-                    metric.replace("_", " "),
+                    metric_name(metric).text,
                     Spread.of([entry[TEST][metric] for entry in entries]).text(DIGITS),
                     f"{floor:.{DIGITS}f}"
                     if (floor := first["floor"].get(f"{TEST}_{metric}")) is not None
@@ -115,7 +119,7 @@ def transfer_blocks(found: Transfer) -> list[Block]:
             rows.append([TASKS[task], *cells])
         blocks += [
             Heading("The same scores as tasks"),
-            Table(["task", *(m.replace("_", " ") for m in METRICS)], rows),
+            Table(["task", *(metric_name(m).text for m in METRICS)], rows),
         ]
     return [*blocks, *_calibration(entries), *_remarks(entries)]
 

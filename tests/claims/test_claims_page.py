@@ -50,12 +50,12 @@ def test_the_page_has_every_claim_and_its_pictures(tmp_path: Path) -> None:
     claims = [b for b in blocks if isinstance(b, Table) and b.head[1] == "claim"]
     assert sum(len(table.rows) for table in claims) == sum(len(CLAIMED[name]) for name in list(found)[:4])
     verdicts = {(str(row[0]), str(row[1])): row[-1] for table in claims for row in table.rows}
-    assert verdicts["misr", "the same, beside itself without the invariance term"] == "shown"
-    assert verdicts["cmir", "MIG"] == "opposite"  # which should be higher
+    assert verdicts["MISR", "the same, beside itself without the invariance term"] == "shown"
+    assert verdicts["CmIR", "MIG"] == "opposite"  # which should be higher
     everybody = blocks[-2]
     assert isinstance(everybody, Table) and len(everybody.rows) == len(found)
     assert "<svg" in as_html(blocks) or "image/svg" in as_html(blocks)
-    assert "| **misr** |" in as_markdown([block for block in blocks if isinstance(block, Block)], top=1)
+    assert "| **MISR** |" in as_markdown([block for block in blocks if isinstance(block, Block)], top=1)
 
 
 def test_methods_of_other_seeds_are_refused(tmp_path: Path) -> None:

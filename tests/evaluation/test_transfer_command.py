@@ -56,7 +56,7 @@ def test_the_command_and_the_report(
         assert code == 0, said
     code, said = cli("evaluate", "runs/early_fusion-near", "--device", "cpu")
     assert code == 0, said
-    assert "early_fusion on near" in said and "written" not in said
+    assert "Early fusion on near" in said and "written" not in said
     assert {path.name for path in (place / "results/near").iterdir()} == {"early_fusion"}
 
     code, said = cli("evaluate", "runs/early_fusion-near", "--on", "far", "--device", "cpu")
@@ -64,11 +64,11 @@ def test_the_command_and_the_report(
     runs = read_results(open_revision(None, place), "results/far/early_fusion-from-near")
     assert [run.result.seed for run in runs] == [1, 2]
     text = re.sub(r"\s+", " ", said)
-    assert "early_fusion-from-near on far" in text and "12 test clips; seeds 1, 2; metric set sims." in text
+    assert "Early fusion, from near on far" in text and "12 test clips; seeds 1, 2; metric set sims." in text
     assert "mapped to [-1, 1], linear: times 0.3333." in text
     assert "the run was trained on a corpus in 'en', this one is in 'zh'." in text
     mean = sum(run.result.test["mae"] for run in runs) / 2
-    assert re.search(rf"intensity {mean:.3f} ± ", text) and f"mae {mean:.3f} ± " in text
+    assert re.search(rf"intensity {mean:.3f} ± ", text) and f"MAE {mean:.3f} ± " in text
     assert all(task in text for task in ("polarity (3 classes)", "5 classes", "Calibration"))
 
     code, said = cli("report")
@@ -76,10 +76,10 @@ def test_the_command_and_the_report(
     near, far = (place / "reports/report.md").read_text().split("## far")
     assert "Trained on other sets" not in near
     own, others = far.split("Trained on other sets")
-    assert "early_fusion-from-near" not in own.split("### ")[0]
-    assert re.search(rf"\| early_fusion-from-near +\| +12 \| +{mean:.3f} ± ", others)
-    assert "- early_fusion-from-near: scores of" in others
-    assert "early_fusion-from-near" in (place / "reports/sets/far.html").read_text()
+    assert ", from near" not in own.split("### ")[0]
+    assert re.search(rf"\| Early fusion, from near +\| +12 \| +{mean:.3f} ± ", others)
+    assert "- Early fusion, from near: scores of" in others
+    assert "Early fusion, from near" in (place / "reports/sets/far.html").read_text()
 
     code, said = cli("runs", "--json")
     states = {(row["method"], row["dataset"]): (row["state"], row["note"]) for row in json.loads(said)}

@@ -15,6 +15,7 @@ import torch
 from made.html_page import Page
 from made.planted_sample import PlantedSample
 
+from pipeline.core.errors import ClipError
 from pipeline.core.vocabulary import ABSENT
 from pipeline.explain.card import write_card
 from pipeline.explain.explain import Contributions, Explainer, Explanation
@@ -22,6 +23,7 @@ from pipeline.explain.neighbours import represented
 from pipeline.explain.stored import StoredClips
 from pipeline.predict.inputs import batch_of
 from pipeline.predict.predict import Predictor
+from pipeline.predict.prediction import ClipFeatures
 from pipeline.training.runs import open_runs
 
 CLIP = "video_0006$_$0003"  # The most wonderful evening of my life.
@@ -170,6 +172,28 @@ def test_cards_of_test_clips_and_of_new_ones(
     assert code == 1 and "mute: nothing could be predicted: text: absent: no transcript" in told
 
 
+def test_a_folder_is_one_video(
+    planted: PlantedSample, cli: Cli, tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`explain` gets, with --context, the clips before each in natural order, and without it None."""
+    write_params(planted)
+    told: dict[str, list[str] | None] = {}
+
+    def explain(_: Explainer, features: ClipFeatures, before: list[ClipFeatures] | None = None) -> None:
+        told[features.clip_id] = before if before is None else [one.clip_id for one in before]
+        raise ClipError(f"{features.clip_id}: not explained")
+
+    monkeypatch.setattr(Explainer, "explain", explain)
+    talk = tmp_path / "talk"
+    talk.mkdir()
+    for name in ("10", "2"):
+        shutil.copy(project / "data/sample/Raw/video_0006/0003.mp4", talk / f"{name}.mp4")
+        (talk / f"{name}.txt").write_text("so good", encoding="utf-8")
+    words = ("explain", "--run", planted.run("text_only"), "--video", talk, "--out", tmp_path)
+    assert cli(*words, "--context")[0] == 1 and told == {"2": [], "10": ["2"]}
+    assert cli(*words)[0] == 1 and told == {"2": None, "10": None}
+
+
 def test_mistakes_of_use(planted: PlantedSample, cli: Cli, tmp_path: Path) -> None:
     write_params(planted)
     run = planted.run("early_fusion")
@@ -181,6 +205,7 @@ def test_mistakes_of_use(planted: PlantedSample, cli: Cli, tmp_path: Path) -> No
         (("--run", run, "--clip", "nobody"), "--clip nobody: not among the 16 test clips of data/assembled"),
         (("--run", run, "--clip", CLIP, "--video", run), "--video and --clip were both given"),
         (("--run", run, "--text", "so good"), "--text and --text-file belong to a --video"),
+        (("--run", run, "--context"), "--context belongs to a --video"),
     ):
         code, told = cli("explain", *words, "--out", tmp_path)
         assert code == 2 and message in told and "Traceback" not in told, told

@@ -16,7 +16,7 @@ from made.tiny_vision import save_tiny_vision
 from pipeline.features.encoder import Clip, Encoder
 from pipeline.features.registry import build_encoder
 from pipeline.params.encoders import Librosa33Params, TransformerAudio, TransformerVision, WhisperAudio
-from pipeline.params.params import Params
+from pipeline.params.params import Params, load_params
 
 CARRIERS = {
     "msa-pipeline",  # ours: the hash of its code counts
@@ -99,3 +99,14 @@ def test_what_computes_a_row_is_in_its_fingerprint(project: Path, models: dict[s
     ran = called_by(lambda: encoder.encode(clip)) - CARRIERS
     assert "numpy" in ran and ran <= set(encoder.LIBRARIES)
     assert set(encoder.provenance["libraries"]) == set(encoder.LIBRARIES)
+
+
+def test_sound_that_no_gpu_computes(project: Path) -> None:
+    """The stage takes one process for an encoder on a GPU, and one a core for others."""
+    params = load_params(project / "params.yaml")
+    names = [
+        *(("audio", name) for name in ("egemaps", "fbank", "librosa33", "waveform16k")),
+        ("text", "minilm"),
+    ]
+    built = [build_encoder(*name, params.encoder(*name), params.media, "cuda") for name in names]
+    assert [one.device for one in built] == [*["cpu"] * 4, "cuda"]

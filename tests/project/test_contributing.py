@@ -97,4 +97,4 @@ def test_a_method(workspace: Workspace, project: Path) -> None:
     follow(workspace, "method", "two_means")
     report = (workspace.folder / "reports/report.md").read_text("utf-8")
     first = dict(re.findall(r"^\| ([\w ]+?) *\| *([\d.]+)", report, re.MULTILINE))  # of its columns: the MAE
-    assert float(first["two_means"]) < float(first["train median"])
+    assert float(first["TwoMeans"]) < float(first["train median"])

@@ -34,11 +34,11 @@ def test_scores(tmp_path: Path) -> None:
     text = unpadded(as_markdown(calibration_blocks(methods)))
     errors = [np.abs(r.predictions["test"].prediction - r.predictions["test"].label) for r in methods["misr"]]
     half, most = (np.mean([e <= width for e in errors]) for width in (0.25, 1.0))
-    assert re.search(rf"\| misr \| {half:.3f} \| {most:.3f} \| \S+ to \S+ \| 1.000 ± 0.000 \|", text)
+    assert re.search(rf"\| MISR \| {half:.3f} \| {most:.3f} \| \S+ to \S+ \| 1.000 ± 0.000 \|", text)
     assert "older" not in text and "coverage at 95%" not in text and "exchangeable" in text
     drawing = calibration_drawing(methods)
     assert drawing is not None and picture(drawing).svg.count("<svg") == 1
-    assert f"misr 50%: {half:.3f}, 90%: {most:.3f}" in drawing.alt
+    assert f"MISR 50%: {half:.3f}, 90%: {most:.3f}" in drawing.alt
     assert calibration_blocks({"older": methods["older"]}) == []
     assert calibration_drawing({"older": methods["older"]}) is None
 

@@ -80,11 +80,11 @@ def test_markdown(place: Path) -> None:
     sample, mosi = unpadded(text).split("## mosi")
     assert "numbers mean nothing" in sample
     assert "numbers mean nothing" not in mosi
-    assert "| misr | 0.750 ± 0.050 | 0.500 ± 0.000 | 0.420 ± 0.010 | 0.850 ± 0.050 | 2, 2, 2 |" in mosi
+    assert "| MISR | 0.750 ± 0.050 | 0.500 ± 0.000 | 0.420 ± 0.010 | 0.850 ± 0.050 | 2, 2, 2 |" in mosi
     assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
     assert "audio `librosa33`, text `minilm` (feature set `abcdef012345`)" in mosi
     assert "4 valid, 30 test (15 videos, too few to test differences on)." in mosi
-    assert "- other, seed 3, test: corr is 0: all predictions are 1" in mosi
+    assert "- other, seed 3, test: Corr is 0: all predictions are 1" in mosi
 
 
 def test_methods_with_other_encoders_are_told(place: Path) -> None:
@@ -97,14 +97,14 @@ def test_methods_with_other_encoders_are_told(place: Path) -> None:
 
 def test_one_seed_has_no_deviation(place: Path) -> None:
     text = make(place, make_params(seeds=[2], datasets_run=["mosi"]))
-    assert "| misr | 0.800 | 0.500 |" in unpadded(text)
+    assert "| MISR | 0.800 | 0.500 |" in unpadded(text)
 
 
 def test_only_what_params_name_is_reported(place: Path) -> None:
     text = make(place, make_params(models_run=["misr"], seeds=[3, 1], datasets_run=["mosi"]))
     assert "other" not in text and "## sample" not in text
     means = [np.mean([MAE["misr"][i] for i in (0, 2)]), np.std([MAE["misr"][i] for i in (0, 2)], ddof=1)]
-    assert f"| misr | {means[0]:.3f} ± {means[1]:.3f} |" in unpadded(text)
+    assert f"| MISR | {means[0]:.3f} ± {means[1]:.3f} |" in unpadded(text)
     with (place / "reports" / "predictions.csv").open() as file:
         assert {(r["method"], r["seed"]) for r in csv.DictReader(file)} == {("misr", "1"), ("misr", "3")}
 
@@ -181,10 +181,10 @@ def test_both_tasks_in_one_report(mixed: tuple[Path, Params]) -> None:
     mosi, moods = unpadded(text).split("## mosi")[1].split("## moods")
     assert "| train median | 1.250 | – | – | 1.500 | – |" in mosi
     assert (
-        "| method | accuracy | f1 weighted | f1 macro | f1 anger | f1 joy | f1 no mood \\| none "
-        "| valid accuracy | best epochs |"
+        "| method | Accuracy | F1, weighted | F1, macro | F1, anger | F1, joy | F1, no_mood \\| none "
+        "| Valid Accuracy | best epochs |"
     ) in moods
-    assert "| misr | 0.600 ± 0.100 | 0.450 ± 0.000 | 0.400 ± 0.000 | 0.100 ± 0.000 |" in moods
+    assert "| MISR | 0.600 ± 0.100 | 0.450 ± 0.000 | 0.400 ± 0.000 | 0.100 ± 0.000 |" in moods
     assert "| train majority | 0.400 | 0.250 | – | – | – | – | 0.350 | – |" in moods
     assert "Metric set: cls." in moods
     found = summarize(read_runs(params, place / "results")["moods"])["other"]
@@ -318,7 +318,7 @@ def test_folds_are_summed_up(place: Path) -> None:
     text = make(place, params)
     table = text[text.index("## sample-f0 to sample-f1, cross-validated") :]
     assert "2 of 2 folds by video" in table
-    row = next(line for line in table.splitlines() if line.startswith("| misr "))
+    row = next(line for line in table.splitlines() if line.startswith("| MISR "))
     found = [np.mean(MAE["misr"]), 2.0]
     assert row.split(" | ")[1] == f"{np.mean(found):.3f} ± {np.std(found, ddof=1):.3f}"
 
@@ -335,6 +335,6 @@ def test_a_second_test_split_has_a_table_of_its_own(place: Path) -> None:
     )
     text = make(place, params)
     table = unpadded(text[text.index("Out of distribution: 9 clips") :])
-    assert "| method | mae | corr |" in table
-    assert "| misr | 1.500 ± 0.000 | 0.100 ± 0.000 |" in table
+    assert "| method | MAE | Corr |" in table
+    assert "| MISR | 1.500 ± 0.000 | 0.100 ± 0.000 |" in table
     assert "ood" not in text[: text.index("Out of distribution")].replace("test_ood", "")
