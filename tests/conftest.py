@@ -18,7 +18,10 @@ from pipeline.features.audio.librosa33 import compile_once  # noqa: E402  (after
 
 compile_once()  # before the processes of a parallel run import librosa all at once
 
-LONGEST_FIRST = ("test_pipeline.py", "test_extract.py", "test_tables.py", "test_import_command.py")
+LONGEST_FIRST = (
+    *("test_pipeline.py", "test_extract.py", "test_mpnet.py", "test_import_command.py"),
+    *("test_table_runs.py", "test_light.py", "test_compile.py", "test_contributing.py"),
+)
 
 PROJECT = Path(__file__).resolve().parent.parent
 

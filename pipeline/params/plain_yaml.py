@@ -6,7 +6,9 @@ type (`!!python/object`, a date), a number without end, nesting or anchors that 
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,12 +40,10 @@ def read_yaml(content: bytes | str, source: str) -> Any:
     """What a text holds. ParamsError: `source`, line and column, and what is wrong there."""
     if len(content) > LARGEST:
         raise ParamsError(f"{source}: has {len(content)} characters, expected at most {LARGEST}")
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _PlainConstructor
     place, text = "", ""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
-        return yaml.load(text)
+        return copy.deepcopy(_parsed(text))  # the caller may change its own
     except UnicodeDecodeError as error:
         place, reason = _behind(error.object[: error.start].decode("utf-8")), "not UTF-8; save it as UTF-8"
     except RecursionError:
@@ -58,6 +58,14 @@ def read_yaml(content: bytes | str, source: str) -> Any:
     except (YAMLError, ValueError) as error:  # an escape that stands for no character
         reason = str(error)
     raise ParamsError(f"{source}{place}: cannot be read as YAML: {one_line(reason)}")
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
+    """Half a second for params.yaml, which one command may read, edit and read again."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _PlainConstructor
+    return yaml.load(text)
 
 
 def _behind(before: str) -> str:

@@ -58,6 +58,11 @@ def test_what_is_plain_reads_as_another_reader_has_it(project: Path) -> None:
     assert read_yaml("", "file.yaml") is None
 
 
+def test_who_changes_what_was_read_changes_no_later_reading() -> None:
+    read_yaml("a: {b: [1]}", "file.yaml")["a"]["b"].append(2)
+    assert read_yaml("a: {b: [1]}", "file.yaml") == {"a": {"b": [1]}}
+
+
 @pytest.mark.parametrize("text", [*(text for text, _ in FAULTS[::3]), "- 1", "[]"])
 def test_params_and_other_files_that_people_hand_over(
     text: str | bytes, tmp_path: Path, cli: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
