@@ -39,8 +39,7 @@ PREPARED = (
     "stage audio sample librosa33",
     "stage visual sample facemesh",
     "stage assemble sample",
-    "stage train misr sample --seed 1",
-    "stage train misr sample --seed 2",
+    "stage train misr sample",
     "stage evaluate misr sample",
 )
 LIGHT = (
