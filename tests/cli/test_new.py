@@ -24,7 +24,7 @@ Cli = Callable[..., tuple[int, str]]
         ("method Misr", "'Misr' cannot name a method: expected lower-case letters"),
         ("method 2d", "cannot name a method"),
         ("encoder lambda", "no Python keyword"),
-        ("method misr", "misr: another method has this name; choose one that is free"),
+        ("method misr", "misr: another method has this name; choose a free one"),
         ("encoder whisper", "whisper: another encoder has this name"),
         ("corpus mosi", "mosi: another corpus has this name"),
         ("modell demo", "'modell' is not one of"),

@@ -220,7 +220,7 @@ def test_a_shared_section_cannot_be_pinned(hub: type[Hub], tmp_path: Path) -> No
     text = "text:\n  one: &same {kind: hf, model: org/tiny, revision: null}\n  two: *same\n"
     file.write_text(text)
     got = fetched(["one"], load_params(file))
-    with pytest.raises(ParamsError, match=r"text\.one\.revision: cannot be written, .*write it out"):
+    with pytest.raises(ParamsError, match=r"text\.one\.revision: cannot be edited: .*write it out"):
         pin(got, file)
     assert file.read_text() == text
 

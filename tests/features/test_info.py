@@ -169,4 +169,4 @@ def test_doctor_imports_an_extra_before_it_speaks_of_weights(
     assert "cannot be imported: Could not load libtorchcodec" in found and "weights" not in found
     extras = {check.what: check for check in doctor._extras()}
     assert extras["extra pyfeat"].level == "warning"
-    assert "does not import: RuntimeError: Could not load libtorchcodec" in extras["extra pyfeat"].found
+    assert "cannot be imported: RuntimeError: Could not load libtorchcodec" in extras["extra pyfeat"].found

@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_a_failed_row_with_its_reason(file: Path, tmp_pat
 def test_a_modality_of_no_clip_is_remarked(file: Path, tmp_path: Path) -> None:
     nothing = FeatureSequences(["a"], lambda clip_id: None, list(LENGTHS))
     looked = survey(imported(modalities={"text": sequences("text"), "audio": nothing}), str(file))
-    assert [note for note in looked.notes if "audio: nothing of any clip" in note]
+    assert [note for note in looked.notes if "audio: it has nothing of any clip" in note]
     assert not [note for note in looked.notes if "text" in note]
 
 

@@ -107,7 +107,7 @@ def test_strings_stay_strings(value: str) -> None:
     [
         ("a: 1\n", "a is a int, expected a section"),
         ("a: [1]\n", "a is a list, expected a section"),
-        ("b: &x {c: 1}\na: *x\n", "a.new: cannot be written, .* anchor"),
+        ("b: &x {c: 1}\na: *x\n", "a.new: cannot be edited: .* anchor"),
     ],
 )
 def test_what_cannot_be_edited(text: str, message: str) -> None:

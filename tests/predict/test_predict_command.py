@@ -88,7 +88,7 @@ def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> Non
         (["--video", str(sample.videos[VALID[1]]), "--text", "a"], "belong to one clip"),
         (["nowhere"], "nowhere: no such file or folder"),
         (["--video", clip], "is given twice"),
-        (["--out", f"{clip}/out"], "cannot be made (Not a directory)"),
+        (["--out", f"{clip}/out"], "cannot be created (Not a directory)"),
         (["--plot", f"{clip}/a.png"], "cannot be made (File exists)"),
     ):
         done = CliRunner().invoke(app, ["predict", "--video", clip, "--run", run, *arguments])

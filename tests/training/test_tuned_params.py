@@ -91,7 +91,7 @@ def test_any_value_is_read_back_from_any_section(section: str, value: object) ->
 
 def test_a_section_that_another_shares_is_not_touched() -> None:
     text = "models: {m: {corpora: {a: &x {dropout: 0.1}, d: *x}}}\n"
-    with pytest.raises(ParamsError, match=r"m\.corpora\.d\.dropout: cannot be written, .* shared"):
+    with pytest.raises(ParamsError, match=r"m\.corpora\.d\.dropout: cannot be edited: .* shared"):
         with_tuned(text, "m", "d", {"dropout": 0.5})
 
 
