@@ -77,10 +77,13 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     ),
     # as of evaluate: the code that the runs were trained with counts by their config.json
     "robust": (
+        "pipeline/datasets/assembly/aligned.py",
+        "pipeline/datasets/assembly/files.py",
         "pipeline/evaluation/evaluate.py",
         "pipeline/evaluation/metrics.py",
         "pipeline/evaluation/robust_results.py",
         "pipeline/evaluation/significance.py",
+        "pipeline/media/words.py",
         "pipeline/robustness",
         "pipeline/training/runs.py",
     ),

@@ -89,7 +89,7 @@ def test_mistakes_of_use_are_messages(sample: SampleRuns, tmp_path: Path) -> Non
         (["nowhere"], "nowhere: no such file or folder"),
         (["--video", clip], "is given twice"),
         (["--out", f"{clip}/out"], "cannot be created (Not a directory)"),
-        (["--plot", f"{clip}/a.png"], "cannot be made (File exists)"),
+        (["--plot", f"{clip}/a.png"], "cannot be created (File exists)"),
     ):
         done = CliRunner().invoke(app, ["predict", "--video", clip, "--run", run, *arguments])
         assert isinstance(done.exception, MsaError) and message in str(done.exception)
