@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.vocabulary import MODALITIES
@@ -41,7 +41,7 @@ SITED = (*NOISE, "frames")  # kinds that a site is chosen of
 WHOLE = ("subsets", "shared", "imbalanced")  # kinds in which modalities are missing as a whole
 WITH_CLEAN = ("frames",)  # kinds whose mean over the levels includes 0, as their authors take it
 CLEAN = "clean"
-PIECE = "piece"  # unit of text
+PIECE: Final = "piece"  # unit of text
 FRAGILE, STURDY = 2.0, 0.5  # shares of r
 
 
