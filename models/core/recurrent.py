@@ -11,14 +11,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.core.blocks import full_precision
+
+
+class LSTM(nn.LSTM):
+    """One layer in one direction.
+
+    On a CPU it computes in float32, under autocast too: oneDNN has LSTMs of bfloat16 for some processors only,
+    and raises on the others.
+    """
+
+    def __init__(self, features: int, width: int):
+        super().__init__(features, width, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, T, F) -> states (B, T, W)."""
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(full_precision(values))[0]
+
 
 class Recurrent(nn.Module):
     """An LSTM, or one in each direction."""
 
     def __init__(self, features: int, width: int, *, both: bool = False):
         super().__init__()
-        self.ahead = nn.LSTM(features, width, batch_first=True)
-        self.back = nn.LSTM(features, width, batch_first=True) if both else None
+        self.ahead = LSTM(features, width)
+        self.back = LSTM(features, width) if both else None
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F), mask (B, T) -> states (B, T, W), of no meaning where masked, and the last (B, W).
@@ -26,11 +44,11 @@ class Recurrent(nn.Module):
         The last of each direction is the one that has read all real steps; 0 where there is none.
         """
         number = mask.sum(dim=1, keepdim=True)  # (B, 1)
-        states = [self.ahead(values)[0]]
+        states = [self.ahead(values)]
         if self.back is not None:
             steps = torch.arange(values.shape[1], device=values.device)
             turned = torch.where(mask, number - 1 - steps, steps)[..., None]  # (B, T, 1)
-            states.append(self.back(values.gather(1, turned.expand_as(values)))[0])
+            states.append(self.back(values.gather(1, turned.expand_as(values))))
         last = (number - 1).clamp(min=0)[..., None]  # (B, 1, 1), the same place in both
         ends = [state.gather(1, last.expand(-1, -1, state.shape[-1])).squeeze(1) for state in states]
         if self.back is not None:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from models.core.batch import Sequences
 from models.core.blocks import last_step, mean_over_time
 from models.core.method import Share
+from models.core.recurrent import LSTM
 from pipeline.core.section import Section
 
 
@@ -43,14 +44,13 @@ class TextLSTM(nn.Module):
 
     def __init__(self, features: int, hidden: int, width: int, dropout: float):
         super().__init__()
-        self.lstm = nn.LSTM(features, hidden, batch_first=True)
+        self.lstm = LSTM(features, hidden)
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(hidden, width)
 
     def forward(self, text: Sequences) -> Tensor:
         """(B, T, D) -> (B, h)."""
-        states, _ = self.lstm(text.values)
-        return self.project(self.dropout(last_step(states, text.mask)))
+        return self.project(self.dropout(last_step(self.lstm(text.values), text.mask)))
 
 
 class PresentBatchNorm(nn.BatchNorm1d):

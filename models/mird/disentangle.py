@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.core.blocks import full_precision, last_step, masked_mean, mean_over_time
+from models.core.recurrent import LSTM
 
 SMALLEST = 1e-6  # of a mean whose logarithm is a loss
 NEAR_ZERO = 1e-6  # variance over clips that counts as none
@@ -25,7 +26,7 @@ class PrivateEncoder(nn.Module):
 
     def __init__(self, features: int, width: int):
         super().__init__()
-        self.lstm = nn.LSTM(features, width, batch_first=True)
+        self.lstm = LSTM(features, width)
         self.project = nn.Linear(width, width)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
@@ -33,8 +34,7 @@ class PrivateEncoder(nn.Module):
 
         The authors' code takes the last step, padding or not [D].
         """
-        states, _ = self.lstm(values)
-        return self.project(last_step(states, mask))
+        return self.project(last_step(self.lstm(values), mask))
 
 
 class Decoder(nn.Module):
@@ -56,9 +56,10 @@ class Decoder(nn.Module):
         piece = torch.cat([part.flatten() for part in parts])  # cuDNN wants them one behind the other
         flat = piece.split([part.numel() for part in parts])
         weights = [values.view_as(part) for values, part in zip(flat, parts, strict=True)]
-        inputs = F.pad(start[None], (0, 0, 0, 0, 0, steps - 1))  # (T, B, 2d)
-        zero = start.new_zeros(1, len(start), width)
-        states, *_ = torch.lstm(inputs, [zero, zero], weights, True, 1, 0.0, self.training, False, False)
+        inputs = F.pad(full_precision(start)[None], (0, 0, 0, 0, 0, steps - 1))  # (T, B, 2d)
+        zero = inputs.new_zeros(1, len(start), width)
+        with torch.autocast("cpu", enabled=False):  # as models.core.recurrent.LSTM
+            states, *_ = torch.lstm(inputs, [zero, zero], weights, True, 1, 0.0, self.training, False, False)
         return self.out(states.transpose(0, 1))
 
 
