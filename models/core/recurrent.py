@@ -17,8 +17,8 @@ from models.core.blocks import full_precision
 class LSTM(nn.LSTM):
     """One layer in one direction.
 
-    On a CPU it computes in float32, under autocast too: oneDNN has LSTMs of bfloat16 for some processors only,
-    and raises on the others.
+    On a CPU it computes in float32, under autocast too: oneDNN has LSTMs of bfloat16 for some processors
+    only, and raises on the others.
     """
 
     def __init__(self, features: int, width: int):

@@ -6,6 +6,7 @@ Where a file cannot be read, there is nothing to complete.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -13,23 +14,19 @@ import typer
 PARAMS, DAG = Path("params.yaml"), Path("dvc.yaml")
 
 
-def datasets() -> list[str]:
-    """Corpora of raw clips."""
-    return _keys("datasets")
+def _names(*sections: str) -> Callable[[], list[str]]:
+    """What asks for the names in sections of params.yaml, each once."""
+    return lambda: [*dict.fromkeys(name for section in sections for name in _keys(section))]
 
 
-def imports() -> list[str]:
-    """Corpora of ready-made features."""
-    return _keys("imports")
-
-
-def training_sets() -> list[str]:
-    return _keys("assemble")
-
-
-def all_sets() -> list[str]:
-    """Corpora, imports and training sets, each name once."""
-    return [*dict.fromkeys([*datasets(), *imports(), *training_sets()])]
+datasets = _names("datasets")  # corpora of raw clips
+imports = _names("imports")  # corpora of ready-made features
+training_sets = _names("assemble")
+all_sets = _names("datasets", "imports", "assemble")
+text_encoders = _names("text")
+audio_encoders = _names("audio")
+visual_encoders = _names("visual")
+encoders = _names("text", "audio", "visual")
 
 
 def methods() -> list[str]:
@@ -41,23 +38,6 @@ def methods() -> list[str]:
 def methods_and_groups() -> list[str]:
     """What `models_run` takes."""
     return [*methods(), *_keys("groups")]
-
-
-def text_encoders() -> list[str]:
-    return _keys("text")
-
-
-def audio_encoders() -> list[str]:
-    return _keys("audio")
-
-
-def visual_encoders() -> list[str]:
-    return _keys("visual")
-
-
-def encoders() -> list[str]:
-    """Of all modalities."""
-    return [*text_encoders(), *audio_encoders(), *visual_encoders()]
 
 
 def encoders_of_stage(ctx: typer.Context) -> list[str]:

@@ -32,10 +32,6 @@ REGISTRY: dict[str, dict[str, str]] = {
     },
 }
 
-# Kinds that compute on the CPU whatever device is asked for, so that the stage gives each core a process.
-# Said here, where it is in no fingerprint: in the encoders' own code it would make all their rows again.
-ON_CPU = ("fbank", "librosa33", "opensmile", "waveform16k")
-
 
 def build_encoder(
     modality: str, name: str, params: EncoderParams, limits: MediaLimits, device: str = "cpu"
@@ -52,7 +48,7 @@ def build_encoder(
         )
     module, _, class_name = kinds[params.kind].partition(":")
     kind: type[Encoder] = getattr(importlib.import_module(module), class_name)
-    encoder = kind(name, params, limits, "cpu" if device == "auto" or params.kind in ON_CPU else device)
+    encoder = kind(name, params, limits, "cpu" if device == "auto" else device)
     pool = getattr(params, "pool", NO_POOL)
     if pool == NO_POOL:
         return encoder

@@ -14,9 +14,8 @@ from pipeline.core.errors import MsaError
 from pipeline.params.plain_yaml import read_yaml_file
 from pipeline.status.stages import DAG
 
-NO_MEDIA = {
-    "import": ("audio", "visual")
-}  # an import has no media: params.yaml cannot ask for their features
+# an import has no media, so params.yaml cannot ask for their features
+NO_MEDIA = {"import": ("audio", "visual")}
 VARIABLE = re.compile(r"\$\{(?:item\.)?(\w+)[^}]*\}")
 
 

@@ -17,13 +17,17 @@ from pipeline.corpora.clips import clip_table as as_table
 from pipeline.features.audio.sound import clip_sound
 from pipeline.features.encoder import Clip, Encoded, Encoder
 from pipeline.features.rows import EncodingTask, encode_row, footer
-from pipeline.params.params import Params
+from pipeline.params.params import Params, TrainParams
+from pipeline.params.run import RunConfig
 from pipeline.store.shard import Features
+from pipeline.training.loop.train import train
+from pipeline.training.runs import TrainedRun, open_runs
 from pipeline.transcripts.table import TRANSCRIPTS, write_transcripts
 
 SPLITS = {"train": 8, "valid": 2, "test": 4}
 BEFORE = "test0$_$0"  # a clip of the split `context`, before one of the test split
 NAME = "made"
+ASSEMBLED = assembled_folder(NAME)
 SAID = "so so so so so"  # in every clip: a word each tenth of a second
 
 
@@ -124,7 +128,7 @@ def make_media_corpus(project: Path) -> Params:
         transcripts,
         {"audio": Features(footer(encoder), made), "text": Features(footer(letters), spelt)},
         params.assemble[NAME],
-        project / assembled_folder(NAME),
+        project / ASSEMBLED,
         NAME,
     )
     return params
@@ -136,3 +140,28 @@ def audio_encoder(params: Params) -> Encoder:
 
 def text_encoder(params: Params) -> Encoder:
     return Letters("letters", params.encoder("text", "letters"), params.media)
+
+
+def trained(method: str, settings: dict[str, Any]) -> TrainedRun:
+    out = Path(f"runs/{method}-made/1")
+    train(
+        RunConfig(
+            method_name=method,
+            dataset=NAME,
+            seed=1,
+            method_params={**settings, "training": {"epochs": 2}},
+            train_params=TrainParams(),
+            assembled=ASSEMBLED,
+            pretrained=Path("none"),
+            out=out,
+        ),
+        device="cpu",
+        state_root=Path("state"),
+        logs=Path("logs"),
+    )
+    return open_runs([out])[0]
+
+
+def encoders_of(runs: list[TrainedRun], params: Params, device: str) -> tuple[dict[str, Encoder], list[str]]:
+    encoders = audio_encoder(params), text_encoder(params)
+    return {encoder.fingerprint: encoder for encoder in encoders}, ["as the encoders say"]

@@ -31,6 +31,7 @@ class Fbank(Encoder):
     modality = "audio"
     frame_rate = SAMPLE_RATE / GRID.hop
     LIBRARIES = ("av", "numpy", "soxr", "torch", "torchaudio")
+    CPU_ONLY = True
 
     params: FbankParams
 

@@ -71,6 +71,7 @@ class Librosa33(Encoder):
 
     modality = "audio"
     LIBRARIES = ("av", "librosa", "llvmlite", "numba", "numpy", "scipy", "soxr")
+    CPU_ONLY = True
 
     params: Librosa33Params
 

@@ -38,6 +38,7 @@ class OpenSmile(Encoder):
     column_names: ClassVar[list[str]] = list(COLUMNS)
     frame_rate = FRAME_RATE
     LIBRARIES = ("av", "numpy", "opensmile", "soxr")
+    CPU_ONLY = True
 
     params: OpenSmileParams
     _smile: Any

@@ -27,6 +27,7 @@ class Waveform16k(Encoder):
     dtype = "int16"
     frame_rate = float(SAMPLE_RATE)
     LIBRARIES = ("av", "numpy", "soxr")
+    CPU_ONLY = True
 
     params: Waveform16kParams
 
