@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
 
 
 @pytest.fixture
-def project(
+def media_project(
     made: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Params]:
     """A copy to work in."""
@@ -62,5 +62,5 @@ def built(encoder: type[Encoder], modality: str, *given: Any) -> Encoder:
 
 
 @pytest.fixture
-def run(project: tuple[Path, Params]) -> TrainedRun:
+def run(media_project: tuple[Path, Params]) -> TrainedRun:
     return trained("audio_only", TINY)

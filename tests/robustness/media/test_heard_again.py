@@ -58,15 +58,15 @@ def stub(settings: Any, limits: MediaLimits, device: str) -> Any:
 
 
 def test_spoilt_sound_is_heard_again(
-    project: tuple[Path, Params], here: list[str], monkeypatch: pytest.MonkeyPatch
+    media_project: tuple[Path, Params], here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts, their features and word errors follow; what was heard is kept; page and picture say so."""
     monkeypatch.setattr(hearing, "transcriber", stub)
     run = trained("text_only", {"dropout": 0.0})
     evaluate([run.folder], ASSEMBLED, Path("results") / NAME / "text_only", "mmsa", device="cpu")
-    asr = project[1].transcribe.asr.model_copy(update={"model": "base"})
-    params = project[1].model_copy(
-        update={"transcribe": project[1].transcribe.model_copy(update={"asr": asr})}
+    asr = media_project[1].transcribe.asr.model_copy(update={"model": "base"})
+    params = media_project[1].model_copy(
+        update={"transcribe": media_project[1].transcribe.model_copy(update={"asr": asr})}
     )
     asked = Asked(("mute",), draws=(0,), remaking=Remaking(params, encoders_of))
     (summary,) = robust([run.folder], asked, device="cpu")

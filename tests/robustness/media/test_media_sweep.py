@@ -45,8 +45,8 @@ def values(store: FeatureStore) -> dict[str, bytes]:
     return {name: row.features.tobytes() for name, row in found.rows.items() if row.features is not None}
 
 
-def test_rows_are_made_once_and_stay(project: tuple[Path, Params], here: list[str]) -> None:
-    params = project[1]
+def test_rows_are_made_once_and_stay(media_project: tuple[Path, Params], here: list[str]) -> None:
+    params = media_project[1]
     encoder, media = audio_encoder(params), media_of(params)
     first = [one for one in QUIET if one.draw == 0]
     store = make_rows(encoder, media, "mute", first, Resources(shards=2))
@@ -62,8 +62,8 @@ def test_rows_are_made_once_and_stay(project: tuple[Path, Params], here: list[st
     assert len(after) == 4 * 6 and before.items() <= after.items()
 
 
-def test_what_decides_a_row_makes_it_again(project: tuple[Path, Params], here: list[str]) -> None:
-    params = project[1]
+def test_what_decides_a_row_makes_it_again(media_project: tuple[Path, Params], here: list[str]) -> None:
+    params = media_project[1]
     media = media_of(params)
     make_rows(audio_encoder(params), media, "white", [Condition("white", "audio", 5.0, 0)], Resources())
     here.clear()
@@ -73,9 +73,9 @@ def test_what_decides_a_row_makes_it_again(project: tuple[Path, Params], here: l
     assert here == [f"{clip_id}|5|0"]
 
 
-def test_workers_and_their_order_change_nothing(project: tuple[Path, Params]) -> None:
+def test_workers_and_their_order_change_nothing(media_project: tuple[Path, Params]) -> None:
     """In a worker process; and then, clips and levels the other way round, in this one."""
-    params = project[1]
+    params = media_project[1]
     asked = [Condition("babble", "audio", 0.0, 0), Condition("babble", "audio", 20.0, 0)]
     media = media_of(params)
     encoder = build_encoder("audio", "sound", params.encoder("audio", "sound"), params.media)
@@ -91,12 +91,12 @@ def test_workers_and_their_order_change_nothing(project: tuple[Path, Params]) ->
 
 
 def test_failures_are_rows_with_a_reason(
-    project: tuple[Path, Params], here: list[str], monkeypatch: pytest.MonkeyPatch
+    media_project: tuple[Path, Params], here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = project[1]
+    params = media_project[1]
     encoder, media = audio_encoder(params), media_of(params)
     one, two, *_ = media.tasks
-    broken = project[0] / "broken.mkv"
+    broken = media_project[0] / "broken.mkv"
     broken.write_bytes(b"no film")
     media.tasks[one] = replace(media.tasks[one], clip=replace(media.tasks[one].clip, path=broken))
     media.tasks[two] = replace(media.tasks[two], clip=replace(media.tasks[two].clip, path=None))
@@ -116,8 +116,8 @@ def test_failures_are_rows_with_a_reason(
     assert {row.error for row in found.rows.values()} == {"transient: its worker was killed"}
 
 
-def test_an_encoder_that_opens_files_itself_is_found_out(project: tuple[Path, Params]) -> None:
-    params = project[1]
+def test_an_encoder_that_opens_files_itself_is_found_out(media_project: tuple[Path, Params]) -> None:
+    params = media_project[1]
     encoder, media = audio_encoder(params), media_of(params)
     files = {task.clip.clip_id: task.clip for task in media.tasks.values()}
 
@@ -132,9 +132,9 @@ def test_an_encoder_that_opens_files_itself_is_found_out(project: tuple[Path, Pa
 
 
 # -------------------------------------------------------------------------------------------------- runs
-def test_a_run_under_conditions(project: tuple[Path, Params], run: TrainedRun, here: list[str]) -> None:
+def test_a_run_under_conditions(media_project: tuple[Path, Params], run: TrainedRun, here: list[str]) -> None:
     """The predictions are those of the clips' features made one by one, the clean ones those of the set."""
-    params = project[1]
+    params = media_project[1]
     asked = [Condition("mute", "audio", 0.5, 0), Condition("mute", "audio", 1.0, 0)]
     asked.append(Condition("blur", "visual", 2.0, 0))
     found = Remaking(params, encoders_of).sweep([run], asked, ASSEMBLED)
@@ -152,7 +152,9 @@ def test_a_run_under_conditions(project: tuple[Path, Params], run: TrainedRun, h
     assert len(found.facts) == (1 + 2) * len(table)
 
 
-def test_a_set_with_the_same_sequences_is_the_same_set(project: tuple[Path, Params], run: TrainedRun) -> None:
+def test_a_set_with_the_same_sequences_is_the_same_set(
+    media_project: tuple[Path, Params], run: TrainedRun
+) -> None:
     table = pq.read_table(ASSEMBLED / "test.parquet")
     same = {
         row["clip_id"]: np.array(row["audio"], np.float32)
@@ -165,11 +167,11 @@ def test_a_set_with_the_same_sequences_is_the_same_set(project: tuple[Path, Para
 
 
 def test_a_command_writes_rows_and_a_summary(
-    project: tuple[Path, Params], run: TrainedRun, here: list[str]
+    media_project: tuple[Path, Params], run: TrainedRun, here: list[str]
 ) -> None:
     """The clean rows are those that evaluate wrote; levels are from mild to severe, dB too."""
     evaluate([run.folder], ASSEMBLED, Path("results") / NAME / "audio_only", "mmsa", device="cpu")
-    asked = Asked(("mute", "blur", "white"), draws=(0, 1), remaking=Remaking(project[1], encoders_of))
+    asked = Asked(("mute", "blur", "white"), draws=(0, 1), remaking=Remaking(media_project[1], encoders_of))
     (summary,) = robust([run.folder], asked, device="cpu")
     rows = pq.read_table("robust/made/audio_only.parquet").to_pandas()
     assert len(rows) == 4 * (1 + 3 * 2 + 4 + 6 * 2)
@@ -197,8 +199,10 @@ def test_a_command_writes_rows_and_a_summary(
         robust([run.folder], Asked(("mute",), draws=(0, 1, 2)), device="cpu")
 
 
-def test_missing_recordings_end_it(project: tuple[Path, Params], run: TrainedRun, here: list[str]) -> None:
-    params = project[1]
+def test_missing_recordings_end_it(
+    media_project: tuple[Path, Params], run: TrainedRun, here: list[str]
+) -> None:
+    params = media_project[1]
     moved = {NAME: params.datasets[NAME].model_copy(update={"root": "elsewhere"})}
     remaking = Remaking(params.model_copy(update={"datasets": moved}), encoders_of)
     with pytest.raises(MsaError, match=r"audio: 4 of 4 test clips cannot be encoded .* no such file"):
@@ -206,11 +210,11 @@ def test_missing_recordings_end_it(project: tuple[Path, Params], run: TrainedRun
 
 
 def test_other_features_of_clean_clips_are_told(
-    project: tuple[Path, Params], run: TrainedRun, here: list[str]
+    media_project: tuple[Path, Params], run: TrainedRun, here: list[str]
 ) -> None:
     """The set was made of other sounds than the files have now."""
-    params = project[1]
-    root = project[0] / "corpus"
+    params = media_project[1]
+    root = media_project[0] / "corpus"
     shutil.copytree(Path(params.datasets[NAME].root), root)
     shutil.copy(root / "train0.mkv", root / "test1.mkv")
     moved = params.model_copy(
@@ -220,8 +224,8 @@ def test_other_features_of_clean_clips_are_told(
     assert "of 1 of 4 test clips" in found.remarks[-1]
 
 
-def test_clean_rows_are_those_of_the_set(project: tuple[Path, Params], here: list[str]) -> None:
-    encoder, media = audio_encoder(project[1]), media_of(project[1])
+def test_clean_rows_are_those_of_the_set(media_project: tuple[Path, Params], here: list[str]) -> None:
+    encoder, media = audio_encoder(media_project[1]), media_of(media_project[1])
     found = make_rows(encoder, media, "clean", [UNTOUCHED], Resources()).read()
     assert found is not None
     for row in found.rows.values():
@@ -231,7 +235,7 @@ def test_clean_rows_are_those_of_the_set(project: tuple[Path, Params], here: lis
 
 
 def test_clips_of_the_context_are_spoilt_for_runs_that_read_them(
-    project: tuple[Path, Params], run: TrainedRun, here: list[str], monkeypatch: pytest.MonkeyPatch
+    media_project: tuple[Path, Params], run: TrainedRun, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With noise of their own; the test clips' is that of a sweep without them."""
     condition, seen = Condition("white", "audio", 0.0, 0), []
@@ -246,7 +250,7 @@ def test_clips_of_the_context_are_spoilt_for_runs_that_read_them(
     clean = pq.read_table(ASSEMBLED / "context.parquet")["audio"].to_pylist()
     with monkeypatch.context() as patch:
         patch.setattr(sweeping, "_predicted", note)
-        remaking = Remaking(project[1], encoders_of)
+        remaking = Remaking(media_project[1], encoders_of)
         remaking.sweep([run], [condition], ASSEMBLED)
         assert not any(name.startswith(BEFORE) for name in here)
         run.__dict__["reading"] = replace(run.reading, context=2)
