@@ -62,10 +62,19 @@ def read_yaml(content: bytes | str, source: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
-    """Half a second for params.yaml, which one command may read, edit and read again."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _PlainConstructor
-    return yaml.load(text)
+    """One command may read params.yaml, edit it and read it again."""
+
+    def load(*, pure: bool) -> Any:
+        yaml = YAML(typ="safe", pure=pure)
+        yaml.Constructor = _PlainConstructor
+        return yaml.load(text)
+
+    if text.startswith("%"):  # directives, which the parser in C passes over
+        return load(pure=True)
+    try:
+        return load(pure=False)  # a quarter of the time
+    except (YAMLError, ValueError, RecursionError):
+        return load(pure=True)  # its messages name the character and the end that was expected
 
 
 def _behind(before: str) -> str:

@@ -99,10 +99,14 @@ def save_png(figure: Figure, path: Path | BinaryIO) -> None:
 
 
 def svg_picture(figure: Figure, title: str, alt: str, name: str = "") -> Picture:
-    """A figure inside a page; `name` is of this picture alone, by default its title."""
+    """A figure inside a page, drawn once as in `save_png`; `name` is of it alone, by default its title."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    for patch in (figure.patch, *(panel.patch for panel in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
     drawn = io.StringIO()
     with plain_style(svg__fonttype="none", svg__hashsalt="0", svg__image_inline=True):
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": None})
     width, height = (round(inches * 96) for inches in figure.get_size_inches())
     return Picture(title, alt, compact(drawn.getvalue(), alt, name or title), width, height, name or "figure")
 

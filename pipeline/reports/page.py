@@ -7,7 +7,7 @@ their numbers and no pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.core.errors import MsaError
@@ -32,7 +32,7 @@ from pipeline.reports.blocks import (
     as_html,
 )
 from pipeline.reports.facts import MEANINGLESS, SAMPLE, WHY_MEANINGLESS, constant, facts, remarks
-from pipeline.reports.figures import Drawing, picture
+from pipeline.reports.figures import picture
 from pipeline.reports.folds import fold_name, fold_scores, fold_text
 from pipeline.reports.names import OOD, in_words, method_name, metric_name, term_name
 from pipeline.reports.overview_figures import draw_curves, draw_forest
@@ -46,7 +46,6 @@ from pipeline.reports.tables import (
     Scores,
     metric_table,
     number_cell,
-    results_table,
 )
 
 SETS = "sets"  # folder of the pages of training sets
@@ -118,13 +117,10 @@ def _bounded(text: str, name: str) -> str:
 # ------------------------------------------------------------------------------------------------- overview
 def _overview(found: SetResults, links: str) -> Blocks:
     """Where the methods stand, how they learnt, and their numbers."""
-    runs, floor = found.runs, constant(found.runs)
-    table = results_table(found.scores, found.methods, found.name)
+    runs, floor, table = found.runs, constant(found.runs), found.table
     own = [metric for metric in table.metrics if not metric.startswith(OOD)]
     own = _shown(own, runs)
     ood = [metric for metric in table.metrics if metric.startswith(OOD)]
-    chief = chief_metric(runs)
-    pictures = _overview_pictures(found.name, found.methods, table.floor.get(chief), floor)
     blocks: Blocks = []
     if found.name == SAMPLE:
         blocks.append(Callout("", title=f"{MEANINGLESS}: {WHY_MEANINGLESS}."))
@@ -136,7 +132,7 @@ def _overview(found: SetResults, links: str) -> Blocks:
     said = [in_words(line) for line in (*table.remarks, *remarks(runs))]
     return [
         *blocks,
-        Beside([[Figures(pictures, overview=True)], numbers]),
+        Beside([[Figures(found.overview, overview=True)], numbers]),
         Lines([_legend(table, floor)]),
         *(
             [Details(_counted(len(said), "remark"), [Lines(said, bullets=True)], f"{found.name}-remarks")]
@@ -150,19 +146,6 @@ def _shown(metrics: Sequence[str], runs: Sequence[SavedRun]) -> list[str]:
     """Of many classes without the F1 of each, which each method's table of seeds has."""
     many = len(runs[0].result.class_names) > FEW_CLASSES
     return [one for one in metrics if not many or one in FIRST or one.startswith("valid_")]
-
-
-def _overview_pictures(
-    name: str, methods: Mapping[str, Sequence[SavedRun]], floor: float | None, called: str
-) -> list[Picture]:
-    chief = chief_metric(next(iter(methods.values())))
-    standing, clusters = standings(methods, chief)
-    drawings: list[Drawing] = []
-    if clusters is not None:
-        drawings.append(draw_forest(f"{name}-standing", standing, chief, floor, called, clusters))
-    if any(run.curves for runs in methods.values() for run in runs):
-        drawings.append(draw_curves(f"{name}-curves", methods))
-    return [*map(picture, drawings)]
 
 
 def _legend(table: ResultsTable, floor: str) -> str:

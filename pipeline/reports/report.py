@@ -25,7 +25,7 @@ from pipeline.reports.names import in_words, method_name, metric_name
 from pipeline.reports.overview_figures import draw_curves, draw_predictions, write_png
 from pipeline.reports.page import SETS, index_page, set_page
 from pipeline.reports.robust_tables import robust_blocks, saved_sets
-from pipeline.reports.sections import SetResults, said_of
+from pipeline.reports.sections import SetResults
 from pipeline.reports.tables import DIGITS, OOD, Scores, summarize
 
 KEY = ("method", "dataset", "seed")  # of a run
@@ -93,7 +93,7 @@ def _report_blocks(sets: Sequence[SetResults], seeds: Sequence[int]) -> list[Blo
             blocks.append(_table(_metrics(methods, ood=True), methods))
         if said_of_runs := remarks(mine):
             blocks.append(Lines([*map(in_words, said_of_runs)], bullets=True, marked=True))
-        blocks += said_of(found)
+        blocks += found.said
     return blocks
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.evaluation.saved import SavedRun
+from pipeline.evaluation.standing import chief_metric, standings
 from pipeline.params.params import Params
 from pipeline.reports.agreement import agreement_blocks
-from pipeline.reports.blocks import Block, Figures, PageBlock
+from pipeline.reports.blocks import Block, Figures, PageBlock, Picture
 from pipeline.reports.calibration import calibration_blocks, calibration_drawing
+from pipeline.reports.facts import constant
 from pipeline.reports.figures import picture
+from pipeline.reports.overview_figures import draw_curves, draw_forest
 from pipeline.reports.robust_tables import robust_section, saved_sets
-from pipeline.reports.tables import Scores
+from pipeline.reports.tables import ResultsTable, Scores, results_table
 from pipeline.reports.transfer import task_blocks, transferred_blocks
 
 
@@ -48,18 +52,37 @@ class SetResults:
         """Label range of a regression."""
         return self.params.corpus_of(self.name).label_range
 
+    # ------------------------------------------------------------------- made once, for more than one page
+    @cached_property
+    def table(self) -> ResultsTable:
+        """Its main table."""
+        return results_table(self.scores, self.methods, self.name)
+
+    @cached_property
+    def overview(self) -> list[Picture]:
+        """Where the methods stand, and how they learnt."""
+        chief, floor = chief_metric(self.runs), constant(self.runs)
+        standing, clusters = standings(self.methods, chief)
+        drawings = []
+        if clusters is not None:
+            known = self.table.floor.get(chief)
+            drawings.append(draw_forest(f"{self.name}-standing", standing, chief, known, floor, clusters))
+        if any(run.curves for run in self.runs):
+            drawings.append(draw_curves(f"{self.name}-curves", self.methods))
+        return [*map(picture, drawings)]
+
+    @cached_property
+    def said(self) -> list[Block]:
+        """What report.md says too, below the table."""
+        return [
+            *task_blocks(self.methods),
+            *agreement_blocks(self.methods),
+            *calibration_blocks(self.methods),
+            *transferred_blocks(self.name, self.results),
+        ]
+
 
 Section = Callable[[SetResults], list[Block | PageBlock]]
-
-
-def said_of(found: SetResults) -> list[Block]:
-    """What report.md says too."""
-    return [
-        *task_blocks(found.methods),
-        *agreement_blocks(found.methods),
-        *calibration_blocks(found.methods),
-        *transferred_blocks(found.name, found.results),
-    ]
 
 
 def _calibration(found: SetResults) -> list[Block | PageBlock]:
@@ -71,7 +94,7 @@ def _robustness(found: SetResults) -> list[Block | PageBlock]:
     return robust_section(saved_sets([found.name], [*found.methods], found.results))
 
 
-SECTIONS: tuple[Section, ...] = (lambda found: [*said_of(found)], _calibration, _robustness)
+SECTIONS: tuple[Section, ...] = (lambda found: [*found.said], _calibration, _robustness)
 
 
 def sections(found: SetResults) -> list[Block | PageBlock]:

@@ -195,10 +195,10 @@ def test_why_names_what_changed_and_one_more_clip_is_one_clip_of_work(workspace:
     khar = workspace.run("msa-cli", "why", "train@khar-sample").splitlines()
     assert khar == ["train@khar-sample is stale:", *(cause for cause in causes if cause not in own)]
     before = workspace.features()
-    _, output = workspace.repro()
+    _, output = workspace.repro("assemble@sample")
     total = CLIPS * sum(VIDEOS.values())
     for what in ("text minilm", "audio librosa33", "visual facemesh"):
         assert f"{what} on sample: {total} kept, 1 to compute" in output
     after = workspace.features()
     assert sum(before[name] != after[name] for name in before) == len(FEATURES)  # one shard each
-    assert "are up to date" in workspace.run("msa-cli", "why")
+    assert "is up to date" in workspace.run("msa-cli", "why", "assemble@sample")
