@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.evaluation.robust_results import ALL, KINDS, RECORDINGS, SUBSETS
 from pipeline.evaluation.significance import lower_is_better
-from pipeline.reports.figures import COLOURS, Drawing, explain, line_style
+from pipeline.reports.figures import COLOURS, INK, PAPER, Drawing, explain, line_style
 from pipeline.reports.names import method_name, metric_name
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Drawing:
         for row, column in np.ndindex(*scores.shape):
             if np.isfinite(scores[row, column]):
                 text = "=" if flat[row, column] else f"{scores[row, column]:.2f}"
-                ink = "white" if abs(worse[row, column]) > 0.75 * limit else "black"
+                ink = PAPER if abs(worse[row, column]) > 0.75 * limit else INK
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
         turned: dict[str, Any] = (
             {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if kind == "blocks" else {}

@@ -1,7 +1,8 @@
 """matplotlib's SVG made small and fit to stand inside a page.
 
-What is drawn black follows the page's ink, so that it is seen on a dark page too. Coordinates keep a tenth of
-a point: what nobody sees does not change the bytes. Ids begin with a salt, because a page has many pictures.
+What is black follows the page's ink, what is white its ground, so that they are seen on a dark page too.
+Coordinates keep a tenth of a point: what nobody sees does not change the bytes. Ids begin with a salt, as
+a page has many pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ WHY = "why:"  # begins the gid of what is explained on hover: the explanation fo
 NUMBER = re.compile(r"-?\d+\.\d+")
 REFERENCE = re.compile(r"#([\w-]+)")
 LETTER = re.compile(r" ?([MLQCzZ]) ?")
-INK = "#000000"
+OF_PAGE = {"#000000": "currentColor", "#ffffff": "var(--page,#fff)"}
 FONT = "system-ui,'DejaVu Sans',sans-serif"
 NUMBERS = ("d", "x", "y", "transform", "points", "width", "height", "cx", "cy", "r")
 KEPT = ("href", "clip-path", "id", "patternUnits", "fill")
@@ -68,7 +69,7 @@ def _clean(root: ET.Element) -> None:
             elif plain in NUMBERS:
                 attributes[plain] = _shorter(value)
             elif plain in KEPT:
-                attributes[plain] = "currentColor" if value == INK else value
+                attributes[plain] = OF_PAGE.get(value, value)
         part.attrib.clear()
         part.attrib.update(attributes)
 
@@ -83,8 +84,8 @@ def _style(value: str, drawn: bool) -> dict[str, str]:
         elif name and name != "font-family" and USUAL.get(name) != said:
             found[name] = said
     for name in ("fill", "stroke"):
-        if found.get(name) == INK:
-            found[name] = "currentColor"
+        if name in found:
+            found[name] = OF_PAGE.get(found[name], found[name])
     if drawn:
         found.setdefault("fill", "currentColor")
     return {name: _shorter(said) if NUMBER.fullmatch(said) else said for name, said in found.items()}

@@ -179,4 +179,4 @@ def interval(low: float, high: float) -> str:
 def _head(metric: str) -> Cell:
     name = metric_name(metric)
     side, arrow = ("lower", "↓") if lower_is_better(metric) else ("higher", "↑")
-    return Cell(f"{name.text} {arrow}", title=f"{name.why}; {side} is better")
+    return Cell(f"{name.text}\N{NO-BREAK SPACE}{arrow}", title=f"{name.why}; {side} is better")

@@ -42,7 +42,7 @@ def saved(place: Path, method: str, dataset: str, seed: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- numbers
 def test_numbers_are_those_of_the_results(place: Path, page: Page) -> None:
     head, misr, other, floor = page.tables[0]
-    assert [cell[0] for cell in head] == ["method", "MAE ↓", "Corr ↑", "Acc-7 ↑", "Valid MAE ↓"]
+    assert [cell[0] for cell in head] == ["method", "MAE\xa0↓", "Corr\xa0↑", "Acc-7\xa0↑", "Valid MAE\xa0↓"]
     for row, method in ((misr, "MISR"), (other, "other")):
         assert row[0][0] == method
         for cell, metric in zip(row[1:4], ("mae", "corr", "acc7"), strict=True):
@@ -71,7 +71,7 @@ def test_bold_is_what_is_significantly_better(page: Page) -> None:
     _, misr, other, _ = page.tables[0]
     assert [cell[2] for cell in misr] == [False, True, True, True, False]  # noise 0.2 against 1.5, 60 clips
     assert not any(cell[2] for cell in other)
-    moods = next(table for table in page.tables if table[0][1][0] == "Accuracy ↑")
+    moods = next(table for table in page.tables if table[0][1][0] == "Accuracy\xa0↑")
     assert not any(cell[2] for row in moods for cell in row)  # the same predictions: no best
 
 
