@@ -283,7 +283,7 @@ def test_voxceleb_sound_and_speakers(tmp_path: Path) -> None:
 def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
     made["urfunny"](tmp_path)
     change(tmp_path / "data_folds.pkl", test=-1)
-    with pytest.raises(FormatError, match=r"kind urfunny\): what lies there is not laid out as expected"):
+    with pytest.raises(FormatError, match=r"kind urfunny\): the contents are not laid out as expected"):
         rows_of("urfunny", tmp_path)
 
 

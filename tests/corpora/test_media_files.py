@@ -32,10 +32,10 @@ def listening(path: Path) -> None:
 
 
 PASSED_OVER: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "a link to nowhere": ("x.mp4", lambda path: path.symlink_to("gone.mp4"), "a link to nowhere"),
-    "a link to itself": ("x.mp4", lambda path: path.symlink_to("x.mp4"), "a link to nowhere"),
-    "a folder that is gone": ("videos", lambda path: path.symlink_to("/mnt/gone"), "a link to nowhere"),
-    "a link back": ("loop", lambda path: path.symlink_to("."), "a folder that was read already"),
+    "a broken link": ("x.mp4", lambda path: path.symlink_to("gone.mp4"), "a broken link"),
+    "a link to itself": ("x.mp4", lambda path: path.symlink_to("x.mp4"), "a broken link"),
+    "a folder that is gone": ("videos", lambda path: path.symlink_to("/mnt/gone"), "a broken link"),
+    "a link back": ("loop", lambda path: path.symlink_to("."), "a folder already read"),
 }
 
 
