@@ -200,7 +200,7 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--name", "sample"], "datasets.sample is there already; choose another --name"),
+        (["--name", "sample"], "datasets.sample already exists; choose another --name"),
         (["--name", "a b"], "expected letters, digits"),
         (
             ["--name", "mine", "--as", "pickle"],
