@@ -214,7 +214,7 @@ class ALMT(Method):
         for name, sequence in inputs.items():
             if (steps := sequence.values.shape[1]) > self.limits[name]:
                 raise ParamsError(
-                    f"{name} has {steps} steps, but models.almt takes {self.limits[name]} at most; lower "
+                    f"{name} has {steps} steps, but models.almt takes at most {self.limits[name]}; lower "
                     f"assemble.<dataset>.max_steps.{name} or raise models.almt.base.max_steps"
                 )
         present = {name: sequence.present for name, sequence in inputs.items()}

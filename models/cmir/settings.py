@@ -74,7 +74,7 @@ class CmIRSettings(MethodSettings):
             return self
         if self.environments == 1 and self.env_mode == "all" and not self.include_clean:
             raise ValueError(
-                "models.cmir: one environment has nothing to be compared with; set environments to 2 or "
+                "models.cmir: one environment has nothing to be compared to; set environments to 2 or "
                 "more, or include_clean to true"
             )
         if self.noise_site == "frame" and self.dropout > 0:

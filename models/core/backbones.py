@@ -35,7 +35,7 @@ def load_text_config(model: str, revision: str | None = None) -> PretrainedConfi
         )
     if config.model_type in AUDIO_TYPES:
         raise ParamsError(
-            f"model {model!r} is an encoder of sound ({config.model_type}); expected one of text like BERT"
+            f"model {model!r} is an audio encoder ({config.model_type}); expected a text encoder such as BERT"
         )
     return config
 
@@ -106,8 +106,8 @@ def load_audio_backbone(model: str, revision: str | None = None, *, config_only:
     config = load_config(model, revision)
     if config.model_type not in AUDIO_TYPES:
         raise ParamsError(
-            f"audio_backbone is {model!r}, a model of type {config.model_type!r}; expected an encoder of "
-            f"sound ({', '.join(AUDIO_TYPES)}), e.g. facebook/data2vec-audio-base"
+            f"audio_backbone is {model!r}, a model of type {config.model_type!r}; expected an audio "
+            f"encoder ({', '.join(AUDIO_TYPES)}), e.g. facebook/data2vec-audio-base"
         )
     config.mask_time_prob = config.mask_feature_prob = 0.0  # the learned mask vector is then not built either
     config.layerdrop = 0.0
@@ -194,8 +194,8 @@ class Tokenizer:
             if np.array_equal(again, ids) or (certain > 1 and np.array_equal(again[:certain], ids[:certain])):
                 return text
         raise FormatError(
-            f"token ids {ids[:8].tolist()}... are not of this encoder's vocabulary (its own would be "
-            f"{again[:8].tolist()}...); fine-tune the encoder that they were made for"
+            f"token ids {ids[:8].tolist()}... are not from this encoder's vocabulary (its own would be "
+            f"{again[:8].tolist()}...); fine-tune the encoder they were made for"
         )
 
     def with_offsets(self, text: str, max_length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

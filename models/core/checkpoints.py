@@ -79,7 +79,7 @@ def model_folder(model: str, revision: str | None, parts: Sequence[Part]) -> Pat
     folder = _bundled_folder() if model == BUNDLED else Path(model).expanduser()
     if not folder.is_dir():
         raise MissingModelError(
-            f"model {model!r}: there is no such folder, and a hub id looks like google-bert/bert-base-uncased"
+            f"model {model!r}: no such folder, and a hub id looks like google-bert/bert-base-uncased"
         )
     if missing := _missing(folder, parts):
         raise MissingModelError(
@@ -146,8 +146,8 @@ def download(model: str, revision: str | None, parts: Sequence[Part]) -> Path:
         path.unlink(missing_ok=True)
     if damaged:
         raise FormatError(
-            f"model {model!r}: {', '.join(damaged)} came damaged from {constants.ENDPOINT} (another checksum "
-            "than it lists) and was removed; fetch it again"
+            f"model {model!r}: {', '.join(damaged)} arrived damaged from {constants.ENDPOINT} (its checksum "
+            "is not the one listed) and was removed; fetch it again"
         )
     return folder
 
@@ -158,10 +158,10 @@ def _unavailable(model: str, revision: str | None, parts: Sequence[Part], why: s
     missing = " and ".join(missing_here(model, revision, parts)) or "its commit"
     pinned = f"@{revision}" if revision else ""
     return MissingModelError(
-        f"model {model!r} (revision {revision or 'main'}): {missing} missing here. There is no folder of "
-        f"that name; looked in the cache {constants.HF_HUB_CACHE}; {why}. On a connected machine:\n"
+        f"model {model!r} (revision {revision or 'main'}): {missing} missing here. No folder has that "
+        f"name; looked in the cache {constants.HF_HUB_CACHE}; {why}. On a connected machine:\n"
         f"  HF_HUB_CACHE=FOLDER msa-cli fetch {model}{pinned}\n"
-        "and with FOLDER carried here HF_HUB_CACHE=FOLDER again; or give any local folder with the same "
+        "then copy FOLDER here and set HF_HUB_CACHE=FOLDER again; or give any local folder with the same "
         "files as the model"
     )
 

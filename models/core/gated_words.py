@@ -68,8 +68,8 @@ class GatedWordsSettings(MethodSettings):
     def _words_are_heard(self) -> GatedWordsSettings:
         if self.pool == "cls" and self.text == "frozen":
             raise ValueError(
-                "pool is cls, but text is frozen: no layer follows the gate, and [CLS] would have "
-                "heard of no other word; set pool to mean, or text to finetune"
+                "pool is cls, but text is frozen: no layer follows the gate, and [CLS] would "
+                "learn of no other word; set pool to mean, or text to finetune"
             )
         return self
 

@@ -247,7 +247,7 @@ class Harvester(Method):
                 longest = self.config.pretraining.max_steps
                 if (steps := source.values.shape[1]) > longest:
                     raise ParamsError(
-                        f"{name} has {steps} steps, but its encoder takes {longest} at most; lower assemble."
+                        f"{name} has {steps} steps, but its encoder takes at most {longest}; lower assemble."
                         f"<dataset>.max_steps.{name} or raise models.<method>.base.pretraining.max_steps"
                     )
                 states = self.encoder[name](source.values, bias)  # (1)

@@ -92,8 +92,8 @@ def load_weights(
     if random:
         raise FormatError(
             f"model {model!r}: the weights in {folder} lack {len(random)} parameters of "
-            f"{type(network).__name__}, which would stay random ({', '.join(random[:3])} ...). Take the "
-            "weights that belong to the config, of a model that was trained for this"
+            f"{type(network).__name__}, which would stay random ({', '.join(random[:3])} ...). Use the "
+            "weights that belong to the config, of a model trained for this"
         )
     if missing:
         _log.warning(
@@ -155,9 +155,9 @@ def importing_models() -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as error:
         # transformers imports both whenever they are there, and their CUDA builds break beside a CPU torch
         raise MissingDependencyError(
-            f"transformers cannot import its models: {first_line(error.__cause__ or error)}. Most often a "
-            "torchaudio or torchvision is installed that does not fit this torch: "
-            "pip uninstall torchaudio torchvision, or install the builds that belong to it"
+            f"transformers cannot import its models: {first_line(error.__cause__ or error)}. Most often the "
+            "installed torchaudio or torchvision does not match this torch: "
+            "pip uninstall torchaudio torchvision, or install the matching builds"
         ) from error
 
 

@@ -182,7 +182,7 @@ class Method(nn.Module, ABC):
             if longest is not None and config.max_tokens > longest:
                 raise ParamsError(
                     f"max_tokens is {config.max_tokens}, but the text encoder {config.text_backbone!r} has "
-                    f"positions for {longest} at most; lower it under `models` in params.yaml"
+                    f"positions for at most {longest}; lower it under `models` in params.yaml"
                 )
         widths = dims | {name: backbone.config.hidden_size for name, backbone in opened.items()}
         self.dims = {name: widths[name] for name in self.NEEDS if name in widths}
@@ -190,7 +190,7 @@ class Method(nn.Module, ABC):
             raise ParamsError(
                 f"{type(self).__name__}: the training set has none of {', '.join(self.NEEDS)}; "
                 "name a feature folder of one under `assemble` in params.yaml, let a text encoder learn from "
-                "the transcripts (`text: finetune`), or take the method out of models_run"
+                "the transcripts (`text: finetune`), or remove the method from models_run"
             )
         self.build(opened)
 
@@ -313,7 +313,7 @@ class Method(nn.Module, ABC):
         if refused:
             raise MsaError(
                 f"{', '.join(refused)}: no {', no '.join(present)}; a clip needs at least one modality "
-                "of the model, take it out"
+                "of the model; remove it"
             )
 
     def inputs(self, batch: Inputs) -> dict[str, Sequences]:

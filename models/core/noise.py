@@ -64,7 +64,7 @@ def corrupt(
     if kind not in get_args(Kind):
         raise ParamsError(f"noise kind {kind!r} is not known (there are: {', '.join(get_args(Kind))})")
     if not 0 <= rate <= 1:
-        raise ParamsError(f"noise rate is {rate}, expected 0 to 1: the share of the steps that are hit")
+        raise ParamsError(f"noise rate is {rate}, expected 0 to 1: the share of steps that are hit")
     corrupted: dict[str, Any] = {}
     for name in ("text", "audio", "visual", "tokens", "waveform"):
         source: Sequences | Tokens | Waveform | None = getattr(batch, name)

@@ -40,7 +40,7 @@ class SpeechSettings(MethodSettings):
     @model_validator(mode="after")
     def _width_is_shared_out(self) -> SpeechSettings:
         if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, which {self.heads} heads cannot share out evenly")
+            raise ValueError(f"width is {self.width}, which does not divide into {self.heads} heads")
         return self
 
     def open_backbones(self, config_only: bool = False) -> dict[str, nn.Module]:

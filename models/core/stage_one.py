@@ -141,6 +141,6 @@ def load_stage_one(method: Harvester, name: str, file: Path) -> None:
         wrong = min(key for key in shapes | expected if shapes.get(key) != expected.get(key))
         raise FormatError(
             f"{file}: the weights do not fit the settings of {whose} ({wrong} has another shape, or is in "
-            "one of them only); run the train stage again"
+            "only one of them); run the train stage again"
         )
     method.load_state_dict(saved, strict=False)

@@ -150,7 +150,7 @@ class ITHP(Method):
         config = self.config
         if "text" not in self.dims:
             raise ParamsError(
-                "ITHP needs text, all that it predicts from; name a text folder under `assemble`, or set "
+                "ITHP needs text, which is all it predicts from; name a text folder under `assemble`, or set "
                 "models.ithp.base.text to finetune in params.yaml"
             )
         empty = self.tokenizer.encode([""], config.max_tokens)[0].tolist() if self.tokenizer else []

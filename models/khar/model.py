@@ -111,8 +111,8 @@ class KHaRSettings(HarvestSettings):
     def _there_is_something_to_learn(self) -> KHaRSettings:
         if self.fusion != "mib" and self.weights.task == 0:
             raise ValueError(
-                f"fusion {self.fusion} has no bottleneck, whose error would replace weights.task: 0; "
-                "give weights.task its 1 back, or take fusion mib"
+                f"fusion {self.fusion} has no bottleneck error to stand in for weights.task: 0; "
+                "set weights.task to 1, or fusion to mib"
             )
         return self
 
@@ -203,11 +203,11 @@ class KHaR(Harvester):
         config, task = self.config, self.task
         if task.classes and config.kappa is not None:
             raise ParamsError(
-                f"models.khar.kappa is {config.kappa}, but of {task.classes} classes pairs are those of one "
-                "class; set it to null for this dataset"
+                f"models.khar.kappa is {config.kappa}, but with {task.classes} classes a pair is two clips "
+                "of one class; set it to null for this dataset"
             )
         if not task.classes and config.kappa is None:
-            raise ParamsError("models.khar.kappa is null, but the labels are scores; the paper has 0.4")
+            raise ParamsError("models.khar.kappa is null, but the labels are scores; the paper uses 0.4")
         if config.pretraining.adapters == "pretrained":
             self.freeze_adapters()  # [R]
         width = config.pretraining.width * (1 if config.pretraining.adapters == "none" else 2)  # D

@@ -159,8 +159,8 @@ class AttentionRefinement(nn.Module):
         super().__init__()
         if width % ATTENTION_HEADS:
             raise ParamsError(
-                f"models.khar.refine is attention, whose {ATTENTION_HEADS} heads do not divide X_m's width "
-                f"of {width}; change models.khar.base.pretraining.width"
+                f"models.khar.refine is attention, but X_m's width of {width} does not divide into its "
+                f"{ATTENTION_HEADS} heads; change models.khar.base.pretraining.width"
             )
         self.attention = nn.MultiheadAttention(width, ATTENTION_HEADS, batch_first=True)
         self.out = nn.Linear(width, out_width)

@@ -210,7 +210,7 @@ class KuDA(Harvester):
         for name, x in harvested.items():
             if (steps := x.values.shape[1]) > self.limits[name]:
                 raise ParamsError(
-                    f"{name} has {steps} steps, but models.kuda takes {self.limits[name]} at most; raise "
+                    f"{name} has {steps} steps, but models.kuda takes at most {self.limits[name]}; raise "
                     "models.kuda.base.max_tokens"
                 )
             aligned[name] = self.alignment[name](x.values, x.mask)

@@ -72,7 +72,8 @@ class MISASettings(MethodSettings):
     def _heads_fit(self) -> MISASettings:
         if self.width % self.heads:
             raise ValueError(
-                f"models.misa: width is {self.width}, which {self.heads} heads do not divide; change one"
+                f"models.misa: width is {self.width}, which does not divide into {self.heads} heads; "
+                "change one"
             )
         return self
 

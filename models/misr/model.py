@@ -207,7 +207,7 @@ class MISR(Method):
         for name, sequence in inputs.items():
             if (steps := sequence.values.shape[1]) > self.limits[name]:
                 raise ParamsError(
-                    f"{name} has {steps} steps, but models.misr takes {self.limits[name]} at most; lower "
+                    f"{name} has {steps} steps, but models.misr takes at most {self.limits[name]}; lower "
                     f"assemble.<dataset>.max_steps.{name} or raise models.misr.base.max_steps"
                 )
         present = torch.stack([sequence.present for sequence in inputs.values()])

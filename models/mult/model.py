@@ -84,7 +84,7 @@ class MulTSettings(MethodSettings):
     @model_validator(mode="after")
     def _width_is_shared_out(self) -> MulTSettings:
         if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, which {self.heads} heads cannot share out evenly")
+            raise ValueError(f"width is {self.width}, which does not divide into {self.heads} heads")
         return self
 
 

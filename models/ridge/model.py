@@ -81,7 +81,8 @@ class Ridge(PooledMethod):
             from threadpoolctl import threadpool_limits
         except (ImportError, OSError) as error:
             raise MsaError(
-                f"ridge needs scikit-learn ({error}); pip install scikit-learn, or train it where it is"
+                f"ridge needs scikit-learn ({error}); pip install scikit-learn, or train it "
+                "where it is installed"
             ) from error
         was = self.training
         self.eval()  # a text encoder has dropout
@@ -127,8 +128,8 @@ class Ridge(PooledMethod):
         seen = np.unique(y.astype(int))
         if len(seen) < 2:
             raise MsaError(
-                f"ridge: all {len(y)} training clips are of class {seen[0]}, so that there is nothing to "
-                "learn; choose other splits, or take ridge out of models_run"
+                f"ridge: all {len(y)} training clips are of class {seen[0]}, so there is nothing to "
+                "learn; choose other splits, or remove ridge from models_run"
             )
         fit = linear_model.LogisticRegression(C=1 / alpha, max_iter=1000).fit(z, y)
         if self.task.outputs == 1:

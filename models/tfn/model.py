@@ -86,7 +86,7 @@ class TFN(Method):
         if largest > scale:
             raise ParamsError(
                 f"models.tfn.label_scale is {scale:g}, and no prediction lies further from 0, but a label "
-                f"does, by {largest:g}; set it to that at least"
+                f"does, at {largest:g}; set it to at least that"
             )
 
     def forward(self, batch: Batch) -> FusedOutput:

@@ -240,11 +240,11 @@ def read_clips(path: Path | str) -> pa.Table:
     except (TypeError, KeyError, ValueError) as error:
         raise FormatError(
             f"{path}: not a clip table (its metadata has no {METADATA_KEY.decode()!r}); "
-            "expected a file that the ingest stage wrote"
+            "expected a file written by the ingest stage"
         ) from error
     if version != FORMAT:
         raise FormatError(
-            f"{path}: clip table of format {version}, this program reads format {FORMAT}; run the ingest "
+            f"{path}: clip table of format {version}, but this version reads format {FORMAT}; run the ingest "
             f"stage of dataset {dataset!r} again (`dvc repro`), or use the version that wrote the file"
         )
     if not table.schema.equals(CLIP_SCHEMA):
@@ -257,7 +257,7 @@ def _difference(schema: pa.Schema) -> str:
     expected = {field.name: field.type for field in CLIP_SCHEMA}
     given = {field.name: field.type for field in schema}
     parts = [f"column {name!r} is missing" for name in expected if name not in given]
-    parts += [f"column {name!r} is not known" for name in given if name not in expected]
+    parts += [f"unknown column {name!r}" for name in given if name not in expected]
     parts += [
         f"column {name!r} is {given[name]}, expected {expected[name]}"
         for name in expected
@@ -279,11 +279,11 @@ def _check(table: pa.Table, source: str, facts: ClipFacts | None = None) -> None
         problems.append(f"split {', '.join(map(repr, strange))} is not one of {', '.join(ALL_SPLITS)}")
     for name in LABELS:
         if any(value is not None and not math.isfinite(value) for value in table[name].to_pylist()):
-            problems.append(f"column {name!r} holds NaN or infinity; an absent label is null")
+            problems.append(f"column {name!r} holds NaN or infinity; a missing label is null")
     if problems:
         raise FormatError(f"{source}: {'; '.join(problems)}")
     count = 0 if facts is None else len(facts.class_names)
     for name in CLASSES if facts is not None else ():
         if outside := set(table[name].to_pylist()) - {None, *range(count)}:
-            expected = f"0 to {count - 1}" if count else "none: the dataset is a regression"
+            expected = f"0 to {count - 1}" if count else "none: the task is regression"
             raise FormatError(f"{source}: column {name!r} holds class {min(outside)}, expected {expected}")

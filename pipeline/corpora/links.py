@@ -42,17 +42,17 @@ def _place(place: Path, paths: Sequence[Path], made: list[Path]) -> Path:
         return place
     if folders := [path for path in paths if path.is_dir()]:
         raise ParamsError(
-            f"{folders[0]}: a folder among several paths; give one folder that has them all, or files alone "
-            "(in a folder of links DVC sees files, but nothing behind links to folders)"
+            f"{folders[0]}: a folder among several paths; give one folder that has them all, or only files "
+            "(within a folder of links, DVC follows those to files, not those to folders)"
         )
     names = [path.name for path in paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ParamsError(f"{', '.join(twice)}: several files of that name; rename them, or give a folder")
+        raise ParamsError(f"{', '.join(twice)}: several files have this name; rename them, or give a folder")
     if place.is_symlink():
         raise ParamsError(f"{place} is a link to {os.readlink(place)}; {ELSE}")
     if place.is_dir() and (others := sorted({path.name for path in place.iterdir()} - set(names))):
         raise ParamsError(
-            f"{place} is there already and has {others[0]!r}, too; name all of its files, or {ELSE}"
+            f"{place} already exists and also has {others[0]!r}; name all of its files, or {ELSE}"
         )
     for path in paths:
         _link(place / path.name, path, made)
@@ -64,7 +64,7 @@ def _link(place: Path, target: Path, made: list[Path]) -> None:
     if place.resolve() == target:
         return
     if place.exists() or place.is_symlink():
-        raise ParamsError(f"{place} is there already, and is not {target}; {ELSE}")
+        raise ParamsError(f"{place} already exists and is not {target}; {ELSE}")
     for folder in reversed(place.parents):
         if not folder.exists():
             folder.mkdir()

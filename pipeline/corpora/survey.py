@@ -207,19 +207,19 @@ def reject_repeated(survey: CorpusSurvey) -> None:
     for clip in survey.clips:
         first = seen.setdefault(clip.id, clip)
         if first is not clip and first.split != clip.split:
-            message = f"clip {clip.id} is in {first.split} and in {clip.split}: remove one"
+            message = f"clip {clip.id} is in both {first.split} and {clip.split}: remove one"
             survey.reject("id in two splits", message, clip.line)
         elif first is not clip:
-            survey.reject("duplicate ids", f"clip {clip.id} is there twice: remove one", clip.line)
+            survey.reject("duplicate ids", f"clip {clip.id} occurs twice: remove one", clip.line)
 
 
 def reject_task(survey: CorpusSurvey, name: str, dataset: DatasetParams, usual: Labelling) -> None:
     """A problem where the corpus has classes, and params.yaml says otherwise."""
     if len(dataset.classes) != len(usual.classes):
-        now = f"{len(dataset.classes)} classes" if dataset.classes else "a regression"
+        now = f"has {len(dataset.classes)} classes" if dataset.classes else "is a regression"
         survey.reject(
             "task",
-            f"datasets.{name} is {now}, but this corpus has {len(usual.classes)} classes: write `task: "
+            f"datasets.{name} {now}, but this corpus has {len(usual.classes)} classes: write `task: "
             f"classification` and `classes: [{', '.join(usual.classes)}]`",
         )
 
@@ -231,7 +231,7 @@ def note_labelling(survey: CorpusSurvey, name: str, dataset: DatasetParams, usua
         message = f"datasets.{name}.label_range is {scale}; the labels of this corpus are in {expected}"
         survey.note("label range", message, level="warning")
     if dataset.language != usual.language:
-        message = f"datasets.{name}.language is {dataset.language!r}; this corpus speaks {usual.language!r}"
+        message = f"datasets.{name}.language is {dataset.language!r}; this corpus is in {usual.language!r}"
         survey.note("language", message, level="warning")
 
 
@@ -242,9 +242,9 @@ def note_passed_over(survey: CorpusSurvey, root: Path) -> None:
         deque(walk(root, passed_over), maxlen=0)
     told = [f"{escaped(os.path.relpath(path, root))}: {reason}" for path, reason in passed_over.items()]
     if told and not survey.files:
-        survey.reject("passed over", f"nothing else is there than what is passed over: {listed(told)}")
+        survey.reject("skipped", f"nothing is left after what was skipped: {listed(told)}")
     elif told:
-        survey.note("passed over", f"passed over: {listed(told)}", told, level="warning")
+        survey.note("skipped", f"skipped: {listed(told)}", told, level="warning")
 
 
 def note_twins(survey: CorpusSurvey) -> None:
@@ -262,7 +262,7 @@ def twins_of(clip_ids: Iterable[str]) -> list[str]:
 
 
 def about_twins(twins: Sequence[str]) -> str:
-    return f"{len(twins)} ids differ only in case or in the form of accents: {listed(twins)}"
+    return f"{len(twins)} ids differ only in case or in how accents are encoded: {listed(twins)}"
 
 
 def note_sizes(survey: CorpusSurvey, published: Mapping[str, int]) -> None:
@@ -274,5 +274,5 @@ def note_sizes(survey: CorpusSurvey, published: Mapping[str, int]) -> None:
         if counts[split] != size
     ]
     if other:
-        message = f"not the published sizes: {', '.join(other)}; say so beside results"
+        message = f"not the published sizes: {', '.join(other)}; say so when reporting results"
         survey.note("published sizes", message, level="warning")

@@ -63,7 +63,7 @@ def open_hdf5(path: Path, limits: Limits = Limits()) -> Iterator[h5py.File]:  # 
                 raise  # of whoever uses the file
             reason = " ".join(str(error).split())[:160]
             raise FormatError(
-                f"{path}: is no HDF5 file, or damaged ({reason}); copy or download it again"
+                f"{path}: is not an HDF5 file, or is damaged ({reason}); copy or download it again"
             ) from error
 
 
@@ -78,9 +78,7 @@ def _check_heaps(path: Path) -> None:
                 step = 16 + -(-size // 8) * 8 if any(data[at : at + 2]) else size
                 left -= 1
                 if step == 0 or left < 0:
-                    raise Refused(
-                        f"the heap of texts at byte {start:,} is damaged; copy or download it again"
-                    )
+                    raise Refused(f"the string heap at byte {start:,} is damaged; copy or download it again")
                 at += step
             start = data.find(HEAP, start + 16)
 
@@ -99,15 +97,15 @@ def _check(file: h5py.File, size: int, limits: Limits) -> None:
             claimed += item.nbytes
             if claimed > (most := limits.unpacked(size)):
                 raise Refused(
-                    f"{path} claims {item.shape} values of {item.dtype}: with it there are more than "
-                    f"{most:,} bytes, the limit for a file of its size"
+                    f"{path} claims {item.shape} values of {item.dtype}: with it all values exceed {most:,} "
+                    "bytes, the limit for a file of its size"
                 )
             if item.dtype.hasobject and item.shape is not None:
                 held += _long(path, item, size, limits.memory(size) - held)
     for path, target in soft:
         full = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
         if ".." in target.split("/") or full not in datasets:
-            raise Refused(f"{path} is a soft link to {target[:80]!r}, which is no dataset of the file")
+            raise Refused(f"{path} is a soft link to {target[:80]!r}, which is not a dataset in the file")
 
 
 def _long(path: str, dataset: h5py.Dataset, size: int, room: int) -> int:
@@ -120,7 +118,7 @@ def _long(path: str, dataset: h5py.Dataset, size: int, room: int) -> int:
                 part = dataset[(*index, slice(start, start + step))] if dataset.shape else dataset[()]
                 found += sum(getattr(value, "nbytes", len(value)) for value in np.ravel(part))
             if found > room:
-                raise Refused(f"{path} holds text of more than {room:,} bytes, the limit for its size")
+                raise Refused(f"{path} has more than {room:,} bytes of text, the limit for its size")
     return found
 
 
@@ -132,14 +130,14 @@ def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
     while waiting:
         base, current, depth = waiting.pop()
         if depth > limits.depth:
-            raise Refused(f"{base[:80]} lies more than {limits.depth} groups deep, the limit")
+            raise Refused(f"{base[:80]} is more than {limits.depth} groups deep, the limit")
         for name in current:
             if not isinstance(name, str) or encodable(name) != name:
                 shown = ascii(name)[:80]
-                raise Refused(f"{base} holds {shown}, a name that is not UTF-8; rename it")
+                raise Refused(f"{base} contains {shown}, a name that is not UTF-8; rename it")
             path = posixpath.join(base, name)
             if (count := count + 1) > min(MOST_OBJECTS, limits.objects):
-                raise Refused(f"holds more than {min(MOST_OBJECTS, limits.objects):,} objects, the limit")
+                raise Refused(f"has more than {min(MOST_OBJECTS, limits.objects):,} objects, the limit")
             link = _link(current, name, path)
             if isinstance(link, h5py.SoftLink):
                 yield path, link
@@ -149,7 +147,7 @@ def _walk(group: h5py.Group, limits: Limits) -> Iterator[tuple[str, Any]]:
             if isinstance(item, h5py.Group):
                 address = h5py.h5o.get_info(item.id).addr
                 if address in seen:
-                    raise Refused(f"{path} is a link to a group that is elsewhere in the file; copy the data")
+                    raise Refused(f"{path} is a link to a group elsewhere in the file; copy the data")
                 seen.add(address)
                 waiting.append((path, item, depth + 1))
 
@@ -160,7 +158,7 @@ def _link(group: h5py.Group, name: str, path: str) -> Any:
     try:
         link = group.get(name, getlink=True)
     except TypeError:
-        raise Refused(f"{path} is a link of an unknown kind") from None
+        raise Refused(f"{path} is a link of unknown type") from None
     if isinstance(link, h5py.ExternalLink):
         raise Refused(
             f"{path} is a link to another file ({link.filename[:80]!r}); copy the data into this one"
@@ -173,26 +171,27 @@ def _check_dataset(path: str, dataset: h5py.Dataset) -> None:
 
     plan = dataset.id.get_create_plist()
     if plan.get_layout() == h5py.h5d.VIRTUAL:
-        raise Refused(f"{path} is a virtual dataset made of other files; copy the data into this one")
+        raise Refused(f"{path} is a virtual dataset built from other files; copy the data into this one")
     if plan.get_external_count():
         raise Refused(f"{path} keeps its values in another file; copy the data into this one (h5repack)")
     for index in range(plan.get_nfilters()):
         if (number := plan.get_filter(index)[0]) not in FILTERS:
             raise Refused(
-                f"{path} is packed with filter {number}, which needs a plugin; repack it (h5repack -f GZIP=4)"
+                f"{path} is compressed with filter {number}, which needs a plugin; "
+                "repack it (h5repack -f GZIP=4)"
             )
     try:
         dtype = dataset.dtype
     except (TypeError, ValueError) as error:  # bit fields, times and what else NumPy has not
-        raise Refused(f"{path} holds values of a type that is not read ({error})") from None
+        raise Refused(f"{path} has values of an unsupported type ({error})") from None
     inner = h5py.check_vlen_dtype(dtype)
     if any(h5py.check_ref_dtype(kind) for kind in (dtype, inner) if kind is not None):
-        raise Refused(f"{path} holds references to other objects instead of values")
+        raise Refused(f"{path} has references to other objects instead of values")
     if dtype.hasobject and inner is None:
-        raise Refused(f"{path} holds {str(dtype)[:80]}; expected numbers or text")
+        raise Refused(f"{path} has values of type {str(dtype)[:80]}; expected numbers or text")
     if (chunk := prod((dtype.itemsize, *(dataset.chunks or ())))) > MOST_CHUNK:
         raise Refused(
-            f"{path} is stored in pieces of {chunk:,} bytes; {MOST_CHUNK:,} is the limit (h5repack)"
+            f"{path} is stored in chunks of {chunk:,} bytes; the limit is {MOST_CHUNK:,} (h5repack)"
         )
 
 

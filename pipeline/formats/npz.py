@@ -117,7 +117,7 @@ def load_npz(path: Path, limits: Limits = Limits()) -> dict[str, Stored]:  # noq
                 except Refused as error:
                     raise Refused(f"member {member.filename[:80]!r}: {error}") from None
                 if name in arrays:
-                    raise Refused(f"holds {name[:80]!r} twice")
+                    raise Refused(f"has {name[:80]!r} twice")
                 arrays[name] = array
                 space.hold(array.nbytes if isinstance(array, np.ndarray) else 0)
     except Refused as error:
@@ -132,29 +132,29 @@ class _Archive(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > DIRECTORY:
-            raise Refused(f"has a list of members of {size:,} bytes; {DIRECTORY:,} is the limit")
+            raise Refused(f"has a member list of {size:,} bytes; the limit is {DIRECTORY:,}")
         return super().read(size)
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int, limits: Limits) -> None:
     """What the directory of the archive says, before anything is read."""
     if len(members) > min(MOST_MEMBERS, limits.objects):
-        raise Refused(f"holds {len(members):,} members, over the limit of {MOST_MEMBERS:,}")
+        raise Refused(f"has {len(members):,} members, over the limit of {MOST_MEMBERS:,}")
     total = sum(member.file_size for member in members)
     if total > (most := limits.unpacked(size)):
-        raise Refused(f"unpacks {size:,} bytes to {total:,}, over the limit of {most:,}")
+        raise Refused(f"unpacks from {size:,} bytes to {total:,}, over the limit of {most:,}")
     if total > MOST_RATIO * size:
-        raise Refused(f"claims to unpack {size:,} bytes to {total:,}; no array packs so tight")
+        raise Refused(f"claims to unpack from {size:,} bytes to {total:,}; no array compresses that well")
     for member in members:
         name = member.filename
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise Refused(f"holds a member of the name {name[:80]!r}, which leads out of it")
+            raise Refused(f"has a member named {name[:80]!r}, which leads out of it")
         if not name.endswith(".npy"):
-            raise Refused(f"holds {name[:80]!r}, which is no array; is it an archive to unpack first?")
+            raise Refused(f"contains {name[:80]!r}, which is not an array; is it an archive to unpack first?")
         if member.flag_bits & 1:
             raise Refused(f"member {name[:80]!r} is encrypted; save it without a password")
         if not 0 <= member.header_offset < size:
-            raise Refused(f"member {name[:80]!r} does not lie where the archive says; the file is damaged")
+            raise Refused(f"member {name[:80]!r} is not where the archive says; the file is damaged")
 
 
 def _member(
@@ -166,7 +166,7 @@ def _member(
         signature, named, extra = LOCAL_HEADER.unpack(file.read(member.header_offset, LOCAL_HEADER.size))
         offset = member.header_offset + LOCAL_HEADER.size + named + extra
         if signature != b"PK\x03\x04" or offset + member.file_size > file.size:
-            raise Refused("does not lie where the archive says; the file is damaged")
+            raise Refused("is not where the archive says; the file is damaged")
         return name, _array(file, offset, member.file_size, where, space)
     scratch.expect(member.file_size)
     with archive.open(member) as stream:
@@ -189,14 +189,14 @@ def _array(file: Opened, offset: int, size: int, where: str, space: Space) -> St
     try:
         version = np.lib.format.read_magic(head)
         if version not in ((1, 0), (2, 0)):
-            raise Refused(f"is of .npy version {version[0]}.{version[1]}; structured arrays are not read")
+            raise Refused(f"has .npy version {version[0]}.{version[1]}; structured arrays are not supported")
         header_of = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
         shape, fortran, dtype = header_of(head, max_header_size=HEADER)
     except Refused:
         raise
     except HEADER_DAMAGE as error:
         reason = " ".join(str(error).split())[:100]
-        raise Refused(f"is no .npy data, or its header is damaged ({reason})") from None
+        raise Refused(f"is not .npy data, or its header is damaged ({reason})") from None
     start = head.tell()
     if dtype.kind == "O":
         return PickledArray(where, file, offset + start, offset + size, space)

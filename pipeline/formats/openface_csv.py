@@ -97,8 +97,9 @@ class FaceTable:
         times = self.time_s[here][first]
         if (back := np.flatnonzero(np.diff(times) <= 0)).size:
             raise ClipError(
-                f"{self.name}: timestamps do not grow with the frames: frame {frames[back[0] + 1]} is at "
-                f"{times[back[0] + 1]:g} s as the one before; was it made from pictures instead of a video?"
+                f"{self.name}: timestamps do not increase with the frames: frame {frames[back[0] + 1]} is "
+                f"at {times[back[0] + 1]:g} s like the one before; was it made from images instead of a "
+                "video?"
             )
         best = np.lexsort((-self.confidence[here], ~success, row_of))  # of each frame the best row first
         best = best[which[best] == chosen]
@@ -160,7 +161,7 @@ def read_table(path: Path, columns: Sequence[str]) -> FaceTable:
             low_memory=False,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise ClipError(f"{path.name}: not a table of OpenFace: {error}".splitlines()[0]) from error
+        raise ClipError(f"{path.name}: not an OpenFace table: {error}".splitlines()[0]) from error
     numbers = {
         name: pd.to_numeric(table[place[name]], errors="coerce").to_numpy(np.float64) for name in wanted
     }
@@ -169,7 +170,7 @@ def read_table(path: Path, columns: Sequence[str]) -> FaceTable:
     if cut_off and len(kept):
         kept[-1] = False
     if not kept.any():
-        raise ClipError(f"{path.name}: a header of OpenFace, but no frame under it")
+        raise ClipError(f"{path.name}: an OpenFace header, but no frames")
     numbers = {name: values[kept] for name, values in numbers.items()}
     if computed:
         x, y, z = (numbers[f"gaze_0_{axis}"] + numbers[f"gaze_1_{axis}"] for axis in "xyz")
@@ -192,7 +193,7 @@ def _header(path: Path) -> list[str]:
     """Names of the columns, without blanks."""
     try:
         if not path.is_file():
-            raise ClipError(f"{path.name}: there is no such file")
+            raise ClipError(f"{path.name}: no such file")
         size = path.stat().st_size
         with open(path, "rb") as file:
             line = file.readline(HEADER_BYTES)

@@ -38,7 +38,7 @@ def refuse_archive(path: Path) -> None:
         if kind == "ZIP":  # what torch.save writes is one, too
             kind = "ZIP (or a PyTorch checkpoint)"
     if kind is not None:
-        raise FormatError(f"{path}: is an archive ({kind}); unpack it first and give the files within")
+        raise FormatError(f"{path}: is an archive ({kind}); unpack it first and give the files inside")
 
 
 def refuse_stranger(path: Path, own: bytes = b"") -> None:
@@ -49,7 +49,7 @@ def refuse_stranger(path: Path, own: bytes = b"") -> None:
     own : how the expected kind of file begins
     """
     if not path.is_file():
-        raise FormatError(f"{path}: there is no such file")
+        raise FormatError(f"{path}: no such file")
     head = _head(path)
     if not head:
         raise FormatError(f"{path}: is empty; copy or download it again")
@@ -67,7 +67,7 @@ def refuse_stranger(path: Path, own: bytes = b"") -> None:
         )
     for signature, kind in OTHERS.items():
         if head.startswith(signature):
-            raise FormatError(f"{path}: is {kind}, whatever its ending says")
+            raise FormatError(f"{path}: despite its name, is {kind}")
 
 
 def _head(path: Path) -> bytes:

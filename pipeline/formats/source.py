@@ -39,7 +39,7 @@ class Source:
         for folder, names in walk(self.root):
             found += [Path(folder, name) for name in names]
             if len(found) > MOST_FILES:
-                raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the folder that is meant?")
+                raise FormatError(f"{self.root}: over {MOST_FILES} files; is it the right folder?")
         return sorted(path for path in found if path.is_file())
 
     def named(self, *names: str) -> Path | None:
@@ -48,7 +48,7 @@ class Source:
             found = [path for path in self.files if path.name.lower() == name.lower()]
             if len(found) > 1:
                 listed = ", ".join(str(path.relative_to(self.root)) for path in found)
-                raise FormatError(f"{self.root}: {name} is there {len(found)} times ({listed}); keep one")
+                raise FormatError(f"{self.root}: {name} occurs {len(found)} times ({listed}); keep one")
             if found:
                 return found[0]
         return None
@@ -100,7 +100,7 @@ def walk(root: Path, passed_over: dict[str, str] | None = None) -> Iterator[tupl
         folder = folders.pop() if folders else links.pop(0)
         real = os.path.realpath(folder)
         if real in entered:
-            missed[folder] = "a link to a folder that was read already"
+            missed[folder] = "a link to a folder already read"
             continue
         entered.add(real)
         try:
@@ -120,7 +120,7 @@ def walk(root: Path, passed_over: dict[str, str] | None = None) -> Iterator[tupl
             elif os.path.exists(entry.path):
                 names.append(entry.name)
             else:
-                missed[entry.path] = "a link to nowhere"
+                missed[entry.path] = "a broken link"
         yield folder, names
 
 
@@ -148,6 +148,6 @@ def understood(where: str) -> Iterator[None]:
             raise  # of the disk; HDF5's own, of damaged values, have no number
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise FormatError(
-            f"{where}: what lies there is not laid out as expected ({reason}); is it damaged, or of another "
-            "version or project?"
+            f"{where}: the contents are not laid out as expected ({reason}); are they damaged, or from "
+            "another version or project?"
         ) from error

@@ -113,7 +113,7 @@ class Opened:
         while target:
             count = os.preadv(self.descriptor, [target], offset)
             if not count:
-                raise FormatError(f"{self.name}: ends within an array; was it changed meanwhile?")
+                raise FormatError(f"{self.name}: ends inside an array; was it changed while being read?")
             target, offset = target[count:], offset + count
 
 
@@ -138,8 +138,8 @@ class Scratch(Opened):
             raise Refused(f"unpacks to more than {self.limit:,} bytes, the limit")
         if count > (room := shutil.disk_usage(tempfile.gettempdir()).free):
             raise Refused(
-                f"needs {count:,} bytes of temporary files and {tempfile.gettempdir()} has {room:,}; "
-                "set TMPDIR to a folder with more room"
+                f"needs {count:,} bytes for temporary files, and {tempfile.gettempdir()} has {room:,}; set "
+                "TMPDIR to a folder with more space"
             )
 
     def append(self, pieces: Iterable[bytes | memoryview]) -> tuple[int, int]:
@@ -276,7 +276,7 @@ def native(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "U" and values.nbytes:
         points = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
         if points.max() > 0x10FFFF:
-            raise Refused("an array of text holds what is no Unicode; the file is damaged")
+            raise Refused("a text array has invalid Unicode; the file is damaged")
     return values
 
 
@@ -284,19 +284,20 @@ def check_size(dtype: np.dtype, shape: tuple[int, ...], count: int) -> None:
     """Refuse an array of impossible axes, or whose dtype and shape do not need just `count` bytes."""
     size = prod(max(axis, 1) for axis in shape) * max(dtype.itemsize, 1)
     if len(shape) > MOST_AXES or size > MOST_BYTES or bool in map(type, shape):  # NumPy takes True for 1
-        raise Refused(f"an array of the impossible shape {str(shape)[:80]}")
+        raise Refused(f"an array with the impossible shape {str(shape)[:80]}")
     if min(shape, default=0) < 0:
         raise Refused(f"an array with a negative axis: {shape}")
     if 0 in shape and prod(max(axis, 1) for axis in shape) > MOST_EMPTY:
-        raise Refused(f"an array of nothing with the axes {shape}")
+        raise Refused(f"an empty array with the shape {shape}")
     if (wanted := prod(shape) * dtype.itemsize) != count:
-        raise Refused(f"an array of {dtype} and shape {shape} needs {wanted:,} bytes and has {count:,}")
+        raise Refused(f"an array of {dtype} and shape {shape} needs {wanted:,} bytes, but has {count:,}")
 
 
 def check_dtype(dtype: np.dtype) -> np.dtype:
     """A data type of plain values; Refused where it is structured, objects, times or anything else."""
     if dtype.kind not in KINDS or dtype.names or dtype.subdtype or dtype.metadata:
         raise Refused(
-            f"an array of {str(dtype)[:80]}, which is not read; save plain numbers, bools or text instead"
+            f"an array of {str(dtype)[:80]}, which is not supported; save plain numbers, bools or text "
+            "instead"
         )
     return dtype

@@ -26,7 +26,7 @@ def clip_of(source: object, video: object, clip: object) -> str:
     parts = [text_of(video), text_of(clip)]
     for name, value in zip(("video", "clip"), parts, strict=True):
         if reason := bad_id(value):
-            raise FormatError(f"{source}: id of a {name} is {value[:80]!r}: {reason}; rename it in the file")
+            raise FormatError(f"{source}: {name} id {value[:80]!r}: {reason}; rename it in the file")
     return full_id(*parts)
 
 
@@ -79,7 +79,7 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
     where : file and clip, for messages
     """
     if isinstance(values, list | tuple) and _has_text(values):
-        raise FormatError(f"{where}: holds text; expected numbers of shape (T, D)")
+        raise FormatError(f"{where}: has text; expected numbers of shape (T, D)")
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -88,7 +88,9 @@ def matrix(values: Any, width: int | None, where: str) -> np.ndarray:
         try:
             array = np.stack([np.asarray(row, np.float64) for row in array])
         except (TypeError, ValueError) as error:
-            raise FormatError(f"{where}: its rows are no numbers of one length; expected (T, D)") from error
+            raise FormatError(
+                f"{where}: its rows are not numbers of equal length; expected (T, D)"
+            ) from error
     if array.size == 0:
         return np.zeros((0, width or 0), np.float32)
     if array.ndim == 1:
@@ -128,5 +130,5 @@ def index_of(value: Any, count: int, where: str) -> int | None:
     if number is None:
         return None
     if number not in range(count):
-        raise FormatError(f"{where}: label is {number:g}; expected a whole number of 0 to {count - 1}")
+        raise FormatError(f"{where}: label is {number:g}; expected a whole number from 0 to {count - 1}")
     return int(number)

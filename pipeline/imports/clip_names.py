@@ -54,7 +54,7 @@ def about_segments(ids: Iterable[Any]) -> list[str]:
     """A note where ids are numbered as the CMU SDK does."""
     if not any(np.size(value) == 1 and SEGMENT.fullmatch(text_of(value)) for value in ids):
         return []
-    return ["ids like video[3] keep their number, which counts from 0; CMU-MOSI's media and MMSA's from 1"]
+    return ["ids like video[3] keep their number, counted from 0; CMU-MOSI's media and MMSA count from 1"]
 
 
 def parted(raw: str, pattern: re.Pattern[str] | None) -> tuple[str, str]:

@@ -105,12 +105,12 @@ def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
     where, found = f"imports.{name}", imported.labelling
     if not imported.modalities:
         raise FormatError(
-            f"{params.root}: no text, audio or visual features in it; labels and texts alone are a corpus "
+            f"{params.root}: no text, audio or visual features; import labels and texts alone as a corpus "
             "(msa-cli ingest)"
         )
     if found.task != params.task:
         raise ParamsError(
-            f"{where}.task is {params.task!r}, but the files have a {found.task}; correct it, or check "
+            f"{where}.task is {params.task!r}, but the files are for {found.task}; correct it, or check "
             "that these are the right files"
         )
     if found.task == "classification" and len(params.classes) != len(found.classes):
@@ -122,8 +122,8 @@ def check_rows(imported: Imported, name: str, params: ImportParams) -> None:
     for place, name in enumerate(params.classes):
         if class_key(name) in theirs and theirs.index(class_key(name)) != place:
             raise ParamsError(
-                f"{where}.classes has {name!r} in place {place}, but the files' labels count as in "
-                f"{', '.join(found.classes)}; name the classes in this order"
+                f"{where}.classes has {name!r} at index {place}, but the classes in the files are "
+                f"{', '.join(found.classes)}; name them in this order"
             )
     problems = [problem for row in imported.rows for problem in _beyond(row, params, where)]
     if problems:
@@ -220,7 +220,7 @@ def _store(
             elif clip_id in looked.zero:
                 yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "all values in the file are 0")
             elif steps is None or (block := sequences.read(clip_id)) is None:
-                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have none of this clip")
+                yield FeatureRow(clip_id, meta["fingerprint"], ABSENT, "the files have nothing for this clip")
             else:
                 values, _, _ = clean(checked(block, meta["dim"], modality, clip_id)[steps])
                 remark = sequences.remark(clip_id) if sequences.remark is not None else ""

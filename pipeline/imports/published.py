@@ -57,8 +57,8 @@ def about_sum(source: Source, path: Path, rows: Sequence[Mapping[str, Any]]) -> 
         return []
     (digest,) = source.hashes([path]).values()
     if digest in SUMS:
-        return [f"{path.name} is MMSA's {SUMS[digest]}: its SHA-256 is the published one"]
-    return [f"{path.name} is none of the files whose SHA-256 MMSA publishes; it may be a copy with changes"]
+        return [f"{path.name} is MMSA's {SUMS[digest]}: its SHA-256 matches the published one"]
+    return [f"{path.name} is not one of the files whose SHA-256 MMSA publishes; it may be a modified copy"]
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

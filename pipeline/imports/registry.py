@@ -38,7 +38,7 @@ def read(kind: str, source: Source, params: ImportParams) -> Imported:
         imported.notes.append(about_twins(twins))
     for name in [name for name, sequences in imported.modalities.items() if not sequences.columns]:
         del imported.modalities[name]
-        imported.notes.append(f"{name}: its arrays have no columns; left out")
+        imported.notes.append(f"{name}: its arrays have no columns; skipped")
     _encode(imported)
     return imported
 
@@ -54,7 +54,7 @@ def _encode(imported: Imported) -> None:
                 found[key] = written
                 changed += 1
     if changed:
-        imported.notes.append(f"{changed} texts hold halves of characters; U+FFFD stands in their places")
+        imported.notes.append(f"{changed} texts have half characters, replaced by U+FFFD")
     imported.notes = list(map(escaped, imported.notes))
 
 
@@ -69,6 +69,4 @@ def sniff(source: Source, given: str = "") -> str:
         if not reason:
             return kind
         listed += f"\n  - {kind}: {reason}"
-    raise FormatError(
-        f"{given or source}: no kind of file that is known here; choose one with `--as KIND`{listed}"
-    )
+    raise FormatError(f"{given or source}: unknown kind of file; choose one with `--as KIND`{listed}")

@@ -253,4 +253,4 @@ def texts_of(part: SplitPart, key: str) -> list[str | None]:
 def left_out(tree: Mapping[Any, Any], known: Sequence[str]) -> list[str]:
     """A note on keys of a file that are no splits and not otherwise known."""
     names = [text_of(name) for name in tree if not is_split(name) and text_of(name) not in known]
-    return [f"left out, being no split: {listed(names)}"] if names else []
+    return [f"skipped, not a split: {listed(names)}"] if names else []

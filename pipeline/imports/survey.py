@@ -137,7 +137,7 @@ def survey(imported: Imported, source: str) -> ImportSurvey:
         _labels(imported.rows),
         modalities,
         imported.notes
-        + [f"{name}: it has nothing of any clip; are its ids (times) those of the labels?" for name in empty],
+        + [f"{name}: it has nothing for any clip; do its ids (times) match the labels?" for name in empty],
     )
 
 
@@ -146,13 +146,13 @@ def checked(block: Any, columns: int, source: str, clip_id: str) -> np.ndarray:
     try:
         array = np.asarray(block)
     except ValueError as error:  # rows of different lengths
-        raise FormatError(f"{source} of clip {clip_id!r} is no table: {error}") from error
+        raise FormatError(f"{source} of clip {clip_id!r} is not a table: {error}") from error
     if array.dtype.kind not in "biuf":
         raise FormatError(f"{source} of clip {clip_id!r} is of type {array.dtype}, expected numbers")
     if array.ndim != 2 or array.shape[1] != columns:
         raise FormatError(
-            f"{source} of clip {clip_id!r} has shape {array.shape}, expected (steps, {columns}) as its "
-            "columns say; is it another modality, or another version of the file?"
+            f"{source} of clip {clip_id!r} has shape {array.shape}, expected (steps, {columns}) to match "
+            "its columns; is it another modality, or another version of the file?"
         )
     return array
 
@@ -189,7 +189,7 @@ def _survey_modality(sequences: FeatureSequences, clips: list[str], source: str)
         found.side = sequences.side or side_of(*looked)
         if sequences.side is None and sequences.side_key and disagree(found.sides):
             raise FormatError(
-                f"{source}: rows of zeros are on both sides: {about_sides(found.sides)}; say which are "
+                f"{source}: rows of zeros are on both sides: {about_sides(found.sides)}; say which side is "
                 f"padding, {sequences.side_key}: front or back"
             )
     _recover(found, sequences, ends)

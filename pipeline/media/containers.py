@@ -68,7 +68,7 @@ def _unreadable(path: Path, limits: MediaLimits) -> str:
     size = path.stat().st_size
     said = libav.log_of(path, limits.max_pixels)
     if any("max_streams" in line for line in said):
-        return f"more than {libav.MAX_TRACKS} tracks (max_streams); keep one of pictures and one of sound"
+        return f"more than {libav.MAX_TRACKS} tracks (max_streams); keep one video and one audio track"
     guessed = any("misdetection" in line for line in said)  # by the suffix: it is not at all of that kind
     cause = f"({said[-1][:100]}; {size} bytes)" if said and not guessed else f"({size} bytes)"
     with path.open("rb") as file:
@@ -76,9 +76,9 @@ def _unreadable(path: Path, limits: MediaLimits) -> str:
     if not is_mp4:
         return f"not a media file that can be read, or damaged at its beginning {cause}"
     if is_cut_off(path):
-        return f"cut off before its index (moov), {size} bytes are there; get the file again"
+        return f"cut off before its index (moov), only {size} bytes; copy or download it again"
     there = any(kind == b"moov" for kind, _ in outer_parts(path))
-    return f"its index (moov) is {'damaged' if there else 'missing'} {cause}; get the file again"
+    return f"its index (moov) is {'damaged' if there else 'missing'} {cause}; copy or download it again"
 
 
 def check_readable(path: Path, error: BaseException) -> None:
@@ -109,7 +109,7 @@ def reading(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise ClipError(f"{path.name}: cannot be read: permission denied") from error
     except OSError as error:
-        raise MachineTroubleError(f"{path.name}: reading fails ({error.strerror})") from error
+        raise MachineTroubleError(f"{path.name}: reading failed ({error.strerror})") from error
 
 
 # --------------------------------------------------------------------------------------------------- tracks

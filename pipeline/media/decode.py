@@ -287,7 +287,7 @@ def waveform(
                 pieces.append(resampler.resample_chunk(samples[fed - begin :]))
                 fed = begin + len(samples)
         if resampler is None:
-            raise ClipError(f"{path.name}: nothing of its {stream.codec_context.name} sound could be decoded")
+            raise ClipError(f"{path.name}: none of its {stream.codec_context.name} sound could be decoded")
         pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
         offset = first * sample_rate // rate
@@ -295,7 +295,7 @@ def waveform(
         wanted = slice(round(window.start * sample_rate) - offset, round(end_at * sample_rate) - offset)
         samples = np.concatenate(pieces)[max(wanted.start, 0) : max(wanted.stop, 0)]
         if not len(samples):
-            raise ClipError(f"{path.name}: no sound between {window}, its track ends at {fed / rate:.2f} s")
+            raise ClipError(f"{path.name}: no sound between {window}; its track ends at {fed / rate:.2f} s")
         lost = [f"{repeated / rate:.2f} s of sound left out: its times repeat or go back"] if repeated else []
         report_damage(container, window, health, "audio", lost, notes)
         return np.clip(np.nan_to_num(samples), -1.0, 1.0)

@@ -162,7 +162,7 @@ def embedded_cues(path: Path, language: str | None) -> list[Cue]:
             payload = "\n".join(_dialogues(subtitles)) if packet.pts is not None else ""
             size += len(payload)
             if size > MAX_BYTES:
-                raise ClipError(f"{path.name}: its subtitles hold more than {MAX_BYTES:,} characters")
+                raise ClipError(f"{path.name}: its subtitles have more than {MAX_BYTES:,} characters")
             if payload:
                 start_s = float(packet.pts * packet.time_base) - origin
                 cues.append(
@@ -273,7 +273,7 @@ def _seconds(clock: str) -> float:
 def _decoded(path: Path) -> str:
     """The file's characters without a byte order mark, lines ended by a single newline."""
     if path.suffix.lower() not in SUFFIXES:
-        raise FormatError(f"{path}: expected a text file that ends in {', '.join(sorted(SUFFIXES))}")
+        raise FormatError(f"{path}: expected a text file ending in {', '.join(sorted(SUFFIXES))}")
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise FormatError(f"{path}: cannot be read: not a regular file")
@@ -288,9 +288,9 @@ def _decoded(path: Path) -> str:
         content = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise FormatError(
-            f"{path}: byte {error.start} is not {encoding.removesuffix('-sig').upper()}; save the file as "
-            f"UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 {path.name})"
+            f"{path}: byte {error.start} is not valid {encoding.removesuffix('-sig').upper()}; save the "
+            f"file as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 {path.name})"
         ) from error
     if "\0" in content:
-        raise FormatError(f"{path}: holds NUL characters, so it is no text; save it as UTF-8")
+        raise FormatError(f"{path}: has NUL characters, so it is not text; save it as UTF-8")
     return content.replace("\r\n", "\n").replace("\r", "\n")

@@ -35,7 +35,9 @@ def window_of(
     start = start_s or 0.0
     length = (math.inf if end_s is None else end_s) - start
     if start < 0 or not length > 0:
-        raise ClipError(f"{path.name}: the window start_s={start_s}, end_s={end_s} is empty or before 0")
+        raise ClipError(
+            f"{path.name}: the window start_s={start_s}, end_s={end_s} is empty or begins before 0"
+        )
     duration = duration_s(container)
     check_length(min(length, duration - start) if duration else 0.0, limits, path)
     return TimeWindow(origin_s(container), start, length)

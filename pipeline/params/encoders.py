@@ -54,7 +54,7 @@ class Pretrained(Section):
             raise ValueError(f"revision is {self.revision!r}, but there is no model")
         if isinstance(self.revision, dict):
             if not isinstance(self.model, dict):
-                raise ValueError("revision has a commit per language, but model is one for all")
+                raise ValueError("revision has a commit per language, but there is one model for all")
             if extra := set(self.revision) - set(self.model):
                 raise ValueError(f"revision names {', '.join(sorted(extra))}, for which there is no model")
         elif isinstance(self.model, dict) and self.revision is not None:

@@ -40,7 +40,7 @@ def _as_folder(value: str) -> str:
 
 def _as_path(value: str) -> str:
     if not value.strip() or not value.isprintable() or "://" in value:
-        raise ValueError(f"{shown(value)} is not a path: expected a file or folder of this machine")
+        raise ValueError(f"{shown(value)} is not a path: expected a file or folder on this machine")
     return value
 
 

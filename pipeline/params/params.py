@@ -87,7 +87,7 @@ class CorpusParams(Section):
         if self.task == "regression" and self.classes:
             raise ValueError("classes is given, but task is 'regression'; write `task: classification`")
         if self.task == "classification" and not self.classes:
-            raise ValueError("classes is missing; a classification needs their names, in order")
+            raise ValueError("classes is missing; classification needs their names, in order")
         return self
 
 
@@ -283,7 +283,7 @@ class Params(Section):
                 tables = getattr(encoders[job.encoder], "csv", None) or NO_TABLES
                 if modality == "visual" and ("source" not in job.model_fields_set or job.source != tables):
                     raise ValueError(
-                        f"{where}.source is {job.source!r} or missing; write {tables!r}, what "
+                        f"{where}.source is {job.source!r} or missing; write {tables!r}, which "
                         f"visual.{job.encoder} reads, so that DVC sees when it changes"
                     )
         return self

@@ -84,7 +84,7 @@ def _behind(before: str) -> str:
 class _PlainConstructor(SafeConstructor):
     def construct_document(self, node: Node) -> Any:
         if _size(node, {}) > MOST:
-            self._refuse(node, f"more than {MOST} values, where anchors count as what they repeat")
+            self._refuse(node, f"more than {MOST} values, counting what anchors repeat")
         return super().construct_document(node)
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
@@ -92,7 +92,7 @@ class _PlainConstructor(SafeConstructor):
         if kind not in PLAIN:
             self._refuse(node, f"a value of type {kind}, expected plain data; quote it if it is text")
         if kind == "int" and len(node.value) > DIGITS:
-            self._refuse(node, f"a number of more than {DIGITS} digits")
+            self._refuse(node, f"a number with more than {DIGITS} digits")
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError):

@@ -105,7 +105,7 @@ def check_name(name: str, folds: int, params: Params, file: Path) -> None:
     taken = {key: section for section in sections for key in getattr(params, section)}
     for clash in (one for one in (name, *set_names(name, folds)) if one in taken):
         raise ParamsError(
-            f"{file}: {taken[clash]}.{clash} is there already; choose another --name, or remove it there"
+            f"{file}: {taken[clash]}.{clash} already exists; choose another --name, or remove it there"
         )
     for modality in MODALITIES:
         for job, described in getattr(params.jobs, modality).items():

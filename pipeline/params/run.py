@@ -55,7 +55,7 @@ def run_configs(
     """
     params.training_set(dataset)
     if not (wanted := seeds or params.seeds):
-        raise ParamsError("`seeds` in params.yaml is empty; name one at least, e.g. [1111]")
+        raise ParamsError("`seeds` in params.yaml is empty; name at least one, e.g. [1111]")
     return tuple(
         RunConfig(
             method_name=method,

@@ -59,7 +59,7 @@ class Dimension(Section):
             raise ValueError("needs low and high ({low: 0.1, high: 1.0}), or choices ({choices: [a, b]})")
         ends = f"low is {self.low:g} and high {self.high:g}"
         if self.low >= self.high:
-            raise ValueError(f"{ends}; low must be the smaller one")
+            raise ValueError(f"{ends}; low must be below high")
         if self.log and self.low <= 0:
             raise ValueError(f"low is {self.low:g}; log needs numbers above 0")
         if self.step is None:
@@ -67,7 +67,7 @@ class Dimension(Section):
         if self.log:
             raise ValueError("has log and step; give one of them")
         if not (self.low.is_integer() and self.high.is_integer()):
-            raise ValueError(f"{ends}; step counts in whole numbers, list others as choices")
+            raise ValueError(f"{ends}; step needs whole numbers; list others as choices")
         if (self.high - self.low) % self.step:
             raise ValueError(
                 f"high {self.high:g} is not reached from low {self.low:g} in steps of {self.step}"

@@ -65,7 +65,7 @@ class AsrParams(Pretrained):
     @model_validator(mode="after")
     def _engine_has_precision(self) -> Self:
         if self.precision == "int8" and self.engine != "faster-whisper":
-            raise ValueError("precision is int8, which only the engine faster-whisper has")
+            raise ValueError("precision is int8, which only the engine faster-whisper supports")
         return self
 
     def checkpoints(self) -> dict[str | None, Source]:

@@ -77,7 +77,7 @@ WRONG = [
     ("extract --video clip.mkv --params list.yaml", "holds a list, expected a mapping"),
     ("ingest folder nothing --name a", "nothing: no such file or folder"),
     ("ingest folder clip.mkv --name a", "'clip.mkv' is a file"),
-    ("ingest folder folder --name a", "no video below it; expected <root>/"),
+    ("ingest folder folder --name a", "no videos in it; expected <root>/"),
     ("ingest mosi folder --name a", "label.csv: no such file; "),
     ("import nothing.pkl --name a", "nothing.pkl: no such file or folder"),
     ("import empty --name a --mapping list.yaml", "holds a list, expected a mapping"),

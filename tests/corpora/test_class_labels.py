@@ -49,7 +49,7 @@ def test_unknown_classes_are_listed_at_once(tmp_path: Path) -> None:
         "a,7,x,,,,,,unlabeled",
     ]
     *wrong, empty, setting = problems_of(corpus(tmp_path, *lines, **MOODS))
-    expected = "expected one of Anger, no mood, 高兴, or an index of 0 to 2"
+    expected = "expected one of Anger, no mood, 高兴, or an index from 0 to 2"
     assert wrong == [
         f"line 2: label of clip a$_$1 is 'angry', {expected}",
         f"line 3: label of clip a$_$2 is '3', {expected}",
@@ -58,7 +58,9 @@ def test_unknown_classes_are_listed_at_once(tmp_path: Path) -> None:
         f"line 6: label_A of clip a$_$5 is 'nan', {expected}",
     ]
     assert empty == "line 7: label of clip a$_$6 is empty; only mode unlabeled may have none"
-    assert setting.startswith("5 label(s) are no class of this dataset: correct them, or set datasets.tiny.")
+    assert setting.startswith(
+        "5 label(s) are not classes of this dataset: correct them, or set datasets.tiny."
+    )
 
 
 def test_range_of_a_regression_is_nothing_to_classes(tmp_path: Path) -> None:

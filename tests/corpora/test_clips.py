@@ -84,7 +84,7 @@ def test_classes_come_back_with_their_names(tmp_path: Path) -> None:
     [
         (("a", "b"), "class_label", "column 'class_label' holds class 2, expected 0 to 1"),
         (("a", "b"), "class_visual", "column 'class_visual' holds class 2, expected 0 to 1"),
-        ((), "class_label", "column 'class_label' holds class 2, expected none: the dataset is a regression"),
+        ((), "class_label", "column 'class_label' holds class 2, expected none: the task is regression"),
     ],
 )
 def test_a_class_that_is_none_of_the_datasets(
@@ -137,7 +137,7 @@ def test_natural_key_orders_everything(names: list[str]) -> None:
         ([row("a", "1", split="dev")], "split 'dev' is not one of train, valid, test, unlabeled"),
         (
             [row("a", "1", label=float("nan"))],
-            "column 'label' holds NaN or infinity; an absent label is null",
+            "column 'label' holds NaN or infinity; a missing label is null",
         ),
         ([row("a", "1", label_text=float("inf"))], "column 'label_text' holds NaN"),
         ([row("a", "1", status=None)], "column 'status' has empty cells"),

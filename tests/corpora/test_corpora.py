@@ -157,7 +157,7 @@ def test_sims_with_another_scale_and_language_and_a_thin_label_file(tmp_path: Pa
     found = survey("s", wrong)
     notes = {note.check: note for note in found.notes}
     assert notes["label range"].message.startswith("datasets.s.label_range is [-3.0, 3.0]")
-    assert notes["language"].message.endswith("this corpus speaks 'zh'")
+    assert notes["language"].message.endswith("this corpus is in 'zh'")
     assert notes["unimodal labels"].rows == ("v$_$1",)
 
 
@@ -179,7 +179,7 @@ def test_simsv2_and_its_unlabelled_part(tmp_path: Path) -> None:
         "ok"
     }
     for place in ("nowhere", "../s/u", "/u"):
-        with pytest.raises(LabelFileError, match=r"settings\.unlabeled is .*no folder below"):
+        with pytest.raises(LabelFileError, match=r"settings\.unlabeled is .*no such folder in"):
             rows_of("simsv2", root, unlabeled=place)
 
 
@@ -228,4 +228,4 @@ def test_a_clip_of_two_lists_is_told_with_where_the_lists_are(tmp_path: Path) ->
     with pytest.raises(LabelFileError) as caught:
         ingest("x", dataset("mosi_ood", tmp_path), MediaLimits())
     first, _ = caught.value.problems
-    assert first == "splits: clip 03bSnISJMiM$_$1 is in train and in valid; keep it in one"
+    assert first == "splits: clip 03bSnISJMiM$_$1 is in both train and valid; keep it in one"

@@ -86,7 +86,7 @@ def test_urfunny_with_gaps_is_told_and_with_wrong_labels_refused(tmp_path: Path)
     problems = problems_of("urfunny", tmp_path)
     assert any("label of 7 is 2, expected 0 or 1" in problem for problem in problems)
     assert any("fold 'held_out'" in problem for problem in problems)
-    assert any("clip 7$_$punchline is in train and in valid" in problem for problem in problems)
+    assert any("clip 7$_$punchline is in both train and valid" in problem for problem in problems)
 
 
 def test_a_pickle_that_is_more_than_data_is_not_run(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_mustard_problems_are_listed_at_once(tmp_path: Path) -> None:
         any(problem.startswith(f"{key}: ") for problem in problems) for key in ("1_0", "2_1", "a/b", "2_3")
     ] == [True] * 4
     path.write_text(json.dumps({key: good[key] for key in list(good)[:19]}))
-    assert "not the 19 entries" in problems_of("mustard", tmp_path)[0]
+    assert "do not cover the 19 entries" in problems_of("mustard", tmp_path)[0]
     for entry in good.values():
         del entry["show"]
     path.write_text(json.dumps(good))
@@ -177,7 +177,9 @@ def test_mustard_speakers_are_names(tmp_path: Path, key: str, name: Any) -> None
     entries = json.loads(path.read_text())
     entries["1_0"][key] = name if key == "speaker" else ["PENNY", name]
     path.write_text(json.dumps(entries))
-    assert problems_of("mustard", tmp_path) == ["1_0: speaker and context_speakers hold more than names"]
+    assert problems_of("mustard", tmp_path) == [
+        "1_0: speaker or context_speakers has items that are not names"
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------- CHERMA
@@ -222,7 +224,7 @@ def test_cherma_problems_are_listed_at_once(tmp_path: Path) -> None:
         "entry 1: file '../x.mp4'",
         "entry 2: txt_label is 'bored'",
         "entry 3: no video_file",
-        "clip test_0$_$0 is in train and in test",
+        "clip test_0$_$0 is in both train and test",
         "entry 5: video_label is None",
     ):
         assert any(part in problem for problem in problems), part
@@ -265,7 +267,7 @@ def test_voxceleb(tmp_path: Path) -> None:
     }  # the .txt of face tracks is no text
     assert all(row["label"] is None for row in rows.values())
     notes = {note.check: note.message for note in survey("v", dataset("voxceleb", tmp_path)).notes}
-    assert "1 clips have their sound in a file of its own" in notes["separate files"]
+    assert "1 clips have their sound in a separate file" in notes["separate files"]
 
 
 def test_voxceleb_sound_and_speakers(tmp_path: Path) -> None:
@@ -283,7 +285,7 @@ def test_voxceleb_sound_and_speakers(tmp_path: Path) -> None:
 def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
     made["urfunny"](tmp_path)
     change(tmp_path / "data_folds.pkl", test=-1)
-    with pytest.raises(FormatError, match=r"kind urfunny\): what lies there is not laid out as expected"):
+    with pytest.raises(FormatError, match=r"kind urfunny\): the contents are not laid out as expected"):
         rows_of("urfunny", tmp_path)
 
 

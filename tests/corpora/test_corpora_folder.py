@@ -145,10 +145,10 @@ def test_what_is_wrong_with_a_table_is_said_at_once(tmp_path: Path) -> None:
         "line 3: label of a/2.mp4 is 'x'",
         "line 3: split of a/2.mp4 is 'nowhere'",
         "line 4: label of a/3.mp4 is empty",
-        "line 4: the clip ends at 2 s and begins at 3 s",
+        "line 4: the clip begins at 3 s but ends at 2 s",
         "line 5: file is empty",
         "line 6: file is '=1+1': a spreadsheet formula",
-        "line 8: clip a$_$1 is there twice",
+        "line 8: clip a$_$1 occurs twice",
         "line 9: start_s is 'soon', expected seconds",
     ):
         assert part in text, part
@@ -202,7 +202,7 @@ def test_which_table(tmp_path: Path) -> None:
     (one,) = survey("x", dataset("folder", tmp_path, labels="more.csv")).clips
     assert one.labels["label"] == 2.0
     for wrong in ("gone.csv", "../labels.csv", "/labels.csv"):
-        assert "no such file below" in problems_of(dataset("folder", tmp_path, labels=wrong))[0]
+        assert "no such file in" in problems_of(dataset("folder", tmp_path, labels=wrong))[0]
 
 
 def test_links_that_lead_back_end(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_lists_in_a_folder(tmp_path: Path) -> None:
     assert {key: row["split"] for key, row in rows.items()} == EXPECTED
     assert rows["tmZoasNr4rU$_$2"]["label"] == 1.6
     notes = notes_of(survey("x", source))
-    assert notes["clips of no list"].rows == ("WKA5OygbEKI$_$2",)
+    assert notes["clips in no list"].rows == ("WKA5OygbEKI$_$2",)
     assert not {"test lists", "standard folds", "published sizes"} & set(notes)
 
 
@@ -277,7 +277,7 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     source = dataset("mosi_ood", tmp_path)
     (tmp_path / "splits" / "dev.txt").write_text("03bSnISJMiM_1\nunknown_7\n")
     (problem,) = problems_of(source)
-    assert "clip 03bSnISJMiM$_$1 is in train and in valid" in problem
+    assert "clip 03bSnISJMiM$_$1 is in both train and valid" in problem
     (tmp_path / "splits" / "dev.txt").write_text("unknown_7\n")
     assert notes_of(survey("x", source))["ids without a row"].rows == ("unknown_7 (valid)",)
     (tmp_path / "splits" / "odd.txt").write_text("x\n")
@@ -288,6 +288,6 @@ def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     assert "no id list in it" in problems_of(dataset("mosi_ood", tmp_path, splits="empty"))[0]
     (tmp_path / "one.json").write_text('{"train": ["strange"]}')
     assert (
-        "no id of the lists is one of label.csv"
+        "no id of the lists is in label.csv"
         in problems_of(dataset("mosi_ood", tmp_path, splits="one.json"))[0]
     )

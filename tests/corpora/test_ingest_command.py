@@ -55,7 +55,7 @@ def test_a_folder_of_clips_is_entered_and_valid(corpus: Path, cli: Callable[...,
     assert '"error"' not in shown
     (corpus / "9.mp4").write_bytes((corpus / "0.mp4").read_bytes())
     code, shown = cli("stage", "ingest", "mine")
-    assert code == 0 and "info: 1 videos are not in the table, and unlabeled" in shown
+    assert code == 0 and "info: 1 videos are unlabeled: not in the table" in shown
     clips = pq.read_table("data/clips/mine.parquet").to_pydict()
     (corpus / "9.mp4").unlink()
     assert sorted(label for label in clips["label"] if label is not None) == [
@@ -89,7 +89,7 @@ def test_published_corpora_bring_their_labels(kind: str, here: Path, cli: Callab
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["folder", "--name", "sample"], "datasets.sample is there already"),
+        (["folder", "--name", "sample"], "datasets.sample already exists"),
         (["folders", "--name", "mine"], "kind of dataset 'folders' is not known, did you mean 'folder'"),
         (["folder", "--name", "mine", "--text-encoder", "bart"], "text encoder 'bart' is not known"),
         (["folder", "--name", "mine", "--range", "0", "1"], "expected"),

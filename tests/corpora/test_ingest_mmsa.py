@@ -25,7 +25,7 @@ from pipeline.params.params import DatasetParams, MediaLimits
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("a,1,again,1.0,,,,,train", ["line 3", "clip a$_$1 is in line 2 already"]),
+        ("a,1,again,1.0,,,,,train", ["line 3", "clip a$_$1 is already in line 2"]),
         ("a,1,again,1.0,,,,,test", ["line 3", "clip a$_$1 is in test, and in line 2 in train", "remove one"]),
         ("a,2,x,abc,,,,,train", ["line 3", "label of clip a$_$2 is 'abc'", "finite number in [-3, 3]"]),
         ("a,2,x,nan,,,,,train", ["line 3", "'nan'", "finite number"]),
@@ -50,7 +50,7 @@ from pipeline.params.params import DatasetParams, MediaLimits
         ("a,2,x\x00y,0.5,,,,,train", ["line 3", "NUL character", "UTF-8"]),
         ("a,2,well, I think,0.5,,,,,train", ["line 3", "10 values, the header has 9", "in quotes"]),
         ("a,2,x", ["line 3", "3 values, the header has 9", "no label, mode"]),
-        ('a,2,"x" he said,0.5,,,,,train', ["line 3", "cannot be read as CSV", "twice"]),
+        ('a,2,"x" he said,0.5,,,,,train', ["line 3", "cannot be read as CSV", "double each quote"]),
         ("=1+1,2,x,0.5,,,,,train", ["line 3", "video_id is '=1+1'", "spreadsheet formula"]),
         ("@SUM(A1),2,x,0.5,,,,,train", ["line 3", "video_id is '@SUM(A1)'", "spreadsheet formula"]),
         ("a,-2+cmd|' /C calc'!A0,x,0.5,,,,,train", ["line 3", "clip_id is", "spreadsheet formula"]),
@@ -127,7 +127,7 @@ def test_missing_files_say_what_layout_is_expected(tmp_path: Path) -> None:
     assert "<root>/Raw/<video_id>/<clip_id>.mp4" in problem
     (tmp_path / "Labels.xlsx").touch()
     (problem,) = problems_of(DatasetParams(root=str(tmp_path)))
-    assert "there is Labels.xlsx: save it as label.csv" in problem
+    assert "found Labels.xlsx: save it as label.csv" in problem
     assert "<root>/label.csv" in problem
 
 

@@ -32,10 +32,10 @@ def listening(path: Path) -> None:
 
 
 PASSED_OVER: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "a link to nowhere": ("x.mp4", lambda path: path.symlink_to("gone.mp4"), "a link to nowhere"),
-    "a link to itself": ("x.mp4", lambda path: path.symlink_to("x.mp4"), "a link to nowhere"),
-    "a folder that is gone": ("videos", lambda path: path.symlink_to("/mnt/gone"), "a link to nowhere"),
-    "a link back": ("loop", lambda path: path.symlink_to("."), "a folder that was read already"),
+    "a broken link": ("x.mp4", lambda path: path.symlink_to("gone.mp4"), "a broken link"),
+    "a link to itself": ("x.mp4", lambda path: path.symlink_to("x.mp4"), "a broken link"),
+    "a folder that is gone": ("videos", lambda path: path.symlink_to("/mnt/gone"), "a broken link"),
+    "a link back": ("loop", lambda path: path.symlink_to("."), "a folder already read"),
 }
 
 
@@ -76,7 +76,7 @@ def test_what_is_passed_over_is_told_by_all(
     assert list(missed) == [str(corpus / called)] and reason in missed[str(corpus / called)]
     found = survey("x", dataset("folder", corpus))
     assert not found.problems and [one.clip_id for one in found.clips] == ["good"]
-    assert [(note.level, reason in note.message) for note in found.notes if note.check == "passed over"] == [
+    assert [(note.level, reason in note.message) for note in found.notes if note.check == "skipped"] == [
         ("warning", True)
     ]
 
@@ -91,9 +91,7 @@ def test_folders_that_may_not_be_read_are_told(unprivileged: Path) -> None:
     missed: dict[str, str] = {}
     assert [request.video.name for request in plan([unprivileged], None, missed)] == ["a.mp4"]
     assert [*missed] == [str(unprivileged / "closed")]
-    (note,) = (
-        one for one in survey("x", dataset("folder", unprivileged)).notes if one.check == "passed over"
-    )
+    (note,) = (one for one in survey("x", dataset("folder", unprivileged)).notes if one.check == "skipped")
     assert note.rows == ("closed: cannot be listed (Permission denied); check its permissions",)
     (unprivileged / "closed").chmod(0o700)  # to be removed
 

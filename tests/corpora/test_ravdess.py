@@ -80,15 +80,17 @@ def test_settings_say_what_is_taken(
 
 def test_what_there_is_is_said_where_nothing_is_taken(tmp_path: Path) -> None:
     voice(tmp_path / "03-01-08-02-01-02-10.wav")
-    said = "none of its files is modality: audio_visual, vocal: speech; expected in datasets.x.settings "
-    assert said + "modality: audio, vocal: speech" in told(tmp_path)
+    said = (
+        "no file has modality: audio_visual, vocal: speech; write modality: audio, vocal: speech in datasets"
+    )
+    assert said in told(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("clip.wav", "expected seven numbers of two digits"),
-        ("03-01-01-01-01-01.wav", "expected seven numbers of two digits"),
+        ("clip.wav", "expected seven two-digit numbers"),
+        ("03-01-01-01-01-01.wav", "expected seven two-digit numbers"),
         ("04-01-01-01-01-01-01.wav", "modality is 04, expected 01 to 03"),
         ("03-03-01-01-01-01-01.wav", "vocal channel is 03, expected 01 to 02"),
         ("03-01-09-01-01-01-01.wav", "emotion is 09, expected 01 to 08"),
@@ -97,7 +99,7 @@ def test_what_there_is_is_said_where_nothing_is_taken(tmp_path: Path) -> None:
         ("03-01-02-01-03-01-01.wav", "statement is 03, expected 01 to 02"),
         ("03-01-02-01-01-00-01.wav", "repetition is 00, expected 01 to 02"),
         ("03-01-02-01-01-01-25.wav", "actor is 25, expected 01 to 24"),
-        ("Actor_02/03-01-02-01-01-01-01.wav", "actor is 01, but it lies in Actor_02"),
+        ("Actor_02/03-01-02-01-01-01-01.wav", "actor is 01, but the file is in Actor_02"),
     ],
 )
 def test_wrong_names_are_problems(tmp_path: Path, name: str, reason: str) -> None:

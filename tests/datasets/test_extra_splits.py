@@ -272,7 +272,7 @@ def test_token_ids_of_another_vocabulary_are_refused(tmp_path: Path, tokenizer: 
     (foreign,) = known.values()
     folder = made(tmp_path / "set", features(foreign), silent=tuple(SPOKEN))
     assert whole(folder, Reading(foreign), "train").tokens is not None
-    with pytest.raises(FormatError, match="not of this encoder's vocabulary"):
+    with pytest.raises(FormatError, match="not from this encoder's vocabulary"):
         whole(folder, Reading(wanted), "train")
 
 

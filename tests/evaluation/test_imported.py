@@ -167,7 +167,7 @@ def test_what_is_wrong_with_scores_is_told(
 def test_a_class_that_is_none_is_told(case: Case, given: str) -> None:
     said = case.told(["clip", "class"], [[CLIPS[0], given], *([c, 1] for c in CLIPS[1:])])
     assert (
-        f"prediction of test$_$0000 is {given!r}, expected one of sad, Calm, glad, or an index of 0" in said
+        f"prediction of test$_$0000 is {given!r}, expected one of sad, Calm, glad, or an index from 0" in said
     )
 
 

@@ -151,10 +151,10 @@ def test_a_table_that_was_cut_off(tmp_path: Path) -> None:
     [
         (b"", "t.csv: the file is empty"),
         (b"\n\n", "t.csv: the file is empty"),
-        (b"frame,timestamp,confidence,success,x_0\n", "t.csv: a header of OpenFace, but no frame under it"),
+        (b"frame,timestamp,confidence,success,x_0\n", "t.csv: an OpenFace header, but no frames"),
         (b"time,x_0\n1,2\n", "4 columns are missing: frame, timestamp, confidence, success; it has 2"),
         (b"\x00\x01\xff" * 50, "columns are missing"),
-        (b"frame,timestamp,confidence,success,x_0\na,b,c,d,e\n", "no frame under it"),
+        (b"frame,timestamp,confidence,success,x_0\na,b,c,d,e\n", "but no frames"),
         (b'frame,timestamp,confidence,success,x_0\n1,0,1,1,"never closed\n2,0,1,1,0\n', "t.csv: "),
     ],
 )
@@ -180,12 +180,12 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ClipError, match=r"t\.csv: there is no such file"):
+    with pytest.raises(ClipError, match=r"t\.csv: no such file"):
         track(tmp_path / "t.csv")
 
 
 def test_a_table_of_pictures_has_no_time(tmp_path: Path) -> None:
-    with pytest.raises(ClipError, match=r"frame 2 is at 0 s as the one before; was it made from pictures"):
+    with pytest.raises(ClipError, match=r"frame 2 is at 0 s like the one before; was it made from images"):
         track(write(tmp_path / "t.csv", [row(1), row(2, timestamp=0)]))
 
 

@@ -280,8 +280,8 @@ def test_limits(tmp_path: Path) -> None:
         Limits(string_bytes=4000): "over the limit of 4,000",
         Limits(items=40): "50 items",
         Limits(depth=1): "more than 1 deep",
-        Limits(decoded_bytes=200_000): "amounts to more than 200,000",
-        Limits(memo=2): "2 is the limit",
+        Limits(decoded_bytes=200_000): "takes up more than 200,000",
+        Limits(memo=2): "the limit is 2",
     }
     path = saved(tmp_path, tree, 4)
     assert same(load(path), tree)

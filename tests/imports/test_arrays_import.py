@@ -74,9 +74,9 @@ def test_label_csv_with_vectors_beside_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.modalities["audio"].read("a$_$1"), vectors[1:])
     assert found.modalities["audio"].read("a$_$2") is None
     np.savez(tmp_path / "v.npz", id=np.array(["b$_$1", "q$_$1"]), audio=vectors)
-    with pytest.raises(FormatError, match=r"1 of 2 ids are of no clip: q\$_\$1"):
+    with pytest.raises(FormatError, match=r"1 of 2 ids match no clip: q\$_\$1"):
         read(tmp_path, {"labels": "label.csv", "audio": audio})
-    with pytest.raises(FormatError, match="whose entries are they"):
+    with pytest.raises(FormatError, match="which clips are its entries"):
         read(tmp_path, {"labels": "label.csv", "audio": {"array": "v.npz:audio"}})
 
 
@@ -138,9 +138,9 @@ def test_columns_of_a_csv_are_features(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sequences.read("a$_$0"), [[np.nan, -0.2]])
     assert sequences.read("b$_$0") is None and "1 clips are not in au.csv: b$_$0" in found.notes
     for change, message in (
-        ({"columns": None}, "row 1 of column clip is 'c', no number; name the columns"),
+        ({"columns": None}, "row 1 of column clip is 'c', not a number; list the feature columns"),
         ({"columns": ["AU*", "gaze*"]}, r"no column 'gaze\*' \(there are: clip, AU01_r"),
-        ({"ids": "label.csv:clip"}, r"shape \(2, 2\), and there are 3 ids"),
+        ({"ids": "label.csv:clip"}, r"shape \(2, 2\), but there are 3 ids"),
     ):
         with pytest.raises(FormatError, match=message):
             read(tmp_path, settings | {"visual": visual | change})
@@ -175,7 +175,7 @@ def test_without_settings_the_arrays_are_listed(folder: Path) -> None:
         ({"sound": {"array": "x"}}, "sound"),
         ({"labels": {"score": "clips.npz:score"}}, "score"),
         ({"audio": {"array": "clips.npz:audio", "length": "x"}}, "length"),
-        ({"labels": "label.csv"}, "take `splits` away"),
+        ({"labels": "label.csv"}, "remove `splits`"),
         ({"text": None, "audio": None, "visual": None}, "there are no features"),
     ],
 )
@@ -189,14 +189,14 @@ def test_wrong_settings_are_named(folder: Path, settings: dict[str, Any], messag
     [
         (
             {"audio": {"array": "clips.npz:sound"}},
-            r"no 'sound' there; there are: clips\.npz:id \(5,\) text, clips\.npz:split",
+            r"no 'sound' in it; there are: clips\.npz:id \(5,\) text, clips\.npz:split",
         ),
         ({"audio": {"array": "none.npz:audio"}}, r"no file 'none\.npz'"),
         ({"audio": {"array": "clips.npz"}}, "which array"),
-        ({"audio": {"array": "clips.npz:audio", "columns": ["a"]}}, "2 columns, and 1 names"),
+        ({"audio": {"array": "clips.npz:audio", "columns": ["a"]}}, "2 columns, but 1 names"),
         ({"audio": {"array": "clips.npz:audio", "lengths": "clips.npz:score"}}, "whole number of steps"),
-        ({"ids": "clips.npz:audio"}, r"of shape \(5, 4, 2\); expected one value a clip"),
-        ({"ids": "clips.npz:split"}, "ids are there twice: train"),
+        ({"ids": "clips.npz:audio"}, r"has shape \(5, 4, 2\); expected one value per clip"),
+        ({"ids": "clips.npz:split"}, "ids occur twice: train"),
         ({"visual": {"array": "faces.h5:of/clips", "lengths": "clips.npz:length"}}, "no padding"),
         ({"labels": {"label": "clips.npz:said"}}, "expected one finite number"),
         ({"splits": "clips.npz:said"}, "split 'text 0' is not known"),
@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused(folder: Path, settings: dict[str, Any], me
 
 def test_another_number_of_entries_is_refused(folder: Path) -> None:
     np.save(folder / "short.npy", np.zeros((4, 6)))
-    with pytest.raises(FormatError, match=r"short\.npy: shape \(4, 6\), and there are 5 ids"):
+    with pytest.raises(FormatError, match=r"short\.npy: shape \(4, 6\), but there are 5 ids"):
         read(folder, changed(text={"array": "short.npy"}))
 
 
@@ -244,7 +244,7 @@ def test_positions_are_whole_numbers(position: float, tmp_path: Path) -> None:
         (b"id,said\na$_$1,@SUM(A1)\n", "spreadsheet formula"),
         (b"id,said\na$_$1,x\0\n", "line 2: NUL"),
         (b"\xff\xfei\0d\0", "UTF-16"),
-        (b"id,said\na$_$1\n", "line 2 has 1 cells, the header 2"),
+        (b"id,said\na$_$1\n", "line 2 has 1 cells, the header has 2"),
         (b"id,said\n", "1 lines; expected a header"),
         (b"", "the file is empty"),
     ],

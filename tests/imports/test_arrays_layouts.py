@@ -73,7 +73,7 @@ def test_files_by_split_by_any_word_and_padding(word: str, side: str, tmp_path: 
     assert settings["text"] == {"array": "text_{split}_emb.h5:data"}
     assert "# splits: 7 train, 4 valid, 5 test clips by audio_{split}.h5:data" in said
     place = "in front" if side == "front" else "at the back"
-    assert f"# audio: audio_{{split}}.h5:data, (6, 4) float32 a clip; padded: 16 clips {place}" in said
+    assert f"# audio: audio_{{split}}.h5:data, (6, 4) float32 per clip; padded: 16 clips {place}" in said
     compared(tmp_path / "files", settings, truth, tmp_path)
 
 
@@ -85,7 +85,7 @@ def test_clips_without_ids_are_named_by_split_and_row_and_the_summary_says_so(
     made.files_by_split(tmp_path / "files")
     monkeypatch.chdir(tmp_path)
     code, said = cli("import", "files", "--name", "mine")
-    assert code == 2 and "# ids: nothing names the clips" in said
+    assert code == 2 and "# ids: none found" in said
     assert not Path("data").exists()
     Path("mapping.yaml").write_text(said.partition("\n")[2])
     code, said = cli("import", "files", "--name", "mine", "--mapping", "mapping.yaml")
@@ -159,8 +159,8 @@ def test_a_few_clips_that_begin_without_a_face_are_no_padding(tmp_path: Path) ->
 
 def test_splits_that_nothing_says_are_a_note(tmp_path: Path) -> None:
     found = read("arrays", Source(tmp_path), params_of(tmp_path, mixed(tmp_path, 1, 30)))
-    assert "no splits are given: all 31 clips are taken for train" in found.notes
-    assert "# splits: nothing says them" in drafted(tmp_path)[1]
+    assert "no splits are given: all 31 clips go to train" in found.notes
+    assert "# splits: none found" in drafted(tmp_path)[1]
 
 
 def test_words_for_a_split_that_differ_are_said(tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def code_in_a_pickle(folder: Path) -> None:
 
 
 WRONG: list[tuple[Callable[[Path], Any], dict[str, Any], str]] = [
-    (one_row_less, {}, r"audio_valid\.h5:data: shape \(3, 6, 4\), and there are 4 ids"),
+    (one_row_less, {}, r"audio_valid\.h5:data: shape \(3, 6, 4\), but there are 4 ids"),
     (
         lambda folder: None,
         {"audio": {"array": "audio_{split}.h5:date"}},
-        r"audio_train\.h5:date: no 'date' there",
+        r"audio_train\.h5:date: no 'date' in it",
     ),
     (lambda folder: None, {"audio": {"array": "audo_{split}.h5:data"}}, r"no file 'audo_train\.h5'"),
-    (lambda folder: None, {"ids": "y_train.h5:data/id"}, "no 'id' there"),
+    (lambda folder: None, {"ids": "y_train.h5:data/id"}, "no 'id' in it"),
     (
         code_for_labels,
         {"labels": {"label": "y.npz:bad"}},
@@ -248,10 +248,10 @@ def test_objects_that_are_not_asked_for_do_no_harm(tmp_path: Path) -> None:
 def test_names_of_clips_give_no_order_to_arrays(tmp_path: Path) -> None:
     made.make(tmp_path)
     settings = {"ids": "faces.h5:of/clips", "audio": {"array": "clips.npz:audio"}}
-    with pytest.raises(FormatError, match="whose entries are they"):
+    with pytest.raises(FormatError, match="which clips are its entries"):
         read("arrays", Source(tmp_path), params_of(tmp_path, settings))
     settings = {"labels": {"label": "clips.npz:score"}, "visual": {"array": "faces.h5:of/clips"}}
-    with pytest.raises(FormatError, match="ids are of no clip: a"):
+    with pytest.raises(FormatError, match="ids match no clip: a"):
         read("arrays", Source(tmp_path), params_of(tmp_path, settings))
 
 
@@ -263,4 +263,4 @@ def test_a_folder_of_files_a_clip_has_the_broken_one_as_a_failed_clip(tmp_path: 
     looked = survey(read("arrays", Source(tmp_path), params), str(tmp_path))
     assert [*looked.modalities["audio"].failed] == ["sample_00000002$_$0"]
     assert len(looked.modalities["audio"].real) == len(truth.rows) - 1
-    assert json.dumps(looked.notes).count("1 of 8 ids are of no clip: sample_99999999$_$0") == 3
+    assert json.dumps(looked.notes).count("1 of 8 ids match no clip: sample_99999999$_$0") == 3

@@ -127,10 +127,10 @@ def test_what_a_file_lacks_is_absent_with_its_reason(file: Path, tmp_path: Path)
     done = written(imported(modalities=found), file, tmp_path)
     states = {clip_id: (row.status, row.error) for clip_id, row in stores(tmp_path)["visual"].rows.items()}
     assert states == {
-        "a$_$1": ("absent", "the files have none of this clip"),
+        "a$_$1": ("absent", "the files have nothing for this clip"),
         "a$_$2": ("ok", ""),
         "b$_$1": ("absent", "all values in the file are 0"),
-        "c$_$1": ("absent", "the files have none of this clip"),
+        "c$_$1": ("absent", "the files have nothing for this clip"),
     }
     assert summary("toy", done) == "toy: 4 clips\n  text: 4 ok\n  visual: 3 absent, 1 ok"
     assert dict(done.survey.lines())["visual"].endswith("2 clips missing, 1 clips all zeros")
@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_a_failed_row_with_its_reason(file: Path, tmp_pat
 def test_a_modality_of_no_clip_is_remarked(file: Path, tmp_path: Path) -> None:
     nothing = FeatureSequences(["a"], lambda clip_id: None, list(LENGTHS))
     looked = survey(imported(modalities={"text": sequences("text"), "audio": nothing}), str(file))
-    assert [note for note in looked.notes if "audio: it has nothing of any clip" in note]
+    assert [note for note in looked.notes if "audio: it has nothing for any clip" in note]
     assert not [note for note in looked.notes if "text" in note]
 
 

@@ -41,7 +41,7 @@ def test_wrong_widths_name_both_shapes(file: Path, tmp_path: Path) -> None:
         (np.ones(3), r"has shape \(3,\), expected \(steps, 3\)"),
         (np.array([["a", "b", "c"]]), "is of type <U1, expected numbers"),
         (np.array([[None, 1, 2]]), "is of type object, expected numbers"),
-        ([[1, 2, 3], [1, 2]], "is no table"),
+        ([[1, 2, 3], [1, 2]], "is not a table"),
     ],
 )
 def test_sequences_that_are_no_table_of_numbers(block: Any, message: str, file: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_many_problems_are_shortened(file: Path) -> None:
 
 def test_another_task_than_that_of_the_files(file: Path) -> None:
     wanted = params_of(file, task="classification", classes=["no", "yes"])
-    with pytest.raises(ParamsError, match=r"toy\.task is 'classification', but the files have a regression"):
+    with pytest.raises(ParamsError, match=r"toy\.task is 'classification', but the files are for regression"):
         check_rows(imported(), "toy", wanted)
     three = imported(labelling=Labelling("classification", classes=("a", "b", "c")))
     with pytest.raises(ParamsError, match=r"toy\.classes has 2 names, but the files have the 3 classes a, b"):
@@ -127,7 +127,7 @@ def test_classes_in_another_order_are_refused(file: Path, tmp_path: Path) -> Non
     )
     check_rows(found, "toy", params_of(file, task="classification", classes=["No", "perhaps", "YES"]))
     for classes in (["yes", "maybe", "no"], ["no", "yes", "perhaps"]):
-        with pytest.raises(ParamsError, match="count as in no, maybe, yes; name the classes in this order"):
+        with pytest.raises(ParamsError, match="files are no, maybe, yes; name them in this order"):
             check_rows(found, "toy", params_of(file, task="classification", classes=classes))
 
 
@@ -144,14 +144,16 @@ def test_values_of_no_expected_shape_are_one_line(tmp_path: Path) -> None:
         "text_bert": [[[1], [1, 2]]],
     }
     path = write(tmp_path / "foreign.pkl", {"train": ragged})
-    with pytest.raises(FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): what lies there .*ValueError"):
+    with pytest.raises(
+        FormatError, match=r"foreign\.pkl \(kind mmsa_pickle\): the contents are not .*ValueError"
+    ):
         read("mmsa_pickle", Source(path), params_of(path))
 
     def strange(*_: object) -> None:
         len(1.5)  # type: ignore[arg-type]
 
     broken = replace(sequences("audio"), read=strange)
-    with pytest.raises(FormatError, match=r"x: audio of clip 'a\$_\$1': what lies there"):
+    with pytest.raises(FormatError, match=r"x: audio of clip 'a\$_\$1': the contents are not"):
         survey(imported(modalities={"audio": broken}), "x")
 
 

@@ -167,7 +167,7 @@ def test_which_file_is_meant(folder: Path, tmp_path: Path) -> None:
     made.make(tmp_path)
     made.write(tmp_path / "OpenFace.csd", "OpenFace_2", {"b2": (np.zeros((2, 5)), [(1, 2), (2, 3)])})
     with pytest.raises(
-        ParamsError, match=r"OpenFace\.csd could be visual; write one of them as settings\.visual"
+        ParamsError, match=r"OpenFace\.csd could be visual; set settings\.visual to one of them"
     ):
         read(tmp_path)
     visual = read(tmp_path, visual="openface_2").modalities["visual"]
@@ -179,7 +179,7 @@ def test_which_file_is_meant(folder: Path, tmp_path: Path) -> None:
 
 def test_refused(tmp_path: Path) -> None:
     (tmp_path / "x.csd").write_bytes(b"no hdf5 at all")
-    assert "no HDF5" in csd.matches(Source(tmp_path))
+    assert "not an HDF5" in csd.matches(Source(tmp_path))
     made.write(tmp_path / "x.csd", "COVAREP", {"b2": (np.zeros((2, 74)), [(1, 2), (2, 3)])})
     with pytest.raises(FormatError, match="no file with labels"):
         read(tmp_path)

@@ -132,7 +132,7 @@ def test_ids_that_look_the_same_are_told(ids: list[str], tmp_path: Path) -> None
     tree["train"]["id"] = ids
     path = write(tmp_path / "x.pkl", tree)
     notes = read("mmsa_pickle", Source(path), params_of(path)).notes
-    assert any(note.startswith("1 ids differ only in case or in the form of accents") for note in notes)
+    assert any(note.startswith("1 ids differ only in case or in how accents are encoded") for note in notes)
 
 
 def test_halves_of_characters_in_texts_are_replaced_and_told(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_halves_of_characters_in_texts_are_replaced_and_told(tmp_path: Path) -> 
     clips = pq.read_table(tmp_path / paths.clip_table("toy")).to_pylist()
     said = [row["text"] for row in clips if row["split"] == "train"]
     assert said == ["a\ufffdb", "\ufffd", "fine \U0001f600", "c\0d"]
-    assert "2 texts hold halves of characters; U+FFFD stands in their places" in found.notes
+    assert "2 texts have half characters, replaced by U+FFFD" in found.notes
 
 
 # ---------------------------------------------------------------------------------------------------- lengths

@@ -200,7 +200,7 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--name", "sample"], "datasets.sample is there already; choose another --name"),
+        (["--name", "sample"], "datasets.sample already exists; choose another --name"),
         (["--name", "a b"], "expected letters, digits"),
         (
             ["--name", "mine", "--as", "pickle"],
@@ -210,7 +210,7 @@ def test_several_files_and_a_second_name(here: Path, cli: Callable[..., Any]) ->
         (["--name", "mine", "--task", "classification"], "classes is missing"),
         (
             ["--name", "mine", "--classes", "no,yes"],
-            "but the files have a regression",
+            "but the files are for regression",
         ),
         (["--name", "mine", "--range", "-1", "1"], "expected -1 to 1 (imports.mine.label_range)"),
         (["--name", "mine", "--range", "1", "-1"], "is not a range"),

@@ -249,7 +249,7 @@ def test_known_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(published.SIZES, "CMU-MOSI", (6, 4, 3))
     notes = read(path).notes
     assert any("as published for CMU-MOSI" in note for note in notes)
-    assert any("none of the files whose SHA-256" in note for note in notes)
+    assert any("not one of the files whose SHA-256" in note for note in notes)
     (digest,) = Source(path).hashes([path]).values()
     monkeypatch.setitem(published.SUMS, digest, "MOSI/Processed/unaligned_50.pkl")
     assert any("is MMSA's MOSI/Processed/unaligned_50.pkl" in note for note in read(path).notes)

@@ -37,8 +37,8 @@ def test_values_and_labels_are_those_of_the_file(tmp_path: Path) -> None:
             for modality, key in (("text", "text"), ("audio", "audio"), ("visual", "vision")):
                 np.testing.assert_array_equal(found.modalities[modality].read(clip), part[key][index])
     assert all(found.modalities[name].side == "front" for name in ("text", "audio", "visual"))
-    assert "train: 1 of 5 clips left out, their text is all zeros" in found.notes
-    assert any("count from 0" in note or "counts from 0" in note for note in found.notes)
+    assert "train: 1 of 5 clips skipped, their text is all zeros" in found.notes
+    assert any("counted from 0" in note for note in found.notes)
     assert found.modalities["visual"].columns[:2] == ["anger", "contempt"]
     assert found.modalities["audio"].columns[:2] == ["F0", "VUV"]
 

@@ -75,7 +75,7 @@ def test_ids_of_no_part_of_a_fold_are_told(folder: Path, tmp_path: Path) -> None
     (tmp_path / "data" / "split_indices.p").write_bytes(pickle.dumps([pair] * 5, protocol=2))
     found = read(tmp_path / "data", fold=0, valid=0)
     assert splits(found)[made.IDS[-1]] == "unlabeled"
-    assert any(f"has not 1 of 6 ids: they are unlabeled ({made.IDS[-1]})" in note for note in found.notes)
+    assert any(f"lacks 1 of 6 ids: they are unlabeled ({made.IDS[-1]})" in note for note in found.notes)
 
 
 def test_validation_clips_are_of_the_training_ones_and_of_both_classes(folder: Path) -> None:
@@ -134,7 +134,7 @@ def test_lines_in_another_order_and_plain_vectors(tmp_path: Path) -> None:
 
 
 def test_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=f"5 lines, and sarcasm_data.json has {made.SENTENCES} sentences"):
+    with pytest.raises(FormatError, match=f"5 lines, but sarcasm_data.json has {made.SENTENCES} sentences"):
         read(made.make(tmp_path / "lines", lines=5))
     strange = {**made.ENTRIES, "1_60": {**made.ENTRIES["1_60"], "sarcasm": "yes"}}
     with pytest.raises(FormatError, match="sarcasm is 'yes'; expected true or false"):
@@ -152,7 +152,7 @@ def test_refused(tmp_path: Path) -> None:
         read(tmp_path / "both", visual="resnet_pool6.hdf5")
     made.make(tmp_path / "both", net="i3d")
     with pytest.raises(
-        ParamsError, match=r"i3d\.hdf5, resnet_pool5\.hdf5; write one of them as settings\.visual"
+        ParamsError, match=r"i3d\.hdf5, resnet_pool5\.hdf5; set settings\.visual to one of them"
     ):
         read(tmp_path / "both")
     assert read(tmp_path / "both", visual="i3d.hdf5").modalities["visual"].columns[0] == "i3d_0000"

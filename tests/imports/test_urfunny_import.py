@@ -127,7 +127,7 @@ def test_refused(tmp_path: Path) -> None:
         read(made.make(tmp_path / "two", data_folds={**made.FOLDS, "test": [104, 101]}))
     with pytest.raises(FormatError, match="twice in a split"):
         read(made.make(tmp_path / "twice", data_folds={**made.FOLDS, "dev": [103, 103]}))
-    with pytest.raises(FormatError, match="label is 2; expected a whole number of 0 to 1"):
+    with pytest.raises(FormatError, match="label is 2; expected a whole number from 0 to 1"):
         read(made.make(tmp_path / "label", humor_label_sdk={**made.LABELS, 101: 2}))
     with pytest.raises(FormatError, match="split 'holdout' is not known"):
         read(made.make(tmp_path / "split", data_folds={"holdout": [101]}))

@@ -131,7 +131,7 @@ def same_segment(tree: dict[str, Any]) -> None:
     [
         (changed(1, lambda a: a[:-1]), r"words, visual has shape \(\d, 47\), acoustic \(\d, 74\)"),
         (changed(2, lambda a: a[:, :5]), r"acoustic of .* has shape \(\d, 74\), of train0\$_\$1 \(\d, 5\)"),
-        (changed(0, " ".join), "its words are one text"),
+        (changed(0, " ".join), "its words are a single string"),
         (same_segment, r"train0\$_\$0 \(train and valid\)"),
         (lambda tree: tree["train"].append(("words", 1.0)), r"train\[5\]: expected \(\(words, visual"),
     ],

@@ -84,12 +84,12 @@ def test_trouble_of_the_machine_is_told_by_reading_the_file(
 
     monkeypatch.setattr(Path, "open", fail)
     for said in (FFmpegError(code, ""), FFmpegError(errno.ENOTSUP, ""), FFmpegError(errno.EINVAL, "")):
-        with pytest.raises(MachineTroubleError, match=rf"^c\.mp4: reading fails \({os.strerror(code)}\)"):
+        with pytest.raises(MachineTroubleError, match=rf"^c\.mp4: reading failed \({os.strerror(code)}\)"):
             check_readable(path, said)
 
 
 def test_a_disk_that_gives_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MachineTroubleError, match="reading fails"):
+    with pytest.raises(MachineTroubleError, match="reading failed"):
         check_readable(Path("/proc/self/mem"), OSError())  # whose first byte gives an input/output error
 
 
@@ -116,7 +116,7 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
         while True:
             held.append(open(os.devnull, "rb"))  # noqa: SIM115
     except OSError:
-        with pytest.raises(MachineTroubleError, match=r"^c\.mkv: reading fails \(Too many open files\)"):
+        with pytest.raises(MachineTroubleError, match=r"^c\.mkv: reading failed \(Too many open files\)"):
             next(frames(path, LIMITS))
     finally:
         for file in held:

@@ -145,7 +145,7 @@ def test_a_claim_of_too_many_tracks(tmp_path: Path) -> None:
     inside = content[moov + 8 :] + content[trak : trak + length] * 500
     path.write_bytes(content[:moov] + struct.pack(">I4s", len(inside) + 8, b"moov") + inside)
     said, grown = read_apart(path)
-    assert said == ["x.mp4: more than 100 tracks (max_streams); keep one of pictures and one of sound"] * 3
+    assert said == ["x.mp4: more than 100 tracks (max_streams); keep one video and one audio track"] * 3
     assert grown < 150
 
 

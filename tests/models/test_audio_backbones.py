@@ -173,7 +173,7 @@ def test_an_encoder_of_the_other_kind(data2vec: Path, tmp_path: Path) -> None:
     bert = save_tiny_bert(tmp_path / "bert")
     with pytest.raises(ParamsError, match=r"audio_backbone is '.*bert', a model of type 'bert'.*hubert"):
         load_audio_backbone(str(bert))
-    with pytest.raises(ParamsError, match=r"encoder of sound \(data2vec-audio\); expected one of text"):
+    with pytest.raises(ParamsError, match=r"audio encoder \(data2vec-audio\); expected a text encoder"):
         load_text_backbone(str(data2vec))
 
 

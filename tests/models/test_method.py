@@ -220,7 +220,7 @@ def test_bundled_encoder_and_its_tokenizer() -> None:
 
 def test_token_limit_of_the_backbone() -> None:
     with pytest.raises(
-        ParamsError, match=r"max_tokens is 65, but the text encoder 'minilm' has positions for 64"
+        ParamsError, match=r"max_tokens is 65, but the text encoder 'minilm' has positions for at most 64"
     ):
         Probe(ProbeSettings(text="finetune", max_tokens=65), {}, backbones={"text": tiny_bert(**BERT)})
 

@@ -67,7 +67,7 @@ def test_nothing_else_is_read(name: str, modality: str) -> None:
     method = tiny(name).eval()
     assert torch.equal(method(replace(batch, **others)).prediction, method(batch).prediction)
     assert tuple(method.dims) == method.reading().modalities == (modality,)
-    with pytest.raises(ParamsError, match=f"none of {modality}; .* take the method out of models_run"):
+    with pytest.raises(ParamsError, match=f"none of {modality}; .* remove the method from models_run"):
         tiny(name, dims=others)
 
 

@@ -167,5 +167,5 @@ def test_tables_that_an_encoder_reads_are_where_dvc_looks(project: Path) -> None
 
     load_params(project / "params.yaml", job(", source: tables"))
     for source in ("", ", source: data/features/none", ", source: elsewhere"):
-        with pytest.raises(ParamsError, match=r"write 'tables', what visual\.openface reads"):
+        with pytest.raises(ParamsError, match=r"write 'tables', which visual\.openface reads"):
             load_params(project / "params.yaml", job(source))

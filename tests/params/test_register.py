@@ -135,9 +135,9 @@ def test_what_would_not_be_valid_is_not_written() -> None:
 @pytest.mark.parametrize(
     ("name", "folds", "message"),
     [
-        ("sample", 0, r"datasets\.sample is there already"),
-        ("one", 0, r"imports\.one is there already"),
-        ("two-f1", 0, r"assemble\.two-f1 is there already"),
+        ("sample", 0, r"datasets\.sample already exists"),
+        ("one", 0, r"imports\.one already exists"),
+        ("two-f1", 0, r"assemble\.two-f1 already exists"),
         ("-x", 0, "expected letters, digits"),
         ("a/b", 0, "expected letters, digits"),
         ("..", 0, "expected letters, digits"),
@@ -163,7 +163,7 @@ def test_names_that_cannot_be_used(name: str, folds: int, message: str) -> None:
 @pytest.mark.usefixtures("here")
 def test_folds_whose_names_are_taken() -> None:
     entered(NewCorpus("mine-f1", "imports", IMPORT, "mmsa", features=FEATURES))
-    with pytest.raises(ParamsError, match=r"imports\.mine-f1 is there already"):
+    with pytest.raises(ParamsError, match=r"imports\.mine-f1 already exists"):
         check_name("mine", 2, load_params(), PARAMS)
 
 
@@ -242,7 +242,7 @@ def test_a_failure_leaves_no_trace(files: Path, several: bool) -> None:
 def test_links_that_cannot_be_made(files: Path, here: Path) -> None:
     (here / "a.pkl").write_text("another")
     with (
-        pytest.raises(ParamsError, match=r"a\.pkl: several files of that name"),
+        pytest.raises(ParamsError, match=r"a\.pkl: several files have this name"),
         linked("mine", [files / "a.pkl", here / "a.pkl"]),
     ):
         pass
@@ -265,7 +265,7 @@ def test_places_that_are_taken(files: Path, here: Path) -> None:
     with linked("mine", [files]):
         pass
     with (
-        pytest.raises(ParamsError, match=r"data/raw/mine is there already, and is not"),
+        pytest.raises(ParamsError, match=r"data/raw/mine already exists and is not"),
         linked("mine", [here]),
     ):
         pass
@@ -277,13 +277,13 @@ def test_places_that_are_taken(files: Path, here: Path) -> None:
     with linked("two", [files / "a.pkl"]):
         pass
     with (
-        pytest.raises(ParamsError, match=r"data/raw/two is there already and has 'a.pkl', too"),
+        pytest.raises(ParamsError, match=r"data/raw/two already exists and also has 'a.pkl'"),
         linked("two", [files / "b.csv"]),
     ):
         pass
     assert [path.name for path in Path("data/raw/two").iterdir()] == ["a.pkl"]
     os.symlink("gone", "data/raw/broken")
-    with pytest.raises(ParamsError, match="data/raw/broken is there already"), linked("broken", [files]):
+    with pytest.raises(ParamsError, match="data/raw/broken already exists"), linked("broken", [files]):
         pass
 
 

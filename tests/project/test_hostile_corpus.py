@@ -52,11 +52,11 @@ STEPS = (
     "assemble",
 )
 PASSED_OVER = {
-    "nodes/dangling.mp4": "a link to nowhere",
-    "nodes/gone": "a link to nowhere",
-    "nodes/itself.mp4": "a link to nowhere",
-    "nodes/loop": "a link to a folder that was read already",
-    "sidecars/dangling.srt": "a link to nowhere",
+    "nodes/dangling.mp4": "a broken link",
+    "nodes/gone": "a broken link",
+    "nodes/itself.mp4": "a broken link",
+    "nodes/loop": "a link to a folder already read",
+    "sidecars/dangling.srt": "a broken link",
 }
 
 LONG, TWO = f"names/{'y' * 251}", "names/two kinds"

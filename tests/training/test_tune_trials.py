@@ -142,7 +142,7 @@ def test_a_space_that_the_method_does_not_take(key: str, dimension: dict[str, An
     ("dimension", "message"),
     [
         ({"low": 2, "high": 1}, "low is 2 and high 1"),
-        ({"low": 1, "high": 1}, "low must be the smaller"),
+        ({"low": 1, "high": 1}, "low must be below high"),
         ({"low": 0, "high": 1, "log": True}, "above 0"),
         ({"low": 1, "high": 6, "step": 2}, "not reached"),
         ({"low": 0.5, "high": 1.5, "step": 1}, "whole numbers"),

@@ -214,8 +214,8 @@ def test_cues_without_markup_come_back(tmp_path_factory: pytest.TempPathFactory,
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for suffix, content, message in [
-        (".doc", b"x", r"expected a text file that ends in \.srt, \.txt, \.vtt"),
-        (".txt", "café".encode("latin-1"), r"byte 3 is not UTF-8; save the file as UTF-8 \(iconv"),
+        (".doc", b"x", r"expected a text file ending in \.srt, \.txt, \.vtt"),
+        (".txt", "café".encode("latin-1"), r"byte 3 is not valid UTF-8; save the file as UTF-8 \(iconv"),
         (".txt", b"a\0b", "NUL characters"),
         (".txt", b"a" * (MAX_BYTES + 1), "larger than 5,000,000 bytes"),
         (".srt", b"just text\n", r"no cue found .* name it \.txt"),

@@ -82,7 +82,7 @@ def test_what_import_refuses_is_an_error(tmp_path: Path) -> None:
     wrong = pickled(tmp_path, {"no": "splits"})
     assert [(finding.level, finding.check) for finding in wrong] == [("error", "file")]
     moods = pickled(tmp_path, made_mmsa.tree(), task="classification", classes=["a", "b"])
-    assert "but the files have a regression" in one(moods, "task").message
+    assert "but the files are for regression" in one(moods, "task").message
 
 
 def test_other_types_and_single_steps(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_without_a_label_file_only_that_is_said(tmp_path: Path) -> None:
 def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     header = "video_id,clip_id,text,label,mode,label_text"
     findings = validate(corpus(tmp_path, "a,1,x,1,train,0.5", header=header))
-    assert found(findings, "columns").message.endswith("columns that are not used: label_text")
+    assert found(findings, "columns").message.endswith("unused columns: label_text")
     assert found(findings, "columns").level == "info"
 
 

@@ -63,7 +63,7 @@ def survey(name: str, dataset: DatasetParams, settings: Section) -> CorpusSurvey
     ]
     sound_files = set(sounds)
     if only_sound := [clip.id for clip in found.clips if clip.path in sound_files]:
-        found.note("only sound", f"{len(only_sound)} clips have sound and no video", only_sound)
+        found.note("only sound", f"{len(only_sound)} clips have sound but no video", only_sound)
     used = {clip.path for clip in found.clips}
     found.files = sorted([*videos, *(sound for sound in sounds if sound in used)])
     reject_repeated(found)
@@ -97,11 +97,11 @@ def _entries(found: CorpusSurvey, path: Path, words: Mapping[str, int]) -> list[
         where = f"{path.name}: entry {number}"
         file = entry.get("video_file") or entry.get("audio_file") if isinstance(entry, dict) else None
         if not isinstance(file, str):
-            message = f"{where}: no video_file and no audio_file; expected {', '.join(LABEL_KEYS)} too"
+            message = f"{where}: no video_file or audio_file; expected {', '.join(LABEL_KEYS)} too"
             found.reject("entry", message)
             continue
         video = PurePosixPath(file).stem
-        reason = "must not lead out of the corpus" if ".." in PurePosixPath(file).parts else bad_id(video)
+        reason = "must not lead outside the corpus" if ".." in PurePosixPath(file).parts else bad_id(video)
         if reason:
             found.reject("ids", f"{where}: file {file!r}: {reason}")
             continue

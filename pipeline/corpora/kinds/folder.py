@@ -63,7 +63,7 @@ class FolderSettings(Section):
     @model_validator(mode="after")
     def _shares_are_all(self) -> Self:
         if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-9:
-            raise ValueError(f"shares is {list(self.shares)}, expected three shares whose sum is 1")
+            raise ValueError(f"shares is {list(self.shares)}, expected three shares that add up to 1")
         return self
 
 
@@ -75,7 +75,7 @@ def survey(name: str, dataset: DatasetParams, settings: FolderSettings) -> Corpu
     root = Path(dataset.root)
     found = CorpusSurvey(str(root), files=find_media(root))
     if not found.files:
-        what = "no video below it" if root.is_dir() else "no such folder"
+        what = "no videos in it" if root.is_dir() else "no such folder"
         found.reject("file", f"datasets.{name}.root is {str(root)!r}: {what}; expected {LAYOUT}")
     if not root.is_dir():
         return found
@@ -84,7 +84,7 @@ def survey(name: str, dataset: DatasetParams, settings: FolderSettings) -> Corpu
     if table is not None:
         found.source = str(table)
         split_by_table = _read_table(found, table, dataset, f"datasets.{name}")
-    _add_unlabeled(found, "not in the table, and" if table else "there without a table of labels:")
+    _add_unlabeled(found, "not in the table" if table else "no table of labels")
     if not split_by_table:
         _split(found, settings)
     reject_repeated(found)
@@ -97,12 +97,14 @@ def _table(found: CorpusSurvey, root: Path, settings: FolderSettings, setting: s
         given = below(root, settings.labels)
         if given is not None and given.is_file():
             return given
-        found.reject("file", f"{setting} is {settings.labels!r}: no such file below {str(root)!r}")
+        found.reject("file", f"{setting} is {settings.labels!r}: no such file in {str(root)!r}")
         return None
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
     if len(tables) > 1:
         listed = ", ".join(path.name for path in tables)
-        found.reject("file", f"{len(tables)} CSV files ({listed}): say which has the labels, {setting}: FILE")
+        found.reject(
+            "file", f"{len(tables)} CSV files ({listed}): name the one with the labels, {setting}: FILE"
+        )
     return tables[0] if len(tables) == 1 else None
 
 
@@ -120,9 +122,9 @@ def _read_table(found: CorpusSurvey, path: Path, dataset: DatasetParams, setting
     key = next(name for name in FILES if name in table.columns)
     ignored = [name for name in table.header if name and name.lower() not in KNOWN]
     if ignored:
-        found.note("columns", f"{path.name}: columns that are not used: {', '.join(ignored)}")
+        found.note("columns", f"{path.name}: unused columns: {', '.join(ignored)}")
     if "label" not in table.columns:
-        found.note("columns", f"{path.name}: no column label: all clips are unlabeled", level="warning")
+        found.note("columns", f"{path.name}: no label column: all clips are unlabeled", level="warning")
     split = next((name for name in SPLIT_COLUMNS if name in table.columns), None)
     videos: dict[str, list[str]] = defaultdict(
         list
@@ -181,7 +183,7 @@ def _add(
     )
 
 
-def _add_unlabeled(found: CorpusSurvey, what: str) -> None:
+def _add_unlabeled(found: CorpusSurvey, why: str) -> None:
     """Add the videos that the table does not name; of several with one id none, for nothing says which."""
     named, taken = {clip.path for clip in found.clips}, {clip.id for clip in found.clips}
     unlabeled = [file for file in found.files if file not in named]
@@ -193,17 +195,17 @@ def _add_unlabeled(found: CorpusSurvey, what: str) -> None:
     for name, clips in rest.items():
         files = ", ".join(str(clip.path) for clip in clips)
         if name in taken:
-            several.append(f"{files} (clip {name} of the table is another)")
+            several.append(f"{files} (the table has another clip {name})")
         elif len(clips) > 1:
             several.append(f"{files} (all would be clip {name})")
             found.clips.append(replace(clips[0], path=None, unmatched=f"{AMBIGUOUS_MEDIA}: {files}"))
         else:
             found.clips += clips
     if several:
-        message = "rename or remove files that share their id, which are not used: "
+        message = "files that share an id are not used; rename or remove them: "
         found.note("one id", message + "; ".join(several[:SHOWN]), several, level="warning")
     if unlabeled:
-        found.note("unlabeled", f"{len(unlabeled)} videos are {what} unlabeled", unlabeled)
+        found.note("unlabeled", f"{len(unlabeled)} videos are unlabeled: {why}", unlabeled)
 
 
 def _times(found: CorpusSurvey, line: int, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
@@ -213,14 +215,14 @@ def _times(found: CorpusSurvey, line: int, cells: Mapping[str, str]) -> tuple[fl
         value = cells.get(name, "")
         number = number_of(value) if value else None
         if value and (number is None or number < 0):
-            found.reject("times", f"{name} is {value!r}, expected seconds from 0", line)
+            found.reject("times", f"{name} is {value!r}, expected seconds, at least 0", line)
             number = None
         times.append(number)
     start_s, end_s = times
     if end_s is not None and start_s is None:
         start_s = 0.0
     if start_s is not None and end_s is not None and end_s <= start_s:
-        found.reject("times", f"the clip ends at {end_s:g} s and begins at {start_s:g} s", line)
+        found.reject("times", f"the clip begins at {start_s:g} s but ends at {end_s:g} s", line)
     return start_s, end_s
 
 
@@ -236,7 +238,7 @@ def _split(found: CorpusSurvey, settings: FolderSettings) -> None:
         counts = Counter(clip.split for clip in found.clips)
         listed = ", ".join(f"{counts[split]} {split}" for split in (TRAIN, VALID, TEST))
         message = (
-            f"no column of splits: split by {'speaker' if by_speaker else 'video'} with the SHA-256 of "
+            f"no split column: split by {'speaker' if by_speaker else 'video'} with the SHA-256 of "
             f"`{settings.seed}:<name>` into shares {', '.join(map('{:g}'.format, settings.shares))}: {listed}"
         )
         found.note("split", message)

@@ -41,7 +41,7 @@ def survey(name: str, dataset: DatasetParams, settings: Section) -> CorpusSurvey
     if copies:
         message = (
             f"{len(copies)} edited cop(ies) of clips (x{EDITED}.mp4, left by MMML's preparation) are not "
-            "used; put one in its clip's place where you want it"
+            "used; to use one, put it in its clip's place"
         )
         found.note("edited copies", message, copies)
     return found

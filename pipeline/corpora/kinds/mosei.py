@@ -38,10 +38,10 @@ def survey(name: str, dataset: DatasetParams, settings: MoseiSettings) -> Corpus
     broken = [clip.id for clip in found.clips if clip.id in BROKEN_SOUND]
     if broken and settings.broken_sound == "drop":
         found.clips = [clip for clip in found.clips if clip.id not in BROKEN_SOUND]
-        found.note("broken sound", f"{len(broken)} clips with broken sound are left out", broken)
+        found.note("broken sound", f"{len(broken)} clips with broken sound are omitted", broken)
     elif broken:
         message = (
-            f"{len(broken)} clips are known for broken sound; some authors leave them out "
+            f"{len(broken)} clips are known to have broken sound; some authors omit them "
             f"(datasets.{name}.settings.broken_sound: drop)"
         )
         found.note("broken sound", message, broken)

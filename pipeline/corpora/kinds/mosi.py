@@ -57,8 +57,8 @@ def survey(name: str, dataset: DatasetParams, settings: MosiSettings) -> CorpusS
         ]
     elif 2 * len(shouted) > len(found.clips):
         message = (
-            f"{len(shouted)} of {len(found.clips)} texts are in upper case, as in the older file; write "
-            f"datasets.{name}.settings.lower_case: true for encoders that tell capitals apart"
+            f"{len(shouted)} of {len(found.clips)} texts are in upper case, as in the older file; set "
+            f"datasets.{name}.settings.lower_case: true for case-sensitive encoders"
         )
         found.note("upper case", message)
     standard = {video: split for split, videos in VIDEOS.items() for video in videos.split()}
@@ -69,11 +69,11 @@ def survey(name: str, dataset: DatasetParams, settings: MosiSettings) -> CorpusS
         if clip.split in VIDEOS and clip.split != standard.get(clip.video_id, clip.split)
     ]
     if moved:
-        message = f"{len(moved)} clips are not in the split that their video has in the standard folds"
+        message = f"{len(moved)} clips are not in the split of their video in the standard folds"
         found.note("standard folds", message, moved, "warning")
     for check, what, videos in (
         ("videos missing", "of the corpus have no row", sorted(set(standard) - there)),
-        ("videos unknown", "are none of the corpus", sorted(there - set(standard))),
+        ("videos unknown", "are not in the corpus", sorted(there - set(standard))),
     ):
         if videos and found.clips:
             found.note(check, f"{len(videos)} videos {what}", videos, "warning")

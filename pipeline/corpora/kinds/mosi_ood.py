@@ -60,8 +60,8 @@ def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> Corp
     if both := sorted(inside & outside):
         same = "are identical" if inside == outside else f"share {len(both)} clips"
         message = (
-            f"test_IID and test_OOD {same} (the known defect of CLUE's files for MOSI): what is in both "
-            "counts as test (IID); results out of distribution need repaired lists, e.g. CIDer's"
+            f"test_IID and test_OOD {same} (the known defect of CLUE's files for MOSI): clips in both "
+            "count as test (IID); out-of-distribution results need repaired lists, e.g. CIDer's"
         )
         found.note("test lists", message, both, "warning")
     placed: dict[str, str] = {}
@@ -73,12 +73,12 @@ def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> Corp
                 strange.append(f"{given} ({split})")
             elif placed.setdefault(clip, split) != split and {placed[clip], split} != {TEST, TEST_OOD}:
                 message = (
-                    f"{settings.splits}: clip {clip} is in {placed[clip]} and in {split}; keep it in one"
+                    f"{settings.splits}: clip {clip} is in both {placed[clip]} and {split}; keep it in one"
                 )
                 found.reject("id in two splits", message)
     if not placed:
         message = (
-            f"no id of the lists is one of label.csv, e.g. {strange[0] if strange else 'none'}; expected "
+            f"no id of the lists is in label.csv, e.g. {strange[0] if strange else 'none'}; expected "
             f"video{SEPARATOR}clip, video_clip or video[i]"
         )
         found.reject("ids", message)
@@ -87,7 +87,7 @@ def survey(name: str, dataset: DatasetParams, settings: MosiOodSettings) -> Corp
         found.note("ids without a row", message, strange, "warning")
     unlisted = [clip.id for clip in found.clips if clip.id not in placed]
     if unlisted and placed:
-        found.note("clips of no list", f"{len(unlisted)} clips are in no list and left out", unlisted)
+        found.note("clips in no list", f"{len(unlisted)} clips are in no list and are omitted", unlisted)
     found.clips = [replace(clip, split=placed[clip.id]) for clip in found.clips if clip.id in placed]
     return found
 
@@ -109,7 +109,7 @@ def _lists(found: CorpusSurvey, root: Path, given: str, setting: str) -> dict[st
     place = below(root, given)
     if place is None or not place.exists():
         message = (
-            f"{setting} is {given!r}: nothing below {str(root)!r} is called so; expected a folder of id "
+            f"{setting} is {given!r}: no such file or folder in {str(root)!r}; expected a folder of id "
             f"lists ({EXPECTED}) or a .json, .csv or .pkl file"
         )
         found.reject("splits", message)
@@ -160,7 +160,7 @@ def _ids_of(found: CorpusSurvey, path: Path) -> list[str]:
     if path.suffix.lower() == ".pkl":
         return _ids_in(found, path.name, read_tree(found, path))
     own = CorpusSurvey(str(path))
-    text = decoded(path, own, ("one id a line",))
+    text = decoded(path, own, ("one id per line",))
     found.reject_of(own)
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
@@ -171,6 +171,6 @@ def _ids_in(found: CorpusSurvey, where: str, value: Any) -> list[str]:
         value = value.get("id")
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__len__"):
         if not found.problems:
-            found.reject("splits", f"{where}: no ids in it; expected a list of them")
+            found.reject("splits", f"{where}: no ids in it; expected a list of ids")
         return []
     return [text_of(item[-1] if isinstance(item, tuple | list) and item else item) for item in value]

@@ -68,7 +68,7 @@ def survey(name: str, dataset: DatasetParams, settings: MustardSettings) -> Corp
     entries = read_tree(found, path)
     if not isinstance(entries, dict):
         if entries is not None:
-            found.reject("json", f"holds a {type(entries).__name__}, expected an object with an entry an id")
+            found.reject("json", f"holds a {type(entries).__name__}, expected an object with an entry per id")
         return found
     before = len(found.problems)
     for key, entry in entries.items():
@@ -100,11 +100,13 @@ def wrong_with(entry: Any) -> list[tuple[str, str]]:
         return [("entry", "context and context_speakers: expected lists of sentences and names")]
     wrong = []
     if not all(isinstance(text, str) for text in context):
-        wrong.append(("entry", "context holds more than sentences"))
+        wrong.append(("entry", "context has items that are not sentences"))
     if not all(isinstance(name, str | None) for name in (*speakers, entry.get("speaker"))):
-        wrong.append(("entry", "speaker and context_speakers hold more than names"))
+        wrong.append(("entry", "speaker or context_speakers has items that are not names"))
     if speakers and len(speakers) != len(context):
-        wrong.append(("entry", f"{len(context)} sentences of context, {len(speakers)} speakers of them"))
+        wrong.append(
+            ("entry", f"{len(context)} sentences in context, but {len(speakers)} in context_speakers")
+        )
     return wrong
 
 
@@ -143,7 +145,7 @@ def _splits(
         if unknown := [key for key, entry in entries.items() if not entry.get("show")]:
             message = (
                 f"{len(unknown)} entries have no show (e.g. {unknown[0]}), which {setting}.split: "
-                "speaker_independent needs; take the newer sarcasm_data.json"
+                "speaker_independent needs; use the newer sarcasm_data.json"
             )
             found.reject("show", message)
         test = {key for key, entry in entries.items() if entry.get("show") == TEST_SHOW}
@@ -153,7 +155,7 @@ def _splits(
         rule = f"speaker dependent: fold {settings.fold} of {FOLDS}"
     splits = {key: TEST if key in test else TRAIN for key in entries}
     splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
-    share = f"of the rest the {settings.valid:g} of each class with the smallest SHA-256 of the id are valid"
+    share = f"of the rest, the {settings.valid:g} of each class with the smallest SHA-256 of the id validate"
     found.note("split", f"{rule}; {share}")
     return splits
 
@@ -190,8 +192,8 @@ def _test_of_fold(found: CorpusSurvey, path: Path, keys: Sequence[str], fold: in
         return set()
     if sorted([*train, *test]) != list(range(len(keys))):
         message = (
-            f"{FOLDS}: fold {fold} has {len(train)} and {len(test)} places, which are not the {len(keys)} "
-            f"entries of {ENTRIES}, each once; are they of one release?"
+            f"{FOLDS}: fold {fold} has {len(train)} and {len(test)} indices, which do not cover the "
+            f"{len(keys)} entries of {ENTRIES} once each; are both files of one release?"
         )
         found.reject("pickle", message)
         return set()
@@ -203,6 +205,6 @@ def places_of(folds: Any, fold: int) -> tuple[list[int], list[int]]:
     try:
         train, test = (np.asarray(places, np.int64).reshape(-1).tolist() for places in folds[fold])
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        message = f"{FOLDS}: no fold {fold}; expected a list of pairs (train, test) of places"
+        message = f"{FOLDS}: no fold {fold}; expected a list of pairs (train, test) of indices"
         raise FormatError(message) from error
     return train, test

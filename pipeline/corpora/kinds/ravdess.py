@@ -128,7 +128,7 @@ def _recording(found: CorpusSurvey, file: str) -> Recording | None:
     path = PurePosixPath(file)
     matched = NAME.fullmatch(path.stem)
     if matched is None:
-        found.reject("name", f"{file}: expected seven numbers of two digits, {LAYOUT}")
+        found.reject("name", f"{file}: expected seven two-digit numbers, {LAYOUT}")
         return None
     one = Recording(*matched.groups())
     emotions = 8 if one.vocal == VOCALS["speech"] else 6
@@ -147,7 +147,7 @@ def _recording(found: CorpusSurvey, file: str) -> Recording | None:
     ]
     folder = ACTOR.fullmatch(path.parent.name)
     if folder is not None and folder[1] != one.actor:
-        wrong.append(f"actor is {one.actor}, but it lies in {folder[0]}")
+        wrong.append(f"actor is {one.actor}, but the file is in {folder[0]}")
     if wrong:
         found.reject("name", f"{file}: {'; '.join(wrong)}")
     return None if wrong else one
@@ -159,7 +159,7 @@ def _nothing(
     """Why there is no clip."""
     where = f"datasets.{name}.root is {dataset.root!r}"
     if not recordings:
-        return f"{where}: no recording below it; expected {LAYOUT}"
+        return f"{where}: no recordings in it; expected {LAYOUT}"
     kinds = {
         f"modality: {modality}, vocal: {vocal}"
         for one in recordings
@@ -167,7 +167,7 @@ def _nothing(
         if (HELD[modality], VOCALS[vocal]) == one[:2]
     }
     asked, there = f"modality: {settings.modality}, vocal: {settings.vocal}", " or ".join(sorted(kinds))
-    return f"{where}: none of its files is {asked}; expected in datasets.{name}.settings {there}"
+    return f"{where}: no file has {asked}; write {there} in datasets.{name}.settings"
 
 
 def _split(actor: str) -> str:
@@ -178,7 +178,7 @@ def _note(found: CorpusSurvey, vocals: Sequence[str], taken: set[Recording]) -> 
     """How clips are split, and which of the published ones have no file."""
     test, valid = map(", ".join, PUBLISHED_FOLDS[:2])
     message = (
-        f"no split is published: actors {test} test and {valid} validate, as long as a training set has no "
+        f"no split is published: actors {test} test and {valid} validate, unless a training set has "
         "`protocol: {folds: {by: published, fold: 0}}`"
     )
     found.note("split", message)

@@ -27,7 +27,7 @@ def survey(name: str, dataset: DatasetParams, settings: Section) -> CorpusSurvey
     if lacking:
         message = (
             f"{len(lacking)} of {len(found.clips)} clips lack label_T, label_A or label_V; this corpus has "
-            "them for every clip: is it the whole label file?"
+            "them for every clip: is the label file complete?"
         )
         found.note("unimodal labels", message, lacking, "warning")
     return found

@@ -50,7 +50,7 @@ def survey(name: str, dataset: DatasetParams, settings: SimsV2Settings) -> Corpu
 def _add_unlabeled(found: CorpusSurvey, root: Path, folder: str, setting: str) -> None:
     place = below(root, folder)
     if place is None or not place.is_dir():
-        message = f"{setting} is {folder!r}: no folder below {str(root)!r}; give its path from there"
+        message = f"{setting} is {folder!r}: no such folder in {str(root)!r}; give its path relative to it"
         found.reject("unlabeled", message)
         return
     raw = PurePosixPath(folder, mmsa.RAW if (place / mmsa.RAW).is_dir() else "")
@@ -64,7 +64,7 @@ def _add_unlabeled(found: CorpusSurvey, root: Path, folder: str, setting: str) -
         text = texts.pop(_key(video, clip), untold)
         found.clips.append(CorpusClip(video, clip, UNLABELED, text, path=file))
     if texts:
-        message = f"{len(texts)} texts of unlabelled clips have no media file and are left out"
+        message = f"{len(texts)} texts of unlabelled clips have no media file and are omitted"
         found.note("unlabeled", message, sorted("/".join(key) for key in texts), "warning")
     found.files = sorted({*found.files, *files})
     # both parts number their videos

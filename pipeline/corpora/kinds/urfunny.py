@@ -68,7 +68,7 @@ def survey(name: str, dataset: DatasetParams, settings: UrFunnySettings) -> Corp
         for fold, keys in folds.items():
             split = SPLIT_NAMES.get(fold.lower())
             if split is None:
-                found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev and test")
+                found.reject("mode", f"{FOLDS}: fold {fold!r}, expected train, dev or test")
             for key in map(text_of, keys):
                 if bad_id(key):
                     found.reject("ids", f"{FOLDS}: id {key!r}: {bad_id(key)}")
@@ -77,11 +77,11 @@ def survey(name: str, dataset: DatasetParams, settings: UrFunnySettings) -> Corp
                 else:
                     found.clips += _clips(found, key, split, language[key], labels[key], settings)
     if lacking:
-        message = f"{len(lacking)} ids of {FOLDS} have no text or no label, and are left out"
+        message = f"{len(lacking)} ids of {FOLDS} have no text or no label and are omitted"
         found.note("ids without text", message, lacking, "warning")
     strays = sorted(set(labels) - {clip.video_id for clip in found.clips} - set(lacking))
     if strays:
-        found.note("ids without a fold", f"{len(strays)} labels are of no fold, and left out", strays)
+        found.note("ids without a fold", f"{len(strays)} labels are in no fold and are omitted", strays)
     found.files = find_media(root)
     wanted = [WantedMedia("", clip.video_id, f"{clip.video_id}.mp4") for clip in found.clips]
     found.clips = with_media(found.clips, wanted, {"": found.files})
@@ -99,7 +99,7 @@ def _tree(found: CorpusSurvey, name: str, root: Path, file: str) -> dict[str, An
     if isinstance(tree, Mapping):
         return {text_of(key): value for key, value in tree.items()}
     if tree is not None:
-        found.reject("pickle", f"{file}: holds a {type(tree).__name__}, expected a dict by id")
+        found.reject("pickle", f"{file}: holds a {type(tree).__name__}, expected a dict keyed by id")
     return None
 
 

@@ -47,7 +47,7 @@ def survey(name: str, dataset: DatasetParams, settings: VoxCelebSettings) -> Cor
     clips = _by_clip(found.files, settings)
     if not clips:
         whose = " of the speakers in settings.speakers" if settings.speakers else ""
-        message = f"no clip{whose} below it; expected the layout {LAYOUT}"
+        message = f"no clips{whose} in it; expected the layout {LAYOUT}"
         found.reject("file", f"datasets.{name}.root is {str(root)!r}: {message}")
     apart = 0
     for (speaker, video, clip), files in clips.items():
@@ -62,8 +62,8 @@ def survey(name: str, dataset: DatasetParams, settings: VoxCelebSettings) -> Cor
     if apart:
         other = "sound" if settings.media == "video" else "video"
         message = (
-            f"{apart} clips have their {other} in a file of its own, which is not used (settings.media is "
-            f"{settings.media}); put both into one: ffmpeg -i x.mp4 -i x.m4a -c copy both.mp4"
+            f"{apart} clips have their {other} in a separate file, which is not used (settings.media is "
+            f"{settings.media}); merge the two: ffmpeg -i x.mp4 -i x.m4a -c copy both.mp4"
         )
         found.note("separate files", message, level="warning")
     # the second files of clips belong to them, and are no files without a row

@@ -48,7 +48,7 @@ def decoded(path: Path, found: CorpusSurvey, columns: Collection[str]) -> str | 
             strange = error.object[error.start : error.start + 4]
             wrong = (
                 f"the bytes {strange.hex(' ')} are not UTF-8, the expected encoding: save it as `CSV UTF-8`; "
-                f"a file from a Chinese Windows: iconv -f GB18030 -t UTF-8 {path.name} > utf8.csv"
+                f"a file from Chinese Windows: iconv -f GB18030 -t UTF-8 {path.name} > utf8.csv"
             )
             line = error.object.count(b"\n", 0, error.start) + 1
     found.reject(check, wrong, line)
@@ -66,8 +66,8 @@ def records(text: str, found: CorpusSurvey) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:
             reason = (
-                f'cannot be read as CSV ({error}): a text with commas or quotes is written "in quotes", '
-                'a quote inside it twice ("")'
+                f'cannot be read as CSV ({error}): put text with commas or quotes "in quotes", '
+                'and double each quote inside it ("")'
             )
             found.reject("csv", reason, line)
             continue
@@ -126,7 +126,9 @@ def _columns(
     for sign, called in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
         cells = {cell.strip(' "') for cell in ",".join(names).split(sign)}
         if missing and set(required) <= cells:
-            found.reject("delimiter", f"columns are separated by {called}, expected ',': save it so", line)
+            found.reject(
+                "delimiter", f"columns are separated by {called}, expected ',': save it with commas", line
+            )
             return []
     if missing:
         message = (
@@ -151,14 +153,14 @@ def _rows(
         extra = any(fields[len(columns) :])
         cut = [name for name in columns[len(fields) :] if name in required]
         if extra or cut:
-            hint = "write a text that has commas in quotes" if extra else f"no {', '.join(cut)}"
+            hint = "put text with commas in quotes" if extra else f"no {', '.join(cut)}"
             found.reject("fields", f"{len(fields)} values, the header has {len(columns)}: {hint}", line)
             continue
         cells = dict.fromkeys(columns, "") | dict(zip(columns, fields, strict=False))
         formulas = [name for name, value in cells.items() if name in known and _is_formula(name, value)]
         for name in formulas:
             what = "a formula, not speech" if name == "text" else "a spreadsheet formula, not a value"
-            way_out = "write what was meant, or take the row from the source again"
+            way_out = "write the intended value, or copy the row from the source again"
             found.reject("formula", f"{name} is {cells[name][:40]!r}: {what}; {way_out}", line)
         if not formulas:
             yield line, cells

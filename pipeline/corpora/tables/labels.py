@@ -47,14 +47,14 @@ def read_labels(
         return found
     table = read_table(path, found, REQUIRED, KNOWN)
     if ignored := [name for name in table.header if name and name.lower() not in KNOWN]:
-        found.note("columns", f"{path}: columns that are not used: {', '.join(ignored)}")
+        found.note("columns", f"{path}: unused columns: {', '.join(ignored)}")
     if not table.columns:
         return found
     seen: dict[str, CorpusClip] = {}
     for line, cells in table.rows:
         clip = _clip(found, line, cells, label_range, classes)
         if clip is not None and (first := seen.setdefault(clip.id, clip)) is not clip:
-            check, there = "duplicate ids", f"in line {first.line} already"
+            check, there = "duplicate ids", f"already in line {first.line}"
             if first.split != clip.split:
                 check, there = (
                     "id in two splits",
@@ -63,7 +63,7 @@ def read_labels(
             found.reject(check, f"clip {clip.id} is {there}: remove one", line)
     found.clips = list(seen.values())
     if not found.clips and not found.problems:
-        found.reject("empty", "there is a header and no row; expected one row a clip")
+        found.reject("empty", "a header and no rows; expected one row per clip")
     name_settings(found, label_range, classes, setting)
     return found
 
@@ -81,14 +81,14 @@ def name_settings(
     unknown = sum(problem.check == "class" for problem in found.problems)
     if outside:
         message = (
-            f"{outside} label(s) lie outside of {interval(label_range)}: correct them, or set "
+            f"{outside} label(s) lie outside {interval(label_range)}: correct them, or set "
             f"{setting}.label_range if this corpus is labelled on another scale"
         )
         found.reject("range setting", message)
     if unknown:
         message = (
-            f"{unknown} label(s) are no class of this dataset: correct them, or set {setting}.classes, the "
-            f"names in order; now they are {', '.join(classes)}"
+            f"{unknown} label(s) are not classes of this dataset: correct them, or set {setting}.classes, "
+            f"the names in order (now {', '.join(classes)})"
         )
         found.reject("class setting", message)
 
@@ -118,7 +118,7 @@ def _is_there(found: CorpusSurvey, root: Path, path: Path, setting: str) -> bool
     elif not path.is_file():
         suffixes = {".csv", ".tsv", ".xls", ".xlsx"}
         tables = sorted(file.name for file in root.iterdir() if file.suffix.lower() in suffixes)
-        there = f" (there is {', '.join(tables)}: save it as label.csv)" if tables else ""
+        there = f" (found {', '.join(tables)}: save it as label.csv)" if tables else ""
         found.reject("file", f"no such file{there}; {where}, expected the layout {LAYOUT}")
     return not found.problems
 

@@ -42,7 +42,7 @@ def find_media(
         media = (name for name in names if os.path.splitext(name)[1].lower() in suffixes)
         found += [(place / name).as_posix() for name in media]
         if len(found) > MOST_FILES:
-            raise MsaError(f"{root}: over {MOST_FILES} media files; is it the folder that is meant?")
+            raise MsaError(f"{root}: over {MOST_FILES} media files; is it the right folder?")
     return sorted(found)
 
 

@@ -34,7 +34,7 @@ def label_value(
     if number is None:
         hint = " with a decimal point" if "," in value else ""
         inside = "" if math.isinf(label_range[0]) else f" in {interval(label_range)}"
-        words = "; words are classes, whose names need --classes" if value[:1].isalpha() else ""
+        words = "; if labels are classes, name them with --classes" if value[:1].isalpha() else ""
         return None, "label", f"a finite number{hint}{inside}{words}"
     if not label_range[0] <= number <= label_range[1]:
         return None, "label range", f"a number in {interval(label_range)}"
@@ -50,7 +50,7 @@ def _class(value: str, classes: Sequence[str]) -> tuple[int | None, str, str]:
         number = number_of(value)  # a table that was written with empty cells may say 1.0 for 1
         if number is not None and number in range(len(names)):
             return int(number), "", ""
-        indices = f", or an index of 0 to {len(classes) - 1}"
+        indices = f", or an index from 0 to {len(classes) - 1}"
     return None, "class", f"one of {', '.join(classes)}{indices}"
 
 

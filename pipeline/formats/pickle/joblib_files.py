@@ -38,7 +38,7 @@ def array_of(state: Any, reader: Reader, space: Space, inner: Callable[[], Any])
     kind, shape, dtype = fields.get("subclass"), fields.get("shape"), fields.get("dtype")
     known = isinstance(kind, Name) and kind.full in ARRAYS
     if not known or not isinstance(dtype, np.dtype) or not isinstance(shape, tuple):
-        raise Refused("joblib's note of an array is not as joblib writes it; the file is damaged")
+        raise Refused("joblib's description of an array is not as joblib writes it; the file is damaged")
     if dtype.kind == "O":
         return inner()
     if fields.get("numpy_array_alignment_bytes") is not None:

@@ -40,11 +40,11 @@ LINE = 400  # bytes of a name
 MARKS_A_LEVEL = 4  # most that one container opens: an array in a list, its arguments, its data type's
 UNKNOWN = object()  # in the memo, under a number that nothing was remembered under
 FLOATS = np.dtype({"names": ["value"], "formats": [">f8"], "offsets": [1], "itemsize": 9})
-WAY_OUT = "Save it again as dicts, lists and NumPy arrays, where you trust it"
+WAY_OUT = "If you trust it, save it again as dicts, lists and NumPy arrays"
 HINTS = {
     "torch": "Save tensors with tensor.numpy()",
     "pandas": "Save tables with to_dict('list') or to_numpy()",
-    "sklearn": "Save the arrays alone",
+    "sklearn": "Save only the arrays",
 }
 
 
@@ -73,7 +73,7 @@ class Machine:
         while (operation := code()) != STOP:
             space.done += 1
             if space.done > most:
-                raise Refused(f"holds more than {most:,} instructions, the limit; save lists as NumPy arrays")
+                raise Refused(f"has more than {most:,} instructions, the limit; save lists as NumPy arrays")
             space.hold(COSTS[operation])
             if operation in LITERALS:
                 self.stack.append(LITERALS[operation](self))
@@ -81,7 +81,9 @@ class Machine:
                 OPERATIONS[operation](self)
             else:
                 place = self.reader.tell() - 1
-                raise Refused(f"is no pickle, or damaged: byte {place:,} is {operation:#04x}, no instruction")
+                raise Refused(
+                    f"is not a pickle, or is damaged: byte {place:,} is {operation:#04x}, not an instruction"
+                )
         if self.unfinished or len(self.stack) != 1 or self.outer:
             raise Refused("ends in the middle; the file is damaged")
         return self.stack[0]
@@ -96,7 +98,7 @@ class Machine:
         """Remember the top of the stack."""
         if not 0 <= number <= self.space.limits.memo:
             most = self.space.limits.memo
-            raise Refused(f"remembers an object under number {number}; {most:,} is the limit")
+            raise Refused(f"stores an object under memo number {number}; the limit is {most:,}")
         if (lacking := number + 1 - len(self.memo)) > 0:  # in turn where Python wrote them
             self.space.hold(POINTER * lacking)
             self.memo.extend([UNKNOWN] * lacking)
@@ -107,9 +109,9 @@ class Machine:
     def get(self, number: int) -> None:
         """Push what is remembered."""
         if not 0 <= number < len(self.memo) or self.memo[number] is UNKNOWN:
-            raise Refused(f"refers to object {number}, which it does not hold; the file is damaged")
+            raise Refused(f"refers to object {number}, which it does not contain; the file is damaged")
         if isinstance(self.memo[number], Unfinished):
-            raise Refused("an array that holds itself")
+            raise Refused("an array that contains itself")
         self.stack.append(self.memo[number])
 
     def replace(self, value: Any, numbers: list[int]) -> None:
@@ -132,9 +134,7 @@ class Machine:
             self._take_floats(runs)
             return
         if len(self.outer) > MARKS_A_LEVEL * self.space.limits.depth:
-            raise Refused(
-                f"holds too many containers within containers; {self.space.limits.depth} deep is the limit"
-            )
+            raise Refused(f"has containers nested too deep; the limit is {self.space.limits.depth} levels")
         self.outer.append(self.stack)
         self.stack = []
 
@@ -165,7 +165,9 @@ class Machine:
             target = np.asarray(target).tolist()
             self.replace(target, [number] if number >= 0 else [])
         if type(target) is not list:
-            raise Refused(f"adds items to what is no list ({type(target).__name__}); the file is damaged")
+            raise Refused(
+                f"adds items to something other than a list ({type(target).__name__}); the file is damaged"
+            )
         target.extend(items)
         if len(target) > self.space.limits.items:
             raise Refused(f"a list of {len(target):,} items, over the limit")
@@ -173,14 +175,14 @@ class Machine:
     def add(self) -> None:
         items = self.since_mark()
         if type(self.stack[-1]) is not set:
-            raise Refused("adds items to what is no set; the file is damaged")
+            raise Refused("adds items to something other than a set; the file is damaged")
         self.stack[-1].update(checked_frozenset(self.space, items))
 
     def set_items(self, items: list[Any]) -> None:
         """Keys and values in turn for the dict on top of the stack."""
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise Refused("sets items of what is no dict; the file is damaged")
+            raise Refused("sets items of something other than a dict; the file is damaged")
         self.space.hold(ENTRY * len(items) // 2)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) is not str:
@@ -193,16 +195,16 @@ class Machine:
         known = isinstance(module, str) and isinstance(name, str)
         full = f"{NAMES.get(module, module)}.{name}" if known else ""
         if full not in MAKERS and full not in MARKS:
-            asked = ascii(f"{module}.{name}")[1:-1][:120] if known else "a name that is no text"
+            asked = ascii(f"{module}.{name}")[1:-1][:120] if known else "a name that is not text"
             hint = HINTS.get(asked.partition(".")[0], WAY_OUT)
-            raise Refused(f"asks for {asked}, which is code and no data; nothing was run. {hint}")
+            raise Refused(f"asks for {asked}, which is code, not data; nothing was executed. {hint}")
         self.stack.append(Name(full))
 
     def call(self) -> None:
         """What a name makes of its arguments."""
         arguments, made = self.stack.pop(), self.stack.pop()
         if not isinstance(made, Name) or type(arguments) is not tuple:
-            raise Refused("calls what is no name; nothing was run")
+            raise Refused("calls something other than a name; nothing was executed")
         if made.full == "copyreg._reconstructor" and wrapper(arguments):
             self._open(Unfinished(self._joblib))
         elif made.full in MAKERS:
@@ -212,14 +214,16 @@ class Machine:
             else:
                 self.stack.append(value)
         else:
-            raise Refused(f"calls {made.full}, which plain data do not need; nothing was run. {WAY_OUT}")
+            raise Refused(
+                f"calls {made.full}, which plain data does not need; nothing was executed. {WAY_OUT}"
+            )
 
     def new(self) -> None:
         """An object of a class; joblib's note of an array is the only one."""
         arguments, made = self.stack.pop(), self.stack.pop()
         if not isinstance(made, Name) or made.full != JOBLIB or arguments != ():
             shown = made.full if isinstance(made, Name) else type(made).__name__
-            raise Refused(f"makes an object of {shown}; nothing was run. {WAY_OUT}")
+            raise Refused(f"creates an object of {shown}; nothing was executed. {WAY_OUT}")
         self._open(Unfinished(self._joblib))
 
     def _open(self, value: Unfinished) -> None:
@@ -234,14 +238,14 @@ class Machine:
         if type(target) is dict and state == {}:  # an OrderedDict of Python 2 without attributes
             return
         if not isinstance(target, Unfinished):
-            raise Refused(f"sets attributes of a {type(target).__name__}; plain data have none. {WAY_OUT}")
+            raise Refused(f"sets attributes of a {type(target).__name__}; plain data has none. {WAY_OUT}")
         self.unfinished -= 1
         self.replace(target.finish(state), target.keys)
 
     def _joblib(self, state: Any) -> Any:
         def inner() -> Any:
             if self.level >= 10:
-                raise Refused("pickles within pickles, more than ten deep")
+                raise Refused("has pickles nested more than ten deep")
             return Machine(self.reader, self.space, self.level + 1).run()
 
         return array_of(state, self.reader, self.space, inner)
@@ -249,7 +253,7 @@ class Machine:
 
 def _refuse(what: str) -> Callable[[Machine], None]:
     def refuse(machine: Machine) -> None:
-        raise Refused(f"{what}; nothing was run. {WAY_OUT}")
+        raise Refused(f"{what}; nothing was executed. {WAY_OUT}")
 
     return refuse
 
@@ -308,12 +312,12 @@ def _stack_name(machine: Machine) -> None:
 
 def _instance(machine: Machine) -> None:
     machine.name(_line(machine), _line(machine))
-    raise Refused(f"makes an object of {machine.stack[-1].full}; nothing was run. {WAY_OUT}")
+    raise Refused(f"creates an object of {machine.stack[-1].full}; nothing was executed. {WAY_OUT}")
 
 
 STOP = pickle.STOP[0]
-REGISTRY = _refuse("asks for a class of Python's extension registry, which is code and no data")
-PERSISTENT = _refuse("refers to data outside of itself (a persistent id, as PyTorch's checkpoints do)")
+REGISTRY = _refuse("asks for a class from Python's extension registry, which is code, not data")
+PERSISTENT = _refuse("refers to data outside of itself (a persistent id, as in PyTorch checkpoints)")
 OUT_OF_BAND = _refuse("keeps its data outside of itself (protocol 5, out of band)")
 OPERATIONS: dict[int, Callable[[Machine], Any]] = {
     code[0]: run
@@ -323,7 +327,7 @@ OPERATIONS: dict[int, Callable[[Machine], Any]] = {
         pickle.MARK: Machine.mark,
         pickle.POP: lambda machine: machine.stack.pop() if machine.stack else machine.since_mark(),
         pickle.POP_MARK: Machine.since_mark,
-        pickle.DUP: _refuse("copies its stack, which no pickle of data does"),
+        pickle.DUP: _refuse("copies its stack, which plain data does not need"),
         pickle.PUT: lambda machine: machine.put(int(machine.reader.line(LINE))),
         pickle.BINPUT: _number("<B", Machine.put),
         pickle.LONG_BINPUT: _number("<I", Machine.put),
@@ -346,9 +350,9 @@ OPERATIONS: dict[int, Callable[[Machine], Any]] = {
         pickle.GLOBAL: lambda machine: machine.name(_line(machine), _line(machine)),
         pickle.STACK_GLOBAL: _stack_name,
         pickle.INST: _instance,
-        pickle.OBJ: _refuse("makes an object of a class, which is code and no data"),
+        pickle.OBJ: _refuse("creates an object of a class, which is code, not data"),
         pickle.NEWOBJ: Machine.new,
-        pickle.NEWOBJ_EX: _refuse("makes an object of a class, which is code and no data"),
+        pickle.NEWOBJ_EX: _refuse("creates an object of a class, which is code, not data"),
         pickle.REDUCE: Machine.call,
         pickle.BUILD: Machine.build,
         pickle.EXT1: REGISTRY,

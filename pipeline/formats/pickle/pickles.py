@@ -71,17 +71,17 @@ def load_part(where: str, space: Space, start: int, end: int) -> Any:
     try:
         tree = machine.run()
         if (behind := end - machine.reader.tell()) > 0:
-            raise Refused(f"goes on for {behind:,} bytes behind its end; is it several pickles in one file?")
+            raise Refused(f"has {behind:,} bytes after its end; is it several pickles in one file?")
         Weigher(space).weigh(tree)
     except Refused as error:
         raise FormatError(f"{where}: {error}") from None
     except DAMAGE as error:
         place, reason = machine.reader.tell(), " ".join(str(error).split())[:120]
         raise FormatError(
-            f"{where}: is no pickle, or damaged near byte {place:,} ({reason}); copy it again"
+            f"{where}: is not a pickle, or is damaged near byte {place:,} ({reason}); copy it again"
         ) from None
     except MemoryError:
-        raise FormatError(f"{where}: needs more memory than there is") from None
+        raise FormatError(f"{where}: needs more memory than is available") from None
     except OSError as error:
         raise FormatError(f"{where}: cannot be unpacked ({error.strerror or error})") from error
     return tree

@@ -71,7 +71,7 @@ def check_key(key: Hashable) -> None:
         if isinstance(value, tuple | frozenset) and len(value) + seen <= KEY_ITEMS:
             waiting.extend(value)
         elif not isinstance(value, LEAVES) or seen > KEY_ITEMS:
-            raise Refused(f"a key or an item of a set that is no plain value ({type(value).__name__})")
+            raise Refused(f"a key or an item of a set that is not a plain value ({type(value).__name__})")
 
 
 # ------------------------------------------------------------------------------------------------ containers
@@ -216,7 +216,9 @@ def _scalar(space: Space, dtype: Any, data: Any) -> Any:
 def _dtype(space: Space, code: Any, *flags: Any) -> Unfinished:
     _want(isinstance(code, str) and _are(flags, int), "numpy.dtype")
     if not TYPE.fullmatch(code):
-        raise Refused(f"an array of type {code[:40]!r}, which is not read; save plain numbers, bools or text")
+        raise Refused(
+            f"an array of type {code[:40]!r}, which is not supported; save plain numbers, bools or text"
+        )
     base = OBJECT if code[0] == "O" else check_dtype(np.dtype(code))
 
     def finish(state: Any) -> np.dtype:
@@ -246,7 +248,7 @@ def _are(values: tuple[Any, ...], kinds: Any) -> bool:
 
 def _want(fits: bool, what: str) -> None:
     if not fits:
-        raise Refused(f"{what} is made of parts that it never has; the file is damaged or not to be trusted")
+        raise Refused(f"{what} has invalid parts; the file is damaged or not to be trusted")
 
 
 JOBLIB = "joblib.numpy_pickle.NumpyArrayWrapper"

@@ -186,7 +186,9 @@ def decoded(file: Opened, offset: int, count: int, coding: str) -> Iterator[byte
         try:
             yield decode(piece, final).encode("latin-1")
         except UnicodeError as error:
-            raise Refused(f"bytes written as text hold what is no byte, near byte {start:,}") from error
+            raise Refused(
+                f"bytes written as text have a character that is not a byte, near byte {start:,}"
+            ) from error
 
 
 def _unescape(piece: bytes, final: bool) -> str:

@@ -54,9 +54,9 @@ class Weigher:
             return Weight(_size(item), 0, 0)
         found = self._known.get(id(item), UNWEIGHED)
         if found is None:
-            raise Refused("holds itself; data do not")
+            raise Refused("contains itself; plain data does not")
         if level + found.depth > self._most.depth:
-            raise Refused(f"holds containers within containers, more than {self._most.depth} deep, the limit")
+            raise Refused(f"has containers nested more than {self._most.depth} deep, the limit")
         return self._weighed(item, level) if found is UNWEIGHED else found
 
     def _weighed(self, item: Any, level: int) -> Weight:
@@ -68,9 +68,9 @@ class Weigher:
                 part = self.weigh(value, level + 1)
                 data, memory, depth = data + part.data, memory + part.memory, max(depth, part.depth)
         if data > self._most.data:
-            raise Refused(f"amounts to more than {self._most.data:,} bytes, the limit")
+            raise Refused(f"takes up more than {self._most.data:,} bytes, the limit")
         if memory > self._most.memory:
-            raise Refused(f"amounts to more than {self._most.memory:,} bytes of lists, the limit")
+            raise Refused(f"takes up more than {self._most.memory:,} bytes of lists, the limit")
         weight = Weight(data, memory, depth + 1)
         if depth or len(item) > FEW:  # the others are weighed again where they are referred to again
             self._known[id(item)] = self._equal.setdefault(weight, weight)
@@ -87,4 +87,4 @@ def _size(value: Any) -> int:
     if type(value) in SCALARS:
         return 8
     what = value.full if isinstance(value, Name) else type(value).__name__
-    raise Refused(f"holds {what} as a value, which is no data; save it as text or numbers")
+    raise Refused(f"has {what} as a value, which is not data; save it as text or numbers")

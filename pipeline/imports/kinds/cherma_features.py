@@ -41,7 +41,7 @@ def matches(source: Source) -> str:
     if not _split_files(source):
         return "no train.json, valid.json or test.json"
     if not any(path.suffix.lower() == ".npy" for path in source.files if _modality(source, path)):
-        return "no .npy file in a folder text, audio or visual"
+        return "no .npy file in a text, audio or visual folder"
     return ""
 
 
@@ -54,7 +54,7 @@ def read(source: Source, params: ImportParams) -> Imported:
             entries = read_json(path)
             if not isinstance(entries, list):
                 kind = type(entries).__name__
-                raise FormatError(f"{path}: holds a {kind}; expected a list with an entry a clip")
+                raise FormatError(f"{path}: contains a {kind}; expected a list with one entry per clip")
             for entry in entries:
                 row = _row(path, entry)
                 rows.append(row | {"split": split})
@@ -76,10 +76,10 @@ def read(source: Source, params: ImportParams) -> Imported:
         if unused := sorted(
             str(path.relative_to(source.root)) for path in {*places.values()} - {*found.values()}
         ):
-            notes.append(f"{len(unused)} {modality} files are of no clip of the JSON files: {listed(unused)}")
+            notes.append(f"{len(unused)} {modality} files match no clip in the JSON files: {listed(unused)}")
     if not modalities:
         raise FormatError(
-            f"{source}: no .npy file in text, audio or visual belongs to a clip of the JSON files"
+            f"{source}: no .npy file in text, audio or visual belongs to a clip in the JSON files"
         )
     return Imported(rows, modalities, LABELLING, notes=notes)
 
@@ -128,7 +128,7 @@ def _sequences(modality: str, places: Mapping[str, Path]) -> FeatureSequences:
     width = next(filter(None, (_width(path, clip) for clip, path in places.items())), 0)
     if not width:
         raise FormatError(
-            f"{next(iter(places.values())).parent}: no array is whole and has a step; expected (T, D)"
+            f"{next(iter(places.values())).parent}: no readable array with at least one step; expected (T, D)"
         )
 
     def rows_of(clip: str) -> np.ndarray | None:

@@ -33,7 +33,7 @@ from pipeline.imports.stacks import (
 )
 from pipeline.params.params import ImportParams
 
-KIND_OF_FILES = "pickles of MIRD (CMU-MOSI, CMU-MOSEI with 33 + 709 features), and its EmoVoxCeleb"
+KIND_OF_FILES = "MIRD pickles (CMU-MOSI, CMU-MOSEI with 33 + 709 features), also its EmoVoxCeleb"
 
 STACKS = {"audio": "audio", "visual": "video"}
 KEYS = ("raw_text", "audio", "video", "labels", "id")
@@ -44,7 +44,7 @@ def matches(source: Source) -> str:
     tree = tree_of(source)
     if has_keys(tree, *STACKS.values(), "labels") or _without_splits(tree):
         return ""
-    return "no pickle with audio, video and labels in every split, or with audio, video and raw_text alone"
+    return "no pickle with audio, video and labels in every split, or with only audio, video and raw_text"
 
 
 def read(source: Source, params: ImportParams) -> Imported:
@@ -64,9 +64,7 @@ def read(source: Source, params: ImportParams) -> Imported:
         modalities = modalities_of(stacks_of(parts, STACKS), places)
     notes = left_out(tree, KEYS if _without_splits(tree) else ())
     if nameless := [part.name for part in parts if "id" not in part.content]:
-        notes.append(
-            f"no ids in {listed(nameless)}: clips are named after split and row, each a video of its own"
-        )
+        notes.append(f"no ids in {listed(nameless)}: clips are named after split and row, each its own video")
     notes += about_sizes(rows)
     return Imported(rows, modalities, Labelling(metrics="magbert"), notes=notes)
 

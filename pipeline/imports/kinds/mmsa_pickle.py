@@ -48,7 +48,7 @@ from pipeline.imports.stacks import (
 )
 from pipeline.params.params import ImportParams
 
-KIND_OF_FILES = "pickles of MMSA and MMSA-FET (CMU-MOSI, CMU-MOSEI, CH-SIMS), also of CIDer's OOD sets"
+KIND_OF_FILES = "MMSA and MMSA-FET pickles (CMU-MOSI, CMU-MOSEI, CH-SIMS), also CIDer's OOD sets"
 
 LABEL_KEYS = {
     "label": "regression_labels",
@@ -70,7 +70,7 @@ def matches(source: Source) -> str:
     """Why these are no such files; empty where they are."""
     tree = tree_of(source)
     if tree is None:
-        return "not one pickle, nor pickles named after splits"
+        return "neither a single pickle nor pickles named after splits"
     contents = splits_of(tree).values()
     if any(isinstance(content, Mapping) and LABEL_KEYS["label"] in content for content in contents):
         return ""
@@ -80,7 +80,7 @@ def matches(source: Source) -> str:
 def read(source: Source, params: ImportParams) -> Imported:
     """What the files hold."""
     if reason := matches(source):
-        raise FormatError(f"{source}: {reason}; expected a pickle as MMSA's README describes it")
+        raise FormatError(f"{source}: {reason}; expected a pickle as described in MMSA's README")
     tree = tree_of(source)
     notes = left_out(tree, NOT_SPLITS)
     modalities: dict[str, FeatureSequences] = {}
@@ -126,7 +126,7 @@ def _rows(
         if mixed:
             notes.append(
                 f"{part.name}: {splits.count(UNLABELED)} clips are unlabeled; of {splits.count(TRAIN)} "
-                f"labeled ones {twice} are in train already and are taken once"
+                f"labeled ones {twice} are already in train and are counted once"
             )
     return rows, places
 
@@ -158,7 +158,7 @@ def _mixed_splits(part: SplitPart, rows: Sequence[Mapping[str, Any]], places: Pl
         return [TRAIN if row["clip_id"] in places else UNLABELED for row in rows]
     flags = [score_of(value, f"{part.where}: mask[{index}]") for index, value in enumerate(mask)]
     if strange := sorted({str(flag) for flag in flags if flag not in (0, 1)}):
-        raise FormatError(f"{part.where}: mask holds {', '.join(strange[:5])}; expected 1 (labeled) or 0")
+        raise FormatError(f"{part.where}: mask has {', '.join(strange[:5])}; expected 1 (labeled) or 0")
     return [TRAIN if flag else UNLABELED for flag in flags]
 
 
@@ -170,7 +170,7 @@ def _disagreements(rows: Sequence[dict[str, Any]]) -> list[str]:
         sign = SIGNS.get(annotation.strip().lower())
         if sign is not None and label is not None and np.sign(label) != sign:
             odd.append(f"{row['clip_id']}, {annotation} with {label:g}")
-    message = f"{len(odd)} annotations contradict the label, which is believed; first: "
+    message = f"{len(odd)} annotations contradict the label, which is used; first: "
     return [message + odd[0]] if odd else []
 
 
@@ -223,7 +223,7 @@ def _text(
                 )
         tokens.append(None if stack is None else found)
         if stack is None and found is not None:
-            notes.append(f"{part.name}: text_bert without text; its token ids are left out")
+            notes.append(f"{part.name}: text_bert without text; its token ids are ignored")
     if all(found is None for found in tokens):
         return {}
 

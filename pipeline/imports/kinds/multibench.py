@@ -53,7 +53,7 @@ def matches(source: Source) -> str:
     """Why these are no such files; empty where they are."""
     path = _main(source)
     if path is None:
-        return f"not one pickle (beside *{RAW_TEXT}.pkl)"
+        return f"not a single pickle (besides *{RAW_TEXT}.pkl)"
     if not has_keys(source.tree(path), *STACKS.values(), "labels"):
         return "no pickle with vision, audio, text and labels in every split"
     return ""
@@ -63,7 +63,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     """What the files hold."""
     path, reason = _main(source), matches(source)
     if path is None or reason:
-        raise FormatError(f"{source}: {reason}; expected a file of MultiBench")
+        raise FormatError(f"{source}: {reason}; expected a MultiBench file")
     tree = source.tree(path)
     notes = left_out(tree, ())
     with understood(f"{source} (kind {params.kind})"):
@@ -99,14 +99,14 @@ def _rows(
     else:
         raw = [value for part in parts for value in range(part.count)]
         names = [row for part in parts for row in made_rows(part.name, part.count)]
-        notes.append("no ids: clips are named after split and row, each a video of its own")
+        notes.append("no ids: clips are named after split and row, each its own video")
     kept_ids, start = [], 0
     for number, part in enumerate(parts):
         split, text = split_of(source, part.name), texts[number]
         empty = {row for row in range(part.count) if text is not None and not text.read(row).any()}
         labels = part.column("labels") or []
         if len(labels) < part.count:
-            raise FormatError(f"{part.where}: no labels; expected one a clip")
+            raise FormatError(f"{part.where}: no labels; expected one per clip")
         for index in range(part.count):
             row = names[start + index] | {"split": split}
             row["label"] = _label_of(labels[index], f"{part.where}: label of {row['clip_id']}")
@@ -116,7 +116,7 @@ def _rows(
                 kept_ids.append(raw[start + index])
         start += part.count
         if empty:
-            notes.append(f"{part.name}: {len(empty)} of {part.count} clips left out, their text is all zeros")
+            notes.append(f"{part.name}: {len(empty)} of {part.count} clips skipped, their text is all zeros")
     return rows, places, kept_ids
 
 
@@ -133,7 +133,7 @@ def _add_text(source: Source, rows: Sequence[dict[str, Any]], raw_ids: Sequence[
     pickles = [path for path in source.with_suffix(*PICKLES) if RAW_TEXT in path.name.lower()]
     files = pickles or source.with_suffix(*HDF5)
     if not files:
-        return ["no raw text: clips have no words but in their features"]
+        return ["no raw text: clips have words only in their features"]
     if len(files) > 1:
         raise FormatError(f"{source}: words are in {listed([path.name for path in files])}; keep one of them")
     missing = 0

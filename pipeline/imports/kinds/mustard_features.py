@@ -97,10 +97,10 @@ def read(source: Source, params: ImportParams) -> Imported:
     settings = settings_of(MustardFeaturesSettings, params.settings, "mustard_features.settings")
     path = source.named(ENTRIES)
     if path is None:
-        raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's folder `data`")
+        raise FormatError(f"{source}: no {ENTRIES}; expected MUStARD's `data` folder")
     entries = read_json(path)
     if not isinstance(entries, dict) or not entries:
-        raise FormatError(f"{path}: expected a JSON object with an entry an id")
+        raise FormatError(f"{path}: expected a JSON object with one entry per id")
     with understood(f"{source} (kind {params.kind})"):
         for key, entry in entries.items():
             clip_of(source, key, UTTERANCE)
@@ -136,7 +136,7 @@ def read(source: Source, params: ImportParams) -> Imported:
     if not modalities:
         raise FormatError(f"{source}: no {AUDIO}, .hdf5 or bert-output.jsonl; there are no features")
     shows = sorted({text_of(entry.get("show", "unknown")) for entry in entries.values()})
-    notes.append(f"{len(utterances)} utterances of {', '.join(shows)} with {len(contexts)} before them")
+    notes.append(f"{len(utterances)} utterances of {', '.join(shows)} with {len(contexts)} context sentences")
     return Imported(rows, modalities, LABELLING, notes=notes)
 
 
@@ -149,27 +149,27 @@ def _splits(
     if settings.speaker_independent or (settings.fold is None and path is None):
         if lacking := [key for key, entry in entries.items() if not entry.get("show")]:
             raise FormatError(
-                f"{source}: {ENTRIES}: no show of {listed(lacking)}; speaker independence needs it"
+                f"{source}: {ENTRIES}: no show for {listed(lacking)}; speaker independence needs it"
             )
         splits = {key: TEST if entry["show"] == TEST_SHOW else TRAIN for key, entry in entries.items()}
         note = f"speaker independent: test = {TEST_SHOW}"
     elif path is None:
         raise FormatError(
-            f"{source}: fold is {settings.fold}, but there is no {FOLDS}; or speaker_independent"
+            f"{source}: fold is {settings.fold}, but there is no {FOLDS}; add it, or set speaker_independent"
         )
     else:
         fold, keys = settings.fold or 0, list(entries)
         train, test = places_of(source.tree(path), fold)
-        wrong = [f"both have place {place}" for place in sorted({*train} & {*test})]
+        wrong = [f"train and test both have place {place}" for place in sorted({*train} & {*test})]
         outside = (place for place in (*train, *test) if not 0 <= place < len(keys))
-        wrong += [f"place {place} is none of {len(keys)} entries" for place in outside]
+        wrong += [f"place {place} is not among {len(keys)} entries" for place in outside]
         if wrong:
             raise FormatError(f"{path}: fold {fold}: {wrong[0]}; is it the {FOLDS} of this {ENTRIES}?")
         placed = {keys[place]: TRAIN for place in train} | {keys[place]: TEST for place in test}
         splits = {key: placed.get(key, UNLABELED) for key in keys}
         note = f"speaker dependent: fold {fold} of {FOLDS}"
         if left := [key for key, split in splits.items() if split == UNLABELED]:
-            note += f", which has not {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
+            note += f", which lacks {len(left)} of {len(entries)} ids: they are unlabeled ({listed(left)})"
     splits |= dict.fromkeys(held_out(entries, splits, settings.valid), VALID)
     return splits, [
         f"{note}; valid = {settings.valid:g} of the training clips of each class, by hash of the id"
@@ -183,7 +183,7 @@ def _audio(source: Source, utterances: Sequence[str]) -> FeatureSequences | None
         return None
     tree = source.tree(path)
     if not isinstance(tree, Mapping):
-        raise FormatError(f"{path}: holds a {type(tree).__name__}; expected a dict by id")
+        raise FormatError(f"{path}: contains a {type(tree).__name__}; expected a dict by id")
     features = {text_of(key): value for key, value in tree.items()}
     keys = {clip: clip.partition("$_$")[0] for clip in utterances}
     shapes = (np.shape(features[key]) for key in keys.values() if key in features)

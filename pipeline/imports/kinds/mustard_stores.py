@@ -49,10 +49,10 @@ def visual(
     paths = source.with_suffix(*HDF5)
     names = sorted({path.name for path in paths if "context" not in path.name.lower()})
     if name is None and len(names) > 1:
-        raise ParamsError(f"{source}: features of {', '.join(names)}; write one of them as settings.visual")
+        raise ParamsError(f"{source}: features of {', '.join(names)}; set settings.visual to one of them")
     if name is not None and name not in names:
         there = ", ".join(names) or "no HDF5 file"
-        raise ParamsError(f"settings.visual is {name!r}; in {source} there is {there}")
+        raise ParamsError(f"settings.visual is {name!r}; {source} has {there}")
     if not names:
         return None
     chosen = name or names[0]
@@ -82,8 +82,8 @@ def _datasets(source: Source, places: dict[str, Path], name: str) -> FeatureSequ
     shape = next((shape for shape in shapes if shape is not None), None)
     if shape is None or len(shape) != 2:
         raise FormatError(
-            f"{source}: {name}: shape {shape} under the ids of sarcasm_data.json; expected (T, D), such as "
-            "resnet_pool5.hdf5 has"
+            f"{source}: {name}: shape {shape} under the ids of sarcasm_data.json; expected (T, D), as in "
+            "resnet_pool5.hdf5"
         )
 
     def rows_of(clip: str, stack: ExitStack = stack) -> np.ndarray | None:
@@ -110,8 +110,8 @@ def bert(
             starts = _starts(path)
             if len(starts) != len(clips):
                 raise FormatError(
-                    f"{path}: {len(starts)} lines, and sarcasm_data.json has {len(clips)} sentences "
-                    "that they should be of; are the two of one version?"
+                    f"{path}: {len(starts)} lines, but sarcasm_data.json has {len(clips)} sentences; are "
+                    "the two from the same version?"
                 )
             places |= {clip: (path, start) for clip, start in zip(clips, starts, strict=True)}
     if not places:
@@ -133,12 +133,12 @@ def _starts(path: Path) -> list[int]:
     with open(path, "rb") as file:
         while line := file.readline(LONGEST_LINE + 1):
             if len(line) > LONGEST_LINE:
-                raise FormatError(f"{path}: a line of over {LONGEST_LINE} bytes; expected one a sentence")
+                raise FormatError(f"{path}: a line of over {LONGEST_LINE} bytes; expected one per sentence")
             if line.strip():
                 named = _INDEX.search(line[:_INDEX_BYTES])
                 index = int(named[1]) if named else len(starts)
                 if index in starts:
-                    raise FormatError(f"{path}: line {index} (linex_index) is there twice")
+                    raise FormatError(f"{path}: line {index} (linex_index) occurs twice")
                 starts[index] = at
             at += len(line)
     if lacking := sorted(set(range(len(starts))) - starts.keys()):
@@ -159,7 +159,7 @@ def _states(path: Path, start: int, layers: Sequence[int] | None) -> np.ndarray:
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         wanted = "" if layers is None else f" and the layers {', '.join(map(str, layers))}"
         raise FormatError(
-            f"{path}: the line at byte {start} is not one of extract_features.py ({error!r:.80}); expected "
+            f"{path}: the line at byte {start} is not from extract_features.py ({error!r:.80}); expected "
             f"`features` with tokens{wanted}"
         ) from error
 

@@ -40,7 +40,7 @@ from pipeline.imports.labels import labelled_rows
 from pipeline.params.explain import settings_of
 from pipeline.params.params import ImportParams
 
-KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one a clip, with label.csv in MMSA's columns"
+KIND_OF_FILES = "OpenFace 2: a folder of its CSV files, one per clip, with label.csv in MMSA's columns"
 
 _LOOKED_AT = 100  # tables; the first ones may be damaged
 
@@ -63,7 +63,7 @@ def matches(source: Source) -> str:
         return f"no {' or '.join(LABEL_FILES)}"
     tables = _tables(source)
     if not tables:
-        return "no CSV file beside the labels"
+        return "no CSV file next to the labels"
     if not any({*INDEX} <= {*_header(path)} for path in tables[:_LOOKED_AT]):
         lacking = [name for name in INDEX if name not in _header(tables[0])]
         return f"{tables[0].name} has no column {', '.join(lacking)}"
@@ -78,15 +78,15 @@ def read(source: Source, params: ImportParams) -> Imported:
     places = _places(clips, tables)
     if not places:
         raise FormatError(
-            f"{source}: none of {len(tables)} CSV files is called as a clip of the label file; expected "
-            f"<video_id>/<clip_id>.csv or <video_id>{SEPARATOR}<clip_id>.csv, e.g. of "
+            f"{source}: none of {len(tables)} CSV files is named after a clip in the label file; expected "
+            f"<video_id>/<clip_id>.csv or <video_id>{SEPARATOR}<clip_id>.csv, e.g. "
             f"{clips[0].video_id}/{clips[0].clip_id}.csv"
         )
     columns, notes = _columns(source, sorted(set(places.values())), settings)
     if lacking := [clip.id for clip in clips if clip.id not in places]:
         notes.append(f"{len(lacking)} clips have no table: {listed(lacking)}")
     if unused := sorted(path.relative_to(source.root).as_posix() for path in {*tables} - {*places.values()}):
-        notes.append(f"{len(unused)} tables are of no clip: {listed(unused)}")
+        notes.append(f"{len(unused)} tables match no clip: {listed(unused)}")
     return Imported(rows, {"visual": _sequences(places, columns)}, labelling, notes=notes)
 
 
@@ -126,7 +126,7 @@ def _places(clips: Sequence[CorpusClip], tables: Sequence[Path]) -> dict[str, Pa
             raise FormatError(f"clip {clip.id} has {len(several)} tables: {listed(several)}; keep one")
         if several and several[0] in owners:
             raise FormatError(
-                f"{several[0]}: could be of the clips {owners[several[0]]} and {clip.id}; rename it"
+                f"{several[0]}: could belong to clips {owners[several[0]]} and {clip.id}; rename it"
             )
         if several:
             found[clip.id] = several[0]
@@ -152,11 +152,11 @@ def _columns(
     columns = [name for name in [*FLAGS, *OPENFACE_709] if name in shared]
     if len(columns) <= len(FLAGS):
         raise FormatError(
-            f"{source}: the tables share no column of OpenFace; expected gaze_0_x, pose_Tx, AU01_r, ..."
+            f"{source}: the tables share no OpenFace column; expected gaze_0_x, pose_Tx, AU01_r, ..."
         )
     every = set().union(*(_given(header) for header in headers))
     cut = [name for name in OPENFACE_709 if name in every - shared]
-    note = f"{len(cut)} columns are not in every table and are left out: {listed(cut)}"
+    note = f"{len(cut)} columns are not in every table and are skipped: {listed(cut)}"
     return columns, [note] if cut else []
 
 

@@ -101,15 +101,15 @@ def read(source: Source, params: ImportParams) -> Imported:
             modalities[modality] = _features(modality, f"{source}: {FEATURES[modality]}", records, places)
         if not modalities:
             known = ", ".join((GLOVE, *FEATURES.values()))
-            raise FormatError(f"{source}: none of {known}: there are no features")
+            raise FormatError(f"{source}: no features; expected one of {known}")
         words, unplaced = _words(rows, places, language)
         uneven = _uneven(places, language, stores)
     notes = [f"{len(lacking)} ids of {FOLDS} have no text or no label: {listed(lacking)}"] if lacking else []
     if unplaced:
-        notes.append(f"{unplaced} clips have no word times: their words are not those of their sentence")
+        notes.append(f"{unplaced} clips have no word times: their words differ from their sentence")
     strays = sorted(labels.keys() - {place.key for place in places.values()} - set(lacking))
     if strays:
-        notes.append(f"{len(strays)} labels are of no fold and are left out: {listed(strays)}")
+        notes.append(f"{len(strays)} labels are in no fold and are skipped: {listed(strays)}")
     if uneven:
         notes.append(f"{len(uneven)} clips differ in steps between modalities: {listed(uneven)}")
     return Imported(rows, modalities, LABELLING, words, aligned=not uneven, notes=notes)
@@ -122,7 +122,7 @@ def _tree(source: Source, *names: str) -> dict[str, Any]:
         raise FormatError(f"{source}: no {names[0]}; expected the folder of UR-FUNNY's pickles")
     tree = source.tree(path)
     if not isinstance(tree, Mapping):
-        raise FormatError(f"{path}: holds a {type(tree).__name__}; expected a dict by id, or by split")
+        raise FormatError(f"{path}: contains a {type(tree).__name__}; expected a dict by id, or by split")
     return {text_of(key): value for key, value in tree.items()}
 
 
@@ -163,7 +163,7 @@ def _glove(
         strange = at[(at < 0) | (at >= len(vectors)) | (at % 1 != 0)]
         if len(strange):
             raise FormatError(
-                f"{path}: word {strange[0]:g} of clip {clip}; the list has {len(vectors)} words"
+                f"{path}: word index {strange[0]:g} of clip {clip}; the list has {len(vectors)} words"
             )
         return vectors[at.astype(np.int64)]
 
@@ -178,7 +178,7 @@ def _features(
 
     width = next((len(value[0]) for value in map(value_of, places) if value is not None and len(value)), 0)
     if not width:
-        raise FormatError(f"{where}: no features of any id in {FOLDS}")
+        raise FormatError(f"{where}: no features for any id in {FOLDS}")
 
     def rows_of(clip: str) -> np.ndarray | None:
         value = value_of(clip)

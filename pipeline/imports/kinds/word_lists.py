@@ -115,7 +115,7 @@ def _read_lists(source: Source, tree: Any) -> Imported:
             rows.append(row)
             segments.append(clip.segment)
     if pauses:
-        notes.append(f"{pauses} words are pauses ({PAUSE}): left out of the text, but not of the features")
+        notes.append(f"{pauses} words are pauses ({PAUSE}): omitted from the text, but not from the features")
     notes += about_segments(value for value in segments if value is not None)
     modalities = {
         name: sequences
@@ -133,7 +133,7 @@ def _clip_of(item: Any, where: str) -> AlignedClip:
     words = features[3] if len(features) > 3 else features[0]
     if isinstance(words, str | bytes):
         raise FormatError(
-            f"{where}: its words are one text, {text_of(words)[:40]!r}; expected a list of words"
+            f"{where}: its words are a single string, {text_of(words)[:40]!r}; expected a list of words"
         )
     clip = AlignedClip(
         [text_of(word) for word in words], features[1], features[2], label, more[0] if more else None
@@ -142,7 +142,7 @@ def _clip_of(item: Any, where: str) -> AlignedClip:
     if len({len(clip.words), *(steps for steps, _ in shapes)}) > 1:
         raise FormatError(
             f"{where}: {len(clip.words)} words, visual has shape {shapes[0]}, acoustic {shapes[1]}; "
-            "expected a row of each for every word"
+            "expected one row of each per word"
         )
     return clip
 
@@ -150,7 +150,7 @@ def _clip_of(item: Any, where: str) -> AlignedClip:
 def _names(where: str, name: str, clips: Sequence[AlignedClip], notes: list[str]) -> list[dict[str, Any]]:
     segments = [clip.segment for clip in clips]
     if clips and any(segment is None or text_of(segment).strip() == "" for segment in segments):
-        notes.append(f"{name}: no segments; clips are named after split and row, each a video of its own")
+        notes.append(f"{name}: no segments; clips are named after split and row, each its own video")
         return made_rows(name, len(clips))
     return named_rows(where, segments)
 

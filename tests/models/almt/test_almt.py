@@ -128,8 +128,8 @@ def test_every_token_of_the_text_is_read() -> None:
 
 def test_too_long_a_sequence_names_the_keys() -> None:
     with pytest.raises(
-        ParamsError, match=r"visual has 11 steps, but models\.almt takes 10 at most; lower assemb"
+        ParamsError, match=r"visual has 11 steps, but models\.almt takes at most 10; lower assemb"
     ):
         tiny(max_steps=10)(random_batch())
-    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.almt takes 5"):
+    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.almt takes at most 5"):
         tiny_finetuned(max_tokens=5)(random_batch(vocabulary=40))

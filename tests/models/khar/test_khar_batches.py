@@ -141,7 +141,7 @@ def test_unlabeled_clips_leave_the_label_terms_alone() -> None:
 def test_too_long_a_sequence_names_the_keys() -> None:
     method = tiny(pretraining={"max_steps": 10})
     message = (
-        r"visual has 11 steps, but its encoder takes 10 at most; lower assemble\..*pretraining\.max_steps"
+        r"visual has 11 steps, but its encoder takes at most 10; lower assemble\..*pretraining\.max_steps"
     )
     with pytest.raises(ParamsError, match=message):
         method(random_batch())

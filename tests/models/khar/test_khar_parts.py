@@ -190,7 +190,7 @@ def test_fusion_of_an_absent_modality() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_a_message() -> None:
-    with pytest.raises(ParamsError, match=r"4 heads do not divide X_m's width of 6"):
+    with pytest.raises(ParamsError, match=r"X_m's width of 6 does not divide into its 4 heads"):
         AttentionRefinement(6, 5)
 
 

@@ -185,8 +185,8 @@ def test_widths_and_lengths_are_those_of_the_code() -> None:
 
 def test_too_long_a_sequence_names_the_keys() -> None:
     with pytest.raises(
-        ParamsError, match=r"visual has 11 steps, but its encoder takes 10 at most; lower assem"
+        ParamsError, match=r"visual has 11 steps, but its encoder takes at most 10; lower assem"
     ):
         tiny(pretraining={"max_steps": 10})(random_batch())
-    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.kuda takes 5 at most"):
+    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.kuda takes at most 5"):
         tiny_finetuned(max_tokens=5)(random_batch(vocabulary=40))

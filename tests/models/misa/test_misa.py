@@ -143,5 +143,5 @@ def test_one_modality_has_no_pairs() -> None:
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValidationError, match="width is 9, which 2 heads do not divide"):
+    with pytest.raises(ValidationError, match="width is 9, which does not divide into 2 heads"):
         MISASettings(width=9)

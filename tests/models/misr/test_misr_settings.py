@@ -164,9 +164,9 @@ def test_settings() -> None:
 def test_too_long_a_sequence_names_the_keys() -> None:
     method = tiny(max_steps=10)
     with pytest.raises(
-        ParamsError, match=r"visual has 11 steps, but models\.misr takes 10 at most; lower assemb"
+        ParamsError, match=r"visual has 11 steps, but models\.misr takes at most 10; lower assemb"
     ):
         method(random_batch())
     long_text = tiny_finetuned(max_tokens=5)
-    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.misr takes 5"):
+    with pytest.raises(ParamsError, match=r"text has 6 steps, but models\.misr takes at most 5"):
         long_text(random_batch(vocabulary=40))

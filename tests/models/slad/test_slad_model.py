@@ -152,7 +152,7 @@ def test_settings() -> None:
     for values in wrong:
         with pytest.raises(ValidationError):
             SLaDSettings.model_validate(values)
-    with pytest.raises(ValidationError, match="width is 100, which 12 heads cannot share out evenly"):
+    with pytest.raises(ValidationError, match="width is 100, which does not divide into 12 heads"):
         SLaDSettings(width=100)
 
 

@@ -84,7 +84,7 @@ from pipeline.params.explain import settings_of, some_of
 from pipeline.params.params import ImportParams
 
 KIND_OF_FILES = (
-    "Arrays: npz, npy, HDF5 files or pickles of any layout; settings say what is what (docs/corpora.md)"
+    "Arrays: npz, npy, HDF5 or pickle files of any layout, described by settings (docs/corpora.md)"
 )
 SETTINGS = ArrayFilesSettings
 MOST_LOOKED_AT = 1000  # arrays, for a message
@@ -94,9 +94,9 @@ OTHER_KINDS = ("sarcasm_data.json", "train.json", "valid.json", "test.json")
 def matches(source: Source) -> str:
     """Why these are no arrays; empty if they are. What they mean is for the settings to say."""
     if pickles := [path.name for path in source.with_suffix(*PICKLES)]:
-        return f"{listed(pickles)} may be of another kind; `--as arrays` lists what they hold"
+        return f"{listed(pickles)} may be of another kind; `--as arrays` lists their contents"
     if not source.with_suffix(*SUFFIXES):
-        return f"no file with the ending {', '.join(SUFFIXES)}"
+        return f"no file ending in {', '.join(SUFFIXES)}"
     others = [name for name in OTHER_KINDS if source.root.is_dir() and source.named(name)]
     others += [path.name for path in source.with_suffix(".csd")]
     return f"{listed(others)} is of another kind" if others else ""
@@ -171,11 +171,11 @@ def _taken_for_granted(settings: ArrayFilesSettings, parts: list[Clips]) -> list
     """Notes on what the settings leave open."""
     notes = []
     if settings.splits is None:
-        notes.append(f"no splits are given: all {len(parts[0].splits)} clips are taken for {TRAIN}")
+        notes.append(f"no splits are given: all {len(parts[0].splits)} clips go to {TRAIN}")
     if any(part.made for part in parts):
         first = {split: clip for part in parts for clip, split in reversed(part.splits.items())}
         names = ", ".join(f"{clip} ..." for clip in first.values())
-        notes.append(f"no ids are given: clips are named by split and row, each a video of its own: {names}")
+        notes.append(f"no ids are given: clips are named by split and row, each its own video: {names}")
     return notes
 
 
@@ -183,7 +183,7 @@ def _check_split(reference: str, split: str, clips: list[str], splits: Mapping[s
     """FormatError where label.csv has clips of a split's own file in another split."""
     if wrong := [clip for clip in clips if splits.get(clip, split) != split]:
         raise FormatError(
-            f"{reference}: {len(wrong)} clips are in another split by their labels: "
+            f"{reference}: {len(wrong)} clips are in another split in the labels: "
             f"{listed([f'{clip} ({splits[clip]})' for clip in wrong])}; correct one of them"
         )
 
@@ -197,7 +197,7 @@ def _about_clips(reference: str, clips: list[str], known: Mapping[str, str], gro
     """
     notes = []
     if strange := sorted(set(clips) - set(known)):
-        message = f"{reference}: {len(strange)} of {len(clips)} ids are of no clip: {listed(strange)}"
+        message = f"{reference}: {len(strange)} of {len(clips)} ids match no clip: {listed(strange)}"
         if not group or len(strange) == len(clips):
             raise FormatError(f"{message}; expected ids of the form video$_$clip, or settings.id_separator")
         notes.append(message)

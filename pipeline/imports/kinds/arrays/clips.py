@@ -45,7 +45,7 @@ class Names:
         counts = Counter(map(self.clip, values))
         if twice := [clip for clip, count in counts.items() if count > 1]:
             raise FormatError(
-                f"{self.source}: {len(twice)} ids are there twice: {listed(twice)}; keep one of each"
+                f"{self.source}: {len(twice)} ids occur twice: {listed(twice)}; keep one of each"
             )
         return {clip: place for place, clip in enumerate(counts)}
 
@@ -82,7 +82,7 @@ def clips_of(files: ArrayFiles, settings: ArrayFilesSettings, split: str | None,
             return [there.get(clip) for clip in ids]
         if not ordered:
             raise FormatError(
-                f"{reference}: has no names of clips, and others have; give `ids`, a reference in its order"
+                f"{reference}: has no clip names, but others do; give `ids`, a reference in its order"
             )
         return files.values(reference, count)
 
@@ -115,9 +115,7 @@ def _ids(files: ArrayFiles, settings: ArrayFilesSettings, names: Names) -> tuple
     if not references:
         references = [one.array for one in settings.modalities.values() if one.ids is None]
     if not references:
-        raise FormatError(
-            "settings: nothing says which clips there are; give `ids`, a reference to their ids"
-        )
+        raise FormatError("settings: no clip ids are given; give `ids`, a reference to them")
     found = [files.find(reference) for reference in references]
     if groups := [entry for entry in found if isinstance(entry, Mapping)]:
         return names.clips({text_of(name): None for group in groups for name in group}), False
@@ -129,7 +127,7 @@ def _listed_splits(
 ) -> list[str]:
     """The split of each clip by lists of ids; FormatError: in two, in none, or of no clip."""
     if isinstance(ids, int):
-        raise FormatError(f"settings.splits: {listed([*given.values()])} have ids of clips; give `ids`, too")
+        raise FormatError(f"settings.splits: {listed([*given.values()])} list clip ids; give `ids`, too")
     found: dict[str, str] = {}
     for name, reference in given.items():
         split = split_of("settings.splits", name)
@@ -191,6 +189,6 @@ def _cell(column: str, value: Any, classes: Sequence[str], where: str) -> Any:
     if column == "position":
         number = score_of(value, where)
         if number is None or number < 0 or not number.is_integer():
-            raise FormatError(f"{where}: position is {value!r:.80}; expected a whole number from 0")
+            raise FormatError(f"{where}: position is {value!r:.80}; expected a whole number of at least 0")
         return int(number)
     return text_of(value).strip() or None

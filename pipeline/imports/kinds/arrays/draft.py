@@ -26,8 +26,8 @@ from pipeline.params.explain import some_of
 MOST_SHOWN = 100  # arrays that are listed
 MOST_CLIPS = 1000  # whose padding is looked at
 HEAD = """\
-Settings to start from, with what speaks for them: correct them, save them as mapping.yaml, and import with
---mapping mapping.yaml; in params.yaml they are imports.NAME.settings.
+Draft settings, with the evidence for each: correct them, save them as mapping.yaml, and import with
+--mapping mapping.yaml; in params.yaml they go under imports.NAME.settings.
 """
 
 
@@ -40,9 +40,7 @@ def draft(source: Source) -> str:
     shown = [f"  {entry}" for entry in found[:MOST_SHOWN]] + ["  ..."] * (len(found) > MOST_SHOWN)
     readable = [entry for entry in found if entry.count]
     if not readable:
-        raise FormatError(
-            f"{source}: no arrays that can be read{': ' * bool(found)}{some_of([*map(str, found)], 1)}"
-        )
+        raise FormatError(f"{source}: no readable arrays{': ' * bool(found)}{some_of([*map(str, found)], 1)}")
     guess = Guess(files, readable)
     yaml, text = YAML(), io.StringIO()
     yaml.width = 1000
@@ -81,7 +79,7 @@ class Guess:
             self._modality(modality)
         if not {*MODALITIES} & {*self.roles}:
             self.evidence.append(
-                "text, audio, visual: nothing is named so; add such as audio: {array: FILE:ARRAY}"
+                "text, audio, visual: none found; add for example audio: {array: FILE:ARRAY}"
             )
         if "lengths" in self.roles and not any(
             "lengths" in self.settings.get(name, {}) for name in MODALITIES
@@ -104,7 +102,7 @@ class Guess:
                 if other.words and other.words != one.words:
                     self.evidence.append(
                         f"splits: {other.reference} has {', '.join(other.words.values())}, which differs: "
-                        "`{split}` is one word in all; rename, or take one of them away"
+                        "`{split}` must be the same word in all; rename or remove one of them"
                     )
         elif table is not None:
             self.evidence.append(f"splits: by {table}")
@@ -112,14 +110,14 @@ class Guess:
             self.settings["splits"] = {
                 split: lists.reference.replace(SPLIT, word) for split, word in lists.words.items()
             }
-            self.evidence.append(f"splits: by the ids that {lists.reference} list")
+            self.evidence.append(f"splits: by the ids listed in {lists.reference}")
         elif one := self.roles.get("splits"):
             self.settings["splits"] = one.reference
             counted = Counter(text_of(value) for value in one.values(self.files))
             counts = [f"{count} {name}" for name, count in counted.items()]
             self.evidence.append(f"splits: {', '.join(counts)} clips by {one.reference}")
         else:
-            self.evidence.append("splits: nothing says them; without `splits` all clips are taken for train")
+            self.evidence.append("splits: none found; without `splits` all clips go to train")
 
     def _ids(self, table: str | None) -> None:
         if one := self.roles.get("ids"):
@@ -128,9 +126,7 @@ class Guess:
         elif any(one.entries[0].by_clip for one in self.roles.values()):
             self.evidence.append("ids: the names in groups")
         elif table is None:
-            self.evidence.append(
-                "ids: nothing names the clips; without `ids` they are called train_000000 ..."
-            )
+            self.evidence.append("ids: none found; without `ids` clips are named train_000000 ...")
 
     def _labels(self, table: str | None) -> None:
         if table is not None:
@@ -148,7 +144,7 @@ class Guess:
         if labels:
             self.settings["labels"] = labels
         if not {*names} & {*labels} - {"text", "speaker"}:
-            self.evidence.append("labels: nothing is named so; without `labels` clips have none")
+            self.evidence.append("labels: none found; without `labels` clips have none")
 
     def _modality(self, modality: str) -> None:
         one = self.roles.get(modality)
@@ -164,7 +160,7 @@ class Guess:
         else:
             lengths = None
         entry = one.entries[0]
-        about = f"{modality}: {one.reference}, {entry.shape} {entry.dtype} a clip"
+        about = f"{modality}: {one.reference}, {entry.shape} {entry.dtype} per clip"
         self.evidence.append(about + (self._padding(one, lengths) if entry.padded else ""))
 
     def _padding(self, one: Candidate, lengths: Candidate | None) -> str:

@@ -64,8 +64,8 @@ class TableColumns(dict[str, list[str]]):
     def _number(self, name: str, row: int, cell: str) -> float:
         number = math.nan if cell.lower() in ("", "nan") else number_of(cell)
         if number is None:
-            said = f"row {row + 1} of column {name} is {cell[:40]!r}, no number"
-            raise FormatError(f"{self.path}: {said}; name the columns that are features under `columns`")
+            said = f"row {row + 1} of column {name} is {cell[:40]!r}, not a number"
+            raise FormatError(f"{self.path}: {said}; list the feature columns under `columns`")
         return number
 
 
@@ -91,27 +91,29 @@ class ArrayFiles:
             raise FormatError(f"{reference}: no file {name!r} in {path.parent}; expected `file:array`")
         found = ArrayFolder(path) if path.is_dir() else self.opened(path)
         if not inner and path.suffix.lower() == ".npz":
-            raise FormatError(f"{reference}: which array? Expected `file:array`, or `file:*` for one a clip")
+            raise FormatError(
+                f"{reference}: which array? Expected `file:array`, or `file:*` for one per clip"
+            )
         try:
             return _inside(found, [inner] if isinstance(found, dict) and inner in found else inner.split("/"))
         except KeyError as error:
-            raise FormatError(f"{reference}: no {error.args[0]!r} there") from None
+            raise FormatError(f"{reference}: no {error.args[0]!r} in it") from None
 
     def values(self, reference: str, count: int | None = None) -> list[Any]:
         """One value a clip: ids, splits, labels, texts; as many as `count` where that is given."""
         found = self.find(reference)
         if isinstance(found, Mapping):
-            raise FormatError(f"{reference}: is a group; expected one value a clip")
+            raise FormatError(f"{reference}: is a group; expected one value per clip")
         if isinstance(found, list | tuple):
             values = [_single(entry) for entry in found]
             if odd := next((entry for entry in values if np.ndim(entry)), None):
-                raise FormatError(f"{reference}: holds {odd!r:.80}; expected one value a clip")
+                raise FormatError(f"{reference}: has {odd!r:.80}; expected one value per clip")
         elif not (shape := np.shape(found)) or any(axis != 1 for axis in shape[1:]):
-            raise FormatError(f"{reference}: is of shape {shape}; expected one value a clip")
+            raise FormatError(f"{reference}: has shape {shape}; expected one value per clip")
         else:
             values = list(np.asarray(found).reshape(-1))
         if count is not None and len(values) != count:
-            raise FormatError(f"{reference}: {len(values)} values, and there are {count} ids")
+            raise FormatError(f"{reference}: {len(values)} values, but there are {count} ids")
         return values
 
     def opened(self, path: Path) -> Any:
@@ -135,7 +137,7 @@ class ArrayFiles:
         if suffix == ".npy":
             found = load_npy(path)
             return found.tree() if isinstance(found, PickledArray) else found
-        raise FormatError(f"{path}: expected a file of {', '.join((*SUFFIXES, '.csv', *PICKLES))}")
+        raise FormatError(f"{path}: expected a file ending in {', '.join((*SUFFIXES, '.csv', *PICKLES))}")
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -201,7 +203,7 @@ def _columns(path: Path) -> TableColumns:
     header = rows[0][1]
     for line, cells in rows[1:]:
         if len(cells) != len(header):
-            raise FormatError(f"{path}: line {line} has {len(cells)} cells, the header {len(header)}")
+            raise FormatError(f"{path}: line {line} has {len(cells)} cells, the header has {len(header)}")
         if formula := next((cell for cell in cells if cell[:1] in FORMULAS), None):
             raise FormatError(f"{path}: line {line}: {formula[:40]!r} is a spreadsheet formula, not a value")
     return TableColumns(

@@ -41,21 +41,21 @@ def read_sequences(
     if isinstance(array, Mapping):
         for name in array:
             if places.setdefault(clip_of(name), name) != name:
-                raise FormatError(f"{reference}: {name} and {places[clip_of(name)]} are one clip; keep one")
+                raise FormatError(
+                    f"{reference}: {name} and {places[clip_of(name)]} are the same clip; keep one"
+                )
     elif ids is None:
-        raise FormatError(f"{reference}: whose entries are they? Give `ids`, a reference to their ids")
+        raise FormatError(f"{reference}: which clips are its entries? Give `ids`, a reference to their ids")
     else:
         if len(array) != len(ids):
-            raise FormatError(f"{reference}: shape {_shape(array)}, and there are {len(ids)} ids")
+            raise FormatError(f"{reference}: shape {_shape(array)}, but there are {len(ids)} ids")
         places = dict(ids)
     if not len(array):
-        raise FormatError(f"{reference}: holds nothing")
+        raise FormatError(f"{reference}: is empty")
     whole = hasattr(array, "dtype") and array.dtype.kind != "O"  # HDF5 has arrays of arrays
     shape = tuple(array.shape[1:]) if whole else _first_shape(array)
     if len(shape) not in (1, 2):
-        raise FormatError(
-            f"{reference}: {_shape(array)}, of which a clip has {shape}; expected (T, D) or (D,)"
-        )
+        raise FormatError(f"{reference}: {_shape(array)}, with {shape} per clip; expected (T, D) or (D,)")
     width = int(shape[-1])
     padded = whole and len(shape) == 2
 
@@ -66,7 +66,7 @@ def read_sequences(
         return matrix(entry, width, f"{reference}: clip {clip}")
 
     if settings.lengths and not padded:
-        raise FormatError(f"{reference}: {_shape(array)} has no padding; take `lengths` away")
+        raise FormatError(f"{reference}: {_shape(array)} has no padding; remove `lengths`")
     return FeatureSequences(
         _columns(files, columns, width, modality, reference),
         rows_of,
@@ -119,7 +119,7 @@ def _lengths(files: ArrayFiles, reference: str | None, places: Mapping[str, Any]
     except (TypeError, ValueError):
         steps = np.full(len(values), np.nan)
     if not (np.isfinite(steps) & (steps >= 0) & (steps % 1 == 0)).all():
-        raise FormatError(f"{reference}: {listed(values)}; expected a whole number of steps a clip")
+        raise FormatError(f"{reference}: {listed(values)}; expected a whole number of steps per clip")
     return {clip: int(count) for clip, count in zip(places, steps, strict=True)}
 
 
@@ -131,7 +131,7 @@ def _columns(
     names = [text_of(name) for name in (files.values(given) if isinstance(given, str) else given)]
     if len(names) != width or len(set(names)) != len(names):
         raise FormatError(
-            f"{reference}: {width} columns, and {len(names)} names, of which {len(set(names))} differ; "
+            f"{reference}: {width} columns, but {len(names)} names, {len(set(names))} of them distinct; "
             "name each column once"
         )
     return names

@@ -61,13 +61,13 @@ class ArrayFilesSettings(Section):
     @model_validator(mode="after")
     def _clips_are_named(self) -> ArrayFilesSettings:
         if not self.modalities:
-            raise ValueError("none of text, audio, visual is given: there are no features")
+            raise ValueError("none of text, audio, visual is given, so there are no features")
         if self.by_split and not isinstance(self.splits, dict):
             words = f"{{{TRAIN}: {TRAIN}, valid: dev, ...}}"
-            raise ValueError(f"{SPLIT} stands in references; say by `splits` what it stands for: {words}")
+            raise ValueError(f"references contain {SPLIT}; say with `splits` what it stands for: {words}")
         if isinstance(self.labels, str):
             if self.splits is not None and not self.by_split:
-                raise ValueError(f"labels is {self.labels!r}, which has the splits; take `splits` away")
+                raise ValueError(f"labels is {self.labels!r}, which gives the splits; remove `splits`")
         elif strange := [name for name in self.labels or () if name not in LABEL_COLUMNS]:
             raise ValueError(unknown("labels: column", strange[0], LABEL_COLUMNS))
         return self

@@ -76,7 +76,7 @@ def matches(source: Source) -> str:
     if not paths:
         return f"no {SUFFIX} file"
     with open(paths[0], "rb") as file:
-        return "" if file.read(len(SIGNATURE)) == SIGNATURE else f"{paths[0].name} is no HDF5 file"
+        return "" if file.read(len(SIGNATURE)) == SIGNATURE else f"{paths[0].name} is not an HDF5 file"
 
 
 def read(source: Source, params: ImportParams) -> Imported:
@@ -92,16 +92,16 @@ def read(source: Source, params: ImportParams) -> Imported:
     with understood(f"{source} (kind {params.kind})"):
         folds = read_folds(source.place(settings.folds)) if settings.folds else None
         segments, problems = _segments(files["labels"])
-    notes = problems if folds else ["all clips are train: settings.folds names no file of folds", *problems]
+    notes = problems if folds else ["all clips are train: settings.folds is not given", *problems]
     if folds is not None:
         strays = sorted({segment.video for segment in segments} - folds.keys())
         if strays:
-            notes.append(f"{len(strays)} videos are in no fold and are left out: {listed(strays)}")
+            notes.append(f"{len(strays)} videos are in no fold and are skipped: {listed(strays)}")
         if lacking := sorted(folds.keys() - {segment.video for segment in segments}):
             notes.append(f"{len(lacking)} videos of the folds have no labels: {listed(lacking)}")
         segments = [segment for segment in segments if segment.video in folds]
     if not segments:
-        raise FormatError(f"{source}: no labelled clip is left; are the folds those of this corpus?")
+        raise FormatError(f"{source}: no labelled clips are left; do the folds belong to this corpus?")
     with understood(f"{source} (kind {params.kind})"):
         if settings.align == "words" and "words" not in files:
             raise ParamsError("settings.align is `words`, but no file has words; name it as settings.words")
@@ -157,11 +157,11 @@ def _files(source: Source, settings: CsdSettings) -> dict[str, Csd]:
         if len(fitting) > 1:
             there = ", ".join(file.path.name for file in fitting)
             raise ParamsError(
-                f"{source}: {there} could be {role}; write one of them as settings.{role}, or none"
+                f"{source}: {there} could be {role}; set settings.{role} to one of them, or to none"
             )
         if not fitting and wanted is not None:
             there = ", ".join(f"{file.path.name} ({file.name})" for file in files)
-            raise ParamsError(f"settings.{role} is {wanted!r}; in {source} there is {there}")
+            raise ParamsError(f"settings.{role} is {wanted!r}; {source} has {there}")
         if fitting:
             found[role] = fitting[0]
     return found
@@ -179,7 +179,7 @@ def _segments(labels: Csd) -> tuple[list[Segment], list[str]]:
     broken: list[str] = []
     if labels.width not in (1, 1 + len(REST)):
         raise FormatError(
-            f"{labels.path}: {labels.width} labels an interval; expected 1, or 7 with sentiment first"
+            f"{labels.path}: {labels.width} labels per interval; expected 1, or 7 with sentiment first"
         )
     for video, number, key, index in _numbered(labels):
         entry = labels.entry(key)
@@ -199,9 +199,9 @@ def _segments(labels: Csd) -> tuple[list[Segment], list[str]]:
     ]
     notes = []
     if labels.width > 1:
-        notes.append(f"{labels.path.name}: its first column, sentiment, is read, and not {', '.join(REST)}")
+        notes.append(f"{labels.path.name}: only its first column, sentiment, is read, not {', '.join(REST)}")
     if broken:
-        notes.append(f"{len(broken)} labels have no interval and are left out: {listed(broken)}")
+        notes.append(f"{len(broken)} labels have no interval and are skipped: {listed(broken)}")
     return ordered, notes
 
 

@@ -62,13 +62,13 @@ class Csd:
         if len(roots) != 1:
             raise FormatError(
                 f"{path}: {len(roots)} groups with `data` (there are: {listed(sorted(file)) or 'none'}); "
-                "expected the one root group of a computational sequence"
+                "expected a single root group of a computational sequence"
             )
         self.name = roots[0]
         self._root = file[self.name]
         self._data = self._root["data"]
         if not len(self._data):
-            raise FormatError(f"{path}: {self.name}/data has no video")
+            raise FormatError(f"{path}: {self.name}/data has no videos")
 
     @cached_property
     def keys(self) -> dict[str, None]:
@@ -86,8 +86,8 @@ class Csd:
         features, intervals = group["features"], group["intervals"]
         if not all(getattr(values, "shape", ()) for values in (features, intervals)):
             raise FormatError(
-                f"{self.path}: {self.name}/data/{key}: features or intervals are no arrays; expected (T, D) "
-                "and (T, 2)"
+                f"{self.path}: {self.name}/data/{key}: features or intervals are not arrays; "
+                "expected (T, D) and (T, 2)"
             )
         if len(intervals.shape) != 2 or intervals.shape[1] != 2 or features.shape[0] != intervals.shape[0]:
             raise FormatError(
@@ -140,12 +140,12 @@ def read_folds(path: Path) -> dict[str, str]:
             raise FormatError(f"{path}: {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); settings.folds names the file") from error
+        raise FormatError(f"{path}: cannot be read ({error}); check settings.folds") from error
     pairs: list[tuple[str, str]] = []
     if path.suffix in (".json", ".py"):
         lists = read_json(path) if path.suffix == ".json" else _python(path, text)
         if not isinstance(lists, dict) or not all(isinstance(videos, list) for videos in lists.values()):
-            raise FormatError(f"{path}: expected a list of videos for each split, by its name")
+            raise FormatError(f"{path}: expected a list of videos under the name of each split")
         pairs = [(text_of(video), split_of(path, name)) for name, videos in lists.items() for video in videos]
     else:
         for line in filter(str.strip, text.splitlines()):
@@ -157,7 +157,7 @@ def read_folds(path: Path) -> dict[str, str]:
     if twice := sorted({video for video, split in pairs if splits[video] != split}):
         raise FormatError(f"{path}: {len(twice)} videos are in two splits: {listed(twice)}")
     if not splits:
-        raise FormatError(f"{path}: no video; expected lists of videos by split")
+        raise FormatError(f"{path}: no videos; expected lists of videos by split")
     return splits
 
 
@@ -172,5 +172,5 @@ def _python(path: Path, text: str) -> Mapping[str, Any]:
             if name := re.fullmatch(r"(?:standard_)?(\w+?)_fold", node.targets[0].id):
                 found[name[1]] = ast.literal_eval(node.value)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise FormatError(f"{path}: lists of folds cannot be read ({error})") from error
+        raise FormatError(f"{path}: the lists of folds cannot be read ({error})") from error
     return found
