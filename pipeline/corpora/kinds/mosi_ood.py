@@ -160,7 +160,7 @@ def _ids_of(found: CorpusSurvey, path: Path) -> list[str]:
     if path.suffix.lower() == ".pkl":
         return _ids_in(found, path.name, read_tree(found, path))
     own = CorpusSurvey(str(path))
-    text = decoded(path, own, ("one id per line",))
+    text = decoded(path, own, "one id per line")
     found.reject_of(own)
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 

@@ -20,13 +20,13 @@ MAX_BYTES = 200_000_000  # of a label file; the largest known one (CMU-MOSEI) ha
 FORMULA = re.compile(r"[=@]|[+-][^|!(]*[|!(]")
 
 
-def decoded(path: Path, found: CorpusSurvey, columns: Collection[str]) -> str | None:
+def decoded(path: Path, found: CorpusSurvey, expected: str) -> str | None:
     """The file as text; None and a problem where it cannot be used.
 
     Parameters
     ----------
     path : a file that exists
-    columns : names that its header must have, for messages
+    expected : what it should hold, for messages
     """
     line = None
     try:
@@ -36,7 +36,7 @@ def decoded(path: Path, found: CorpusSurvey, columns: Collection[str]) -> str | 
             text = path.read_bytes().decode("utf-8-sig")
             if "\0" not in text and text.strip():
                 return text
-            check, wrong = "empty", f"the file is empty; expected a header with {', '.join(columns)}"
+            check, wrong = "empty", f"the file is empty; expected {expected}"
             if "\0" in text:
                 check, wrong = "encoding", "NUL character: not a text file, or UTF-16; save it as `CSV UTF-8`"
                 line = text.count("\n", 0, text.index("\0")) + 1
@@ -106,7 +106,7 @@ def read_table(
     known : those of columns that are used: once in the header, and without formulas
     either : names of which one must be there, too
     """
-    text = decoded(path, found, (*required, *either))
+    text = decoded(path, found, f"a header with {', '.join((*required, *either))}")
     if text is None:
         return CsvTable([], [], iter(()))
     lines = records(text, found)

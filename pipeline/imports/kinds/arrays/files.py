@@ -194,7 +194,7 @@ def _single(value: Any) -> Any:
 
 def _columns(path: Path) -> TableColumns:
     found = CorpusSurvey(str(path))
-    text = decoded(path, found, ("a name for each column",))
+    text = decoded(path, found, "a name for each column in the first line")
     rows = [] if text is None else list(records(text, found))
     if found.problems:
         raise FormatError(f"{path}: {found.problems[0]}")
