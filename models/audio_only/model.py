@@ -1,4 +1,4 @@
-"""Audio only: how it is said decides alone; the line of reference without words and face.
+"""Audio only: the sound alone decides; the reference without words and face.
 
     frames ─mean, standard deviation of the real ones─▶ Linear ─▶ ReLU ─▶ dropout ─▶ Linear ─▶ ŷ
 

@@ -1,4 +1,4 @@
-"""Constant: every clip gets the same; the floor that a method has to leave.
+"""Constant: the same prediction for every clip; the floor for every method.
 
     median (mean, zero) of the training labels ─▶ ŷ        log-odds of the classes in training ─▶ ŷ
 

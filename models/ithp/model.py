@@ -1,4 +1,4 @@
-"""ITHP: text squeezed until it just tells what is heard, then seen; what is left shifts the words.
+"""ITHP: text compressed until it just predicts the sound, then the face; what is left shifts the words.
 
 Xiao et al., "Neuro-Inspired Information-Theoretic Hierarchical Perception for Multimodal Learning", ICLR
 2024; the authors' code was read [C]. For a token with the text encoder's state x:

@@ -1,4 +1,4 @@
-"""Late fusion: a head for each modality, trained as if alone, and a weighted mean of what they say.
+"""Late fusion: a head for each modality, trained as if alone, and a weighted mean of their predictions.
 
     text ── mean ──────────────────────────────────────▶ dropout ─▶ Linear ─▶ ŷ^t ┐
     audio ─ mean, standard deviation ─▶ Linear ─▶ ReLU ─▶ dropout ─▶ Linear ─▶ ŷ^a ┼─ Σ w_m ŷ^m ─▶ ŷ

@@ -1,4 +1,4 @@
-"""Self-MM: self-supervised multi-task learning, with unimodal labels that it makes itself.
+"""Self-MM: self-supervised multi-task learning, with generated unimodal labels.
 
 Yu et al., "Learning Modality-Specific Representations with Self-Supervised Multi-Task Learning for Multimodal
 Sentiment Analysis", AAAI 2021; the authors' code [C] and MMSA's [R] were read. In the paper's order:

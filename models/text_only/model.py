@@ -1,4 +1,4 @@
-"""Text only: what is said decides alone. The line of reference that every method of a paper is seen against.
+"""Text only: the words alone decide; the reference for every method.
 
     tokens ─text encoder─▶ h_1 ... h_T ─mean of the real ones─▶ dropout ─▶ Linear ─▶ ŷ
 

@@ -1,4 +1,4 @@
-"""Visual only: how it looks decides alone; the line of reference without words and voice.
+"""Visual only: the face alone decides; the reference without words and voice.
 
     frames ─mean, standard deviation of the real ones─▶ Linear ─▶ ReLU ─▶ dropout ─▶ Linear ─▶ ŷ
 

@@ -20,8 +20,8 @@ from pipeline.evaluation.views.view import Bars, Part, View, gather, number
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "Linear probes, fitted on the train split: the invariant half should tell the label and not the modality "
-    "it comes from, the spurious half the other way round."
+    "Linear probes, fitted on the train split: the invariant half should predict the label and not the "
+    "modality it comes from, the spurious half the reverse."
 )
 
 MOST = 5000  # clips that a probe is fitted on, evenly spaced over the train split

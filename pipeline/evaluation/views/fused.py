@@ -13,8 +13,8 @@ from pipeline.evaluation.views.view import Bars, Histogram, Part, View, gather, 
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "Predictions that spread less than the labels keep near the middle of what was trained on. The map is of "
-    "the vector that the head reads."
+    "Predictions that spread less than the labels stay close to the mean of the training labels. The map "
+    "shows the vector that the head reads."
 )
 TITLE = "What is predicted, and what is true"
 

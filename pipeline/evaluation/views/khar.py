@@ -14,9 +14,9 @@ from pipeline.evaluation.views.view import JOINT, Bars, Part, View, gather, numb
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "Each modality has its own experts. By their gates: how much of a result each gives; by rows: how many "
-    "go to it at all, 1 = every one. The balance term wants them alike. The bottleneck's σ: where it is 1, "
-    "as the prior's, a dimension tells nothing of the clip; where it is near 0 nothing is filtered."
+    "Each modality has its own experts. Gates: how much each expert contributes; rows: how many rows are "
+    "routed to it, 1 = all. The balance term evens both out. The bottleneck's σ: where it equals the prior's "
+    "1, a dimension carries no information about the clip; near 0, nothing is filtered."
 )
 CLOSED = 0.5  # σ above which a dimension lets little through
 

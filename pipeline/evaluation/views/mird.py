@@ -17,9 +17,9 @@ from pipeline.evaluation.views.view import JOINT, Bars, Part, View, as_in_traini
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "Î bounds the mutual information of two representations from above, by the run's own estimators; "
-    "training makes it small. Near 0, or below, the estimators find nothing in common. Where they see z as "
-    "it is (`mi_norm: none`), a z whose spread is below ½ reads as knowing nothing, whatever it knows."
+    "Î is an upper bound of the mutual information of two representations, by the run's own estimators; "
+    "training minimises it. At or below 0 the estimators find no shared information. Where they see z "
+    "unnormalised (`mi_norm: none`), a z whose spread is below ½ seems uninformative, whatever it holds."
 )
 
 

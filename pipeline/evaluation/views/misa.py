@@ -13,8 +13,8 @@ from pipeline.evaluation.views.view import Part, View, gather
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "The shared vectors of the modalities should lie together, whatever modality they come from, and the "
-    "private ones apart from these and from each other."
+    "The shared vectors should lie together, whatever modality they come from, and the private ones apart "
+    "from these and from each other."
 )
 
 

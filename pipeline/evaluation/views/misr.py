@@ -13,8 +13,8 @@ from pipeline.evaluation.views.view import JOINT, Bars, Part, View, gather, hist
 from pipeline.training.runs import TrainedRun
 
 READING = (
-    "ω, the paper's (2), is how far each modality is trusted in the fusion. Environments, its (9), are the "
-    "joint representation with the cues named; the constraint L_IC wants their risks alike."
+    "ω (equation 2) is how far each modality is trusted in the fusion. The environments (equation 9) are the "
+    "joint representation with the named cues; the constraint L_IC makes their risks equal."
 )
 
 

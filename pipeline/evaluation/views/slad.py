@@ -19,8 +19,8 @@ from pipeline.training.runs import TrainedRun
 
 READING = (
     "ω weights a clip's contrastive losses by how far the labels of its text and its sound agree: 0 where "
-    "their signs differ (R1), 1 where they are equal (R2), between where only their strength differs (R3). "
-    "The fusion (X^f) should part the sentiments better than the text and the sound that enter it (X')."
+    "their signs differ (R1), 1 where they are equal (R2), in between where only their strength differs "
+    "(R3). The fusion (X^f) should separate the sentiments better than its inputs, text and sound (X')."
 )
 
 RELATIONS = ("R1: signs differ, or neutral", "R2: equal", "R3: one sign, other strength")
