@@ -153,7 +153,7 @@ class LoadedClips(Mapping[str, Mapping[str, Frames]]):
         if name is None and len(self.streams) == 1:
             return self.streams[0]
         if name is None or name not in self.meta:
-            given = "no stream was named" if name is None else f"{name!r} is no stream"
+            given = "no stream was given" if name is None else f"{name!r} is not a stream"
             raise MsaError(f"{given}; these clips have {', '.join(self.streams)}: name one of them")
         return name
 

@@ -75,8 +75,8 @@ def set_folder(name: str | Path) -> Path:
         if (folder / "stats.json").exists():
             return folder
     raise MsaError(
-        f"{name}: no training set, nor is {assembled_folder(str(name))}; give a name from `assemble` in "
-        "params.yaml whose assemble stage has run (dvc repro), or the set's folder"
+        f"{name}: not a training set, and neither is {assembled_folder(str(name))}; give a name from "
+        "`assemble` in params.yaml whose assemble stage has run (dvc repro), or the set's folder"
     )
 
 

@@ -280,7 +280,7 @@ def check_readable(method: str, settings: dict[str, Any]) -> None:
         if settings.get(modality, default) == "finetune":
             raise ParamsError(
                 f"models.{method}: {modality} is `finetune`, but planted corpora are features, without words "
-                "and sound; set it to `frozen`, or name a training set where it is so with --dataset"
+                "and sound; set it to `frozen`, or use --dataset to name a training set where it is"
             )
 
 

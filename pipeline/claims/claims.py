@@ -69,9 +69,9 @@ class TestedClaim:
 
 
 INVARIANCE = (
-    Claim("error where the cue misleads, beside early fusion of its size", WORST, f"plain/{WORST}"),
-    Claim("the same, beside late fusion", WORST, f"late_fusion:{WORST}"),
-    Claim("the same, beside itself without the invariance term", WORST, f"without/{WORST}"),
+    Claim("error where the cue misleads, against early fusion of its size", WORST, f"plain/{WORST}"),
+    Claim("the same, against late fusion", WORST, f"late_fusion:{WORST}"),
+    Claim("the same, against itself without the invariance term", WORST, f"without/{WORST}"),
 )
 DISENTANGLEMENT = (
     *(
@@ -93,7 +93,7 @@ DISENTANGLEMENT = (
 )
 CONFLICT = tuple(
     Claim(
-        f"error at conflict rate {rate:g}, beside ω = 1",
+        f"error at conflict rate {rate:g}, against ω = 1",
         f"conflict/{rate:g}",
         f"without/conflict/{rate:g}",
     )
@@ -101,7 +101,7 @@ CONFLICT = tuple(
 )
 EXPERTS = (
     Claim("agreement of experts with sub-populations", "groups/agreement", lower=False),
-    Claim("error on sub-populations, beside one expert", "groups/error", "without/groups/error"),
+    Claim("error on sub-populations, against one expert", "groups/error", "without/groups/error"),
 )
 # MISR has no private representations: its μ^m are drawn together, and H^u is their sum
 UNIFIED = tuple(

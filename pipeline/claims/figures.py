@@ -54,7 +54,7 @@ def drawings(found: Found, invariant: Sequence[str]) -> dict[str, list[Drawing]]
         if mine.of(f"without/read/linear/{next(iter(HELD))}") is None:
             continue
         title = f"{method_name(name).text}: what is read from its representations"
-        alt = "R² of a linear probe, with (filled) and without (hollow) the terms that part them"
+        alt = "R² of a linear probe, with (filled) and without (hollow) the terms that separate them"
         add("held", f"held_{name}", title, alt, partial(_held, mine), 0.65 * HEIGHT)
     for name, mine in found.items():
         if mine.of(f"conflict/{RATES[0]:g}") is not None:

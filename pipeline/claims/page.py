@@ -30,7 +30,7 @@ TOPICS = {  # of claims, and of their pictures
     "Private and shared": (DISENTANGLEMENT, "held"),
     "Conflict between modalities, and experts for sub-populations": ((*CONFLICT, *EXPERTS), "special"),
 }
-HEAD = ("method", "claim", "value", "beside it", "difference, 95 % interval", "corrected p", "verdict")
+HEAD = ("method", "claim", "value", "compared with", "difference, 95 % interval", "corrected p", "verdict")
 HOW = (
     "Planted corpora: features whose factors are known. Every number is a mean over seeds, each with corpora "
     "of its own; differences are paired by seed (t-test, 95 % interval), p corrected by Holm over all claims "
@@ -50,7 +50,7 @@ def method_blocks(found: Measurements) -> list[Block]:
     if tested:
         blocks.append(claims_table(tested, named=False))
     else:
-        blocks.append(Lines(["Nothing can be tested: give at least two seeds, better ten."]))
+        blocks.append(Lines(["Nothing can be tested: give at least two seeds, ideally ten."]))
     rows = []
     for name in next(iter(found.seeds.values())):
         values = found.of(name)
@@ -88,7 +88,7 @@ def study_blocks(found: Mapping[str, Measurements], folder: Path) -> list[Block 
         if drawn in pictures:
             blocks.append(Figures(pictures[drawn], large=True))
         if claims is DISENTANGLEMENT and (rows := _held_rows(found)):
-            said = "R² of probes; in brackets without the terms that part shared and private."
+            said = "R² of probes; in brackets, without the terms that separate shared and private."
             blocks += [Lines([said]), Table(["method", "probe", *HELD.values()], rows, words=(0, 1))]
     blocks += [Heading("All methods"), Lines([_everybody_said()]), _methods_table(found)]
     if "methods" in pictures:
@@ -139,7 +139,7 @@ def _held_rows(found: Mapping[str, Measurements]) -> list[list[str]]:
 def _everybody_said() -> str:
     reference = method_name(REFERENCE).text
     return (
-        f"No paper's claim: each method beside {reference}, seed by seed, at its own small size. Mean "
+        f"Not a paper's claim: each method against {reference}, seed by seed, at its own small size. Mean "
         f"absolute error with {SIZES[0]} and {SIZES[-1]} training clips, and with a cue whose correlation is "
         f"turned from +{max(TEST_RHO):g} to {min(TEST_RHO):g}; a star: differs from {reference} "
         f"(p < {LEVEL:g}, Holm over this table)."

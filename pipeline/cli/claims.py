@@ -19,7 +19,7 @@ def claims(
     dataset: Annotated[
         str,
         typer.Option(
-            help="Training set whose settings of the method are used where they differ from `base`.",
+            help="Training set whose settings for the method are used where they differ from `base`.",
             autocompletion=completion.training_sets,
         ),
     ] = "planted",

@@ -29,7 +29,7 @@ def compare(
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Intervals and p values of differences.")
     ] = True,
-    everything: Annotated[bool, typer.Option("--all", help="Metrics of unchanged runs too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show metrics of unchanged runs too.")] = False,
     resamples: Resamples = 10_000,
     seed: RandomSeed = 0,
     markdown: Markdown = False,

@@ -26,7 +26,7 @@ def dag(
     from pipeline.status.dag import read_dag
 
     if out is not None and not svg:
-        raise MsaError(f"--out {out}: is for the picture; give --svg too")
+        raise MsaError(f"--out {out}: is for the picture only; give --svg too")
     nodes = read_dag()
     if not svg:
         from rich.table import Table

@@ -27,8 +27,8 @@ EXTRAS = {
     "feat": ("pyfeat", "py-feat's detectors"),
     "ray": ("ray", "extraction on several machines"),
     "opensmile": ("opensmile", "eGeMAPS (research licence)"),
-    "torchaudio": ("torchaudio", "log-mel bands as Kaldi has them"),
-    "parselmouth": ("praat", "pitch as Praat finds it (GPL-3)"),
+    "torchaudio": ("torchaudio", "Kaldi's log-mel bands"),
+    "parselmouth": ("praat", "Praat's pitch (GPL-3)"),
     "faster_whisper": ("asr-fast", "Whisper in int8 on a CPU"),
 }
 NEIGHBOURS = {  # packages with compiled code for one torch; a broken one of the first two breaks transformers
@@ -84,7 +84,7 @@ def _lock(project: Path | None = None) -> list[Check]:
         for name, (installed, locked) in unlike_lock(project=project).items()
     ]
     if not found:
-        return [Check("ok", "lock", f"installed packages are those of {LOCK}")]
+        return [Check("ok", "lock", f"installed packages match {LOCK}")]
     return [*found, Check("warning", "how to fix", f"pip install -c {LOCK} -e .   (in {project})")]
 
 

@@ -104,11 +104,11 @@ def extract(
     videos = given_clips(clips, video, "extract clip.mp4")
     folders = [path for path in videos if path.is_dir()]
     if texts is not None and not folders:
-        raise MsaError(f"--texts {texts}: is for a folder of clips, and none was given; give --text")
+        raise MsaError(f"--texts {texts}: applies to a folder of clips, and none was given; give --text")
     base = out
     if single_file:
         if not folders and len(videos) == 1:
-            raise MsaError("--single-file is for several clips; give a folder of clips, or omit it")
+            raise MsaError("--single-file needs several clips; give a folder of clips, or omit it")
         base = out or Path(f"{folders[0].resolve().name if folders else 'clips'}.features")
     passed_over: dict[str, str] = {}
     requests = extraction.plan(videos, base, passed_over)

@@ -48,4 +48,4 @@ def figures(
     for file in files:
         say(str(file))
     if lacking:
-        note(f"no font here has {lacking}: drawn as boxes; install {ADVICE}, and run again")
+        note(f"no installed font has {lacking}, drawn as boxes; install {ADVICE}, and run again")

@@ -35,7 +35,7 @@ def import_predictions(
         list[str] | None,
         typer.Option(
             metavar="KEY=COLUMN",
-            help="Column for a key that no column is called after: clip=utt, prediction=answer, "
+            help="Column for a key without a column of that name: clip=utt, prediction=answer, "
             "happy=hap. May be repeated.",
         ),
     ] = None,
@@ -61,7 +61,7 @@ def import_predictions(
     except ValueError as error:
         raise ParamsError(f"--name: {error}") from error
     if name in METHODS or name in params.models:
-        raise ParamsError(f"--name {name}: is a method of this project; choose another")
+        raise ParamsError(f"--name {name}: already a method of this project; choose another")
     columns: dict[str, str] = {}
     for given in column or []:
         key, equals, of_file = given.partition("=")

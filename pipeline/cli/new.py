@@ -31,11 +31,11 @@ SECTIONS = {  # of CONTRIBUTING.md, and what its example is called
     What.corpus: ("Add a corpus", "talks"),
 }
 NEXT = {
-    What.method: "then its page: a row in docs/methods.md, a section `## {title}` in docs/baselines.md, and "
-    "`python docs/settings.py`; its paper in its first lines, or its name in "
+    What.method: "then document it: a row in docs/methods.md, a section `## {title}` in docs/baselines.md, "
+    "and `python docs/settings.py`; its paper in its first lines, or its name in "
     "tests/models/test_methods_found.py",
-    What.encoder: "then its page: a row in docs/features.md",
-    What.corpus: "then its page: a row in docs/corpora.md",
+    What.encoder: "then document it: a row in docs/features.md",
+    What.corpus: "then document it: a row in docs/corpora.md",
 }
 
 
@@ -63,7 +63,7 @@ def new(
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise ParamsError(
             f"{name!r} cannot name a {what}: expected lower-case letters, digits and _, starting with a "
-            "letter, and no Python keyword"
+            "letter, and not a Python keyword"
         )
     heading, example = SECTIONS[what]
     params = load_params(PARAMS_FILE)
@@ -97,4 +97,4 @@ def _check(what: What, name: str) -> None:
         What.corpus: KINDS,
     }
     if name in taken[what] or name in ("core", "none"):
-        raise MsaError(f"{name}: another {what} has this name; choose a free one")
+        raise MsaError(f"{name}: another {what} has this name; choose another")

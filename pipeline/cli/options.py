@@ -140,7 +140,7 @@ class CorpusOptions:
     ] = None
     setting: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A setting of this kind only. May be repeated."),
+        typer.Option(metavar="KEY=VALUE", help="A setting specific to this kind. May be repeated."),
     ] = None
 
     @property
@@ -257,7 +257,7 @@ class SetOptions:
     ] = None
     like: Annotated[
         str,
-        typer.Option(help="Training set whose settings of methods are copied (sample: small and fast)."),
+        typer.Option(help="Training set whose method settings are copied (sample: small and fast)."),
     ] = ""
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Add it to datasets_run, or only register it.")

@@ -131,8 +131,8 @@ def _prepare(folders: list[Path]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MsaError(
-                f"{folder}: this folder cannot be created ({error.strerror}); give --out and --plot a "
-                "writable place"
+                f"{folder}: this folder cannot be created ({error.strerror}); point --out and --plot to "
+                "a writable folder"
             ) from error
 
 

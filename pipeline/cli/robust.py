@@ -47,11 +47,11 @@ def robust(
     ],
     site: Annotated[
         list[str],
-        typer.Option(help="What noise and dropped frames hit: all, text, audio, visual. May be repeated."),
+        typer.Option(help="What noise and dropped frames affect: all, text, audio, visual. May be repeated."),
     ] = ["all"],  # noqa: B006  (typer copies it)
     text_unit: Annotated[
         TextUnits,
-        typer.Option(help="What of a text is hit at once: a piece, or all pieces of a word."),
+        typer.Option(help="What noise hits in a text: single pieces, or all pieces of a word."),
     ] = TextUnits.piece,
     missing: Annotated[
         MissingAs,
@@ -113,7 +113,9 @@ def robust(
 
     given, kinds = load_params(overrides=settings), chosen_kinds(kind)
     if retranscribe and SOUND.keys().isdisjoint(kinds):
-        raise ParamsError(f"--retranscribe: no kind of sound is asked for; add --kind {' or '.join(SOUND)}")
+        raise ParamsError(
+            f"--retranscribe: no kind that corrupts sound is given; add --kind {' or '.join(SOUND)}"
+        )
     remaking = None
     if not {*MEDIA_LEVELS}.isdisjoint(kinds):
         processes = workers or len(os.sched_getaffinity(0))

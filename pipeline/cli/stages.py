@@ -247,7 +247,7 @@ def train(
     if write_config is not None:
         run, *others = run_configs(params, method, dataset, seed or ())
         if others:
-            raise MsaError(f"--write-config {write_config}: is for one run; choose it with --seed")
+            raise MsaError(f"--write-config {write_config}: writes one run; choose it with --seed")
         write_text(run.model_dump_json(indent=1) + "\n", write_config)
         return
     from pipeline.training.stage import stage_of, train_stages

@@ -55,7 +55,7 @@ def tune(
     ] = 3,
     prune: Annotated[
         bool,
-        typer.Option(help="Stop a trial that is worse than the median of those before."),
+        typer.Option(help="Stop a trial that is worse than the median of earlier ones."),
     ] = True,
     device: Device = "auto",
     from_base: Annotated[
@@ -131,7 +131,7 @@ def tune(
     )
     study = Study(search)
     for key in study.left_out:
-        note(f"{key} is left out: no encoder is fine-tuned on {dataset}")
+        note(f"{key} is not searched: no encoder is fine-tuned on {dataset}")
     if len(study.resamples) == 1:
         note("one seed has no spread: no gain can be told from chance, so no setting will change")
     file = Path(PARAMS_FILE)
@@ -185,5 +185,5 @@ def check_base(method: str, dataset: str, params: Params) -> None:
     if rest := sorted(own.keys() - params.tune.get(method, {}).keys()):
         raise ParamsError(
             f"--from-base: models.{method}.corpora.{dataset} has {', '.join(rest)}, not searched, which "
-            f"would apply beside the best values; move them to models.{method}.base, or use --report-only"
+            f"would apply alongside the best values; move them to models.{method}.base, or use --report-only"
         )

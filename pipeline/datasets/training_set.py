@@ -143,8 +143,8 @@ class _SplitReader:
             needed = ["transcript" if name == "tokens" else name for name in streams]
             raise FormatError(
                 f"{self.path}: {len(empty)} clip(s) without any of {', '.join(needed)}: "
-                f"{', '.join(empty[:5])}; choose another modality for them in `assemble`, or take them out "
-                "of the label file"
+                f"{', '.join(empty[:5])}; choose another modality for them in `assemble`, or remove them "
+                "from the label file"
             )
         labels = {name: self._label(column) for name, column in self.label_columns.items()}
         labeled = torch.full((len(self.clip_ids),), self.name != UNLABELED, device=self.device)

@@ -123,11 +123,11 @@ def modality_agreement(methods: Mapping[str, Sequence[SavedRun]]) -> Agreement |
     found = {m: both for m, name in UNIMODAL.items() if (both := _ensemble(methods.get(name, [])))}
     if len(found) < 2:
         return None
-    remarks = ["Predictions err: modalities of a clip may agree where it is counted as disagreeing"]
+    remarks = ["Predictions err: the modalities of a clip counted as disagreeing may agree"]
     blind = [m for m in found if not _knows(methods[UNIMODAL[m]][0].predictions[TEST], found[m], classes)]
     left_out = blind if len(found) - len(blind) > 1 else []
     for modality in blind:
-        asked = "is not asked" if modality in left_out else "is asked all the same, as too few are left else"
+        asked = "is not used" if modality in left_out else "is used all the same, as too few would be left"
         remarks.append(f"{UNIMODAL[modality]} is not shown to be better than a constant: {modality} {asked}")
     found = {m: both for m, both in found.items() if m not in left_out}
     clips = sorted(set.intersection(*(set(ids) for ids, _ in found.values())))
@@ -225,7 +225,7 @@ def _parts(
         if len(counts) and (share := counts.max() / counts.sum()) >= CONSTANT:
             what = "the same class" if classes else SIGNS[values_said[counts.argmax()]]
             remarks.append(
-                f"{modality} says {what} of {share:.0%} of the clips: to agree with it is to agree with a "
+                f"{modality} says {what} for {share:.0%} of the clips: agreeing with it is agreeing with a "
                 "constant"
             )
     of_clip = dict(zip(np.array(clips)[known].tolist(), names.tolist(), strict=True))

@@ -53,7 +53,7 @@ class ClusterCount:
         if self.count >= FEWEST:
             return ""
         few = _counted(self.count, self.kind)
-        return f"{few}: too few to trust intervals and p values, which want at least {FEWEST}"
+        return f"{few}: too few to trust intervals and p values, which need at least {FEWEST}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,8 +75,8 @@ def common_task(run: Mapping[str, Any], of_set: Mapping[str, Any], metric_set: s
     names, span = (ours, run["label_range"]) if ours else (theirs, of_set["label_range"])
     if not _are_polarities(names):
         raise MsaError(
-            f"a regression and the classes {', '.join(names)} have no task in common; classes that are "
-            "called negative, (neutral,) positive have the polarity of a score in common with it"
+            f"a regression and the classes {', '.join(names)} have no task in common; classes "
+            "named negative, (neutral,) positive share polarity with it"
         )
     return _polarity(names, span, bool(theirs))
 
@@ -89,11 +89,11 @@ def _scores(of_run: Sequence[float], of_set: Sequence[float], metric_set: str) -
         return ours_low + (values.astype(np.float64) - low) * scale
 
     if [*of_run] == [*of_set]:
-        said = f"scores of [{low:g}, {high:g}] on both sides, as they are"
+        said = f"scores in [{low:g}, {high:g}] on both sides, unchanged"
         return CommonTask((), metric_set, _same, _same, [said])
     plus = f", plus {offset:.4g}" if abs(offset := ours_low - low * scale) > 1e-9 else ""
     said = (
-        f"scores of [{low:g}, {high:g}] are mapped to [{ours_low:g}, {ours_high:g}], linear: times "
+        f"scores in [{low:g}, {high:g}] are mapped linearly to [{ours_low:g}, {ours_high:g}]: times "
         f"{scale:.4g}{plus}"
     )
     return CommonTask((), metric_set, mapped, _same, [said], scale=scale)
@@ -105,14 +105,14 @@ def _classes(theirs: Sequence[str], ours: Sequence[str]) -> CommonTask:
     if len(names) < 2:
         raise MsaError(
             f"the run knows the classes {', '.join(theirs)}, the set has {', '.join(ours)}: fewer than two "
-            "have the same name; name them alike in params.yaml (`classes`) where they mean the same"
+            "names match; give classes that mean the same the same name in params.yaml (`classes`)"
         )
     kept = tuple(places[class_key(name)] for name in names)
     said = [f"classes in both: {', '.join(names)}"]
     if unknown := [name for name in ours if name not in names]:
-        said.append(f"clips labelled {', '.join(unknown)} are left out, of which the run knows nothing")
+        said.append(f"clips labelled {', '.join(unknown)}, which the run does not know, are omitted")
     if others := [name for place, name in enumerate(theirs) if place not in kept]:
-        said.append(f"what the run gives to {', '.join(others)} goes to the others in proportion")
+        said.append(f"what the run gives to {', '.join(others)} is shared out to the others in proportion")
     own = tuple(ours.index(name) for name in names)
     return CommonTask(tuple(names), CLASSIFICATION, _placed(kept), _placed(own), said, kept)
 
@@ -130,10 +130,10 @@ def _polarity(names: Sequence[str], span: Sequence[float], run_has_classes: bool
             return _placed(order)(polarity(scores, SIMS if of_sims else ""))
         return _placed(order)(np.select([scores < 0, scores > 0], [0.0, 2.0], np.nan))
 
-    neutral = "of 0 are left out" if len(names) == 2 else "within ±0.1" if of_sims else "that round to 0"
+    neutral = "of 0 are omitted" if len(names) == 2 else "within ±0.1" if of_sims else "that round to 0"
     if len(names) == 3:
         neutral += " are neutral" if of_sims else f" (on [{SCALE[0]:g}, {SCALE[1]:g}]) are neutral"
-    said = [f"polarity alone is common ({', '.join(names)}): scores of [{low:g}, {high:g}] {neutral}"]
+    said = [f"only polarity is shared ({', '.join(names)}): scores in [{low:g}, {high:g}] {neutral}"]
     sides = (_same, of_scores) if run_has_classes else (of_scores, _same)
     kept = tuple(range(len(names))) if run_has_classes else ()
     return CommonTask(tuple(names), CLASSIFICATION, *sides, said, kept)

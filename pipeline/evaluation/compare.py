@@ -117,7 +117,7 @@ def compare(
         if entry.same and causes:  # perhaps nobody made them again
             entry.remarks.append(
                 f"the results are the same on both sides, though {some_of(causes)} differ; if that is "
-                "not meant, `dvc repro` makes them again"
+                "unintended, `dvc repro` makes them again"
             )
         entries.append(entry)
         if (agreement := agreements.get(dataset)) is not None and entry.paired is not None:
@@ -162,7 +162,7 @@ def _yaml(path: str, revision: Revision) -> dict[str, Any]:
         return {}
     tree = read_yaml(content, f"{path} of {revision.name}")
     if not isinstance(tree, dict):
-        raise ParamsError(f"{path} of {revision.name}: holds no mapping with sections")
+        raise ParamsError(f"{path} of {revision.name}: is not a mapping with sections")
     return tree
 
 

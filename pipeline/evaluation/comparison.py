@@ -108,7 +108,7 @@ def compare_runs(
     if any(TEST_OOD not in run.predictions for run in (*a, *b)):
         return replace(found, remarks=entry.remarks + found.remarks)
     ood = _tested(replace(found, remarks=[]), a, b, TEST_OOD, resamples, seed)
-    said = f"{TEST_OOD} has {ood.clusters[TEST_OOD].text_with_clips}, which its metrics are of"
+    said = f"metrics of {TEST_OOD} cover {ood.clusters[TEST_OOD].text_with_clips}"
     remarks = [*entry.remarks, said, *found.remarks, *ood.remarks]
     return replace(found, rows=ood.rows, clusters=ood.clusters, paired=ood.paired, remarks=remarks)
 
@@ -136,7 +136,7 @@ def compare_sets(
     a, b = find_runs(against, folder), find_runs(runs, folder)
     datasets = sorted({run.result.dataset for run in (*a, *b)})
     if len(datasets) > 1:
-        raise MsaError(f"runs of {' and '.join(datasets)} were given; clips of one dataset can be compared")
+        raise MsaError(f"runs of {' and '.join(datasets)}; only clips of one dataset can be compared")
     named = [" and ".join(sorted({run.result.method for run in side})) for side in (a, b)]
     if named[0] == named[1]:
         named = [f"{named[0]}, {len(side)} run(s) ({side[0].name} ...)" for side in (a, b)]
@@ -174,10 +174,10 @@ def _seeds(runs: Sequence[SavedRun]) -> list[int]:
 def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
     if others := sorted({run.result.method for run in (*a, *b) if run.result.imported}):
         said = f"predictions of {', '.join(others)} were imported"
-        return [f"{said}: what features they are of, and how they were chosen, is not known here"]
+        return [f"{said}: their features, and how they were chosen, are unknown"]
     if trained := {run.result.method: run.result.trained_on for run in (*a, *b) if run.result.trained_on}:
         said = ", ".join(f"{method} was trained on {name}" for method, name in trained.items())
-        return [f"{said}: a difference is not of the method alone"]
+        return [f"{said}: a difference is not due to the method alone"]
     sets = [{run.result.feature_set for run in side} for side in (a, b)]
     if sets[0] == sets[1]:
         return []
@@ -187,7 +187,7 @@ def _feature_remarks(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> list[str]:
         what = f"{named[0]}, made differently (feature sets {prints[0]} and {prints[1]})"
     else:
         what = f"{named[0]} ({prints[0]}) and {named[1]} ({prints[1]})"
-    return [f"the sides saw other features: {what}. A difference is not of the method alone"]
+    return [f"the sides saw different features: {what}. A difference is not due to the method alone"]
 
 
 def _features(run: SavedRun) -> str:
@@ -202,7 +202,7 @@ def hindrance_of(a: Sequence[SavedRun], b: Sequence[SavedRun]) -> str:
     if len({run.result.class_names for run in (*a, *b)}) > 1:
         return "the classes differ"
     without = [run.name for run in (*a, *b) if TEST not in run.predictions]
-    return f"{without[0]} has no predictions beside it" if without else ""
+    return f"{without[0]} has no saved predictions" if without else ""
 
 
 # --------------------------------------------------------------------------------------------------- clips
@@ -222,7 +222,7 @@ def _tested(
     entry = replace(entry, clusters={**entry.clusters, split: clusters})
     if clusters.count < 2:
         why = (
-            f"no statistics: all {clips} clips are of one {clusters.kind[:-1]}, none independent of the "
+            f"no statistics: all {clips} clips are from one {clusters.kind[:-1]}, none independent of the "
             "others; columns speaker and video_id in the table of labels tell clips apart"
         )
         return replace(entry, remarks=[named + why])
@@ -232,7 +232,7 @@ def _tested(
     remarks = []
     if left_out:
         remarks.append(
-            f"{named}{left_out} clip(s) are not in all runs: interval and p values are of the {clips} others"
+            f"{named}{left_out} clip(s) are not in all runs: interval and p values are for the other {clips}"
         )
     if clusters.warning:
         remarks.append(named + clusters.warning)
@@ -245,7 +245,7 @@ def _tested(
     if strange and not left_out:
         remarks.append(
             f"recorded {', '.join(strange)} are not what this version computes from the predictions: they "
-            "were defined otherwise there; interval and p values are of today's definition"
+            "were defined differently; interval and p values use today's definition"
         )
     rows = [replace(row, test=tests.get(row.metric, row.test)) for row in entry.rows]
     return replace(entry, rows=rows, clips=clips, left_out=left_out, paired=sides.paired, remarks=remarks)
@@ -275,9 +275,9 @@ def sides_of(title: str, a: Sequence[SavedRun], b: Sequence[SavedRun], split: st
         if unequal.size:
             place = unequal[0]
             raise MsaError(
-                f"{title}: {unequal.size} clip(s) have other labels in {run.name} ({run.source}) than in "
+                f"{title}: {unequal.size} clip(s) have different labels in {run.name} ({run.source}) than in "
                 f"{a[0].name} ({a[0].source}), e.g. {common[place]!r}: {other[place]:g} and "
-                f"{label[place]:g}; evaluate both on the same labels (compare goes without with --no-test)"
+                f"{label[place]:g}; evaluate both on the same labels (compare --no-test does without)"
             )
     result, paired = a[0].result, _seeds(a) == _seeds(b)
     speakers: dict[str, str | None] = {}

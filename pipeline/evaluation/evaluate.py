@@ -140,12 +140,12 @@ def check_alike(configs: Mapping[Path, Mapping[str, Any]]) -> None:
     for run, config in others:
         if differing := [key for key in ALIKE if config[key] != one[key]]:
             raise MsaError(
-                f"{run} and {first} differ in {', '.join(differing)} and are no seeds of one training; run "
+                f"{run} and {first} differ in {', '.join(differing)} and are not seeds of one training; run "
                 "their train stage"
             )
     seed, times = Counter(config["seed"] for config in configs.values()).most_common(1)[0]
     if times > 1:
-        raise MsaError(f"seed {seed} is that of {times} of the runs {', '.join(map(str, configs))}")
+        raise MsaError(f"seed {seed} occurs in {times} of the runs {', '.join(map(str, configs))}")
 
 
 def _splits(assembled: Path, reading: Reading, device: torch.device) -> dict[str, Split]:
@@ -244,7 +244,7 @@ def _all_curves(configs: Mapping[Path, Mapping[str, Any]]) -> str:
             raise FormatError(f"{path}: no learning curves ({error}); train again") from error
         lines = lines or [f"seed\t{header}"]
         if lines[0] != f"seed\t{header}":
-            raise FormatError(f"{path}: has other columns than those of the other seeds; train again")
+            raise FormatError(f"{path}: columns differ from those of the other seeds; train again")
         lines += [f"{config['seed']}\t{row}" for row in rows]
     return "\n".join(lines) + "\n"
 

@@ -62,7 +62,7 @@ class ImportedPredictions:
         numbers = ", ".join(f"{metric} {self.metrics[metric]:.4f}" for metric in chief)
         return (
             f"{self.name} on {self.dataset}: all {self.scored} test clips scored, {numbers}; "
-            f"{self.passed_over} rows of other clips passed over (columns: {read})"
+            f"{self.passed_over} rows of other clips ignored (columns: {read})"
         )
 
 
@@ -111,7 +111,7 @@ def import_predictions(
             continue
         seen[clip_id] += 1
         if seen[clip_id] > 1:
-            found.reject("clips twice", f"clip {clip_id} is there a second time; keep one row of it", line)
+            found.reject("clips twice", f"clip {clip_id} occurs twice; keep one row", line)
         elif clips.splits[clip_id] in (TEST, TEST_OOD):
             value, tied = value_of(cells, chosen, stats["class_names"], clip_id, found, line)
             values[clip_id], ties = value, ties + tied
@@ -122,7 +122,7 @@ def import_predictions(
     entry, predictions = _scored(clips, values, stats, metric_set)
     if ties:
         entry["remarks"].setdefault(TEST, []).append(
-            f"{ties} clips have several highest scores: the first is taken"
+            f"{ties} clips have several highest scores: the first is used"
         )
     entry = {
         "format": FORMAT,
@@ -203,11 +203,11 @@ class _Clips:
         if len(meant) == 1:
             return next(iter(meant))
         if meant:
-            message = f"clip {given!r} could be {listed(sorted(meant))}; write the whole id"
+            message = f"clip {given!r} could be {listed(sorted(meant))}; write the full id"
             found.reject("ambiguous clips", message, line)
         else:
             known = next(iter(self.tables[TEST]["clip_id"].to_pylist()))
-            message = f"clip {given!r} is none of this set; expected ids such as {known}"
+            message = f"clip {given!r} is not in this set; expected ids such as {known}"
             found.reject("unknown clips", message, line)
         return None
 

@@ -151,7 +151,7 @@ def cls(prediction: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -
         strange = values[~np.isin(values, classes)]
         if strange.size:
             raise MsaError(
-                f"metrics: {strange.size} of {values.size} {name} are no class (first: {strange[0]:g}); "
+                f"metrics: {strange.size} of {values.size} {name} are not a class (first: {strange[0]:g}); "
                 f"expected indices of {', '.join(class_names)}"
             )
     absent = [name for name, index in zip(class_names, classes, strict=True) if index not in t]
@@ -338,10 +338,10 @@ def _checked(prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.
     p, t = np.asarray(prediction, dtype=np.float64), np.asarray(label, dtype=np.float64)
     if p.ndim != 1 or p.shape != t.shape or p.size == 0:
         raise MsaError(
-            f"metrics: predictions of shape {p.shape} and labels of shape {t.shape}; expected one number a "
+            f"metrics: predictions of shape {p.shape} and labels of shape {t.shape}; expected one number per "
             "clip on both sides, and at least one clip"
         )
-    ways_out = "the training has diverged, lower the learning rate", "leave out clips without a label"
+    ways_out = "training has diverged, lower the learning rate", "leave out clips without a label"
     for name, values, way_out in zip(("predictions", "labels"), (p, t), ways_out, strict=True):
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:

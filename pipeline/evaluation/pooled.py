@@ -47,7 +47,7 @@ def _of_seed(runs: Sequence[SavedRun], name: str) -> SavedRun:
                 f"{run.name} and {runs[0].name} have other metrics or classes; pool like with like"
             )
         if TEST not in run.predictions:
-            raise MsaError(f"{run.name} has no predictions beside it; evaluate it again")
+            raise MsaError(f"{run.name} has no saved predictions; evaluate it again")
     parts = [run.predictions[TEST] for run in runs]
     clips = np.concatenate([part.clip_ids for part in parts])
     order = np.argsort(clips)

@@ -83,16 +83,16 @@ def choose_columns(
     if PREDICTION not in chosen:
         chosen |= _score_columns(there, classes, chosen, found)
     if len(decisive := [key for key in chosen if key != CLIP]) > 1 and PREDICTION in chosen:
-        found.reject("columns", f"a prediction and scores were asked for ({listed(decisive)}); name one kind")
-    listing = f"there are: {listed(list(there))}; name it with --column"
+        found.reject("columns", f"a prediction and scores are both given ({listed(decisive)}); name one kind")
+    listing = f"found: {listed(list(there))}; name it with --column"
     if CLIP not in chosen:
         found.reject(
-            "columns", f"no column of clips, expected {' or '.join(NAMES[CLIP][:3])} ({listing} clip=...)"
+            "columns", f"no clip column, expected {' or '.join(NAMES[CLIP][:3])} ({listing} clip=...)"
         )
     if not decisive and not found.problems:
-        scores = " or a score of each class" if classes else ""
+        scores = " or a score for each class" if classes else ""
         expected = f"expected prediction{scores} ({listing} prediction=...)"
-        found.reject("columns", f"no column of predictions, {expected}")
+        found.reject("columns", f"no prediction column, {expected}")
     if twice := sorted({column for column in chosen.values() if there.count(column) > 1}):
         found.reject("columns", f"column(s) {', '.join(twice)} occur twice: remove one")
     return {} if found.problems else chosen
@@ -121,7 +121,7 @@ def _score_columns(
     if scores and lacking and not found.problems:
         found.reject(
             "columns",
-            f"no scores of {', '.join(lacking)}; expected a column for each of {len(classes)} classes",
+            f"no scores for {', '.join(lacking)}; expected a column for each of {len(classes)} classes",
         )
     return scores
 

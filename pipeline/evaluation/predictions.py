@@ -110,5 +110,5 @@ def _probabilities(table: pa.Table, seed: int, source: str) -> np.ndarray | None
         return None
     values = np.array(table[name].to_pylist(), dtype=np.float64)
     if values.ndim != 2 or not np.isfinite(values).all():
-        raise FormatError(f"{source}: {name} has not one finite number a class; evaluate the runs again")
+        raise FormatError(f"{source}: {name} needs one finite number per class; evaluate the runs again")
     return values

@@ -74,8 +74,8 @@ def rescale(assembled: Path, stats: Mapping[str, Any], wanted: Entries, out: Pat
     (out / "stats.json").write_text(json.dumps(changed), encoding="utf-8")
     said = [f"{', '.join(others)}: scaled by the statistics of the run's training set"]
     said += [
-        f"{name}: {count / seen[name]:.2%} of the values lay at the set's limit of ±{Z_LIMIT:g} sd and are "
-        "taken to be at it"
+        f"{name}: {count / seen[name]:.2%} of the values were at the set's limit of ±{Z_LIMIT:g} sd and are "
+        "treated as being exactly there"
         for name, count in lost.items()
         if count
     ]

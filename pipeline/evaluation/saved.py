@@ -158,7 +158,7 @@ def find_results(revision: Revision) -> tuple[list[str], list[str]]:
 
 def _of_older_layout(source: str) -> str:
     return (
-        f"{source}: a result of the layout before `{RESULTS}/<set>/<method>/{METRICS}`; the version of its "
+        f"{source}: a result in the layout before `{RESULTS}/<set>/<method>/{METRICS}`; the version of its "
         "own commit reads it, and `dvc repro` with this version makes it again"
     )
 
@@ -290,7 +290,9 @@ def find_runs(names: Sequence[str], folder: Path = Path()) -> list[SavedRun]:
     runs = sorted(found.values(), key=lambda run: run.result.seed)
     for seed, alike in groupby(runs, key=lambda run: run.result.seed):
         if len(places := [run.folder for run in alike]) > 1:
-            raise MsaError(f"seed {seed} is twice on one side ({' and '.join(places)}); name one run a seed")
+            raise MsaError(
+                f"seed {seed} occurs twice on one side ({' and '.join(places)}); name one run per seed"
+            )
     return runs
 
 
@@ -300,12 +302,12 @@ def _parse(content: bytes, source: str) -> tuple[Result, ...]:
         for run in tree["runs"] if isinstance(tree, dict) and isinstance(tree.get("runs"), list) else []:
             version = run.get("format") if isinstance(run, dict) else None
             if isinstance(version, int) and version != FORMAT:
-                problem = f"result of format {version}, this version reads {FORMAT}"
+                problem = f"result of format {version}, but this version reads {FORMAT}"
                 raise FormatError(f"{source}: {problem}; use the version that wrote it")
         found = _Metrics.model_validate(tree)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        problem = f"not a result that evaluate wrote ({wrong})"
+        problem = f"not a result written by evaluate ({wrong})"
         raise FormatError(f"{source}: {problem}; evaluate the runs again") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{source}: not JSON ({error}); evaluate the runs again") from error
@@ -336,7 +338,7 @@ def read_views(path: Path) -> dict[int, dict[str, Any]]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree["format"] != FORMAT:
-            problem = f"views of format {tree['format']}, this version reads {FORMAT}"
+            problem = f"views of format {tree['format']}, but this version reads {FORMAT}"
             raise FormatError(f"{path}: {problem}; {again}")
         views = {int(seed): dict(found) for seed, found in tree["seeds"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

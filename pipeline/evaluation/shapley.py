@@ -100,7 +100,7 @@ def baseline_of(run: TrainedRun) -> np.ndarray:
             raise ValueError("no finite predictions")
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise FormatError(
-            f"{path}: no predictions of a training ({first_line(error)}); contributions are counted from "
+            f"{path}: no training predictions ({first_line(error)}); contributions are measured from "
             "their mean, so train again"
         ) from error
     mean: np.ndarray = values.mean(axis=0)

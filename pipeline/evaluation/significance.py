@@ -243,7 +243,7 @@ def _summed(sides: Sides) -> MetricSums:
         )
     if sides.paired and len(sides.a) != len(sides.b):
         raise MsaError(
-            f"significance: {len(sides.a)} runs and {len(sides.b)} cannot be paired; say paired=False"
+            f"significance: {len(sides.a)} runs and {len(sides.b)} cannot be paired; pass paired=False"
         )
     return MetricSums(sides.metric_set, np.concatenate([sides.a, sides.b]), sides.label, sides.class_names)
 

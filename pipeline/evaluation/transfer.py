@@ -137,34 +137,34 @@ def check_features(run: TrainedRun, stats: Mapping[str, Any], assembled: Path) -
     for stream, wanted in run.needed.items():
         known = stats.get(WAVEFORM) if stream == WAVEFORM else stats["modalities"].get(stream)
         if known is None:
-            problems.append(f"{stream}: the set has none, the run reads {wanted['encoder']}")
+            problems.append(f"{stream}: the set has none, but the run reads {wanted['encoder']}")
             continue
         if known["fingerprint"] != wanted["fingerprint"]:
             problems.append(f"{stream}: {_otherwise(known, wanted)}")
             continue
         problems += [
-            f"{stream}: {key} is {_short(known.get(key))}, of the run {_short(wanted.get(key))}"
+            f"{stream}: {key} is {_short(known.get(key))}, but {_short(wanted.get(key))} in the run"
             for key in ALIKE
             if known.get(key) != wanted.get(key)
         ]
     if problems:
         raise MsaError(
-            f"{run.folder} cannot read {assembled}: {'; '.join(problems)}. Extract and assemble the set as "
-            f"{run.stats['dataset']} is (jobs and assemble in params.yaml), or train on features of both"
+            f"{run.folder} cannot read {assembled}: {'; '.join(problems)}. Extract and assemble the set like "
+            f"{run.stats['dataset']} (jobs and assemble in params.yaml), or train on features that both have"
         )
 
 
 def _otherwise(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """How features were made that are not those of the run."""
     if known["encoder"] != wanted["encoder"]:
-        return f"features of {known['encoder']}, the run reads {wanted['encoder']}"
+        return f"features of {known['encoder']}, but the run reads {wanted['encoder']}"
     pairs = differing(known.get("provenance", {}), wanted.get("provenance", {}))
     keys = [
-        f"{key} {_short(ours)}, of the run {_short(theirs)}"
+        f"{key} {_short(ours)}, but {_short(theirs)} in the run"
         for key, ours, theirs in pairs
         if key != "fingerprint"
     ]
-    return f"made otherwise by {known['encoder']} ({some_of(keys) or 'another fingerprint'})"
+    return f"made differently by {known['encoder']} ({some_of(keys) or 'another fingerprint'})"
 
 
 def _short(value: Any) -> str:
@@ -259,7 +259,7 @@ def _check_unseen(run: Path, common: CommonTask, found: Mapping[str, _Scored], a
             f"{run} was trained or chosen on {len(both)} of the {len(clips)} test clips of {assembled}, e.g. "
             f"{min(both)!r} (their ids and {same:.0%} of their labels are the same); test it on other clips"
         )
-    return [f"{len(both)} test clips have ids of training clips, but other labels: taken for other clips"]
+    return [f"{len(both)} test clips share ids with training clips, but not labels: treated as different"]
 
 
 # -------------------------------------------------------------------------------------------------- scoring
@@ -294,7 +294,7 @@ def _entry(
     for name, one in found.items():
         metrics, warned = score_decided(one.prediction, one.label, common.metric_set, names)
         entry[name] = rounded(metrics, DECIMALS)
-        left_out = [f"{one.left_out} clips without a label in common are left out"] if one.left_out else []
+        left_out = [f"{one.left_out} clips without a label in common are omitted"] if one.left_out else []
         entry["remarks"][name] = [*(said if name == TEST else []), *left_out, *warned]
         least = least_scores(known[np.isfinite(known)], one.label, names)
         entry["floor"] |= {f"{name}_{key}": round(value, DECIMALS) for key, value in least.items()}

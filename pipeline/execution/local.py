@@ -133,7 +133,7 @@ def run(
                         code = f"ended with exit code {worker.process.exitcode}"
                         raise MsaError(
                             f"a worker {f'took over {LOADING_S:g} s' if stuck else code} while loading; "
-                            "try it alone with MSA_WORKERS=1 and see whether memory suffices"
+                            "try it alone with MSA_WORKERS=1 and check that memory suffices"
                         )
                 reason = f"took longer than {timeout_s:g} s" if hung else _death(worker)
                 _end(worker)

@@ -114,7 +114,7 @@ def run(
                 if job is None and reason:
                     raise MsaError(
                         f"a worker was lost while loading ({reason}); try it alone with "
-                        "MSA_WORKERS=1 and see whether memory suffices"
+                        "MSA_WORKERS=1 and check that memory suffices"
                     )
                 actor.job = actor.reference = None
                 if job is None:

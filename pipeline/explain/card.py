@@ -157,7 +157,7 @@ def _neighbours(found: Explanation) -> list[Block | PageBlock]:
 def _faithful(found: Explanation) -> list[str]:
     """Whether the evidence is better than chance, in a sentence."""
     if found.faithful is None:
-        return ["There is only one place, so the order of places cannot be tested."]
+        return ["There is only one place, so the order cannot be tested."]
     deleted, inserted = found.faithful.deletion_area, found.faithful.insertion_area
     unit = "in probability" if found.prediction.facts.class_names else "in label units"
     verdict = "above" if min(deleted, inserted) > 0 else "not above"

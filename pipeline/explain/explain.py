@@ -109,7 +109,7 @@ class Explainer:
             found = Neighbourhood.of(self.run, self.splits, folder)
         except MsaError as error:
             return None, first_line(error)
-        return found, "" if found else f"{self.run.config['method']} reads nothing of a clip"
+        return found, "" if found else f"{self.run.config['method']} reads no features of a clip"
 
     def explain(
         self, features: ClipFeatures, before: Sequence[ClipFeatures] | None = None, label: float | None = None

@@ -75,8 +75,8 @@ class StoredClips:
         known = self.table["clip_id"].to_pylist()
         if unknown := [clip_id for clip_id in clip_ids if clip_id not in known]:
             raise MsaError(
-                f"--clip {unknown[0]}: not among the {len(known)} test clips of {self.folder}, which are "
-                f"called {', '.join(known[:3])} ..."
+                f"--clip {unknown[0]}: not among the {len(known)} test clips of {self.folder}, such "
+                f"as {', '.join(known[:3])} ..."
             )
         before = {clip_id: self._before(clip_id) for clip_id in clip_ids}
         found = self._gathered({*clip_ids, *(one for ids in before.values() for one in ids)})
@@ -129,11 +129,11 @@ class StoredClips:
         dataset = self.run.config["dataset"]
         chosen = self.params.assemble.get(dataset)
         if chosen is None:
-            raise ParamsError(f"params.yaml has no assemble.{dataset}, which says where its features lie")
+            raise ParamsError(f"params.yaml has no assemble.{dataset}, which says where its features are")
         folder = Path("data/features") / getattr(chosen, stream)
         source = FeatureSource(FeatureStore(folder))
         if not source.meta or source.meta["fingerprint"] != entry["fingerprint"]:
-            reason = "has no features" if not source.meta else "has features of other settings"
+            reason = "has no features" if not source.meta else "has features with other settings"
             raise FormatError(
                 f"{folder}: {reason}, but {self.run.folder} was trained on {stream} "
                 f"{entry.get('encoder')!r}; fetch them (`dvc pull`), or run their stage; --video explains a "

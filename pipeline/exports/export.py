@@ -14,9 +14,9 @@ from pipeline.params.explain import unknown
 FORMATS = ("mmsa", "hf", "webdataset", "csv")
 GRAPHS = ("torchscript", "onnx")
 NO_GRAPH = (
-    "a run is not written as {format}: a graph would be the network alone, which reads features that are "
-    "scaled and cut already. Encoders, scaling, the tokenizer, the context of earlier utterances and the "
-    "checks of its input would be left behind, and a clip would get other numbers without notice. Use "
+    "a run is not written as {format}: a graph would be the network alone, which reads features already "
+    "scaled and cut. Encoders, scaling, the tokenizer, the context of earlier utterances and the "
+    "checks of its input would be missing, and a clip would silently get other numbers. Use "
     "`msa-cli predict`, or in Python pipeline.load_run, whose `method` is a torch module"
 )
 
@@ -33,7 +33,7 @@ def export(name: str | Path, format: str, out: Path) -> list[str]:
     if (given_run(Path(name)) / "config.json").exists() or format in GRAPHS:
         if format in GRAPHS:
             raise MsaError(NO_GRAPH.format(format=format))
-        raise MsaError(f"{name}: is a run; give a training set, of which --as {format} writes the clips")
+        raise MsaError(f"{name}: is a run; give a training set, whose clips --as {format} writes")
     set_folder(name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MsaError(

@@ -33,15 +33,15 @@ configs:
 
 {task}
 
-| column | what |
+| column | content |
 |---|---|
 {modalities}
 | `transcript` | what is said |
 | `label`, `class_label` ... | the labels; null where there is none |
 
 Features are as methods read them: chosen columns, shortened, scaled with the train split. `stats.json` names
-the columns of each modality and says how they were made. Whether clips and texts may be passed on is for the
-owner of the corpus to say.
+the columns of each modality and says how they were made. Whether clips and texts may be redistributed is
+up to the owner of the corpus.
 
 ```python
 from datasets import load_dataset

@@ -43,7 +43,7 @@ def write(found: LoadedSet, folder: Path) -> list[str]:
     stats = found.stats
     if stats["task"] != "regression":
         raise MsaError(
-            f"{stats['dataset']}: has the classes {', '.join(stats['class_names'])}, and MMSA's pickle has "
+            f"{stats['dataset']}: has the classes {', '.join(stats['class_names'])}, but MMSA's pickle has "
             "scores; export it --as hf, webdataset or csv"
         )
     aligned = any("align" in entry for entry in stats["modalities"].values())
@@ -61,7 +61,7 @@ def write(found: LoadedSet, folder: Path) -> list[str]:
         pickle.dump(content, file, protocol=4)
     notes = [] if tokens else [f"without text_bert, so train with use_bert false: {reason}"]
     others = {name: len(clips) for name, clips in found.items() if name not in EXPORTED and clips}
-    notes += [f"left out: {count} clips of {name}" for name, count in others.items()]
+    notes += [f"omitted: {count} clips of {name}" for name, count in others.items()]
     shapes = [f"{STACKS[name]} {count} x {len(found[TRAIN].columns(name))}" for name, count in steps.items()]
     scaled = "features are scaled already (normalize in params.yaml): leave need_normalized false"
     return [f"{', '.join(shapes)}; {scaled}", *notes]
@@ -113,7 +113,7 @@ def _tokens(found: LoadedSet) -> tuple[dict[str, np.ndarray], str]:
                 : entry["max_steps"] if rows else 0
             ]
             if len(ids) != rows:
-                return {}, f"clip {clip} has {len(ids)} tokens of BERT and {rows} rows of text features"
+                return {}, f"clip {clip} has {len(ids)} BERT tokens and {rows} rows of text features"
             tokens[clip] = ids
     return tokens, ""
 

@@ -101,8 +101,7 @@ def prepare(folders: Iterable[Path]) -> None:
             if error.errno == errno.ENAMETOOLONG:
                 continue
             raise MsaError(
-                f"--out: the folder {folder} cannot be made ({error.strerror}); give a folder that you may "
-                "write to"
+                f"--out: the folder {folder} cannot be created ({error.strerror}); give a writable folder"
             ) from error
 
 

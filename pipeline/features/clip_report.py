@@ -112,8 +112,8 @@ def places(reports: list[ClipReport], streams: Iterable[str]) -> str:
         os.path.commonpath([os.path.dirname(one) or "." for one in (first, *others)]) if others else first
     )
     where = f"{len(others) + 1} folders: {first} ..." if others else first
-    lines = [f"{files} in {where}", f"to look at them: msa-cli info {folder}"]
+    lines = [f"{files} in {where}", f"to inspect them: msa-cli info {folder}"]
     items = [item for report in reports for item in report.modalities]
     if kept := sum(item.kept for item in items):
-        lines.append(f"{kept} of {len(items)} were there already; --fresh computes them again")
+        lines.append(f"{kept} of {len(items)} already existed; --fresh computes them again")
     return "\n".join(lines)

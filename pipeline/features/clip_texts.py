@@ -25,6 +25,6 @@ def texts_of(folder: Path, table: str | None = None) -> tuple[dict[Path, str], l
     if len(said) > len(whole):
         remarks.append(
             f"{found.source}: {len(said) - len(whole)} texts are of parts of a file (start_s), which is "
-            "extracted whole; they are left out"
+            "extracted whole; they are ignored"
         )
     return {folder / str(clip.path): str(clip.text) for clip in whole}, remarks

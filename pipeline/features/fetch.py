@@ -52,7 +52,7 @@ def wanted_models(names: list[str], params: Params) -> list[HubModel]:
         if name in encoders:
             modality, settings = encoders[name]
             if not (models := list(of_encoder(modality, name, settings))):
-                raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: nothing of it is on a hub")
+                raise ParamsError(f"{modality}.{name}.model is {settings.model!r}: it is not on a hub")
             found += models
         elif name in recognizers:
             found.append(HubModel((), *recognizers[name]))
@@ -62,7 +62,7 @@ def wanted_models(names: list[str], params: Params) -> list[HubModel]:
         else:
             raise ParamsError(
                 unknown("encoder or Whisper", name, [*encoders, *recognizers])
-                + "; a hub id will do too: owner/model or owner/model@COMMIT"
+                + "; or give a hub id: owner/model or owner/model@COMMIT"
             )
     return found
 
@@ -73,7 +73,7 @@ def reads_the_task_file(name: str, params: Params) -> bool:
     if not isinstance(settings, BlendshapesParams):
         return False
     if settings.task:
-        raise ParamsError(f"visual.{name}.task is {settings.task!r}: nothing of it is fetched")
+        raise ParamsError(f"visual.{name}.task is {settings.task!r}: a local file is not fetched")
     return True
 
 

@@ -84,7 +84,7 @@ class PretrainedStates(BatchEncoder):
                 raise ParamsError(
                     f"{self.key}.model: {first[0]} is {config.hidden_size} wide and {source[0]} "
                     f"{other.hidden_size}; the columns must be the same for every language, so take "
-                    "checkpoints of one width, or an encoder for each"
+                    "checkpoints of one width, or one encoder for each"
                 )
         for ((model, _), config), layer in itertools.product(found.items(), self.params.layers):
             states = config.num_hidden_layers + 1

@@ -90,7 +90,7 @@ def of_run(
     if reading.tokenizer is not None and said.strip():
         tokens = reading.tokenizer.count(said)
         if tokens > reading.max_tokens:
-            message = f"{tokens} tokens, but the run reads {reading.max_tokens} at most; the rest is not read"
+            message = f"{tokens} tokens, but the run reads at most {reading.max_tokens}; the rest is not read"
             found.append(Caution("long_text", "text", message))
     if reading.waveform and inputs.sound is not None and len(inputs.sound) > reading.waveform:
         seconds, read = len(inputs.sound) / SAMPLE_RATE, reading.waveform / SAMPLE_RATE
@@ -105,7 +105,7 @@ def of_run(
         if length > most and entry["shorten"] != "pool":
             unit = "words" if aligned else "tokens" if modality == "text" else "frames"
             kind = "long_text" if modality == "text" else "cut"
-            message = f"{length} {unit}, but the run was trained on {most} at most; the rest is not read"
+            message = f"{length} {unit}, but the run was trained on at most {most}; the rest is not read"
             found.append(Caution(kind, modality, message))
         found += _far(modality, values, entry)
     return found

@@ -87,7 +87,7 @@ def rebuild(modality: str, entry: dict[str, Any], params: Params, device: str = 
         reason = error.errors()[0]
         place = ".".join(map(str, reason["loc"]))
         raise FormatError(
-            f"their settings are not those of this version ({place}: {reason['msg']}); train again, or use "
+            f"their settings do not fit this version ({place}: {reason['msg']}); train again, or use "
             "the version that made them"
         ) from error
     return build_encoder(modality, entry["encoder"], settings, limits, device)
@@ -137,7 +137,7 @@ def _compared(encoder: Encoder, entry: dict[str, Any]) -> str:
     if changed := [key for key in NUMBERS if now[key] != then.get(key)]:
         details = ", ".join(f"{key} {then.get(key)!r} then, {now[key]!r} now" for key in changed)
         raise ParamsError(
-            f"the encoder gives other numbers now ({details}); train again, or use the version that made them"
+            f"the encoder now gives other numbers ({details}); train again, or use the version that made them"
         )
     if absent := set(entry.get("columns", ())) - set(encoder.column_names):
         raise ParamsError(

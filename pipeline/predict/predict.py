@@ -129,9 +129,7 @@ class Predictor:
             try:
                 inputs = self.inputs(run, features, before)
             except ClipError as error:
-                failures[name] = (
-                    f"{error}; a row is a word there: give a .vtt or .srt with the times of words"
-                )
+                failures[name] = f"{error}; there, each row is a word: give a .vtt or .srt with word times"
                 continue
             if run.modalities and not inputs.present:  # a constant reads none
                 failures[name] = f"the clip has none of {', '.join(run.modalities)}"
@@ -195,7 +193,7 @@ def clips_of(videos: Sequence[Path], passed_over: dict[str, str] | None = None) 
                 raise MsaError(f"--video: {request.video} is given twice; give each clip once")
             if clip_id in found:
                 raise MsaError(
-                    f"{found[clip_id]} and {request.video} would both be called {clip_id!r}; predict them "
+                    f"{found[clip_id]} and {request.video} would both be named {clip_id!r}; predict them "
                     "one by one, or give the folder that both are in"
                 )
             found[clip_id] = request.video

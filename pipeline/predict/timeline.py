@@ -144,7 +144,7 @@ def timeline(
     for number, note in enumerate(notes):
         figure.text(LEFT / WIDTH, (bottom - 0.62 - LINE * (number + 0.5)) / total, note, fontsize=8)
     if missing := families(text)[1]:
-        said = f"{len(missing)} characters of the transcript are in no font here; install {ADVICE}"
+        said = f"{len(missing)} characters of the transcript are in no installed font; install {ADVICE}"
         figure.text(LEFT / WIDTH, 0.06 / total, said, fontsize=8, color="0.3")
     return figure
 

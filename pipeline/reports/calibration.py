@@ -29,12 +29,12 @@ WHY_NOT = (
     "Intervals are prediction ± half width, from the errors of the validation clips (split conformal "
     "prediction). If test and validation clips were exchangeable, coverage would be at least the level, up "
     "to chance. They are so only in part: the epoch was chosen on the validation clips, so runs err less "
-    "on them, and clips of one video or speaker are correlated, and the test split has others."
+    "on them, and clips of one video or speaker are correlated, while the test split has other ones."
 )
 ECE_SAID = (
     "ECE: mean distance between confidence, the probability of the predicted class, and the share of clips "
-    "whose class is right, over 15 bins of confidence, by clips. A mean confidence above the accuracy is "
-    "overconfidence."
+    "whose class is right, over 15 bins of confidence, weighted by clips. A mean confidence above the "
+    "accuracy is overconfidence."
 )
 
 
@@ -114,7 +114,7 @@ def _draw_reliability(found: Mapping[str, Reliability]) -> Drawing:
         figure.supxlabel("confidence (dashed: perfect calibration; larger: more clips)", fontsize=SMALL)
         figure.supylabel("share of correct clips", fontsize=SMALL)
 
-    title = "Reliability, test split, all seeds together"
+    title = "Reliability, test split, all seeds pooled"
     listed = ", ".join(f"{method_name(name).text} {bins.ece:.3f}" for name, bins in found.items())
     size = PANEL * columns + 0.3, PANEL * rows + 0.5
     return Drawing("reliability", title, f"Reliability curves; ECE: {listed}.", paint, *size)

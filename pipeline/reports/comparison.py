@@ -74,8 +74,8 @@ def method_blocks(resamples: int, seed: int, family: int) -> list[Block]:
     lines = [
         f"A, B: mean ± sample standard deviation over the runs, as recorded. {LEVEL:.0%} interval and p "
         "are computed from the saved test predictions, for these runs on other clips. Clips of one "
-        "speaker or one video (the coarser that is known) are correlated, so whole clusters are "
-        "resampled: the interval is Student's t of a jackknife over them, and p is of a test that swaps "
+        "speaker or one video (the coarser one known) are correlated, so whole clusters are "
+        "resampled: the interval is Student's t of a jackknife over them, and p is from a test that swaps "
         f"them between the sides, in all runs together ({resamples:,} resamples, seed {seed}).",
         f"p Holm: p corrected for the {family} tests of this page. p runs: for new seeds too, with runs "
         "and clusters as samples (Obuchowski-Rockette, Student's t), corrected likewise; – with fewer "
@@ -98,7 +98,7 @@ def _params_table(changes: list[ParamChange]) -> Table:
     for change in changes:
         values = zip((change.old, change.new), change.given, strict=True)
         sides = [_value(value) if given else "absent" for value, given in values]
-        reach = "" if change.reaches is None else some_of(change.reaches) or "no run compared here"
+        reach = "" if change.reaches is None else some_of(change.reaches) or "no compared run"
         rows.append([change.key, *sides, reach])
     return Table(["key", "A", "B", "settings of"], rows, words=range(4))
 

@@ -48,7 +48,7 @@ def remarks(runs: Sequence[SavedRun]) -> list[str]:
     imported = {run.result.method: run.result.imported["file"] for run in runs if run.result.imported}
     return [
         f"{method}: predictions of another system, imported from {file}; how it was trained and chosen is "
-        "not known here"
+        "unknown here"
         for method, file in imported.items()
     ] + [
         f"{run.result.method}, seed {run.result.seed}, {split}: {line}"

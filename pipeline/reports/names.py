@@ -30,7 +30,7 @@ METRICS = {  # metrics.py defines them
     "acc7": Wording("Acc-7", "share of clips whose rounded score, -3 to 3, is the label's"),
     "acc5": Wording("Acc-5", "share of clips in the label's class of five"),
     "acc3": Wording("Acc-3", "share of clips in the label's class of three"),
-    "acc2": Wording("Acc-2", "share of clips on the label's side"),
+    "acc2": Wording("Acc-2", "share of clips on the label's side of 0"),
     "f1": Wording("F1", "F1 of two classes, weighted by true support"),
     "acc2_has0": Wording("Acc-2 (≥ 0)", "negative against non-negative, all clips"),
     "f1_has0": Wording("F1 (≥ 0)", "F1, negative against non-negative, all clips"),
@@ -51,24 +51,24 @@ TERMS = {  # of losses, and what methods measure of themselves: `key`, or `metho
     "mird:reconstruction": Wording(
         "Reconstruction (log)", "logarithm of the mean error of what is decoded: below 0 once it is below 1"
     ),
-    "information": Wording("Information", "estimate of the mutual information that is to be small"),
+    "information": Wording("Information", "estimate of the mutual information, which should be small"),
     "mmim:information": Wording(
         "Information",
-        "minus a lower bound of mutual information, which is to be large: it has no end below",
+        "minus a lower bound of mutual information, which should be large: it has no minimum",
     ),
-    "prior": Wording("Prior", "distance of the representations' distributions from a standard normal one"),
+    "prior": Wording("Prior", "distance of the representations' distributions from a standard normal"),
     "alignment": Wording("Alignment", "distance between the distributions of modalities"),
     "invariance": Wording(
         "Invariance", "how far the risk, or a representation, differs between environments"
     ),
     "decorrelation": Wording("Decorrelation", "what the invariant and the spurious halves have in common"),
-    "orthogonality": Wording("Orthogonality", "overlap of representations that are to be orthogonal"),
+    "orthogonality": Wording("Orthogonality", "overlap of representations that should be orthogonal"),
     "difference": Wording("Difference", "overlap of shared and private representations"),
     "similarity": Wording("Similarity", "distance between the shared representations of modalities"),
-    "contrastive": Wording("Contrastive", "clips that belong together are to be nearer than others"),
+    "contrastive": Wording("Contrastive", "clips that belong together should be closer than others"),
     "repulsion": Wording("Repulsion", "what is specific to modalities is pushed apart, up to a margin"),
-    "multilabel": Wording("Multi-label", "contrastive loss that also weighs how near the labels are"),
-    "unimodal": Wording("Unimodal", "error of the predictions from one modality each"),
+    "multilabel": Wording("Multi-label", "contrastive loss that also weighs how close the labels are"),
+    "unimodal": Wording("Unimodal", "error of the predictions from each modality alone"),
     "unimodal_text": Wording("Unimodal, text", "error of the prediction from text alone"),
     "unimodal_audio": Wording("Unimodal, audio", "error of the prediction from audio alone"),
     "bottleneck_error": Wording("Bottleneck's error", "error of the prediction from the bottleneck"),
@@ -77,9 +77,11 @@ TERMS = {  # of losses, and what methods measure of themselves: `key`, or `metho
     ),
     "compression_audio": Wording("Compression, audio", "KL divergence of the bottleneck towards audio"),
     "compression_visual": Wording("Compression, visual", "KL divergence of the bottleneck towards visual"),
-    "relevance_audio": Wording("Relevance, audio", "error of the audio told from the bottleneck"),
-    "relevance_visual": Wording("Relevance, visual", "error of the visual features told from the bottleneck"),
-    "balance": Wording("Balance", "experts that are used unequally"),
+    "relevance_audio": Wording("Relevance, audio", "error of the audio predicted from the bottleneck"),
+    "relevance_visual": Wording(
+        "Relevance, visual", "error of the visual features predicted from the bottleneck"
+    ),
+    "balance": Wording("Balance", "unequal use of the experts"),
     "valid_loss": Wording("Validation", "loss on the validation split, which chooses the epoch"),
     "total": Wording("Weighted sum", "what training minimises"),
     "std": Wording("Spread", "standard deviation of a representation over clips, mean over its widths"),
@@ -95,30 +97,30 @@ TERMS = {  # of losses, and what methods measure of themselves: `key`, or `metho
     ),
     "shift": Wording("Shift of the labels", "mean distance of the unimodal labels from the clips' own"),
     "expert": Wording("Experts by gates", "share of each expert in a modality's gates"),
-    "rows": Wording("Experts by rows", "share of a modality's rows that go to each expert"),
-    "sigma": Wording("Bottleneck's σ", "mean over dimensions; 1, the prior's, tells nothing of the clip"),
+    "rows": Wording("Experts by rows", "share of a modality's rows routed to each expert"),
+    "sigma": Wording("Bottleneck's σ", "mean over dimensions; 1, the prior's, says nothing about the clip"),
     "ratio": Wording("ρ of each modality", "how much each modality counts in the fusion; they sum to 1"),
     "relation": Wording(
         "Label relations", "share of clips. R1: signs differ or neutral, R2: equal, R3: strength differs"
     ),
     "omega": Wording("ω", "mean agreement of the labels of text and sound"),
     "within_margin": Wording(
-        "Within the margin", "share of clips for which the repulsion has nothing left to push"
+        "Within the margin", "share of clips with nothing left for the repulsion to push"
     ),
-    "risk": Wording("Risk by environment", "training error of the joint representation with the cues named"),
+    "risk": Wording("Risk by environment", "training error of the joint representation with the named cues"),
     "gradient": Wording(
         "Gradient ratio", "gradient of the invariance constraint over that of the prediction's loss"
     ),
-    "alpha": Wording("Ridge's α", "penalty that the validation clips chose"),
+    "alpha": Wording("Ridge's α", "penalty chosen on the validation clips"),
     "own": Wording("Loss of each head", "error of each modality's own head"),
-    "weight": Wording("Weight of each head", "in the mean of what the heads say; they sum to 1"),
+    "weight": Wording("Weight of each head", "in the mean of the heads' outputs; they sum to 1"),
 }
 
 SYMBOLS = {  # as methods' texts write them: what they stand for
     "H^u": "MISR: the joint representation of all modalities",
-    "L_IC": "MISR: the loss that wants the risks of all environments alike",
-    "Z_inv": "CmIR: the half of a representation that is to be invariant",
-    "Z_spu": "CmIR: the half of a representation that is to hold what is spurious",
+    "L_IC": "MISR: the loss that makes the risks of all environments equal",
+    "Z_inv": "CmIR: the half of a representation that should be invariant",
+    "Z_spu": "CmIR: the half of a representation that should hold what is spurious",
     "X^f": "SLaD: the fused representation, which the classifier reads",
     "X'^t": "SLaD: the text after alignment with the sound",
     "X'^a": "SLaD: the sound after alignment with the text",

@@ -133,7 +133,7 @@ def draw_curves(name: str, methods: Runs) -> Drawing:
     learnt = {method: runs for method, runs in learnt.items() if runs}
     longer = {method: runs for method, runs in learnt.items() if any(len(run.curves) > 1 for run in runs)}
     learnt = longer or learnt  # a fit in closed form is one point
-    title = "Validation loss, a line a run (grey: the method with the lowest)"
+    title = "Validation loss, one line per run (grey: the method with the lowest)"
     if not learnt:
         none = "No method has learning curves: all predictions were imported"
         return Drawing(name, title, f"{none}.", lambda figure: _say(figure, none), CURVES, PANEL_ROW)
@@ -186,7 +186,7 @@ def draw_curves(name: str, methods: Runs) -> Drawing:
         f"{method_name(method).text} {min(min(_losses(run)) for run in runs):.3g}"
         for method, runs in learnt.items()
     )
-    alt = f"Validation loss ({unit}) over epochs of {len(learnt)} methods, a line a run; lowest: {said}."
+    alt = f"Validation loss ({unit}) over epochs of {len(learnt)} methods, one line per run; lowest: {said}."
     return Drawing(name, title, alt, paint, CURVES, 0.5 + PANEL_ROW * max(rows, 2))
 
 

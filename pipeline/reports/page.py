@@ -62,8 +62,8 @@ READING = (
     "Errors by range are shown with the number of clips: with few clips, a range's bar is unreliable.",
     "The worst clips are those with the largest error: |prediction - label| of a score, cross-entropy (nats) "
     "of a class.",
-    "A click on a picture enlarges it; the enlarged one can be saved as SVG. `msa-cli figures` writes all "
-    "pictures as PDF, SVG or PNG in the width of a paper's column.",
+    "Click a picture to enlarge it; the enlarged one can be saved as SVG. `msa-cli figures` writes all "
+    "pictures as PDF, SVG or PNG at the width of a paper's column.",
 )
 Views = dict[str, Any]  # of a run, see inspect.py
 Blocks = list[Block | PageBlock]
@@ -76,7 +76,7 @@ def index_page(sets: Sequence[SetResults], params: Params) -> str:
     folds = {name for names in groups for name in names}
     said = (
         f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, params.seeds))}. "
-        "Every run is one checkpoint, the epoch of the lowest validation loss. A heading of a table sorts it."
+        "Every run is one checkpoint, the epoch of the lowest validation loss. Click a heading to sort by it."
     )
     blocks: Blocks = [Heading("Results", 1), Lines([said])]
     contents: list[tuple[str, str]] = []
@@ -108,7 +108,7 @@ def set_page(found: SetResults) -> str:
 def _bounded(text: str, name: str) -> str:
     if (size := len(text.encode())) > LIMIT:
         raise MsaError(
-            f"the page {name} has {size / 1e6:.1f} MB, at most {LIMIT / 1e6:.0f} are wanted; name fewer "
+            f"the page {name} takes up {size / 1e6:.1f} MB, expected at most {LIMIT / 1e6:.0f}; name fewer "
             "under datasets_run, models_run or seeds in params.yaml"
         )
     return text
@@ -291,7 +291,7 @@ def _seed_table(runs: Sequence[SavedRun]) -> Table:
     for run in runs:
         epoch = "–" if run.result.epoch is None else f"{run.result.epoch} of {len(run.curves)}"
         rows.append([Cell(str(run.result.seed)), epoch, *(number_cell(run.result.test[m]) for m in metrics)])
-    head: list[str | Cell] = ["seed", Cell("epoch", title=f"that was chosen, of those in {CURVES}")]
+    head: list[str | Cell] = ["seed", Cell("epoch", title=f"the chosen one, of those in {CURVES}")]
     head += [Cell((name := metric_name(metric)).text, title=name.why) for metric in metrics]
     return Table(head, rows)
 

@@ -44,7 +44,7 @@ def show_settings(table: PaperTable, dataset: str, params: Params) -> str:
     columns |= {name: _theirs(rows, corpus, name) for name in METRICS if name in table.metrics(corpus)}
     said = f"Numbers are the paper's, on {corpus}. " if corpus else ""
     text = [
-        f"{said}Overrides are laid over `models.{table.method}.corpora.{dataset}`; a row without overrides "
+        f"{said}Overrides are applied to `models.{table.method}.corpora.{dataset}`; a row without overrides "
         "is the model of params.yaml. `--run` trains and evaluates every row.",
     ]
     blocked = [f"{row.label}: not run: {row.blocked}" for row in rows if row.blocked]
@@ -74,8 +74,8 @@ def markdown(
     ]
     if corpus:
         text.append(
-            f"Paper: {corpus}, as printed. Numbers of another corpus, other features or another text "
-            "encoder can be compared in their order only, not in their size."
+            f"Paper: {corpus}, as printed. Of numbers from another corpus, other features or another "
+            "text encoder, only the order can be compared, not the size."
         )
     failed = [f"{outcome.row.label}: {outcome.reason}" for outcome in outcomes if outcome.reason]
     return _page(table, text, columns, [*failed, *what_lacks(table, dataset, params), *table.remarks], 1)

@@ -77,7 +77,7 @@ def _report_blocks(sets: Sequence[SetResults], seeds: Sequence[int]) -> list[Blo
     said = (
         f"Test split, mean ± sample standard deviation over the seeds {', '.join(map(str, seeds))}. Every "
         "run is one checkpoint, the epoch with the lowest validation loss: the MAE of a regression, the "
-        "cross-entropy of a classification. `train median` always says the training labels' median, "
+        "cross-entropy of a classification. `train median` always predicts the training labels' median, "
         "`train majority` their most frequent class."
     )
     blocks: list[Block] = [Heading("Results", 1), _marked(said)]
@@ -153,7 +153,7 @@ def _check_features(runs: list[SavedRun]) -> None:
     if len(regimes) > 1:
         found = "; ".join(f"{name} {regime}" for regime, name in regimes.items())
         raise MsaError(
-            f"the runs on {runs[0].result.dataset} learnt under different regimes: {found}; run `dvc repro`"
+            f"runs on {runs[0].result.dataset} were trained under different regimes: {found}; run `dvc repro`"
         )
     sets = {run.result.feature_set: run.result for run in runs if not run.result.imported}
     if len(sets) > 1:

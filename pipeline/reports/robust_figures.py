@@ -77,7 +77,7 @@ def _shared_panels(called: str, kinds: Sequence[str], methods: Methods, metric: 
             panel.set_axis_off()
         figure.legend(handles.values(), handles, loc="outside right upper", frameon=False, fontsize="small")
 
-    said = f"{_unit(metric)} over the level, one line a method; band: ± 1 sd over runs and draws"
+    said = f"{_unit(metric)} over the level, one line per method; band: ± 1 sd over runs and draws"
     alt = f"{said}: {', '.join(kinds)}."
     width, height = columns * PANEL[0] + 1.3, rows * PANEL[1] + 0.4
     return Drawing(f"{called}-{metric}", said, alt, paint, width, height)
@@ -133,7 +133,7 @@ def _panel_each(kind: str, methods: Methods, metric: str) -> Drawing:
     return Drawing(
         f"{kind}-{metric}",
         f"{said}; grey: the other methods, dotted: the best constant, band: ± 1 sd over runs and draws",
-        f"{said}, a panel a method.",
+        f"{said}, one panel per method.",
         paint,
         columns * SMALL[0] + 0.5,
         rows * SMALL[1] + 0.7,
@@ -208,7 +208,7 @@ def _heat_map(kind: str, methods: Methods, metric: str) -> Drawing:
         bar.ax.tick_params(labelsize=7)
 
     said = f"{kind}: {_unit(metric)} (number), how much worse than clean (colour), = as clean, not read"
-    alt = f"{said}: a row a method, a column a case."
+    alt = f"{said}: one row per method, one column per case."
     return Drawing(f"{kind}-{metric}", said, alt, paint, width * CELL[0] + 2.2, len(methods) * CELL[1] + 1.5)
 
 

@@ -57,10 +57,10 @@ TITLES = {
     "freeze": "One picture for a share of the clip",
 }
 READING = (
-    "Corruption is of the test clips alone, the same for every method. `mean` is over the levels (with the "
+    "Only the test clips are corrupted, alike for every method. `mean` is over the levels (with the "
     "clean score where the kind's authors include it), `kept` is what is left above a constant predictor: "
     "(mean - f) / (clean - f). A method can keep much by being bad when clean: read both.",
-    "= marks what is as when clean because the method reads nothing of what is hit: that is no robustness.",
+    "= marks what equals the clean score as the method does not read what is hit: that is not robustness.",
 )
 ROOM = 450_000  # bytes of pictures on the page of results
 
@@ -217,7 +217,7 @@ def _kind_tables(kind: str, methods: Methods) -> list[Block]:
             blocks += [Lines([said]), _case_table(kind, metric, methods)]
             continue
         for case in first["kinds"][kind]["cases"]:
-            where = "" if case == ALL else f"; {case} alone is hit"
+            where = "" if case == ALL else f"; only {case} is hit"
             blocks += [Lines([said + where]), _level_table(kind, case, metric, methods)]
     told = [one["kinds"][kind]["media"] for one in methods.values() if "media" in one["kinds"][kind]]
     if told:
@@ -235,11 +235,11 @@ def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
         if clean is not None:
             found.append(f"Frames with {what}: {', '.join(map(_percent, levels))} (clean {_percent(clean)})")
     if any(told["failed"]):
-        found.append(f"Clips that could not be encoded any more: {', '.join(map(str, told['failed']))}")
+        found.append(f"Clips that could no longer be encoded: {', '.join(map(str, told['failed']))}")
     if told["silent"]:
-        found.append(f"Clips without a sound, which get no noise: {told['silent']}")
+        found.append(f"Clips without sound, which get no noise: {told['silent']}")
     if "text" in told:
-        found.append(f"Texts stay those of the clean clips: {told['text']}")
+        found.append(f"Texts remain those of the clean clips: {told['text']}")
     if "heard" in told:
         clean, *levels = map(_percent, told["wer"])
         found.append(
@@ -247,7 +247,7 @@ def _seen_and_heard(told: Mapping[str, Any]) -> list[str]:
             f"the set's text: {', '.join(levels)} (clean sound {clean})"
         )
         if any(told["wordless"]):
-            found.append(f"Clips in which it hears no word: {', '.join(map(_percent, told['wordless']))}")
+            found.append(f"Clips in which it hears no words: {', '.join(map(_percent, told['wordless']))}")
     return found
 
 

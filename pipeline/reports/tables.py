@@ -135,7 +135,7 @@ def _cell(found: Spread, paper: float | None, test: Difference | None) -> Cell:
 
 # ----------------------------------------------------------------------------------------------- for a page
 def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str, links: str = "") -> Table:
-    """These metrics of all methods; the last row is the predictor that knows the training labels alone.
+    """These metrics of all methods; the last row is the predictor that knows only the training labels.
 
     `links`: where the methods' names lead to, before their key. A column that nobody has a number for is left
     out.
@@ -147,7 +147,7 @@ def metric_table(table: ResultsTable, metrics: Sequence[str], constant: str, lin
     ]
     floors = [table.floor.get(metric) for metric in shown]
     if any(value is not None for value in floors):
-        known = "knows the training labels alone"
+        known = "knows only the training labels"
         rows.append(
             [Cell(constant, constant, known), *(EMPTY if v is None else number_cell(v) for v in floors)]
         )

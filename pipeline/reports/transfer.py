@@ -39,7 +39,7 @@ def task_blocks(methods: Mapping[str, Sequence[SavedRun]]) -> list[Block]:
         found[name] = [side_by_side(one.prediction, one.label, kind) for one in tested]
     columns = [(task, metric) for task, own in next(iter(found.values()))[0].items() for metric in own]
     rows = [[method_name(name).text, *_cells(each, columns)] for name, each in found.items()]
-    said = "One score a clip, read as three tasks; all test clips count, whatever the metric set leaves out."
+    said = "One score per clip, read as three tasks; all test clips count, whatever the metric set omits."
     return [
         Heading("Polarity, intensity and classes from one run", 3),
         Lines([said]),

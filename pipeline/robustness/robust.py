@@ -102,7 +102,7 @@ def robust(
             raise MsaError(f"{named}: two runs have the same seed; give each run once")
         if len(regimes := sorted({regime_of(config) for config in mine.values()})) > 1:
             raise MsaError(
-                f"{named}: trained under the regimes {' and '.join(regimes)}, which never stand in one "
+                f"{named}: trained under the regimes {' and '.join(regimes)}, which never share a "
                 "table; give the runs of one regime"
             )
         folder = paths.assembled_folder(dataset) if assembled is None else assembled
@@ -208,8 +208,8 @@ def _sweep_media(
         return None
     if asked.remaking is None:
         raise ParamsError(
-            f"{found[0].kind}: recordings are spoilt by the command alone: msa-cli robust RUN ... "
-            f"--kind {found[0].kind}; take it out of robust.kinds"
+            f"{found[0].kind}: recordings are corrupted only by the command: msa-cli robust RUN ... "
+            f"--kind {found[0].kind}; remove it from robust.kinds"
         )
     opened = open_runs(runs, device)
     remade = asked.remaking.sweep(opened, found, assembled, listening)
@@ -245,9 +245,7 @@ def training_labels(run: Path) -> np.ndarray:
         labels: np.ndarray = pq.read_table(path, columns=["label"])["label"].to_numpy()
         return labels.astype(np.float64)
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise FormatError(
-            f"{path}: no predictions of a training ({first_line(error)}); train again"
-        ) from error
+        raise FormatError(f"{path}: no training predictions ({first_line(error)}); train again") from error
 
 
 def metric_set_of(config: Mapping[str, Any]) -> str:

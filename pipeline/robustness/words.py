@@ -161,10 +161,10 @@ def _stored_words(
     unlike = [clip_id for clip_id, length in lengths.items() if len(found.get(clip_id, ())) != length]
     if unlike:
         raise MsaError(
-            f"text unit word: nothing says which words the text features of {len(unlike)} of {len(lengths)} "
-            f"test clips are (first {unlike[0]!r}; looked for in {features}): imported features do not say, "
-            "steps that were pooled are of several words, and others need their text stage's output there; "
-            "take --text-unit piece"
+            f"text unit word: the words of the text features of {len(unlike)} of {len(lengths)} test clips "
+            f"are unknown (first {unlike[0]!r}; looked for in {features}): imported features do not name "
+            "them, pooled steps span several words, and others need their text stage's output there; use "
+            "--text-unit piece"
         )
     return found
 

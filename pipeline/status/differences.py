@@ -74,7 +74,7 @@ def _versions(old: str, new: str) -> str:
         else f"{name} {before[name]} -> {after[name]}"
         for name in {**before, **after} if before.get(name) != after.get(name)
     ]  # fmt: skip
-    return some_of(found, MOST) or "no version differs, but comments or layout"
+    return some_of(found, MOST) or "no version differs, only comments or layout"
 
 
 def _lines(old: str, new: str) -> str:
@@ -82,7 +82,7 @@ def _lines(old: str, new: str) -> str:
     before, after = Counter(old.splitlines()), Counter(new.splitlines())
     counts = (("added", after - before), ("removed", before - after))
     words = [f"{lines.total()} line{'s' * (lines.total() > 1)} {what}" for what, lines in counts if lines]
-    return ", ".join(words) or "its lines stand in another order"
+    return ", ".join(words) or "its lines are in another order"
 
 
 def _rows(names: list[str], old: Files, new: Files) -> str:

@@ -30,7 +30,7 @@ def merge_lock(base: Path, ours: Path, theirs: Path) -> list[str]:
     old, our, their = (side.pop(STAGES, {}) for side in sides)
     merged, both = _merged(*sides)
     if both:
-        raise FormatError(f"dvc.lock: both sides changed {both[0]!r}, which is no stage; merge it by hand")
+        raise FormatError(f"dvc.lock: both sides changed {both[0]!r}, which is not a stage; merge it by hand")
     merged[STAGES], left_out = _merged(old, our, their)
     write_text(dumps_yaml(merged), ours)
     return left_out

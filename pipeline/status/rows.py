@@ -63,7 +63,7 @@ def row_changes(old: Mapping[str, Path | bytes], new: Mapping[str, Path | bytes]
             changed.setdefault(some_of(columns), []).append(clip)
     words += [_words(f"moved {way}", clips) for way, clips in moved.items()]
     words += [_words(f"changed in {columns}", clips) for columns, clips in changed.items()]
-    return [one for one in words if one] or ["the same rows; how they are stored differs"]
+    return [one for one in words if one] or ["the same rows, stored differently"]
 
 
 def _words(what: str, clips: list[str]) -> str:

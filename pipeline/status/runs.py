@@ -189,16 +189,16 @@ def _state(
         if progress:
             return "unfinished", progress
         if differing:
-            return "stale", f"of other {some_of(differing)}"
+            return "stale", f"with other {some_of(differing)}"
         if (folder / CONFIG).exists():
             return "stale", f"{CONFIG} cannot be read"
-        return "missing", "its results are there" if result else ""
+        return "missing", "its results exist" if result else ""
     if lacking := [name for name in config.files if not (folder / name).is_file()]:
         return "stale", f"{lacking[0]} is missing"
     if result is None:
         return "trained", ""
     if (result.epoch, result.feature_set) != (config.epoch, config.feature_set):
-        return "trained", "its results are of an earlier one"
+        return "trained", "its results are from an earlier training"
     return "evaluated", ""
 
 

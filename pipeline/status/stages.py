@@ -191,7 +191,7 @@ def _files(entry: Output, state: Any, what: str) -> Iterator[str]:
                 yield what + line
             return
         before = f"{entry.meta.nfiles or 1} file(s), {entry.meta.size} bytes"
-        line = f"{what}{path} changed: it had {before}, which neither a commit nor DVC's cache holds"
+        line = f"{what}{path} changed: it had {before}, which neither a commit nor DVC's cache has"
         if (head := committed(entry, Path())) is not None:
             since = differences(path, head, now) or ["nothing"]
             line += f"; changed since {head.source}: {'; '.join(since)}"

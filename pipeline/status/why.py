@@ -79,7 +79,7 @@ def lines(found: Staleness) -> list[str]:
     return [
         f"{len(found.stale)} of {len(found.asked)} stages are stale:",
         *(f"- {cause.words} ({some_of(cause.stages, MOST)})" for cause in found.causes),
-        *([f"and what follows from these: {some_of(follow, MOST)}"] if follow else []),
+        *([f"and those that depend on them: {some_of(follow, MOST)}"] if follow else []),
     ]
 
 

@@ -52,7 +52,7 @@ class FeatureStream:
                 if named.clip_id in seen:
                     other = seen[named.clip_id]
                     raise FormatError(
-                        f"{file.path}: clip {named.clip_id} is in {other}, too; load them one by one"
+                        f"{file.path}: clip {named.clip_id} is in {other} too; load them one by one"
                     )
                 seen[named.clip_id] = file.path
                 yield named

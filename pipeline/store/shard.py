@@ -190,7 +190,7 @@ def size_warning(files: Iterable[Path], shards: int) -> str:
     enough = shards * 2 ** math.ceil(math.log2(sizes[path] / SHARD_BYTES))
     return (
         f"{path} has {sizes[path] >> 20} MiB, which one new clip rewrites, expected at most "
-        f"{SHARD_BYTES >> 20}; set `shards: {enough}` in params.yaml (rows move, none is computed)"
+        f"{SHARD_BYTES >> 20}; set `shards: {enough}` in params.yaml (rows move, none is recomputed)"
     )
 
 

@@ -70,7 +70,7 @@ class Update:
         """
         if self.missing:
             raise IncompleteError(
-                f"{self.missing} of {self.total} clips are not there: --only (MSA_ONLY) asked for others; "
+                f"{self.missing} of {self.total} clips are missing: --only (MSA_ONLY) selected others; "
                 "run the stage without it"
             )
         if self.total and len(self.failed) / self.total > max_failed_fraction:
@@ -198,7 +198,7 @@ class FeatureStore:
         if fresh:
             footer()  # its errors come before anything is removed
         self.folder.mkdir(parents=True, exist_ok=True)
-        busy = f"{self.folder}: another run is at work on these features; wait for it, or end it"
+        busy = f"{self.folder}: another run is working on these features; wait for it, or end it"
         # shares of several machines go together; the folder's own lock leaves no file in it
         with lock(self.folder, busy, shared=part.step > 1 and not part.clips):
             whole = part == EVERYTHING

@@ -138,7 +138,7 @@ class Findings:
         text = (
             f"Validation loss, the lower the better. Every trial was trained on {first}{more}. Trial 0 has "
             "the current settings. `±` is one standard error over the runs; a gain is the mean difference "
-            "to trial 0, run by run."
+            "from trial 0, run by run."
         )
         if first.startswith("fold"):
             text += (

@@ -69,7 +69,7 @@ def deal(videos: Mapping[str, str], folds: int) -> dict[str, int]:
         members[video].append(clip)
     if len(members) < folds:
         raise FormatError(
-            f"{folds} folds need as many videos, and there are {len(members)}; ask for fewer folds"
+            f"{folds} folds need at least as many videos, and there are {len(members)}; use fewer folds"
         )
     sizes, group = [0] * folds, {}
     for video in sorted(members, key=lambda name: (-len(members[name]), name)):

@@ -302,7 +302,7 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
     configs: dict[Path, dict[str, Any]] = {}
     for folder in (run for given in folders for run in run_folders(given)):
         if folder.resolve() in [known.resolve() for known in configs]:
-            raise MsaError(f"--run: {folder} is given twice; give each run once")
+            raise MsaError(f"--run: {folder} is given twice; give it once")
         configs[folder] = read_config(folder)
     (first, one), *others = configs.items()
     for folder, config in others:  # scores of different scales, or of different classes, have no mean
@@ -318,7 +318,7 @@ def open_runs(folders: Sequence[Path], device: str = "cpu") -> list[TrainedRun]:
             method = load_method(folder, config).to(place).eval()
         except ParamsError as error:
             raise FormatError(
-                f"{folder}: {config['method']} of this version does not take its settings ({error}); train "
+                f"{folder}: {config['method']} of this version does not accept its settings ({error}); train "
                 "again, or use the version that trained it"
             ) from error
         runs.append(TrainedRun(folder, config, method, place))

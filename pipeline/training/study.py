@@ -58,7 +58,7 @@ def open_study(folder: Path, space: SearchSpace, epochs: int = 0) -> optuna.Stud
         )
     except Exception as error:  # its reader trusts what is there
         raise FormatError(
-            f"{file}: no journal of a search ({error}); remove {folder} to search from the start"
+            f"{file}: not the journal of a search ({error}); remove {folder} to search from the start"
         ) from error
     return study
 

@@ -119,7 +119,7 @@ class TranscribeReport:
         if self.failed > max_failed_fraction * total:
             raise TooManyFailedError(
                 f"{self.dataset}: speech of {self.failed} of {total} clips could not be recognized or read, "
-                f"more than max_failed_fraction={max_failed_fraction:g} allows; what worked was written"
+                f"more than max_failed_fraction={max_failed_fraction:g} allows; the others were written"
             )
 
 

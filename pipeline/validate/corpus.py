@@ -32,7 +32,7 @@ WAYS_OUT = {
     MISSING_MEDIA: "have no media file; text alone can be used",
     AMBIGUOUS_MEDIA: "could belong to several files, or one file to several clips: remove or rename",
     UNREADABLE_MEDIA: "have a media file that cannot be read: fetch it again",
-    TIMES_BEYOND: "end after their media file does: is it cut, or another recording?",
+    TIMES_BEYOND: "end after their media file: is it truncated, or another recording?",
     EMPTY_TEXT: "have no text",
 }
 
@@ -106,7 +106,7 @@ def texts(rows: Sequence[Row], declared: bool) -> list[Finding]:
         message = f"{silent} of {len(rows)} clips have no transcript"
         findings.append(Finding("info", "no transcript", message))
     broken = [f"{clip}: {text[:SHOWN_LETTERS]}" for clip, text, _ in said if _garbled(text)]
-    what = "text(s) were once read in a wrong encoding; take them from the source again"
+    what = "text(s) were once read with a wrong encoding; take them from the source again"
     findings += counted("warning", "garbled text", broken, what)
     other: dict[str, list[str]] = defaultdict(list)
     for clip, text, language in said if declared else ():
@@ -153,11 +153,11 @@ def leaks(rows: Sequence[Row], digests: Mapping[str, Hashable] | None = None) ->
     same_features = [group for group in features.values() if len(group) > 1]
     return [
         *_in_two_splits(own, "video_id", "videos", "the same speaker is seen"),
-        *_in_two_splits(own, "speaker", "speakers", "results are not those of unknown speakers"),
+        *_in_two_splits(own, "speaker", "speakers", "results are not for unseen speakers"),
         *_shared_times(own),
         *_repeated(same_media, "duplicate media", "media file(s) occur more than once"),
         *_repeated(same_texts, "text in two splits", f"text(s) of {LONG_TEXT} letters or more occur again"),
-        *_repeated(same_features, "duplicate features", "set(s) of features are those of more than one clip"),
+        *_repeated(same_features, "duplicate features", "set(s) of features belong to more than one clip"),
         *_same_tests(own, known),
     ]
 
@@ -237,7 +237,7 @@ def _same_tests(rows: Sequence[Row], digests: Mapping[str, Hashable]) -> list[Fi
     what = "are the same clips" if identical else f"share {len(both)} clips"
     message = (
         f"{TEST} and {TEST_OOD} {what} ({percent(len(both), len(sets[TEST_OOD]))} of {TEST_OOD}), as in "
-        "CLUE's files for MOSI: results out of distribution would be those within it; use repaired lists"
+        "CLUE's files for MOSI: out-of-distribution results would be in-distribution ones; use repaired lists"
     )
     return [Finding("warning", "test splits", message, tuple(both))]
 

@@ -81,7 +81,7 @@ def stores(
             summaries.append(_summary(name, store, meta, clip_ids))
         except FormatError as error:
             findings.append(Finding("warning", "damaged features", str(error)))
-    what = "feature store(s) are not made yet: `dvc repro` makes them"
+    what = "feature store(s) do not exist yet: `dvc repro` makes them"
     findings += counted("info", "missing features", missing, what)
     return summaries, findings + [finding for summary in summaries for finding in _remarks(summary)]
 
@@ -146,7 +146,7 @@ def _remarks(found: StoreSummary) -> list[Finding]:
     if found.lacking:
         message = f"{name}{found.lacking} of {found.clips} clips have no row: run its stage (`dvc repro`)"
         findings.append(Finding("warning", "clips without features", message))
-    what = "row(s) are of clips that the corpus has not: of another copy?"
+    what = "row(s) are of clips that are not in the corpus: of another copy?"
     findings += counted("warning", "features of unknown clips", found.unknown, what, name)
     what = "clip(s) have NaN or infinite values: extract them again"
     return findings + counted("warning", "not finite", found.not_finite, what, name)

@@ -97,10 +97,10 @@ def _remarks(modality: str, found: ModalitySurvey | None, clips: int) -> list[Fi
     before, of_clips = f"{modality}: ", f"of {clips} clips"
     findings = [Finding("info", modality, f"{before}{found}")]
     if found.nan or found.infinite:
-        message = f"{found.nan} NaN and {found.infinite} infinite numbers; import replaces them by 0"
+        message = f"{found.nan} NaN and {found.infinite} infinite numbers; import replaces them with 0"
         findings.append(Finding("warning", "not finite", before + message))
     if found.missing:
-        message = f"the files have nothing of {found.missing} {of_clips}; they will be absent"
+        message = f"the files have nothing for {found.missing} {of_clips}; they will be absent"
         findings.append(Finding("warning", "missing features", before + message))
     failed = [f"{clip}: {why}" for clip, why in sorted(found.failed.items())]
     what = f"{of_clips} cannot be read; they will be failed rows"
@@ -108,7 +108,7 @@ def _remarks(modality: str, found: ModalitySurvey | None, clips: int) -> list[Fi
     what = f"{of_clips} are all zeros; they will be absent"
     findings += counted("warning", "zeros", sorted(found.zero), what, before)
     if found.ignored_lengths:
-        message = f"{found.ignored_lengths} lengths contradict the padding, which is believed"
+        message = f"{found.ignored_lengths} lengths contradict the padding, which is used instead"
         findings.append(Finding("warning", "lengths", before + message))
     if len(found.dtypes) > 1 or not set(found.dtypes) <= set(ONE_TYPE):
         message = f"numbers are {', '.join(found.dtypes) or 'none'}; import makes them float32"

@@ -136,7 +136,7 @@ def _under_protocol(
     if chosen.held_back is not None:
         parts.append(f"{chosen.held_back.fraction:g} of the train {chosen.held_back.by}s validate")
     if left_out:
-        parts.append(f"{chosen.train_fraction:g} of the train clips, {len(left_out)} left out")
+        parts.append(f"{chosen.train_fraction:g} of the train clips, {len(left_out)} omitted")
     if chosen.label_noise:
         parts.append(f"{chosen.label_noise:g} of the train clips with a wrong label")
     message = f"splits and labels are those of the training set: {'; '.join(parts)}"

@@ -79,7 +79,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         msa.load_features(tmp_path)
     with pytest.raises(FormatError, match="load_set reads it"):
         msa.load_features(make_set(tmp_path / "set"))
-    with pytest.raises(MsaError, match="nowhere: no training set, nor is data/assembled/nowhere"):
+    with pytest.raises(MsaError, match="nowhere: not a training set, and neither is data/assembled/nowhere"):
         msa.load_set("nowhere")
     folder = tmp_path / "features"
     write_rows(folder / "a.features/audio.parquet", [make_row("a")], META)
@@ -91,7 +91,7 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     assert clips["a"]["audio-second"].note == "not extracted" and len(clips["b"]["audio-second"])
     with pytest.raises(MsaError, match="name one of them"):
         clips.frame()
-    with pytest.raises(MsaError, match="'visual' is no stream"):
+    with pytest.raises(MsaError, match="'visual' is not a stream"):
         clips.columns("visual")
 
 

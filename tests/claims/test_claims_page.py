@@ -50,7 +50,7 @@ def test_the_page_has_every_claim_and_its_pictures(tmp_path: Path) -> None:
     claims = [b for b in blocks if isinstance(b, Table) and b.head[1] == "claim"]
     assert sum(len(table.rows) for table in claims) == sum(len(CLAIMED[name]) for name in list(found)[:4])
     verdicts = {(str(row[0]), str(row[1])): row[-1] for table in claims for row in table.rows}
-    assert verdicts["MISR", "the same, beside itself without the invariance term"] == "shown"
+    assert verdicts["MISR", "the same, against itself without the invariance term"] == "shown"
     assert verdicts["CmIR", "MIG"] == "opposite"  # which should be higher
     everybody = blocks[-2]
     assert isinstance(everybody, Table) and len(everybody.rows) == len(found)

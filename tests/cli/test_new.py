@@ -23,8 +23,8 @@ Cli = Callable[..., tuple[int, str]]
     [
         ("method Misr", "'Misr' cannot name a method: expected lower-case letters"),
         ("method 2d", "cannot name a method"),
-        ("encoder lambda", "no Python keyword"),
-        ("method misr", "misr: another method has this name; choose a free one"),
+        ("encoder lambda", "not a Python keyword"),
+        ("method misr", "misr: another method has this name; choose another"),
         ("encoder whisper", "whisper: another encoder has this name"),
         ("corpus mosi", "mosi: another corpus has this name"),
         ("modell demo", "'modell' is not one of"),

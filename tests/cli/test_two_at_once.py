@@ -136,7 +136,7 @@ def test_two_at_once_end_as_one(one_run: Path, one: str, other: str) -> None:
             ended = together(one_run, one, other)
             if extraction:  # the second says that it cannot help
                 busy = [said for code, said in ended if code]
-                assert len(busy) < 2 and all("another run is at work on these" in said for said in busy)
+                assert len(busy) < 2 and all("another run is working on these" in said for said in busy)
             else:
                 assert [code for code, _ in ended] == [0, 0], ended
             found = content(one_run)

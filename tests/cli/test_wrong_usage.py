@@ -72,7 +72,7 @@ WRONG = [
     ("extract --video pipe.mp4", "a named pipe; give a file or a folder"),
     ("extract --video folder", "folder: no video in this folder"),
     ("extract --video clip.mkv --text-file folder", "'folder' is a directory"),
-    ("extract --video clip.mkv --out clip.mkv", "cannot be made (File exists); give a folder"),
+    ("extract --video clip.mkv --out clip.mkv", "cannot be created (File exists); give a writable folder"),
     ("extract --video clip.mkv --params folder", "folder: cannot be read as YAML: Is a directory"),
     ("extract --video clip.mkv --params list.yaml", "holds a list, expected a mapping"),
     ("ingest folder nothing --name a", "nothing: no such file or folder"),

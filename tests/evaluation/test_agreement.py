@@ -115,13 +115,13 @@ def test_a_modality_that_knows_nothing_is_not_asked() -> None:
     runs["text_only"] = [saved("text_only", random.normal(size=80), label)]
     found = modality_agreement(runs)
     assert found is not None and found.modalities == ("audio", "visual")
-    assert "text_only is not shown to be better than a constant: text is not asked" in found.remarks
+    assert "text_only is not shown to be better than a constant: text is not used" in found.remarks
     differ = good["audio"] * good["visual"] < 0
     assert [*found.parts.values()] == ["disagree" if apart else "agree" for apart in differ]
     del runs["visual_only"]
     found = modality_agreement(runs)
     assert found is not None and found.modalities == ("text", "audio")
-    assert "text is asked all the same" in found.remarks[1]
+    assert "text is used all the same" in found.remarks[1]
 
 
 def test_a_modality_that_always_says_the_same_is_told() -> None:
@@ -134,7 +134,7 @@ def test_a_modality_that_always_says_the_same_is_told() -> None:
     found = modality_agreement(runs)
     assert found is not None
     (said,) = [line for line in found.remarks if line.startswith("visual ")]
-    assert "visual says positive of 100% of the clips" in said
+    assert "visual says positive for 100% of the clips" in said
 
 
 @pytest.fixture(scope="module")

@@ -92,14 +92,14 @@ def change_columns(path: Path, **columns: list[Any] | None) -> None:
             lambda path: change_result(path, test={"mae": float("nan")}),
             "0.test.mae: Input should be a finite",
         ),
-        (lambda path: change_result(path, format=3), "result of format 3, this version reads 2"),
+        (lambda path: change_result(path, format=3), "result of format 3, but this version reads 2"),
         (
             lambda path: (path / "metrics.json").write_text("[" * 100_000),
             "misr/metrics.json of workspace: not JSON",
         ),
         (
             lambda path: (path / "metrics.json").write_text('{"mae": {"mean": 1}}'),
-            "not a result that evaluate wrote (runs: Field required)",
+            "not a result written by evaluate (runs: Field required)",
         ),
         (lambda path: change_result(path, seed=9), "column 'prediction_9' is missing"),
         (
@@ -187,7 +187,7 @@ def test_other_features_are_said(repository: Path) -> None:
     save_runs(repository, "cmir", SEEDS, 1.2, feature_set="e" * 64)
     remarks = {entry.title: entry.remarks for entry in compared("before").entries}
     assert "text minilm (ffffffffff) and text bert (eeeeeeeeee)" in remarks["misr on mosi"][0]
-    assert "not of the method alone" in remarks["misr on mosi"][0]
+    assert "not due to the method alone" in remarks["misr on mosi"][0]
     assert "text minilm, made differently" in remarks["cmir on mosi"][0]
 
 
@@ -200,7 +200,7 @@ def test_clips_that_one_side_lacks_are_left_out_and_counted(repository: Path) ->
 
 def test_few_videos_are_remarked(repository: Path) -> None:
     for clips, few in (
-        (38, ["19 videos: too few to trust intervals and p values, which want at least 20"]),
+        (38, ["19 videos: too few to trust intervals and p values, which need at least 20"]),
         (40, []),
     ):
         save_runs(repository, "misr", SEEDS, 0.3, clips=clips)
@@ -254,7 +254,7 @@ def test_a_second_test_split_is_tested_as_the_first_would_be(repository: Path) -
         )
         assert test.shown == alone.shown
     assert rows["test_ood_mae"].test.shown == "better" and rows["mae"].test.difference == 0
-    assert found["misr on mosi"].remarks == ["test_ood has 50 clips of 25 videos, which its metrics are of"]
+    assert found["misr on mosi"].remarks == ["metrics of test_ood cover 50 clips of 25 videos"]
 
 
 def test_equal_predictions_are_not_tested(repository: Path) -> None:

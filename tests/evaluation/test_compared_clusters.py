@@ -119,8 +119,8 @@ def test_one_video_alone_is_not_tested(
         save_runs(repository, method, SEEDS, noise, speakers=["anna"] * CLIPS)
     code, out, errors = said(capsys, monkeypatch, "significance", "misr-mosi", "--against", "cmir-mosi")
     assert (
-        (code, out) == (2, "") and "all 60 clips are of one speaker" in errors and "Traceback" not in errors
+        (code, out) == (2, "") and "all 60 clips are from one speaker" in errors and "Traceback" not in errors
     )
     found = misr()
     assert found.paired is None and all(row.test is None for row in found.rows)
-    assert "no statistics: all 60 clips are of one speaker" in found.remarks[0]
+    assert "no statistics: all 60 clips are from one speaker" in found.remarks[0]

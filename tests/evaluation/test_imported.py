@@ -148,9 +148,9 @@ def case_told(case: Case, rows: Rows) -> str:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: [*rows, ["nobody", "1", "2", "3"]], "line 12: clip 'nobody' is none of this set"),
+        (lambda rows: [*rows, ["nobody", "1", "2", "3"]], "line 12: clip 'nobody' is not in this set"),
         (lambda rows: rows[:-2], r"2 of 10 test clips have no row: test$_$0008, test$_$0009"),
-        (lambda rows: [*rows, rows[3]], "line 12: clip test$_$0003 is there a second time"),
+        (lambda rows: [*rows, rows[3]], "line 12: clip test$_$0003 occurs twice"),
         (lambda rows: [[*rows[0][:3], "nan"], *rows[1:]], "line 2: score of glad of test$_$0000 is 'nan'"),
         (lambda rows: [[*rows[0][:2], "inf", "1"], *rows[1:]], "score of Calm of test$_$0000 is 'inf'"),
         (lambda rows: [[*rows[0][:2], "", "1"], *rows[1:]], "score of Calm of test$_$0000 is ''"),
@@ -174,9 +174,9 @@ def test_a_class_that_is_none_is_told(case: Case, given: str) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (["who", "class"], "no column of clips, expected clip_id or clip or id (there are: who, class"),
-        (["clip", "label"], "no column of predictions, expected prediction or a score of each class"),
-        (["clip", "sad", "glad"], "no scores of Calm; expected a column for each of 3 classes"),
+        (["who", "class"], "no clip column, expected clip_id or clip or id (found: who, class"),
+        (["clip", "label"], "no prediction column, expected prediction or a score for each class"),
+        (["clip", "sad", "glad"], "no scores for Calm; expected a column for each of 3 classes"),
         (["clip", "sad", "Calm", "glad", "prob_glad"], "columns glad, prob_glad could be the scores of glad"),
         (["clip", "class", "class"], "column(s) class occur twice"),
     ],
@@ -196,7 +196,7 @@ def test_files_that_are_no_tables(case: Case) -> None:
 
 def test_equal_scores_are_remarked(case: Case) -> None:
     case.score(case.write(["clip", *CLASSES], [[c, 0.5, 0.5, 0.1] for c in CLIPS]))
-    assert "10 clips have several highest scores: the first is taken" in case.entry["remarks"]["test"]
+    assert "10 clips have several highest scores: the first is used" in case.entry["remarks"]["test"]
 
 
 def test_results_of_a_trained_method_are_not_replaced(case: Case) -> None:
@@ -251,7 +251,7 @@ def test_the_command_takes_all_folds_of_a_dataset(
     code, shown = cli("runs")
     assert code == 0 and "imported: theirs.csv" in " ".join(shown.split()), shown
     for wrong, message in (
-        (("--name", "misr", "--set", "a"), "misr: is a method of this project"),
+        (("--name", "misr", "--set", "a"), "misr: already a method of this project"),
         (("--name", "x/y", "--set", "a"), "is not a name"),
         (("--name", "llm", "--set", "c"), "training set 'c' is not known"),
         (("--name", "llm", "--set", "a", "--column", "clip"), "expected KEY=COLUMN"),

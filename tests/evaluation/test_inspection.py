@@ -136,7 +136,7 @@ def test_files_of_views(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"views\.json: not the views of runs"):
         read_views(path)
     path.write_text(json.dumps({"format": 1}))
-    with pytest.raises(FormatError, match="views of format 1, this version reads 2"):
+    with pytest.raises(FormatError, match="views of format 1, but this version reads 2"):
         read_views(path)
     path.write_text(json.dumps({"format": 2, "seeds": {"1": {"reading": ""}}}))
     with pytest.raises(FormatError, match=r"terms, panels, maps, worst, notes of seed 1 is missing"):

@@ -181,7 +181,7 @@ def test_only_zero_labels_are_reported_not_hidden() -> None:
         ([0.0, np.inf], [1.0, 1.0], r"first: inf at row 1"),
         ([0.0, 1.0], [1.0, np.nan], r"1 of 2 labels are not finite"),
         ([0.0, 1.0], [1.0], r"shape \(2,\) and labels of shape \(1,\)"),
-        ([[0.0]], [[1.0]], r"expected one number a clip"),
+        ([[0.0]], [[1.0]], r"expected one number per clip"),
         ([], [], r"at least one clip"),
     ],
 )
@@ -257,12 +257,12 @@ def test_a_class_without_clips_is_warned_of_and_counts_as_0() -> None:
         (
             [0, 3],
             [0, 1],
-            r"1 of 2 predictions are no class \(first: 3\); expected indices of anger, joy, fear",
+            r"1 of 2 predictions are not a class \(first: 3\); expected indices of anger, joy, fear",
         ),
-        ([0, 1], [0, -1], r"1 of 2 labels are no class \(first: -1\)"),
-        ([0.5, 1], [0, 1], r"1 of 2 predictions are no class \(first: 0.5\)"),
+        ([0, 1], [0, -1], r"1 of 2 labels are not a class \(first: -1\)"),
+        ([0.5, 1], [0, 1], r"1 of 2 predictions are not a class \(first: 0.5\)"),
         ([0, 1], [np.nan, 1], r"1 of 2 labels are not finite"),
-        ([[0.2, 0.8]], [1], r"expected one number a clip"),
+        ([[0.2, 0.8]], [1], r"expected one number per clip"),
     ],
 )
 def test_what_is_no_class_is_refused(prediction: list, label: list, message: str) -> None:

@@ -95,5 +95,5 @@ def test_what_cannot_be_pooled() -> None:
     with pytest.raises(MsaError, match="have other metrics or classes"):
         pooled({**folds(), "fold1": other}, "whole")
     without = [replace(one, predictions={}) for one in folds()["fold1"]]
-    with pytest.raises(MsaError, match="m-fold1/1 has no predictions"):
+    with pytest.raises(MsaError, match="m-fold1/1 has no saved predictions"):
         pooled({**folds(), "fold1": without}, "whole")

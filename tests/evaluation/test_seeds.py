@@ -139,10 +139,10 @@ def test_a_clip_stands_with_its_video_and_speaker(place: Path, tmp_path: Path) -
 def test_runs_that_are_no_seeds_of_one_training(place: Path, tmp_path: Path) -> None:
     here = place / "scores"
     other = trained(here, 6, "others", dropout=0.2)
-    with pytest.raises(MsaError, match=r"6 and .*3 differ in params and are no seeds of one training"):
+    with pytest.raises(MsaError, match=r"6 and .*3 differ in params and are not seeds of one training"):
         evaluate([here / "runs/3", other], here / "set", tmp_path / "out", "mmsa", device="cpu")
     again = trained(here, 3, "others")
-    with pytest.raises(MsaError, match="seed 3 is that of 2 of the runs"):
+    with pytest.raises(MsaError, match="seed 3 occurs in 2 of the runs"):
         evaluate([here / "runs/3", again], here / "set", tmp_path / "out", "mmsa", device="cpu")
     assert not (tmp_path / "out").exists()
 

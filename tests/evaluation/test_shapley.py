@@ -102,7 +102,7 @@ def test_the_empty_clip_is_worth_the_mean_prediction_of_training(tmp_path: Path)
         column = table["probability"] if classes else [[score] for score in table["prediction"]]
         assert baseline_of(run) == pytest.approx(np.mean(column, axis=0))
         (run.folder / "train.predictions.parquet").unlink()
-        with pytest.raises(FormatError, match="no predictions of a training"):
+        with pytest.raises(FormatError, match="no training predictions"):
             baseline_of(run)
 
 

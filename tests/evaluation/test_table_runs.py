@@ -46,11 +46,11 @@ def test_a_folder_that_experiments_cannot_start_from(monkeypatch: pytest.MonkeyP
     git("init", "-q")
     refused("no commit yet")
     git("commit", "-q", "--allow-empty", "-m", "x")
-    refused(r"git does not know dvc\.yaml, so")
+    refused(r"git does not track dvc\.yaml, so")
     git("add", ".")
     refused(r"training set of d was not built, .* `dvc repro assemble@d`")
     Path("dvc.lock").write_text("stages:\n  assemble@d: {}\n")
-    refused(r"git does not know dvc\.lock, so")
+    refused(r"git does not track dvc\.lock, so")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_folder_that_experiments_cannot_start_from(monkeypatch: pytest.MonkeyP
         ("a\nmsa-cli: key is wrong\nERROR: failed to reproduce\n", "key is wrong"),
         ("WARNING: w\nERROR: no /x/.dvc/tmp/exps/standalone/tmpab/runs/r here\n", "no runs/r here"),
         ("Traceback\n  line\nKeyError: 'x'\n\n", "KeyError: 'x'"),
-        ("", "nothing was said"),
+        ("", "no message"),
     ],
 )
 def test_the_reason_of_a_failure(tmp_path: Path, log: str, expected: str) -> None:

@@ -335,7 +335,7 @@ def test_what_the_corpus_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     pq.write_table(pa.table({"label_text": pa.array([None, None], pa.float64())}), folder / "train.parquet")
     assert "d has no unlabeled clips" in show_settings(TABLES["mird", "ratio"], "d", params)
     assert "d has no unlabeled clips" not in show_settings(TABLES["misr", "4"], "d", params)
-    assert "no labels of text and audio alone" in show_settings(TABLES["slad", "labels"], "d", params)
+    assert "no separate labels of text and audio" in show_settings(TABLES["slad", "labels"], "d", params)
 
     tree = params.model_dump(mode="json")
     tree["assemble"]["d"]["audio"] = "none"
@@ -363,7 +363,7 @@ def test_a_row_that_pretrains_elsewhere_needs_that_set(
     assert "params.yaml has no training set simsv2" in found["simsv2"]
     assert found[""] == found["mosei"] == ""
     found = {row.pretrain_on: row.blocked for row in for_dataset(table, "mosei", params)}
-    assert found["mosei"] == "mosei is what is trained on"
+    assert found["mosei"] == "mosei is the training set itself"
     row = next(row for row in table.rows if row.pretrain_on == "mosei")
     assert settings(table, row, "d") == {"pretrain_on": "mosei"}
     assert "| `pretrain_on=mosei` " in show_settings(table, "d", params)

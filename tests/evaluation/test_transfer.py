@@ -57,7 +57,7 @@ def test_as_if_assembled_with_the_training_set(place: Path, tmp_path: Path, norm
     joint = evaluate_on([run_of(place)], place / "joint", "joint", "mmsa", "cpu").predictions
     truth = joint["prediction_1"].to_numpy()
     assert np.array(table["prediction_1"]) * 3 == pytest.approx(truth, abs=1e-4)
-    assert entry["map"][0] == "scores of [-3, 3] are mapped to [-1, 1], linear: times 0.3333"
+    assert entry["map"][0] == "scores in [-3, 3] are mapped linearly to [-1, 1]: times 0.3333"
     own = sims(np.array(table["prediction_1"]), np.array(table["label"]))
     assert entry["test"] == pytest.approx(own, abs=1e-6)
     train = pq.read_table(place / "near" / "train.parquet")["label"].to_numpy()
@@ -101,7 +101,7 @@ def test_polarity_where_that_alone_is_common(place: Path, tmp_path: Path) -> Non
     assert found.predictions["prediction_1"].to_pylist() == expected.tolist()
     (entry,) = found.entries
     assert (entry["metric_set"], entry["class_names"]) == ("cls", ["Positive", "neutral", "negative"])
-    assert "polarity alone is common" in entry["map"][0] and "tasks" not in entry
+    assert "only polarity is shared" in entry["map"][0] and "tasks" not in entry
     label = found.predictions["label"].to_numpy()
     assert entry["test"]["accuracy"] == pytest.approx((label == expected).mean(), abs=1e-6)
 
@@ -128,9 +128,9 @@ def test_classes_by_their_names(tmp_path: Path) -> None:
     own = chances[kept][:, [2, 0]]
     own /= own.sum(axis=1, keepdims=True)
     assert np.array(found.predictions["probability_1"].to_pylist()) == pytest.approx(own, abs=1e-4)
-    assert f"{(~kept).sum()} clips without a label in common are left out" in entry["remarks"]["test"]
-    assert "what the run gives to calm goes to the others in proportion" in entry["map"]
-    with pytest.raises(MsaError, match="fewer than two have the same name"):
+    assert f"{(~kept).sum()} clips without a label in common are omitted" in entry["remarks"]["test"]
+    assert "what the run gives to calm is shared out to the others in proportion" in entry["map"]
+    with pytest.raises(MsaError, match="fewer than two names match"):
         evaluate_on(
             [here], make_set(tmp_path, "strange", OTHER, classes=("a", "glad")), "strange", "cls", "cpu"
         )
@@ -156,17 +156,17 @@ def test_the_map_of_labels() -> None:
 def test_other_features_are_refused_and_all_of_it_said(place: Path, tmp_path: Path) -> None:
     other = make_set(tmp_path, "far", OTHER, encoder="others")
     with pytest.raises(
-        MsaError, match=r"text: features of text-others, the run reads text-made; audio: .*Extract"
+        MsaError, match=r"text: features of text-others, but the run reads text-made; audio: .*Extract"
     ):
         evaluate_on([run_of(place)], other, "far", "mmsa", "cpu")
     steps = {"text": 12, "audio": 5, "visual": 12}
     other = make_set(tmp_path, "short", OTHER, max_steps=steps, columns={"visual": ["success", "AU*2"]})
     with pytest.raises(
-        MsaError, match=r"audio: max_steps is 5, of the run 12; visual: columns is 2 of them .* of the run 3"
+        MsaError, match=r"audio: max_steps is 5, but 12 in the run; visual: columns is 2 of .* but 3 of"
     ):
         evaluate_on([run_of(place)], other, "short", "mmsa", "cpu")
     other = make_set(tmp_path, "deaf", OTHER, audio="none")
-    with pytest.raises(MsaError, match=r"audio: the set has none, the run reads audio-made"):
+    with pytest.raises(MsaError, match=r"audio: the set has none, but the run reads audio-made"):
         evaluate_on([run_of(place)], other, "deaf", "mmsa", "cpu")
 
 
@@ -184,7 +184,7 @@ def test_clips_that_were_learnt_from_are_refused(place: Path, tmp_path: Path) ->
     parts = {"train": NEAR_CLIPS[:20], "valid": NEAR_CLIPS[20:24], "test": NEAR_CLIPS[24:36]}
     namesakes = make_set(tmp_path, "namesakes", {split: (twins, clips) for split, clips in parts.items()})
     (entry,) = evaluate_on([run_of(place)], namesakes, "namesakes", "mmsa", "cpu").entries
-    assert "12 test clips have ids of training clips, but other labels: taken for other clips" in entry["map"]
+    assert "12 test clips share ids with training clips, but not labels: treated as different" in entry["map"]
 
 
 def test_what_the_set_lost_is_told(place: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_what_the_set_lost_is_told(place: Path, tmp_path: Path) -> None:
     outlier = make_set(tmp_path, "outlier", {**OTHER, "test": (loud, FAR_CLIPS[24:])})
     (entry,) = evaluate_on([run_of(place)], outlier, "outlier", "mmsa", "cpu").entries
     (said,) = [line for line in entry["map"] if line.startswith("audio: ")]
-    assert "of the values lay at the set's limit of ±10 sd" in said
+    assert "of the values were at the set's limit of ±10 sd" in said
     flat = Corpus(FAR.scores, {m: dict(blocks) for m, blocks in FAR.blocks.items()})
     for name, block in FAR.blocks["visual"].items():
         flat.blocks["visual"][name] = np.where([False, False, True], 1.0, block).astype(np.float32)

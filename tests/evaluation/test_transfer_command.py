@@ -65,7 +65,7 @@ def test_the_command_and_the_report(
     assert [run.result.seed for run in runs] == [1, 2]
     text = re.sub(r"\s+", " ", said)
     assert "Early fusion, from near on far" in text and "12 test clips; seeds 1, 2; metric set sims." in text
-    assert "mapped to [-1, 1], linear: times 0.3333." in text
+    assert "mapped linearly to [-1, 1]: times 0.3333." in text
     assert "the run was trained on a corpus in 'en', this one is in 'zh'." in text
     mean = sum(run.result.test["mae"] for run in runs) / 2
     assert re.search(rf"intensity {mean:.3f} ± ", text) and f"MAE {mean:.3f} ± " in text
@@ -78,7 +78,7 @@ def test_the_command_and_the_report(
     own, others = far.split("Trained on other sets")
     assert ", from near" not in own.split("### ")[0]
     assert re.search(rf"\| Early fusion, from near +\| +12 \| +{mean:.3f} ± ", others)
-    assert "- Early fusion, from near: scores of" in others
+    assert "- Early fusion, from near: scores in" in others
     assert "Early fusion, from near" in (place / "reports/sets/far.html").read_text()
 
     code, said = cli("runs", "--json")

@@ -71,7 +71,7 @@ class MmsaClips:
 @pytest.mark.parametrize("mode", ["train", "valid", "test"])
 def test_mmsa_reads_the_pickle(found: LoadedSet, tmp_path: Path, cli: Cli, mode: str) -> None:
     printed = exported(cli, found, "mmsa", tmp_path / "out")
-    assert "left out: 1 clips of unlabeled" in printed and "leave need_normalized false" in printed
+    assert "omitted: 1 clips of unlabeled" in printed and "leave need_normalized false" in printed
     clips = found[mode]
     bert, states = (MmsaClips(tmp_path / "out/unaligned.pkl", mode, use_bert) for use_bert in (True, False))
     assert bert.ids.tolist() == list(clips) and bert.raw_text.tolist() == [TEXTS[clip] for clip in clips]
@@ -120,14 +120,13 @@ def test_other_tokens_and_classes(tmp_path: Path, cli: Cli) -> None:
     other = msa.load_set(make_set(tmp_path / "other", tokens=False))
     printed = exported(cli, other, "mmsa", tmp_path / "out")
     assert (
-        "without text_bert, so train with use_bert false: clip v1$_$1 has 6 tokens of BERT and 7 rows"
-        in printed
+        "without text_bert, so train with use_bert false: clip v1$_$1 has 6 BERT tokens and 7 rows" in printed
     )
     with (tmp_path / "out/unaligned.pkl").open("rb") as file:
         assert not any("text_bert" in split for split in pickle.load(file).values())
     classes = make_set(tmp_path / "classes", classes=True)
     code, printed = cli("export", classes, "--as", "mmsa", "--out", tmp_path / "none")
-    assert code == 2 and "has the classes bad, good, and MMSA's pickle has scores" in printed
+    assert code == 2 and "has the classes bad, good, but MMSA's pickle has scores" in printed
     assert list((tmp_path / "none").iterdir()) == []
 
 

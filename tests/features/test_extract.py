@@ -254,8 +254,8 @@ def test_settings_by_full_key_and_a_text_file(shared: Path, tmp_path: Path) -> N
         (["--video", "clip.mp4", "--out", "other.mp4"], "--out: the folder other.mp4"),
         (["--video", "clip.mp4", "--out", "other.mp4/sub"], "--out: the folder other.mp4/sub"),
         ([], "no clip was given; name one, or a folder of clips: msa-cli extract clip.mp4"),
-        (["clip.mp4", "--single-file"], "--single-file is for several clips"),
-        (["clip.mp4", "--texts", "a.csv"], "--texts a.csv: is for a folder of clips"),
+        (["clip.mp4", "--single-file"], "--single-file needs several clips"),
+        (["clip.mp4", "--texts", "a.csv"], "--texts a.csv: applies to a folder of clips"),
     ],
 )
 def test_wrong_use_is_a_message_and_exit_code_2(tmp_path: Path, arguments: list[str], said: str) -> None:

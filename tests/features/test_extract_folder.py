@@ -51,7 +51,7 @@ def test_what_is_done_is_kept_and_what_changed_is_computed(folder: Path, cli: Cl
     before = {file: (file.stat().st_ino, file.read_bytes()) for file in files}
 
     code, printed = cli("extract", "clips", "--out", "out", *QUICK)
-    assert code == 1 and "3 of 3 were there already; --fresh computes them again" in printed
+    assert code == 1 and "3 of 3 already existed; --fresh computes them again" in printed
     assert "clips/broken.mp4: nothing could be extracted: not a media file" in printed  # said again
     assert before == {file: (file.stat().st_ino, file.read_bytes()) for file in files}
 
@@ -98,7 +98,7 @@ def test_one_file_has_the_rows_of_all_clips(folder: Path, cli: Cli) -> None:
     make_clip(folder / "clips/new.mkv", times=[0.0], sound=tone(100, 0.2, 16_000))
     before = (folder / "clips.features/audio.parquet").read_bytes()
     _, printed = cli("extract", "clips", "--single-file", *QUICK)
-    assert "3 of 4 were there already" in printed
+    assert "3 of 4 already existed" in printed
     assert list(read_rows(folder / "clips.features/audio.parquet").rows) == ["a", "broken", "deep/a", "new"]
     (folder / "clips/new.mkv").unlink()
     shutil.rmtree(folder / "clips.features")

@@ -233,7 +233,7 @@ def test_what_cannot_be_fetched_is_a_message(
         wanted_models(["huberd"], Params())
     with pytest.raises(ParamsError, match="did you mean 'turbo'"):
         wanted_models(["trubo"], Params())
-    with pytest.raises(ParamsError, match=r"text\.minilm\.model is 'minilm': nothing of it is on a hub"):
+    with pytest.raises(ParamsError, match=r"text\.minilm\.model is 'minilm': it is not on a hub"):
         wanted_models(["minilm"], Params())
     with pytest.raises(MissingModelError, match=r"'org/gone'.* http://127.0.0.1:\d+ gave: .*404"):
         fetched(["org/gone"], Params())

@@ -88,7 +88,7 @@ def test_fine_tuned_text_needs_no_features_of_it(sample: SampleRuns) -> None:
     assert clip.value == pytest.approx(truth, abs=1e-6)
     assert set(clip.contributions) == {"text", "audio", "visual"}
     long = predictor(VALID[1], sample.videos[VALID[1]], "word " * 30)
-    assert "32 tokens, but the run reads 20 at most" in str(long.cautions)
+    assert "32 tokens, but the run reads at most 20" in str(long.cautions)
 
 
 def test_classes_have_the_probabilities_that_training_wrote(sample: SampleRuns) -> None:
@@ -213,7 +213,7 @@ def test_features_that_cannot_be_made_are_listed(sample: SampleRuns, tmp_path: P
     assert "3 kind(s) of features cannot be made here" in message
     assert "text 'minilm'" in message and "the model here is" in message
     assert "audio 'librosa33'" in message and "imported" in message
-    assert "visual 'facemesh'" in message and "gives other numbers now (params" in message
+    assert "visual 'facemesh'" in message and "now gives other numbers (params" in message
 
 
 def test_a_missing_extra_is_named(sample: SampleRuns, tmp_path: Path) -> None:

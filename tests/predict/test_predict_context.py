@@ -101,7 +101,7 @@ def test_runs_that_do_not_belong_together_are_refused(sample: SampleRuns, tmp_pa
     [
         (lambda config: config.pop("stats"), "stats is missing"),
         (lambda config: config["stats"].pop("modalities"), "stats.modalities is missing"),
-        (lambda config: config["params"].update(foo=1), "does not take its settings .*'foo'"),
+        (lambda config: config["params"].update(foo=1), "does not accept its settings .*'foo'"),
         (lambda config: config.update(method="other"), "method 'other' is not known"),
     ],
 )

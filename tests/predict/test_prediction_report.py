@@ -32,7 +32,7 @@ def test_clips_have_names(tmp_path: Path) -> None:
     assert clips_of([tmp_path]) == {"a": tmp_path / "a.mp4", "sub/b.c": tmp_path / "sub" / "b.c.mkv"}
     other = tmp_path / "sub" / "a.mov"
     other.touch()
-    with pytest.raises(MsaError, match="both be called 'a'"):
+    with pytest.raises(MsaError, match="both be named 'a'"):
         clips_of([tmp_path / "a.mp4", other])
 
 

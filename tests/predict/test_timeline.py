@@ -193,9 +193,9 @@ def test_scripts_and_signs_do_not_crash_it(
     panels = drawn(with_speech(clip, text), ClipCurves(2.0, [], None, None, {}))
     assert said(panels["words"]) == [text]  # no formula is made of it
     notes = [text.get_text() for text in panels["words"].figure.texts]
-    assert any("in no font here" in note for note in notes)  # no font has the last character
+    assert any("in no installed font" in note for note in notes)  # no font has the last character
     plain = drawn(with_speech(clip, "plain"), ClipCurves(2.0, [], None, None, {}))["words"].figure
-    assert not any("in no font" in text.get_text() for text in plain.texts)
+    assert not any("in no installed font" in text.get_text() for text in plain.texts)
 
 
 def test_frames_without_a_face_are_marked(clip: ClipPrediction) -> None:

@@ -61,7 +61,7 @@ def test_classes_of_scores_are_the_metric_sets() -> None:
 def test_symbols_are_set_and_explained() -> None:
     text = typeset("the constraint L_IC of (H^u, μ) and X'^t; `mi_norm: none`, a_b, f1 < 2")
     assert (
-        '<abbr title="MISR: the loss that wants the risks of all environments alike"><i>L</i><sub>IC</sub>'
+        '<abbr title="MISR: the loss that makes the risks of all environments equal"><i>L</i><sub>IC</sub>'
         in text
     )
     assert "<i>H</i><sup>u</sup></abbr>, μ" in text and "<i>X′</i><sup>t</sup></abbr>;" in text

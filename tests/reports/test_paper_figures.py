@@ -117,4 +117,4 @@ def test_a_letter_that_no_font_has_is_said(project: Path, cli: Cli, monkeypatch:
 
     monkeypatch.setattr("pipeline.reports.paper_figures.method_drawings", lambda *of: [strange()])
     code, said = cli("figures", "misr-mosi", "--out", "figures")
-    assert code == 0 and "no font here has 𞤀" in said and "Noto Sans CJK" in said
+    assert code == 0 and "no installed font has 𞤀" in said and "Noto Sans CJK" in said

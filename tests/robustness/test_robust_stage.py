@@ -65,7 +65,7 @@ def test_a_regime_is_told_and_never_mixed(tmp_path: Path, monkeypatch: pytest.Mo
     del other["regime"]
     path.write_text(json.dumps({**saved, "runs": [*saved["runs"], other]}))
     monkeypatch.setattr("pipeline.reports.report.read_runs", both_seeds)
-    with pytest.raises(MsaError, match="the runs on tiny learnt under different regimes: tiny-tiny/3 lnln"):
+    with pytest.raises(MsaError, match="runs on tiny were trained under different regimes: tiny-tiny/3 lnln"):
         report(params, Path("results"), Path("out"))
 
 

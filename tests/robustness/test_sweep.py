@@ -146,7 +146,7 @@ def test_regimes_do_not_mix(here: Path, tmp_path: Path) -> None:
     other = tmp_path / run_folder("tiny", "tiny", 5)
     (found,) = robust([other], replace(TWICE, kinds=("subsets",)), tmp_path / SET, "cpu")
     assert found["regime"] == "dropout"
-    with pytest.raises(MsaError, match="trained under the regimes complete and dropout, which never stand"):
+    with pytest.raises(MsaError, match="trained under the regimes complete and dropout, which never share"):
         robust([RUN, other], TWICE, device="cpu")
     (again,) = robust([RUN], replace(TWICE, kinds=("subsets",)), device="cpu")
     assert again["regime"] == "complete" and [*again["kinds"]] == ["subsets"]

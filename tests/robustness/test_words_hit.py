@@ -130,7 +130,7 @@ def test_words_of_frozen_states(folder: Path, tmp_path: Path) -> None:
         *lengths[:4],
         0,
     ]  # clip 5: another video
-    with pytest.raises(MsaError, match=r"nothing says which words .* --text-unit piece"):
+    with pytest.raises(MsaError, match=r"the words of the text features of .* --text-unit piece"):
         numbered_split(changed, reading, None)
 
 

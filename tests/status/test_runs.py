@@ -84,7 +84,7 @@ def test_missing_and_not_wanted(here: Workspace) -> None:
     assert states() == {2: "evaluated", 3: "missing", 1: "not wanted"}
     assert listed()[3] == RunRow("misr", "sample", 3, "missing")
     shutil.rmtree(here.folder / "runs")
-    assert states() == {2: "missing: its results are there", 3: "missing", 1: "not wanted"}
+    assert states() == {2: "missing: its results exist", 3: "missing", 1: "not wanted"}
     assert listed()[2].test == {"mae": 3.5}
 
 
@@ -98,7 +98,7 @@ def test_missing_and_not_wanted(here: Workspace) -> None:
 )
 def test_stale_settings(here: Workspace, change: dict[str, Any], words: str) -> None:
     here.edit(**change)
-    assert states() == dict.fromkeys(SEEDS, f"stale: of other {words}")
+    assert states() == dict.fromkeys(SEEDS, f"stale: with other {words}")
 
 
 def test_stale_features_and_files(here: Workspace) -> None:
@@ -106,14 +106,14 @@ def test_stale_features_and_files(here: Workspace) -> None:
     assert states()[2] == "stale: model.safetensors is missing"
     stats = here.folder / "data/assembled/sample/stats.json"
     stats.write_text(stats.read_text().replace("f" * 64, "a" * 64))
-    assert states() == dict.fromkeys(SEEDS, "stale: of other features")
+    assert states() == dict.fromkeys(SEEDS, "stale: with other features")
 
 
 def test_results_of_an_earlier_run(here: Workspace) -> None:
     save_results(here.folder, 1)
     path = here.folder / "results/sample/misr/metrics.json"
     path.write_text(path.read_text().replace("f" * 64, "a" * 64))
-    assert states()[1] == "trained: its results are of an earlier one"
+    assert states()[1] == "trained: its results are from an earlier training"
 
 
 def test_running_and_unfinished(here: Workspace, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:

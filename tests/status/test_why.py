@@ -52,7 +52,7 @@ def test_weight(folder: Path) -> None:
     assert lines(why()) == [
         "2 of 4 stages are stale:",
         f"- models.one.base.weights.prior 0.4 -> 0.5 (params.yaml) ({ONE})",
-        "and what follows from these: report",
+        "and those that depend on them: report",
     ]
 
 
@@ -95,7 +95,7 @@ def test_code_that_was_never_committed(folder: Path) -> None:
     run(folder, "dvc", "repro", "-q")
     edited(folder / "models/one/model.py", "WIDTH = 9\n", "WIDTH = 10\n")
     (line,) = said(ONE)
-    assert "which neither a commit nor DVC's cache holds" in line
+    assert "which neither a commit nor DVC's cache has" in line
     assert line.endswith(", First: models/one/model.py: WIDTH (line 3)")
 
 

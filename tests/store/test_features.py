@@ -328,7 +328,7 @@ def test_two_runs_on_one_store_do_not_mix(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store")
 
     def inside(clip_ids: list[str]) -> Iterator[FeatureRow]:
-        with pytest.raises(MsaError, match="another run is at work"):
+        with pytest.raises(MsaError, match="another run is working on"):
             FeatureStore(tmp_path / "store").update(wanted, META, SHARDS, Counting(wanted))
         yield from Counting(wanted)(clip_ids)
 

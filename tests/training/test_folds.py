@@ -45,7 +45,7 @@ def test_the_deal_of_some_videos_by_hand() -> None:
         "c": 2,
         "d": 1,
     }
-    with pytest.raises(FormatError, match="5 folds need as many videos, and there are 4"):
+    with pytest.raises(FormatError, match="5 folds need at least as many videos, and there are 4"):
         deal(videos, 5)
 
 

@@ -114,5 +114,5 @@ def test_a_search_killed_as_it_draws_or_writes_is_as_if_undisturbed(
 @pytest.mark.parametrize("content", [b"{}\n", b"nonsense\n", b"[]\n{}\n", b'{"op_code": 99}\n'])
 def test_a_damaged_journal_is_a_message(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "journal.log").write_bytes(content)
-    with pytest.raises(FormatError, match=r"journal\.log: no journal of a search .* search from the start"):
+    with pytest.raises(FormatError, match=r"journal\.log: not the journal .* search from the start"):
         open_study(tmp_path, BOWL)

@@ -196,7 +196,7 @@ def test_the_command_goes_on_and_writes_down_both_ways(repository: Path) -> None
     before = PARAMS + SPACE_TEXT
     params.write_text(before, encoding="utf-8")
     said = tune("--trials", "3", "--finalists", "1")
-    assert "training.lr_backbone is left out: no encoder is fine-tuned on tiny" in said
+    assert "training.lr_backbone is not searched: no encoder is fine-tuned on tiny" in said
     assert "dvc exp apply tune-tiny-tiny" in said and "**Gain**" in said
     assert params.read_text(encoding="utf-8") == before
     assert "tune-tiny-tiny" in run("dvc", "exp", "list", "--name-only", here=repository).split()

@@ -91,7 +91,7 @@ def test_other_types_and_single_steps(tmp_path: Path) -> None:
     findings = validate(params)
     # visual has 1, 2, 3 and 5 steps of the clips 0, 1, 2 and 4; text is one vector a clip, which is no fault
     assert one(findings, "short sequences", "visual").rows == ("a$_$1",)
-    assert "nothing of 1 of 5 clips" in one(findings, "missing features", "visual").message
+    assert "nothing for 1 of 5 clips" in one(findings, "missing features", "visual").message
     assert one(findings, "short sequences", "audio").rows == ("c$_$1",)
     assert not [f for f in findings if f.check == "short sequences" and f.message.startswith("text")]
     half = np.load(tmp_path / "arrays" / "text.npy").astype(np.float16)

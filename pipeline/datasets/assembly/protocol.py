@@ -84,7 +84,7 @@ def _deal(rows: Sequence[dict[str, Any]], target: str, facts: ClipFacts, folds: 
 def _hold_back(rows: Sequence[dict[str, Any]], target: str, params: HeldBack, where: str) -> None:
     """Put a part of the train clips into the validation split."""
     if number := sum(row["split"] == VALID and row[target] is not None for row in rows):
-        raise MsaError(f"{where}: the corpus has {number} validation clips of its own; take the key away")
+        raise MsaError(f"{where}: the corpus has {number} validation clips of its own; remove the key")
     train = [row for row in rows if row["split"] == TRAIN and row[target] is not None]
     groups = _groups(train, params.by, where)
     if len(set(groups)) < 2:

@@ -74,7 +74,7 @@ def parse_seeds(text: str) -> list[int]:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < LARGEST_SEED for seed in seeds):
         raise ParamsError(
-            f"--seeds {text}: expected different whole numbers from 0 on with commas between, e.g. 1111,1112"
+            f"--seeds {text}: expected distinct whole numbers from 0, separated by commas, e.g. 1111,1112"
         )
     return seeds
 
@@ -104,7 +104,7 @@ def _no_settings(row: Row, dataset: str, params: Params) -> str:
 def _no_source(source: str, dataset: str, params: Params) -> str:
     """Why a row cannot pretrain on that set; empty where it can, or is not asked to."""
     if source == dataset:
-        return f"{source} is what is trained on"
+        return f"{source} is the training set itself"
     if source and source not in params.assemble:
         return f"params.yaml has no training set {source}; register one under this name"
     if source and not (layout.assembled_folder(source) / "train.parquet").exists():
@@ -120,11 +120,11 @@ def what_lacks(table: PaperTable, dataset: str, params: Params) -> list[str]:
     asks = any("unlabeled_ratio" in row.overrides for row in table.rows)
     if asks and unlabeled.exists() and pq.read_metadata(unlabeled).num_rows == 0:
         said = f"{dataset} has no unlabeled clips"
-        remarks.append(f"{said}: rows that differ in them alone are the same training")
+        remarks.append(f"{said}: rows that differ only in them are the same training")
     if table.without_unimodal_labels and train.exists():
         label = pq.read_table(train, columns=["label_text"])["label_text"]
         if label.null_count == len(label):
-            said = f"{dataset} has no labels of text and audio alone"
+            said = f"{dataset} has no separate labels of text and audio"
             remarks.append(f"{said}: {table.without_unimodal_labels}")
     return remarks
 
@@ -205,14 +205,14 @@ def _check_project(method: str, dataset: str, params: Params) -> None:
     baseline()
     if unknown_files := untracked(TAKEN_ALONG):
         raise MsaError(
-            f"git does not know {some_of(unknown_files)}, so an experiment would do without; "
-            "`git add` them (changes of known files are taken along, committed or not)"
+            f"git does not track {some_of(unknown_files)}, so an experiment would lack them; "
+            "`git add` them (changes to tracked files are included, committed or not)"
         )
     lock = Path("dvc.lock")
     stages = set(YAML(typ="safe").load(lock)["stages"]) if lock.exists() else set()
     if f"assemble@{dataset}" not in stages:
         raise MsaError(
-            f"the training set of {dataset} was not built, and each row would extract its features again; "
+            f"the training set of {dataset} was not built, so each row would extract its features again; "
             f"run `dvc repro assemble@{dataset}` and `git add dvc.lock`"
         )
 
@@ -239,7 +239,7 @@ def _run_row(table: PaperTable, row: Row, dataset: str, seeds: list[int], name: 
             return RowOutcome(row, reason=f"failed: {_last_error(log)}")
     saved, folder = experiment(name), layout.results_folder(method, dataset).as_posix()
     if saved is None:
-        return RowOutcome(row, reason=f"failed: DVC kept no experiment {name}; see {log}")
+        return RowOutcome(row, reason=f"failed: DVC saved no experiment {name}; see {log}")
     runs = {run.result.seed: run.result.test for run in read_results(saved, folder)}
     return RowOutcome(row, tuple(runs[seed] for seed in seeds))
 
@@ -257,7 +257,7 @@ def _dvc(command: list[str], log: IO[str]) -> int:
 def _last_error(log: Path) -> str:
     """What our command said, else what DVC said, else the last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    said = lines[-1] if lines else "nothing was said"
+    said = lines[-1] if lines else "no message"
     for start in ("ERROR: ", "msa-cli: "):
         said = next((line.removeprefix(start) for line in reversed(lines) if line.startswith(start)), said)
     return f"{TEMPORARY.sub('', said)} (see {log})"

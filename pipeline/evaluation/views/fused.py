@@ -16,7 +16,7 @@ READING = (
     "Predictions that spread less than the labels stay close to the mean of the training labels. The map "
     "shows the vector that the head reads."
 )
-TITLE = "What is predicted, and what is true"
+TITLE = "Predictions and labels"
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:

@@ -39,7 +39,7 @@ def view(run: TrainedRun, splits: dict[str, Split]) -> View:
         panels = [
             _bars("Experts by their gates", "share of a modality's gates", names, gates, 1),
             _bars(
-                "Experts by the rows that go to them",
+                "Experts by the rows routed to them",
                 "share of a modality's rows",
                 names,
                 rows,

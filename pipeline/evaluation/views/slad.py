@@ -23,7 +23,7 @@ READING = (
     "(R3). The fusion (X^f) should separate the sentiments better than its inputs, text and sound (X')."
 )
 
-RELATIONS = ("R1: signs differ, or neutral", "R2: equal", "R3: one sign, other strength")
+RELATIONS = ("R1: signs differ, or neutral", "R2: equal", "R3: same sign, different strength")
 
 
 def view(run: TrainedRun, splits: dict[str, Split]) -> View:

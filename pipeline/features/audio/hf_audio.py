@@ -137,7 +137,7 @@ class AudioStates(PretrainedStates):
             if other != grid:
                 raise ParamsError(
                     f"{self.key}.model: a frame of {first} sees {grid.reach} samples, {grid.hop} apart, of "
-                    f"{model} {other.reach}, {other.hop} apart; take checkpoints of one frame rate"
+                    f"{model} {other.reach}, {other.hop} apart; use checkpoints of one frame rate"
                 )
         return grid
 
@@ -164,12 +164,12 @@ class AudioStates(PretrainedStates):
             )
         if getattr(config, "add_adapter", False):
             raise ParamsError(
-                f"{self.key}.model: {model} ends in an adapter that merges frames; take the checkpoint "
+                f"{self.key}.model: {model} ends in an adapter that merges frames; use the checkpoint "
                 "that it was made from"
             )
         rate = preprocessor(source, FEATURES).get("sampling_rate", SAMPLE_RATE)
         if rate != SAMPLE_RATE:
-            raise ParamsError(f"{self.key}.model: {model} wants {rate} Hz, expected {SAMPLE_RATE}")
+            raise ParamsError(f"{self.key}.model: {model} needs {rate} Hz, expected {SAMPLE_RATE}")
         return config
 
     def read_backbone(self, source: Source) -> Any:

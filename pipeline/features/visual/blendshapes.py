@@ -79,7 +79,7 @@ class Blendshapes(MeshEncoder):
             with without_engine_noise():
                 self._graph = self._start()
         except (RuntimeError, ValueError) as error:
-            raise MissingModelError(f"{path} is no task file of MediaPipe's faces: {error}") from error
+            raise MissingModelError(f"{path} is not a MediaPipe face task file: {error}") from error
 
     def _faces(self, frame: Frame, *, first: bool) -> list[Face]:
         from mediapipe.python._framework_bindings.image import Image

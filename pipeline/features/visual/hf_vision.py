@@ -93,8 +93,8 @@ class VisionStates(PretrainedStates):
         if not numbers:
             folder = model_folder(model, revision, ("config",))
             raise MissingModelError(
-                f"{self.key}.model: {model} has no {PREPROCESSOR} in {folder}, which says how it wants its "
-                "pictures; put that file of the model there"
+                f"{self.key}.model: {model} has no {PREPROCESSOR} in {folder}, which says how its "
+                "pictures are prepared; put that file of the model there"
             )
         return Preprocessing.of(numbers, model)
 
@@ -135,19 +135,19 @@ class VisionStates(PretrainedStates):
                 seen = model(torch.zeros(shape, dtype=options["dtype"])).last_hidden_state
         except Exception as error:  # each architecture has its own
             raise ParamsError(
-                f"{self.key}.model: {source[0]} cannot see pictures of {size} x {size} pixels, as its "
+                f"{self.key}.model: {source[0]} cannot read pictures of {size} x {size} pixels, as its "
                 f"{PREPROCESSOR} makes them: {first_line(error)}"
             ) from error
         patches = (size // config.patch_size) ** 2 * self._together // getattr(config, "tubelet_size", 1)
         self._special = seen.shape[1] - patches if seen.ndim == 3 else -1
         if not 0 <= self._special <= MOST_SPECIAL:
             raise ParamsError(
-                f"{self.key}.model: {source[0]} gives states of shape {tuple(seen.shape)}, expected one for "
-                f"each of {patches} patches; take a plain vision transformer"
+                f"{self.key}.model: {source[0]} returns states of shape {tuple(seen.shape)}, expected one "
+                f"for each of {patches} patches; use a plain vision transformer"
             )
         if not self._special and self.params.tokens == "cls":
             raise ParamsError(
-                f"{self.key}.tokens is cls, but {source[0]} has no class token; write tokens: patches"
+                f"{self.key}.tokens is cls, but {source[0]} has no class token; set tokens: patches"
             )
         return model
 

@@ -146,14 +146,14 @@ class OpenFace(Encoder):
         else:
             found = self.params.binary
             if not os.path.isfile(found):
-                raise self._unusable(f"visual.{self.name}.binary is {found!r}, which is no file")
+                raise self._unusable(f"visual.{self.name}.binary is {found!r}, which is not a file")
             if not os.access(found, os.X_OK):
-                raise self._unusable(f"visual.{self.name}.binary is {found!r}, which may not be executed")
+                raise self._unusable(f"visual.{self.name}.binary is {found!r}, which is not executable")
         return Path(found).resolve()
 
     def _unusable(self, why: str) -> MissingDependencyError:
         return MissingDependencyError(
-            f"visual encoder {self.name!r}: {why}. OpenFace is no Python package: build it from "
+            f"visual encoder {self.name!r}: {why}. OpenFace is not a Python package: build it from "
             "github.com/TadasBaltrusaitis/OpenFace (its models are fetched by its download_models.sh) and "
             f"give the path of {PROGRAM} as visual.{self.name}.binary; or give a folder of CSV files made "
             f"elsewhere as visual.{self.name}.csv; or use the encoder facemesh, which needs neither"
@@ -201,8 +201,8 @@ class OpenFace(Encoder):
         folder = Path(self.params.csv or "")
         if not folder.is_dir():
             raise ParamsError(
-                f"visual.{self.name}.csv is {self.params.csv!r}, which is no folder; expected one with a CSV "
-                "file of OpenFace for each clip"
+                f"visual.{self.name}.csv is {self.params.csv!r}, which is not a folder; expected one with a "
+                "CSV file of OpenFace for each clip"
             )
         return folder
 

@@ -92,7 +92,7 @@ class SplitMedia:
         if unknown := [row["clip_id"] for row in [*train, *test, *before] if row["clip_id"] not in tasks]:
             raise ParamsError(
                 f"{assembled}: {len(unknown)} of its clips (first {unknown[0]!r}) are not in the clip table "
-                f"of {corpus}, which knows their media; run its ingest and assemble stages"
+                f"of {corpus}, which lists their media; run its ingest and assemble stages"
             )
         self.tasks = {row["clip_id"]: tasks[row["clip_id"]] for row in [*test, *before]}
         self.split_of = {
@@ -137,7 +137,7 @@ def make_rows(
     if getattr(encoder.params, "face", "") == "speaking" and parts and encoder.modality == "visual":
         raise ParamsError(
             f"visual.{encoder.name}.face is `speaking`, and {len(parts)} clips are parts of longer files, of "
-            "which it would hear another part; cut the clips into files of their own, or train with "
+            "which it would hear the wrong part; cut the clips into separate files, or train with "
             "face: largest"
         )
     tasks = spoiling_tasks(encoder.limits, media, kind, conditions, resources)

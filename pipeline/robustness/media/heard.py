@@ -86,16 +86,16 @@ class Listening:
         if asked and settings.asr.model is None:
             raise ParamsError(
                 "--retranscribe: no recogniser is set, transcribe.asr.model is null in params.yaml; name a "
-                "Whisper there, or here: --set transcribe.asr.model=base"
+                "Whisper model there, or here: --set transcribe.asr.model=base"
             )
         if not chosen:
             listed = ", ".join(f"{count} {source}" for source, count in sources.items()) or "none"
-            why = f"no text was recognised ({listed}); --retranscribe has the spoilt sound heard all the same"
+            why = f"no text was recognised ({listed}); --retranscribe transcribes the corrupted sound anyway"
             return cls(settings, why_not=why)
         if settings.asr.model is None:
             why = (
-                "texts were recognised, but transcribe.asr.model is null in params.yaml, so that nothing "
-                "hears the spoilt sound; --set transcribe.asr.model=base names one"
+                "texts were recognised, but transcribe.asr.model is null in params.yaml, so nothing "
+                "transcribes the corrupted sound; --set transcribe.asr.model=base names one"
             )
             return cls(settings, why_not=why)
         return cls(settings, chosen)
@@ -103,10 +103,10 @@ class Listening:
     def remarks(self) -> list[str]:
         """What becomes of the texts where sound is spoilt, for the user; nothing where none is read."""
         if self.why_not:
-            return [f"spoilt sound: texts stay those of the clean clips: {self.why_not}"]
+            return [f"corrupted sound: texts remain those of the clean clips: {self.why_not}"]
         if not self.languages:
             return []
-        return ["spoilt sound: texts are what transcribe.asr of params.yaml hears in it"]
+        return ["corrupted sound: texts are what transcribe.asr of params.yaml hears in it"]
 
     @property
     def identity(self) -> dict[str, str]:

@@ -160,9 +160,9 @@ class RemadeFeatures:
             unlike = sum(values != here[clip_id] for clip_id, values in there.items())
             if unlike:
                 self.remarks.append(
-                    f"{stream}: of {unlike} of {len(there)} test clips the encoder gives other features here "
-                    "than the set has, also of clean media; differences from clean are not of the corruption "
-                    "alone"
+                    f"{stream}: for {unlike} of {len(there)} test clips the encoder gives other features "
+                    "here than the set has, even from clean media; differences from clean are not due to the "
+                    "corruption alone"
                 )
 
     def _refuse(self, stream: str, failed: Sequence[str], clips: int) -> None:

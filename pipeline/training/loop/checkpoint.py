@@ -83,8 +83,8 @@ class Checkpoint:
             return State(**saved["state"])
         except Exception as error:  # a file of torch, and none of ours
             raise FormatError(
-                f"{self._file}: no state of this training ({first_line(error)}); remove it to start from the "
-                "first epoch"
+                f"{self._file}: not a state of this training ({first_line(error)}); remove it to start from "
+                "the first epoch"
             ) from error
 
     def save_if_due(

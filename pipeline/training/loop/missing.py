@@ -87,7 +87,7 @@ class Blanks:
         if unknown is None and hidden is None:
             raise MsaError(
                 f"the tokenizer of {method.config.text_backbone!r} has no token for an unknown or a masked "
-                "word, so that no word of a sentence can be missing; use a run with another text encoder"
+                "word, so no word of a sentence can be removed; use a run with another text encoder"
             )
         found.masked["tokens"] = torch.tensor(unknown if hidden is None else hidden, device=place)
         found.dropped["tokens"] = torch.tensor(hidden if unknown is None else unknown, device=place)

@@ -116,7 +116,7 @@ def test_no_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for encoder in (build(), build(task=str(tmp_path / "gone.task"))):
         for ask in (encoder.load, lambda encoder=encoder: encoder.fingerprint):
             with pytest.raises(
-                MissingModelError, match=r"is no file\. On a connected machine: .* msa-cli fetch mine"
+                MissingModelError, match=r"is not a file\. On a connected machine: .* msa-cli fetch mine"
             ):
                 ask()
 
@@ -124,10 +124,10 @@ def test_no_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"<html>Not found</html>", "is no task file of MediaPipe: File is not a zip file"),
-        (b"", "is no task file of MediaPipe: File is not a zip file"),
+        (b"<html>Not found</html>", "is not a MediaPipe task file: File is not a zip file"),
+        (b"", "is not a MediaPipe task file: File is not a zip file"),
         (archive("face_detector.tflite"), r"has no face_blendshapes\.tflite"),
-        (archive("face_blendshapes.tflite"), "is no task file of MediaPipe's faces: "),
+        (archive("face_blendshapes.tflite"), "is not a MediaPipe face task file: "),
     ],
 )
 def test_a_task_file_that_is_none(tmp_path: Path, content: bytes, why: str) -> None:

@@ -129,7 +129,7 @@ def test_older_files_and_those_that_say_too_little() -> None:
 def test_a_row_a_frame(folders: dict[str, Path], clip: Clip, kind: str, tokens: str) -> None:
     if tokens == "cls" and kind in WITHOUT_CLS:
         with pytest.raises(
-            ParamsError, match=r"visual\.mine\.tokens is cls, but .* no class token; write tokens"
+            ParamsError, match=r"visual\.mine\.tokens is cls, but .* no class token; set tokens"
         ):
             built(folders[kind], tokens=tokens)
         return
@@ -299,7 +299,7 @@ def changed(folder: Path, to: Path, file: str, change: dict[str, Any]) -> Path:
 def test_a_model_that_wants_another_size(folders: dict[str, Path], tmp_path: Path) -> None:
     other = {"size": {"height": 40, "width": 40}}
     with pytest.raises(
-        ParamsError, match=r"visual\.mine\.model: .* cannot see pictures of 40 x 40 pixels, as its"
+        ParamsError, match=r"visual\.mine\.model: .* cannot read pictures of 40 x 40 pixels, as its"
     ):
         built(changed(folders["vit"], tmp_path, "preprocessor_config.json", other))
     large = changed(

@@ -180,7 +180,7 @@ def test_files_that_it_is_not_given(tmp_path: Path, table: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "why"),
-    [(None, "is not on the PATH"), ("nowhere", "which is no file"), ("plain", "which may not be executed")],
+    [(None, "is not on the PATH"), ("nowhere", "which is not a file"), ("plain", "which is not executable")],
 )
 def test_without_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, why: str
@@ -303,7 +303,7 @@ def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     encoder = build("mine", csv=str(tmp_path / "nowhere"))
     for ask in (encoder.load, lambda: encoder.fingerprint):
-        with pytest.raises(ParamsError, match=r"visual\.mine\.csv is '.*nowhere', which is no folder"):
+        with pytest.raises(ParamsError, match=r"visual\.mine\.csv is '.*nowhere', which is not a folder"):
             ask()
 
 

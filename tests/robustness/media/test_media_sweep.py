@@ -195,7 +195,7 @@ def test_a_command_writes_rows_and_a_summary(
     assert again["kinds"]["white"] == summary["kinds"]["white"]
     assert {name.partition("|")[2] for name in here} == {f"{snr:g}|0" for snr in (20, 15, 10, 5, 0, -5)}
     assert pq.read_metadata(facts).num_rows == 4 * (1 + 3 * 2 + 6 * 2 + 6)
-    with pytest.raises(ParamsError, match="by the command alone"):
+    with pytest.raises(ParamsError, match="only by the command"):
         robust([run.folder], Asked(("mute",), draws=(0, 1, 2)), device="cpu")
 
 

@@ -43,15 +43,15 @@ def task_file(given: str | None, encoder: str) -> Path:
     path = Path(given) if given else fetched_place()
     if not path.is_file():
         raise MissingModelError(
-            f"visual encoder {encoder!r} needs MediaPipe's face_landmarker.task, and {path} is no file. On a "
-            f"connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {encoder}; here: HF_HUB_CACHE=FOLDER, or "
-            f"visual.{encoder}.task: FILE"
+            f"visual encoder {encoder!r} needs MediaPipe's face_landmarker.task, and {path} is not a file. "
+            f"On a connected machine: HF_HUB_CACHE=FOLDER msa-cli fetch {encoder}; here: HF_HUB_CACHE=FOLDER"
+            f", or visual.{encoder}.task: FILE"
         )
     try:
         with zipfile.ZipFile(path) as archive:
             whole = _MODEL in archive.namelist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise MissingModelError(f"{path} is no task file of MediaPipe: {error}") from error
+        raise MissingModelError(f"{path} is not a MediaPipe task file: {error}") from error
     if not whole:
         raise MissingModelError(
             f"{path} has no {_MODEL}; expected MediaPipe's face_landmarker.task with blendshapes"
