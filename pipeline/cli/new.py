@@ -97,4 +97,4 @@ def _check(what: What, name: str) -> None:
         What.corpus: KINDS,
     }
     if name in taken[what] or name in ("core", "none"):
-        raise MsaError(f"{name}: another {what} has this name; choose another")
+        raise MsaError(f"{name}: the name is taken or reserved; choose another")

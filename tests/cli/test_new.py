@@ -24,9 +24,9 @@ Cli = Callable[..., tuple[int, str]]
         ("method Misr", "'Misr' cannot name a method: expected lower-case letters"),
         ("method 2d", "cannot name a method"),
         ("encoder lambda", "not a Python keyword"),
-        ("method misr", "misr: another method has this name; choose another"),
-        ("encoder whisper", "whisper: another encoder has this name"),
-        ("corpus mosi", "mosi: another corpus has this name"),
+        ("method misr", "misr: the name is taken or reserved; choose another"),
+        ("encoder whisper", "whisper: the name is taken"),
+        ("corpus mosi", "mosi: the name is taken"),
         ("modell demo", "'modell' is not one of"),
     ],
 )
