@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BOX, PITCH = (2.25, 0.5), (2.45, 0.86)  # inches: of a box, and from one to the next
 MARGIN, STACK = 0.25, 0.05  # of the picture, and of the box behind a stage of several entries
-GROUND, FILL, EDGE, INK, FAINT = "#f7f9fb", "#ffffff", "#8aa0b8", "#1f2d3d", "#52627a"
+GROUND, FILL, EDGE, INK, FAINT = "#f7f9fb", "#fefefe", "#8aa0b8", "#1f2d3d", "#52627a"
 ROUND = "round,pad=0,rounding_size=0.06"
 LINE: dict[str, Any] = {"linewidth": 0.9, "clip_on": False}
 Places = dict[str, tuple[int, int]]

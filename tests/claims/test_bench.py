@@ -143,7 +143,7 @@ def test_the_command_prints_a_table_and_writes_what_was_measured(
     runner = CliRunner()
     done = runner.invoke(app, ["claims", "text_only", "--seeds", "1,2", "--out", "out.html"])
     assert done.exit_code == 0, done.output
-    assert "misleads" in done.stdout and "shift/-0.9" in done.stdout
+    assert "cue" in done.stdout and "shift/-0.9" in done.stdout
     assert "<html" in (tmp_path / "out.html").read_text(encoding="utf-8")
     done = runner.invoke(app, ["claims", "constant", "--seeds", "1", "--out", "out.json"])
     assert "Nothing can be tested" in done.stdout

@@ -239,7 +239,7 @@ def test_what_is_not_exported(
     code, printed = cli("export", "misr-made/1", "--as", "hf", "--out", "out")
     assert code == 2 and "is a run; give a training set" in printed
     code, printed = cli("export", "nothing", "--as", "hf", "--out", "out")
-    assert code == 2 and "no training set" in printed and not (tmp_path / "out").exists()
+    assert code == 2 and "not a training set" in printed and not (tmp_path / "out").exists()
     code, printed = cli("export", found.folder, "--as", "hff", "--out", "out")
     assert code == 2 and "did you mean 'hf'" in printed
     (tmp_path / "full").mkdir()

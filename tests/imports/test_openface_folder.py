@@ -134,7 +134,7 @@ def test_classes(tmp_path: Path) -> None:
     assert [row["class_label"] for row in found.rows] == [1, 0]
     assert found.labelling.classes == ("happy", "sad")
     assert subjects.usual(folder, "openface_folder", {}, ["happy", "sad"])[1] == found.labelling
-    with pytest.raises(LabelFileError, match=r"'sad', expected a finite number; words .* --classes"):
+    with pytest.raises(LabelFileError, match=r"'sad', expected a finite number; .* with --classes"):
         read(folder)
 
 

@@ -289,7 +289,7 @@ def test_cautions_of_a_run(predictor: Predictor) -> None:
     said = Transcript("a", None, None, None, "en", "some words")
     found = {one.kind: one for one in cautions.of_run(run, inputs, rows, said)}
     assert set(found) == {"long_text", "out_of_range"}
-    assert "31 tokens, but the run was trained on 20" in found["long_text"].message
+    assert "31 tokens, but the run was trained on at most 20" in found["long_text"].message
     share = 1 / len(scaled)
     assert f"{share:.0%} of its values ({scaled[1]})" in found["out_of_range"].message
     far[:, 1] = -9.9

@@ -221,7 +221,7 @@ def test_many_methods_keep_numbers_and_lose_pictures(
     assert text.count("No pictures: the page would be too large") == 1
     assert len(Page(text).images) == 2 + 7 and "other-seeds" in Page(text).ids
     monkeypatch.setattr(report_page, "LIMIT", 1000)
-    with pytest.raises(MsaError, match=r"the page sets/moods\.html has .* MB"):
+    with pytest.raises(MsaError, match=r"the page sets/moods\.html takes up .* MB"):
         written(params, place / "results", "moods")
 
 

@@ -82,7 +82,7 @@ def test_splits_of_a_training_set_are_those_of_its_protocol(project: Path) -> No
     assert clips["test"] == 8  # two of eight videos
     kept = (32 - clips["test"] - clips["valid"]) / 2
     assert clips["train"] == kept
-    assert f"{kept:g} left out" in checks(found)["protocol"]["message"]
+    assert f"{kept:g} omitted" in checks(found)["protocol"]["message"]
     assert "fold 1 (from 0) of 4 folds by video" in checks(found)["protocol"]["message"]
 
 

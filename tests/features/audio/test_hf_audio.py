@@ -192,7 +192,7 @@ def test_without_a_preprocessor_sound_is_normalised(
             r"mine\.model: .* of type 'bert', expected an encoder of sound",
         ),
         ("config.json", {"add_adapter": True}, "ends in an adapter"),
-        ("preprocessor_config.json", {"sampling_rate": 8_000}, "wants 8000 Hz, expected 16000"),
+        ("preprocessor_config.json", {"sampling_rate": 8_000}, "needs 8000 Hz, expected 16000"),
         ("config.json", {"num_hidden_layers": 1}, r"audio\.mine\.layers has -3; .* has 2 states: 0 to 1"),
     ],
 )

@@ -205,7 +205,7 @@ def test_class_labels(classes: int) -> None:
 
 
 def test_kappa_belongs_to_scores() -> None:
-    with pytest.raises(ParamsError, match=r"models\.khar\.kappa is 0\.4, but of 3 classes"):
+    with pytest.raises(ParamsError, match=r"models\.khar\.kappa is 0\.4, but with 3 classes"):
         tiny(task=Task(3), kappa=0.4)
     with pytest.raises(ParamsError, match=r"models\.khar\.kappa is null"):
         tiny(kappa=None)

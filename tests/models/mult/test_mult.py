@@ -165,7 +165,7 @@ def test_the_self_attention_has_three_layers_at_least() -> None:
 
 
 def test_heads_that_do_not_share_the_width_are_refused() -> None:
-    with pytest.raises(ValidationError, match="width is 50, which 7 heads"):
+    with pytest.raises(ValidationError, match="width is 50, which does not divide into 7 heads"):
         MulTSettings(heads=7)
 
 

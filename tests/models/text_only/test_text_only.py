@@ -90,5 +90,5 @@ def test_dropout_is_of_the_mean_in_training_alone() -> None:
 
 
 def test_a_set_without_text_is_refused_with_a_way_out() -> None:
-    with pytest.raises(ParamsError, match=r"none of text; .*`assemble`.*`text: finetune`.* of models_run"):
+    with pytest.raises(ParamsError, match=r"none of text; .*`assemble`.*`text: finetune`.* from models_run"):
         TextOnly(TextOnlySettings(), {"audio": DIMS["audio"]})

@@ -84,7 +84,7 @@ def test_sizes_of_mmsa(settings: dict[str, object], dims: tuple[int, ...], tenso
 def test_labels_beyond_all_predictions_are_refused() -> None:
     batch = random_batch(5, unlabeled={1})
     batch = replace(batch, label=torch.tensor([1.0, torch.nan, -3.5, 2.0, 0.5]))
-    with pytest.raises(ParamsError, match=r"models\.tfn\.label_scale is 3, .* by 3\.5; set it"):
+    with pytest.raises(ParamsError, match=r"models\.tfn\.label_scale is 3, .* at 3\.5; set it"):
         tiny().prepare([batch], [])
     tiny(label_scale=3.5).prepare([batch], [])
     tiny(task=Task(7)).prepare([replace(batch, label=torch.full((5,), 6.0))], [])

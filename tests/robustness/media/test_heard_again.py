@@ -97,7 +97,7 @@ def test_spoilt_sound_is_heard_again(
     methods = as_sets([summary])
     shown = as_markdown(robust_blocks(methods))
     assert f"Word error rate against the set's text: {100 * told['wer'][1]:.0f} %" in shown
-    assert "Clips in which it hears no word: 0 %, 0 %, 100 %" in shown
+    assert "Clips in which it hears no words: 0 %, 0 %, 100 %" in shown
     (drawn,) = drawings(methods[NAME, "complete"], "mae")
     with new_figure(drawn.width, drawn.height) as figure:
         drawn.paint(figure)

@@ -221,7 +221,7 @@ def test_other_features_of_clean_clips_are_told(
         update={"datasets": {NAME: params.datasets[NAME].model_copy(update={"root": str(root)})}}
     )
     found = Remaking(moved, encoders_of).sweep([run], QUIET[:1], ASSEMBLED)
-    assert "of 1 of 4 test clips" in found.remarks[-1]
+    assert "for 1 of 4 test clips" in found.remarks[-1]
 
 
 def test_clean_rows_are_those_of_the_set(media_project: tuple[Path, Params], here: list[str]) -> None:
