@@ -51,30 +51,21 @@ def read_yaml(content: bytes | str, source: str) -> Any:
     except ReaderError as error:
         place, reason = _behind(text[: error.position]), f"character U+{error.character:04X} is not allowed"
     except MarkedYAMLError as error:
-        mark = error.problem_mark
+        mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}"
         context = error.context if (error.problem or "but").startswith("but") else ""
         reason = " ".join(filter(None, [context, error.problem]))
-    except (YAMLError, ValueError) as error:  # an escape that stands for no character
+    except (YAMLError, ValueError, TypeError) as error:  # an escape for no character, a key that is a list
         reason = str(error)
     raise ParamsError(f"{source}{place}: cannot be read as YAML: {one_line(reason)}")
 
 
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
-    """One command may read params.yaml, edit it and read it again."""
-
-    def load(*, pure: bool) -> Any:
-        yaml = YAML(typ="safe", pure=pure)
-        yaml.Constructor = _PlainConstructor
-        return yaml.load(text)
-
-    if text.startswith("%"):  # directives, which the parser in C passes over
-        return load(pure=True)
-    try:
-        return load(pure=False)  # a quarter of the time
-    except (YAMLError, ValueError, RecursionError):
-        return load(pure=True)  # its messages name the character and the end that was expected
+    """Half a second for params.yaml, which one command may read, edit and read again."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _PlainConstructor
+    return yaml.load(text)
 
 
 def _behind(before: str) -> str:

@@ -140,10 +140,11 @@ def test_the_command_prints_a_table_and_writes_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")  # no word of the table is broken
     runner = CliRunner()
     done = runner.invoke(app, ["claims", "text_only", "--seeds", "1,2", "--out", "out.html"])
     assert done.exit_code == 0, done.output
-    assert "cue" in done.stdout and "shift/-0.9" in done.stdout
+    assert "misleads" in done.stdout and "shift/-0.9" in done.stdout
     assert "<html" in (tmp_path / "out.html").read_text(encoding="utf-8")
     done = runner.invoke(app, ["claims", "constant", "--seeds", "1", "--out", "out.json"])
     assert "Nothing can be tested" in done.stdout
