@@ -31,6 +31,7 @@ FAULTS = [
     ("a:\n  b: !!python/object:os.system x", "line 2, column 6: .*type python/object:os.system"),
     ("a: !!python/object/apply:os.system ['touch PWNED']", "line 1, column 4: .*python/object/apply"),
     *((f"a: !!{kind}", f"line 1, column 4: .*type {kind.split()[0]}") for kind in ("set {b}", "binary aGk=")),
+    ("a: 1\n? {b: 1}\n: 2", "line 2, column 3: .*unhashable key"),
     ("a: 2020-01-01", "line 1, column 4: .*type timestamp.*quote"),
     ("a: !mine x", "line 1, column 4: .*type !mine"),
     ("a: !!int abc", "line 1, column 4: .*'abc' is not a valid int"),
